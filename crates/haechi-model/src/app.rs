@@ -1,0 +1,296 @@
+//! The app folder, read and checked as a whole.
+
+use crate::{
+    class::{Class, Sensitivity},
+    collection::{Collection, CollectionId, Draft},
+    config::{Config, ENVIRONMENT},
+    field::FieldType,
+    finding::{Findings, Source},
+    name::{name_problem, reserved_collection, suggest},
+    section::Section,
+};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// The largest file of a folder.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_COLLECTIONS: usize = 500;
+/// What anonymous callers can be let do.
+const VERBS: &[&str] = &["list", "read", "create", "update", "delete"];
+
+/// A file of `policies/`.
+#[derive(Clone, Debug)]
+pub struct PolicyFile {
+    /// Path and text.
+    pub source: Arc<Source>,
+}
+
+/// What a folder declares.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The folder.
+    pub root: PathBuf,
+    /// Settings.
+    pub config: Config,
+    /// Classes; the built-in four come first.
+    pub classes: Vec<Class>,
+    /// Roles.
+    pub roles: Vec<String>,
+    /// What anonymous callers may reach: collection and verb.
+    pub anonymous: Vec<(CollectionId, String)>,
+    /// Collections; `users` is the first, the others follow by name.
+    pub collections: Vec<Collection>,
+    /// Policies by path.
+    pub policies: Vec<PolicyFile>,
+    /// Policy tests by path.
+    pub policy_tests: Vec<Arc<Source>>,
+}
+
+impl App {
+    /// Reads a folder. Warnings come with the app; errors come instead of it.
+    ///
+    /// # Errors
+    /// All findings of the folder, when at least one of them is an error.
+    pub fn load(root: &Path, environment: &[(String, String)]) -> Result<(Self, Findings), Findings> {
+        let findings = RefCell::new(Findings::default());
+        let app = Self::read(root, environment, &findings);
+        let findings = findings.into_inner();
+        match app {
+            Some(app) if !findings.has_errors() => Ok((app, findings)),
+            _ => Err(findings),
+        }
+    }
+
+    /// The collection of this name.
+    #[must_use]
+    pub fn collection(&self, name: &str) -> Option<&Collection> {
+        self.collections.iter().find(|collection| collection.name == name)
+    }
+
+    /// References to a collection: referring collection and field.
+    pub fn referrers(&self, to: CollectionId) -> impl Iterator<Item = (&Collection, usize)> {
+        self.collections.iter().flat_map(move |collection| {
+            collection.fields.iter().enumerate().filter_map(move |(at, field)| match field.ty {
+                FieldType::Ref { to: target, .. } if target == to => Some((collection, at)),
+                _ => None,
+            })
+        })
+    }
+
+    fn read(root: &Path, environment: &[(String, String)], findings: &RefCell<Findings>) -> Option<Self> {
+        let main = read_file(root, Path::new("haechi.toml"), findings);
+        let Some(main) = main else {
+            if findings.borrow().list().is_empty() {
+                let source = Arc::new(Source { path: PathBuf::from("haechi.toml"), text: String::new() });
+                findings.borrow_mut().error(&source, None, "no-folder", format!("{} has no haechi.toml", root.display()), "make a folder with `haechi new NAME`, or name the folder to use".to_owned());
+            }
+            return None;
+        };
+        let mut app = Self { root: root.to_owned(), config: Config::default(), classes: Class::built_in(), roles: Vec::new(), anonymous: Vec::new(), collections: Vec::new(), policies: Vec::new(), policy_tests: Vec::new() };
+        let mut reach = Vec::new();
+        with_table(&main, findings, |top| {
+            app.config.apply(&top);
+            app.read_roles(&top);
+            app.read_classes(&top);
+            if let Some(anonymous) = top.section("anonymous") {
+                reach = anonymous.texts("reach").unwrap_or_default().into_iter().map(|(text, span)| (text.to_owned(), span)).collect();
+                anonymous.finish();
+            }
+            top.finish();
+        });
+        app.apply_environment(environment, findings);
+        app.read_collections(root, findings);
+        app.read_reach(&main, &reach, findings);
+        for path in files(root, "policies", "cedar", findings) {
+            app.policies.extend(read_file(root, &path, findings).map(|source| PolicyFile { source }));
+        }
+        for path in files(root, "policies/tests", "toml", findings) {
+            app.policy_tests.extend(read_file(root, &path, findings));
+        }
+        Some(app)
+    }
+
+    fn read_roles(&mut self, top: &Section<'_>) {
+        for (role, span) in top.texts("roles").unwrap_or_default() {
+            if let Some(problem) = name_problem(role) {
+                top.error(span, "bad-name", problem, "choose another name");
+            } else if self.roles.iter().any(|known| known == role) {
+                top.error(span, "clash", format!("the role `{role}` is declared twice"), "remove one of them");
+            } else {
+                self.roles.push(role.to_owned());
+            }
+        }
+    }
+
+    fn read_classes(&mut self, top: &Section<'_>) {
+        let Some(classes) = top.section("classes") else { return };
+        for (name, span, item) in classes.entries() {
+            let Some(table) = item.as_table_like() else {
+                classes.error(span, "wrong-type", format!("the class `{name}` must be a table"), format!("write {name} = {{ like = \"secret\" }}"));
+                continue;
+            };
+            let section = Section::new(classes.source, table, item.span().or_else(|| span.clone()), format!("the class `{name}`"), classes.findings());
+            let sensitivity = match section.text("like") {
+                Some("pii") => Sensitivity::Pii,
+                Some("secret") => Sensitivity::Secret,
+                _ => {
+                    section.error(section.span_of("like"), "wrong-value", format!("the class `{name}` needs `like`"), "write like = \"pii\" or like = \"secret\"");
+                    Sensitivity::Secret
+                }
+            };
+            section.finish();
+            if let Some(problem) = name_problem(name) {
+                classes.error(span, "bad-name", problem, "choose another name");
+            } else if self.classes.iter().any(|known| known.name == name) {
+                classes.error(span, "clash", format!("the class `{name}` is built in"), "choose another name");
+            } else {
+                self.classes.push(Class { name: name.to_owned(), sensitivity });
+            }
+        }
+    }
+
+    /// `HAECHI__SERVER__LISTEN=…` overrides `[server] listen`.
+    fn apply_environment(&mut self, environment: &[(String, String)], findings: &RefCell<Findings>) {
+        let mut document = toml_edit::DocumentMut::new();
+        let mut any = false;
+        for (name, value) in environment {
+            let Some(path) = name.strip_prefix("HAECHI__") else { continue };
+            let keys: Vec<String> = path.to_lowercase().split("__").map(str::to_owned).collect();
+            let value: toml_edit::Value = value.parse().unwrap_or_else(|_| value.as_str().into());
+            match keys.as_slice() {
+                [key] => document[key.as_str()] = toml_edit::value(value),
+                [section, key] => {
+                    let table = document.entry(section).or_insert_with(toml_edit::table);
+                    if let Some(table) = table.as_table_like_mut() {
+                        table.insert(key, toml_edit::value(value));
+                    }
+                }
+                _ => continue,
+            }
+            any = true;
+        }
+        if any {
+            let source = Arc::new(Source { path: PathBuf::from(ENVIRONMENT), text: document.to_string() });
+            with_table(&source, findings, |top| {
+                self.config.apply(&top);
+                top.finish();
+            });
+        }
+    }
+
+    fn read_collections(&mut self, root: &Path, findings: &RefCell<Findings>) {
+        let mut drafts = vec![Draft::users()];
+        for path in files(root, "collections", "toml", findings) {
+            let Some(source) = read_file(root, &path, findings) else { continue };
+            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+            let problem = name_problem(&name).or_else(|| reserved_collection(&name).then(|| format!("`{name}` is a reserved name")));
+            if let Some(problem) = problem {
+                findings.borrow_mut().error(&source, None, "bad-name", problem, "rename the file".to_owned());
+                continue;
+            }
+            if name != "users" {
+                drafts.push(Draft::new(&name));
+            }
+            let at = if name == "users" { 0 } else { drafts.len() - 1 };
+            let draft = &mut drafts[at];
+            with_table(&source, findings, |top| {
+                draft.read(&top, &self.classes);
+                top.finish();
+            });
+        }
+        if drafts.len() > MAX_COLLECTIONS {
+            let source = Arc::new(Source { path: PathBuf::from("collections"), text: String::new() });
+            findings.borrow_mut().error(&source, None, "too-many-collections", format!("{} collections; at most {MAX_COLLECTIONS} are allowed", drafts.len()), "split the app".to_owned());
+        }
+        let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
+        let mut error = |source: &Arc<Source>, span, message, help| findings.borrow_mut().error(source, span, "unknown-collection", message, help);
+        self.collections = drafts.into_iter().enumerate().map(|(id, draft)| draft.finish(id, &names, &mut error)).collect();
+        self.check_clashes(findings);
+    }
+
+    fn check_clashes(&self, findings: &RefCell<Findings>) {
+        for (at, collection) in self.collections.iter().enumerate() {
+            let Some(source) = &collection.source else { continue };
+            if let Some(other) = self.collections[..at].iter().find(|other| other.singular == collection.singular) {
+                let message = format!("`{}` and `{}` share the singular `{}`", other.name, collection.name, collection.singular);
+                findings.borrow_mut().error(source, None, "clash", message, "set `singular` under [collection] in one of them".to_owned());
+            }
+            if let Some(was) = &collection.was
+                && self.collections.iter().any(|other| other.name == *was)
+            {
+                findings.borrow_mut().error(source, None, "clash", format!("`was = \"{was}\"` names a collection that still exists"), "remove `was`, or the other collection".to_owned());
+            }
+            for field in &collection.fields {
+                if let Some(was) = &field.was
+                    && collection.field(was).is_some()
+                {
+                    findings.borrow_mut().error(source, None, "clash", format!("`{}` has `was = \"{was}\"`, which names a field that still exists", field.name), "remove `was`, or the other field".to_owned());
+                }
+            }
+        }
+    }
+
+    fn read_reach(&mut self, source: &Arc<Source>, reach: &[(String, Option<std::ops::Range<usize>>)], findings: &RefCell<Findings>) {
+        for (text, span) in reach {
+            let (name, verb) = text.split_once(':').unwrap_or((text, ""));
+            match self.collections.iter().find(|collection| collection.name == name) {
+                Some(collection) if VERBS.contains(&verb) => self.anonymous.push((collection.id, verb.to_owned())),
+                Some(_) => findings.borrow_mut().error(source, span.clone(), "wrong-value", format!("`{text}` names no action"), format!("write \"{name}:list\"; actions: {}", VERBS.join(", "))),
+                None => {
+                    let help = suggest(name, self.collections.iter().map(|collection| collection.name.as_str())).map_or_else(|| "write \"COLLECTION:list\"".to_owned(), |near| format!("did you mean `{near}`?"));
+                    findings.borrow_mut().error(source, span.clone(), "unknown-collection", format!("no collection is named `{name}`"), help);
+                }
+            }
+        }
+    }
+}
+
+fn with_table(source: &Arc<Source>, findings: &RefCell<Findings>, read: impl FnOnce(Section<'_>)) {
+    match toml_edit::Document::parse(source.text.as_str()) {
+        Ok(document) => read(Section::new(source, document.as_table(), None, source.path.display().to_string(), findings)),
+        Err(error) => {
+            let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
+            findings.borrow_mut().error(source, error.span(), "not-toml", message, "mend the syntax".to_owned());
+        }
+    }
+}
+
+fn read_file(root: &Path, path: &Path, findings: &RefCell<Findings>) -> Option<Arc<Source>> {
+    let full = root.join(path);
+    let size = std::fs::metadata(&full).ok()?.len();
+    let text = if size > MAX_FILE_BYTES { Err(format!("the file has {size} bytes; at most {MAX_FILE_BYTES} are read")) } else { std::fs::read(&full).map_err(|error| error.to_string()).and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8".to_owned())) };
+    match text {
+        Ok(text) => Some(Arc::new(Source { path: path.to_owned(), text: text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned) })),
+        Err(why) => {
+            let source = Arc::new(Source { path: path.to_owned(), text: String::new() });
+            findings.borrow_mut().error(&source, None, "unreadable", why, "mend or remove the file".to_owned());
+            None
+        }
+    }
+}
+
+/// Files of a sub-folder with an ending, sorted by path.
+fn files(root: &Path, folder: &str, ending: &str, findings: &RefCell<Findings>) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(root.join(folder)) else { return found };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        let hidden = name.to_string_lossy().starts_with('.') || name.to_string_lossy().ends_with('~');
+        if path.is_dir() || hidden {
+            continue;
+        }
+        let relative = Path::new(folder).join(&name);
+        if path.extension().is_some_and(|found| found == ending) {
+            found.push(relative);
+        } else {
+            let source = Arc::new(Source { path: relative, text: String::new() });
+            findings.borrow_mut().error(&source, None, "unknown-file", format!("only .{ending} files belong in {folder}/"), "move or remove the file".to_owned());
+        }
+    }
+    found.sort();
+    found
+}

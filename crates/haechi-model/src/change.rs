@@ -1,0 +1,212 @@
+//! The unit of writing: a list of finished steps that happen together or not at all, with their ledger entries.
+
+use crate::{predicate::Predicate, value::Value};
+use std::sync::Arc;
+
+/// A stored row, all columns in the table's order.
+pub type Row = Vec<Value>;
+
+/// Names an expectation that was not met: the action decides what that means.
+pub type Miss = u16;
+
+/// One step. Slots number the rows that earlier steps found or made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Finds a row for writing; the row goes into the next slot.
+    Lock {
+        /// Index of the table.
+        table: usize,
+        /// Its id.
+        id: Box<str>,
+        /// What must hold of it.
+        filter: Predicate,
+        /// The version it must have.
+        version: Option<i64>,
+        /// No such row.
+        miss: Miss,
+    },
+    /// Adds a row; it goes into the next slot.
+    Insert {
+        /// Index of the table.
+        table: usize,
+        /// All columns.
+        row: Row,
+    },
+    /// Changes a row that was locked; the row after goes into the next slot.
+    Update {
+        /// Index of the table.
+        table: usize,
+        /// Its id.
+        id: Box<str>,
+        /// New values.
+        set: Vec<(usize, Value)>,
+        /// No such row any more.
+        miss: Miss,
+    },
+    /// Deletes a row that was locked.
+    Delete {
+        /// Index of the table.
+        table: usize,
+        /// Its id.
+        id: Box<str>,
+        /// No such row any more.
+        miss: Miss,
+    },
+    /// Something must hold of a row as it is now.
+    Check {
+        /// Index of the table.
+        table: usize,
+        /// Its id.
+        id: Box<str>,
+        /// What must hold.
+        filter: Predicate,
+        /// It does not, or there is no such row.
+        miss: Miss,
+    },
+    /// Deletes or detaches the rows that refer to a row, each with an entry of its own.
+    Cascade(Children),
+}
+
+/// Rows that refer to a row which is about to be deleted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Children {
+    /// Index of the referring table.
+    pub table: usize,
+    /// The referring column.
+    pub column: usize,
+    /// Id of the row referred to.
+    pub parent: Box<str>,
+    /// Delete the rows, or set the column to NULL.
+    pub delete: bool,
+    /// Rows of other tables that refer to the rows being deleted.
+    pub then: Vec<Children>,
+    /// There are more than the bound.
+    pub miss: Miss,
+}
+
+impl Children {
+    /// The most rows that one delete may take with it.
+    pub const MAX_ROWS: usize = 1000;
+}
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// `user`, `service`, `system`, `anonymous` or `operator`.
+    pub kind: &'static str,
+    /// Id within the kind.
+    pub id: Box<str>,
+}
+
+/// What an entry records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A change of a record.
+    Change,
+    /// A read that showed classed fields.
+    Access,
+    /// A refusal.
+    Refusal,
+    /// Something the system or an operator did.
+    System,
+}
+
+/// A ledger entry before it is encoded. It quotes slots of the change it belongs to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntryDraft {
+    /// Id of the entry.
+    pub id: Box<str>,
+    /// What it records.
+    pub kind: EntryKind,
+    /// The verb: `create`, `update`, `delete`, `read`, `import` …
+    pub action: Box<str>,
+    /// The collection, when it concerns one.
+    pub collection: Option<usize>,
+    /// The record's id, when it concerns one.
+    pub record: Option<Box<str>>,
+    /// `allowed`, `refused` …
+    pub outcome: &'static str,
+    /// Slot with the row before.
+    pub before: Option<usize>,
+    /// Slot with the row after.
+    pub after: Option<usize>,
+    /// Further detail, a JSON object's inside without braces, or empty.
+    pub extra: String,
+}
+
+/// A claim on an idempotency key: the first step of its change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Hash of caller and key.
+    pub key: Box<str>,
+    /// Hash of method, route and body.
+    pub digest: Box<str>,
+    /// What a duplicate will be answered from.
+    pub result: Box<str>,
+}
+
+/// A change.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Idempotency.
+    pub claim: Option<Claim>,
+    /// Steps, in order.
+    pub steps: Vec<Step>,
+    /// Entries, in order.
+    pub entries: Vec<EntryDraft>,
+    /// Who acts.
+    pub actor: Arc<Actor>,
+    /// The request it belongs to.
+    pub request_id: Box<str>,
+    /// Version of the policies it was decided under.
+    pub policy_version: Box<str>,
+    /// Time of the change, UTC milliseconds.
+    pub time_ms: i64,
+}
+
+/// What a change did.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The rows in the slots.
+    pub slots: Vec<Row>,
+    /// The stored result of an earlier change with the same idempotency key; nothing was done now.
+    pub replayed: Option<Box<str>>,
+    /// Tables that were written.
+    pub written: Vec<usize>,
+}
+
+/// Why a change did nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// An expectation of a step was not met.
+    Missed(Miss),
+    /// A unique index refused a row.
+    NotUnique {
+        /// Name of the index.
+        index: Box<str>,
+        /// Which step.
+        step: usize,
+    },
+    /// Another row still refers to the row.
+    Referenced {
+        /// Which step.
+        step: usize,
+    },
+    /// A reference names a row that does not exist.
+    Dangling {
+        /// Which step.
+        step: usize,
+    },
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// Too much is waiting; nothing was done.
+    Busy,
+    /// The database cannot be had; nothing was done.
+    Unavailable,
+    /// The disk is full; nothing was done.
+    Full,
+    /// Whether it was done is not known.
+    Unknown,
+    /// The database failed in a way that is logged; nothing was done.
+    Broken,
+}

@@ -1,0 +1,549 @@
+//! Fields: their types, and how a value of each is read from JSON or text and written back.
+
+use crate::{
+    class::ClassId,
+    collection::CollectionId,
+    json::{Json, parse_json, write_json_text},
+    pattern::Pattern,
+    predicate::fold_case,
+    table::Storage,
+    time::{parse_date, parse_datetime, write_date, write_datetime},
+    value::Value,
+};
+use thiserror::Error;
+
+/// Position of a field in [`crate::Collection::fields`]; also the position of its column.
+pub type FieldId = usize;
+
+/// The largest whole number that every JSON reader keeps exactly.
+const MAX_SAFE_INT: i64 = (1 << 53) - 1;
+/// Length of a text whose field names no `max_length`, in Unicode scalar values.
+pub(crate) const DEFAULT_TEXT_LENGTH: u32 = 10_000;
+/// Length of a list whose field names no `max_items`.
+pub(crate) const DEFAULT_LIST_ITEMS: u32 = 100;
+/// Size of a json value whose field names no `max_bytes`.
+pub(crate) const DEFAULT_JSON_BYTES: u32 = 64 * 1024;
+const MAX_EMAIL_BYTES: usize = 254;
+const MAX_URL_BYTES: usize = 2048;
+
+/// What happens to a row when the row it refers to is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDelete {
+    /// The delete is refused.
+    Restrict,
+    /// The row is deleted too, with an entry of its own.
+    Cascade,
+    /// The reference becomes null, with an entry of its own.
+    SetNull,
+}
+
+/// The type of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FieldType {
+    /// Text kept byte for byte; lengths in Unicode scalar values.
+    Text {
+        /// Fewest characters.
+        min_length: u32,
+        /// Most characters.
+        max_length: u32,
+        /// What the whole value must match.
+        pattern: Option<Pattern>,
+        /// Whether uniqueness, filter and order ignore case.
+        fold: bool,
+    },
+    /// An address, stored folded.
+    Email,
+    /// An absolute http or https URL in canonical form.
+    Url,
+    /// A UUID in lower case.
+    Uuid,
+    /// One of the listed words.
+    Enum {
+        /// The words.
+        values: Vec<String>,
+    },
+    /// ±(2⁵³−1), a JSON number.
+    Int {
+        /// Smallest value.
+        min: i64,
+        /// Largest value.
+        max: i64,
+    },
+    /// Any 64-bit integer, a JSON string.
+    Int64 {
+        /// Smallest value.
+        min: i64,
+        /// Largest value.
+        max: i64,
+    },
+    /// A scaled integer, a JSON string.
+    Decimal {
+        /// Digits in all.
+        precision: u32,
+        /// Digits after the point.
+        scale: u32,
+    },
+    /// A finite number.
+    Float {
+        /// Smallest value.
+        min: f64,
+        /// Largest value.
+        max: f64,
+    },
+    /// true or false.
+    Bool,
+    /// UTC milliseconds.
+    Datetime,
+    /// A day, stored as midnight UTC.
+    Date,
+    /// Any JSON, opaque to filter, order and policies.
+    Json {
+        /// Most bytes of its compact form.
+        max_bytes: u32,
+    },
+    /// A list of scalars.
+    List {
+        /// Type of each item.
+        of: Box<FieldType>,
+        /// Most items.
+        max_items: u32,
+    },
+    /// The id of a row of another collection.
+    Ref {
+        /// The collection.
+        to: CollectionId,
+        /// What deleting that row does.
+        on_delete: OnDelete,
+    },
+}
+
+/// A value for rows that are created without one.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DefaultValue {
+    /// A fixed value.
+    Fixed(Value),
+    /// The time of the write (datetime), or its day (date).
+    Now,
+}
+
+/// A field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Name in JSON, filters and policies, and of the column.
+    pub name: String,
+    /// Type.
+    pub ty: FieldType,
+    /// Class.
+    pub class: ClassId,
+    /// Whether a row must have a value.
+    pub required: bool,
+    /// Whether no two rows may share a value.
+    pub unique: bool,
+    /// Value of rows created without one.
+    pub default: Option<DefaultValue>,
+    /// Former name.
+    pub was: Option<String>,
+    /// Set by Haechi, never by a request.
+    pub read_only: bool,
+    /// Position of the folded shadow column, for `case = "fold"`.
+    pub shadow: Option<usize>,
+}
+
+/// Why a value does not fit a field. The code is stable; it stands in the problem's `errors`.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("{detail}")]
+pub struct FieldError {
+    /// Stable code, e.g. `too_long`.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+fn wrong<T>(code: &'static str, detail: impl Into<String>) -> Result<T, FieldError> {
+    Err(FieldError { code, detail: detail.into() })
+}
+
+impl FieldType {
+    /// How values are stored.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        match self {
+            Self::Int { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Bool | Self::Datetime | Self::Date => Storage::Int,
+            Self::Float { .. } => Storage::Real,
+            Self::Text { .. } | Self::Email | Self::Url | Self::Uuid | Self::Enum { .. } | Self::Json { .. } | Self::List { .. } | Self::Ref { .. } => {
+                Storage::Text
+            }
+        }
+    }
+
+    /// The name in `type = "…"`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Text { .. } => "text",
+            Self::Email => "email",
+            Self::Url => "url",
+            Self::Uuid => "uuid",
+            Self::Enum { .. } => "enum",
+            Self::Int { .. } => "int",
+            Self::Int64 { .. } => "int64",
+            Self::Decimal { .. } => "decimal",
+            Self::Float { .. } => "float",
+            Self::Bool => "bool",
+            Self::Datetime => "datetime",
+            Self::Date => "date",
+            Self::Json { .. } => "json",
+            Self::List { .. } => "list",
+            Self::Ref { .. } => "ref",
+        }
+    }
+
+    /// Whether values can be compared and ordered in a filter.
+    #[must_use]
+    pub fn comparable(&self) -> bool {
+        !matches!(self, Self::Json { .. } | Self::List { .. })
+    }
+
+    /// Reads a value from a JSON body. `null` is for the caller to judge.
+    ///
+    /// # Errors
+    /// When the JSON is of another kind or breaks a constraint.
+    pub fn read(&self, json: &Json) -> Result<Value, FieldError> {
+        match (self, json) {
+            (_, Json::Null) => Ok(Value::Null),
+            (Self::Int { min, max }, Json::Number(digits)) => in_range(whole(digits)?, (*min).max(-MAX_SAFE_INT), (*max).min(MAX_SAFE_INT)),
+            (Self::Float { min, max }, Json::Number(digits)) => float(digits, *min, *max),
+            (Self::Bool, Json::Bool(flag)) => Ok(Value::Int(i64::from(*flag))),
+            (Self::Json { max_bytes }, json) => json_value(json, *max_bytes),
+            (Self::List { of, max_items }, Json::List(items)) => list(of, items, *max_items),
+            (
+                Self::Text { .. } | Self::Email | Self::Url | Self::Uuid | Self::Enum { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Datetime | Self::Date | Self::Ref { .. },
+                Json::Text(text),
+            ) => self.read_text(text),
+            (_, found) => wrong("wrong_type", format!("must be {}, not {}", self.json_kind(), found.kind())),
+        }
+    }
+
+    /// Reads a value from text: a query parameter, a filter or a CSV cell.
+    ///
+    /// # Errors
+    /// When the text does not read as this type or breaks a constraint.
+    pub fn read_text(&self, text: &str) -> Result<Value, FieldError> {
+        match self {
+            Self::Text { min_length, max_length, pattern, .. } => plain_text(text, *min_length, *max_length, pattern.as_ref()),
+            Self::Email => email(text),
+            Self::Url => url_value(text),
+            Self::Uuid | Self::Ref { .. } => match uuid::Uuid::try_parse(text) {
+                Ok(id) if text.len() == 36 => Ok(Value::text(id.hyphenated().to_string())),
+                _ => wrong("not_a_uuid", "must be a UUID such as 0192f3a0-7c4e-7d11-a1b2-c3d4e5f60718"),
+            },
+            Self::Enum { values } if values.iter().any(|known| known == text) => Ok(Value::text(text)),
+            Self::Enum { values } => wrong("not_in_enum", format!("must be one of: {}", values.join(", "))),
+            Self::Int { min, max } => in_range(whole(text)?, (*min).max(-MAX_SAFE_INT), (*max).min(MAX_SAFE_INT)),
+            Self::Int64 { min, max } => in_range(whole(text)?, *min, *max),
+            Self::Decimal { precision, scale } => decimal(text, *precision, *scale),
+            Self::Float { min, max } => float(text, *min, *max),
+            Self::Bool => match text {
+                "true" => Ok(Value::Int(1)),
+                "false" => Ok(Value::Int(0)),
+                _ => wrong("wrong_type", "must be true or false"),
+            },
+            Self::Datetime => match parse_datetime(text) {
+                Some(ms) => Ok(Value::Int(ms)),
+                None => wrong("not_a_datetime", "must be an RFC 3339 time with offset, such as 2026-11-22T09:30:00Z"),
+            },
+            Self::Date => match parse_date(text) {
+                Some(ms) => Ok(Value::Int(ms)),
+                None => wrong("not_a_date", "must be a day such as 2026-11-22"),
+            },
+            Self::Json { .. } | Self::List { .. } => match parse_json(text.as_bytes()) {
+                Ok(json) => self.read(&json),
+                Err(error) => wrong("not_json", error.to_string()),
+            },
+        }
+    }
+
+    /// Appends a stored value as JSON.
+    pub fn write(&self, value: &Value, out: &mut Vec<u8>) {
+        match value {
+            Value::Null => out.extend_from_slice(b"null"),
+            Value::Int(int) => self.write_int(*int, out),
+            Value::Real(real) => write_real(*real, out),
+            Value::Text(text) => self.write_text(text, out),
+        }
+    }
+
+    /// Appends a stored integer as JSON.
+    pub fn write_int(&self, int: i64, out: &mut Vec<u8>) {
+        match self {
+            Self::Bool => out.extend_from_slice(if int == 0 { b"false" } else { b"true" }),
+            Self::Datetime | Self::Date => {
+                out.push(b'"');
+                if *self == Self::Date { write_date(int, out) } else { write_datetime(int, out) }
+                out.push(b'"');
+            }
+            Self::Int64 { .. } => {
+                out.push(b'"');
+                out.extend_from_slice(int.to_string().as_bytes());
+                out.push(b'"');
+            }
+            Self::Decimal { scale, .. } => {
+                out.push(b'"');
+                write_decimal(int, *scale, out);
+                out.push(b'"');
+            }
+            _ => {
+                use std::io::Write;
+                let _ = write!(out, "{int}");
+            }
+        }
+    }
+
+    /// Appends stored text as JSON.
+    pub fn write_text(&self, text: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::Json { .. } | Self::List { .. } => out.extend_from_slice(text.as_bytes()),
+            Self::Uuid | Self::Ref { .. } => {
+                out.push(b'"');
+                out.extend_from_slice(text.as_bytes());
+                out.push(b'"');
+            }
+            _ => write_json_text(text, out),
+        }
+    }
+
+    /// What filters and unique keys compare: the folded form for folding types.
+    #[must_use]
+    pub fn folded(&self, value: Value) -> Value {
+        match (self, &value) {
+            (Self::Text { fold: true, .. }, Value::Text(text)) => Value::text(fold_case(text)),
+            _ => value,
+        }
+    }
+
+    fn json_kind(&self) -> &'static str {
+        match self {
+            Self::Int { .. } => "a whole number",
+            Self::Float { .. } => "a number",
+            Self::Bool => "true or false",
+            Self::List { .. } => "a list",
+            Self::Int64 { .. } => "a whole number in a string",
+            Self::Decimal { .. } => "a decimal number in a string",
+            _ => "a string",
+        }
+    }
+}
+
+/// Appends a finite float as JSON.
+pub(crate) fn write_real(real: f64, out: &mut Vec<u8>) {
+    match serde_json::to_writer(&mut *out, &real) {
+        Ok(()) => {}
+        Err(_) => out.extend_from_slice(b"null"),
+    }
+}
+
+fn write_decimal(int: i64, scale: u32, out: &mut Vec<u8>) {
+    let unit = 10u64.pow(scale);
+    if int < 0 {
+        out.push(b'-');
+    }
+    let (whole, part) = (int.unsigned_abs() / unit, int.unsigned_abs() % unit);
+    out.extend_from_slice(whole.to_string().as_bytes());
+    if scale > 0 {
+        out.extend_from_slice(format!(".{part:0width$}", width = scale as usize).as_bytes());
+    }
+}
+
+fn plain_text(text: &str, min: u32, max: u32, pattern: Option<&Pattern>) -> Result<Value, FieldError> {
+    if text.contains('\0') {
+        return wrong("has_nul", "must not contain the character U+0000");
+    }
+    let length = text.chars().count();
+    if length > max as usize {
+        return wrong("too_long", format!("has {length} characters; at most {max} are allowed"));
+    }
+    if length < min as usize {
+        return wrong("too_short", format!("has {length} characters; at least {min} are needed"));
+    }
+    match pattern {
+        Some(pattern) if !pattern.matches(text) => wrong("pattern_mismatch", format!("must match the pattern {}", pattern.as_str())),
+        _ => Ok(Value::text(text)),
+    }
+}
+
+fn email(text: &str) -> Result<Value, FieldError> {
+    let bad = || wrong("not_an_email", "must be an address such as kim@example.com");
+    let Some((local, domain)) = text.rsplit_once('@') else { return bad() };
+    let local_ok = !local.is_empty()
+        && local.len() <= 64
+        && !local.starts_with('.')
+        && !local.ends_with('.')
+        && !local.contains("..")
+        && local.chars().all(|c| c.is_ascii_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(c));
+    let label_ok = |label: &str| {
+        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-') && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    if !local_ok || text.len() > MAX_EMAIL_BYTES || !domain.contains('.') || !domain.split('.').all(label_ok) {
+        return bad();
+    }
+    Ok(Value::text(text.to_ascii_lowercase()))
+}
+
+fn url_value(text: &str) -> Result<Value, FieldError> {
+    let bad = || wrong("not_a_url", "must be an absolute http or https URL without a password in it");
+    if text.len() > MAX_URL_BYTES || text.chars().any(|c| c.is_control() || c == ' ') {
+        return bad();
+    }
+    match url::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none() => {
+            Ok(Value::text(url.as_str()))
+        }
+        _ => bad(),
+    }
+}
+
+fn whole(digits: &str) -> Result<i64, FieldError> {
+    let body = digits.strip_prefix('-').unwrap_or(digits);
+    if body.is_empty() || !body.bytes().all(|byte| byte.is_ascii_digit()) {
+        let tidy = digits.parse::<f64>().ok().filter(|float| float.is_finite() && float.fract() == 0.0 && float.abs() <= MAX_SAFE_INT as f64);
+        return match tidy {
+            Some(float) if digits.bytes().any(|byte| byte.is_ascii_digit()) => Ok(float as i64),
+            _ => wrong("not_a_whole_number", "must be a whole number"),
+        };
+    }
+    digits.parse().or_else(|_| wrong("out_of_range", "is outside the range of the field"))
+}
+
+fn in_range(int: i64, min: i64, max: i64) -> Result<Value, FieldError> {
+    if (min..=max).contains(&int) {
+        return Ok(Value::Int(int));
+    }
+    wrong("out_of_range", format!("must be from {min} to {max}"))
+}
+
+fn float(digits: &str, min: f64, max: f64) -> Result<Value, FieldError> {
+    let looks = digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E'));
+    match digits.parse::<f64>() {
+        Ok(float) if looks && float.is_finite() => {
+            let float = if float == 0.0 { 0.0 } else { float };
+            if float < min || float > max {
+                return wrong("out_of_range", format!("must be from {min} to {max}"));
+            }
+            Ok(Value::Real(float))
+        }
+        Ok(_) if looks => wrong("out_of_range", "is too large for a number"),
+        _ => wrong("wrong_type", "must be a number"),
+    }
+}
+
+fn decimal(text: &str, precision: u32, scale: u32) -> Result<Value, FieldError> {
+    let (negative, body) = text.strip_prefix('-').map_or((false, text), |body| (true, body));
+    let (whole, part) = body.split_once('.').unwrap_or((body, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || body.ends_with('.') {
+        return wrong("not_a_decimal", "must be a decimal number such as 12.50");
+    }
+    let part = part.trim_end_matches('0');
+    if part.len() > scale as usize {
+        return wrong("too_precise", format!("must have at most {scale} digits after the point"));
+    }
+    let whole = whole.trim_start_matches('0');
+    if whole.len() > (precision - scale) as usize {
+        return wrong("out_of_range", format!("must have at most {} digits before the point", precision - scale));
+    }
+    let scaled = format!("{whole}{part:0<width$}", width = scale as usize);
+    let scaled: i64 = if scaled.is_empty() { 0 } else { scaled.parse().or_else(|_| wrong("out_of_range", "is outside the range of the field"))? };
+    Ok(Value::Int(if negative { -scaled } else { scaled }))
+}
+
+fn json_value(json: &Json, max_bytes: u32) -> Result<Value, FieldError> {
+    if json.has_nul() {
+        return wrong("has_nul", "must not contain the character U+0000");
+    }
+    let mut out = Vec::new();
+    json.write(&mut out);
+    if out.len() > max_bytes as usize {
+        return wrong("too_large", format!("has {} bytes; at most {max_bytes} are allowed", out.len()));
+    }
+    match String::from_utf8(out) {
+        Ok(text) => Ok(Value::text(text)),
+        Err(_) => wrong("not_json", "is not UTF-8"),
+    }
+}
+
+fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Value, FieldError> {
+    if items.len() > max_items as usize {
+        return wrong("too_many_items", format!("has {} items; at most {max_items} are allowed", items.len()));
+    }
+    let mut out = vec![b'['];
+    for (at, item) in items.iter().enumerate() {
+        if *item == Json::Null {
+            return wrong("null_in_list", format!("item {at} is null"));
+        }
+        let value = of.read(item).map_err(|error| FieldError { code: error.code, detail: format!("item {at} {}", error.detail) })?;
+        if at > 0 {
+            out.push(b',');
+        }
+        of.write(&value, &mut out);
+    }
+    out.push(b']');
+    Ok(Value::text(String::from_utf8_lossy(&out)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(ty: &FieldType, text: &str) -> Result<Value, &'static str> {
+        ty.read(&parse_json(text.as_bytes()).unwrap()).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn numbers_keep_their_bounds() {
+        let int = FieldType::Int { min: i64::MIN, max: i64::MAX };
+        assert_eq!(read(&int, "9007199254740991"), Ok(Value::Int(MAX_SAFE_INT)));
+        assert_eq!(read(&int, "9007199254740992"), Err("out_of_range"));
+        assert_eq!(read(&int, "1e3"), Ok(Value::Int(1000)));
+        assert_eq!(read(&int, "1.5"), Err("not_a_whole_number"));
+        assert_eq!(read(&int, "\"1\""), Err("wrong_type"));
+        let float = FieldType::Float { min: f64::MIN, max: f64::MAX };
+        assert_eq!(read(&float, "-0.0").map(|v| format!("{v:?}")), Ok("Real(0.0)".into()));
+        assert_eq!(read(&float, "1e400"), Err("out_of_range"));
+        let int64 = FieldType::Int64 { min: i64::MIN, max: i64::MAX };
+        assert_eq!(read(&int64, "\"-9223372036854775808\""), Ok(Value::Int(i64::MIN)));
+        assert_eq!(read(&int64, "1"), Err("wrong_type"));
+    }
+
+    #[test]
+    fn decimals_are_exact_both_ways() {
+        let price = FieldType::Decimal { precision: 6, scale: 2 };
+        for (text, stored, out) in [("\"12.5\"", 1250, "\"12.50\""), ("\"-0.05\"", -5, "\"-0.05\""), ("\"9999.99\"", 999_999, "\"9999.99\""), ("\"1.500\"", 150, "\"1.50\"")] {
+            assert_eq!(read(&price, text), Ok(Value::Int(stored)), "{text}");
+            let mut bytes = Vec::new();
+            price.write(&Value::Int(stored), &mut bytes);
+            assert_eq!(String::from_utf8(bytes).unwrap(), out);
+        }
+        for (text, code) in [("\"12.345\"", "too_precise"), ("\"10000\"", "out_of_range"), ("\"1.\"", "not_a_decimal"), ("\".5\"", "not_a_decimal"), ("\"1e2\"", "not_a_decimal")] {
+            assert_eq!(read(&price, text), Err(code), "{text}");
+        }
+    }
+
+    #[test]
+    fn text_types_have_one_canonical_form() {
+        assert_eq!(read(&FieldType::Email, "\"Kim@Example.COM\""), Ok(Value::text("kim@example.com")));
+        for bad in ["\"a@b\"", "\"a b@c.d\"", "\"a@b.c\\r\\nBcc:x@y.z\"", "\"@b.c\"", "\"a@-b.c\""] {
+            assert_eq!(read(&FieldType::Email, bad), Err("not_an_email"), "{bad}");
+        }
+        assert_eq!(read(&FieldType::Url, "\"HTTPS://Example.com\""), Ok(Value::text("https://example.com/")));
+        for bad in ["\"javascript:alert(1)\"", "\"/x\"", "\"http://u:p@h/\"", "\"ht\\ttp://h/\""] {
+            assert_eq!(read(&FieldType::Url, bad), Err("not_a_url"), "{bad}");
+        }
+        let list = FieldType::List { of: Box::new(FieldType::Int { min: 0, max: 9 }), max_items: 3 };
+        assert_eq!(read(&list, "[1, 2 ,3]"), Ok(Value::text("[1,2,3]")));
+        assert_eq!(read(&list, "[1,null]"), Err("null_in_list"));
+        assert_eq!(read(&list, "[1,2,3,4]"), Err("too_many_items"));
+        let text = FieldType::Text { min_length: 0, max_length: 2, pattern: None, fold: false };
+        assert_eq!(read(&text, "\"\\u0000\""), Err("has_nul"));
+        assert_eq!(read(&text, "\"é😀\""), Ok(Value::text("é😀")));
+    }
+}

@@ -1,0 +1,39 @@
+//! What an app folder declares, and the data of reading and writing it.
+//!
+//! This crate knows no database, no policy engine and no HTTP. Everything in it is plain data that has been
+//! validated: an [`App`] that exists is one that can be served.
+
+mod app;
+mod change;
+mod class;
+mod collection;
+mod config;
+mod field;
+mod finding;
+mod json;
+mod name;
+mod pattern;
+mod predicate;
+mod schema;
+mod section;
+mod statement;
+mod table;
+mod time;
+mod value;
+
+pub use app::{App, PolicyFile};
+pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, Miss, Outcome, Row, Step};
+pub use class::{Class, ClassId, Sensitivity};
+pub use collection::{Collection, CollectionId, USERS};
+pub use config::{Config, DatabaseConfig, LedgerConfig, LimitsConfig, ReadsLogged, SecretRef, ServerConfig, Witness};
+pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
+pub use finding::{Finding, Findings, Severity, Source};
+pub use json::{Json, JsonError, parse_json, write_json_text};
+pub use name::suggest;
+pub use pattern::Pattern;
+pub use predicate::{Comparison, LikePart, Lookup, Operand, Predicate, fold_case};
+pub use schema::{collection_schema, config_schema, policy_test_schema};
+pub use statement::{Mask, Order, Output, RowPage, Select};
+pub use table::{Column, Index, Reference, Storage, Table};
+pub use time::{format_date, format_datetime, parse_date, parse_datetime, write_date, write_datetime};
+pub use value::Value;

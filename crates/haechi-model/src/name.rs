@@ -1,0 +1,81 @@
+//! Names of collections, fields, roles and classes, and the nearest known name for a misspelt one.
+
+/// The longest name of a collection, field, role or class.
+pub(crate) const MAX_NAME_LENGTH: usize = 48;
+
+const RESERVED_FIELDS: &[&str] = &["id", "create_time", "update_time", "version", "owner", "organisation", "deleted"];
+const RESERVED_COLLECTIONS: &[&str] = &[
+    "services", "true", "false", "if", "then", "else", "in", "is", "like", "has", "principal", "action", "resource", "context",
+];
+
+/// Why a name cannot be used.
+pub(crate) fn name_problem(name: &str) -> Option<String> {
+    let shape = name.bytes().enumerate().all(|(at, byte)| match byte {
+        b'a'..=b'z' => true,
+        b'0'..=b'9' | b'_' => at > 0,
+        _ => false,
+    });
+    if name.is_empty() || !shape {
+        return Some(format!("`{name}` is not a name: write a lower-case letter, then letters, digits or `_`"));
+    }
+    if name.len() > MAX_NAME_LENGTH {
+        return Some(format!("`{name}` is longer than {MAX_NAME_LENGTH} characters"));
+    }
+    if name.contains("__") {
+        return Some(format!("`{name}` holds `__`, which is reserved"));
+    }
+    None
+}
+
+pub(crate) fn reserved_field(name: &str) -> bool {
+    RESERVED_FIELDS.contains(&name)
+}
+
+pub(crate) fn reserved_collection(name: &str) -> bool {
+    RESERVED_COLLECTIONS.contains(&name)
+}
+
+/// The known name nearest to a misspelt one, when one is near enough to be meant.
+#[must_use]
+pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|name| (distance(wrong, name), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name)
+}
+
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, l) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, r) in right.iter().enumerate() {
+            let cost = diagonal + usize::from(l != *r);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggests_the_nearest_name_only_when_near() {
+        assert_eq!(suggest("requird", ["required", "class"]), Some("required"));
+        assert_eq!(suggest("zzz", ["required", "class"]), None);
+    }
+
+    #[test]
+    fn names_have_a_shape() {
+        assert!(name_problem("patients").is_none());
+        for bad in ["", "Patients", "1st", "_x", "a-b", "a__b", &"a".repeat(49)] {
+            assert!(name_problem(bad).is_some(), "{bad}");
+        }
+    }
+}

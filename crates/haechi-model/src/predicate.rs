@@ -1,0 +1,416 @@
+//! Typed conditions over rows. The store renders them to SQL; here they are evaluated in memory.
+//!
+//! A condition holds or does not hold; an operand that is NULL makes every comparison not hold. There is no plain NOT:
+//! [`Predicate::NotTrue`] is `IS NOT TRUE`, which is safe over NULL.
+
+use crate::value::Value;
+use std::cmp::Ordering;
+
+/// A comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// =
+    Equal,
+    /// <>
+    NotEqual,
+    /// <
+    Less,
+    /// <=
+    LessOrEqual,
+    /// >
+    Greater,
+    /// >=
+    GreaterOrEqual,
+}
+
+impl Comparison {
+    /// What holds, for non-NULL operands, exactly when this does not.
+    #[must_use]
+    pub fn inverse(self) -> Self {
+        match self {
+            Self::Equal => Self::NotEqual,
+            Self::NotEqual => Self::Equal,
+            Self::Less => Self::GreaterOrEqual,
+            Self::LessOrEqual => Self::Greater,
+            Self::Greater => Self::LessOrEqual,
+            Self::GreaterOrEqual => Self::Less,
+        }
+    }
+
+    /// The same with its operands swapped.
+    #[must_use]
+    pub fn mirrored(self) -> Self {
+        match self {
+            Self::Less => Self::Greater,
+            Self::LessOrEqual => Self::GreaterOrEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterOrEqual => Self::LessOrEqual,
+            same => same,
+        }
+    }
+
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
+    }
+}
+
+/// A part of a `like` pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LikePart {
+    /// These characters, exactly.
+    Literal(Box<str>),
+    /// Any characters, or none.
+    Any,
+}
+
+/// A scalar in a condition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand {
+    /// A column of the row at hand.
+    Column(usize),
+    /// A value, always bound as a parameter.
+    Constant(Value),
+    /// An operand of the row that a reference column names; NULL when there is none.
+    Follow {
+        /// The reference column.
+        column: usize,
+        /// Index of the table it refers to.
+        table: usize,
+        /// The operand there.
+        then: Box<Operand>,
+    },
+    /// An integer plus a constant; NULL on overflow.
+    Plus(Box<Operand>, i64),
+    /// The first operand whose condition holds; NULL when none does.
+    Choose(Vec<(Predicate, Operand)>),
+}
+
+/// A condition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Predicate {
+    /// Always.
+    True,
+    /// Never.
+    False,
+    /// All of them.
+    All(Vec<Predicate>),
+    /// At least one.
+    Any(Vec<Predicate>),
+    /// The inner one does not hold.
+    NotTrue(Box<Predicate>),
+    /// A comparison.
+    Compare(Operand, Comparison, Operand),
+    /// The operand equals one of the values.
+    OneOf(Operand, Vec<Value>),
+    /// The operand is not NULL and equals none of the values.
+    NoneOf(Operand, Vec<Value>),
+    /// The operand is NULL.
+    IsNull(Operand),
+    /// The operand is not NULL.
+    NotNull(Operand),
+    /// The text matches (`true`) or does not match (`false`) the pattern.
+    Like(Operand, Vec<LikePart>, bool),
+    /// The reference names a row of which the inner condition holds.
+    Reference {
+        /// The reference column.
+        column: usize,
+        /// Index of the table it refers to.
+        table: usize,
+        /// The condition there.
+        inner: Box<Predicate>,
+    },
+    /// The list holds (`true`) or does not hold (`false`) the element.
+    Contains {
+        /// A list.
+        list: Operand,
+        /// The element sought.
+        element: Operand,
+        /// Which of the two.
+        expected: bool,
+    },
+    /// The list is empty (`true`) or not (`false`).
+    Empty(Operand, bool),
+}
+
+/// Rows of other tables, for conditions that follow references.
+pub trait Lookup {
+    /// The row of a table with this id.
+    fn row(&self, table: usize, id: &str) -> Option<Vec<Value>>;
+}
+
+impl Predicate {
+    /// All of them, simplified.
+    #[must_use]
+    pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut kept: Vec<Self> = Vec::new();
+        for part in parts {
+            match part {
+                Self::True => {}
+                Self::False => return Self::False,
+                Self::All(inner) => inner.into_iter().for_each(|part| if !kept.contains(&part) { kept.push(part) }),
+                part => if !kept.contains(&part) { kept.push(part) },
+            }
+        }
+        match kept.len() {
+            0 => Self::True,
+            1 => kept.remove(0),
+            _ => Self::All(kept),
+        }
+    }
+
+    /// At least one of them, simplified.
+    #[must_use]
+    pub fn any(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut kept: Vec<Self> = Vec::new();
+        for part in parts {
+            match part {
+                Self::False => {}
+                Self::True => return Self::True,
+                Self::Any(inner) => inner.into_iter().for_each(|part| if !kept.contains(&part) { kept.push(part) }),
+                part => if !kept.contains(&part) { kept.push(part) },
+            }
+        }
+        match kept.len() {
+            0 => Self::False,
+            1 => kept.remove(0),
+            _ => Self::Any(kept),
+        }
+    }
+
+    /// Does not hold, simplified.
+    #[must_use]
+    pub fn not_true(self) -> Self {
+        match self {
+            Self::True => Self::False,
+            Self::False => Self::True,
+            inner => Self::NotTrue(Box::new(inner)),
+        }
+    }
+
+    /// A reference's condition, simplified.
+    #[must_use]
+    pub fn reference(column: usize, table: usize, inner: Self) -> Self {
+        if inner == Self::False { Self::False } else { Self::Reference { column, table, inner: Box::new(inner) } }
+    }
+
+    /// A comparison, folded when both sides are known.
+    #[must_use]
+    pub fn compare(left: Operand, comparison: Comparison, right: Operand) -> Self {
+        if let (Operand::Constant(left), Operand::Constant(right)) = (&left, &right) {
+            return if left.compare(right).is_some_and(|order| comparison.holds(order)) { Self::True } else { Self::False };
+        }
+        Self::Compare(left, comparison, right)
+    }
+
+    /// Whether this condition, wherever it holds, makes `other` hold: equality or inclusion of conjuncts only.
+    #[must_use]
+    pub fn implies(&self, other: &Self) -> bool {
+        if self == other || *other == Self::True || *self == Self::False {
+            return true;
+        }
+        match (self, other) {
+            (_, Self::All(wanted)) => wanted.iter().all(|part| self.implies(part)),
+            (Self::All(parts), _) => parts.contains(other),
+            _ => false,
+        }
+    }
+
+    /// Whether the row alone decides it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::True | Self::False => true,
+            Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_local),
+            Self::NotTrue(inner) => inner.is_local(),
+            Self::Compare(left, _, right) => left.is_local() && right.is_local(),
+            Self::OneOf(operand, _) | Self::NoneOf(operand, _) | Self::IsNull(operand) | Self::NotNull(operand) | Self::Like(operand, ..) | Self::Empty(operand, _) => operand.is_local(),
+            Self::Reference { .. } => false,
+            Self::Contains { list, element, .. } => list.is_local() && element.is_local(),
+        }
+    }
+
+    /// Whether it looks at any of the columns of the row at hand.
+    #[must_use]
+    pub fn reads_any(&self, columns: &[usize]) -> bool {
+        match self {
+            Self::True | Self::False => false,
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.reads_any(columns)),
+            Self::NotTrue(inner) => inner.reads_any(columns),
+            Self::Compare(left, _, right) => left.reads_any(columns) || right.reads_any(columns),
+            Self::OneOf(operand, _) | Self::NoneOf(operand, _) | Self::IsNull(operand) | Self::NotNull(operand) | Self::Like(operand, ..) | Self::Empty(operand, _) => operand.reads_any(columns),
+            Self::Reference { column, .. } => columns.contains(column),
+            Self::Contains { list, element, .. } => list.reads_any(columns) || element.reads_any(columns),
+        }
+    }
+
+    /// How many nodes it has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        1 + match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::size).sum(),
+            Self::NotTrue(inner) | Self::Reference { inner, .. } => inner.size(),
+            Self::OneOf(_, values) | Self::NoneOf(_, values) => values.len(),
+            _ => 1,
+        }
+    }
+
+    /// Evaluates it over a row.
+    #[must_use]
+    pub fn holds(&self, row: &[Value], rows: &dyn Lookup) -> bool {
+        match self {
+            Self::True => true,
+            Self::False => false,
+            Self::All(parts) => parts.iter().all(|part| part.holds(row, rows)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(row, rows)),
+            Self::NotTrue(inner) => !inner.holds(row, rows),
+            Self::Compare(left, comparison, right) => {
+                let (left, right) = (left.value(row, rows), right.value(row, rows));
+                left.compare(&right).is_some_and(|order| comparison.holds(order))
+            }
+            Self::OneOf(operand, values) => {
+                let value = operand.value(row, rows);
+                !value.is_null() && values.contains(&value)
+            }
+            Self::NoneOf(operand, values) => {
+                let value = operand.value(row, rows);
+                !value.is_null() && !values.contains(&value)
+            }
+            Self::IsNull(operand) => operand.value(row, rows).is_null(),
+            Self::NotNull(operand) => !operand.value(row, rows).is_null(),
+            Self::Like(operand, parts, expected) => match operand.value(row, rows) {
+                Value::Text(text) => like(&text, parts) == *expected,
+                _ => false,
+            },
+            Self::Reference { column, table, inner } => match &row[*column] {
+                Value::Text(id) => rows.row(*table, id).is_some_and(|row| inner.holds(&row, rows)),
+                _ => false,
+            },
+            Self::Contains { list, element, expected } => {
+                let (list, element) = (list.value(row, rows), element.value(row, rows));
+                match (items(&list), element.is_null()) {
+                    (Some(items), false) => items.contains(&element) == *expected,
+                    _ => false,
+                }
+            }
+            Self::Empty(list, expected) => items(&list.value(row, rows)).is_some_and(|items| items.is_empty() == *expected),
+        }
+    }
+}
+
+impl Operand {
+    fn is_local(&self) -> bool {
+        match self {
+            Self::Column(_) | Self::Constant(_) => true,
+            Self::Follow { .. } => false,
+            Self::Plus(inner, _) => inner.is_local(),
+            Self::Choose(arms) => arms.iter().all(|(condition, operand)| condition.is_local() && operand.is_local()),
+        }
+    }
+
+    fn reads_any(&self, columns: &[usize]) -> bool {
+        match self {
+            Self::Constant(_) => false,
+            Self::Column(column) | Self::Follow { column, .. } => columns.contains(column),
+            Self::Plus(inner, _) => inner.reads_any(columns),
+            Self::Choose(arms) => arms.iter().any(|(condition, operand)| condition.reads_any(columns) || operand.reads_any(columns)),
+        }
+    }
+
+    fn value(&self, row: &[Value], rows: &dyn Lookup) -> Value {
+        match self {
+            Self::Column(column) => row[*column].clone(),
+            Self::Constant(value) => value.clone(),
+            Self::Follow { column, table, then } => match &row[*column] {
+                Value::Text(id) => rows.row(*table, id).map_or(Value::Null, |row| then.value(&row, rows)),
+                _ => Value::Null,
+            },
+            Self::Plus(inner, add) => match inner.value(row, rows) {
+                Value::Int(int) => int.checked_add(*add).map_or(Value::Null, Value::Int),
+                _ => Value::Null,
+            },
+            Self::Choose(arms) => arms.iter().find(|(condition, _)| condition.holds(row, rows)).map_or(Value::Null, |(_, operand)| operand.value(row, rows)),
+        }
+    }
+}
+
+/// Items of a stored list.
+fn items(list: &Value) -> Option<Vec<Value>> {
+    let parsed: Vec<serde_json::Value> = serde_json::from_str(list.as_text()?).ok()?;
+    let item = |item: serde_json::Value| match item {
+        serde_json::Value::String(text) => Value::text(text),
+        serde_json::Value::Bool(flag) => Value::Int(i64::from(flag)),
+        serde_json::Value::Number(number) => number.as_i64().map_or_else(|| number.as_f64().map_or(Value::Null, Value::Real), Value::Int),
+        _ => Value::Null,
+    };
+    Some(parsed.into_iter().map(item).collect())
+}
+
+/// Matches without backtracking over more than one wildcard at a time.
+fn like(text: &str, parts: &[LikePart]) -> bool {
+    let mut rest = text;
+    let mut floating = false;
+    for (at, part) in parts.iter().enumerate() {
+        match part {
+            LikePart::Any => floating = true,
+            LikePart::Literal(literal) => {
+                let last = at + 1 == parts.len();
+                if !floating {
+                    match rest.strip_prefix(&**literal) {
+                        Some(after) => rest = after,
+                        None => return false,
+                    }
+                } else if last {
+                    return rest.ends_with(&**literal);
+                } else {
+                    match rest.find(&**literal) {
+                        Some(found) => rest = &rest[found + literal.len()..],
+                        None => return false,
+                    }
+                }
+                floating = false;
+            }
+        }
+    }
+    floating || rest.is_empty()
+}
+
+/// Unicode full case folding: what `case = "fold"` compares.
+#[must_use]
+pub fn fold_case(text: &str) -> String {
+    caseless::default_case_fold_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn like_matches_as_cedar_does() {
+        let lit = |text: &str| LikePart::Literal(text.into());
+        let pattern = [lit("a"), LikePart::Any, lit("b"), LikePart::Any, lit("c")];
+        assert!(like("axxbyyc", &pattern));
+        assert!(like("abc", &pattern));
+        assert!(!like("axxc", &pattern));
+        assert!(!like("abcx", &pattern));
+        assert!(like("", &[]));
+        assert!(like("anything", &[LikePart::Any]));
+        assert!(like("aab", &[LikePart::Any, lit("ab")]));
+        assert!(!like("x", &[]));
+    }
+
+    #[test]
+    fn folding_simplifies_without_changing_meaning() {
+        let column = Predicate::Compare(Operand::Column(0), Comparison::Equal, Operand::Constant(Value::Int(1)));
+        assert_eq!(Predicate::all([Predicate::True, column.clone(), column.clone()]), column);
+        assert_eq!(Predicate::any([column.clone(), Predicate::True]), Predicate::True);
+        assert_eq!(Predicate::all([]), Predicate::True);
+        assert_eq!(Predicate::any([]), Predicate::False);
+    }
+}

@@ -1,0 +1,97 @@
+//! JSON Schemas of the folder's files, so that editors complete and check them.
+
+use serde_json::{Value, json};
+
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+fn secret() -> Value {
+    json!({
+        "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
+        "properties": { "env": { "type": "string", "description": "Name of the environment variable that holds the secret." }, "file": { "type": "string", "description": "Path of the file that holds the secret." } }
+    })
+}
+
+/// Schema of `haechi.toml`.
+#[must_use]
+pub fn config_schema() -> Value {
+    let section = |properties: Value| json!({ "type": "object", "additionalProperties": false, "properties": properties });
+    let bounded = |min: i64, max: i64, text: &str| json!({ "type": "integer", "minimum": min, "maximum": max, "description": text });
+    let name = json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,47}$" });
+    json!({
+        "$schema": DIALECT, "title": "haechi.toml", "type": "object", "additionalProperties": false,
+        "properties": {
+            "roles": { "type": "array", "items": name, "description": "Roles that policies name as Role::\"…\"." },
+            "classes": { "type": "object", "description": "Classes of fields beside public, internal, pii and secret.",
+                "additionalProperties": section(json!({ "like": { "enum": ["pii", "secret"] } })) },
+            "anonymous": section(json!({ "reach": { "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]*:(list|read|create|update|delete)$" }, "description": "What callers without credentials may reach." } })),
+            "server": section(json!({
+                "listen": { "type": "string", "description": "IP address and port, e.g. 127.0.0.1:8080." },
+                "public_url": { "type": "string", "format": "uri", "description": "The origin that the world uses." }
+            })),
+            "database": section(json!({ "url": { "oneOf": [{ "type": "string", "pattern": "^(sqlite:|postgres(ql)?://)" }, secret()] } })),
+            "master_key": secret(),
+            "ledger": section(json!({
+                "reads": { "enum": ["classed", "all", "none"], "description": "Which reads leave an access entry." },
+                "witness": { "type": "array", "items": { "type": "string", "pattern": "^(file:|https?://)" }, "description": "Where signed checkpoints are sent." }
+            })),
+            "limits": section(json!({
+                "body_bytes": bounded(1024, 1 << 30, "Largest request body, in bytes."),
+                "request_ms": bounded(100, 600_000, "Longest time for a reply, in milliseconds."),
+                "head_ms": bounded(100, 60_000, "Longest time for a request head to arrive, in milliseconds."),
+                "concurrency": bounded(1, 1_000_000, "Most requests in work at once."),
+                "connections": bounded(1, 1_000_000, "Most open connections."),
+                "page_size": bounded(1, 1000, "Largest page of a list.")
+            }))
+        }
+    })
+}
+
+/// Schema of a file of `collections/`.
+#[must_use]
+pub fn collection_schema() -> Value {
+    let name = json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,47}$" });
+    let properties = json!({
+        "type": { "enum": ["text", "email", "url", "uuid", "enum", "int", "int64", "decimal", "float", "bool", "datetime", "date", "json", "list", "ref"] },
+        "required": { "type": "boolean" }, "unique": { "type": "boolean" },
+        "default": true, "class": name, "was": name,
+        "min_length": { "type": "integer", "minimum": 0 }, "max_length": { "type": "integer", "minimum": 1 },
+        "pattern": { "type": "string", "format": "regex" }, "case": { "const": "fold" },
+        "values": { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1, "uniqueItems": true },
+        "min": { "type": "number" }, "max": { "type": "number" },
+        "precision": { "type": "integer", "minimum": 1, "maximum": 18 }, "scale": { "type": "integer", "minimum": 0, "maximum": 9 },
+        "max_bytes": { "type": "integer", "minimum": 2 }, "of": { "enum": ["text", "email", "url", "uuid", "enum", "int", "bool"] },
+        "max_items": { "type": "integer", "minimum": 1 }, "to": name, "on_delete": { "enum": ["restrict", "cascade", "set_null"] }
+    });
+    json!({
+        "$schema": DIALECT, "title": "a collection", "type": "object", "additionalProperties": false,
+        "properties": {
+            "collection": { "type": "object", "additionalProperties": false, "properties": {
+                "singular": { "type": "string", "pattern": "^[A-Z][A-Za-z0-9]*$" }, "owner": name, "was": name } },
+            "fields": { "type": "object", "propertyNames": name, "additionalProperties": {
+                "type": "object", "required": ["type"], "additionalProperties": false, "properties": properties } },
+            "indexes": { "type": "array", "items": { "type": "object", "required": ["fields"], "additionalProperties": false, "properties": {
+                "fields": { "type": "array", "items": name, "minItems": 1 }, "unique": { "type": "boolean" } } } }
+        }
+    })
+}
+
+/// Schema of a file of `policies/tests/`.
+#[must_use]
+pub fn policy_test_schema() -> Value {
+    let row = json!({ "type": "object" });
+    json!({
+        "$schema": DIALECT, "title": "policy tests", "type": "object", "additionalProperties": false,
+        "properties": {
+            "people": { "type": "object", "description": "Name to profile: roles and fields of users.", "additionalProperties": row },
+            "rows": { "type": "object", "description": "Collection to rows by name.", "additionalProperties": { "type": "object", "additionalProperties": row } },
+            "case": { "type": "array", "items": { "type": "object", "required": ["as", "do", "expect"], "additionalProperties": false, "properties": {
+                "as": { "type": "string", "description": "A person, or anonymous." },
+                "do": { "type": "string", "description": "An action." },
+                "on": { "type": "string", "description": "collection, or collection/row." },
+                "with": row,
+                "expect": { "enum": ["allowed", "denied", "hidden"] },
+                "hidden": { "type": "array", "items": { "type": "string" }, "description": "Fields that must be masked." },
+                "because": { "type": "string" } } } }
+        }
+    })
+}

@@ -1,0 +1,90 @@
+//! Tables as data: what the migration planner compares and the store renders.
+
+use crate::value::Value;
+
+/// How a column is stored. Three kinds are enough for every type, and they behave alike in every database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// 64-bit integer.
+    Int,
+    /// 64-bit float.
+    Real,
+    /// Text compared by bytes.
+    Text,
+    /// Raw bytes; system tables only.
+    Bytes,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Name in the database.
+    pub name: String,
+    /// How it is stored.
+    pub storage: Storage,
+    /// Whether NULL is allowed.
+    pub nullable: bool,
+    /// Filled in for rows that exist when the column is added.
+    pub default: Option<Value>,
+    /// The former name, when the folder declares a rename.
+    pub was: Option<String>,
+}
+
+impl Column {
+    /// A column that must have a value.
+    #[must_use]
+    pub fn required(name: &str, storage: Storage) -> Self {
+        Self { name: name.to_owned(), storage, nullable: false, default: None, was: None }
+    }
+
+    /// A column that may be NULL.
+    #[must_use]
+    pub fn optional(name: &str, storage: Storage) -> Self {
+        Self { nullable: true, ..Self::required(name, storage) }
+    }
+}
+
+/// An index; its name is how a violated unique constraint is recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Name in the database.
+    pub name: String,
+    /// Columns in order.
+    pub columns: Vec<usize>,
+    /// Whether two rows may not share a key.
+    pub unique: bool,
+}
+
+/// A foreign key: immediate and restricting; cascades are steps of the change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The referring column.
+    pub column: usize,
+    /// Name of the table whose `id` it holds.
+    pub table: String,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Name in the database; system tables start with `_`.
+    pub name: String,
+    /// The former name, when the folder declares a rename.
+    pub was: Option<String>,
+    /// Columns; the first `key` of them are the primary key.
+    pub columns: Vec<Column>,
+    /// How many leading columns form the primary key.
+    pub key: usize,
+    /// Indexes.
+    pub indexes: Vec<Index>,
+    /// Foreign keys.
+    pub references: Vec<Reference>,
+}
+
+impl Table {
+    /// The position of a column.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
