@@ -77,10 +77,10 @@ pub enum Operand {
     Column(usize),
     /// A value, always bound as a parameter.
     Constant(Value),
-    /// An operand of the row that a reference column names; NULL when there is none.
+    /// An operand of the row that an id names; NULL when there is none.
     Follow {
-        /// The reference column.
-        column: usize,
+        /// The id.
+        from: Box<Operand>,
         /// Index of the table it refers to.
         table: usize,
         /// The operand there.
@@ -117,10 +117,10 @@ pub enum Predicate {
     NotNull(Operand),
     /// The text matches (`true`) or does not match (`false`) the pattern.
     Like(Operand, Vec<LikePart>, bool),
-    /// The reference names a row of which the inner condition holds.
+    /// The id names a row of which the inner condition holds.
     Reference {
-        /// The reference column.
-        column: usize,
+        /// The id.
+        from: Operand,
         /// Index of the table it refers to.
         table: usize,
         /// The condition there.
@@ -196,8 +196,8 @@ impl Predicate {
 
     /// A reference's condition, simplified.
     #[must_use]
-    pub fn reference(column: usize, table: usize, inner: Self) -> Self {
-        if inner == Self::False { Self::False } else { Self::Reference { column, table, inner: Box::new(inner) } }
+    pub fn reference(from: Operand, table: usize, inner: Self) -> Self {
+        if inner == Self::False { Self::False } else { Self::Reference { from, table, inner: Box::new(inner) } }
     }
 
     /// A comparison, folded when both sides are known.
@@ -245,7 +245,7 @@ impl Predicate {
             Self::NotTrue(inner) => inner.reads_any(columns),
             Self::Compare(left, _, right) => left.reads_any(columns) || right.reads_any(columns),
             Self::OneOf(operand, _) | Self::NoneOf(operand, _) | Self::IsNull(operand) | Self::NotNull(operand) | Self::Like(operand, ..) | Self::Empty(operand, _) => operand.reads_any(columns),
-            Self::Reference { column, .. } => columns.contains(column),
+            Self::Reference { from, .. } => from.reads_any(columns),
             Self::Contains { list, element, .. } => list.reads_any(columns) || element.reads_any(columns),
         }
     }
@@ -288,8 +288,8 @@ impl Predicate {
                 Value::Text(text) => like(&text, parts) == *expected,
                 _ => false,
             },
-            Self::Reference { column, table, inner } => match &row[*column] {
-                Value::Text(id) => rows.row(*table, id).is_some_and(|row| inner.holds(&row, rows)),
+            Self::Reference { from, table, inner } => match from.value(row, rows) {
+                Value::Text(id) => rows.row(*table, &id).is_some_and(|row| inner.holds(&row, rows)),
                 _ => false,
             },
             Self::Contains { list, element, expected } => {
@@ -317,7 +317,8 @@ impl Operand {
     fn reads_any(&self, columns: &[usize]) -> bool {
         match self {
             Self::Constant(_) => false,
-            Self::Column(column) | Self::Follow { column, .. } => columns.contains(column),
+            Self::Column(column) => columns.contains(column),
+            Self::Follow { from, .. } => from.reads_any(columns),
             Self::Plus(inner, _) => inner.reads_any(columns),
             Self::Choose(arms) => arms.iter().any(|(condition, operand)| condition.reads_any(columns) || operand.reads_any(columns)),
         }
@@ -327,8 +328,8 @@ impl Operand {
         match self {
             Self::Column(column) => row[*column].clone(),
             Self::Constant(value) => value.clone(),
-            Self::Follow { column, table, then } => match &row[*column] {
-                Value::Text(id) => rows.row(*table, id).map_or(Value::Null, |row| then.value(&row, rows)),
+            Self::Follow { from, table, then } => match from.value(row, rows) {
+                Value::Text(id) => rows.row(*table, &id).map_or(Value::Null, |row| then.value(&row, rows)),
                 _ => Value::Null,
             },
             Self::Plus(inner, add) => match inner.value(row, rows) {

@@ -1,0 +1,591 @@
+//! A plan and a caller to conditions on rows: *surely true* and *surely false*. An error is neither.
+
+use crate::node::{EntityTy, Function, Node, Ty, Val};
+use haechi_model::{CollectionId, Comparison, LikePart, Operand, Predicate, USERS, Value};
+
+/// Who asks, as policies see him.
+#[derive(Clone, Copy, Debug)]
+pub struct Principal<'a> {
+    /// What kind of caller.
+    pub kind: PrincipalKind,
+    /// Id within the kind.
+    pub id: &'a str,
+    /// Names of his roles.
+    pub roles: &'a [Box<str>],
+    /// His row in `users`; empty for other kinds.
+    pub row: &'a [Value],
+}
+
+/// Kinds of callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PrincipalKind {
+    /// A person.
+    User,
+    /// A program.
+    Service,
+    /// Nobody known.
+    Anonymous,
+}
+
+/// What binding needs to know about the app: where users keep their roles.
+pub(crate) struct Binder<'a> {
+    pub(crate) principal: &'a Principal<'a>,
+    pub(crate) now_ms: i64,
+    pub(crate) users_roles_column: usize,
+    pub(crate) collection: CollectionId,
+}
+
+/// When a condition is surely true and when it is surely false.
+#[derive(Clone, Debug)]
+pub(crate) struct Truth {
+    pub(crate) t: Predicate,
+    pub(crate) f: Predicate,
+}
+
+impl Truth {
+    fn known(flag: bool) -> Self {
+        if flag { Self { t: Predicate::True, f: Predicate::False } } else { Self { t: Predicate::False, f: Predicate::True } }
+    }
+
+    fn error() -> Self {
+        Self { t: Predicate::False, f: Predicate::False }
+    }
+
+    /// Neither error nor unknown: false exactly when not true.
+    fn certain(&self) -> bool {
+        matches!((&self.t, &self.f), (Predicate::True, Predicate::False) | (Predicate::False, Predicate::True))
+    }
+}
+
+/// A scalar: an error, a value, or something of a row.
+#[derive(Clone, Debug)]
+enum Scalar {
+    Error,
+    Known(Val),
+    Row { operand: Operand, ty: Ty, nullable: bool },
+}
+
+impl Binder<'_> {
+    pub(crate) fn truth(&self, node: &Node) -> Truth {
+        match node {
+            Node::And(a, b) => self.and(a, b),
+            Node::Or(a, b) => self.or(a, b),
+            Node::Not(a) => {
+                let Truth { t, f } = self.truth(a);
+                Truth { t: f, f: t }
+            }
+            Node::If(c, a, b) => self.choose(c, a, b),
+            Node::Compare(a, comparison, b) => self.compare(a, *comparison, b),
+            Node::Has { base, table, column, nullable } => self.has(base, *table, *column, *nullable),
+            Node::Like(a, parts) => self.like(a, parts),
+            Node::Is(a, ty) => self.is(a, ty),
+            Node::In(a, b) => self.within(a, b),
+            Node::Contains(set, element) => self.contains(set, element),
+            Node::ContainsAll(set, other) => self.contains_many(set, other, true),
+            Node::ContainsAny(set, other) => self.contains_many(set, other, false),
+            Node::IsEmpty(set) => self.is_empty(set),
+            _ => match self.scalar(node) {
+                Scalar::Known(Val::Bool(flag)) => Truth::known(flag),
+                Scalar::Row { operand, .. } => Truth {
+                    t: lift(&operand, |operand| Predicate::Compare(operand, Comparison::Equal, Operand::Constant(Value::Int(1)))),
+                    f: lift(&operand, |operand| Predicate::Compare(operand, Comparison::Equal, Operand::Constant(Value::Int(0)))),
+                },
+                _ => Truth::error(),
+            },
+        }
+    }
+
+    fn and(&self, a: &Node, b: &Node) -> Truth {
+        let left = self.truth(a);
+        if left.t == Predicate::False {
+            return left;
+        }
+        let right = self.truth(b);
+        let second = if self.cannot_err(a) { right.f } else { Predicate::all([left.t.clone(), right.f]) };
+        Truth { t: Predicate::all([left.t, right.t]), f: Predicate::any([left.f, second]) }
+    }
+
+    fn or(&self, a: &Node, b: &Node) -> Truth {
+        let left = self.truth(a);
+        if left.f == Predicate::False {
+            return left;
+        }
+        let right = self.truth(b);
+        let second = if self.cannot_err(a) { right.t } else { Predicate::all([left.f.clone(), right.t]) };
+        Truth { t: Predicate::any([left.t, second]), f: Predicate::all([left.f, right.f]) }
+    }
+
+    fn choose(&self, condition: &Node, a: &Node, b: &Node) -> Truth {
+        let condition = self.truth(condition);
+        let branch = |when: Predicate, node: &Node| {
+            if when == Predicate::False {
+                return Truth::error();
+            }
+            let inner = self.truth(node);
+            Truth { t: Predicate::all([when.clone(), inner.t]), f: Predicate::all([when, inner.f]) }
+        };
+        let (then, other) = (branch(condition.t, a), branch(condition.f, b));
+        Truth { t: Predicate::any([then.t, other.t]), f: Predicate::any([then.f, other.f]) }
+    }
+
+    /// Whether a condition can never raise an error, whatever the row.
+    fn cannot_err(&self, node: &Node) -> bool {
+        match node {
+            Node::Literal(_) | Node::Principal | Node::Resource | Node::Now => true,
+            Node::Attribute { base, nullable, .. } => match **base {
+                Node::Resource => !nullable,
+                Node::Principal => matches!(self.scalar(node), Scalar::Known(_)),
+                _ => false,
+            },
+            Node::Has { base, .. } | Node::Not(base) | Node::Like(base, _) | Node::Is(base, _) | Node::IsEmpty(base) => self.cannot_err(base),
+            Node::And(a, b) | Node::Or(a, b) | Node::Compare(a, _, b) | Node::In(a, b) | Node::Contains(a, b) | Node::ContainsAll(a, b) | Node::ContainsAny(a, b) => self.cannot_err(a) && self.cannot_err(b),
+            Node::If(a, b, c) => self.cannot_err(a) && self.cannot_err(b) && self.cannot_err(c),
+            Node::Set(items) => items.iter().all(|item| self.cannot_err(item)),
+            Node::Add(..) | Node::Multiply(..) | Node::Since(..) | Node::Apply(..) => false,
+        }
+    }
+
+    fn scalar(&self, node: &Node) -> Scalar {
+        match node {
+            Node::Literal(value) => Scalar::Known(value.clone()),
+            Node::Principal => Scalar::Known(Val::Entity(self.principal_ty(), self.principal.id.into())),
+            Node::Now => Scalar::Known(Val::Datetime(self.now_ms)),
+            Node::Resource => Scalar::Row { operand: Operand::Column(0), ty: Ty::Entity(EntityTy::Collection(self.collection)), nullable: false },
+            Node::Attribute { base, table, column, ty, nullable } => self.attribute(base, *table, *column, ty, *nullable),
+            Node::Add(a, b, subtract) => self.add(a, b, *subtract),
+            Node::Multiply(a, b) => match (self.scalar(a), self.scalar(b)) {
+                (Scalar::Known(Val::Long(a)), Scalar::Known(Val::Long(b))) => a.checked_mul(b).map_or(Scalar::Error, |long| Scalar::Known(Val::Long(long))),
+                _ => Scalar::Error,
+            },
+            Node::Since(a, b) => match (self.scalar(a), self.scalar(b)) {
+                (Scalar::Known(Val::Datetime(a)), Scalar::Known(Val::Datetime(b))) => a.checked_sub(b).map_or(Scalar::Error, |ms| Scalar::Known(Val::Duration(ms))),
+                _ => Scalar::Error,
+            },
+            Node::Apply(function, a) => match self.scalar(a) {
+                Scalar::Known(value) => apply(*function, value).map_or(Scalar::Error, Scalar::Known),
+                _ => Scalar::Error,
+            },
+            Node::If(condition, a, b) => self.choose_scalar(condition, a, b),
+            Node::Set(items) => {
+                let mut values = Vec::with_capacity(items.len());
+                for item in items {
+                    match self.scalar(item) {
+                        Scalar::Known(value) => values.push(value),
+                        _ => return Scalar::Error,
+                    }
+                }
+                values.sort();
+                values.dedup();
+                Scalar::Known(Val::Set(values))
+            }
+            _ => {
+                let truth = self.truth(node);
+                if truth.certain() {
+                    return Scalar::Known(Val::Bool(truth.t == Predicate::True));
+                }
+                let arm = |condition: Predicate, flag: i64| (condition, Operand::Constant(Value::Int(flag)));
+                Scalar::Row { operand: Operand::Choose(vec![arm(truth.t, 1), arm(truth.f, 0)]), ty: Ty::Bool, nullable: true }
+            }
+        }
+    }
+
+    fn principal_ty(&self) -> EntityTy {
+        match self.principal.kind {
+            PrincipalKind::User => EntityTy::Collection(USERS),
+            PrincipalKind::Service => EntityTy::Service,
+            PrincipalKind::Anonymous => EntityTy::Anonymous,
+        }
+    }
+
+    fn attribute(&self, base: &Node, table: usize, column: usize, ty: &Ty, nullable: bool) -> Scalar {
+        match base {
+            Node::Resource => Scalar::Row { operand: Operand::Column(column), ty: ty.clone(), nullable },
+            Node::Principal => self.principal.row.get(column).and_then(|value| known(value, ty)).map_or(Scalar::Error, Scalar::Known),
+            base => {
+                let from = match self.scalar(base) {
+                    Scalar::Row { operand, .. } => operand,
+                    Scalar::Known(Val::Entity(_, id)) => Operand::Constant(Value::Text(id)),
+                    _ => return Scalar::Error,
+                };
+                Scalar::Row { operand: follow(from, table, column), ty: ty.clone(), nullable: true }
+            }
+        }
+    }
+
+    fn add(&self, a: &Node, b: &Node, subtract: bool) -> Scalar {
+        let number = |value: &Val| match value {
+            Val::Long(int) | Val::Datetime(int) | Val::Duration(int) => Some(*int),
+            _ => None,
+        };
+        match (self.scalar(a), self.scalar(b)) {
+            (Scalar::Known(a), Scalar::Known(b)) => {
+                let (Some(left), Some(right)) = (number(&a), number(&b)) else { return Scalar::Error };
+                let sum = if subtract { left.checked_sub(right) } else { left.checked_add(right) };
+                match (sum, a) {
+                    (Some(sum), Val::Datetime(_)) => Scalar::Known(Val::Datetime(sum)),
+                    (Some(sum), _) => Scalar::Known(Val::Long(sum)),
+                    (None, _) => Scalar::Error,
+                }
+            }
+            (Scalar::Row { operand, ty, .. }, Scalar::Known(k)) | (Scalar::Known(k), Scalar::Row { operand, ty, .. }) => {
+                let k = number(&k).and_then(|k| if subtract { k.checked_neg() } else { Some(k) });
+                k.map_or(Scalar::Error, |k| Scalar::Row { operand: Operand::Plus(Box::new(operand), k), ty, nullable: true })
+            }
+            _ => Scalar::Error,
+        }
+    }
+
+    fn choose_scalar(&self, condition: &Node, a: &Node, b: &Node) -> Scalar {
+        let condition = self.truth(condition);
+        if condition.t == Predicate::True {
+            return self.scalar(a);
+        }
+        if condition.f == Predicate::True {
+            return self.scalar(b);
+        }
+        let mut arms = Vec::new();
+        let mut ty = Ty::Unknown;
+        for (when, node) in [(condition.t, a), (condition.f, b)] {
+            let (operand, found) = match self.scalar(node) {
+                Scalar::Error => continue,
+                Scalar::Known(value) => {
+                    let found = value.ty();
+                    match stored(&value, &found) {
+                        Some(value) => (Operand::Constant(value), found),
+                        None => continue,
+                    }
+                }
+                Scalar::Row { operand, ty, .. } => (operand, ty),
+            };
+            ty = found;
+            arms.push((when, operand));
+        }
+        if arms.is_empty() { Scalar::Error } else { Scalar::Row { operand: Operand::Choose(arms), ty, nullable: true } }
+    }
+
+    fn compare(&self, a: &Node, comparison: Comparison, b: &Node) -> Truth {
+        if a.ty() == Ty::Bool && b.ty() == Ty::Bool {
+            return self.same_bool(a, b);
+        }
+        match (self.scalar(a), self.scalar(b)) {
+            (Scalar::Error, _) | (_, Scalar::Error) => Truth::error(),
+            (Scalar::Known(a), Scalar::Known(b)) => known_compare(&a, comparison, &b),
+            (Scalar::Row { operand, ty, nullable }, Scalar::Known(value)) => against(&operand, &ty, nullable, comparison, &value),
+            (Scalar::Known(value), Scalar::Row { operand, ty, nullable }) => against(&operand, &ty, nullable, comparison.mirrored(), &value),
+            (Scalar::Row { operand: a, ty: a_ty, nullable: a_null }, Scalar::Row { operand: b, ty: b_ty, nullable: b_null }) => {
+                if a_ty != b_ty && a_ty != Ty::Unknown && b_ty != Ty::Unknown {
+                    return Truth { t: Predicate::False, f: Predicate::all([present(&a, a_null), present(&b, b_null)]) };
+                }
+                Truth { t: Predicate::Compare(a.clone(), comparison, b.clone()), f: Predicate::Compare(a, comparison.inverse(), b) }
+            }
+        }
+    }
+
+    fn same_bool(&self, a: &Node, b: &Node) -> Truth {
+        let (a, b) = (self.truth(a), self.truth(b));
+        let both = |x: &Predicate, y: &Predicate| Predicate::all([x.clone(), y.clone()]);
+        Truth { t: Predicate::any([both(&a.t, &b.t), both(&a.f, &b.f)]), f: Predicate::any([both(&a.t, &b.f), both(&a.f, &b.t)]) }
+    }
+
+    fn has(&self, base: &Node, table: usize, column: Option<usize>, nullable: bool) -> Truth {
+        match base {
+            Node::Principal => Truth::known(column.and_then(|column| self.principal.row.get(column)).is_some_and(|value| !value.is_null())),
+            Node::Resource => match column {
+                None => Truth::known(false),
+                Some(_) if !nullable => Truth::known(true),
+                Some(column) => Truth { t: Predicate::NotNull(Operand::Column(column)), f: Predicate::IsNull(Operand::Column(column)) },
+            },
+            base => {
+                let (from, from_nullable) = match self.scalar(base) {
+                    Scalar::Row { operand, nullable, .. } => (operand, nullable),
+                    Scalar::Known(Val::Entity(_, id)) => (Operand::Constant(Value::Text(id)), false),
+                    _ => return Truth::error(),
+                };
+                let there = present(&from, from_nullable);
+                let t = column.map_or(Predicate::False, |column| lift(&from, |from| Predicate::reference(from, table, Predicate::NotNull(Operand::Column(column)))));
+                Truth { f: Predicate::all([there, t.clone().not_true()]), t }
+            }
+        }
+    }
+
+    fn like(&self, a: &Node, parts: &[LikePart]) -> Truth {
+        match self.scalar(a) {
+            Scalar::Known(Val::Text(text)) => {
+                let row = [Value::Text(text)];
+                Truth::known(Predicate::Like(Operand::Column(0), parts.to_vec(), true).holds(&row, &NoRows))
+            }
+            Scalar::Row { operand, .. } => Truth {
+                t: lift(&operand, |operand| Predicate::Like(operand, parts.to_vec(), true)),
+                f: lift(&operand, |operand| Predicate::Like(operand, parts.to_vec(), false)),
+            },
+            _ => Truth::error(),
+        }
+    }
+
+    fn is(&self, a: &Node, wanted: &EntityTy) -> Truth {
+        match self.scalar(a) {
+            Scalar::Known(Val::Entity(ty, _)) => Truth::known(ty == *wanted),
+            Scalar::Row { operand, ty, nullable } => {
+                let there = present(&operand, nullable);
+                if ty == Ty::Entity(wanted.clone()) { Truth { t: there, f: Predicate::False } } else { Truth { t: Predicate::False, f: there } }
+            }
+            _ => Truth::error(),
+        }
+    }
+
+    fn within(&self, a: &Node, b: &Node) -> Truth {
+        let scalar = self.scalar(a);
+        let parents: Vec<Scalar> = match b {
+            Node::Set(items) => items.iter().map(|item| self.scalar(item)).collect(),
+            other => match self.scalar(other) {
+                Scalar::Known(Val::Set(values)) => values.into_iter().map(Scalar::Known).collect(),
+                single => vec![single],
+            },
+        };
+        if matches!(scalar, Scalar::Error) || parents.iter().any(|parent| matches!(parent, Scalar::Error)) {
+            return Truth::error();
+        }
+        let there = Predicate::all(std::iter::once(&scalar).chain(&parents).map(there));
+        let is_caller = *a == Node::Principal;
+        let t = Predicate::any(parents.iter().map(|parent| self.within_one(&scalar, parent, is_caller)));
+        let t = Predicate::all([there.clone(), t]);
+        Truth { f: Predicate::all([there, t.clone().not_true()]), t }
+    }
+
+    fn within_one(&self, child: &Scalar, parent: &Scalar, is_caller: bool) -> Predicate {
+        let role = match parent {
+            Scalar::Known(Val::Entity(EntityTy::Role, role)) => Some(role),
+            _ => None,
+        };
+        match (child, role) {
+            (Scalar::Known(Val::Entity(..)), Some(role)) if is_caller => {
+                if self.principal.roles.contains(role) { Predicate::True } else { Predicate::False }
+            }
+            (Scalar::Known(Val::Entity(EntityTy::Collection(USERS), id)), Some(role)) => self.user_has_role(&Operand::Constant(Value::Text(id.clone())), role),
+            (Scalar::Row { operand, ty: Ty::Entity(EntityTy::Collection(USERS)), .. }, Some(role)) => self.user_has_role(operand, role),
+            (child, _) => equal_scalars(child, parent),
+        }
+    }
+
+    fn user_has_role(&self, user: &Operand, role: &str) -> Predicate {
+        let list = Operand::Column(self.users_roles_column);
+        let inner = Predicate::Contains { list, element: Operand::Constant(Value::text(role)), expected: true };
+        lift(user, |user| Predicate::reference(user, USERS, inner.clone()))
+    }
+
+    fn contains(&self, set: &Node, element: &Node) -> Truth {
+        if let Node::Set(items) = set
+            && !set.closed()
+        {
+            let element = self.scalar(element);
+            let items: Vec<Scalar> = items.iter().map(|item| self.scalar(item)).collect();
+            if matches!(element, Scalar::Error) || items.iter().any(|item| matches!(item, Scalar::Error)) {
+                return Truth::error();
+            }
+            let all_there = Predicate::all(std::iter::once(&element).chain(&items).map(there));
+            let t = Predicate::all([all_there.clone(), Predicate::any(items.iter().map(|item| equal_scalars(item, &element)))]);
+            return Truth { f: Predicate::all([all_there, t.clone().not_true()]), t };
+        }
+        match (self.scalar(set), self.scalar(element)) {
+            (Scalar::Known(Val::Set(values)), Scalar::Known(element)) => Truth::known(values.contains(&element)),
+            (Scalar::Known(Val::Set(values)), Scalar::Row { operand, ty, nullable }) => {
+                let values: Vec<Value> = values.iter().filter_map(|value| stored(value, &ty)).collect();
+                if values.is_empty() {
+                    return Truth { t: Predicate::False, f: present(&operand, nullable) };
+                }
+                Truth { t: lift(&operand, |operand| Predicate::OneOf(operand, values.clone())), f: lift(&operand, |operand| Predicate::NoneOf(operand, values.clone())) }
+            }
+            (Scalar::Row { operand, ty: Ty::Set(item), nullable }, element) => {
+                let (element, ty, element_nullable) = match element {
+                    Scalar::Known(value) => match stored(&value, &item) {
+                        Some(stored) => (Operand::Constant(stored), (*item).clone(), false),
+                        None => return Truth { t: Predicate::False, f: present(&operand, nullable) },
+                    },
+                    Scalar::Row { operand, ty, nullable } => (operand, ty, nullable),
+                    Scalar::Error => return Truth::error(),
+                };
+                if ty != *item {
+                    return Truth { t: Predicate::False, f: Predicate::all([present(&operand, nullable), present(&element, element_nullable)]) };
+                }
+                let side = |expected| match &element {
+                    Operand::Constant(_) => lift(&operand, |list| Predicate::Contains { list, element: element.clone(), expected }),
+                    _ => Predicate::Contains { list: operand.clone(), element: element.clone(), expected },
+                };
+                Truth { t: side(true), f: side(false) }
+            }
+            _ => Truth::error(),
+        }
+    }
+
+    fn contains_many(&self, set: &Node, other: &Node, all: bool) -> Truth {
+        let Scalar::Known(Val::Set(wanted)) = self.scalar(other) else { return Truth::error() };
+        match self.scalar(set) {
+            Scalar::Known(Val::Set(values)) => {
+                let has = |value: &Val| values.contains(value);
+                Truth::known(if all { wanted.iter().all(has) } else { wanted.iter().any(has) })
+            }
+            Scalar::Row { operand, ty: Ty::Set(item), nullable } => {
+                let one = |value: &Val| match stored(value, &item) {
+                    Some(value) => lift(&operand, |list| Predicate::Contains { list, element: Operand::Constant(value.clone()), expected: true }),
+                    None => Predicate::False,
+                };
+                let there = present(&operand, nullable);
+                let t = if all { Predicate::all(wanted.iter().map(one)) } else { Predicate::any(wanted.iter().map(one)) };
+                let t = Predicate::all([there.clone(), t]);
+                Truth { f: Predicate::all([there, t.clone().not_true()]), t }
+            }
+            _ => Truth::error(),
+        }
+    }
+
+    fn is_empty(&self, set: &Node) -> Truth {
+        match self.scalar(set) {
+            Scalar::Known(Val::Set(values)) => Truth::known(values.is_empty()),
+            Scalar::Row { operand, .. } => Truth { t: lift(&operand, |list| Predicate::Empty(list, true)), f: lift(&operand, |list| Predicate::Empty(list, false)) },
+            _ => Truth::error(),
+        }
+    }
+}
+
+/// No rows of other tables.
+pub(crate) struct NoRows;
+
+impl haechi_model::Lookup for NoRows {
+    fn row(&self, _: usize, _: &str) -> Option<Vec<Value>> {
+        None
+    }
+}
+
+/// An attribute of what `from` names; an inner `Follow` is descended, so that chains read outside in.
+fn follow(from: Operand, table: usize, column: usize) -> Operand {
+    match from {
+        Operand::Follow { from: outer, table: between, then } => Operand::Follow { from: outer, table: between, then: Box::new(follow(*then, table, column)) },
+        from => Operand::Follow { from: Box::new(from), table, then: Box::new(Operand::Column(column)) },
+    }
+}
+
+/// A condition on one operand that never holds of NULL, moved into the row that the operand follows to: `fk IN (SELECT …)`.
+fn lift(operand: &Operand, condition: impl Fn(Operand) -> Predicate) -> Predicate {
+    fn inner(operand: &Operand, condition: &dyn Fn(Operand) -> Predicate) -> Predicate {
+        match operand {
+            Operand::Follow { from, table, then } => Predicate::reference((**from).clone(), *table, inner(then, condition)),
+            operand => condition(operand.clone()),
+        }
+    }
+    inner(operand, &condition)
+}
+
+fn present(operand: &Operand, nullable: bool) -> Predicate {
+    if nullable { lift(operand, Predicate::NotNull) } else { Predicate::True }
+}
+
+fn there(scalar: &Scalar) -> Predicate {
+    match scalar {
+        Scalar::Row { operand, nullable, .. } => present(operand, *nullable),
+        _ => Predicate::True,
+    }
+}
+
+/// A stored value as policies see it.
+fn known(value: &Value, ty: &Ty) -> Option<Val> {
+    Some(match (value, ty) {
+        (Value::Int(int), Ty::Bool) => Val::Bool(*int != 0),
+        (Value::Int(int), Ty::Long) => Val::Long(*int),
+        (Value::Int(int), Ty::Datetime) => Val::Datetime(*int),
+        (Value::Int(int), Ty::Decimal(scale)) => Val::Decimal(int.checked_mul(10_i64.pow(4 - scale))?),
+        (Value::Text(text), Ty::Text) => Val::Text(text.clone()),
+        (Value::Text(text), Ty::Entity(entity)) => Val::Entity(entity.clone(), text.clone()),
+        (Value::Text(text), Ty::Set(item)) => {
+            let items: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
+            let item = |json: serde_json::Value| match (json, &**item) {
+                (serde_json::Value::String(text), _) => Some(Val::Text(text.into())),
+                (serde_json::Value::Bool(flag), _) => Some(Val::Bool(flag)),
+                (serde_json::Value::Number(number), _) => number.as_i64().map(Val::Long),
+                _ => None,
+            };
+            let mut items: Vec<Val> = items.into_iter().map(item).collect::<Option<_>>()?;
+            items.sort();
+            items.dedup();
+            Val::Set(items)
+        }
+        _ => return None,
+    })
+}
+
+/// A value as a column of this type stores it; `None` when no stored value can equal it.
+fn stored(value: &Val, ty: &Ty) -> Option<Value> {
+    Some(match (value, ty) {
+        (Val::Bool(flag), Ty::Bool) => Value::Int(i64::from(*flag)),
+        (Val::Long(int), Ty::Long) | (Val::Datetime(int), Ty::Datetime) | (Val::Duration(int), Ty::Duration) => Value::Int(*int),
+        (Val::Decimal(int), Ty::Decimal(scale)) => {
+            let unit = 10_i64.pow(4 - scale);
+            if int % unit != 0 {
+                return None;
+            }
+            Value::Int(int / unit)
+        }
+        (Val::Text(text), Ty::Text) if !text.contains('\0') => Value::Text(text.clone()),
+        (Val::Entity(found, id), Ty::Entity(wanted)) if found == wanted && !id.contains('\0') => Value::Text(id.clone()),
+        _ => return None,
+    })
+}
+
+fn known_compare(a: &Val, comparison: Comparison, b: &Val) -> Truth {
+    let order = match (a, b) {
+        (Val::Long(a), Val::Long(b)) | (Val::Datetime(a), Val::Datetime(b)) | (Val::Duration(a), Val::Duration(b)) | (Val::Decimal(a), Val::Decimal(b)) => a.cmp(b),
+        _ if a == b => std::cmp::Ordering::Equal,
+        _ => std::cmp::Ordering::Less,
+    };
+    let row = |order: std::cmp::Ordering| [Value::Int(order as i64)];
+    Truth::known(Predicate::Compare(Operand::Column(0), comparison, Operand::Constant(Value::Int(0))).holds(&row(order), &NoRows))
+}
+
+/// A row's operand against a value.
+fn against(operand: &Operand, ty: &Ty, nullable: bool, comparison: Comparison, value: &Val) -> Truth {
+    let side = |comparison: Comparison, value: Value| lift(operand, |operand| Predicate::Compare(operand, comparison, Operand::Constant(value.clone())));
+    if let (Val::Decimal(int), Ty::Decimal(scale)) = (value, ty) {
+        let unit = 10_i64.pow(4 - scale);
+        let floor = int.div_euclid(unit);
+        let exact = int % unit == 0;
+        let there = || present(operand, nullable);
+        let pair = |comparison: Comparison, value: i64| Truth { t: side(comparison, Value::Int(value)), f: side(comparison.inverse(), Value::Int(value)) };
+        return match comparison {
+            Comparison::Equal if !exact => Truth { t: Predicate::False, f: there() },
+            Comparison::NotEqual if !exact => Truth { t: there(), f: Predicate::False },
+            Comparison::Less | Comparison::GreaterOrEqual if !exact => floor.checked_add(1).map_or_else(Truth::error, |next| pair(comparison, next)),
+            comparison => pair(comparison, floor),
+        };
+    }
+    match stored(value, ty) {
+        Some(value) => Truth { t: side(comparison, value.clone()), f: side(comparison.inverse(), value) },
+        None if comparison == Comparison::NotEqual => Truth { t: present(operand, nullable), f: Predicate::False },
+        None => Truth { t: Predicate::False, f: present(operand, nullable) },
+    }
+}
+
+
+fn equal_scalars(a: &Scalar, b: &Scalar) -> Predicate {
+    match (a, b) {
+        (Scalar::Known(a), Scalar::Known(b)) => if a == b { Predicate::True } else { Predicate::False },
+        (Scalar::Row { operand, ty, nullable }, Scalar::Known(value)) | (Scalar::Known(value), Scalar::Row { operand, ty, nullable }) => against(operand, ty, *nullable, Comparison::Equal, value).t,
+        (Scalar::Row { operand: a, ty: a_ty, .. }, Scalar::Row { operand: b, ty: b_ty, .. }) => {
+            if a_ty == b_ty { Predicate::Compare(a.clone(), Comparison::Equal, b.clone()) } else { Predicate::False }
+        }
+        _ => Predicate::False,
+    }
+}
+
+fn apply(function: Function, value: Val) -> Option<Val> {
+    const DAY_MS: i64 = 86_400_000;
+    Some(match (function, value) {
+        (Function::Negate, Val::Long(long)) => Val::Long(long.checked_neg()?),
+        (Function::ToDate, Val::Datetime(ms)) => Val::Datetime(ms.div_euclid(DAY_MS).checked_mul(DAY_MS)?),
+        (Function::ToTime, Val::Datetime(ms)) => Val::Duration(ms.rem_euclid(DAY_MS)),
+        (Function::ToMilliseconds, Val::Duration(ms)) => Val::Long(ms),
+        (Function::ToSeconds, Val::Duration(ms)) => Val::Long(ms / 1000),
+        (Function::ToMinutes, Val::Duration(ms)) => Val::Long(ms / 60_000),
+        (Function::ToHours, Val::Duration(ms)) => Val::Long(ms / 3_600_000),
+        (Function::ToDays, Val::Duration(ms)) => Val::Long(ms / DAY_MS),
+        _ => return None,
+    })
+}

@@ -1,0 +1,51 @@
+//! Policies by collection and action, and within that by the role they name: a request meets only those that could apply.
+
+use crate::node::Node;
+use haechi_model::CollectionId;
+use std::{collections::HashMap, sync::Arc};
+
+pub(crate) struct Rule {
+    pub(crate) policy: usize,
+    pub(crate) forbids: bool,
+    pub(crate) plan: Arc<Node>,
+}
+
+#[derive(Default)]
+pub(crate) struct Slice {
+    by_role: HashMap<Box<str>, Vec<Rule>>,
+    rest: Vec<Rule>,
+}
+
+pub(crate) struct Slices {
+    actions: usize,
+    slices: Vec<Slice>,
+}
+
+impl Slices {
+    pub(crate) fn new(collections: usize, actions: usize) -> Self {
+        Self { actions, slices: (0..collections * actions).map(|_| Slice::default()).collect() }
+    }
+
+    /// The slice is exact: a policy whose head cannot match is false without error.
+    pub(crate) fn add(&mut self, collection: CollectionId, actions: &[usize], role: Option<&str>, policy: usize, forbids: bool, plan: Node) {
+        let plan = Arc::new(plan);
+        for action in actions {
+            let slice = &mut self.slices[collection * self.actions + action];
+            let rules = match role {
+                Some(role) => slice.by_role.entry(role.into()).or_default(),
+                None => &mut slice.rest,
+            };
+            rules.push(Rule { policy, forbids, plan: plan.clone() });
+        }
+    }
+
+    pub(crate) fn of(&self, collection: CollectionId, action: usize) -> &Slice {
+        &self.slices[collection * self.actions + action]
+    }
+}
+
+impl Slice {
+    pub(crate) fn rules<'a>(&'a self, roles: &'a [Box<str>]) -> impl Iterator<Item = &'a Rule> {
+        self.rest.iter().chain(roles.iter().filter_map(|role| self.by_role.get(role)).flatten())
+    }
+}
