@@ -1,9 +1,10 @@
 //! Tables as data: what the migration planner compares and the store renders.
 
 use crate::value::Value;
+use serde::{Deserialize, Serialize};
 
 /// How a column is stored. Three kinds are enough for every type, and they behave alike in every database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Storage {
     /// 64-bit integer.
     Int,
@@ -16,7 +17,7 @@ pub enum Storage {
 }
 
 /// A column.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     /// Name in the database.
     pub name: String,
@@ -45,7 +46,7 @@ impl Column {
 }
 
 /// An index; its name is how a violated unique constraint is recognised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
     /// Name in the database.
     pub name: String,
@@ -56,7 +57,7 @@ pub struct Index {
 }
 
 /// A foreign key: immediate and restricting; cascades are steps of the change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The referring column.
     pub column: usize,
@@ -65,7 +66,7 @@ pub struct Reference {
 }
 
 /// A table.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     /// Name in the database; system tables start with `_`.
     pub name: String,

@@ -2,7 +2,7 @@
 
 /// A value as every database stores it: `bool`, `datetime`, `date` and `decimal` are integers; `enum`, `uuid`, `ref`,
 /// `json` and `list` are text. The field says how to read it back.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Value {
     /// No value.
     Null,

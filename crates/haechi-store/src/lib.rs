@@ -1,1 +1,231 @@
+//! The store: renders statements and runs them on SQLite or PostgreSQL.
+//!
+//! Only the gate holds one (and the binary, to open it). Nothing here decides who may do what.
 
+mod catalog;
+mod journal;
+mod migrate;
+mod page;
+mod postgres;
+mod render;
+mod sqlite;
+mod system;
+
+pub use catalog::Catalog;
+pub use journal::{Journal, LogRecord, LogRow, Seal};
+pub use migrate::{Action, Applied, MigrateError, Migration, plan};
+pub use render::Dialect;
+pub use system::system_tables;
+
+use haechi_model::{Change, Failure, Outcome, Row, RowPage, Select, Table};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::Notify;
+
+/// Where the data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL.
+    Postgres(String),
+}
+
+/// An open database.
+pub struct Store {
+    driver: Driver,
+    catalog: Arc<Catalog>,
+    /// Woken after each commit that wrote entries.
+    committed: Arc<Notify>,
+}
+
+enum Driver {
+    Sqlite(sqlite::Sqlite),
+    Postgres(postgres::Postgres),
+}
+
+impl Store {
+    /// Opens a database. The tables need not be there yet.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or the server cannot be reached.
+    pub async fn open(target: &Target, catalog: Catalog, journal: Arc<dyn Journal>) -> Result<Self, Failure> {
+        let (catalog, committed) = (Arc::new(catalog), Arc::new(Notify::new()));
+        let driver = match target {
+            Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path.clone(), catalog.clone(), journal, committed.clone())?),
+            Target::Postgres(url) => Driver::Postgres(postgres::Postgres::open(url, catalog.clone(), journal, committed.clone()).await?),
+        };
+        Ok(Self { driver, catalog, committed })
+    }
+
+    /// Which SQL it speaks.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match self.driver {
+            Driver::Sqlite(_) => Dialect::Sqlite,
+            Driver::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The tables that this version needs: its own and the collections'.
+    #[must_use]
+    pub fn wanted_tables(&self) -> Vec<Table> {
+        system_tables(self.dialect()).into_iter().chain(self.catalog.tables()).collect()
+    }
+
+    /// Woken after each commit that wrote entries.
+    #[must_use]
+    pub fn committed(&self) -> Arc<Notify> {
+        self.committed.clone()
+    }
+
+    /// Rows as finished JSON. A scan has a larger budget and a thread of its own.
+    ///
+    /// # Errors
+    /// When the database is busy, cannot be had, or the budget is used up.
+    pub async fn select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.select(select, scan).await,
+            Driver::Postgres(postgres) => postgres.select(select).await,
+        }
+    }
+
+    /// One stored row, all columns.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.row(table, id).await,
+            Driver::Postgres(postgres) => postgres.row(table, id).await,
+        }
+    }
+
+    /// Stored rows of a table in the order of their ids, after one of them.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn rows_after(&self, table: usize, after: &str, limit: u32) -> Result<Vec<Row>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.rows_after(&self.catalog, table, after, limit).await,
+            Driver::Postgres(postgres) => postgres.rows_after(table, after, limit).await,
+        }
+    }
+
+    /// Runs a change. Once this is called the change runs to its end, whoever waits.
+    ///
+    /// # Errors
+    /// When an expectation is not met or the database cannot do it; nothing was done then, unless the failure is `Unknown`.
+    pub async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.writer.commit(change).await,
+            Driver::Postgres(postgres) => postgres.commit(change).await,
+        }
+    }
+
+    /// Migrations that were applied, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn applied(&self) -> Result<Vec<Applied>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.run(true, sqlite::applied).await,
+            Driver::Postgres(postgres) => postgres.applied().await,
+        }
+    }
+
+    /// Plans the way from what was applied last to what this version needs.
+    ///
+    /// # Errors
+    /// When the database cannot be had or an applied migration was altered.
+    pub async fn plan(&self) -> Result<Migration, MigrateError> {
+        let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+        let before = migrate::tables_after(&applied)?;
+        Ok(plan(self.dialect(), &before, &self.wanted_tables()))
+    }
+
+    /// Applies a migration, whole or not at all.
+    ///
+    /// # Errors
+    /// When it drops data without leave, cannot be done, or rows do not fit; nothing was changed then.
+    pub async fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> Result<(), MigrateError> {
+        if let Some(refusal) = migration.refusals.first() {
+            return Err(MigrateError::Impossible(refusal.clone()));
+        }
+        if !allow_drop && !migration.drops.is_empty() {
+            return Err(MigrateError::DropsData(migration.drops));
+        }
+        match &self.driver {
+            Driver::Sqlite(sqlite) => {
+                let work = move |connection: &mut rusqlite::Connection| sqlite::apply_migration(connection, &migration, now_ms);
+                sqlite.writer.alone(work).await.map_err(|_| MigrateError::Database)?
+            }
+            Driver::Postgres(postgres) => postgres.migrate(migration, now_ms).await,
+        }
+    }
+
+    /// Entries from a position on, in order.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.log_from(position, limit).await,
+            Driver::Postgres(postgres) => postgres.log_from(position, limit).await,
+        }
+    }
+
+    /// Seals from a size on, in order.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.seals_from(size, limit).await,
+            Driver::Postgres(postgres) => postgres.seals_from(size, limit).await,
+        }
+    }
+
+    /// The newest seal.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn last_seal(&self) -> Result<Option<Seal>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.last_seal().await,
+            Driver::Postgres(postgres) => postgres.last_seal().await,
+        }
+    }
+
+    /// Keeps a seal.
+    ///
+    /// # Errors
+    /// When the database cannot be had, or this node does not hold the lease.
+    pub async fn save_seal(&self, seal: Seal) -> Result<(), Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.writer.alone(move |connection| sqlite::save_seal(connection, &seal)).await?.map_err(|error| sqlite::failure(&error)),
+            Driver::Postgres(postgres) => postgres.save_seal(&seal).await,
+        }
+    }
+
+    /// Forgets idempotency keys that were claimed before a time.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.forget_claims(before_ms).await,
+            Driver::Postgres(postgres) => postgres.forget_claims(before_ms).await,
+        }
+    }
+
+    /// Gives positions to entries that have none, where that is not part of the commit. `true`: this node does it now.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn sequence(&self, now_ms: i64) -> Result<bool, Failure> {
+        match &self.driver {
+            Driver::Sqlite(_) => Ok(true),
+            Driver::Postgres(postgres) => postgres.sequence(now_ms).await,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Migrations: planned from the difference between the folder and what was applied last, then run as one transaction.
+
+mod plan;
+mod sql;
+
+pub use plan::{Action, Migration, plan};
+
+/// DDL of the one table that the planner does not plan.
+pub(crate) const BOOTSTRAP: &str = "CREATE TABLE IF NOT EXISTS \"_migrations\" (\"version\" BIGINT NOT NULL PRIMARY KEY, \"time\" BIGINT NOT NULL, \"checksum\" TEXT NOT NULL, \"sql\" TEXT NOT NULL, \"tables\" TEXT NOT NULL)";
+
+/// A migration that was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Number, from 1.
+    pub version: i64,
+    /// When, UTC milliseconds.
+    pub time_ms: i64,
+    /// SHA-256 of its SQL, hex.
+    pub checksum: String,
+    /// Its SQL.
+    pub sql: String,
+    /// The tables after it, JSON.
+    pub tables: String,
+}
+
+/// Why a migration was not applied. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// A step would lose data and that was not allowed.
+    #[error("the migration drops data: {}", .0.join("; "))]
+    DropsData(Vec<String>),
+    /// A step cannot be done at all.
+    #[error("{0}")]
+    Impossible(String),
+    /// Rows that exist do not fit.
+    #[error("rows that exist do not fit: {0}")]
+    Unfit(String),
+    /// An applied migration was changed in the database.
+    #[error("migration {0} was altered after it was applied")]
+    Altered(i64),
+    /// The database was made by a newer version.
+    #[error("the database was made by a newer version of Haechi")]
+    Newer,
+    /// The database failed.
+    #[error("the database cannot be reached or failed")]
+    Database,
+}
+
+/// SHA-256, hex.
+pub(crate) fn checksum(text: &str) -> String {
+    use std::fmt::Write;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+/// Checks that no applied migration was altered and reads the tables after the last one.
+pub(crate) fn tables_after(applied: &[Applied]) -> Result<Vec<haechi_model::Table>, MigrateError> {
+    if let Some(altered) = applied.iter().find(|migration| checksum(&migration.sql) != migration.checksum) {
+        return Err(MigrateError::Altered(altered.version));
+    }
+    match applied.last() {
+        None => Ok(Vec::new()),
+        Some(last) => serde_json::from_str(&last.tables).map_err(|_| MigrateError::Newer),
+    }
+}

@@ -1,0 +1,166 @@
+//! Migration steps as SQL. SQLite rebuilds a table that it cannot alter; PostgreSQL alters it.
+
+use super::plan::{Action, former, same_index};
+use crate::render::Dialect;
+use haechi_model::{Column, Index, Storage, Table, Value};
+
+pub(super) fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
+    let mut out = Vec::new();
+    for action in actions {
+        match action {
+            Action::CreateTable(table) => out.push(create(dialect, table, &table.name)),
+            Action::RenameTable { from, to } => out.push(format!("ALTER TABLE \"{from}\" RENAME TO \"{to}\"")),
+            Action::AlterTable { from, to } if dialect == Dialect::Sqlite => alter_sqlite(from, to, &mut out),
+            Action::AlterTable { from, to } => alter_postgres(from, to, &mut out),
+            Action::DropTable(table) => out.push(format!("DROP TABLE \"{}\"", table.name)),
+        }
+    }
+    for action in actions {
+        if let Action::CreateTable(table) = action {
+            out.extend(table.indexes.iter().map(|index| create_index(dialect, table, index)));
+            if dialect == Dialect::Postgres {
+                out.extend(table.references.iter().map(|reference| add_reference(table, reference.column, &reference.table)));
+            }
+        }
+    }
+    out
+}
+
+fn storage(dialect: Dialect, storage: Storage) -> &'static str {
+    match (dialect, storage) {
+        (Dialect::Sqlite, Storage::Int) => "INTEGER",
+        (Dialect::Sqlite, Storage::Real) => "REAL",
+        (Dialect::Sqlite, Storage::Text) => "TEXT",
+        (Dialect::Sqlite, Storage::Bytes) => "BLOB",
+        (Dialect::Postgres, Storage::Int) => "BIGINT",
+        (Dialect::Postgres, Storage::Real) => "DOUBLE PRECISION",
+        (Dialect::Postgres, Storage::Text) => "TEXT COLLATE \"C\"",
+        (Dialect::Postgres, Storage::Bytes) => "BYTEA",
+    }
+}
+
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Int(int) => int.to_string(),
+        Value::Real(real) => format!("{real:?}"),
+        Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+fn column(dialect: Dialect, column: &Column) -> String {
+    let null = if column.nullable { "" } else { " NOT NULL" };
+    format!("\"{}\" {}{null}", column.name, storage(dialect, column.storage))
+}
+
+fn create(dialect: Dialect, table: &Table, name: &str) -> String {
+    let rowid_key = dialect == Dialect::Sqlite && table.key == 1 && table.columns[0].storage == Storage::Int;
+    let mut parts: Vec<String> = table.columns.iter().map(|found| column(dialect, found)).collect();
+    if rowid_key {
+        parts[0] = format!("\"{}\" INTEGER PRIMARY KEY", table.columns[0].name);
+    } else {
+        let key: Vec<String> = table.columns[..table.key].iter().map(|column| format!("\"{}\"", column.name)).collect();
+        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    }
+    if dialect == Dialect::Sqlite {
+        for reference in &table.references {
+            parts.push(format!("FOREIGN KEY (\"{}\") REFERENCES \"{}\" (\"id\") ON DELETE RESTRICT", table.columns[reference.column].name, reference.table));
+        }
+    }
+    let tail = match (dialect, rowid_key) {
+        (Dialect::Postgres, _) => "",
+        (Dialect::Sqlite, true) => " STRICT",
+        (Dialect::Sqlite, false) => " STRICT, WITHOUT ROWID",
+    };
+    format!("CREATE TABLE \"{name}\" ({}){tail}", parts.join(", "))
+}
+
+fn create_index(dialect: Dialect, table: &Table, index: &Index) -> String {
+    let columns: Vec<String> = index
+        .columns
+        .iter()
+        .map(|at| {
+            let column = &table.columns[*at];
+            let first = dialect == Dialect::Postgres && column.nullable && !index.unique;
+            format!("\"{}\"{}", column.name, if first { " NULLS FIRST" } else { "" })
+        })
+        .collect();
+    let unique = if index.unique { "UNIQUE " } else { "" };
+    format!("CREATE {unique}INDEX \"{}\" ON \"{}\" ({})", index.name, table.name, columns.join(", "))
+}
+
+fn add_reference(table: &Table, column: usize, target: &str) -> String {
+    let column = &table.columns[column].name;
+    format!("ALTER TABLE \"{0}\" ADD CONSTRAINT \"{0}_{column}_fkey\" FOREIGN KEY (\"{column}\") REFERENCES \"{target}\" (\"id\") ON DELETE RESTRICT", table.name)
+}
+
+/// The values of existing rows in a column of the new table.
+fn carried(from: &Table, column: &Column) -> String {
+    let default = column.default.as_ref().map(literal);
+    match (former(from, column), default) {
+        (Some(old), Some(default)) if from.columns[old].nullable && !column.nullable => format!("COALESCE(\"{}\", {default})", from.columns[old].name),
+        (Some(old), _) => format!("\"{}\"", from.columns[old].name),
+        (None, Some(default)) => default,
+        (None, None) => "NULL".to_owned(),
+    }
+}
+
+fn alter_sqlite(from: &Table, to: &Table, out: &mut Vec<String>) {
+    let dialect = Dialect::Sqlite;
+    let only_indexes = from.columns.len() == to.columns.len() && from.references == to.references && from.columns.iter().zip(&to.columns).all(|(old, new)| old.name == new.name && old.nullable == new.nullable);
+    if only_indexes {
+        out.extend(from.indexes.iter().filter(|index| !same_index(to, from, index)).map(|index| format!("DROP INDEX \"{}\"", index.name)));
+        out.extend(to.indexes.iter().filter(|index| !same_index(from, to, index)).map(|index| create_index(dialect, to, index)));
+        return;
+    }
+    let fresh = format!("_new_{}", to.name);
+    out.push(create(dialect, to, &fresh));
+    let values: Vec<String> = to.columns.iter().map(|column| carried(from, column)).collect();
+    out.push(format!("INSERT INTO \"{fresh}\" SELECT {} FROM \"{}\"", values.join(", "), to.name));
+    out.push(format!("DROP TABLE \"{}\"", to.name));
+    out.push(format!("ALTER TABLE \"{fresh}\" RENAME TO \"{}\"", to.name));
+    out.extend(to.indexes.iter().map(|index| create_index(dialect, to, index)));
+}
+
+fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
+    let dialect = Dialect::Postgres;
+    let name = &to.name;
+    out.extend(from.indexes.iter().filter(|index| !same_index(to, from, index)).map(|index| format!("DROP INDEX \"{}\"", index.name)));
+    let gone = |table: &Table, other: &Table, reference: &haechi_model::Reference| {
+        let column = &table.columns[reference.column].name;
+        !other.references.iter().any(|found| other.columns[found.column].name == *column && found.table == reference.table)
+    };
+    for reference in from.references.iter().filter(|reference| gone(from, to, reference)) {
+        out.push(format!("ALTER TABLE \"{name}\" DROP CONSTRAINT IF EXISTS \"{}_{}_fkey\"", from.name, from.columns[reference.column].name));
+    }
+    for found in &to.columns {
+        match former(from, found) {
+            None => {
+                let default = found.default.as_ref().map(|value| format!(" DEFAULT {}", literal(value))).unwrap_or_default();
+                out.push(format!("ALTER TABLE \"{name}\" ADD COLUMN {}{default}", column(dialect, found)));
+                if !default.is_empty() {
+                    out.push(format!("ALTER TABLE \"{name}\" ALTER COLUMN \"{}\" DROP DEFAULT", found.name));
+                }
+            }
+            Some(old) => {
+                let old = &from.columns[old];
+                if old.name != found.name {
+                    out.push(format!("ALTER TABLE \"{name}\" RENAME COLUMN \"{}\" TO \"{}\"", old.name, found.name));
+                }
+                if old.nullable && !found.nullable {
+                    if let Some(default) = &found.default {
+                        out.push(format!("UPDATE \"{name}\" SET \"{0}\" = {1} WHERE \"{0}\" IS NULL", found.name, literal(default)));
+                    }
+                    out.push(format!("ALTER TABLE \"{name}\" ALTER COLUMN \"{}\" SET NOT NULL", found.name));
+                } else if !old.nullable && found.nullable {
+                    out.push(format!("ALTER TABLE \"{name}\" ALTER COLUMN \"{}\" DROP NOT NULL", found.name));
+                }
+            }
+        }
+    }
+    for old in from.columns.iter().filter(|old| !to.columns.iter().any(|column| column.name == old.name || column.was.as_deref() == Some(&old.name))) {
+        out.push(format!("ALTER TABLE \"{name}\" DROP COLUMN \"{}\"", old.name));
+    }
+    out.extend(to.indexes.iter().filter(|index| !same_index(from, to, index)).map(|index| create_index(dialect, to, index)));
+    out.extend(to.references.iter().filter(|reference| gone(to, from, reference)).map(|reference| add_reference(to, reference.column, &reference.table)));
+}

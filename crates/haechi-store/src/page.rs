@@ -1,0 +1,119 @@
+//! Rows of a select straight to JSON bytes: no value in between.
+
+use crate::render::Layout;
+use haechi_model::{Collection, FieldType, Mask, RowPage, Select, Value, write_json_text};
+
+/// A row of a driver.
+pub(crate) trait Cells {
+    fn int(&self, at: usize) -> Option<i64>;
+    fn real(&self, at: usize) -> Option<f64>;
+    fn text(&self, at: usize) -> Option<&str>;
+}
+
+/// Builds a page row by row.
+pub(crate) struct PageWriter<'a> {
+    select: &'a Select,
+    collection: &'a Collection,
+    layout: Layout,
+    /// `"name":` per output, ready to copy.
+    keys: Vec<Vec<u8>>,
+    pub(crate) page: RowPage,
+    last_order: Vec<Value>,
+}
+
+impl<'a> PageWriter<'a> {
+    pub(crate) fn new(select: &'a Select, collection: &'a Collection, layout: Layout) -> Self {
+        let keys = select.outputs.iter().map(|output| {
+            let name = &collection.fields[output.field].name;
+            let mut key = Vec::with_capacity(name.len() + 3);
+            write_json_text(name, &mut key);
+            key.push(b':');
+            key
+        });
+        let bytes = Vec::with_capacity(if select.limit > 1 { 8192 } else { 512 });
+        Self { keys: keys.collect(), select, collection, layout, page: RowPage { bytes, ..RowPage::default() }, last_order: Vec::new() }
+    }
+
+    /// Adds a row; `false` when the page is full and the row only says that there are more.
+    pub(crate) fn row(&mut self, cells: &impl Cells) -> bool {
+        if self.page.ids.len() == self.select.limit as usize {
+            self.page.next = Some(std::mem::take(&mut self.last_order));
+            return false;
+        }
+        if !self.page.ids.is_empty() {
+            self.page.bytes.push(b',');
+        }
+        self.page.ids.push(cells.text(0).unwrap_or_default().into());
+        self.page.versions.push(cells.int(1).unwrap_or_default());
+        self.object(cells);
+        self.page.ends.push(self.page.bytes.len());
+        if self.page.ids.len() == self.select.limit as usize {
+            self.last_order = (0..self.select.order.len()).map(|at| self.order_value(cells, at)).collect();
+        }
+        if !self.select.follow.is_empty() {
+            let ids = (0..self.select.follow.len()).map(|at| cells.text(self.layout.follow + at).map(Into::into));
+            self.page.followed.push(ids.collect());
+        }
+        true
+    }
+
+    fn object(&mut self, cells: &impl Cells) {
+        let mut masked: Vec<usize> = Vec::new();
+        let out = &mut self.page.bytes;
+        out.push(b'{');
+        let mut first = true;
+        for (at, output) in self.select.outputs.iter().enumerate() {
+            let shown = match (&output.mask, self.layout.flags[at]) {
+                (Mask::Shown, _) => true,
+                (Mask::When(_), Some(flag)) => cells.int(flag) == Some(1),
+                _ => false,
+            };
+            let Some(cell) = self.layout.cells[at].filter(|_| shown) else {
+                masked.push(at);
+                continue;
+            };
+            if !first {
+                out.push(b',');
+            }
+            first = false;
+            out.extend_from_slice(&self.keys[at]);
+            write_cell(&self.collection.fields[output.field].ty, cells, cell, out);
+            self.page.shown |= 1 << at;
+        }
+        if !masked.is_empty() {
+            if !first {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"\"_masked\":[");
+            for (at, output) in masked.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_json_text(&self.collection.fields[self.select.outputs[*output].field].name, out);
+            }
+            out.push(b']');
+        }
+        out.push(b'}');
+    }
+
+    fn order_value(&self, cells: &impl Cells, at: usize) -> Value {
+        let cell = self.layout.order + at;
+        let column = &self.collection.table.columns[self.select.order[at].column];
+        match column.storage {
+            haechi_model::Storage::Int => cells.int(cell).map_or(Value::Null, Value::Int),
+            haechi_model::Storage::Real => cells.real(cell).map_or(Value::Null, Value::Real),
+            _ => cells.text(cell).map_or(Value::Null, Value::text),
+        }
+    }
+}
+
+fn write_cell(ty: &FieldType, cells: &impl Cells, at: usize, out: &mut Vec<u8>) {
+    let written = match ty.storage() {
+        haechi_model::Storage::Int => cells.int(at).map(|int| ty.write_int(int, out)),
+        haechi_model::Storage::Real => cells.real(at).map(|real| ty.write(&Value::Real(real), out)),
+        _ => cells.text(at).map(|text| ty.write_text(text, out)),
+    };
+    if written.is_none() {
+        out.extend_from_slice(b"null");
+    }
+}

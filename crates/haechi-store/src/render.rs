@@ -1,0 +1,456 @@
+//! Statements and conditions to SQL text. Values are always bound, identifiers come only from the catalog.
+
+use crate::catalog::Catalog;
+use haechi_model::{Comparison, LikePart, Mask, Operand, Order, Predicate, Select, Table, Value};
+use std::fmt::Write;
+
+/// Which SQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// SQL text and its bound values, in order.
+pub(crate) struct Sql<'a> {
+    pub(crate) text: String,
+    pub(crate) values: Vec<Value>,
+    dialect: Dialect,
+    catalog: &'a Catalog,
+    aliases: usize,
+}
+
+/// Where each part of a select's row stands.
+pub(crate) struct Layout {
+    /// Position of the first order column; `id` is 0 and `version` 1.
+    pub(crate) order: usize,
+    /// Per output, the position of its flag, for outputs that are shown in some rows.
+    pub(crate) flags: Vec<Option<usize>>,
+    /// Per output, its position; `None` when hidden.
+    pub(crate) cells: Vec<Option<usize>>,
+    /// Position of the first followed reference.
+    pub(crate) follow: usize,
+}
+
+impl<'a> Sql<'a> {
+    pub(crate) fn new(dialect: Dialect, catalog: &'a Catalog) -> Self {
+        Self { text: String::with_capacity(512), values: Vec::with_capacity(8), dialect, catalog, aliases: 0 }
+    }
+
+    pub(crate) fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// A quoted identifier.
+    pub(crate) fn name(&mut self, name: &str) {
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push('"');
+    }
+
+    /// A bound value, with its type where the database would have to guess.
+    pub(crate) fn bind(&mut self, value: &Value) {
+        if value.is_null() {
+            return self.push("NULL");
+        }
+        self.values.push(value.clone());
+        if self.dialect == Dialect::Sqlite {
+            return self.text.push('?');
+        }
+        let ty = match value {
+            Value::Int(_) => "bigint",
+            Value::Real(_) => "float8",
+            _ => "text",
+        };
+        let _ = write!(self.text, "${}::{ty}", self.values.len());
+    }
+
+    fn table(&self, table: usize) -> &'a Table {
+        &self.catalog.collections[table].table
+    }
+
+    fn column(&mut self, table: usize, alias: usize, column: usize) {
+        let _ = write!(self.text, "t{alias}.");
+        let name = &self.table(table).columns[column].name;
+        self.name(name);
+    }
+
+    /// The whole select, with the layout of its rows.
+    pub(crate) fn select(&mut self, select: &Select) -> Layout {
+        let mut next = 2;
+        self.push("SELECT t0.\"id\", t0.\"version\"");
+        let order = next;
+        for part in &select.order {
+            self.push(", ");
+            self.column(select.collection, 0, part.column);
+            next += 1;
+        }
+        let mut flags: Vec<Option<usize>> = Vec::with_capacity(select.outputs.len());
+        for (at, output) in select.outputs.iter().enumerate() {
+            let Mask::When(condition) = &output.mask else {
+                flags.push(None);
+                continue;
+            };
+            let twin = select.outputs[..at].iter().position(|other| other.mask == output.mask);
+            if let Some(twin) = twin {
+                flags.push(flags[twin]);
+                continue;
+            }
+            self.push(", CASE WHEN ");
+            self.predicate(condition, select.collection, 0, false);
+            self.push(" THEN 1 ELSE 0 END");
+            if self.dialect == Dialect::Postgres {
+                self.push("::bigint");
+            }
+            flags.push(Some(next));
+            next += 1;
+        }
+        let mut cells = Vec::with_capacity(select.outputs.len());
+        for output in &select.outputs {
+            if output.mask == Mask::Hidden {
+                cells.push(None);
+                continue;
+            }
+            self.push(", ");
+            self.column(select.collection, 0, output.field);
+            cells.push(Some(next));
+            next += 1;
+        }
+        for field in &select.follow {
+            self.push(", ");
+            self.column(select.collection, 0, *field);
+        }
+        self.tail(select);
+        Layout { order, flags, cells, follow: next }
+    }
+
+    fn tail(&mut self, select: &Select) {
+        self.push(" FROM ");
+        self.name(&self.table(select.collection).name);
+        self.push(" t0 WHERE ");
+        self.predicate(&select.filter, select.collection, 0, false);
+        if let Some(after) = &select.after {
+            let keyset = self.keyset(select.collection, &select.order, after);
+            self.push(" AND ");
+            self.predicate(&keyset, select.collection, 0, false);
+        }
+        for (at, part) in select.order.iter().enumerate() {
+            self.push(if at == 0 { " ORDER BY " } else { ", " });
+            self.column(select.collection, 0, part.column);
+            let nullable = self.table(select.collection).columns[part.column].nullable;
+            if part.descending {
+                self.push(" DESC");
+            }
+            if self.dialect == Dialect::Postgres && nullable {
+                self.push(if part.descending { " NULLS LAST" } else { " NULLS FIRST" });
+            }
+        }
+        let _ = write!(self.text, " LIMIT {}", u64::from(select.limit) + 1);
+    }
+
+    /// Rows after a place in an order, NULL being the smallest value.
+    fn keyset(&self, table: usize, order: &[Order], after: &[Value]) -> Predicate {
+        let mut whole = Predicate::False;
+        for (part, value) in order.iter().zip(after).rev() {
+            let column = || Operand::Column(part.column);
+            let nullable = self.table(table).columns[part.column].nullable;
+            let compare = |comparison| Predicate::Compare(column(), comparison, Operand::Constant(value.clone()));
+            let (beyond, same, bound) = match (value.is_null(), part.descending) {
+                (true, false) => (Predicate::NotNull(column()), Predicate::IsNull(column()), Predicate::True),
+                (true, true) => (Predicate::False, Predicate::IsNull(column()), Predicate::True),
+                (false, false) => (compare(Comparison::Greater), compare(Comparison::Equal), compare(Comparison::GreaterOrEqual)),
+                (false, true) if nullable => (Predicate::any([compare(Comparison::Less), Predicate::IsNull(column())]), compare(Comparison::Equal), Predicate::True),
+                (false, true) => (compare(Comparison::Less), compare(Comparison::Equal), compare(Comparison::LessOrEqual)),
+            };
+            // The bound is implied; it lets the index start at the place instead of at the beginning.
+            let tail = Predicate::all([same, whole]);
+            whole = if tail == Predicate::False { beyond } else { Predicate::all([bound, Predicate::any([beyond, tail])]) };
+        }
+        whole
+    }
+
+    /// A condition over the row `t{alias}`.
+    pub(crate) fn predicate(&mut self, predicate: &Predicate, table: usize, alias: usize, in_or: bool) {
+        match predicate {
+            Predicate::True => self.push(if self.dialect == Dialect::Sqlite { "1" } else { "TRUE" }),
+            Predicate::False => self.push(if self.dialect == Dialect::Sqlite { "0" } else { "FALSE" }),
+            Predicate::All(parts) => self.joined(parts, " AND ", table, alias, in_or),
+            Predicate::Any(parts) => self.joined(parts, " OR ", table, alias, true),
+            Predicate::NotTrue(inner) => {
+                self.push("(");
+                self.predicate(inner, table, alias, true);
+                self.push(") IS NOT TRUE");
+            }
+            Predicate::Compare(left, comparison, right) => {
+                self.operand(left, table, alias);
+                self.push(match comparison {
+                    Comparison::Equal => " = ",
+                    Comparison::NotEqual => " <> ",
+                    Comparison::Less => " < ",
+                    Comparison::LessOrEqual => " <= ",
+                    Comparison::Greater => " > ",
+                    Comparison::GreaterOrEqual => " >= ",
+                });
+                self.operand(right, table, alias);
+            }
+            Predicate::OneOf(operand, values) => self.listed(operand, " IN (", values, table, alias),
+            Predicate::NoneOf(operand, values) => self.listed(operand, " NOT IN (", values, table, alias),
+            Predicate::IsNull(operand) => {
+                self.operand(operand, table, alias);
+                self.push(" IS NULL");
+            }
+            Predicate::NotNull(operand) => {
+                self.operand(operand, table, alias);
+                self.push(" IS NOT NULL");
+            }
+            Predicate::Like(operand, parts, expected) => self.like(operand, parts, *expected, table, alias),
+            Predicate::Reference { from, table: target, inner } => self.reference(from, *target, inner, table, alias, in_or),
+            Predicate::Contains { list, element, expected } => self.contains(list, element, *expected, table, alias),
+            Predicate::Empty(list, expected) => {
+                self.push(if self.dialect == Dialect::Sqlite { "json_array_length(" } else { "jsonb_array_length((" });
+                self.operand(list, table, alias);
+                self.push(if self.dialect == Dialect::Sqlite { ")" } else { ")::jsonb)" });
+                self.push(if *expected { " = 0" } else { " > 0" });
+            }
+        }
+    }
+
+    fn joined(&mut self, parts: &[Predicate], between: &str, table: usize, alias: usize, in_or: bool) {
+        self.push("(");
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                self.push(between);
+            }
+            self.predicate(part, table, alias, in_or);
+        }
+        self.push(")");
+    }
+
+    fn listed(&mut self, operand: &Operand, word: &str, values: &[Value], table: usize, alias: usize) {
+        self.operand(operand, table, alias);
+        self.push(word);
+        for (at, value) in values.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.bind(value);
+        }
+        self.push(")");
+    }
+
+    /// `fk IN (SELECT …)`; under OR PostgreSQL plans an array far better.
+    fn reference(&mut self, from: &Operand, target: usize, inner: &Predicate, table: usize, alias: usize, in_or: bool) {
+        let array = in_or && self.dialect == Dialect::Postgres;
+        self.operand(from, table, alias);
+        self.push(if array { " = ANY(ARRAY(" } else { " IN (" });
+        self.aliases += 1;
+        let inner_alias = self.aliases;
+        let _ = write!(self.text, "SELECT t{inner_alias}.\"id\" FROM ");
+        self.name(&self.table(target).name);
+        let _ = write!(self.text, " t{inner_alias} WHERE ");
+        self.predicate(inner, target, inner_alias, false);
+        self.push(if array { "))" } else { ")" });
+    }
+
+    fn like(&mut self, operand: &Operand, parts: &[LikePart], expected: bool, table: usize, alias: usize) {
+        let mut pattern = String::new();
+        for part in parts {
+            match (part, self.dialect) {
+                (LikePart::Any, Dialect::Sqlite) => pattern.push('*'),
+                (LikePart::Any, Dialect::Postgres) => pattern.push('%'),
+                (LikePart::Literal(text), Dialect::Sqlite) => {
+                    for c in text.chars() {
+                        if matches!(c, '*' | '?' | '[') {
+                            pattern.extend(['[', c, ']']);
+                        } else {
+                            pattern.push(c);
+                        }
+                    }
+                }
+                (LikePart::Literal(text), Dialect::Postgres) => {
+                    for c in text.chars() {
+                        if matches!(c, '%' | '_' | '\\') {
+                            pattern.push('\\');
+                        }
+                        pattern.push(c);
+                    }
+                }
+            }
+        }
+        self.operand(operand, table, alias);
+        self.push(match (self.dialect, expected) {
+            (Dialect::Sqlite, true) => " GLOB ",
+            (Dialect::Sqlite, false) => " NOT GLOB ",
+            (Dialect::Postgres, true) => " LIKE ",
+            (Dialect::Postgres, false) => " NOT LIKE ",
+        });
+        self.bind(&Value::text(pattern));
+    }
+
+    fn contains(&mut self, list: &Operand, element: &Operand, expected: bool, table: usize, alias: usize) {
+        if !expected {
+            self.push("(");
+            self.operand(list, table, alias);
+            self.push(" IS NOT NULL AND ");
+            self.operand(element, table, alias);
+            self.push(" IS NOT NULL AND NOT ");
+        }
+        if self.dialect == Dialect::Sqlite {
+            self.push("EXISTS (SELECT 1 FROM json_each(");
+            self.operand(list, table, alias);
+            self.push(") j WHERE j.value = ");
+            self.operand(element, table, alias);
+        } else {
+            self.push("EXISTS (SELECT 1 FROM jsonb_array_elements((");
+            self.operand(list, table, alias);
+            self.push(")::jsonb) j WHERE (CASE jsonb_typeof(j) WHEN 'boolean' THEN (j::text = 'true')::int::text ELSE j #>> '{}' END) COLLATE \"C\" = (");
+            self.operand(element, table, alias);
+            self.push(")::text");
+        }
+        self.push(if expected { ")" } else { "))" });
+    }
+
+    fn operand(&mut self, operand: &Operand, table: usize, alias: usize) {
+        match operand {
+            Operand::Column(column) => self.column(table, alias, *column),
+            Operand::Constant(value) => self.bind(value),
+            Operand::Follow { from, table: target, then } => {
+                self.aliases += 1;
+                let inner = self.aliases;
+                self.push("(SELECT ");
+                self.operand(then, *target, inner);
+                self.push(" FROM ");
+                self.name(&self.table(*target).name);
+                let _ = write!(self.text, " t{inner} WHERE t{inner}.\"id\" = ");
+                self.operand(from, table, alias);
+                self.push(")");
+            }
+            Operand::Plus(inner, add) => {
+                self.push("(CASE WHEN ");
+                self.operand(inner, table, alias);
+                if *add >= 0 {
+                    self.push(" <= ");
+                    self.bind(&Value::Int(i64::MAX - add));
+                } else {
+                    self.push(" >= ");
+                    self.bind(&Value::Int(i64::MIN - add));
+                }
+                self.push(" THEN ");
+                self.operand(inner, table, alias);
+                self.push(" + ");
+                self.bind(&Value::Int(*add));
+                self.push(" END)");
+            }
+            Operand::Choose(arms) => {
+                self.push("(CASE");
+                for (condition, operand) in arms {
+                    self.push(" WHEN ");
+                    self.predicate(condition, table, alias, true);
+                    self.push(" THEN ");
+                    self.operand(operand, table, alias);
+                }
+                self.push(" END)");
+            }
+        }
+    }
+
+    /// `SELECT all columns … WHERE id = … AND filter`.
+    pub(crate) fn lock(&mut self, table: usize, id: &str, filter: &Predicate, version: Option<i64>) {
+        self.all_columns(table);
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE t0.\"id\" = ");
+        self.bind(&Value::text(id));
+        if let Some(version) = version {
+            self.push(" AND t0.\"version\" = ");
+            self.bind(&Value::Int(version));
+        }
+        if *filter != Predicate::True {
+            self.push(" AND ");
+            self.predicate(filter, table, 0, false);
+        }
+        if self.dialect == Dialect::Postgres {
+            self.push(" FOR UPDATE OF t0");
+        }
+    }
+
+    /// `SELECT all columns`.
+    pub(crate) fn all_columns(&mut self, table: usize) {
+        self.push("SELECT ");
+        for column in 0..self.table(table).columns.len() {
+            if column > 0 {
+                self.push(", ");
+            }
+            self.column(table, 0, column);
+        }
+    }
+
+    pub(crate) fn insert(&mut self, table: usize, row: &[Value]) {
+        self.push("INSERT INTO ");
+        self.name(&self.table(table).name);
+        self.push(" VALUES (");
+        for (at, value) in row.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.bind(value);
+        }
+        self.push(")");
+    }
+
+    /// Sets columns of one row and raises its version; returns all columns.
+    pub(crate) fn update(&mut self, table: usize, id: &str, set: &[(usize, Value)]) {
+        self.push("UPDATE ");
+        self.name(&self.table(table).name);
+        self.push(" SET \"version\" = \"version\" + 1");
+        for (column, value) in set {
+            self.push(", ");
+            let name = &self.table(table).columns[*column].name;
+            self.name(name);
+            self.push(" = ");
+            self.bind(value);
+        }
+        self.push(" WHERE \"id\" = ");
+        self.bind(&Value::text(id));
+        self.push(" RETURNING ");
+        for (at, column) in self.table(table).columns.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.name(&column.name);
+        }
+    }
+
+    pub(crate) fn delete(&mut self, table: usize, id: &str) {
+        self.push("DELETE FROM ");
+        self.name(&self.table(table).name);
+        self.push(" WHERE \"id\" = ");
+        self.bind(&Value::text(id));
+    }
+
+    pub(crate) fn check(&mut self, table: usize, id: &str, filter: &Predicate) {
+        self.push("SELECT 1 FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE t0.\"id\" = ");
+        self.bind(&Value::text(id));
+        self.push(" AND ");
+        self.predicate(filter, table, 0, false);
+    }
+
+    /// Rows that refer to a row, at most one more than the bound.
+    pub(crate) fn children(&mut self, table: usize, column: usize, parent: &str, limit: usize) {
+        self.all_columns(table);
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE ");
+        self.column(table, 0, column);
+        self.push(" = ");
+        self.bind(&Value::text(parent));
+        let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
+        if self.dialect == Dialect::Postgres {
+            self.push(" FOR UPDATE OF t0");
+        }
+    }
+}

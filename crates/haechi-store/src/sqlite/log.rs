@@ -1,0 +1,72 @@
+//! Reading the log, its seals and whole tables.
+
+use super::{Sqlite, connection, failure};
+use crate::{
+    catalog::Catalog,
+    journal::{LogRecord, Seal},
+    render::{Dialect, Sql},
+};
+use haechi_model::{Failure, Row};
+use rusqlite::OptionalExtension;
+use std::sync::Arc;
+
+impl Sqlite {
+    pub(crate) async fn rows_after(&self, catalog: &Arc<Catalog>, table: usize, after: &str, limit: u32) -> Result<Vec<Row>, Failure> {
+        let (catalog, after) = (catalog.clone(), after.to_owned());
+        self.readers
+            .run(true, move |connection| {
+                let mut sql = Sql::new(Dialect::Sqlite, &catalog);
+                sql.all_columns(table);
+                sql.push(" FROM ");
+                sql.name(&catalog.collections[table].table.name);
+                sql.push(" t0 WHERE t0.\"id\" > ? ORDER BY t0.\"id\" LIMIT ?");
+                let columns = catalog.collections[table].table.columns.len();
+                let mut statement = connection.prepare_cached(&sql.text)?;
+                statement.query_map((after, limit), |row| connection::row_values(row, columns))?.collect()
+            })
+            .await
+    }
+
+    pub(crate) async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
+        self.readers
+            .run(true, move |connection| {
+                let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" >= ? ORDER BY \"position\" LIMIT ?";
+                let mut statement = connection.prepare_cached(sql)?;
+                let read = |row: &rusqlite::Row<'_>| {
+                    Ok(LogRecord {
+                        position: row.get(0)?,
+                        id: row.get(1)?,
+                        entry: row.get(2)?,
+                        hash: row.get(3)?,
+                        salt: row.get::<_, Option<Vec<u8>>>(4)?.unwrap_or_default(),
+                        detail: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
+                    })
+                };
+                statement.query_map((position, limit), read)?.collect()
+            })
+            .await
+    }
+
+    pub(crate) async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {
+        self.readers
+            .run(true, move |connection| {
+                let mut statement = connection.prepare_cached("SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" WHERE \"size\" >= ? ORDER BY \"size\" LIMIT ?")?;
+                statement.query_map((size, limit), seal)?.collect()
+            })
+            .await
+    }
+
+    pub(crate) async fn last_seal(&self) -> Result<Option<Seal>, Failure> {
+        let sql = "SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" ORDER BY \"size\" DESC LIMIT 1";
+        self.readers.run(true, move |connection| connection.prepare_cached(sql)?.query_row([], seal).optional()).await
+    }
+
+    pub(crate) async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
+        let work = move |connection: &mut rusqlite::Connection| connection.execute("DELETE FROM \"_idempotency\" WHERE \"time\" < ?", [before_ms]);
+        self.writer.alone(work).await?.map(|_| ()).map_err(|error| failure(&error))
+    }
+}
+
+fn seal(row: &rusqlite::Row<'_>) -> rusqlite::Result<Seal> {
+    Ok(Seal { size: row.get(0)?, time_ms: row.get(1)?, note: row.get(2)?, frontier: row.get(3)? })
+}

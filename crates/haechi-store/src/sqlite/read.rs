@@ -1,0 +1,134 @@
+//! Reader threads: jobs in, finished bytes out, each under a budget of steps and a deadline.
+
+use super::{connection, failure};
+use crate::{
+    catalog::Catalog,
+    page::{Cells, PageWriter},
+    render::{Dialect, Sql},
+};
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use haechi_model::{Failure, Row, RowPage, Select};
+use rusqlite::Connection;
+use std::{
+    path::Path,
+    sync::{Arc, atomic::{AtomicU64, Ordering}},
+    thread,
+};
+use tokio::sync::oneshot;
+
+const THREADS: usize = 2;
+const QUEUE: usize = 4096;
+/// Virtual machine steps between two looks at the budget.
+const STEPS_PER_LOOK: i32 = 10_000;
+/// Looks that one read may take: some hundred milliseconds.
+const READ_LOOKS: u64 = 2_000;
+/// Looks that one scan (export, verification) may take: minutes.
+const SCAN_LOOKS: u64 = 2_000_000;
+
+type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The reader threads. They end when this is dropped.
+pub(crate) struct Readers {
+    reads: Sender<Job>,
+    scans: Sender<Job>,
+    catalog: Arc<Catalog>,
+}
+
+impl Readers {
+    pub(crate) fn start(path: &Path, catalog: &Arc<Catalog>) -> Result<Self, Failure> {
+        let (reads, jobs) = crossbeam_channel::bounded(QUEUE);
+        for _ in 0..THREADS {
+            spawn(path, jobs.clone(), READ_LOOKS)?;
+        }
+        let (scans, jobs) = crossbeam_channel::bounded(QUEUE);
+        spawn(path, jobs, SCAN_LOOKS)?;
+        Ok(Self { reads, scans, catalog: catalog.clone() })
+    }
+
+    /// Rows as finished JSON.
+    pub(crate) async fn select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
+        let catalog = self.catalog.clone();
+        self.run(scan, move |connection| page(connection, &catalog, &select)).await
+    }
+
+    /// One stored row.
+    pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
+        let catalog = self.catalog.clone();
+        let id = id.to_owned();
+        self.run(false, move |connection| {
+            let mut sql = Sql::new(Dialect::Sqlite, &catalog);
+            sql.all_columns(table);
+            sql.push(" FROM ");
+            sql.name(&catalog.collections[table].table.name);
+            sql.push(" t0 WHERE t0.\"id\" = ?");
+            let columns = catalog.collections[table].table.columns.len();
+            let mut statement = connection.prepare_cached(&sql.text)?;
+            let mut rows = statement.query([&id])?;
+            rows.next()?.map(|row| connection::row_values(row, columns)).transpose()
+        })
+        .await
+    }
+
+    /// Runs a read on one of the threads.
+    pub(crate) async fn run<T: Send + 'static>(&self, scan: bool, work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            if !reply.is_closed() {
+                let _ = reply.send(work(connection).map_err(|error| failure(&error)));
+            }
+        });
+        let queue = if scan { &self.scans } else { &self.reads };
+        match queue.try_send(job) {
+            Ok(()) => answer.await.unwrap_or(Err(Failure::Unavailable)),
+            Err(TrySendError::Full(_)) => Err(Failure::Busy),
+            Err(TrySendError::Disconnected(_)) => Err(Failure::Unavailable),
+        }
+    }
+}
+
+fn spawn(path: &Path, jobs: Receiver<Job>, looks: u64) -> Result<(), Failure> {
+    let mut connection = connection::reader(path).map_err(|error| failure(&error))?;
+    let left = Arc::new(AtomicU64::new(looks));
+    let budget = left.clone();
+    let guard = move || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
+    connection.progress_handler(STEPS_PER_LOOK, Some(guard)).map_err(|error| failure(&error))?;
+    let work = move || {
+        for job in jobs {
+            left.store(looks, Ordering::Relaxed);
+            // A panic must cost one answer, not the thread: the job's reply is dropped and answered 503.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&connection)));
+        }
+    };
+    thread::Builder::new().name("haechi-read".to_owned()).spawn(work).map_err(|_| Failure::Unavailable)?;
+    Ok(())
+}
+
+fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite::Result<RowPage> {
+    let mut sql = Sql::new(Dialect::Sqlite, catalog);
+    let layout = sql.select(select);
+    let mut statement = connection.prepare_cached(&sql.text)?;
+    let mut rows = statement.query(connection::bound(&sql.values))?;
+    let mut writer = PageWriter::new(select, &catalog.collections[select.collection], layout);
+    while let Some(row) = rows.next()? {
+        if !writer.row(&Reader(row)) {
+            break;
+        }
+    }
+    Ok(writer.page)
+}
+
+struct Reader<'a, 'b>(&'a rusqlite::Row<'b>);
+
+impl Cells for Reader<'_, '_> {
+    fn int(&self, at: usize) -> Option<i64> {
+        self.0.get_ref(at).ok()?.as_i64().ok()
+    }
+
+    fn real(&self, at: usize) -> Option<f64> {
+        self.0.get_ref(at).ok()?.as_f64().ok()
+    }
+
+    fn text(&self, at: usize) -> Option<&str> {
+        self.0.get_ref(at).ok()?.as_str().ok()
+    }
+}

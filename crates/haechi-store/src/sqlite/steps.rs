@@ -1,0 +1,194 @@
+//! Interprets a change's steps inside the writer's transaction.
+
+use super::{connection, failure};
+use crate::{
+    catalog::Catalog,
+    journal::Journal,
+    render::{Dialect, Sql},
+};
+use haechi_model::{Change, Children, Claim, EntryDraft, EntryKind, Failure, Outcome, Row, Step};
+use rusqlite::{Connection, OptionalExtension, ffi};
+
+pub(super) fn run(connection: &Connection, catalog: &Catalog, journal: &dyn Journal, change: &Change, position: &mut i64) -> Result<Outcome, Failure> {
+    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default() };
+    if let Some(claim) = &change.claim
+        && let Some(result) = runner.claim(claim)?
+    {
+        runner.outcome.replayed = Some(result);
+        return Ok(runner.outcome);
+    }
+    for (at, step) in change.steps.iter().enumerate() {
+        runner.step(at, step)?;
+    }
+    for draft in &change.entries {
+        let slot = |slot: Option<usize>| slot.and_then(|slot| runner.outcome.slots.get(slot)).cloned();
+        let (before, after) = (slot(draft.before), slot(draft.after));
+        runner.log(draft, before.as_ref(), after.as_ref())?;
+    }
+    Ok(runner.outcome)
+}
+
+struct Runner<'a> {
+    connection: &'a Connection,
+    catalog: &'a Catalog,
+    journal: &'a dyn Journal,
+    change: &'a Change,
+    position: &'a mut i64,
+    outcome: Outcome,
+}
+
+impl Runner<'_> {
+    /// Claims an idempotency key, or finds what it did before.
+    fn claim(&self, claim: &Claim) -> Result<Option<Box<str>>, Failure> {
+        let execute = || -> rusqlite::Result<Option<(String, String)>> {
+            let mut insert = self.connection.prepare_cached("INSERT INTO \"_idempotency\" VALUES (?, ?, ?, ?, '') ON CONFLICT DO NOTHING")?;
+            if insert.execute((&*claim.key, &*claim.digest, &*claim.result, self.change.time_ms))? == 1 {
+                return Ok(None);
+            }
+            let mut find = self.connection.prepare_cached("SELECT \"digest\", \"result\" FROM \"_idempotency\" WHERE \"key\" = ?")?;
+            find.query_row([&*claim.key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        };
+        match execute().map_err(|error| failure(&error))? {
+            None => Ok(None),
+            Some((digest, result)) if digest == *claim.digest => Ok(Some(result.into())),
+            Some(_) => Err(Failure::KeyReused),
+        }
+    }
+
+    fn step(&mut self, at: usize, step: &Step) -> Result<(), Failure> {
+        let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
+        match step {
+            Step::Lock { table, id, filter, version, miss } => {
+                sql.lock(*table, id, filter, *version);
+                let row = self.one(&sql, *table, at)?.ok_or(Failure::Missed(*miss))?;
+                self.outcome.slots.push(row);
+            }
+            Step::Insert { table, row } => {
+                sql.insert(*table, row);
+                self.execute(&sql, at)?;
+                self.outcome.written.push(*table);
+                self.outcome.slots.push(row.clone());
+            }
+            Step::Update { table, id, set, miss } => {
+                sql.update(*table, id, set);
+                let row = self.one(&sql, *table, at)?.ok_or(Failure::Missed(*miss))?;
+                self.outcome.written.push(*table);
+                self.outcome.slots.push(row);
+            }
+            Step::Delete { table, id, miss } => {
+                sql.delete(*table, id);
+                if self.execute(&sql, at)? != 1 {
+                    return Err(Failure::Missed(*miss));
+                }
+                self.outcome.written.push(*table);
+            }
+            Step::Check { table, id, filter, miss } => {
+                sql.check(*table, id, filter);
+                let found = self.connection.prepare_cached(&sql.text).and_then(|mut statement| statement.exists(connection::bound(&sql.values)));
+                if !found.map_err(|error| failure(&error))? {
+                    return Err(Failure::Missed(*miss));
+                }
+            }
+            Step::Cascade(children) => {
+                let mut left = Children::MAX_ROWS;
+                self.cascade(children, at, &mut left)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cascade(&mut self, children: &Children, at: usize, left: &mut usize) -> Result<(), Failure> {
+        let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
+        sql.children(children.table, children.column, &children.parent, *left + 1);
+        let rows = self.rows(&sql, children.table, at)?;
+        if rows.len() > *left {
+            return Err(Failure::Missed(children.miss));
+        }
+        *left -= rows.len();
+        for row in rows {
+            let id: Box<str> = row[0].as_text().unwrap_or_default().into();
+            let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
+            let after = if children.delete {
+                for grand in &children.then {
+                    self.cascade(&Children { parent: id.clone(), ..grand.clone() }, at, left)?;
+                }
+                sql.delete(children.table, &id);
+                self.execute(&sql, at)?;
+                None
+            } else {
+                let set = [(children.column, haechi_model::Value::Null), (haechi_model::Collection::UPDATE_TIME, haechi_model::Value::Int(self.change.time_ms))];
+                sql.update(children.table, &id, &set);
+                self.one(&sql, children.table, at)?
+            };
+            self.outcome.written.push(children.table);
+            let draft = cascaded(children, id);
+            self.log(&draft, Some(&row), after.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> Result<(), Failure> {
+        let row = self.journal.encode(self.change, draft, before, after);
+        let mut insert = self.connection.prepare_cached("INSERT INTO \"_log\" VALUES (?, ?, ?, ?, ?, ?, ?, '')").map_err(|error| failure(&error))?;
+        insert.execute((*self.position, &*row.id, &row.entry, &row.hash, &row.salt, &row.detail, &row.event)).map_err(|error| failure(&error))?;
+        *self.position += 1;
+        Ok(())
+    }
+
+    fn one(&self, sql: &Sql<'_>, table: usize, at: usize) -> Result<Option<Row>, Failure> {
+        Ok(self.rows(sql, table, at)?.pop())
+    }
+
+    fn rows(&self, sql: &Sql<'_>, table: usize, at: usize) -> Result<Vec<Row>, Failure> {
+        let columns = self.catalog.collections[table].table.columns.len();
+        let fetch = || -> rusqlite::Result<Vec<Row>> {
+            let mut statement = self.connection.prepare_cached(&sql.text)?;
+            statement.query_map(connection::bound(&sql.values), |row| connection::row_values(row, columns))?.collect()
+        };
+        fetch().map_err(|error| self.constraint(&error, at))
+    }
+
+    fn execute(&self, sql: &Sql<'_>, at: usize) -> Result<usize, Failure> {
+        let execute = || self.connection.prepare_cached(&sql.text)?.execute(connection::bound(&sql.values));
+        execute().map_err(|error| self.constraint(&error, at))
+    }
+}
+
+/// The entry of a row that was deleted or detached because of another.
+pub(crate) fn cascaded(children: &Children, id: Box<str>) -> EntryDraft {
+    EntryDraft {
+        id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
+        kind: EntryKind::Change,
+        action: if children.delete { "delete" } else { "update" }.into(),
+        collection: Some(children.table),
+        record: Some(id),
+        outcome: "allowed",
+        before: None,
+        after: None,
+        extra: "\"cause\":\"cascade\"".to_owned(),
+    }
+}
+
+impl Runner<'_> {
+    /// Constraint violations by the constraint's name.
+    fn constraint(&self, error: &rusqlite::Error, step: usize) -> Failure {
+        let rusqlite::Error::SqliteFailure(code, message) = error else { return failure(error) };
+        let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade(_)));
+        match code.extended_code {
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => Failure::NotUnique { index: self.violated(message.as_deref().unwrap_or_default()), step },
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY | ffi::SQLITE_CONSTRAINT_TRIGGER if deletes => Failure::Referenced { step },
+            ffi::SQLITE_CONSTRAINT_FOREIGNKEY | ffi::SQLITE_CONSTRAINT_TRIGGER => Failure::Dangling { step },
+            _ => failure(error),
+        }
+    }
+
+    /// SQLite names the columns of a violated index, not the index.
+    fn violated(&self, message: &str) -> Box<str> {
+        let columns: Vec<&str> = message.rsplit("failed: ").next().unwrap_or_default().split(", ").collect();
+        let matches = |table: &haechi_model::Table, index: &haechi_model::Index| {
+            index.columns.len() == columns.len() && index.columns.iter().zip(&columns).all(|(column, found)| found.split_once('.') == Some((&table.name, &table.columns[*column].name)))
+        };
+        let tables = self.catalog.collections.iter().map(|collection| &collection.table);
+        tables.flat_map(|table| table.indexes.iter().map(move |index| (table, index))).find(|(table, index)| index.unique && matches(table, index)).map_or_else(|| "primary_key".into(), |(_, index)| index.name.as_str().into())
+    }
+}

@@ -1,0 +1,237 @@
+//! The writer thread: takes what is queued, runs it in one durable transaction with a savepoint each, then answers.
+
+use super::{connection, failure, steps};
+use crate::{catalog::Catalog, journal::Journal};
+use haechi_model::{Change, Failure, Outcome};
+use rusqlite::Connection;
+use std::{
+    path::Path,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+const QUEUE: usize = 4096;
+const BATCH: usize = 256;
+const BATCH_TIME: Duration = Duration::from_millis(5);
+/// Pages in the WAL after which it is copied back to the database, between batches.
+const CHECKPOINT_PAGES: i64 = 4000;
+
+type Answer = oneshot::Sender<Result<Outcome, Failure>>;
+type Closure = Box<dyn FnOnce(&mut Connection) + Send>;
+
+enum Job {
+    Change(Box<Change>, Answer),
+    /// Maintenance: migrations, seals, imports. Runs alone, outside any batch.
+    Alone(Closure),
+}
+
+/// The writer thread. It ends when this is dropped, after what is queued.
+pub(crate) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    pub(crate) fn start(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
+        let connection = connection::writer(path).map_err(|error| failure(&error))?;
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let thread = Thread { connection, catalog, journal, committed, position: -1, queue };
+        thread::Builder::new().name("haechi-write".to_owned()).spawn(move || thread.run()).map_err(|_| Failure::Unavailable)?;
+        Ok(Self { jobs })
+    }
+
+    pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job::Change(Box::new(change), reply)).map_err(refused)?;
+        answer.await.unwrap_or(Err(Failure::Unknown))
+    }
+
+    /// Runs something alone on the writing connection.
+    pub(crate) async fn alone<T: Send + 'static>(&self, work: impl FnOnce(&mut Connection) -> T + Send + 'static) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let job: Closure = Box::new(move |connection| {
+            let _ = reply.send(work(connection));
+        });
+        self.jobs.try_send(Job::Alone(job)).map_err(refused)?;
+        answer.await.map_err(|_| Failure::Unknown)
+    }
+}
+
+fn refused(error: mpsc::error::TrySendError<Job>) -> Failure {
+    match error {
+        mpsc::error::TrySendError::Full(_) => Failure::Busy,
+        mpsc::error::TrySendError::Closed(_) => Failure::Unavailable,
+    }
+}
+
+struct Thread {
+    connection: Connection,
+    catalog: Arc<Catalog>,
+    journal: Arc<dyn Journal>,
+    committed: Arc<Notify>,
+    /// Position of the next entry; −1 until it was read.
+    position: i64,
+    queue: mpsc::Receiver<Job>,
+}
+
+impl Thread {
+    fn run(mut self) {
+        let mut held = None;
+        loop {
+            let next = held.take().or_else(|| self.queue.blocking_recv());
+            let Some(job) = next else { break };
+            match job {
+                Job::Alone(work) => {
+                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut self.connection)));
+                    self.position = -1;
+                }
+                Job::Change(change, answer) => held = self.batch(*change, answer),
+            }
+            self.checkpoint(false);
+        }
+        self.checkpoint(true);
+    }
+
+    /// Runs a batch; returns a job that was taken from the queue but must run alone.
+    fn batch(&mut self, first: Change, answer: Answer) -> Option<Job> {
+        let started = Instant::now();
+        let mut done: Vec<(Change, Answer, Result<Outcome, Failure>)> = Vec::with_capacity(BATCH);
+        let mut held = None;
+        let mut next = Some((first, answer));
+        let begun = self.begin();
+        while let Some((change, answer)) = next.take() {
+            let result = match &begun {
+                Ok(()) => self.savepoint(&change),
+                Err(failure) => Err(failure.clone()),
+            };
+            let lost = matches!(result, Err(Failure::Unavailable)) && begun.is_ok();
+            done.push((change, answer, result));
+            if lost || done.len() >= BATCH || started.elapsed() > BATCH_TIME {
+                break;
+            }
+            match self.queue.try_recv() {
+                Ok(Job::Change(change, answer)) => next = Some((*change, answer)),
+                Ok(job) => held = Some(job),
+                Err(_) => {}
+            }
+        }
+        if begun.is_ok() {
+            self.finish(&mut done);
+        }
+        for (_, answer, result) in done {
+            let _ = answer.send(result);
+        }
+        held
+    }
+
+    fn begin(&mut self) -> Result<(), Failure> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| failure(&error))?;
+        if self.position < 0 {
+            let next = self.connection.query_row("SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"", [], |row| row.get(0));
+            match next {
+                Ok(next) => self.position = next,
+                Err(error) => {
+                    self.roll_back();
+                    return Err(failure(&error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One change in a savepoint. `Unavailable` means that the whole transaction is gone.
+    fn savepoint(&mut self, change: &Change) -> Result<Outcome, Failure> {
+        let position = self.position;
+        let cached = |connection: &Connection, sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        if let Err(error) = cached(&self.connection, "SAVEPOINT c") {
+            return Err(failure(&error));
+        }
+        let result = steps::run(&self.connection, &self.catalog, &*self.journal, change, &mut self.position);
+        if result.is_err() {
+            self.position = position;
+            if self.connection.is_autocommit() {
+                return Err(Failure::Unavailable);
+            }
+            if let Err(error) = cached(&self.connection, "ROLLBACK TO c") {
+                tracing::error!(target: "haechi::store", %error, "a savepoint could not be rolled back");
+                self.roll_back();
+                return Err(Failure::Unavailable);
+            }
+        }
+        if let Err(error) = cached(&self.connection, "RELEASE c") {
+            tracing::error!(target: "haechi::store", %error, "a savepoint could not be released");
+            self.roll_back();
+            return Err(Failure::Unavailable);
+        }
+        result
+    }
+
+    /// Commits the batch, or, when the transaction was lost, runs each survivor in one of its own.
+    fn finish(&mut self, done: &mut [(Change, Answer, Result<Outcome, Failure>)]) {
+        let lost = self.connection.is_autocommit();
+        let commit = if lost { Ok(()) } else { self.connection.execute_batch("COMMIT") };
+        if !lost && commit.is_ok() {
+            if done.iter().any(|(_, _, result)| result.is_ok()) {
+                self.committed.notify_one();
+            }
+            return;
+        }
+        self.roll_back();
+        if let Err(error) = commit {
+            let outcome = failure(&error);
+            for (_, _, result) in done.iter_mut().filter(|(_, _, result)| result.is_ok()) {
+                *result = Err(if outcome == Failure::Full { Failure::Full } else { Failure::Unknown });
+            }
+            return;
+        }
+        for (change, _, result) in done.iter_mut().filter(|(_, _, result)| matches!(result, Ok(_) | Err(Failure::Unavailable))) {
+            *result = self.single(change);
+        }
+    }
+
+    fn single(&mut self, change: &Change) -> Result<Outcome, Failure> {
+        self.begin()?;
+        let result = steps::run(&self.connection, &self.catalog, &*self.journal, change, &mut self.position);
+        match result {
+            Ok(outcome) => match self.connection.execute_batch("COMMIT") {
+                Ok(()) => {
+                    self.committed.notify_one();
+                    Ok(outcome)
+                }
+                Err(error) => {
+                    self.roll_back();
+                    Err(if failure(&error) == Failure::Full { Failure::Full } else { Failure::Unknown })
+                }
+            },
+            Err(failure) => {
+                self.roll_back();
+                Err(failure)
+            }
+        }
+    }
+
+    fn roll_back(&mut self) {
+        self.position = -1;
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(target: "haechi::store", %error, "a transaction could not be rolled back");
+        }
+    }
+
+    /// Copies the WAL back when it has grown, or wholly at the end.
+    fn checkpoint(&mut self, last: bool) {
+        let grown = last || self.queue.is_empty() && wal_pages(&self.connection) > CHECKPOINT_PAGES;
+        if grown {
+            let mode = if last { "TRUNCATE" } else { "PASSIVE" };
+            let _ = self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+        }
+    }
+}
+
+/// Pages in the WAL, by the size of its file.
+fn wal_pages(connection: &Connection) -> i64 {
+    let Some(path) = connection.path() else { return 0 };
+    std::fs::metadata(format!("{path}-wal")).map_or(0, |file| i64::try_from(file.len() / 4096).unwrap_or(0))
+}

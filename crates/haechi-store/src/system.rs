@@ -1,0 +1,56 @@
+//! The store's own tables. They go through the same planner as everybody's.
+
+use crate::render::Dialect;
+use haechi_model::{Column, Index, Storage, Table, Value};
+
+fn table(name: &str, key: usize, columns: Vec<Column>, indexes: Vec<Index>) -> Table {
+    Table { name: name.to_owned(), was: None, columns, key, indexes, references: Vec::new() }
+}
+
+fn index(name: &str, columns: &[usize], unique: bool) -> Index {
+    Index { name: name.to_owned(), columns: columns.to_vec(), unique }
+}
+
+/// The tables of the log, its seals, idempotency keys and leases.
+#[must_use]
+pub fn system_tables(dialect: Dialect) -> Vec<Table> {
+    let organisation = || Column { default: Some(Value::text("")), ..Column::required("organisation", Storage::Text) };
+    let entry = [
+        Column::required("entry", Storage::Bytes),
+        Column::required("hash", Storage::Bytes),
+        Column::optional("salt", Storage::Bytes),
+        Column::optional("detail", Storage::Text),
+        Column::optional("event", Storage::Text),
+        organisation(),
+    ];
+    let log = match dialect {
+        Dialect::Sqlite => table("_log", 1, [Column::required("position", Storage::Int), Column::required("id", Storage::Text)].into_iter().chain(entry).collect(), Vec::new()),
+        Dialect::Postgres => table(
+            "_log",
+            1,
+            [Column::required("id", Storage::Text), Column::optional("position", Storage::Int)].into_iter().chain(entry).collect(),
+            vec![index("_log_position_key", &[1], true)],
+        ),
+    };
+    vec![
+        log,
+        table(
+            "_seals",
+            1,
+            vec![Column::required("size", Storage::Int), Column::required("time", Storage::Int), Column::required("note", Storage::Text), Column::required("frontier", Storage::Bytes)],
+            Vec::new(),
+        ),
+        table(
+            "_idempotency",
+            1,
+            vec![Column::required("key", Storage::Text), Column::required("digest", Storage::Text), Column::required("result", Storage::Text), Column::required("time", Storage::Int), organisation()],
+            vec![index("_idempotency_time_idx", &[3], false)],
+        ),
+        table(
+            "_leases",
+            1,
+            vec![Column::required("name", Storage::Text), Column::required("holder", Storage::Text), Column::required("expires", Storage::Int), Column::required("fence", Storage::Int)],
+            Vec::new(),
+        ),
+    ]
+}
