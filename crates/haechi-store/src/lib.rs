@@ -51,7 +51,7 @@ impl Store {
     pub async fn open(target: &Target, catalog: Catalog, journal: Arc<dyn Journal>) -> Result<Self, Failure> {
         let (catalog, committed) = (Arc::new(catalog), Arc::new(Notify::new()));
         let driver = match target {
-            Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path.clone(), catalog.clone(), journal, committed.clone())?),
+            Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path, catalog.clone(), journal, committed.clone())?),
             Target::Postgres(url) => Driver::Postgres(postgres::Postgres::open(url, catalog.clone(), journal, committed.clone()).await?),
         };
         Ok(Self { driver, catalog, committed })

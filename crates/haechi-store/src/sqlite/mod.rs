@@ -13,21 +13,20 @@ pub(crate) use write::Writer;
 
 use crate::{catalog::Catalog, journal::Journal};
 use haechi_model::Failure;
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 use tokio::sync::Notify;
 
 /// An open SQLite database.
 pub(crate) struct Sqlite {
-    pub(crate) path: PathBuf,
     pub(crate) writer: Writer,
     pub(crate) readers: Readers,
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: PathBuf, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
-        let writer = Writer::start(&path, catalog.clone(), journal, committed)?;
-        let readers = Readers::start(&path, &catalog)?;
-        Ok(Self { path, writer, readers })
+    pub(crate) fn open(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
+        let writer = Writer::start(path, catalog.clone(), journal, committed)?;
+        let readers = Readers::start(path, &catalog)?;
+        Ok(Self { writer, readers })
     }
 }
 

@@ -1,0 +1,318 @@
+//! Verifying and exporting the ledger: what was altered, dropped, inserted or moved, and where.
+
+use crate::{
+    gate::Gate,
+    seal::unpack,
+    system::{Audit, System},
+};
+use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, leaf_hash};
+use haechi_model::{Collection, Failure, write_json_text};
+use haechi_store::{LogRecord, Seal};
+use std::collections::HashMap;
+
+const PAGE: u32 = 1_000;
+/// Most findings that a report lists; the count goes on.
+const MAX_FINDINGS: usize = 1_000;
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Position in the ledger, when it concerns one entry.
+    pub position: Option<i64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Entries read.
+    pub entries: i64,
+    /// Entries that a verified checkpoint covers.
+    pub sealed: i64,
+    /// Rows compared with the ledger.
+    pub rows: i64,
+    /// Entries whose detail was erased.
+    pub erased: i64,
+    /// What is wrong, at most a thousand.
+    pub findings: Vec<Finding>,
+    /// How many findings there are in all.
+    pub count: u64,
+}
+
+impl Report {
+    fn find(&mut self, position: Option<i64>, what: impl Into<String>) {
+        self.count += 1;
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(Finding { position, what: what.into() });
+        }
+    }
+}
+
+/// The state of a walk over the ledger.
+struct Walk {
+    report: Report,
+    tree: Frontier,
+    /// Leaves since the last seal, as the rows give them.
+    leaves: Vec<Hash>,
+    position: i64,
+    outside: Vec<Checkpoint>,
+    /// Newest digest of each live row: collection/id to position and digest.
+    rows: Option<HashMap<String, (i64, Vec<u8>)>>,
+}
+
+impl Gate {
+    /// Verifies the whole ledger, also against checkpoints kept elsewhere; `rows`: also every row against its last entry.
+    ///
+    /// # Errors
+    /// When the database cannot be had, or a checkpoint kept elsewhere is not signed by this ledger's key.
+    pub async fn verify(&self, _: &System<Audit>, outside: &[String], rows: bool) -> Result<Report, Failure> {
+        let verifier = self.0.seals.verifier();
+        let mut walk = Walk { report: Report::default(), tree: Frontier::default(), leaves: Vec::new(), position: 0, outside: Vec::new(), rows: rows.then(HashMap::new) };
+        for note in outside {
+            match verifier.verify(note) {
+                Ok(checkpoint) => walk.outside.push(checkpoint),
+                Err(error) => walk.report.find(None, format!("a checkpoint kept elsewhere is not this ledger's: {error}")),
+            }
+        }
+        let mut seal_size = 1;
+        loop {
+            let seals = self.0.store.seals_from(seal_size, PAGE).await?;
+            for seal in &seals {
+                self.walk_to(&mut walk, Some(seal.size)).await?;
+                walk.check_seal(seal, &verifier);
+                seal_size = seal.size + 1;
+            }
+            if seals.len() < PAGE as usize {
+                break;
+            }
+        }
+        self.walk_to(&mut walk, None).await?;
+        for checkpoint in std::mem::take(&mut walk.outside) {
+            walk.report.find(None, format!("a checkpoint kept elsewhere covers {} entries, but the ledger has {}: the end was cut off", checkpoint.size, walk.position));
+        }
+        if let Some(known) = walk.rows.take() {
+            self.check_rows(&mut walk.report, known).await?;
+        }
+        Ok(walk.report)
+    }
+
+    /// Reads entries up to a position, or all.
+    async fn walk_to(&self, walk: &mut Walk, end: Option<i64>) -> Result<(), Failure> {
+        while end.is_none_or(|end| walk.position < end) {
+            let want = end.map_or(PAGE, |end| u32::try_from(end - walk.position).unwrap_or(PAGE).min(PAGE));
+            let records = self.0.store.log_from(walk.position, want).await?;
+            if records.is_empty() {
+                break;
+            }
+            for record in &records {
+                if end.is_some_and(|end| record.position >= end) {
+                    walk.missing_until(end.unwrap_or(record.position));
+                    return Ok(());
+                }
+                walk.missing_until(record.position);
+                walk.check(record);
+            }
+        }
+        if let Some(end) = end {
+            walk.missing_until(end);
+        }
+        Ok(())
+    }
+
+    async fn check_rows(&self, report: &mut Report, mut known: HashMap<String, (i64, Vec<u8>)>) -> Result<(), Failure> {
+        let revision = self.revision();
+        for collection in &revision.app.collections {
+            let mut after = String::new();
+            loop {
+                let rows = self.0.store.rows_after(collection.id, &after, PAGE).await?;
+                let Some(last) = rows.last() else { break };
+                after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
+                for row in &rows {
+                    report.rows += 1;
+                    let target = format!("{}/{}", collection.name, row[Collection::ID].as_text().unwrap_or_default());
+                    match known.remove(&target) {
+                        None => report.find(None, format!("{target} was inserted behind the ledger's back: no entry makes it")),
+                        Some((position, digest)) if digest != self.0.journal.row_digest(collection, row) => {
+                            report.find(Some(position), format!("{target} was edited behind the ledger's back: it is not as its last entry left it"));
+                        }
+                        Some(_) => {}
+                    }
+                }
+            }
+        }
+        let mut gone: Vec<(String, i64)> = known.into_iter().map(|(target, (position, _))| (target, position)).collect();
+        gone.sort_by_key(|(_, position)| *position);
+        for (target, position) in gone {
+            if revision.app.collection(target.split('/').next().unwrap_or_default()).is_some() {
+                report.find(Some(position), format!("{target} was deleted behind the ledger's back: no entry deletes it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Entries as JSON lines from a position on, at most a page: the lines and the next position.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn export_entries(&self, _: &System<Audit>, from: i64) -> Result<(Vec<u8>, Option<i64>), Failure> {
+        let records = self.0.store.log_from(from, PAGE).await?;
+        let mut out = Vec::new();
+        for record in &records {
+            write_record(record, &mut out);
+        }
+        Ok((out, records.last().map(|record| record.position + 1)))
+    }
+
+    /// The newest signed checkpoint.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn checkpoint(&self, _: &System<Audit>) -> Result<Option<String>, Failure> {
+        Ok(self.0.store.last_seal().await?.map(|seal| seal.note))
+    }
+}
+
+impl Walk {
+    /// Positions that are not there.
+    fn missing_until(&mut self, position: i64) {
+        if self.position < position {
+            let (from, to) = (self.position, position - 1);
+            let what = if from == to { "the entry was dropped".to_owned() } else { format!("the entries {from} to {to} were dropped") };
+            self.report.find(Some(from), what);
+            self.position = position;
+            self.leaves.resize(self.leaves.len() + usize::try_from(to - from + 1).unwrap_or_default(), [0; 32]);
+        }
+    }
+
+    fn check(&mut self, record: &LogRecord) {
+        let position = record.position;
+        let hash = leaf_hash(&record.entry);
+        self.position += 1;
+        self.report.entries += 1;
+        self.leaves.push(hash);
+        if record.hash != hash {
+            return self.report.find(Some(position), "the entry was altered: it does not fit its hash");
+        }
+        let entry = match Entry::from_bytes(&record.entry) {
+            Ok(entry) => entry,
+            Err(error) => return self.report.find(Some(position), format!("the entry was altered: {error}")),
+        };
+        if entry.id != record.id {
+            self.report.find(Some(position), "the entry's id was altered");
+        }
+        if record.salt.is_empty() && record.detail.is_empty() {
+            self.report.erased += 1;
+        } else if commitment(&record.salt, record.detail.as_bytes()) != entry.commitment {
+            self.report.find(Some(position), "the entry's detail was altered: it does not fit its commitment");
+        }
+        self.remember_row(position, &entry, &record.detail);
+    }
+
+    /// Follows what each row's last entry says of it.
+    fn remember_row(&mut self, position: i64, entry: &Entry, detail: &str) {
+        let Some(rows) = &mut self.rows else { return };
+        match entry.action.as_str() {
+            "create" | "update" if !entry.row_digest.is_empty() => {
+                rows.insert(entry.target.clone(), (position, entry.row_digest.clone()));
+            }
+            "delete" if entry.outcome == "allowed" => {
+                rows.remove(&entry.target);
+            }
+            "import" => {
+                let parsed: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
+                for pair in parsed["rows"].as_array().into_iter().flatten() {
+                    if let (Some(id), Some(digest)) = (pair[0].as_str(), pair[1].as_str()) {
+                        rows.insert(format!("{}/{id}", entry.target), (position, unhex(digest)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A seal must be signed, and its tree must be the one of the entries.
+    fn check_seal(&mut self, seal: &Seal, verifier: &Verifier) {
+        let from = i64::try_from(self.tree.size()).unwrap_or_default();
+        let rows = std::mem::take(&mut self.leaves);
+        let checkpoint = verifier.verify(&seal.note);
+        let sealed = unpack(&seal.frontier).map(|(_, leaves)| leaves).unwrap_or_default();
+        let mut by_seal = self.tree.clone();
+        sealed.iter().for_each(|leaf| by_seal.push(*leaf));
+        match &checkpoint {
+            Err(error) => self.report.find(Some(from), format!("the checkpoint over {} entries is not genuine: {error}", seal.size)),
+            Ok(checkpoint) if i64::try_from(checkpoint.size) != Ok(seal.size) => self.report.find(Some(from), "a checkpoint was moved"),
+            Ok(checkpoint) if by_seal.root() == checkpoint.root => {
+                // The seal's own leaves are proven by the signature: they say which entry differs.
+                for (at, (row, leaf)) in rows.iter().zip(&sealed).enumerate() {
+                    if row != leaf && *row != [0; 32] {
+                        let moved = sealed.contains(row);
+                        let what = if moved { "the entry was moved: its place belongs to another" } else { "the entry was altered or inserted: another was sealed in its place" };
+                        self.report.find(Some(from + i64::try_from(at).unwrap_or_default()), what);
+                    }
+                }
+                self.report.sealed = seal.size;
+                self.tree = by_seal;
+                self.check_outside();
+                return;
+            }
+            Ok(checkpoint) => {
+                let mut by_rows = self.tree.clone();
+                rows.iter().for_each(|leaf| by_rows.push(*leaf));
+                if by_rows.root() == checkpoint.root {
+                    self.report.find(Some(from), format!("the leaves kept with the checkpoint over {} entries were altered", seal.size));
+                } else {
+                    self.report.find(Some(from), format!("entries {from} to {} are not those that were sealed", seal.size - 1));
+                }
+            }
+        }
+        rows.iter().for_each(|leaf| self.tree.push(*leaf));
+        self.check_outside();
+    }
+
+    /// Compares checkpoints kept elsewhere that end here or before.
+    fn check_outside(&mut self) {
+        let (size, root) = (self.tree.size(), self.tree.root());
+        let mut wrong = 0;
+        self.outside.retain(|checkpoint| {
+            if checkpoint.size == size && checkpoint.root != root {
+                wrong += 1;
+            }
+            checkpoint.size > size
+        });
+        for _ in 0..wrong {
+            self.report.find(None, format!("a checkpoint kept elsewhere says that the first {size} entries were others"));
+        }
+    }
+}
+
+fn write_record(record: &LogRecord, out: &mut Vec<u8>) {
+    let Ok(entry) = Entry::from_bytes(&record.entry) else { return };
+    out.extend_from_slice(format!("{{\"position\":{},\"time\":\"{}\"", record.position, haechi_model::format_datetime(entry.time_ms)).as_bytes());
+    for (name, text) in [
+        ("id", &entry.id),
+        ("actor_kind", &entry.actor_kind),
+        ("actor", &entry.actor_id),
+        ("action", &entry.action),
+        ("target", &entry.target),
+        ("outcome", &entry.outcome),
+        ("request_id", &entry.request_id),
+        ("policy_version", &entry.policy_version),
+        ("cause", &entry.cause),
+    ] {
+        if !text.is_empty() {
+            out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+            write_json_text(text, out);
+        }
+    }
+    if !record.detail.is_empty() {
+        out.extend_from_slice(b",\"detail\":");
+        out.extend_from_slice(record.detail.as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
+    text.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+}

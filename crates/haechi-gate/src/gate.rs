@@ -1,0 +1,344 @@
+//! The gate: opened once, then shared by every feature.
+
+use crate::{
+    access::{Key, Sightings, Tally},
+    ask::Ask,
+    authenticate::{AuthError, Authenticator},
+    caller::Caller,
+    clock::Clock,
+    journal::GateJournal,
+    keys::{MasterKey, Sealer},
+    revision::Revision,
+    seal::SealState,
+    system::{Area, Schema, System, SystemKeys},
+};
+use arc_swap::ArcSwap;
+use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, USERS, write_json_text};
+use haechi_store::{Applied, Catalog, MigrateError, Migration, Store, Target};
+use std::{
+    fmt::Write,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+use tokio::sync::{Notify, watch};
+
+/// How often what was seen and refused is written.
+const SIGHTINGS_EVERY: Duration = Duration::from_secs(1);
+/// How long an idempotency key is remembered.
+const CLAIM_MS: i64 = 24 * 3_600_000;
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+
+/// How a gate is opened.
+pub struct Options {
+    /// The root of all keys.
+    pub master: MasterKey,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Whether developers' tokens are accepted: only in `dev`.
+    pub dev_tokens: bool,
+    /// Name of the ledger in its checkpoints.
+    pub ledger_name: String,
+}
+
+/// The gate cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database cannot be had.
+    #[error("the database cannot be opened")]
+    Database,
+    /// The keys cannot be derived.
+    #[error("the keys cannot be derived")]
+    Keys,
+}
+
+/// The gate.
+#[derive(Clone)]
+pub struct Gate(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<Store>,
+    pub(crate) revision: ArcSwap<Revision>,
+    pub(crate) sightings: Sightings,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) journal: Arc<GateJournal>,
+    pub(crate) seals: SealState,
+    page_tokens: Sealer,
+    /// Age of the oldest entry without seal, milliseconds; for readiness.
+    pub(crate) seal_lag_ms: AtomicI64,
+    committed: Arc<Notify>,
+}
+
+impl Gate {
+    /// Opens the store behind a gate. Tables need not be there yet.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn open(database: &Database, revision: Revision, options: Options) -> Result<(Self, SystemKeys), OpenError> {
+        let journal = Arc::new(GateJournal::new(revision.app.clone(), &options.master));
+        let target = match database {
+            Database::Sqlite(path) => Target::Sqlite(path.clone()),
+            Database::Postgres(url) => Target::Postgres(url.clone()),
+        };
+        let store = Store::open(&target, Catalog::new(&revision.app), journal.clone()).await.map_err(|_| OpenError::Database)?;
+        let committed = store.committed();
+        let witness = revision.app.config.ledger.witness.clone();
+        let inner = Inner {
+            store: Arc::new(store),
+            sightings: Sightings::default(),
+            authenticator: Authenticator::new(&options.master, options.dev_tokens, options.clock.clone()),
+            clock: options.clock,
+            journal,
+            seals: SealState::new(&options.master, &options.ledger_name, witness).ok_or(OpenError::Keys)?,
+            page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
+            seal_lag_ms: AtomicI64::new(0),
+            revision: ArcSwap::from_pointee(revision),
+            committed,
+        };
+        Ok((Self(Arc::new(inner)), SystemKeys::new()))
+    }
+
+    /// One request's question.
+    #[must_use]
+    pub fn ask(&self, caller: &Caller, request_id: &str) -> Ask {
+        Ask { revision: self.0.revision.load_full(), caller: caller.clone(), request_id: request_id.into(), now_ms: self.0.clock.now_ms(), gate: self.0.clone() }
+    }
+
+    /// The state of app and policies at this moment.
+    #[must_use]
+    pub fn revision(&self) -> Arc<Revision> {
+        self.0.revision.load_full()
+    }
+
+    /// Replaces the policies. The model must be the one that the gate was opened with.
+    pub fn replace(&self, revision: Revision) {
+        self.0.revision.store(Arc::new(revision));
+    }
+
+    /// The caller that a bearer token stands for.
+    ///
+    /// # Errors
+    /// When it is not good, or cannot be checked.
+    pub async fn authenticate(&self, token: &str) -> Result<Caller, AuthError> {
+        let revision = self.0.revision.load();
+        self.0.authenticator.authenticate(token, &revision.app, &self.0.store).await
+    }
+
+    /// Makes developers' tokens.
+    #[must_use]
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.0.authenticator
+    }
+
+    /// Seals page tokens.
+    #[must_use]
+    pub fn page_tokens(&self) -> &Sealer {
+        &self.0.page_tokens
+    }
+
+    /// Where the time comes from.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// The public key of the ledger's checkpoints, as text.
+    #[must_use]
+    pub fn ledger_key(&self) -> String {
+        self.0.seals.verifier().to_text()
+    }
+
+    /// Age of the oldest entry without seal, milliseconds.
+    #[must_use]
+    pub fn seal_lag_ms(&self) -> i64 {
+        self.0.seal_lag_ms.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Whether the database answers.
+    pub async fn reachable(&self) -> bool {
+        self.0.store.last_seal().await.is_ok()
+    }
+
+    /// Plans the migration that the folder needs.
+    ///
+    /// # Errors
+    /// When the database cannot be had or an applied migration was altered.
+    pub async fn plan(&self, _: &System<Schema>) -> Result<Migration, MigrateError> {
+        self.0.store.plan().await
+    }
+
+    /// Applies a migration and records it in the ledger.
+    ///
+    /// # Errors
+    /// When it would drop data without leave, or rows do not fit; nothing was changed then.
+    pub async fn migrate(&self, key: &System<Schema>, migration: Migration, allow_drop: bool) -> Result<(), MigrateError> {
+        if migration.is_empty() {
+            return Ok(());
+        }
+        let summary = migration.summary();
+        self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
+        let mut extra = Vec::from(&b"\"changes\":["[..]);
+        for (at, line) in summary.iter().enumerate() {
+            if at > 0 {
+                extra.push(b',');
+            }
+            write_json_text(line, &mut extra);
+        }
+        extra.push(b']');
+        let entry = self.0.system_entry("migrate", None, String::from_utf8_lossy(&extra).into_owned());
+        let _ = self.0.commit(self.0.system_change(key, vec![entry])).await.map_err(|_| MigrateError::Database)?;
+        Ok(())
+    }
+
+    /// Migrations that were applied.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn applied(&self, _: &System<Schema>) -> Result<Vec<Applied>, Failure> {
+        self.0.store.applied().await
+    }
+
+    /// Records something that the system or an operator did.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn record<A: Area>(&self, key: &System<A>, action: &str) -> Result<(), Failure> {
+        let entry = self.0.system_entry(action, None, String::new());
+        self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
+    }
+
+    /// Starts sequencing, sealing, access entries and housekeeping. They end after `stop` turns true, with all that waits written.
+    pub fn start(&self, stop: watch::Receiver<bool>) -> tokio::task::JoinHandle<()> {
+        let gate = self.clone();
+        tokio::spawn(async move { gate.background(stop).await })
+    }
+
+    async fn background(&self, mut stop: watch::Receiver<bool>) {
+        let mut sightings = tokio::time::interval(SIGHTINGS_EVERY);
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
+        let mut sequence = tokio::time::interval(crate::seal::SEQUENCE_EVERY);
+        let mut seal = tokio::time::interval(crate::seal::SEAL_EVERY);
+        for timer in [&mut sightings, &mut housekeeping, &mut sequence, &mut seal] {
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                _ = stop.changed() => break,
+                _ = sightings.tick() => self.0.write_sightings().await,
+                _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.0.sequence().await,
+                () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.0.sequence().await,
+                _ = seal.tick() => self.0.seal().await,
+                _ = housekeeping.tick() => {
+                    let _ = self.0.store.forget_claims(self.0.clock.now_ms() - CLAIM_MS).await;
+                }
+            }
+        }
+        self.0.write_sightings().await;
+        self.0.sequence().await;
+        self.0.seal().await;
+    }
+
+    /// Writes what waits and seals it now: for tests and for the end of commands.
+    pub async fn settle(&self) {
+        self.0.write_sightings().await;
+        self.0.sequence().await;
+        self.0.seal().await;
+    }
+}
+
+/// Where the data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL URL.
+    Postgres(String),
+}
+
+impl Inner {
+    pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
+        let outcome = self.store.commit(change).await;
+        if outcome.as_ref().is_ok_and(|outcome| outcome.written.contains(&USERS)) {
+            self.authenticator.forget_users();
+        }
+        outcome
+    }
+
+    /// Whether a read leaves an access entry.
+    pub(crate) fn logs_read(&self, app: &App, collection: CollectionId, shown: &[usize]) -> bool {
+        match app.config.ledger.reads {
+            ReadsLogged::All => true,
+            ReadsLogged::None => false,
+            ReadsLogged::Classed => shown.iter().any(|field| app.classes[app.collections[collection].fields[*field].class].guarded()),
+        }
+    }
+
+    pub(crate) fn system_change<A: Area>(&self, _: &System<A>, entries: Vec<EntryDraft>) -> Change {
+        self.change_of(System::<A>::actor(), entries)
+    }
+
+    fn change_of(&self, actor: Arc<Actor>, entries: Vec<EntryDraft>) -> Change {
+        Change { claim: None, steps: Vec::new(), entries, actor, request_id: "".into(), policy_version: self.revision.load().version.clone(), time_ms: self.clock.now_ms() }
+    }
+
+    pub(crate) fn system_entry(&self, action: &str, collection: Option<CollectionId>, extra: String) -> EntryDraft {
+        EntryDraft { id: uuid::Uuid::now_v7().hyphenated().to_string().into(), kind: EntryKind::System, action: action.into(), collection, record: None, outcome: "allowed", before: None, after: None, extra }
+    }
+
+    /// Writes the merged access and refusal entries.
+    async fn write_sightings(&self) {
+        let waiting = self.sightings.drain();
+        for chunk in chunks(waiting) {
+            let mut failed = Vec::new();
+            for (actor, entries) in self.sighting_entries(&chunk) {
+                if self.commit(self.change_of(actor.clone(), entries)).await.is_err() {
+                    failed.push(actor);
+                }
+            }
+            if !failed.is_empty() {
+                self.sightings.put_back(chunk.into_iter().filter(|(_, actor, _)| failed.contains(actor)).collect());
+            }
+        }
+    }
+
+    /// Entries by actor: an entry names its change's actor.
+    fn sighting_entries(&self, waiting: &[(Key, Arc<Actor>, Tally)]) -> Vec<(Arc<Actor>, Vec<EntryDraft>)> {
+        let mut by_actor: Vec<(Arc<Actor>, Vec<EntryDraft>)> = Vec::new();
+        let revision = self.revision.load();
+        for (key, actor, tally) in waiting {
+            let mut extra = String::new();
+            let (kind, action, collection, outcome) = match key {
+                Key::Seen(_, sighting) => {
+                    let fields = &revision.app.collections[sighting.collection].fields;
+                    let names: Vec<String> = fields.iter().enumerate().filter(|(at, _)| sighting.fields >> at & 1 == 1).map(|(_, field)| format!("\"{}\"", field.name)).collect();
+                    let ids: Vec<String> = tally.ids.iter().map(|id| format!("\"{id}\"")).collect();
+                    let _ = write!(extra, "\"fields\":[{}],\"count\":{},\"ids\":[{}]", names.join(","), tally.count, ids.join(","));
+                    (EntryKind::Access, sighting.action, Some(sighting.collection), "allowed")
+                }
+                Key::Refused(_, action, collection) => {
+                    let _ = write!(extra, "\"count\":{}", tally.count);
+                    (EntryKind::Refusal, *action, *collection, "refused")
+                }
+            };
+            let record = (tally.count == 1).then(|| tally.ids.first().cloned()).flatten();
+            let entry = EntryDraft { kind, outcome, record, ..self.system_entry(action, collection, extra) };
+            match by_actor.iter_mut().find(|(known, _)| known == actor) {
+                Some((_, entries)) => entries.push(entry),
+                None => by_actor.push((actor.clone(), vec![entry])),
+            }
+        }
+        by_actor
+    }
+}
+
+/// At most a hundred entries at a time, so that no change grows without bound.
+fn chunks(mut waiting: Vec<(Key, Arc<Actor>, Tally)>) -> Vec<Vec<(Key, Arc<Actor>, Tally)>> {
+    const CHUNK: usize = 100;
+    let mut chunks = Vec::new();
+    while !waiting.is_empty() {
+        let rest = waiting.split_off(waiting.len().min(CHUNK));
+        chunks.push(std::mem::replace(&mut waiting, rest));
+    }
+    chunks
+}

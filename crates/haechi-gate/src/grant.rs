@@ -1,0 +1,389 @@
+//! Grants: proof that policy said yes. Statements about collections are made here and nowhere else.
+
+use crate::{
+    ask::{Ask, Refusal, reply_order},
+    work::{Meaning, Work, WriteError},
+};
+use haechi_model::{Children, Collection, CollectionId, DefaultValue, EntryDraft, EntryKind, Failure, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output, Predicate, Row, RowPage, Select, Step, USERS, Value};
+use std::marker::PhantomData;
+
+/// How deep a delete follows references that cascade.
+const MAX_CASCADE_DEPTH: usize = 5;
+
+/// A verb that a grant can be for. Sealed: nobody else adds one.
+pub trait Verb: sealed::Sealed {
+    /// Its name among the actions.
+    const NAME: &'static str;
+    #[doc(hidden)]
+    fn rows(ask: &Ask, collection: CollectionId) -> Predicate;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $verb:ident $name:literal |$ask:ident, $collection:ident| $rows:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub enum $verb {}
+        impl sealed::Sealed for $verb {}
+        impl Verb for $verb {
+            const NAME: &'static str = $name;
+            fn rows($ask: &Ask, $collection: CollectionId) -> Predicate {
+                $rows
+            }
+        }
+    )*};
+}
+
+/// A verb on rows implies `read`.
+fn with_read(ask: &Ask, verb: usize, collection: CollectionId) -> Predicate {
+    let rows = ask.bind(verb, collection);
+    if rows == Predicate::False { rows } else { Predicate::all([rows, ask.readable(collection)]) }
+}
+
+verbs! {
+    /// Listing rows.
+    List "list" |ask, collection| with_read(ask, ask.revision.verbs.list, collection);
+    /// Reading rows by id.
+    Read "read" |ask, collection| ask.readable(collection);
+    /// Adding a row.
+    Create "create" |ask, collection| ask.bind(ask.revision.verbs.create, collection);
+    /// Changing a row.
+    Update "update" |ask, collection| with_read(ask, ask.revision.verbs.update, collection);
+    /// Deleting a row.
+    Delete "delete" |ask, collection| with_read(ask, ask.revision.verbs.delete, collection);
+}
+
+/// Proof that policy said yes to a verb on a collection, for some rows.
+///
+/// Grants to write are used up by their statement; they can neither be cloned nor made anywhere but in the gate.
+pub struct Grant<A: Verb> {
+    ask: Ask,
+    collection: CollectionId,
+    rows: Predicate,
+    verb: PhantomData<fn() -> A>,
+}
+
+/// What of a collection is wanted.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Fields of the reply; all when `None`.
+    pub fields: Option<Vec<FieldId>>,
+    /// A condition on the row's own columns.
+    pub filter: Predicate,
+    /// Order by these fields, then by id.
+    pub order: Vec<(FieldId, bool)>,
+    /// The order's values where the page before ended.
+    pub after: Option<Vec<Value>>,
+    /// Most rows.
+    pub limit: u32,
+    /// References whose ids are wanted beside the bytes.
+    pub follow: Vec<FieldId>,
+    /// Whether this is part of an export: a larger budget.
+    pub scan: bool,
+}
+
+/// Why rows could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// Policy says no.
+    Refused(Refusal),
+    /// The query uses a field that the caller may not read.
+    FieldRefused(FieldId),
+    /// The query looks at more than the row itself.
+    NotLocal,
+    /// The access log is full; nothing personal is shown until it drains.
+    AccessFull,
+    /// The database failed.
+    Store(Failure),
+}
+
+impl<A: Verb> Grant<A> {
+    pub(crate) fn new(ask: Ask, collection: CollectionId, rows: Predicate) -> Self {
+        Self { ask, collection, rows, verb: PhantomData }
+    }
+
+    /// The collection it is for.
+    #[must_use]
+    pub fn collection(&self) -> &Collection {
+        self.ask.collection(self.collection)
+    }
+
+    /// The fields to show and how each is masked; `id` and `version` are always read.
+    fn outputs(&self, fields: Option<&[FieldId]>) -> Vec<Output> {
+        let masks = self.ask.masks(self.collection, &self.rows);
+        let output = |field: FieldId| Output { field, mask: masks[self.collection().fields[field].class].clone() };
+        match fields {
+            None => reply_order(self.collection()).map(output).collect(),
+            Some(fields) => fields.iter().copied().map(output).collect(),
+        }
+    }
+
+    async fn select(&self, select: Select, scan: bool, action: &'static str) -> Result<RowPage, ReadError> {
+        let fields: Vec<FieldId> = select.outputs.iter().map(|output| output.field).collect();
+        let page = self.ask.gate.store.select(select, scan).await.map_err(ReadError::Store)?;
+        let shown: Vec<FieldId> = fields.iter().enumerate().filter(|(at, _)| page.shown >> at & 1 == 1).map(|(_, field)| *field).collect();
+        self.ask.sight(action, self.collection, &shown, &page.ids)?;
+        Ok(page)
+    }
+}
+
+impl Grant<List> {
+    /// Rows as finished JSON.
+    ///
+    /// # Errors
+    /// When the query uses a field that the caller may not read, or the database cannot be had.
+    pub async fn list(&self, query: ListQuery) -> Result<RowPage, ReadError> {
+        if !query.filter.is_local() {
+            return Err(ReadError::NotLocal);
+        }
+        let mut parts = vec![self.rows.clone()];
+        parts.extend(self.conditions_of_use(&query)?);
+        parts.push(query.filter);
+        let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
+        let mut order: Vec<Order> = query.order.iter().map(|(field, descending)| Order { column: column(*field), descending: *descending }).collect();
+        if !order.iter().any(|part| part.column == Collection::ID) {
+            order.push(Order { column: Collection::ID, descending: order.last().is_some_and(|last| last.descending) });
+        }
+        let outputs = self.outputs(query.fields.as_deref());
+        let select = Select { collection: self.collection, outputs, filter: Predicate::all(parts), order, after: query.after, limit: query.limit, follow: query.follow };
+        self.select(select, query.scan, "list").await
+    }
+
+    /// A field that a query uses must be readable: rows in which it is not are left out, or the query is refused.
+    fn conditions_of_use(&self, query: &ListQuery) -> Result<Vec<Predicate>, ReadError> {
+        let masks = self.ask.masks(self.collection, &self.rows);
+        let mut conditions = Vec::new();
+        for (at, field) in self.collection().fields.iter().enumerate() {
+            let columns = [at, field.shadow.unwrap_or(at)];
+            let ordered = query.order.iter().any(|(used, _)| *used == at);
+            if !ordered && !query.filter.reads_any(&columns) {
+                continue;
+            }
+            match &masks[field.class] {
+                Mask::Shown => {}
+                Mask::Hidden => return Err(ReadError::FieldRefused(at)),
+                Mask::When(condition) => conditions.push(condition.clone()),
+            }
+        }
+        Ok(conditions)
+    }
+}
+
+impl Grant<Read> {
+    /// One row, when there is one that the caller may read.
+    ///
+    /// # Errors
+    /// When the database cannot be had or the access log is full.
+    pub async fn get(&self, id: &str, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Result<Option<RowPage>, ReadError> {
+        let one = Predicate::Compare(Operand::Column(Collection::ID), haechi_model::Comparison::Equal, Operand::Constant(Value::text(id)));
+        let page = self.fetch(one, 1, fields, follow).await?;
+        Ok((!page.ids.is_empty()).then_some(page))
+    }
+
+    /// Those of the rows that there are and that the caller may read.
+    ///
+    /// # Errors
+    /// When the database cannot be had or the access log is full.
+    pub async fn many(&self, ids: &[Box<str>]) -> Result<RowPage, ReadError> {
+        let wanted = Predicate::OneOf(Operand::Column(Collection::ID), ids.iter().map(|id| Value::Text(id.clone())).collect());
+        self.fetch(wanted, u32::try_from(ids.len()).unwrap_or(u32::MAX), None, &[]).await
+    }
+
+    async fn fetch(&self, wanted: Predicate, limit: u32, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Result<RowPage, ReadError> {
+        let filter = Predicate::all([wanted, self.rows.clone()]);
+        let select = Select { collection: self.collection, outputs: self.outputs(fields), filter, order: Vec::new(), after: None, limit, follow: follow.to_vec() };
+        self.select(select, false, "read").await
+    }
+}
+
+impl Grant<Create> {
+    /// Adds a row with these values; returns its id.
+    ///
+    /// # Errors
+    /// When policy denies the row as it would be, or a reference names a row that the caller may not read.
+    pub fn insert(self, work: &mut Work, values: Vec<(FieldId, Value)>) -> Result<Box<str>, WriteError> {
+        let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
+        let collection = self.collection();
+        let row = fresh_row(collection, &id, &values, self.ask.now_ms, (!self.ask.caller.is_anonymous()).then(|| self.ask.caller.id()));
+        let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
+        let allowed = self.with_classes(&named)?;
+        let checked_here = allowed.is_local();
+        if checked_here && !allowed.holds(&row, &crate::ask::NoRows) {
+            self.ask.refuse(Create::NAME, Some(self.collection));
+            return Err(WriteError::Forbidden);
+        }
+        let after = work.slot();
+        work.step(Step::Insert { table: self.collection, row: row.clone() });
+        if !checked_here {
+            let miss = work.meaning(Meaning::Denied { action: Create::NAME, collection: self.collection });
+            work.step(Step::Check { table: self.collection, id: id.clone(), filter: allowed, miss });
+        }
+        let collection = self.ask.collection(self.collection);
+        let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
+        references(&self.ask, collection, &set, work)?;
+        work.entry(Create::NAME, self.collection, &id, None, Some(after));
+        Ok(id)
+    }
+}
+
+impl Grant<Update> {
+    /// Changes fields of a row. `version`: only when the row has it.
+    ///
+    /// # Errors
+    /// When policy denies the fields whatever the row, or a reference names a row that the caller may not read.
+    pub fn update(self, work: &mut Work, id: &str, values: Vec<(FieldId, Value)>, version: Option<i64>) -> Result<(), WriteError> {
+        let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
+        let allowed = self.with_classes(&named)?;
+        let id: Box<str> = id.into();
+        let miss = work.meaning(Meaning::Row { action: Update::NAME, collection: self.collection, id: id.clone(), version });
+        let before = work.slot();
+        work.step(Step::Lock { table: self.collection, id: id.clone(), filter: allowed.clone(), version, miss });
+        let collection = self.ask.collection(self.collection);
+        let mut set: Vec<(usize, Value)> = Vec::with_capacity(values.len() + 2);
+        for (field, value) in &values {
+            if let Some(shadow) = collection.fields[*field].shadow {
+                set.push((shadow, collection.fields[*field].ty.folded(value.clone())));
+            }
+        }
+        set.extend(values.iter().cloned());
+        let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::UPDATE_TIME, Collection::VERSION]).collect();
+        set.push((Collection::UPDATE_TIME, Value::Int(self.ask.now_ms)));
+        let after = work.slot();
+        work.step(Step::Update { table: self.collection, id: id.clone(), set, miss });
+        let after_image = Predicate::all([self.ask.bind(self.ask.revision.verbs.update, self.collection), allowed]);
+        let after_image = if after_image.reads_any(&changed) { self.after_image(&named)? } else { Predicate::True };
+        if after_image != Predicate::True {
+            let miss = work.meaning(Meaning::Denied { action: Update::NAME, collection: self.collection });
+            work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
+        }
+        references(&self.ask, collection, &values, work)?;
+        work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
+        Ok(())
+    }
+
+    /// What must hold of the row as it becomes: `update` and the classes written, not `read`.
+    fn after_image(&self, named: &[FieldId]) -> Result<Predicate, WriteError> {
+        let update = self.ask.bind(self.ask.revision.verbs.update, self.collection);
+        Ok(Predicate::all([update, class_condition(&self.ask, self.collection, named)?]))
+    }
+}
+
+impl Grant<Delete> {
+    /// Deletes a row, and what refers to it as the folder declares.
+    pub fn delete(self, work: &mut Work, id: &str, version: Option<i64>) {
+        let id: Box<str> = id.into();
+        let miss = work.meaning(Meaning::Row { action: Delete::NAME, collection: self.collection, id: id.clone(), version });
+        let before = work.slot();
+        work.step(Step::Lock { table: self.collection, id: id.clone(), filter: self.rows.clone(), version, miss });
+        let too_many = work.meaning(Meaning::TooManyChildren);
+        for children in cascades(&self.ask, self.collection, &id, too_many, MAX_CASCADE_DEPTH) {
+            work.step(Step::Cascade(children));
+        }
+        work.step(Step::Delete { table: self.collection, id: id.clone(), miss });
+        work.entry(Delete::NAME, self.collection, &id, Some(before), None);
+    }
+}
+
+impl<A: Verb> Grant<A> {
+    /// The grant's rows, narrowed to those in which the named fields' classes may be written.
+    fn with_classes(&self, named: &[FieldId]) -> Result<Predicate, WriteError> {
+        Ok(Predicate::all([self.rows.clone(), class_condition(&self.ask, self.collection, named)?]))
+    }
+}
+
+/// Where the classes of the named fields may be written.
+fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Result<Predicate, WriteError> {
+    let mut parts = Vec::new();
+    for field in named {
+        let Some((_, write)) = ask.revision.classes[ask.collection(collection).fields[*field].class] else { continue };
+        let condition = if ask.caller.is_anonymous() { Predicate::False } else { ask.bind(write, collection) };
+        if condition == Predicate::False {
+            ask.refuse("write", Some(collection));
+            return Err(WriteError::FieldForbidden(*field));
+        }
+        parts.push(condition);
+    }
+    Ok(Predicate::all(parts))
+}
+
+/// Writing a reference needs `read` on its target; hidden and missing give the same error.
+fn references(ask: &Ask, collection: &Collection, values: &[(FieldId, Value)], work: &mut Work) -> Result<(), WriteError> {
+    for (field, value) in values {
+        let (FieldType::Ref { to, .. }, Value::Text(id)) = (&collection.fields[*field].ty, value) else { continue };
+        let self_reference = *to == USERS && !ask.caller.is_anonymous() && **id == *ask.caller.id();
+        if self_reference || work.makes(*to, id) {
+            continue;
+        }
+        let readable = ask.readable(*to);
+        if readable == Predicate::False {
+            return Err(WriteError::Reference(*field));
+        }
+        let miss = work.meaning(Meaning::Reference(*field));
+        // Before the statement that writes it, so that a missing row is this miss and not the database's own error.
+        work.step_before_write(Step::Check { table: *to, id: id.clone(), filter: readable, miss });
+    }
+    Ok(())
+}
+
+/// A row with defaults, owner and shadow columns filled in.
+pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, Value)], now_ms: i64, owner: Option<&str>) -> Row {
+    let mut row: Row = collection.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
+    row[Collection::ID] = Value::text(id);
+    row[Collection::CREATE_TIME] = Value::Int(now_ms);
+    row[Collection::UPDATE_TIME] = Value::Int(now_ms);
+    row[Collection::VERSION] = Value::Int(1);
+    for (at, field) in collection.declared() {
+        match &field.default {
+            Some(DefaultValue::Fixed(value)) => row[at] = value.clone(),
+            Some(DefaultValue::Now) if field.ty == FieldType::Date => row[at] = Value::Int(now_ms.div_euclid(86_400_000) * 86_400_000),
+            Some(DefaultValue::Now) => row[at] = Value::Int(now_ms),
+            None => {}
+        }
+    }
+    if let (Some(field), Some(owner)) = (collection.owner, owner) {
+        row[field] = Value::text(owner);
+    }
+    for (field, value) in values {
+        row[*field] = value.clone();
+    }
+    for (at, field) in collection.fields.iter().enumerate() {
+        if let Some(shadow) = field.shadow {
+            row[shadow] = field.ty.folded(row[at].clone());
+        }
+    }
+    row
+}
+
+fn cascades(ask: &Ask, collection: CollectionId, parent: &str, miss: u16, depth: usize) -> Vec<Children> {
+    if depth == 0 {
+        return Vec::new();
+    }
+    let children = ask.app().referrers(collection).filter_map(|(referring, field)| {
+        let FieldType::Ref { on_delete, .. } = referring.fields[field].ty else { return None };
+        let delete = match on_delete {
+            OnDelete::Restrict => return None,
+            OnDelete::Cascade => true,
+            OnDelete::SetNull => false,
+        };
+        let then = if delete { cascades(ask, referring.id, "", miss, depth - 1) } else { Vec::new() };
+        Some(Children { table: referring.id, column: field, parent: parent.into(), delete, then, miss })
+    });
+    children.collect()
+}
+
+pub(crate) fn draft(action: &str, collection: CollectionId, id: &str, before: Option<usize>, after: Option<usize>) -> EntryDraft {
+    EntryDraft {
+        id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
+        kind: EntryKind::Change,
+        action: action.into(),
+        collection: Some(collection),
+        record: Some(id.into()),
+        outcome: "allowed",
+        before,
+        after,
+        extra: String::new(),
+    }
+}

@@ -1,0 +1,168 @@
+//! Importing rows as an operator: past policies, not past types, references and the ledger.
+
+use crate::{
+    gate::Gate,
+    grant::fresh_row,
+    system::{Import, System},
+};
+use haechi_model::{Collection, CollectionId, EntryDraft, Failure, FieldId, FieldType, Row, Step, Value};
+use std::{collections::{HashMap, HashSet}, fmt::Write};
+
+/// Rows per ledger entry.
+const PART: usize = 1_000;
+/// How many rows that break a unique index are looked for before giving up.
+const MAX_UNIQUE_ROUNDS: usize = 20;
+
+/// A row to import.
+#[derive(Clone, Debug)]
+pub struct ImportRow {
+    /// Line of the file.
+    pub line: usize,
+    /// Its id; a new one when `None`.
+    pub id: Option<Box<str>>,
+    /// Fields, system ones of `users` included.
+    pub values: Vec<(FieldId, Value)>,
+}
+
+/// A row that cannot be imported. Nothing was imported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportError {
+    /// Line of the file; 0 when it concerns the whole file.
+    pub line: usize,
+    /// The field, when it concerns one.
+    pub field: Option<FieldId>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl Gate {
+    /// Imports rows into a collection: all or none.
+    ///
+    /// # Errors
+    /// Every row that cannot be imported, by line and field.
+    pub async fn import(&self, key: &System<Import>, collection: CollectionId, rows: Vec<ImportRow>) -> Result<usize, Vec<ImportError>> {
+        let revision = self.revision();
+        let declared = &revision.app.collections[collection];
+        let now = self.clock().now_ms();
+        let lines: Vec<usize> = rows.iter().map(|row| row.line).collect();
+        let ids: Vec<Box<str>> = rows.iter().map(|row| row.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into())).collect();
+        let mut errors = required(declared, &rows);
+        let stored: Vec<Row> = rows.iter().zip(&ids).map(|(row, id)| fresh_row(declared, id, &row.values, now, None)).collect();
+        errors.extend(duplicates(declared, &stored, &lines));
+        errors.extend(self.dangling(declared, &stored, &lines).await);
+        if !errors.is_empty() {
+            errors.sort_by_key(|error| (error.line, error.field));
+            return Err(errors);
+        }
+        self.publish(key, declared, stored, &lines).await
+    }
+
+    async fn publish(&self, key: &System<Import>, declared: &Collection, stored: Vec<Row>, lines: &[usize]) -> Result<usize, Vec<ImportError>> {
+        let mut errors = Vec::new();
+        let mut left: Vec<(usize, Row)> = lines.iter().copied().zip(stored).collect();
+        for _ in 0..MAX_UNIQUE_ROUNDS {
+            // After the first bad row the rest is only tried, to find the other bad ones: the last check always fails.
+            let mut steps: Vec<Step> = left.iter().map(|(_, row)| Step::Insert { table: declared.id, row: row.clone() }).collect();
+            if !errors.is_empty() {
+                steps.push(Step::Check { table: declared.id, id: "".into(), filter: haechi_model::Predicate::False, miss: 0 });
+            }
+            let mut change = self.0.system_change(key, self.part_entries(declared, &left));
+            change.steps = steps;
+            match self.0.commit(change).await {
+                Ok(_) => return Ok(left.len()),
+                Err(Failure::NotUnique { index, step }) if step < left.len() => {
+                    let field = declared.table.indexes.iter().find(|found| found.name == *index).and_then(|found| found.columns.last().copied());
+                    let field = field.and_then(|column| declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column)));
+                    errors.push(ImportError { line: left[step].0, field: field.or(Some(Collection::ID)), what: "another row has the same value".to_owned() });
+                    left.remove(step);
+                }
+                Err(Failure::Missed(_)) => return Err(errors),
+                Err(failure) => return Err(vec![ImportError { line: 0, field: None, what: format!("the database could not take the rows: {failure:?}") }]),
+            }
+        }
+        errors.push(ImportError { line: 0, field: None, what: "there may be more rows that are not unique".to_owned() });
+        Err(errors)
+    }
+
+    /// One entry per part, with the digest of every row.
+    fn part_entries(&self, declared: &Collection, rows: &[(usize, Row)]) -> Vec<EntryDraft> {
+        let part = |rows: &[(usize, Row)]| {
+            let mut extra = format!("\"count\":{},\"rows\":[", rows.len());
+            for (at, (_, row)) in rows.iter().enumerate() {
+                let _ = write!(extra, "{}[\"{}\",\"", if at > 0 { "," } else { "" }, row[0].as_text().unwrap_or_default());
+                for byte in self.0.journal.row_digest(declared, row) {
+                    let _ = write!(extra, "{byte:02x}");
+                }
+                extra.push_str("\"]");
+            }
+            extra.push(']');
+            self.0.system_entry("import", Some(declared.id), extra)
+        };
+        rows.chunks(PART).map(part).collect()
+    }
+
+    /// References that name no row, neither stored nor imported.
+    async fn dangling(&self, declared: &Collection, rows: &[Row], lines: &[usize]) -> Vec<ImportError> {
+        let mut errors = Vec::new();
+        let own: HashSet<&str> = rows.iter().filter_map(|row| row[0].as_text()).collect();
+        for (at, field) in declared.declared() {
+            let FieldType::Ref { to, .. } = field.ty else { continue };
+            let mut known: HashMap<&str, bool> = HashMap::new();
+            for (row, line) in rows.iter().zip(lines) {
+                let Some(id) = row[at].as_text() else { continue };
+                if to == declared.id && own.contains(id) {
+                    continue;
+                }
+                let there = match known.get(id) {
+                    Some(there) => *there,
+                    None => {
+                        let there = matches!(self.0.store.row(to, id).await, Ok(Some(_)));
+                        known.insert(id, there);
+                        there
+                    }
+                };
+                if !there {
+                    errors.push(ImportError { line: *line, field: Some(at), what: format!("refers to {id}, which is not there") });
+                }
+            }
+        }
+        errors
+    }
+}
+
+fn required(declared: &Collection, rows: &[ImportRow]) -> Vec<ImportError> {
+    let mut errors = Vec::new();
+    for row in rows {
+        for (at, field) in declared.declared() {
+            let value = row.values.iter().find(|(named, _)| *named == at).map(|(_, value)| value);
+            let empty = value.is_none_or(Value::is_null);
+            let defaulted = field.default.is_some() && value.is_none();
+            if field.required && empty && !defaulted {
+                errors.push(ImportError { line: row.line, field: Some(at), what: "a value is required".to_owned() });
+            }
+        }
+    }
+    errors
+}
+
+/// Rows of the file that break a unique index among themselves, or share an id.
+fn duplicates(declared: &Collection, rows: &[Row], lines: &[usize]) -> Vec<ImportError> {
+    let mut errors = Vec::new();
+    let keys = std::iter::once(vec![Collection::ID]).chain(declared.table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone()));
+    for columns in keys {
+        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+        for (row, line) in rows.iter().zip(lines) {
+            if columns.iter().any(|column| row[*column].is_null()) {
+                continue;
+            }
+            let mut key = Vec::new();
+            columns.iter().for_each(|column| row[*column].write_canonical(&mut key));
+            if let Some(first) = seen.insert(key, *line) {
+                let column = columns.last().copied().unwrap_or_default();
+                let field = declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column));
+                errors.push(ImportError { line: *line, field, what: format!("line {first} has the same value") });
+            }
+        }
+    }
+    errors
+}

@@ -1,0 +1,149 @@
+//! Encodes ledger entries from what the store did: values of plain fields, names only of classed ones.
+
+use crate::keys::{MasterKey, random};
+use aws_lc_rs::hmac;
+use haechi_ledger::{Entry, commitment, leaf_hash};
+use haechi_model::{App, Change, Collection, EntryDraft, EntryKind, Row, write_json_text};
+use haechi_store::{Journal, LogRow};
+use std::sync::Arc;
+
+const ROW_DIGEST_BYTES: usize = 16;
+
+/// The gate's side of the store's journal.
+pub(crate) struct GateJournal {
+    app: Arc<App>,
+    row_key: hmac::Key,
+}
+
+impl GateJournal {
+    pub(crate) fn new(app: Arc<App>, master: &MasterKey) -> Self {
+        Self { app, row_key: master.hmac("ledger row digest") }
+    }
+
+    /// Keyed digest of a row's canonical form: every column that differs from its default, by name.
+    pub(crate) fn row_digest(&self, collection: &Collection, row: &Row) -> [u8; ROW_DIGEST_BYTES] {
+        let mut canonical = Vec::with_capacity(512);
+        canonical.extend_from_slice(collection.name.as_bytes());
+        for (column, value) in collection.table.columns.iter().zip(row) {
+            if value.is_null() || column.default.as_ref() == Some(value) {
+                continue;
+            }
+            canonical.push(0);
+            canonical.extend_from_slice(column.name.as_bytes());
+            canonical.push(0);
+            value.write_canonical(&mut canonical);
+        }
+        let mut digest = [0; ROW_DIGEST_BYTES];
+        digest.copy_from_slice(&hmac::sign(&self.row_key, &canonical).as_ref()[..ROW_DIGEST_BYTES]);
+        digest
+    }
+
+    fn detail(&self, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> String {
+        let mut out = Vec::with_capacity(256);
+        out.push(b'{');
+        let mut classed: Vec<&str> = Vec::new();
+        if let Some(collection) = draft.collection.map(|at| &self.app.collections[at]) {
+            for (key, row, other) in [("old", before, after), ("new", after, before)] {
+                let Some(row) = row else { continue };
+                self.fields(collection, key, row, other, &mut classed, &mut out);
+            }
+        }
+        if !classed.is_empty() {
+            classed.sort_unstable();
+            classed.dedup();
+            separate(&mut out);
+            out.extend_from_slice(b"\"classed\":[");
+            for (at, name) in classed.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_json_text(name, &mut out);
+            }
+            out.push(b']');
+        }
+        if !draft.extra.is_empty() {
+            separate(&mut out);
+            out.extend_from_slice(draft.extra.as_bytes());
+        }
+        out.push(b'}');
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// The declared fields of a row that differ from the other row.
+    fn fields<'a>(&self, collection: &'a Collection, key: &str, row: &Row, other: Option<&Row>, classed: &mut Vec<&'a str>, out: &mut Vec<u8>) {
+        separate(out);
+        write_json_text(key, out);
+        out.extend_from_slice(b":{");
+        let mut first = true;
+        for (at, field) in collection.declared() {
+            let same = other.map_or(row[at].is_null(), |other| other[at] == row[at]);
+            if same {
+                continue;
+            }
+            if self.app.classes[field.class].guarded() {
+                classed.push(&field.name);
+                continue;
+            }
+            if !first {
+                out.push(b',');
+            }
+            first = false;
+            write_json_text(&field.name, out);
+            out.push(b':');
+            field.ty.write(&row[at], out);
+        }
+        out.push(b'}');
+    }
+}
+
+fn separate(out: &mut Vec<u8>) {
+    if out.len() > 1 {
+        out.push(b',');
+    }
+}
+
+impl Journal for GateJournal {
+    fn encode(&self, change: &Change, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> LogRow {
+        let detail = self.detail(draft, before, after);
+        let salt: [u8; 32] = random();
+        let collection = draft.collection.map(|at| &self.app.collections[at]);
+        let row_digest = match (collection, after) {
+            (Some(collection), Some(row)) if draft.kind == EntryKind::Change => self.row_digest(collection, row).to_vec(),
+            _ => Vec::new(),
+        };
+        let target = match (collection, &draft.record) {
+            (Some(collection), Some(record)) => format!("{}/{record}", collection.name),
+            (Some(collection), None) => collection.name.clone(),
+            (None, Some(record)) => record.to_string(),
+            (None, None) => String::new(),
+        };
+        let event = event(draft, collection, after);
+        let entry = Entry {
+            id: draft.id.to_string(),
+            time_ms: change.time_ms,
+            organisation: String::new(),
+            actor_kind: change.actor.kind.to_owned(),
+            actor_id: change.actor.id.to_string(),
+            action: draft.action.to_string(),
+            target,
+            outcome: draft.outcome.to_owned(),
+            request_id: change.request_id.to_string(),
+            policy_version: change.policy_version.to_string(),
+            cause: if draft.extra.starts_with("\"cause\"") { "cascade".to_owned() } else { String::new() },
+            row_digest,
+            commitment: commitment(&salt, detail.as_bytes()),
+        };
+        let entry = entry.to_bytes();
+        LogRow { id: draft.id.clone(), hash: leaf_hash(&entry), entry, salt, detail, event }
+    }
+}
+
+/// What subscribers will be told: which row, and what happened to it.
+fn event(draft: &EntryDraft, collection: Option<&Collection>, after: Option<&Row>) -> Option<String> {
+    let (collection, record) = (collection?, draft.record.as_ref()?);
+    if draft.kind != EntryKind::Change {
+        return None;
+    }
+    let version = after.and_then(|row| row.get(Collection::VERSION)?.as_int()).unwrap_or_default();
+    Some(format!("{{\"kind\":\"{}\",\"collection\":\"{}\",\"id\":\"{record}\",\"version\":{version}}}", draft.action, collection.name))
+}

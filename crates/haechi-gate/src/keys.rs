@@ -1,0 +1,133 @@
+//! All keys are derived from the master key, one purpose each (HKDF-SHA-256, RFC 5869).
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM_SIV, Aad, Nonce, RandomizedNonceKey, UnboundKey},
+    hkdf, hmac,
+    rand::{SecureRandom, SystemRandom},
+};
+
+const NONCE_BYTES: usize = 12;
+
+/// The root of all keys. It is never shown, stored or logged.
+#[derive(Clone)]
+pub struct MasterKey([u8; 32]);
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("MasterKey(***)")
+    }
+}
+
+impl MasterKey {
+    /// From its text form: 64 hex digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let text = text.trim().as_bytes();
+        if text.len() != 64 {
+            return None;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+        let mut key = [0; 32];
+        for (slot, pair) in key.iter_mut().zip(text.chunks_exact(2)) {
+            *slot = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(key))
+    }
+
+    /// A new random key, as text.
+    #[must_use]
+    pub fn generate_hex() -> String {
+        random::<32>().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"haechi v1").extract(&self.0);
+        let mut out = [0; 32];
+        // Filling 32 bytes from HKDF-SHA-256 cannot fail: the limit is 255 blocks.
+        let filled = prk.expand(&[purpose.as_bytes()], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut out));
+        debug_assert!(filled.is_ok());
+        out
+    }
+
+    pub(crate) fn hmac(&self, purpose: &str) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.derive(purpose))
+    }
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    if SystemRandom::new().fill(&mut bytes).is_err() {
+        // Going on without entropy would be worse than not going on.
+        std::process::abort();
+    }
+    bytes
+}
+
+/// Seals small texts that come back from outside, such as page tokens: AES-256-GCM-SIV with associated data.
+pub struct Sealer {
+    key: RandomizedNonceKey,
+    id: u8,
+}
+
+/// What a sealed text held.
+pub type Unsealed = Vec<u8>;
+
+impl Sealer {
+    pub(crate) fn new(master: &MasterKey, purpose: &str) -> Option<Self> {
+        let bytes = master.derive(purpose);
+        UnboundKey::new(&AES_256_GCM_SIV, &bytes).ok()?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM_SIV, &bytes).ok()?;
+        Some(Self { key, id: 1 })
+    }
+
+    /// Key id, nonce and ciphertext.
+    #[must_use]
+    pub fn seal(&self, plain: &[u8], context: &[u8]) -> Vec<u8> {
+        let mut sealed = plain.to_vec();
+        match self.key.seal_in_place_append_tag(Aad::from(context), &mut sealed) {
+            Ok(nonce) => {
+                let mut out = Vec::with_capacity(1 + NONCE_BYTES + sealed.len());
+                out.push(self.id);
+                out.extend_from_slice(nonce.as_ref());
+                out.extend_from_slice(&sealed);
+                out
+            }
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The plain bytes; `None` when they were not sealed by this key for this context.
+    #[must_use]
+    pub fn open(&self, sealed: &[u8], context: &[u8]) -> Option<Unsealed> {
+        let (id, rest) = sealed.split_first()?;
+        let (nonce, cipher) = rest.split_at_checked(NONCE_BYTES)?;
+        if *id != self.id {
+            return None;
+        }
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut plain = cipher.to_vec();
+        let length = self.key.open_in_place(nonce, Aad::from(context), &mut plain).ok()?.len();
+        plain.truncate(length);
+        Some(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sealed_texts_open_only_unchanged_and_in_their_context() {
+        let master = MasterKey::from_hex(&MasterKey::generate_hex()).unwrap();
+        let sealer = Sealer::new(&master, "test").unwrap();
+        let sealed = sealer.seal(b"place", b"kim");
+        assert_eq!(sealer.open(&sealed, b"kim").as_deref(), Some(&b"place"[..]));
+        assert_eq!(sealer.open(&sealed, b"lee"), None);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert_eq!(sealer.open(&changed, b"kim"), None, "byte {at}");
+        }
+    }
+}

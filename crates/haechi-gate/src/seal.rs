@@ -1,0 +1,146 @@
+//! Sealing: entries into the Merkle tree, a signed checkpoint, off to the witnesses.
+
+use crate::{gate::Inner, keys::MasterKey};
+use haechi_ledger::{Frontier, Hash, Signer, Verifier};
+use haechi_model::Witness;
+use haechi_store::Seal;
+use std::{io::Write, sync::atomic::Ordering, time::Duration};
+use tokio::{io::AsyncWriteExt, sync::Mutex};
+
+/// How often new entries are sealed.
+pub(crate) const SEAL_EVERY: Duration = Duration::from_millis(500);
+/// How often a node with the lease gives positions even when nothing woke it.
+pub(crate) const SEQUENCE_EVERY: Duration = Duration::from_millis(20);
+/// Entries read at a time, and the most that one seal covers.
+const PAGE: u32 = 4_000;
+const WITNESS_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) struct SealState {
+    signer: Signer,
+    witness: Vec<Witness>,
+    /// The tree so far; `None` until it was read. The lock lets one task seal at a time.
+    tree: Mutex<Option<Frontier>>,
+}
+
+impl SealState {
+    pub(crate) fn new(master: &MasterKey, name: &str, witness: Vec<Witness>) -> Option<Self> {
+        let signer = Signer::new(name, &master.derive("ledger signature")).ok()?;
+        Some(Self { signer, witness, tree: Mutex::new(None) })
+    }
+
+    pub(crate) fn verifier(&self) -> Verifier {
+        self.signer.verifier()
+    }
+}
+
+/// What a seal keeps beside its note: the tree at its size, then the leaves since the seal before.
+pub(crate) fn pack(frontier: &Frontier, leaves: &[Hash]) -> Vec<u8> {
+    let tree = frontier.to_bytes();
+    let mut out = (tree.len() as u32).to_be_bytes().to_vec();
+    out.extend_from_slice(&tree);
+    leaves.iter().for_each(|leaf| out.extend_from_slice(leaf));
+    out
+}
+
+/// The inverse of [`pack`].
+pub(crate) fn unpack(bytes: &[u8]) -> Option<(Frontier, Vec<Hash>)> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (tree, leaves) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let (leaves, left) = leaves.as_chunks::<32>();
+    left.is_empty().then_some(())?;
+    Some((Frontier::from_bytes(tree)?, leaves.to_vec()))
+}
+
+impl Inner {
+    /// Gives positions where the database does not give them at commit.
+    pub(crate) async fn sequence(&self) {
+        if let Err(failure) = self.store.sequence(self.clock.now_ms()).await {
+            tracing::warn!(target: "haechi::ledger", ?failure, "entries could not be given their positions");
+        }
+    }
+
+    /// Seals everything that has a position and no seal.
+    pub(crate) async fn seal(&self) {
+        let mut tree = self.seals.tree.lock().await;
+        loop {
+            match self.seal_page(&mut tree).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(failure) => {
+                    *tree = None;
+                    tracing::warn!(target: "haechi::ledger", ?failure, "entries could not be sealed");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Seals one page; `true` when there may be more.
+    async fn seal_page(&self, tree: &mut Option<Frontier>) -> Result<bool, haechi_model::Failure> {
+        if tree.is_none() {
+            let last = self.store.last_seal().await?;
+            let known = last.as_ref().and_then(|seal| unpack(&seal.frontier)).map(|(frontier, _)| frontier);
+            *tree = Some(known.unwrap_or_default());
+        }
+        let Some(frontier) = tree else { return Ok(false) };
+        let from = i64::try_from(frontier.size()).unwrap_or(i64::MAX);
+        let records = self.store.log_from(from, PAGE).await?;
+        let contiguous = records.iter().zip(from..).take_while(|(record, position)| record.position == *position).count();
+        let records = &records[..contiguous];
+        let now = self.clock.now_ms();
+        let Some(first) = records.first() else {
+            self.seal_lag_ms.store(0, Ordering::Relaxed);
+            return Ok(false);
+        };
+        let lag = haechi_ledger::Entry::from_bytes(&first.entry).map_or(0, |entry| now - entry.time_ms);
+        self.seal_lag_ms.store(lag.max(0), Ordering::Relaxed);
+        let mut next = frontier.clone();
+        let leaves: Vec<Hash> = records.iter().map(|record| haechi_ledger::leaf_hash(&record.entry)).collect();
+        leaves.iter().for_each(|leaf| next.push(*leaf));
+        let note = self.seals.signer.sign(next.size(), &next.root());
+        let seal = Seal { size: i64::try_from(next.size()).unwrap_or(i64::MAX), note, frontier: pack(&next, &leaves), time_ms: now };
+        let note = seal.note.clone();
+        self.store.save_seal(seal).await?;
+        *frontier = next;
+        self.seal_lag_ms.store(0, Ordering::Relaxed);
+        self.tell_witnesses(&note).await;
+        Ok(contiguous == PAGE as usize)
+    }
+
+    async fn tell_witnesses(&self, note: &str) {
+        for witness in &self.seals.witness {
+            let told = match witness {
+                Witness::File(path) => append(path, note),
+                Witness::Http(address) => match tokio::time::timeout(WITNESS_TIMEOUT, post(address, note)).await {
+                    Ok(told) => told,
+                    Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+                },
+            };
+            if let Err(error) = told {
+                tracing::warn!(target: "haechi::ledger", %error, ?witness, "a witness could not be told of a checkpoint");
+            }
+        }
+    }
+}
+
+/// Checkpoints stand one after the other, separated by an empty line.
+fn append(path: &std::path::Path, note: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(format!("{note}\n").as_bytes())?;
+    file.sync_data()
+}
+
+/// One HTTP/1.1 POST over a connection of its own. Witness addresses come from the folder, never from a request.
+async fn post(address: &str, note: &str) -> std::io::Result<()> {
+    let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+    let rest = address.strip_prefix("http://").ok_or_else(invalid)?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let connect = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let mut stream = tokio::net::TcpStream::connect(connect).await?;
+    let head = format!("POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", note.len());
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(note.as_bytes()).await?;
+    let mut reply = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut reply).await?;
+    if reply.starts_with(b"HTTP/1.1 2") { Ok(()) } else { Err(std::io::ErrorKind::ConnectionRefused.into()) }
+}

@@ -1,0 +1,76 @@
+//! Keys to what no caller may do: each names its area, stands in the ledger, and is handed out once.
+
+use haechi_model::Actor;
+use std::{marker::PhantomData, sync::Arc};
+
+/// An area that a system key opens.
+pub trait Area: sealed::Sealed {
+    /// Name in the ledger.
+    const NAME: &'static str;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Planning and applying migrations.
+#[derive(Debug)]
+pub enum Schema {}
+/// Importing rows as an operator.
+#[derive(Debug)]
+pub enum Import {}
+/// Reading the whole ledger.
+#[derive(Debug)]
+pub enum Audit {}
+
+impl sealed::Sealed for Schema {}
+impl sealed::Sealed for Import {}
+impl sealed::Sealed for Audit {}
+impl Area for Schema {
+    const NAME: &'static str = "schema";
+}
+impl Area for Import {
+    const NAME: &'static str = "import";
+}
+impl Area for Audit {
+    const NAME: &'static str = "audit";
+}
+
+/// A key to an area. Only opening a gate makes one.
+#[derive(Debug)]
+pub struct System<A: Area> {
+    area: PhantomData<A>,
+}
+
+impl<A: Area> System<A> {
+    pub(crate) fn new() -> Self {
+        Self { area: PhantomData }
+    }
+
+    pub(crate) fn actor() -> Arc<Actor> {
+        Arc::new(Actor { kind: "operator", id: A::NAME.into() })
+    }
+}
+
+/// All keys of a gate.
+#[derive(Debug)]
+pub struct SystemKeys {
+    /// Planning and applying migrations.
+    pub schema: System<Schema>,
+    /// Importing rows as an operator.
+    pub import: System<Import>,
+    /// Reading the whole ledger.
+    pub audit: System<Audit>,
+}
+
+impl SystemKeys {
+    pub(crate) fn new() -> Self {
+        Self { schema: System::new(), import: System::new(), audit: System::new() }
+    }
+
+    /// Names of all areas, for the snapshot that reviews them.
+    #[must_use]
+    pub fn areas() -> Vec<&'static str> {
+        vec![Schema::NAME, Import::NAME, Audit::NAME]
+    }
+}

@@ -1,0 +1,223 @@
+//! A change in the making: grants put their steps in, then it commits whole or not at all.
+
+use crate::{ask::Ask, grant};
+use haechi_model::{Change, Claim, CollectionId, Failure, FieldId, Miss, Predicate, Row, Step};
+
+/// What a missed expectation means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The row is not there, not as it should be, or not the caller's to write.
+    Row {
+        /// The verb.
+        action: &'static str,
+        /// The collection.
+        collection: CollectionId,
+        /// The row.
+        id: Box<str>,
+        /// The version it should have.
+        version: Option<i64>,
+    },
+    /// Policy denies the row as it would become.
+    Denied {
+        /// The verb.
+        action: &'static str,
+        /// The collection.
+        collection: CollectionId,
+    },
+    /// A reference names a row that the caller may not read, or none.
+    Reference(FieldId),
+    /// The delete would take too many rows with it.
+    TooManyChildren,
+}
+
+/// Why an operation of a change was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// There is no such row, as far as the caller may know.
+    NotFound,
+    /// The caller may read the row but not do this.
+    Forbidden,
+    /// The caller may not write this field.
+    FieldForbidden(FieldId),
+    /// The row has another version than `If-Match` names.
+    VersionMismatch,
+    /// Another row has the same unique value; the fields of the index.
+    NotUnique(Vec<FieldId>),
+    /// The reference names no row that the caller may read.
+    Reference(FieldId),
+    /// Other rows still refer to the row.
+    Referenced,
+    /// The delete would take more than the bound with it.
+    TooManyChildren,
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// The database failed.
+    Store(Failure),
+}
+
+/// A change that was not done: which operation, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkError {
+    /// Number of the operation, from 0.
+    pub operation: usize,
+    /// Why.
+    pub error: WriteError,
+}
+
+/// What one operation did.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The row.
+    pub id: Box<str>,
+    /// The row as it is now; `None` when deleted.
+    pub row: Option<Row>,
+}
+
+/// A change in the making.
+pub struct Work {
+    ask: Ask,
+    change: Change,
+    slots: usize,
+    operation: usize,
+    /// Which operation each step belongs to.
+    step_operations: Vec<usize>,
+    /// Operation and meaning of each miss.
+    meanings: Vec<(usize, Meaning)>,
+    /// What each operation will have done: collection, id and slot of the row after.
+    results: Vec<(CollectionId, Box<str>, Option<usize>)>,
+}
+
+impl Work {
+    pub(crate) fn new(ask: Ask) -> Self {
+        let change = Change {
+            claim: None,
+            steps: Vec::with_capacity(4),
+            entries: Vec::with_capacity(1),
+            actor: ask.caller.actor().clone(),
+            request_id: ask.request_id.clone(),
+            policy_version: ask.revision.version.clone(),
+            time_ms: ask.now_ms,
+        };
+        Self { ask, change, slots: 0, operation: 0, step_operations: Vec::new(), meanings: Vec::new(), results: Vec::new() }
+    }
+
+    /// Makes the whole change happen at most once for this key.
+    pub fn claim(&mut self, claim: Claim) {
+        self.change.claim = Some(claim);
+    }
+
+    pub(crate) fn slot(&mut self) -> usize {
+        self.slots += 1;
+        self.slots - 1
+    }
+
+    pub(crate) fn step(&mut self, step: Step) {
+        self.change.steps.push(step);
+        self.step_operations.push(self.operation);
+    }
+
+    /// Puts a check before the operation's statement that writes, so that its own miss comes first.
+    pub(crate) fn step_before_write(&mut self, step: Step) {
+        let writes = |step: &Step| matches!(step, Step::Insert { .. } | Step::Update { .. });
+        let at = self.change.steps.iter().rposition(writes).unwrap_or(self.change.steps.len());
+        self.change.steps.insert(at, step);
+        self.step_operations.insert(at, self.operation);
+    }
+
+    pub(crate) fn meaning(&mut self, meaning: Meaning) -> Miss {
+        self.meanings.push((self.operation, meaning));
+        Miss::try_from(self.meanings.len() - 1).unwrap_or(Miss::MAX)
+    }
+
+    /// Whether an earlier operation of this change makes the row.
+    pub(crate) fn makes(&self, table: usize, id: &str) -> bool {
+        self.change.steps.iter().any(|step| matches!(step, Step::Insert { table: made, row } if *made == table && row[0].as_text() == Some(id)))
+    }
+
+    /// Ends an operation with its entry.
+    pub(crate) fn entry(&mut self, action: &str, collection: CollectionId, id: &str, before: Option<usize>, after: Option<usize>) {
+        self.change.entries.push(grant::draft(action, collection, id, before, after));
+        self.results.push((collection, id.into(), after));
+        self.operation += 1;
+    }
+
+    /// Commits. Nothing is done when this fails, unless the failure is `Unknown`.
+    ///
+    /// # Errors
+    /// The operation that failed and why.
+    pub async fn commit(self) -> Result<(Vec<Done>, Option<Box<str>>), WorkError> {
+        let Self { ask, change, step_operations, meanings, results, .. } = self;
+        let outcome = match ask.gate.commit(change).await {
+            Ok(outcome) => outcome,
+            Err(failure) => return Err(explain(&ask, failure, &step_operations, &meanings, &results).await),
+        };
+        if outcome.replayed.is_some() {
+            return Ok((Vec::new(), outcome.replayed));
+        }
+        let mut slots: Vec<Option<Row>> = outcome.slots.into_iter().map(Some).collect();
+        let done = |(collection, id, after): (CollectionId, Box<str>, Option<usize>)| Done { collection, id, row: after.and_then(|slot| slots.get_mut(slot)?.take()) };
+        Ok((results.into_iter().map(done).collect(), None))
+    }
+}
+
+async fn explain(ask: &Ask, failure: Failure, step_operations: &[usize], meanings: &[(usize, Meaning)], results: &[(CollectionId, Box<str>, Option<usize>)]) -> WorkError {
+    let operation_of = |step: usize| step_operations.get(step).copied().unwrap_or_default();
+    let (operation, error) = match failure {
+        Failure::Missed(miss) => match meanings.get(usize::from(miss)) {
+            Some((operation, meaning)) => (*operation, missed(ask, meaning).await),
+            None => (0, WriteError::Store(Failure::Broken)),
+        },
+        Failure::NotUnique { index, step } => {
+            let operation = operation_of(step);
+            let fields = results.get(operation).map(|(collection, ..)| index_fields(ask, *collection, &index)).unwrap_or_default();
+            (operation, WriteError::NotUnique(fields))
+        }
+        Failure::Referenced { step } => (operation_of(step), WriteError::Referenced),
+        Failure::Dangling { step } => (operation_of(step), WriteError::Store(Failure::Dangling { step })),
+        Failure::KeyReused => (0, WriteError::KeyReused),
+        other => (0, WriteError::Store(other)),
+    };
+    WorkError { operation, error }
+}
+
+async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
+    match meaning {
+        Meaning::Row { action, collection, id, version } => second_look(ask, action, *collection, id, *version).await,
+        Meaning::Denied { action, collection } => {
+            ask.refuse(action, Some(*collection));
+            WriteError::Forbidden
+        }
+        Meaning::Reference(field) => WriteError::Reference(*field),
+        Meaning::TooManyChildren => WriteError::TooManyChildren,
+    }
+}
+
+/// Looks again under `read`: no row is 404, another version 412, else 403.
+async fn second_look(ask: &Ask, action: &'static str, collection: CollectionId, id: &str, version: Option<i64>) -> WriteError {
+    let rows = ask.readable(collection);
+    if rows == Predicate::False {
+        return WriteError::NotFound;
+    }
+    let one = Predicate::Compare(haechi_model::Operand::Column(0), haechi_model::Comparison::Equal, haechi_model::Operand::Constant(haechi_model::Value::text(id)));
+    let select = haechi_model::Select { collection, outputs: Vec::new(), filter: Predicate::all([one, rows]), order: Vec::new(), after: None, limit: 1, follow: Vec::new() };
+    match ask.gate.store.select(select, false).await {
+        Err(failure) => WriteError::Store(failure),
+        Ok(page) => match (page.versions.first(), version) {
+            (None, _) => WriteError::NotFound,
+            (Some(found), Some(wanted)) if *found != wanted => WriteError::VersionMismatch,
+            _ => {
+                ask.refuse(action, Some(collection));
+                WriteError::Forbidden
+            }
+        },
+    }
+}
+
+fn index_fields(ask: &Ask, collection: CollectionId, index: &str) -> Vec<FieldId> {
+    let collection = ask.collection(collection);
+    let Some(index) = collection.table.indexes.iter().find(|found| found.name == index) else { return Vec::new() };
+    let field = |column: &usize| collection.fields.iter().enumerate().position(|(at, field)| at == *column || field.shadow == Some(*column));
+    index.columns.iter().filter_map(field).collect()
+}
