@@ -1,1 +1,11 @@
+//! Records of collections: the actions, and the REST face over them.
+//!
+//! Everything here asks the gate; nothing here knows a database.
 
+pub mod filter;
+pub mod openapi;
+pub mod problems;
+pub mod record;
+pub mod transfer;
+
+pub use record::{Data, router};

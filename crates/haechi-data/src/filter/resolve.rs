@@ -1,0 +1,163 @@
+//! A filter's tree to a condition: fields are looked up, values are read by their field's type.
+
+use super::{
+    FilterError, MAX_BYTES,
+    lex::lex,
+    parse::{Literal, Tree, parse},
+};
+use haechi_model::{Collection, Comparison, FieldId, FieldType, LikePart, Operand, Predicate, Value, suggest};
+
+/// A filter that can be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Filter {
+    /// The condition.
+    pub predicate: Predicate,
+    /// Fields that it looks at.
+    pub fields: Vec<FieldId>,
+}
+
+/// Most fields of an order.
+const MAX_ORDER: usize = 4;
+
+/// Reads a filter. `me` is the caller's id, for references to users.
+///
+/// # Errors
+/// The place and what is wrong there.
+pub fn read_filter(text: &str, collection: &Collection, me: Option<&str>) -> Result<Filter, FilterError> {
+    if text.len() > MAX_BYTES {
+        return Err(FilterError { column: 1, what: format!("the filter has {} bytes; at most {MAX_BYTES} are allowed", text.len()) });
+    }
+    let mut resolver = Resolver { collection, me, fields: Vec::new() };
+    if text.trim().is_empty() {
+        return Ok(Filter { predicate: Predicate::True, fields: Vec::new() });
+    }
+    let tree = parse(&lex(text)?, text.chars().count() + 1)?;
+    let predicate = resolver.tree(&tree)?;
+    Ok(Filter { predicate, fields: resolver.fields })
+}
+
+/// Reads an order such as `status, born desc`.
+///
+/// # Errors
+/// The place and what is wrong there.
+pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<(FieldId, bool)>, FilterError> {
+    let mut order: Vec<(FieldId, bool)> = Vec::new();
+    let mut column = 1;
+    for part in text.split(',') {
+        let place = column + part.chars().take_while(|c| c.is_whitespace()).count();
+        column += part.chars().count() + 1;
+        let mut words = part.split_whitespace();
+        let name = words.next().unwrap_or_default();
+        let field = field(collection, name, place)?;
+        if !collection.fields[field].ty.comparable() {
+            return Err(FilterError { column: place, what: format!("`{name}` has no order: it is a {}", collection.fields[field].ty.name()) });
+        }
+        let descending = match (words.next(), words.next()) {
+            (None | Some("asc"), None) => false,
+            (Some("desc"), None) => true,
+            _ => return Err(FilterError { column: place, what: format!("write `{name}`, `{name} asc` or `{name} desc`") }),
+        };
+        if order.iter().any(|(known, _)| *known == field) || order.len() == MAX_ORDER {
+            return Err(FilterError { column: place, what: format!("name each field once, at most {MAX_ORDER}") });
+        }
+        order.push((field, descending));
+    }
+    Ok(order)
+}
+
+fn field(collection: &Collection, name: &str, column: usize) -> Result<FieldId, FilterError> {
+    collection.field(name).ok_or_else(|| {
+        let near = suggest(name, collection.fields.iter().map(|field| field.name.as_str())).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        FilterError { column, what: format!("`{}` has no field `{name}`{near}", collection.name) }
+    })
+}
+
+struct Resolver<'a> {
+    collection: &'a Collection,
+    me: Option<&'a str>,
+    fields: Vec<FieldId>,
+}
+
+impl Resolver<'_> {
+    fn tree(&mut self, tree: &Tree) -> Result<Predicate, FilterError> {
+        Ok(match tree {
+            Tree::And(parts) => Predicate::all(parts.iter().map(|part| self.tree(part)).collect::<Result<Vec<_>, _>>()?),
+            Tree::Or(parts) => Predicate::any(parts.iter().map(|part| self.tree(part)).collect::<Result<Vec<_>, _>>()?),
+            Tree::Not(inner) => self.tree(inner)?.not_true(),
+            Tree::Restriction { field, column, operator, value } => self.restriction(field, *column, operator, value)?,
+        })
+    }
+
+    fn restriction(&mut self, name: &str, column: usize, operator: &str, literal: &Literal) -> Result<Predicate, FilterError> {
+        if name.contains('.') {
+            return Err(FilterError { column, what: "a filter cannot look into other records; filter by the reference's id".to_owned() });
+        }
+        let id = field(self.collection, name, column)?;
+        self.fields.push(id);
+        let field = &self.collection.fields[id];
+        let operand = || Operand::Column(field.shadow.unwrap_or(id));
+        if !literal.quoted && literal.text == "null" {
+            return match operator {
+                "=" => Ok(Predicate::IsNull(operand())),
+                "!=" => Ok(Predicate::NotNull(operand())),
+                _ => Err(FilterError { column: literal.column, what: "null can only be compared with = and !=".to_owned() }),
+            };
+        }
+        if operator == ":" {
+            return self.has(id, literal);
+        }
+        if !field.ty.comparable() {
+            return Err(FilterError { column, what: format!("`{name}` cannot be compared: it is a {}; use `{name}:\"…\"`", field.ty.name()) });
+        }
+        let value = field.ty.folded(self.value(&field.ty, literal)?);
+        let comparison = match operator {
+            "=" | "!=" => Comparison::Equal,
+            "<" => Comparison::Less,
+            "<=" => Comparison::LessOrEqual,
+            ">" => Comparison::Greater,
+            _ => Comparison::GreaterOrEqual,
+        };
+        if comparison != Comparison::Equal && matches!(field.ty, FieldType::Bool | FieldType::Ref { .. } | FieldType::Uuid) && id != Collection::ID {
+            return Err(FilterError { column, what: format!("`{name}` can only be compared with = and !=") });
+        }
+        let predicate = Predicate::Compare(operand(), comparison, Operand::Constant(value));
+        Ok(if operator == "!=" { predicate.not_true() } else { predicate })
+    }
+
+    /// `field:*` there is a value; `list:x` the list holds x; `text:x` the text holds x.
+    fn has(&self, id: FieldId, literal: &Literal) -> Result<Predicate, FilterError> {
+        let field = &self.collection.fields[id];
+        let operand = Operand::Column(field.shadow.unwrap_or(id));
+        if !literal.quoted && literal.text == "*" {
+            return Ok(Predicate::NotNull(operand));
+        }
+        match &field.ty {
+            FieldType::List { of, .. } => Ok(Predicate::Contains { list: operand, element: Operand::Constant(self.value(of, literal)?), expected: true }),
+            FieldType::Text { .. } | FieldType::Email | FieldType::Url => {
+                if literal.text.contains('\0') {
+                    return Err(FilterError { column: literal.column, what: "U+0000 does not stand in any text".to_owned() });
+                }
+                let folded = match &field.ty {
+                    FieldType::Email => Value::text(literal.text.to_ascii_lowercase()),
+                    ty => ty.folded(Value::text(literal.text.as_str())),
+                };
+                let text = folded.as_text().unwrap_or_default().into();
+                Ok(Predicate::Like(operand, vec![LikePart::Any, LikePart::Literal(text), LikePart::Any], true))
+            }
+            ty => Err(FilterError { column: literal.column, what: format!("`:` looks into texts and lists; `{}` is a {}", field.name, ty.name()) }),
+        }
+    }
+
+    fn value(&self, ty: &FieldType, literal: &Literal) -> Result<Value, FilterError> {
+        if let (FieldType::Ref { to: haechi_model::USERS, .. }, "me", false, Some(me)) = (ty, literal.text.as_str(), literal.quoted, self.me) {
+            return Ok(Value::text(me));
+        }
+        let read = match ty {
+            // A filter may ask for what could not be stored; it then finds nothing.
+            FieldType::Text { .. } if !literal.text.contains('\0') => Ok(Value::text(literal.text.as_str())),
+            FieldType::Email => Ok(Value::text(literal.text.to_ascii_lowercase().replace('\0', ""))),
+            ty => ty.read_text(&literal.text),
+        };
+        read.map_err(|error| FilterError { column: literal.column, what: format!("the value {}", error.detail) })
+    }
+}

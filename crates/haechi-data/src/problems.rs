@@ -1,0 +1,43 @@
+//! Every kind of problem that the data face answers with: the one table behind replies, documents and pages.
+
+use haechi_problem::Kind;
+
+macro_rules! kinds {
+    ($($name:ident $slug:literal $status:literal $title:literal $help:literal;)*) => {
+        $(#[doc = $title]
+        pub const $name: Kind = Kind { slug: $slug, title: $title, status: $status };)*
+
+        /// Every kind with what mends it.
+        #[must_use]
+        pub fn kinds() -> Vec<(Kind, &'static str)> {
+            vec![$(($name, $help)),*]
+        }
+    };
+}
+
+kinds! {
+    MALFORMED "malformed-request" 400 "The request is malformed" "Mend the request as the detail says; repeating it unchanged will fail again.";
+    INVALID_FILTER "invalid-filter" 400 "The filter cannot be read" "The detail names the column. See docs/rest.md for the filter language.";
+    INVALID_PAGE_TOKEN "invalid-page-token" 400 "The page token is not valid here" "Start again from the first page: a token belongs to one caller and one query, for 24 hours.";
+    USE_QUERY_BODY "use-query-body" 400 "A personal field must not stand in a URL" "Send the same query as a JSON body to POST /api/v1/COLLECTION:query.";
+    UNAUTHENTICATED "unauthenticated" 401 "Who you are is not known" "Send Authorization: Bearer with a token that is alive.";
+    FORBIDDEN "forbidden" 403 "Policy does not allow this" "Ask whoever runs the service; the request id finds the decision in the ledger.";
+    NOT_FOUND "not-found" 404 "There is nothing here for you" "Check the path and the id. What you may not read looks the same as what is not there.";
+    METHOD_NOT_ALLOWED "method-not-allowed" 405 "The method is not served here" "The Allow header names the methods that are.";
+    TIMEOUT "timeout" 408 "The request took too long" "Send the request faster, or ask for less.";
+    CONFLICT "conflict" 409 "The change conflicts with another" "Read the record again and decide anew.";
+    NOT_UNIQUE "not-unique" 409 "Another record has the same value" "Choose another value for the fields named.";
+    REFERENCED "referenced" 409 "Other records refer to this one" "Delete or change the records that refer to it first.";
+    TOO_MANY_CHILDREN "too-many-children" 409 "The delete would take too many records with it" "Delete the records that refer to it in parts of at most 1 000.";
+    VERSION_MISMATCH "version-mismatch" 412 "The record has another version" "Read the record again, apply the change to what it says now, and send its new ETag.";
+    TOO_LARGE "too-large" 413 "The body is too large" "Send less at a time.";
+    UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" 415 "The body is not JSON" "Send Content-Type: application/json (PATCH also takes application/merge-patch+json).";
+    INVALID_FIELDS "invalid-fields" 422 "Fields are not valid" "Each error names its place; mend all of them and send the request again.";
+    KEY_REUSED "idempotency-key-reused" 422 "The idempotency key belongs to another request" "Choose a new key for a new request.";
+    HEADERS_TOO_LARGE "headers-too-large" 431 "The request's head is too large" "Send fewer or shorter headers.";
+    INTERNAL "internal" 500 "Something failed inside" "Nothing was changed. Tell whoever runs the service the request id.";
+    UNKNOWN "unknown-outcome" 500 "Whether the change was made is not known" "Send it again with the same Idempotency-Key: it happens at most once.";
+    BUSY "busy" 503 "Too much is waiting" "Try again after the time that Retry-After names.";
+    UNAVAILABLE "unavailable" 503 "The database cannot be reached" "Try again after the time that Retry-After names.";
+    FULL "storage-full" 507 "There is no room left" "Whoever runs the service must make room. Nothing was changed.";
+}

@@ -1,0 +1,159 @@
+//! Several operations as one change: all or nothing, later ones may name what earlier ones made.
+
+use super::{
+    actions::{collection, record_id, shown},
+    body::{Purpose, read_values},
+    error::RecordError,
+};
+use haechi_gate::{Ask, Create, Delete, Update, WorkError};
+use haechi_model::{Claim, CollectionId, FieldId, FieldType, Json, Value};
+use haechi_problem::{FieldProblem, pointer};
+use std::collections::HashMap;
+
+/// The most operations of a batch.
+const MAX_OPERATIONS: usize = 100;
+
+enum Kind {
+    Create,
+    Update,
+    Delete,
+}
+
+/// An operation as written.
+struct Operation<'a> {
+    kind: Kind,
+    collection: &'a str,
+    id: Option<&'a str>,
+    name: Option<&'a str>,
+    data: Option<&'a Json>,
+    if_match: Option<i64>,
+}
+
+/// Runs a batch; the reply has a result per operation.
+pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<u8>, bool), RecordError> {
+    let operations = read(json)?;
+    let mut work = ask.work();
+    let mut made: HashMap<&str, Box<str>> = HashMap::new();
+    let mut collections: Vec<CollectionId> = Vec::with_capacity(operations.len());
+    for (at, operation) in operations.iter().enumerate() {
+        let base = format!("/operations/{at}");
+        let data_base = format!("{base}/data");
+        let target = collection(ask, operation.collection).map_err(|_| place(&base, "unknown_collection", "there is no such collection"))?;
+        collections.push(target);
+        let declared = &ask.app().collections[target];
+        let fail = |error| RecordError::write(WorkError { operation: at, error }, data_base.clone(), declared);
+        match operation.kind {
+            Kind::Create => {
+                let grant = ask.on::<Create>(target).map_err(RecordError::Refused)?;
+                let values = values(operation, &made, declared, Purpose::Create, &data_base)?;
+                let id = grant.insert(&mut work, values).map_err(fail)?;
+                if let Some(name) = operation.name
+                    && made.insert(name, id).is_some()
+                {
+                    return Err(place(&format!("{base}/as"), "clash", "the name stands twice"));
+                }
+            }
+            Kind::Update => {
+                let grant = ask.on::<Update>(target).map_err(RecordError::Refused)?;
+                let values = values(operation, &made, declared, Purpose::Merge, &data_base)?;
+                let id = id(operation, &made, &base)?;
+                grant.update(&mut work, &id, values, operation.if_match).map_err(fail)?;
+            }
+            Kind::Delete => {
+                let grant = ask.on::<Delete>(target).map_err(RecordError::Refused)?;
+                grant.delete(&mut work, &id(operation, &made, &base)?, operation.if_match);
+            }
+        }
+    }
+    if let Some(claim) = claim {
+        work.claim(Claim { result: "batch".into(), ..claim });
+    }
+    let (done, replayed) = work.commit().await.map_err(|error| {
+        let at = error.operation.min(collections.len() - 1);
+        RecordError::write(error, format!("/operations/{at}/data"), &ask.app().collections[collections[at]])
+    })?;
+    let mut out = Vec::from(&b"{\"results\":["[..]);
+    for (at, done) in done.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match done.row {
+            Some(_) => out.extend(shown(ask, done).await?.0),
+            None => out.extend(format!("{{\"id\":\"{}\",\"_deleted\":true}}", done.id).into_bytes()),
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok((out, replayed.is_some()))
+}
+
+fn place(at: &str, code: &'static str, detail: &str) -> RecordError {
+    RecordError::Fields(vec![FieldProblem { pointer: at.to_owned(), code, detail: detail.to_owned() }])
+}
+
+fn read(json: &Json) -> Result<Vec<Operation<'_>>, RecordError> {
+    let Json::Object(members) = json else { return Err(RecordError::Shape("The body must be a JSON object with `operations`.")) };
+    let [(name, Json::List(list))] = members.as_slice() else { return Err(RecordError::Shape("The body must hold one list, `operations`.")) };
+    if **name != *"operations" || list.is_empty() || list.len() > MAX_OPERATIONS {
+        return Err(RecordError::Shape("`operations` must hold 1 to 100 operations."));
+    }
+    list.iter().enumerate().map(|(at, operation)| read_operation(operation, &format!("/operations/{at}"))).collect()
+}
+
+fn read_operation<'a>(json: &'a Json, base: &str) -> Result<Operation<'a>, RecordError> {
+    let Json::Object(members) = json else { return Err(place(base, "wrong_type", "must be an object")) };
+    let mut found: Option<(Kind, &str)> = None;
+    let mut operation = Operation { kind: Kind::Create, collection: "", id: None, name: None, data: None, if_match: None };
+    for (key, value) in members {
+        match (&**key, value) {
+            ("create" | "update" | "delete", Json::Text(collection)) if found.is_none() => {
+                let kind = match &**key {
+                    "create" => Kind::Create,
+                    "update" => Kind::Update,
+                    _ => Kind::Delete,
+                };
+                found = Some((kind, collection));
+            }
+            ("id", Json::Text(id)) => operation.id = Some(id),
+            ("as", Json::Text(name)) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => operation.name = Some(name),
+            ("data", json @ Json::Object(_)) => operation.data = Some(json),
+            ("if_match", Json::Number(digits)) if digits.parse::<i64>().is_ok() => operation.if_match = digits.parse().ok(),
+            _ => return Err(place(&pointer(base, key), "malformed", "an operation has one of create, update, delete with a collection; id, as, data, if_match")),
+        }
+    }
+    let Some((kind, collection)) = found else { return Err(place(base, "malformed", "name one of create, update, delete")) };
+    let fits = match kind {
+        Kind::Create => operation.id.is_none() && operation.if_match.is_none() && operation.data.is_some(),
+        Kind::Update => operation.id.is_some() && operation.name.is_none() && operation.data.is_some(),
+        Kind::Delete => operation.id.is_some() && operation.name.is_none() && operation.data.is_none(),
+    };
+    if !fits {
+        return Err(place(base, "malformed", "create takes data and as; update takes id, data and if_match; delete takes id and if_match"));
+    }
+    operation.kind = kind;
+    operation.collection = collection;
+    Ok(operation)
+}
+
+/// The id that an operation names, itself or by `$name.id`.
+fn id(operation: &Operation<'_>, made: &HashMap<&str, Box<str>>, base: &str) -> Result<String, RecordError> {
+    let written = operation.id.unwrap_or_default();
+    match made_id(written, made) {
+        Some(id) => Ok(id.to_string()),
+        None => record_id(written).ok_or_else(|| place(&format!("{base}/id"), "not_found", "no such record")),
+    }
+}
+
+fn made_id<'a>(text: &str, made: &'a HashMap<&str, Box<str>>) -> Option<&'a str> {
+    made.get(text.strip_prefix('$')?.strip_suffix(".id")?).map(|id| &**id)
+}
+
+/// The values of an operation, with `$name.id` in references replaced.
+fn values(operation: &Operation<'_>, made: &HashMap<&str, Box<str>>, declared: &haechi_model::Collection, purpose: Purpose, base: &str) -> Result<Vec<(FieldId, Value)>, RecordError> {
+    let Some(Json::Object(members)) = operation.data else { return Ok(Vec::new()) };
+    let named = |name: &str, json: &Json| match json {
+        Json::Text(text) if declared.field(name).is_some_and(|field| matches!(declared.fields[field].ty, FieldType::Ref { .. })) => made_id(text, made).map(|id| Json::Text(id.into())),
+        _ => None,
+    };
+    let replaced: Vec<(Box<str>, Json)> = members.iter().map(|(name, json)| (name.clone(), named(name, json).unwrap_or_else(|| json.clone()))).collect();
+    read_values(&Json::Object(replaced), declared, purpose, base)
+}

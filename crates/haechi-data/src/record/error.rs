@@ -1,0 +1,169 @@
+//! Every way in which an action on records fails, and the one place where each becomes a problem.
+
+use crate::{filter::FilterError, problems as kind};
+use haechi_gate::{ReadError, Refusal, WorkError, WriteError};
+use haechi_model::{Collection, Failure, FieldError, JsonError};
+use haechi_problem::{FieldProblem, Problem, pointer};
+use thiserror::Error;
+
+/// Why an action was not done.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The body is not JSON.
+    #[error("the body is not JSON")]
+    Json(#[from] JsonError),
+    /// The body is not an object, or an operation of a batch is not well formed.
+    #[error("the request does not have the right shape")]
+    Shape(&'static str),
+    /// A parameter of the query.
+    #[error("a parameter is wrong")]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The filter.
+    #[error("the filter is wrong")]
+    Filter(#[source] FilterError),
+    /// The order.
+    #[error("the order is wrong")]
+    Order(#[source] FilterError),
+    /// A personal field in a URL.
+    #[error("a classed field stands in a URL")]
+    UseQueryBody(String),
+    /// The page token.
+    #[error("the page token is not valid here")]
+    PageToken,
+    /// Fields of a body.
+    #[error("fields are not valid")]
+    Fields(Vec<FieldProblem>),
+    /// No such collection or record, as far as the caller may know.
+    #[error("not found")]
+    NotFound,
+    /// Policy says no.
+    #[error("refused")]
+    Refused(Refusal),
+    /// A field that the caller may not read is used.
+    #[error("a field may not be used")]
+    FieldRefused(String),
+    /// `If-Match` is malformed.
+    #[error("If-Match is malformed")]
+    IfMatch,
+    /// `Idempotency-Key` is malformed.
+    #[error("Idempotency-Key is malformed")]
+    IdempotencyKey,
+    /// The body is not declared as JSON.
+    #[error("the media type is not JSON")]
+    MediaType,
+    /// The body is too large.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The body ended before it was whole, or came too slowly.
+    #[error("the body did not arrive")]
+    Body,
+    /// A change was not made.
+    #[error("the change was not made")]
+    Write {
+        /// JSON Pointer to the operation's data.
+        base: String,
+        /// Name of the field, for failures that concern one.
+        fields: Vec<String>,
+        /// Why.
+        error: WriteError,
+    },
+    /// The database could not be read.
+    #[error("the database could not be read")]
+    Store(Failure),
+    /// The access log is full.
+    #[error("the access log is full")]
+    AccessFull,
+}
+
+impl RecordError {
+    pub(crate) fn read(error: ReadError, collection: &Collection) -> Self {
+        match error {
+            ReadError::Refused(refusal) => Self::Refused(refusal),
+            ReadError::FieldRefused(field) => Self::FieldRefused(collection.fields[field].name.clone()),
+            ReadError::NotLocal => Self::Shape("a filter looks at the record itself only"),
+            ReadError::AccessFull => Self::AccessFull,
+            ReadError::Store(failure) => Self::Store(failure),
+        }
+    }
+
+    pub(crate) fn write(error: WorkError, base: String, collection: &Collection) -> Self {
+        let fields = match &error.error {
+            WriteError::NotUnique(fields) => fields.iter().map(|field| collection.fields[*field].name.clone()).collect(),
+            WriteError::Reference(field) | WriteError::FieldForbidden(field) => vec![collection.fields[*field].name.clone()],
+            _ => Vec::new(),
+        };
+        Self::Write { base, fields, error: error.error }
+    }
+
+    /// What the world sees.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Json(error) => Problem::new(kind::MALFORMED, format!("The body is not JSON: {error}.")),
+            Self::Shape(what) => Problem::new(kind::MALFORMED, *what),
+            Self::Parameter { name, what } => Problem::new(kind::MALFORMED, format!("The parameter `{name}` {what}.")),
+            Self::Filter(error) => Problem::new(kind::INVALID_FILTER, format!("The filter is wrong at {error}.")),
+            Self::Order(error) => Problem::new(kind::INVALID_FILTER, format!("The order is wrong at {error}.")),
+            Self::UseQueryBody(field) => Problem::new(kind::USE_QUERY_BODY, format!("`{field}` is personal: URLs end up in logs and histories. Send the query as a body to `:query`.")),
+            Self::PageToken => Problem::new(kind::INVALID_PAGE_TOKEN, "Start again from the first page."),
+            Self::Fields(errors) => {
+                let count = errors.len();
+                let detail = if count == 1 { "1 field is not valid.".to_owned() } else { format!("{count} fields are not valid.") };
+                Problem::new(kind::INVALID_FIELDS, detail).with_errors(errors.clone())
+            }
+            Self::NotFound => Problem::new(kind::NOT_FOUND, "There is no such thing, or it is not yours to see."),
+            Self::Refused(Refusal::Unauthenticated) => Problem::new(kind::UNAUTHENTICATED, "Send a bearer token."),
+            Self::Refused(Refusal::Forbidden) => Problem::new(kind::FORBIDDEN, "No policy allows this."),
+            Self::FieldRefused(field) => Problem::new(kind::FORBIDDEN, format!("`{field}` is not yours to read, so a query cannot use it.")),
+            Self::IfMatch => Problem::new(kind::MALFORMED, "If-Match must be one strong ETag such as \"3\"."),
+            Self::IdempotencyKey => Problem::new(kind::MALFORMED, "Idempotency-Key must be 1 to 255 visible ASCII characters."),
+            Self::MediaType => Problem::new(kind::UNSUPPORTED_MEDIA_TYPE, "Send Content-Type: application/json."),
+            Self::TooLarge => Problem::new(kind::TOO_LARGE, "The body has more bytes than are allowed."),
+            Self::Body => Problem::new(kind::MALFORMED, "The body did not arrive whole."),
+            Self::Write { base, fields, error } => write_problem(base, fields, error),
+            Self::Store(failure) => store_problem(failure),
+            Self::AccessFull => Problem::new(kind::BUSY, "What would be shown cannot be recorded at the moment.").retry_after(1),
+        }
+    }
+}
+
+fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
+    let at = |code, detail: &str| fields.iter().map(|field| FieldProblem { pointer: pointer(base, field), code, detail: detail.to_owned() }).collect();
+    let whole = |problem: Problem, code, detail: &str| {
+        let place = FieldProblem { pointer: base.to_owned(), code, detail: detail.to_owned() };
+        if base.is_empty() { problem } else { problem.with_errors(vec![place]) }
+    };
+    match error {
+        WriteError::NotFound => whole(Problem::new(kind::NOT_FOUND, "There is no such record, or it is not yours to see."), "not_found", "no such record"),
+        WriteError::Forbidden => whole(Problem::new(kind::FORBIDDEN, "No policy allows this."), "forbidden", "no policy allows this"),
+        WriteError::FieldForbidden(_) => Problem::new(kind::FORBIDDEN, "No policy allows you to write these fields.").with_errors(at("forbidden", "is not yours to write")),
+        WriteError::VersionMismatch => whole(Problem::new(kind::VERSION_MISMATCH, "The record was changed since you read it."), "version_mismatch", "has another version"),
+        WriteError::NotUnique(_) => Problem::new(kind::NOT_UNIQUE, "Another record has the same value.").with_errors(at("not_unique", "another record has this value")),
+        WriteError::Reference(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("unknown_reference", "names no record that you may read")),
+        WriteError::Referenced => whole(Problem::new(kind::REFERENCED, "Other records still refer to this one."), "referenced", "other records refer to it"),
+        WriteError::TooManyChildren => whole(Problem::new(kind::TOO_MANY_CHILDREN, "More than 1 000 records refer to this one."), "too_many_children", "too many records refer to it"),
+        WriteError::KeyReused => Problem::new(kind::KEY_REUSED, "The key was used with another method, path or body."),
+        WriteError::Store(failure) => store_problem(failure),
+    }
+}
+
+fn store_problem(failure: &Failure) -> Problem {
+    match failure {
+        Failure::Busy => Problem::new(kind::BUSY, "Nothing was done. Try again.").retry_after(1),
+        Failure::Unavailable => Problem::new(kind::UNAVAILABLE, "Nothing was done. Try again.").retry_after(2),
+        Failure::Full => Problem::new(kind::FULL, "Nothing was done."),
+        Failure::Unknown => Problem::new(kind::UNKNOWN, "Send it again with the same Idempotency-Key, or read the record."),
+        Failure::Dangling { .. } | Failure::Referenced { .. } | Failure::NotUnique { .. } => Problem::new(kind::CONFLICT, "The change conflicts with another one. Nothing was done."),
+        Failure::Missed(_) | Failure::KeyReused | Failure::Broken => Problem::new(kind::INTERNAL, "Nothing was done."),
+    }
+}
+
+/// A field's error at its place.
+pub(crate) fn field_problem(base: &str, field: &str, error: FieldError) -> FieldProblem {
+    FieldProblem { pointer: pointer(base, field), code: error.code, detail: error.detail }
+}

@@ -1,0 +1,238 @@
+//! The REST face of records: extract, act, reply.
+
+use super::{
+    actions::{self, Listing, Page},
+    batch,
+    error::RecordError,
+    query::QueryInput,
+};
+use aws_lc_rs::digest;
+use axum::{
+    Extension, Router,
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::Response,
+    routing::{get, post},
+};
+use haechi_gate::{Ask, Gate};
+use haechi_model::{Claim, Json, parse_json};
+use haechi_problem::pointer;
+use std::{fmt::Write, sync::Arc};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+const MAX_KEY: usize = 255;
+
+/// What the face needs.
+#[derive(Clone)]
+pub struct Data {
+    /// The gate.
+    pub gate: Gate,
+    /// The origin that stands in `Location` and in problem types.
+    pub base: Arc<str>,
+    /// Largest body.
+    pub body_bytes: usize,
+}
+
+/// All routes of records.
+pub fn router(data: Data) -> Router {
+    Router::new()
+        .route("/api/v1:batch", post(run_batch))
+        .route("/api/v1/{collection}", get(list).post(create_or_query))
+        .route("/api/v1/{collection}/{id}", get(read).patch(update).delete(delete))
+        .with_state(Arc::new(data))
+}
+
+type Reply = Result<Response, Response>;
+
+fn refuse(data: &Data, ask: &Ask, error: &RecordError) -> Response {
+    error.problem().response(&data.base, ask.request_id())
+}
+
+async fn list(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path(name): Path<String>, RawQuery(query): RawQuery) -> Reply {
+    let run = async {
+        let collection = actions::collection(&ask, &name)?;
+        let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
+        actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await
+    };
+    run.await.map(|page| ok(page.bytes)).map_err(|error| refuse(&data, &ask, &error))
+}
+
+async fn create_or_query(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Body) -> Reply {
+    let run = async {
+        no_query(&uri)?;
+        let Some((name, verb)) = name.split_once(':') else { return create(&data, &ask, &name, &headers, body).await };
+        if verb != "query" {
+            return Err(RecordError::NotFound);
+        }
+        let collection = actions::collection(&ask, name)?;
+        let _: haechi_gate::Grant<haechi_gate::List> = ask.on(collection).map_err(RecordError::Refused)?;
+        let (json, _) = read_body(&data, &headers, body).await?;
+        let input = QueryInput::from_json(json)?;
+        let page = actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await?;
+        Ok(ok(page.bytes))
+    };
+    run.await.map_err(|error| refuse(&data, &ask, &error))
+}
+
+async fn create(data: &Data, ask: &Ask, name: &str, headers: &HeaderMap, body: Body) -> Result<Response, RecordError> {
+    let collection = actions::collection(ask, name)?;
+    // Refused before a byte of the body is read.
+    let _: haechi_gate::Grant<haechi_gate::Create> = ask.on(collection).map_err(RecordError::Refused)?;
+    let (json, bytes) = read_body(data, headers, body).await?;
+    let claim = claim(ask, headers, &Method::POST, name, &bytes)?;
+    let page = actions::create(ask, collection, &json, claim).await?;
+    let location = format!("{}{}", data.base, pointer(&format!("/api/v1/{name}"), page.id.as_deref().unwrap_or_default()));
+    let mut response = record(page);
+    *response.status_mut() = StatusCode::CREATED;
+    if let Ok(location) = HeaderValue::try_from(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn read(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path((name, id)): Path<(String, String)>, RawQuery(query): RawQuery) -> Reply {
+    let run = async {
+        let collection = actions::collection(&ask, &name)?;
+        let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
+        actions::get(&ask, collection, &id, &input).await
+    };
+    run.await.map(record).map_err(|error| refuse(&data, &ask, &error))
+}
+
+async fn update(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path((name, id)): Path<(String, String)>, uri: Uri, headers: HeaderMap, body: Body) -> Reply {
+    let run = async {
+        no_query(&uri)?;
+        let collection = actions::collection(&ask, &name)?;
+        let _: haechi_gate::Grant<haechi_gate::Update> = ask.on(collection).map_err(RecordError::Refused)?;
+        let version = if_match(&headers)?;
+        let (json, bytes) = read_body(&data, &headers, body).await?;
+        let claim = claim(&ask, &headers, &Method::PATCH, uri.path(), &bytes)?;
+        actions::update(&ask, collection, &id, &json, version, claim).await
+    };
+    run.await.map(record).map_err(|error| refuse(&data, &ask, &error))
+}
+
+async fn delete(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path((name, id)): Path<(String, String)>, uri: Uri, headers: HeaderMap) -> Reply {
+    let run = async {
+        no_query(&uri)?;
+        let collection = actions::collection(&ask, &name)?;
+        let version = if_match(&headers)?;
+        let claim = claim(&ask, &headers, &Method::DELETE, uri.path(), b"")?;
+        actions::delete(&ask, collection, &id, version, claim).await
+    };
+    match run.await {
+        Ok(()) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            Ok(response)
+        }
+        Err(error) => Err(refuse(&data, &ask, &error)),
+    }
+}
+
+async fn run_batch(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, uri: Uri, headers: HeaderMap, body: Body) -> Reply {
+    let run = async {
+        no_query(&uri)?;
+        if ask.caller().is_anonymous() && ask.app().anonymous.is_empty() {
+            return Err(RecordError::Refused(haechi_gate::Refusal::Unauthenticated));
+        }
+        let (json, bytes) = read_body(&data, &headers, body).await?;
+        let claim = claim(&ask, &headers, &Method::POST, uri.path(), &bytes)?;
+        batch::batch(&ask, &json, claim).await
+    };
+    let (bytes, replayed) = run.await.map_err(|error| refuse(&data, &ask, &error))?;
+    let mut response = ok(bytes);
+    mark_replayed(&mut response, replayed);
+    Ok(response)
+}
+
+fn ok(bytes: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response.headers_mut().insert(header::CACHE_CONTROL, PRIVATE);
+    response
+}
+
+fn record(page: Page) -> Response {
+    let mut response = ok(page.bytes);
+    if let Some(tag) = page.version.and_then(|version| HeaderValue::try_from(format!("\"{version}\"")).ok()) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    mark_replayed(&mut response, page.replayed);
+    response
+}
+
+fn mark_replayed(response: &mut Response, replayed: bool) {
+    if replayed {
+        response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+}
+
+/// Routes that take no query refuse one, so that nothing is silently ignored.
+fn no_query(uri: &Uri) -> Result<(), RecordError> {
+    match uri.query().filter(|query| !query.is_empty()) {
+        None => Ok(()),
+        Some(_) => Err(RecordError::Shape("This route takes no query parameters.")),
+    }
+}
+
+async fn read_body(data: &Data, headers: &HeaderMap, body: Body) -> Result<(Json, Bytes), RecordError> {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let mut parts = kind.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let charset_ok = parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8") || part.eq_ignore_ascii_case("charset=\"utf-8\""));
+    if kinds.next().is_some() || !charset_ok || !matches!(essence.as_str(), "application/json" | "application/merge-patch+json") {
+        return Err(RecordError::MediaType);
+    }
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(RecordError::MediaType);
+    }
+    let bytes = axum::body::to_bytes(body, data.body_bytes).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
+        if too_large { RecordError::TooLarge } else { RecordError::Body }
+    })?;
+    let json = parse_json(&bytes)?;
+    Ok((json, bytes))
+}
+
+fn if_match(headers: &HeaderMap) -> Result<Option<i64>, RecordError> {
+    let mut found = headers.get_all(header::IF_MATCH).iter();
+    let Some(value) = found.next() else { return Ok(None) };
+    let text = value.to_str().map_err(|_| RecordError::IfMatch)?.trim();
+    if found.next().is_some() {
+        return Err(RecordError::IfMatch);
+    }
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(RecordError::IfMatch)?;
+    // Another server's tag can never match, so it is a mismatch and not an error.
+    Ok(Some(version.parse().ok().filter(|version: &i64| *version > 0 && version.to_string() == text.trim_matches('"')).unwrap_or(-1)))
+}
+
+/// The claim on an idempotency key: bound to the caller, the method, the route and the body.
+fn claim(ask: &Ask, headers: &HeaderMap, method: &Method, route: &str, body: &[u8]) -> Result<Option<Claim>, RecordError> {
+    let mut found = headers.get_all("idempotency-key").iter();
+    let Some(key) = found.next() else { return Ok(None) };
+    let visible = key.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte));
+    if found.next().is_some() || key.is_empty() || key.len() > MAX_KEY || !visible {
+        return Err(RecordError::IdempotencyKey);
+    }
+    let caller = format!("{:?}\0{}\0", ask.caller().kind(), ask.caller().id());
+    let key = hash(&[caller.as_bytes(), key.as_bytes()]);
+    let digest = hash(&[method.as_str().as_bytes(), b"\0", route.as_bytes(), b"\0", body]);
+    Ok(Some(Claim { key, digest, result: "".into() }))
+}
+
+fn hash(parts: &[&[u8]]) -> Box<str> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let hex = context.finish().as_ref().iter().fold(String::with_capacity(64), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    });
+    hex.into()
+}

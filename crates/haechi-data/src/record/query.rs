@@ -1,0 +1,180 @@
+//! The query of a list, from a URL or a body: names, types and limits are checked here.
+
+use super::error::RecordError;
+use crate::filter::{read_filter, read_order};
+use haechi_model::{App, Collection, Comparison, FieldId, FieldType, Json, Operand, Predicate, USERS};
+
+/// Records of a page when the request does not say.
+const DEFAULT_PAGE: u32 = 20;
+/// Most references that one request expands.
+const MAX_EXPAND: usize = 8;
+
+/// A query as written: name and text of each parameter.
+#[derive(Clone, Debug, Default)]
+pub struct QueryInput {
+    /// Parameters in order.
+    pub parameters: Vec<(String, String)>,
+    /// Whether they stood in a URL.
+    pub in_url: bool,
+}
+
+/// A query that can be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    pub(crate) filter: Predicate,
+    pub(crate) order: Vec<(FieldId, bool)>,
+    pub(crate) page_size: u32,
+    pub(crate) page_token: Option<String>,
+    pub(crate) fields: Option<Vec<FieldId>>,
+    pub(crate) expand: Vec<FieldId>,
+    /// What a page token is bound to, beside the caller.
+    pub(crate) fingerprint: String,
+}
+
+impl QueryInput {
+    /// From the query part of a URL. Names that stand twice are refused.
+    pub(crate) fn from_url(query: &str) -> Result<Self, RecordError> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            if parameters.iter().any(|(known, _)| *known == name) {
+                return Err(RecordError::Parameter { name, what: "stands twice" });
+            }
+            parameters.push((name, value));
+        }
+        Ok(Self { parameters, in_url: true })
+    }
+
+    /// From the body of `:query`.
+    pub(crate) fn from_json(json: Json) -> Result<Self, RecordError> {
+        let Json::Object(members) = json else { return Err(RecordError::Shape("The body must be a JSON object.")) };
+        let mut parameters = Vec::with_capacity(members.len());
+        for (name, json) in members {
+            let text = match json {
+                Json::Text(text) => text.into(),
+                Json::Number(digits) => digits.into(),
+                Json::Bool(flag) => flag.to_string(),
+                Json::List(items) if matches!(&*name, "fields" | "expand") => {
+                    let texts: Option<Vec<String>> = items.into_iter().map(|item| if let Json::Text(text) = item { Some(text.into()) } else { None }).collect();
+                    texts.ok_or_else(|| RecordError::Parameter { name: name.to_string(), what: "must be a list of names" })?.join(",")
+                }
+                _ => return Err(RecordError::Parameter { name: name.into(), what: "must be a string, a number, true or false" }),
+            };
+            parameters.push((name.into(), text));
+        }
+        Ok(Self { parameters, in_url: false })
+    }
+
+    /// Checks a query against a collection.
+    pub(crate) fn resolve(&self, app: &App, collection: &Collection, me: Option<&str>) -> Result<Query, RecordError> {
+        let mut query = Query { filter: Predicate::True, order: Vec::new(), page_size: DEFAULT_PAGE.min(app.config.limits.page_size), page_token: None, fields: None, expand: Vec::new(), fingerprint: collection.name.clone() };
+        let mut used: Vec<FieldId> = Vec::new();
+        let mut filters = Vec::new();
+        for (name, value) in &self.parameters {
+            match name.as_str() {
+                "filter" => {
+                    let filter = read_filter(value, collection, me).map_err(RecordError::Filter)?;
+                    used.extend(filter.fields);
+                    filters.push(filter.predicate);
+                }
+                "order_by" => {
+                    query.order = read_order(value, collection).map_err(RecordError::Order)?;
+                    used.extend(query.order.iter().map(|(field, _)| *field));
+                }
+                "page_size" => query.page_size = page_size(value, app.config.limits.page_size)?,
+                "page_token" if value.is_empty() => {}
+                "page_token" => query.page_token = Some(value.clone()),
+                "fields" => query.fields = Some(fields(value, collection)?),
+                "expand" => query.expand = expand(value, collection)?,
+                _ => {
+                    let (field, predicate) = equality(name, value, collection, me)?;
+                    used.push(field);
+                    filters.push(predicate);
+                }
+            }
+            if !matches!(name.as_str(), "page_token" | "page_size" | "expand") {
+                query.fingerprint.push_str(&format!("\0{name}\0{value}"));
+            }
+        }
+        let personal = |field: &&FieldId| app.classes[collection.fields[**field].class].guarded();
+        if let Some(field) = used.iter().find(personal)
+            && self.in_url
+        {
+            return Err(RecordError::UseQueryBody(collection.fields[*field].name.clone()));
+        }
+        query.filter = Predicate::all(filters);
+        Ok(query)
+    }
+}
+
+/// Percent-decodes once; what is not UTF-8 afterwards is refused.
+fn decode(text: &str) -> Result<String, RecordError> {
+    let refuse = || RecordError::Shape("The query part of the URL is not well formed.");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).map(|digit| digit as u8).ok_or_else(refuse);
+                digit(rest.next())? << 4 | digit(rest.next())?
+            }
+            byte => byte,
+        });
+    }
+    let text = String::from_utf8(bytes).map_err(|_| refuse())?;
+    if text.contains('\0') { Err(refuse()) } else { Ok(text) }
+}
+
+fn page_size(value: &str, most: u32) -> Result<u32, RecordError> {
+    match value.parse::<u32>() {
+        Ok(size) if size >= 1 => Ok(size.min(most)),
+        _ => Err(RecordError::Parameter { name: "page_size".to_owned(), what: "must be a whole number from 1" }),
+    }
+}
+
+/// The named fields, in the order of a reply; `id` is always among them.
+fn fields(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordError> {
+    let mut named = vec![Collection::ID];
+    for name in value.split(',') {
+        let field = collection.field(name.trim()).ok_or_else(|| RecordError::Parameter { name: "fields".to_owned(), what: "names a field that there is not" })?;
+        if !named.contains(&field) {
+            named.push(field);
+        }
+    }
+    Ok(named)
+}
+
+fn expand(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordError> {
+    let refuse = |what| RecordError::Parameter { name: "expand".to_owned(), what };
+    let mut named = Vec::new();
+    for name in value.split(',') {
+        let field = collection.field(name.trim()).filter(|field| matches!(collection.fields[*field].ty, FieldType::Ref { .. }));
+        let field = field.ok_or_else(|| refuse("names no reference of this collection (one step only)"))?;
+        if !named.contains(&field) {
+            named.push(field);
+        }
+    }
+    if named.len() > MAX_EXPAND { Err(refuse("names too many references")) } else { Ok(named) }
+}
+
+fn equality(name: &str, value: &str, collection: &Collection, me: Option<&str>) -> Result<(FieldId, Predicate), RecordError> {
+    let unknown = || RecordError::Parameter { name: name.to_owned(), what: "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand" };
+    let id = collection.field(name).ok_or_else(unknown)?;
+    let field = &collection.fields[id];
+    if !field.ty.comparable() {
+        return Err(RecordError::Parameter { name: name.to_owned(), what: "cannot be compared; use filter with `:`" });
+    }
+    let mine = matches!(field.ty, FieldType::Ref { to: USERS, .. }) && value == "me";
+    let read = match (mine, me) {
+        (true, Some(me)) => Ok(haechi_model::Value::text(me)),
+        _ => match &field.ty {
+            FieldType::Text { .. } => Ok(haechi_model::Value::text(value)),
+            ty => ty.read_text(value),
+        },
+    };
+    let value = read.map_err(|_| RecordError::Parameter { name: name.to_owned(), what: "has a value that the field cannot hold" })?;
+    let column = Operand::Column(field.shadow.unwrap_or(id));
+    Ok((id, Predicate::Compare(column, Comparison::Equal, Operand::Constant(field.ty.folded(value)))))
+}
