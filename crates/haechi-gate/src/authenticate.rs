@@ -17,6 +17,7 @@ use std::{
 };
 
 const DEV_PREFIX: &str = "haechi_dev_";
+const DEV_PURPOSE: &str = "developer token";
 /// How long a developer's token lives.
 const DEV_TOKEN_MS: i64 = 3_600_000;
 /// Where other nodes may revoke, a remembered credential is checked again after this long.
@@ -39,8 +40,17 @@ struct Remembered {
     until_ms: i64,
 }
 
+/// A developer's token for a user, good for an hour at a process that serves `dev` with the same master key.
+#[must_use]
+pub fn dev_token(master: &MasterKey, user_id: &str, now_ms: i64) -> String {
+    let claims = format!("{user_id}.{}", now_ms + DEV_TOKEN_MS);
+    let tag = hmac::sign(&master.hmac(DEV_PURPOSE), claims.as_bytes());
+    let tag: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{DEV_PREFIX}{claims}.{tag}")
+}
+
 /// Checks credentials.
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     dev_key: Option<hmac::Key>,
     remembered: Vec<Mutex<HashMap<[u8; 32], Remembered>>>,
     /// Raised by every commit that writes `users`: older memories are checked again.
@@ -50,22 +60,12 @@ pub struct Authenticator {
 
 impl Authenticator {
     pub(crate) fn new(master: &MasterKey, dev_tokens: bool, clock: Arc<dyn Clock>) -> Self {
-        let dev_key = dev_tokens.then(|| master.hmac("developer token"));
+        let dev_key = dev_tokens.then(|| master.hmac(DEV_PURPOSE));
         Self { dev_key, remembered: (0..SHARDS).map(|_| Mutex::default()).collect(), epoch: AtomicU64::new(0), clock }
     }
 
     pub(crate) fn forget_users(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// A developer's token for a user. `None` unless this process serves `dev`.
-    #[must_use]
-    pub fn dev_token(&self, user_id: &str) -> Option<String> {
-        let key = self.dev_key.as_ref()?;
-        let claims = format!("{user_id}.{}", self.clock.now_ms() + DEV_TOKEN_MS);
-        let tag = hmac::sign(key, claims.as_bytes());
-        let tag: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(format!("{DEV_PREFIX}{claims}.{tag}"))
     }
 
     /// The caller that a bearer token stands for.

@@ -125,12 +125,6 @@ impl Gate {
         self.0.authenticator.authenticate(token, &revision.app, &self.0.store).await
     }
 
-    /// Makes developers' tokens.
-    #[must_use]
-    pub fn authenticator(&self) -> &Authenticator {
-        &self.0.authenticator
-    }
-
     /// Seals page tokens.
     #[must_use]
     pub fn page_tokens(&self) -> &Sealer {

@@ -57,6 +57,34 @@ impl Gate {
         self.publish(key, declared, stored, &lines).await
     }
 
+    /// Stored rows of a collection in the order of their ids, for export; recorded when the first page is read.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn stored_rows(&self, key: &System<Import>, collection: CollectionId, after: &str) -> Result<Vec<Row>, Failure> {
+        if after.is_empty() {
+            let entry = self.0.system_entry("export", Some(collection), String::new());
+            self.0.commit(self.0.system_change(key, vec![entry])).await?;
+        }
+        self.0.store.rows_after(collection, after, PART as u32).await
+    }
+
+    /// Whether a collection has no rows.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn is_empty(&self, _: &System<Import>, collection: CollectionId) -> Result<bool, Failure> {
+        Ok(self.0.store.rows_after(collection, "", 1).await?.is_empty())
+    }
+
+    /// One stored row, for explanations to an operator.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn stored_row(&self, _: &System<Import>, collection: CollectionId, id: &str) -> Result<Option<Row>, Failure> {
+        self.0.store.row(collection, id).await
+    }
+
     async fn publish(&self, key: &System<Import>, declared: &Collection, stored: Vec<Row>, lines: &[usize]) -> Result<usize, Vec<ImportError>> {
         let mut errors = Vec::new();
         let mut left: Vec<(usize, Row)> = lines.iter().copied().zip(stored).collect();

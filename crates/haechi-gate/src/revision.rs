@@ -27,6 +27,17 @@ pub(crate) struct Verbs {
     pub(crate) delete: ActionId,
 }
 
+/// How far somebody gets with an action on a collection, as far as policies alone say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// No row.
+    None,
+    /// Rows of which a condition holds.
+    Some,
+    /// Every row.
+    All,
+}
+
 /// The folder's policies cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the policies have errors")]
@@ -48,6 +59,32 @@ impl Revision {
 
     pub(crate) fn bind(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
         self.policies.bind(principal, action, collection, now_ms)
+    }
+
+    /// Who gets how far: each role (and `anonymous`, and `user` without a role), collection and action.
+    #[must_use]
+    pub fn matrix(&self) -> Vec<(String, String, String, Reach)> {
+        let nil = "00000000-0000-0000-0000-000000000000";
+        let blank: Vec<haechi_model::Value> = self.app.collections[haechi_model::USERS].table.columns.iter().map(|_| haechi_model::Value::Null).collect();
+        let mut found = Vec::new();
+        for who in ["anonymous", "user"].into_iter().chain(self.app.roles.iter().map(String::as_str)) {
+            let roles: Vec<Box<str>> = if matches!(who, "anonymous" | "user") { Vec::new() } else { vec![who.into()] };
+            let principal = match who {
+                "anonymous" => Principal { kind: haechi_policy::PrincipalKind::Anonymous, id: "anonymous", roles: &[], row: &[] },
+                _ => Principal { kind: haechi_policy::PrincipalKind::User, id: nil, roles: &roles, row: &blank },
+            };
+            for collection in &self.app.collections {
+                for (id, action) in haechi_policy::actions(&self.app).into_iter().enumerate() {
+                    let reach = match self.bind(&principal, id, collection.id, 0) {
+                        Predicate::False => Reach::None,
+                        Predicate::True => Reach::All,
+                        _ => Reach::Some,
+                    };
+                    found.push((who.to_owned(), collection.name.clone(), action, reach));
+                }
+            }
+        }
+        found
     }
 
     /// What callers without credentials reach by policy although the folder does not declare it: collection and verb.

@@ -1,1 +1,12 @@
+//! Haechi as a library: the same house that the binary serves.
 
+pub mod folder;
+pub mod house;
+pub mod logs;
+pub mod report;
+pub mod serve;
+pub mod shutdown;
+pub mod stack;
+
+pub use folder::{DataDir, FolderError};
+pub use house::{House, Mode};

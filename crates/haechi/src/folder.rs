@@ -1,0 +1,156 @@
+//! The app folder on disk: what it declares, its data directory, its lock and its secrets.
+
+use haechi_gate::{Database, MasterKey, Revision};
+use haechi_model::{App, Config, DatabaseConfig, Findings, SecretRef};
+use std::{
+    fs::{File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Why a folder cannot be used.
+#[derive(Debug, Error)]
+pub enum FolderError {
+    /// It has errors; they were rendered.
+    #[error("the folder has errors")]
+    Findings(Findings),
+    /// The data directory cannot be made or written.
+    #[error("the data directory {0} cannot be used: {1}")]
+    Data(PathBuf, std::io::ErrorKind),
+    /// Another process has it open.
+    #[error("another process uses {0}; stop it first")]
+    Locked(PathBuf),
+    /// A secret cannot be had.
+    #[error("{0}")]
+    Secret(String),
+    /// The database URL cannot be used.
+    #[error("{0}")]
+    Database(String),
+}
+
+/// Reads a folder and compiles its policies; warnings come beside.
+///
+/// # Errors
+/// All findings of the folder.
+pub fn load(root: &Path) -> Result<(Revision, Findings), FolderError> {
+    let environment: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with("HAECHI__")).collect();
+    let (app, mut findings) = App::load(root, &environment).map_err(FolderError::Findings)?;
+    let (revision, more) = Revision::new(app).map_err(|error| FolderError::Findings(error.0))?;
+    findings.append(more);
+    Ok((revision, findings))
+}
+
+/// A data directory, locked for this process as long as this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Its path.
+    pub path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens a folder's data directory, making it when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made, or another process has it.
+    pub fn open(path: PathBuf) -> Result<Self, FolderError> {
+        let fail = |error: std::io::Error| FolderError::Data(path.clone(), error.kind());
+        std::fs::create_dir_all(&path).map_err(fail)?;
+        private(&path, 0o700).map_err(fail)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(fail)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(FolderError::Locked(path)),
+            Err(std::fs::TryLockError::Error(error)) => Err(fail(error)),
+        }
+    }
+}
+
+/// The data directory of a folder when none is named.
+#[must_use]
+pub fn default_data(root: &Path) -> PathBuf {
+    root.join(".haechi")
+}
+
+/// Restricts a path to its owner.
+///
+/// # Errors
+/// When the operating system refuses.
+pub fn private(path: &Path, mode: u32) -> std::io::Result<()> {
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    #[cfg(not(unix))]
+    let _ = (path, mode);
+    Ok(())
+}
+
+/// The master key that the folder names. Without one, `dev` keeps its own in the data directory.
+///
+/// # Errors
+/// When it is named and cannot be had, or is missing and must be there.
+pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<MasterKey, FolderError> {
+    let bad = || FolderError::Secret("the master key must be 64 hex digits; make one with `haechi secret`".to_owned());
+    if let Some(reference) = &config.master_key {
+        return MasterKey::from_hex(&secret(reference, "master_key")?).ok_or_else(bad);
+    }
+    if !may_make {
+        return Err(FolderError::Secret("no master key: set master_key = { env = \"HAECHI_MASTER_KEY\" } in haechi.toml and make one with `haechi secret`".to_owned()));
+    }
+    let path = data.join("master.key");
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        return MasterKey::from_hex(&text).ok_or_else(bad);
+    }
+    let text = MasterKey::generate_hex();
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create_new(true).write(true).open(&path)?;
+        private(&path, 0o600)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| FolderError::Data(path.clone(), error.kind()))?;
+    MasterKey::from_hex(&text).ok_or_else(bad)
+}
+
+/// Reads a secret by reference.
+fn secret(reference: &SecretRef, key: &str) -> Result<String, FolderError> {
+    match reference {
+        SecretRef::Env(name) => std::env::var(name).map_err(|_| FolderError::Secret(format!("`{key}` names the environment variable {name}, which is not set"))),
+        SecretRef::File(path) => {
+            let text = std::fs::read_to_string(path).map_err(|_| FolderError::Secret(format!("`{key}` names the file {}, which cannot be read", path.display())))?;
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                let mode = std::fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
+                if mode & 0o077 != 0 {
+                    return Err(FolderError::Secret(format!("{} may be read by others; run `chmod 600 {}`", path.display(), path.display())));
+                }
+            }
+            Ok(text.trim().to_owned())
+        }
+    }
+}
+
+/// Where the folder's data is.
+///
+/// # Errors
+/// When a secret cannot be had or the URL cannot be used.
+pub fn database(config: &Config, data: &Path) -> Result<Database, FolderError> {
+    let url = match &config.database {
+        DatabaseConfig::Sqlite(path) => return Ok(Database::Sqlite(data.join(path))),
+        DatabaseConfig::Postgres(url) => url.clone(),
+        DatabaseConfig::Secret(reference) => secret(reference, "database.url")?,
+    };
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Ok(Database::Sqlite(data.join(path)));
+    }
+    let parsed = url::Url::parse(&url).map_err(|_| FolderError::Database("the database URL cannot be read".to_owned()))?;
+    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
+        return Err(FolderError::Database("the database URL must start with sqlite: or postgres://".to_owned()));
+    }
+    let local = matches!(parsed.host_str(), None | Some("" | "localhost" | "127.0.0.1" | "[::1]"));
+    if !local {
+        return Err(FolderError::Database("the database is on another host, and TLS to PostgreSQL is not built yet; plaintext off the host is refused".to_owned()));
+    }
+    Ok(Database::Postgres(url))
+}

@@ -1,0 +1,81 @@
+//! A folder, opened: gate, keys, background work. What `dev`, `serve`, the commands and the tests share.
+
+use crate::folder::{self, DataDir, FolderError};
+use haechi_gate::{Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
+use haechi_model::Findings;
+use std::{path::Path, sync::Arc};
+use thiserror::Error;
+use tokio::{sync::watch, task::JoinHandle};
+
+/// How a house is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// For a developer: loopback, developers' tokens, a master key of its own.
+    Dev,
+    /// For others: nothing of that.
+    Serve,
+}
+
+/// A folder cannot be opened.
+#[derive(Debug, Error)]
+pub enum HouseError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The gate.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// An open folder.
+pub struct House {
+    /// The gate.
+    pub gate: Gate,
+    /// Keys to what no caller may do.
+    pub keys: SystemKeys,
+    /// The master key, for developers' tokens.
+    pub master: MasterKey,
+    /// Warnings of the folder.
+    pub warnings: Findings,
+    stop: watch::Sender<bool>,
+    background: Option<JoinHandle<()>>,
+}
+
+impl House {
+    /// Opens a folder over a locked data directory. Nothing is migrated.
+    ///
+    /// # Errors
+    /// When the folder has errors or the database cannot be had.
+    pub async fn open(root: &Path, data: &DataDir, mode: Mode) -> Result<Self, HouseError> {
+        let (revision, warnings) = folder::load(root)?;
+        Self::with(revision, warnings, data, mode).await
+    }
+
+    /// As [`House::open`], with a folder that was read already.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn with(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode) -> Result<Self, HouseError> {
+        let config = &revision.app.config;
+        let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
+        let database = folder::database(config, &data.path)?;
+        let ledger_name = config.server.public_url.as_deref().map_or("haechi-dev", |url| url.split("://").nth(1).unwrap_or(url)).to_owned();
+        let options = Options { master: master.clone(), clock: Arc::new(SystemClock), dev_tokens: mode == Mode::Dev, ledger_name: format!("{ledger_name}/ledger") };
+        let (gate, keys) = Gate::open(&database, revision, options).await?;
+        let (stop, _) = watch::channel(false);
+        Ok(Self { gate, keys, master, warnings, stop, background: None })
+    }
+
+    /// Starts sealing and the other work behind requests. The tables must be there.
+    pub fn start(&mut self) {
+        self.background = Some(self.gate.start(self.stop.subscribe()));
+    }
+
+    /// Ends the background work, with all that waits written.
+    pub async fn close(mut self) {
+        let _ = self.stop.send(true);
+        if let Some(background) = self.background.take() {
+            let _ = background.await;
+        }
+    }
+}

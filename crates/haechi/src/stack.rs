@@ -1,0 +1,114 @@
+//! Everything that happens to every request, in order: id, limits, caller, time, panics, headers.
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, HeaderValue, Request, Response, header},
+};
+use futures_util::FutureExt;
+use haechi_data::problems;
+use haechi_gate::{AuthError, Caller, Gate};
+use haechi_problem::Problem;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
+use tower::ServiceExt;
+
+/// The longest URL that is served.
+const MAX_URL_BYTES: usize = 8 * 1024;
+
+/// The stack around the routes.
+pub struct Stack {
+    /// The routes.
+    pub routes: Router,
+    /// The gate.
+    pub gate: Gate,
+    /// The origin of problem types.
+    pub base: Arc<str>,
+    /// Requests in work at once.
+    pub slots: Arc<Semaphore>,
+    /// Longest time for a reply.
+    pub timeout: Duration,
+}
+
+/// A request's id: shown in the reply, in problems, in the log and in the ledger.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Arc<str>);
+
+impl Stack {
+    /// Serves one request.
+    pub async fn handle(&self, mut request: Request<Body>) -> Response<Body> {
+        // 1. Id: ours, never the client's.
+        let id: Arc<str> = uuid::Uuid::now_v7().simple().to_string().into();
+        // 2. Concurrency and size: refused at once rather than queued without end.
+        let Ok(_slot) = self.slots.try_acquire() else {
+            return self.refuse(Problem::new(problems::BUSY, "Too many requests are in work.").retry_after(1), &id);
+        };
+        if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
+            return self.refuse(Problem::new(problems::MALFORMED, "The URL is too long."), &id);
+        }
+        // 3. Caller.
+        let caller = match self.caller(request.headers()).await {
+            Ok(caller) => caller,
+            Err(problem) => return self.refuse(problem, &id),
+        };
+        let ask = self.gate.ask(&caller, &id);
+        request.extensions_mut().insert(ask);
+        request.extensions_mut().insert(RequestId(id.clone()));
+        // 4. Time and panics: one request's end is nobody else's.
+        let work = AssertUnwindSafe(self.routes.clone().oneshot(request)).catch_unwind();
+        let mut response = match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(never))) => match never {},
+            Ok(Err(_)) => {
+                tracing::error!(target: "haechi::http", request_id = %id, "a handler panicked");
+                return self.refuse(Problem::new(problems::INTERNAL, "Nothing was done."), &id);
+            }
+            Err(_) => return self.refuse(Problem::new(problems::TIMEOUT, "The reply took too long."), &id),
+        };
+        // 5. Headers.
+        finish(response.headers_mut(), &id);
+        response
+    }
+
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let unauthenticated = || Problem::new(problems::UNAUTHENTICATED, "The credential is not good.");
+        let mut found = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = found.next() else { return Ok(Caller::anonymous()) };
+        if found.next().is_some() {
+            return Err(unauthenticated());
+        }
+        let text = value.to_str().map_err(|_| unauthenticated())?;
+        let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+        let token = token.filter(|token| !token.is_empty() && token.len() <= 4096).ok_or_else(unauthenticated)?;
+        match self.gate.authenticate(token).await {
+            Ok(caller) => Ok(caller),
+            Err(AuthError::Invalid) => Err(unauthenticated()),
+            Err(AuthError::Unavailable) => Err(Problem::new(problems::UNAVAILABLE, "The credential cannot be checked.").retry_after(2)),
+        }
+    }
+
+    fn refuse(&self, problem: Problem, id: &str) -> Response<Body> {
+        let mut response = problem.response(&self.base, id);
+        finish(response.headers_mut(), id);
+        response
+    }
+}
+
+/// Headers of every reply.
+fn finish(headers: &mut HeaderMap, id: &str) {
+    const ALWAYS: [(&str, &str); 6] = [
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+        ("referrer-policy", "no-referrer"),
+        ("x-frame-options", "DENY"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ];
+    for (name, value) in ALWAYS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert("x-request-id", id);
+    }
+}
