@@ -5,7 +5,7 @@ use crate::{
     grant::fresh_row,
     system::{Import, System},
 };
-use haechi_model::{Collection, CollectionId, EntryDraft, Failure, FieldId, FieldType, Row, Step, Value};
+use haechi_model::{Collection, CollectionId, EntryDraft, Failure, FieldId, FieldType, Row, Step, USERS, Value};
 use std::{collections::{HashMap, HashSet}, fmt::Write};
 
 /// Rows per ledger entry.
@@ -67,6 +67,18 @@ impl Gate {
             self.0.commit(self.0.system_change(key, vec![entry])).await?;
         }
         self.0.store.rows_after(collection, after, PART as u32).await
+    }
+
+    /// People who may sign in: the first hundred rows of `users` that are not disabled.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn people(&self, _: &System<Import>) -> Result<Vec<Row>, Failure> {
+        const MOST: u32 = 100;
+        let revision = self.revision();
+        let disabled = revision.app.collections[USERS].field("disabled").unwrap_or_default();
+        let rows = self.0.store.rows_after(USERS, "", MOST).await?;
+        Ok(rows.into_iter().filter(|row| row[disabled].as_int() == Some(0)).collect())
     }
 
     /// Whether a collection has no rows.

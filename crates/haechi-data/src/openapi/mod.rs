@@ -1,9 +1,69 @@
-//! OpenAPI.
+//! OpenAPI 3.1 and TypeScript from the model: they describe exactly what is served.
+
+mod paths;
+mod schemas;
+mod typescript;
+
+pub use typescript::typescript;
 
 use haechi_model::App;
+use serde_json::{Map, Value, json};
 
 /// The description as JSON.
 #[must_use]
-pub fn describe(_: &App, _: &str) -> Vec<u8> {
-    b"{}".to_vec()
+pub fn describe(app: &App, base: &str) -> Vec<u8> {
+    let mut all_paths = Map::new();
+    let mut all_schemas = schemas::shared();
+    let mut tags = Vec::new();
+    for collection in &app.collections {
+        paths::collection(app, collection, &mut all_paths);
+        schemas::collection(app, collection, &mut all_schemas);
+        tags.push(json!({ "name": collection.name }));
+    }
+    all_paths.insert("/api/v1:batch".to_owned(), paths::batch());
+    all_paths.insert("/healthz".to_owned(), paths::plain("health", "Whether the process lives.", &[200]));
+    all_paths.insert("/readyz".to_owned(), paths::plain("readiness", "Whether requests should be sent here.", &[200, 503]));
+    let server = if base.is_empty() { "/" } else { base };
+    let document = json!({
+        "openapi": "3.1.0",
+        "info": { "title": "API", "version": "1" },
+        "servers": [{ "url": server }],
+        "security": [{ "bearer": [] }],
+        "tags": tags,
+        "paths": all_paths,
+        "components": {
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "schemas": all_schemas,
+            "responses": paths::responses(),
+            "parameters": paths::parameters(),
+            "headers": paths::headers(),
+        }
+    });
+    document.to_string().into_bytes()
+}
+
+/// Every route: method, path and the action that policy decides.
+#[must_use]
+pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
+    let mut routes = Vec::new();
+    for collection in &app.collections {
+        let name = &collection.name;
+        let mut add = |method, path: String, action: &str| routes.push((method, path, format!("{action} on {name}")));
+        add("GET", format!("/api/v1/{name}"), "list");
+        add("POST", format!("/api/v1/{name}:query"), "list");
+        add("POST", format!("/api/v1/{name}"), "create");
+        add("GET", format!("/api/v1/{name}/{{id}}"), "read");
+        add("PATCH", format!("/api/v1/{name}/{{id}}"), "update");
+        add("DELETE", format!("/api/v1/{name}/{{id}}"), "delete");
+    }
+    routes.push(("POST", "/api/v1:batch".to_owned(), "create, update, delete of each operation".to_owned()));
+    for (path, who) in [("/openapi.json", "anybody in dev, else whoever is known"), ("/problems/{slug}", "anybody"), ("/healthz", "anybody"), ("/readyz", "anybody")] {
+        routes.push(("GET", path.to_owned(), who.to_owned()));
+    }
+    routes
+}
+
+/// A reference to a shared part.
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
 }

@@ -1,0 +1,189 @@
+//! `haechi dev`: everything at once on loopback, and again whenever the folder changes.
+
+use super::{Done, Failed, Place, people, transfer};
+use clap::Args;
+use haechi::{
+    DataDir, House, Mode, folder, report,
+    serve::{serve, stack},
+    shutdown,
+    stack::Stack,
+};
+use haechi_gate::{Reach, Revision};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::{net::TcpListener, sync::watch};
+
+/// How often the folder is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+#[derive(Args)]
+pub(crate) struct Dev {
+    /// The app folder.
+    folder: Option<PathBuf>,
+    /// Address to listen on; must be loopback.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Let a migration drop collections and columns.
+    #[arg(long)]
+    allow_drop: bool,
+}
+
+impl Dev {
+    pub(crate) async fn run(self, place: Place) -> Done {
+        let place = place.at(self.folder.as_ref());
+        let data = DataDir::open(place.data())?;
+        let mut house = self.build(&place, &data).await?;
+        let config = house.gate.revision().app.config.clone();
+        let address = self.listen.clone().unwrap_or_else(|| config.server.listen.clone());
+        let loopback = address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+        if !loopback {
+            return Err(Failed::Said(format!("dev listens on loopback only, not on {address}; use `haechi serve` for others")));
+        }
+        let listener = TcpListener::bind(&address).await.map_err(|error| Failed::Said(format!("{address} cannot be listened on: {error}")))?;
+        house.start();
+        let address = listener.local_addr()?;
+        banner(&house, &place, address).await;
+        let (publish, current) = watch::channel(Arc::new(stack(&house.gate, Mode::Dev)));
+        let limits = config.limits;
+        let (stop, mut stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, current, async move { drop(stopped.changed().await) }, limits.head_ms, limits.connections));
+        let mut seen = fingerprint(&place.folder);
+        let ended = shutdown::signal();
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                () = &mut ended => break,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let now = fingerprint(&place.folder);
+            if now != seen {
+                seen = now;
+                house = self.reload(house, &place, &data, &publish).await;
+            }
+        }
+        let _ = stop.send(true);
+        let _ = server.await;
+        house.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Opens the folder, migrates and seeds.
+    async fn build(&self, place: &Place, data: &DataDir) -> Result<House, Failed> {
+        let house = House::open(&place.folder, data, Mode::Dev).await?;
+        let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
+        for line in plan.summary() {
+            println!("  {line}");
+        }
+        house.gate.migrate(&house.keys.schema, plan, self.allow_drop).await.map_err(|error| format!("{error}; run with --allow-drop to drop data"))?;
+        transfer::seed(&house, &place.folder).await?;
+        people::write(&house, &data.path).await?;
+        Ok(house)
+    }
+
+    /// Takes over a changed folder, or says why not and goes on with the old one.
+    async fn reload(&self, house: House, place: &Place, data: &DataDir, publish: &watch::Sender<Arc<Stack>>) -> House {
+        let (revision, warnings) = match folder::load(&place.folder) {
+            Ok(loaded) => loaded,
+            Err(folder::FolderError::Findings(findings)) => {
+                eprint!("{}", report::render(&findings));
+                eprintln!("  the folder has errors; the last good one goes on being served");
+                return house;
+            }
+            Err(error) => {
+                eprintln!("  {error}");
+                return house;
+            }
+        };
+        eprint!("{}", report::render(&warnings));
+        let old = house.gate.revision();
+        for line in access_changes(&old, &revision) {
+            println!("  access: {line}");
+        }
+        let same_model = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision.app.collections.iter().map(|collection| (&collection.table, &collection.fields)))
+            && old.app.classes == revision.app.classes
+            && old.app.config == revision.app.config;
+        if same_model {
+            house.gate.replace(revision);
+            println!("  reloaded");
+            return house;
+        }
+        drop((old, revision));
+        match self.build(place, data).await {
+            Ok(mut fresh) => {
+                fresh.start();
+                let _ = publish.send(Arc::new(stack(&fresh.gate, Mode::Dev)));
+                house.close().await;
+                println!("  reloaded");
+                fresh
+            }
+            Err(failed) => {
+                eprintln!("  {failed}");
+                eprintln!("  the last good folder goes on being served");
+                house
+            }
+        }
+    }
+}
+
+async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
+    let revision = house.gate.revision();
+    eprint!("{}", report::render(&house.warnings));
+    let people = people::list(house).await.unwrap_or_default();
+    let warnings = house.warnings.list().len();
+    println!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len() - 1);
+    let folder = super::shown(&place.folder);
+    let option = if folder == "." { String::new() } else { format!(" -C {folder}") };
+    let first = revision.app.collections.iter().find(|collection| collection.name != "users");
+    if let (Some(collection), false) = (first, people.is_empty()) {
+        for person in people.iter().take(2) {
+            println!("  curl -H \"Authorization: Bearer $(haechi token {}{option})\" http://{address}/api/v1/{}", person.name, collection.name);
+        }
+    }
+    for (collection, action) in revision.undeclared_reach() {
+        println!("  warning: a policy lets anonymous callers {action} {collection}, but [anonymous] reach does not declare it; it stays closed");
+    }
+}
+
+/// What changed in who gets how far, in words.
+pub(crate) fn access_changes(old: &Revision, new: &Revision) -> Vec<String> {
+    let before: BTreeMap<(String, String, String), Reach> = old.matrix().into_iter().map(|(who, collection, action, reach)| ((who, collection, action), reach)).collect();
+    let mut lines = Vec::new();
+    for (who, collection, action, reach) in new.matrix() {
+        let former = before.get(&(who.clone(), collection.clone(), action.clone())).copied().unwrap_or(Reach::None);
+        let word = match (former, reach) {
+            (former, reach) if former == reach => continue,
+            (_, Reach::None) => "loses",
+            (Reach::None, Reach::Some) => "gains, on some rows,",
+            (Reach::None, Reach::All) => "gains, on every row,",
+            (_, Reach::All) => "now has on every row",
+            (_, Reach::Some) => "now has on some rows only",
+        };
+        lines.push(format!("{who} {word} {action} on {collection}"));
+    }
+    if lines.is_empty() {
+        lines.push("nobody gains or loses".to_owned());
+    }
+    lines
+}
+
+/// Paths, sizes and times of the folder's files.
+fn fingerprint(root: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
+    let mut found = Vec::new();
+    for folder in ["", "collections", "policies"] {
+        let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let watched = path.extension().is_some_and(|ending| ending == "toml" || ending == "cedar");
+            if let (true, Ok(meta)) = (watched, entry.metadata()) {
+                found.push((path, meta.len(), meta.modified().ok()));
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,59 @@
+//! `haechi migrate`: plan, apply, status.
+
+use super::{Done, Failed, Place};
+use clap::Subcommand;
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub(crate) enum Migrate {
+    /// Show what would change, as words and as SQL.
+    Plan,
+    /// Apply it, whole or not at all.
+    Apply {
+        /// Let it drop collections and columns with their data.
+        #[arg(long)]
+        allow_drop: bool,
+    },
+    /// Show what was applied.
+    Status,
+}
+
+impl Migrate {
+    pub(crate) async fn run(&self, place: &Place) -> Done {
+        let (house, _data) = place.open().await?;
+        match self {
+            Self::Plan => {
+                let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
+                if place.json {
+                    println!("{}", serde_json::json!({ "changes": plan.summary(), "sql": plan.sql, "drops": plan.drops, "refusals": plan.refusals }));
+                } else if plan.is_empty() {
+                    println!("nothing to do");
+                } else {
+                    plan.summary().iter().for_each(|line| println!("{line}"));
+                    plan.drops.iter().for_each(|line| println!("drops: {line} (needs --allow-drop)"));
+                    plan.refusals.iter().for_each(|line| println!("refused: {line}"));
+                    println!();
+                    plan.sql.iter().for_each(|line| println!("{line};"));
+                }
+                return Ok(if plan.refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            Self::Apply { allow_drop } => {
+                let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
+                let summary = plan.summary();
+                house.gate.migrate(&house.keys.schema, plan, *allow_drop).await.map_err(|error| Failed::Said(error.to_string()))?;
+                house.gate.settle().await;
+                summary.iter().for_each(|line| println!("{line}"));
+                println!("{}", if summary.is_empty() { "nothing to do" } else { "applied" });
+            }
+            Self::Status => {
+                let applied = house.gate.applied(&house.keys.schema).await.map_err(|failure| format!("the database cannot be read: {failure:?}"))?;
+                for migration in &applied {
+                    println!("{:>4}  {}  {}", migration.version, haechi_model::format_datetime(migration.time_ms), &migration.checksum[..16]);
+                }
+                println!("{} applied", applied.len());
+            }
+        }
+        house.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}

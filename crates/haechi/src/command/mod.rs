@@ -1,0 +1,190 @@
+//! The commands: one file each, and the arguments that they share.
+
+mod add;
+mod audit;
+mod check;
+mod config;
+mod dev;
+mod explain;
+mod generate;
+mod migrate;
+mod new;
+mod people;
+mod policy_test;
+mod routes;
+mod serve;
+mod transfer;
+
+use clap::{Args, Parser, Subcommand};
+use haechi::{
+    DataDir, FolderError, House, Mode,
+    folder::{self, default_data},
+    house::HouseError,
+    report,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use thiserror::Error;
+
+/// A secure backend in one binary.
+#[derive(Parser)]
+#[command(name = "haechi", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the app and its data are.
+#[derive(Args, Clone)]
+pub(crate) struct Place {
+    /// The app folder.
+    #[arg(short = 'C', long = "folder", global = true, default_value = ".", value_name = "DIR")]
+    folder: PathBuf,
+    /// The data directory; `.haechi` in the app folder when not given.
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print data as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new app folder.
+    New(new::New),
+    /// Add a collection, a field or a role to the folder.
+    #[command(subcommand)]
+    Add(add::Add),
+    /// Serve for development: loopback, reload on change, people with tokens.
+    Dev(dev::Dev),
+    /// Serve for others; refuses unsafe settings.
+    Serve(serve::Serve),
+    /// Check the folder: model, policies, lints, reach.
+    Check(check::Check),
+    /// Run the policy tests of the folder.
+    Test(policy_test::Test),
+    /// Say which policies decide, and how.
+    Explain(explain::Explain),
+    /// List the routes.
+    Routes(routes::Routes),
+    /// A token of one of the people of `dev`.
+    Token(people::Token),
+    /// Plan, apply or show migrations.
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
+    /// Import rows from CSV, JSON or JSON lines: all or none.
+    Import(transfer::Import),
+    /// Export the rows of a collection.
+    Export(transfer::Export),
+    /// Verify or export the ledger.
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Print what follows from the folder.
+    #[command(subcommand)]
+    Generate(generate::Generate),
+    /// Show settings.
+    #[command(subcommand)]
+    Config(config::Config),
+    /// Make a new master key.
+    Secret,
+}
+
+/// A command did not do what it was asked.
+#[derive(Debug, Error)]
+pub(crate) enum Failed {
+    #[error("{0}")]
+    Said(String),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    House(#[from] HouseError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<String> for Failed {
+    fn from(text: String) -> Self {
+        Self::Said(text)
+    }
+}
+
+pub(crate) type Done = Result<ExitCode, Failed>;
+
+pub(crate) async fn run(arguments: Arguments) -> Done {
+    let place = arguments.place;
+    haechi::logs::start(matches!(arguments.command, Command::Serve(_)));
+    let done = match arguments.command {
+        Command::New(command) => command.run(),
+        Command::Add(command) => command.run(&place),
+        Command::Dev(command) => command.run(place.clone()).await,
+        Command::Serve(command) => command.run(place.clone()).await,
+        Command::Check(command) => command.run(&place),
+        Command::Test(command) => command.run(&place),
+        Command::Explain(command) => command.run(&place).await,
+        Command::Routes(command) => command.run(&place),
+        Command::Token(command) => command.run(&place),
+        Command::Migrate(command) => command.run(&place).await,
+        Command::Import(command) => command.run(&place).await,
+        Command::Export(command) => command.run(&place).await,
+        Command::Audit(command) => command.run(&place).await,
+        Command::Generate(command) => command.run(&place),
+        Command::Config(command) => command.run(&place),
+        Command::Secret => {
+            println!("{}", haechi_gate::MasterKey::generate_hex());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    match done {
+        Err(Failed::Folder(FolderError::Findings(findings)) | Failed::House(HouseError::Folder(FolderError::Findings(findings)))) => {
+            if place.json { print!("{}", report::json(&findings)) } else { eprint!("{}", report::render(&findings)) }
+            Ok(ExitCode::FAILURE)
+        }
+        other => other,
+    }
+}
+
+impl Place {
+    /// With the folder that the command names, when it names one.
+    pub(crate) fn at(&self, folder: Option<&PathBuf>) -> Self {
+        Self { folder: folder.cloned().unwrap_or_else(|| self.folder.clone()), ..self.clone() }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| default_data(&self.folder))
+    }
+
+    pub(crate) fn load(&self) -> Result<(haechi_gate::Revision, haechi_model::Findings), Failed> {
+        Ok(folder::load(&self.folder)?)
+    }
+
+    /// Opens the folder's data for a command that works on it alone.
+    pub(crate) async fn open(&self) -> Result<(House, DataDir), Failed> {
+        let data = DataDir::open(self.data())?;
+        let house = House::open(&self.folder, &data, Mode::Dev).await?;
+        Ok((house, data))
+    }
+}
+
+/// Prints to standard output; a reader that went away is no error.
+pub(crate) fn print(bytes: &[u8]) {
+    use std::io::Write;
+    let _ = std::io::stdout().lock().write_all(bytes);
+}
+
+/// The collection of this name.
+pub(crate) fn collection<'a>(app: &'a haechi_model::App, name: &str) -> Result<&'a haechi_model::Collection, Failed> {
+    app.collection(name).ok_or_else(|| {
+        let near = haechi_model::suggest(name, app.collections.iter().map(|collection| collection.name.as_str()));
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Failed::Said(format!("no collection is named `{name}`{near}"))
+    })
+}
+
+/// A path as a person would write it.
+pub(crate) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,49 @@
+//! `haechi new`: a folder that runs, with a policy test that passes.
+
+use super::{Done, Failed};
+use clap::Args;
+use std::{path::PathBuf, process::ExitCode};
+
+#[derive(Args)]
+pub(crate) struct New {
+    /// The folder to make.
+    folder: PathBuf,
+    /// notes or clinic; a folder named clinic gets the clinic.
+    #[arg(long, value_parser = ["notes", "clinic"])]
+    template: Option<String>,
+}
+
+type Files = &'static [(&'static str, &'static str)];
+
+macro_rules! template {
+    ($root:literal: $($path:literal),* $(,)?) => {
+        &[$(($path, include_str!(concat!($root, $path)))),*]
+    };
+}
+
+const NOTES: Files = template!["../../templates/notes/": "haechi.toml", "collections/notes.toml", "policies/notes.cedar", "policies/tests/notes.toml", "seed/users.csv", "seed/notes.csv"];
+const CLINIC: Files = template!["../../templates/clinic/": "haechi.toml", "collections/patients.toml", "collections/visits.toml", "policies/clinic.cedar", "policies/tests/clinic.toml", "seed/users.csv", "seed/patients.csv"];
+
+impl New {
+    pub(crate) fn run(&self) -> Done {
+        let occupied = std::fs::read_dir(&self.folder).is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            return Err(Failed::Said(format!("{} is not empty; nothing was written", self.folder.display())));
+        }
+        let by_name = self.folder.file_name().is_some_and(|name| name == "clinic");
+        let files = match self.template.as_deref() {
+            Some("clinic") => CLINIC,
+            None if by_name => CLINIC,
+            _ => NOTES,
+        };
+        for (path, text) in files.iter().copied().chain([(".gitignore", ".haechi/\n")]) {
+            let path = self.folder.join(path);
+            if let Some(parent) = path.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(path, text)?;
+        }
+        println!("  made {}; next: cd {} && haechi dev", self.folder.display(), self.folder.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}

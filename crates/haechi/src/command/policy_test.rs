@@ -1,0 +1,190 @@
+//! `haechi test`: the cases of `policies/tests/`, decided as requests would be, without a database.
+
+use super::{Done, Failed, Place};
+use clap::Args;
+use haechi_gate::Revision;
+use haechi_model::{Collection, CollectionId, Json, Lookup, Predicate, Row, USERS, Value};
+use haechi_policy::{Principal, PrincipalKind};
+use std::{collections::HashMap, path::PathBuf, process::ExitCode};
+use toml_edit::{Item, TableLike};
+
+#[derive(Args)]
+pub(crate) struct Test {
+    /// The app folder.
+    folder: Option<PathBuf>,
+}
+
+/// Rows by name, with made-up ids.
+#[derive(Default)]
+struct World {
+    ids: HashMap<(CollectionId, String), String>,
+    rows: HashMap<(CollectionId, String), Row>,
+}
+
+impl Lookup for World {
+    fn row(&self, table: usize, id: &str) -> Option<Row> {
+        self.rows.get(&(table, id.to_owned())).cloned()
+    }
+}
+
+impl Test {
+    pub(crate) fn run(&self, place: &Place) -> Done {
+        let (revision, _) = place.at(self.folder.as_ref()).load()?;
+        let (mut passed, mut failed) = (0, 0);
+        for source in &revision.app.policy_tests {
+            let document = toml_edit::Document::parse(source.text.as_str()).map_err(|error| format!("{}: {error}", source.path.display()))?;
+            let world = World::read(&revision, document.as_table()).map_err(|what| format!("{}: {what}", source.path.display()))?;
+            let cases = document.get("case").and_then(Item::as_array_of_tables);
+            for case in cases.into_iter().flatten() {
+                let line = case.span().map_or(0, |span| source.text[..span.start].matches('\n').count() + 1);
+                match world.case(&revision, case) {
+                    Ok(()) => passed += 1,
+                    Err(what) => {
+                        failed += 1;
+                        let because = text(case, "because").map_or_else(String::new, |because| format!(" ({because})"));
+                        println!("{}:{line}: {what}{because}", source.path.display());
+                    }
+                }
+            }
+        }
+        println!("{passed} cases pass, {failed} fail");
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn text<'a>(table: &'a dyn TableLike, key: &str) -> Option<&'a str> {
+    table.get(key).and_then(Item::as_str)
+}
+
+impl World {
+    fn read(revision: &Revision, top: &toml_edit::Table) -> Result<Self, String> {
+        let mut world = Self::default();
+        let mut written: Vec<(CollectionId, String, &dyn TableLike)> = Vec::new();
+        for (key, item) in top.iter() {
+            match key {
+                "people" => {
+                    for (name, person) in item.as_table_like().ok_or("[people] must be a table")?.iter() {
+                        written.push((USERS, name.to_owned(), person.as_table_like().ok_or_else(|| format!("{name} must be a table"))?));
+                    }
+                }
+                "rows" => {
+                    for (collection, rows) in item.as_table_like().ok_or("[rows] must be a table")?.iter() {
+                        let id = revision.app.collection(collection).ok_or_else(|| format!("no collection is named `{collection}`"))?.id;
+                        for (name, row) in rows.as_table_like().ok_or_else(|| format!("[rows.{collection}] must be a table"))?.iter() {
+                            written.push((id, name.to_owned(), row.as_table_like().ok_or_else(|| format!("{name} must be a table"))?));
+                        }
+                    }
+                }
+                "case" => {}
+                other => return Err(format!("unknown key `{other}`; known: people, rows, case")),
+            }
+        }
+        for (at, (collection, name, _)) in written.iter().enumerate() {
+            let id = format!("00000000-0000-7000-8000-{:012x}", at + 1);
+            if world.ids.insert((*collection, name.clone()), id).is_some() {
+                return Err(format!("`{name}` stands twice"));
+            }
+        }
+        for (collection, name, table) in written {
+            let id = world.ids[&(collection, name.clone())].clone();
+            let row = world.row_of(revision, collection, &id, table).map_err(|what| format!("{name}: {what}"))?;
+            world.rows.insert((collection, id), row);
+        }
+        Ok(world)
+    }
+
+    fn row_of(&self, revision: &Revision, collection: CollectionId, id: &str, table: &dyn TableLike) -> Result<Row, String> {
+        let declared = &revision.app.collections[collection];
+        let mut row: Row = declared.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
+        row[Collection::ID] = Value::text(id);
+        row[Collection::VERSION] = Value::Int(1);
+        row[Collection::CREATE_TIME] = Value::Int(0);
+        row[Collection::UPDATE_TIME] = Value::Int(0);
+        for (key, item) in table.iter() {
+            let field = declared.field(key).ok_or_else(|| format!("`{}` has no field `{key}`", declared.name))?;
+            let ty = &declared.fields[field].ty;
+            let named = match ty {
+                haechi_model::FieldType::Ref { to, .. } => item.as_str().and_then(|name| self.ids.get(&(*to, name.to_owned()))),
+                _ => None,
+            };
+            row[field] = match named {
+                Some(id) => Value::text(id.as_str()),
+                None => ty.read(&json(item)?).map_err(|error| format!("`{key}` {}", error.detail))?,
+            };
+        }
+        Ok(row)
+    }
+
+    fn case(&self, revision: &Revision, case: &toml_edit::Table) -> Result<(), String> {
+        for (key, _) in case.iter() {
+            if !["as", "do", "on", "with", "expect", "hidden", "because"].contains(&key) {
+                return Err(format!("unknown key `{key}` in a case"));
+            }
+        }
+        let need = |key| text(case, key).ok_or_else(|| format!("the case needs `{key}`"));
+        let (who, action, on, expect) = (need("as")?, need("do")?, need("on")?, need("expect")?);
+        let (name, row_name) = on.split_once('/').map_or((on, None), |(name, row)| (name, Some(row)));
+        let declared = revision.app.collection(name).ok_or_else(|| format!("no collection is named `{name}`"))?;
+        let person_id = self.ids.get(&(USERS, who.to_owned()));
+        let person = person_id.and_then(|id| self.rows.get(&(USERS, id.clone())));
+        if person.is_none() && who != "anonymous" {
+            return Err(format!("nobody is named `{who}`"));
+        }
+        let empty = Row::new();
+        let row_of_person = person.unwrap_or(&empty);
+        let roles: Vec<Box<str>> = revision.app.collections[USERS].field("roles").and_then(|field| row_of_person.get(field)?.as_text()).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok()).unwrap_or_default().into_iter().map(Into::into).collect();
+        let kind = if person.is_some() { PrincipalKind::User } else { PrincipalKind::Anonymous };
+        let principal = Principal { kind, id: person_id.map_or("anonymous", String::as_str), roles: &roles, row: row_of_person };
+        let bind = |action: &str| revision.policies.action(action).map(|action| revision.policies.bind(&principal, action, declared.id, 0)).ok_or_else(|| format!("no action is named `{action}`"));
+        let target = match (row_name, case.get("with").and_then(Item::as_table_like)) {
+            (Some(row), _) => {
+                let id = self.ids.get(&(declared.id, row.to_owned())).ok_or_else(|| format!("no row of {name} is named `{row}`"))?;
+                Some(self.rows[&(declared.id, id.clone())].clone())
+            }
+            (None, Some(with)) => Some(self.row_of(revision, declared.id, "00000000-0000-7000-8000-ffffffffffff", with)?),
+            (None, None) => None,
+        };
+        let readable = bind("read")?;
+        let predicate = if action == "create" { bind(action)? } else { Predicate::all([bind(action)?, readable.clone()]) };
+        let found = match &target {
+            Some(row) if predicate.holds(row, self) => "allowed",
+            Some(row) if predicate != Predicate::False && action != "create" && !readable.holds(row, self) => "hidden",
+            None if predicate != Predicate::False => "allowed",
+            _ => "denied",
+        };
+        if found != expect {
+            return Err(format!("{who} {action} {on}: expected {expect}, found {found}"));
+        }
+        self.hidden(revision, declared, case, target.as_ref(), &|action| bind(action))
+    }
+
+    /// The fields that must be masked are, and no other guarded one is left out of the list.
+    fn hidden(&self, revision: &Revision, declared: &Collection, case: &toml_edit::Table, target: Option<&Row>, bind: &dyn Fn(&str) -> Result<Predicate, String>) -> Result<(), String> {
+        let (Some(list), Some(row)) = (case.get("hidden").and_then(Item::as_array), target) else { return Ok(()) };
+        let mut expected: Vec<&str> = list.iter().filter_map(toml_edit::Value::as_str).collect();
+        let mut found = Vec::new();
+        for field in &declared.fields {
+            let class = &revision.app.classes[field.class];
+            if class.guarded() && !bind(&format!("read_{}", class.name))?.holds(row, self) {
+                found.push(field.name.as_str());
+            }
+        }
+        expected.sort_unstable();
+        found.sort_unstable();
+        if expected == found { Ok(()) } else { Err(format!("expected hidden fields {expected:?}, found {found:?}")) }
+    }
+}
+
+fn json(item: &Item) -> Result<Json, String> {
+    fn of(value: &toml_edit::Value) -> Option<Json> {
+        Some(match value {
+            toml_edit::Value::String(text) => Json::Text(text.value().as_str().into()),
+            toml_edit::Value::Integer(int) => Json::Number(int.value().to_string().into()),
+            toml_edit::Value::Float(float) => Json::Number(float.value().to_string().into()),
+            toml_edit::Value::Boolean(flag) => Json::Bool(*flag.value()),
+            toml_edit::Value::Array(items) => Json::List(items.iter().map(of).collect::<Option<_>>()?),
+            _ => return None,
+        })
+    }
+    item.as_value().and_then(of).ok_or_else(|| Failed::Said("a value of this kind cannot stand here".to_owned()).to_string())
+}

@@ -1,0 +1,21 @@
+//! `haechi routes`: what is served.
+
+use super::{Done, Place};
+use clap::Args;
+use std::{path::PathBuf, process::ExitCode};
+
+#[derive(Args)]
+pub(crate) struct Routes {
+    /// The app folder.
+    folder: Option<PathBuf>,
+}
+
+impl Routes {
+    pub(crate) fn run(&self, place: &Place) -> Done {
+        let (revision, _) = place.at(self.folder.as_ref()).load()?;
+        for (method, path, action) in haechi_data::openapi::routes(&revision.app) {
+            if place.json { println!("{}", serde_json::json!({ "method": method, "path": path, "action": action })) } else { println!("{method:<7} {path:<48} {action}") }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
