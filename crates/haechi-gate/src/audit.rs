@@ -68,7 +68,14 @@ impl Gate {
     /// When the database cannot be had, or a checkpoint kept elsewhere is not signed by this ledger's key.
     pub async fn verify(&self, _: &System<Audit>, outside: &[String], rows: bool) -> Result<Report, Failure> {
         let verifier = self.0.seals.verifier();
-        let mut walk = Walk { report: Report::default(), tree: Frontier::default(), leaves: Vec::new(), position: 0, outside: Vec::new(), rows: rows.then(HashMap::new) };
+        let mut walk = Walk {
+            report: Report::default(),
+            tree: Frontier::default(),
+            leaves: Vec::new(),
+            position: 0,
+            outside: Vec::new(),
+            rows: rows.then(HashMap::new),
+        };
         for note in outside {
             match verifier.verify(note) {
                 Ok(checkpoint) => walk.outside.push(checkpoint),
@@ -89,7 +96,10 @@ impl Gate {
         }
         self.walk_to(&mut walk, None).await?;
         for checkpoint in std::mem::take(&mut walk.outside) {
-            walk.report.find(None, format!("a checkpoint kept elsewhere covers {} entries, but the ledger has {}: the end was cut off", checkpoint.size, walk.position));
+            walk.report.find(
+                None,
+                format!("a checkpoint kept elsewhere covers {} entries, but the ledger has {}: the end was cut off", checkpoint.size, walk.position),
+            );
         }
         if let Some(known) = walk.rows.take() {
             self.check_rows(&mut walk.report, known).await?;
@@ -247,7 +257,11 @@ impl Walk {
                 for (at, (row, leaf)) in rows.iter().zip(&sealed).enumerate() {
                     if row != leaf && *row != [0; 32] {
                         let moved = sealed.contains(row);
-                        let what = if moved { "the entry was moved: its place belongs to another" } else { "the entry was altered or inserted: another was sealed in its place" };
+                        let what = if moved {
+                            "the entry was moved: its place belongs to another"
+                        } else {
+                            "the entry was altered or inserted: another was sealed in its place"
+                        };
                         self.report.find(Some(from + i64::try_from(at).unwrap_or_default()), what);
                     }
                 }

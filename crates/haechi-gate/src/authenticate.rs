@@ -117,7 +117,8 @@ fn user(app: &App, id: &str, row: Row) -> Option<Caller> {
     if value("disabled").and_then(haechi_model::Value::as_int) != Some(0) {
         return None;
     }
-    let roles: Vec<String> = value("roles").and_then(haechi_model::Value::as_text).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let roles: Vec<String> =
+        value("roles").and_then(haechi_model::Value::as_text).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     Some(Caller::new(CallerKind::User, id, roles.into_iter().map(Into::into).collect(), row))
 }
 

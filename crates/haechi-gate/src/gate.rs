@@ -102,7 +102,13 @@ impl Gate {
     /// One request's question.
     #[must_use]
     pub fn ask(&self, caller: &Caller, request_id: &str) -> Ask {
-        Ask { revision: self.0.revision.load_full(), caller: caller.clone(), request_id: request_id.into(), now_ms: self.0.clock.now_ms(), gate: self.0.clone() }
+        Ask {
+            revision: self.0.revision.load_full(),
+            caller: caller.clone(),
+            request_id: request_id.into(),
+            now_ms: self.0.clock.now_ms(),
+            gate: self.0.clone(),
+        }
     }
 
     /// The state of app and policies at this moment.
@@ -273,11 +279,29 @@ impl Inner {
     }
 
     fn change_of(&self, actor: Arc<Actor>, entries: Vec<EntryDraft>) -> Change {
-        Change { claim: None, steps: Vec::new(), entries, actor, request_id: "".into(), policy_version: self.revision.load().version.clone(), time_ms: self.clock.now_ms() }
+        Change {
+            claim: None,
+            steps: Vec::new(),
+            entries,
+            actor,
+            request_id: "".into(),
+            policy_version: self.revision.load().version.clone(),
+            time_ms: self.clock.now_ms(),
+        }
     }
 
     pub(crate) fn system_entry(&self, action: &str, collection: Option<CollectionId>, extra: String) -> EntryDraft {
-        EntryDraft { id: uuid::Uuid::now_v7().hyphenated().to_string().into(), kind: EntryKind::System, action: action.into(), collection, record: None, outcome: "allowed", before: None, after: None, extra }
+        EntryDraft {
+            id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
+            kind: EntryKind::System,
+            action: action.into(),
+            collection,
+            record: None,
+            outcome: "allowed",
+            before: None,
+            after: None,
+            extra,
+        }
     }
 
     /// Writes the merged access and refusal entries.
@@ -305,7 +329,12 @@ impl Inner {
             let (kind, action, collection, outcome) = match key {
                 Key::Seen(_, sighting) => {
                     let fields = &revision.app.collections[sighting.collection].fields;
-                    let names: Vec<String> = fields.iter().enumerate().filter(|(at, _)| sighting.fields >> at & 1 == 1).map(|(_, field)| format!("\"{}\"", field.name)).collect();
+                    let names: Vec<String> = fields
+                        .iter()
+                        .enumerate()
+                        .filter(|(at, _)| sighting.fields >> at & 1 == 1)
+                        .map(|(_, field)| format!("\"{}\"", field.name))
+                        .collect();
                     let ids: Vec<String> = tally.ids.iter().map(|id| format!("\"{id}\"")).collect();
                     let _ = write!(extra, "\"fields\":[{}],\"count\":{},\"ids\":[{}]", names.join(","), tally.count, ids.join(","));
                     (EntryKind::Access, sighting.action, Some(sighting.collection), "allowed")

@@ -4,7 +4,10 @@ use crate::{
     ask::{Ask, Refusal, reply_order},
     work::{Meaning, Work, WriteError},
 };
-use haechi_model::{Children, Collection, CollectionId, DefaultValue, EntryDraft, EntryKind, Failure, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output, Predicate, Row, RowPage, Select, Step, USERS, Value};
+use haechi_model::{
+    Children, Collection, CollectionId, DefaultValue, EntryDraft, EntryKind, Failure, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output,
+    Predicate, Row, RowPage, Select, Step, USERS, Value,
+};
 use std::marker::PhantomData;
 
 /// How deep a delete follows references that cascade.
@@ -148,7 +151,15 @@ impl Grant<List> {
             order.push(Order { column: Collection::ID, descending: order.last().is_some_and(|last| last.descending) });
         }
         let outputs = self.outputs(query.fields.as_deref());
-        let select = Select { collection: self.collection, outputs, filter: Predicate::all(parts), order, after: query.after, limit: query.limit, follow: query.follow };
+        let select = Select {
+            collection: self.collection,
+            outputs,
+            filter: Predicate::all(parts),
+            order,
+            after: query.after,
+            limit: query.limit,
+            follow: query.follow,
+        };
         self.select(select, query.scan, "list").await
     }
 
@@ -194,7 +205,15 @@ impl Grant<Read> {
 
     async fn fetch(&self, wanted: Predicate, limit: u32, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Result<RowPage, ReadError> {
         let filter = Predicate::all([wanted, self.rows.clone()]);
-        let select = Select { collection: self.collection, outputs: self.outputs(fields), filter, order: Vec::new(), after: None, limit, follow: follow.to_vec() };
+        let select = Select {
+            collection: self.collection,
+            outputs: self.outputs(fields),
+            filter,
+            order: Vec::new(),
+            after: None,
+            limit,
+            follow: follow.to_vec(),
+        };
         self.select(select, false, "read").await
     }
 }

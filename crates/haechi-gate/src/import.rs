@@ -6,7 +6,10 @@ use crate::{
     system::{Import, System},
 };
 use haechi_model::{Collection, CollectionId, EntryDraft, Failure, FieldId, FieldType, Row, Step, USERS, Value};
-use std::{collections::{HashMap, HashSet}, fmt::Write};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
 
 /// Rows per ledger entry.
 const PART: usize = 1_000;
@@ -45,7 +48,8 @@ impl Gate {
         let declared = &revision.app.collections[collection];
         let now = self.clock().now_ms();
         let lines: Vec<usize> = rows.iter().map(|row| row.line).collect();
-        let ids: Vec<Box<str>> = rows.iter().map(|row| row.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into())).collect();
+        let ids: Vec<Box<str>> =
+            rows.iter().map(|row| row.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into())).collect();
         let mut errors = required(declared, &rows);
         let stored: Vec<Row> = rows.iter().zip(&ids).map(|(row, id)| fresh_row(declared, id, &row.values, now, None)).collect();
         errors.extend(duplicates(declared, &stored, &lines));
@@ -112,12 +116,19 @@ impl Gate {
                 Ok(_) => return Ok(left.len()),
                 Err(Failure::NotUnique { index, step }) if step < left.len() => {
                     let field = declared.table.indexes.iter().find(|found| found.name == *index).and_then(|found| found.columns.last().copied());
-                    let field = field.and_then(|column| declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column)));
-                    errors.push(ImportError { line: left[step].0, field: field.or(Some(Collection::ID)), what: "another row has the same value".to_owned() });
+                    let field = field
+                        .and_then(|column| declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column)));
+                    errors.push(ImportError {
+                        line: left[step].0,
+                        field: field.or(Some(Collection::ID)),
+                        what: "another row has the same value".to_owned(),
+                    });
                     left.remove(step);
                 }
                 Err(Failure::Missed(_)) => return Err(errors),
-                Err(failure) => return Err(vec![ImportError { line: 0, field: None, what: format!("the database could not take the rows: {failure:?}") }]),
+                Err(failure) => {
+                    return Err(vec![ImportError { line: 0, field: None, what: format!("the database could not take the rows: {failure:?}") }]);
+                }
             }
         }
         errors.push(ImportError { line: 0, field: None, what: "there may be more rows that are not unique".to_owned() });
@@ -188,7 +199,8 @@ fn required(declared: &Collection, rows: &[ImportRow]) -> Vec<ImportError> {
 /// Rows of the file that break a unique index among themselves, or share an id.
 fn duplicates(declared: &Collection, rows: &[Row], lines: &[usize]) -> Vec<ImportError> {
     let mut errors = Vec::new();
-    let keys = std::iter::once(vec![Collection::ID]).chain(declared.table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone()));
+    let keys =
+        std::iter::once(vec![Collection::ID]).chain(declared.table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone()));
     for columns in keys {
         let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
         for (row, line) in rows.iter().zip(lines) {

@@ -52,7 +52,11 @@ impl Revision {
         let (policies, findings) = Policies::load(&app).map_err(RevisionError)?;
         let verb = |name: &str| policies.action(name).unwrap_or_default();
         let verbs = Verbs { list: verb("list"), read: verb("read"), create: verb("create"), update: verb("update"), delete: verb("delete") };
-        let classes = app.classes.iter().map(|class| class.guarded().then(|| (verb(&format!("read_{}", class.name)), verb(&format!("write_{}", class.name))))).collect();
+        let classes = app
+            .classes
+            .iter()
+            .map(|class| class.guarded().then(|| (verb(&format!("read_{}", class.name)), verb(&format!("write_{}", class.name)))))
+            .collect();
         let version = version(&app);
         Ok((Self { app: Arc::new(app), policies, version, verbs, classes }, findings))
     }
@@ -65,7 +69,8 @@ impl Revision {
     #[must_use]
     pub fn matrix(&self) -> Vec<(String, String, String, Reach)> {
         let nil = "00000000-0000-0000-0000-000000000000";
-        let blank: Vec<haechi_model::Value> = self.app.collections[haechi_model::USERS].table.columns.iter().map(|_| haechi_model::Value::Null).collect();
+        let blank: Vec<haechi_model::Value> =
+            self.app.collections[haechi_model::USERS].table.columns.iter().map(|_| haechi_model::Value::Null).collect();
         let mut found = Vec::new();
         for who in ["anonymous", "user"].into_iter().chain(self.app.roles.iter().map(String::as_str)) {
             let roles: Vec<Box<str>> = if matches!(who, "anonymous" | "user") { Vec::new() } else { vec![who.into()] };

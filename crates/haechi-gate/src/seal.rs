@@ -137,7 +137,10 @@ async fn post(address: &str, note: &str) -> std::io::Result<()> {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let connect = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
     let mut stream = tokio::net::TcpStream::connect(connect).await?;
-    let head = format!("POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", note.len());
+    let head = format!(
+        "POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        note.len()
+    );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(note.as_bytes()).await?;
     let mut reply = [0; 12];

@@ -157,12 +157,22 @@ impl Work {
             return Ok((Vec::new(), outcome.replayed));
         }
         let mut slots: Vec<Option<Row>> = outcome.slots.into_iter().map(Some).collect();
-        let done = |(collection, id, after): (CollectionId, Box<str>, Option<usize>)| Done { collection, id, row: after.and_then(|slot| slots.get_mut(slot)?.take()) };
+        let done = |(collection, id, after): (CollectionId, Box<str>, Option<usize>)| Done {
+            collection,
+            id,
+            row: after.and_then(|slot| slots.get_mut(slot)?.take()),
+        };
         Ok((results.into_iter().map(done).collect(), None))
     }
 }
 
-async fn explain(ask: &Ask, failure: Failure, step_operations: &[usize], meanings: &[(usize, Meaning)], results: &[(CollectionId, Box<str>, Option<usize>)]) -> WorkError {
+async fn explain(
+    ask: &Ask,
+    failure: Failure,
+    step_operations: &[usize],
+    meanings: &[(usize, Meaning)],
+    results: &[(CollectionId, Box<str>, Option<usize>)],
+) -> WorkError {
     let operation_of = |step: usize| step_operations.get(step).copied().unwrap_or_default();
     let (operation, error) = match failure {
         Failure::Missed(miss) => match meanings.get(usize::from(miss)) {
@@ -200,8 +210,20 @@ async fn second_look(ask: &Ask, action: &'static str, collection: CollectionId, 
     if rows == Predicate::False {
         return WriteError::NotFound;
     }
-    let one = Predicate::Compare(haechi_model::Operand::Column(0), haechi_model::Comparison::Equal, haechi_model::Operand::Constant(haechi_model::Value::text(id)));
-    let select = haechi_model::Select { collection, outputs: Vec::new(), filter: Predicate::all([one, rows]), order: Vec::new(), after: None, limit: 1, follow: Vec::new() };
+    let one = Predicate::Compare(
+        haechi_model::Operand::Column(0),
+        haechi_model::Comparison::Equal,
+        haechi_model::Operand::Constant(haechi_model::Value::text(id)),
+    );
+    let select = haechi_model::Select {
+        collection,
+        outputs: Vec::new(),
+        filter: Predicate::all([one, rows]),
+        order: Vec::new(),
+        after: None,
+        limit: 1,
+        follow: Vec::new(),
+    };
     match ask.gate.store.select(select, false).await {
         Err(failure) => WriteError::Store(failure),
         Ok(page) => match (page.versions.first(), version) {

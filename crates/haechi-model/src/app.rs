@@ -85,11 +85,26 @@ impl App {
         let Some(main) = main else {
             if findings.borrow().list().is_empty() {
                 let source = Arc::new(Source { path: PathBuf::from("haechi.toml"), text: String::new() });
-                findings.borrow_mut().error(&source, None, "no-folder", format!("{} has no haechi.toml", root.display()), "make a folder with `haechi new NAME`, or name the folder to use".to_owned());
+                findings.borrow_mut().error(
+                    &source,
+                    None,
+                    "no-folder",
+                    format!("{} has no haechi.toml", root.display()),
+                    "make a folder with `haechi new NAME`, or name the folder to use".to_owned(),
+                );
             }
             return None;
         };
-        let mut app = Self { root: root.to_owned(), config: Config::default(), classes: Class::built_in(), roles: Vec::new(), anonymous: Vec::new(), collections: Vec::new(), policies: Vec::new(), policy_tests: Vec::new() };
+        let mut app = Self {
+            root: root.to_owned(),
+            config: Config::default(),
+            classes: Class::built_in(),
+            roles: Vec::new(),
+            anonymous: Vec::new(),
+            collections: Vec::new(),
+            policies: Vec::new(),
+            policy_tests: Vec::new(),
+        };
         let mut reach = Vec::new();
         with_table(&main, findings, |top| {
             app.config.apply(&top);
@@ -132,12 +147,18 @@ impl App {
                 classes.error(span, "wrong-type", format!("the class `{name}` must be a table"), format!("write {name} = {{ like = \"secret\" }}"));
                 continue;
             };
-            let section = Section::new(classes.source, table, item.span().or_else(|| span.clone()), format!("the class `{name}`"), classes.findings());
+            let section =
+                Section::new(classes.source, table, item.span().or_else(|| span.clone()), format!("the class `{name}`"), classes.findings());
             let sensitivity = match section.text("like") {
                 Some("pii") => Sensitivity::Pii,
                 Some("secret") => Sensitivity::Secret,
                 _ => {
-                    section.error(section.span_of("like"), "wrong-value", format!("the class `{name}` needs `like`"), "write like = \"pii\" or like = \"secret\"");
+                    section.error(
+                        section.span_of("like"),
+                        "wrong-value",
+                        format!("the class `{name}` needs `like`"),
+                        "write like = \"pii\" or like = \"secret\"",
+                    );
                     Sensitivity::Secret
                 }
             };
@@ -203,7 +224,13 @@ impl App {
         }
         if drafts.len() > MAX_COLLECTIONS {
             let source = Arc::new(Source { path: PathBuf::from("collections"), text: String::new() });
-            findings.borrow_mut().error(&source, None, "too-many-collections", format!("{} collections; at most {MAX_COLLECTIONS} are allowed", drafts.len()), "split the app".to_owned());
+            findings.borrow_mut().error(
+                &source,
+                None,
+                "too-many-collections",
+                format!("{} collections; at most {MAX_COLLECTIONS} are allowed", drafts.len()),
+                "split the app".to_owned(),
+            );
         }
         let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
         let mut error = |source: &Arc<Source>, span, message, help| findings.borrow_mut().error(source, span, "unknown-collection", message, help);
@@ -221,13 +248,25 @@ impl App {
             if let Some(was) = &collection.was
                 && self.collections.iter().any(|other| other.name == *was)
             {
-                findings.borrow_mut().error(source, None, "clash", format!("`was = \"{was}\"` names a collection that still exists"), "remove `was`, or the other collection".to_owned());
+                findings.borrow_mut().error(
+                    source,
+                    None,
+                    "clash",
+                    format!("`was = \"{was}\"` names a collection that still exists"),
+                    "remove `was`, or the other collection".to_owned(),
+                );
             }
             for field in &collection.fields {
                 if let Some(was) = &field.was
                     && collection.field(was).is_some()
                 {
-                    findings.borrow_mut().error(source, None, "clash", format!("`{}` has `was = \"{was}\"`, which names a field that still exists", field.name), "remove `was`, or the other field".to_owned());
+                    findings.borrow_mut().error(
+                        source,
+                        None,
+                        "clash",
+                        format!("`{}` has `was = \"{was}\"`, which names a field that still exists", field.name),
+                        "remove `was`, or the other field".to_owned(),
+                    );
                 }
             }
         }
@@ -238,9 +277,16 @@ impl App {
             let (name, verb) = text.split_once(':').unwrap_or((text, ""));
             match self.collections.iter().find(|collection| collection.name == name) {
                 Some(collection) if VERBS.contains(&verb) => self.anonymous.push((collection.id, verb.to_owned())),
-                Some(_) => findings.borrow_mut().error(source, span.clone(), "wrong-value", format!("`{text}` names no action"), format!("write \"{name}:list\"; actions: {}", VERBS.join(", "))),
+                Some(_) => findings.borrow_mut().error(
+                    source,
+                    span.clone(),
+                    "wrong-value",
+                    format!("`{text}` names no action"),
+                    format!("write \"{name}:list\"; actions: {}", VERBS.join(", ")),
+                ),
                 None => {
-                    let help = suggest(name, self.collections.iter().map(|collection| collection.name.as_str())).map_or_else(|| "write \"COLLECTION:list\"".to_owned(), |near| format!("did you mean `{near}`?"));
+                    let help = suggest(name, self.collections.iter().map(|collection| collection.name.as_str()))
+                        .map_or_else(|| "write \"COLLECTION:list\"".to_owned(), |near| format!("did you mean `{near}`?"));
                     findings.borrow_mut().error(source, span.clone(), "unknown-collection", format!("no collection is named `{name}`"), help);
                 }
             }
@@ -261,7 +307,13 @@ fn with_table(source: &Arc<Source>, findings: &RefCell<Findings>, read: impl FnO
 fn read_file(root: &Path, path: &Path, findings: &RefCell<Findings>) -> Option<Arc<Source>> {
     let full = root.join(path);
     let size = std::fs::metadata(&full).ok()?.len();
-    let text = if size > MAX_FILE_BYTES { Err(format!("the file has {size} bytes; at most {MAX_FILE_BYTES} are read")) } else { std::fs::read(&full).map_err(|error| error.to_string()).and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8".to_owned())) };
+    let text = if size > MAX_FILE_BYTES {
+        Err(format!("the file has {size} bytes; at most {MAX_FILE_BYTES} are read"))
+    } else {
+        std::fs::read(&full)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8".to_owned()))
+    };
     match text {
         Ok(text) => Some(Arc::new(Source { path: path.to_owned(), text: text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned) })),
         Err(why) => {
@@ -288,7 +340,13 @@ fn files(root: &Path, folder: &str, ending: &str, findings: &RefCell<Findings>) 
             found.push(relative);
         } else {
             let source = Arc::new(Source { path: relative, text: String::new() });
-            findings.borrow_mut().error(&source, None, "unknown-file", format!("only .{ending} files belong in {folder}/"), "move or remove the file".to_owned());
+            findings.borrow_mut().error(
+                &source,
+                None,
+                "unknown-file",
+                format!("only .{ending} files belong in {folder}/"),
+                "move or remove the file".to_owned(),
+            );
         }
     }
     found.sort();

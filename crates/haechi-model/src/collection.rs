@@ -114,9 +114,14 @@ impl Draft {
     pub(crate) fn users() -> Self {
         let mut fields = system_fields();
         let text = || FieldType::Text { min_length: 1, max_length: 48, pattern: None, fold: false };
-        let flag = |name: &str| Field { default: Some(DefaultValue::Fixed(Value::Int(0))), class: Class::INTERNAL, ..system_field(name, FieldType::Bool) };
+        let flag =
+            |name: &str| Field { default: Some(DefaultValue::Fixed(Value::Int(0))), class: Class::INTERNAL, ..system_field(name, FieldType::Bool) };
         fields.push(Field { class: Class::PII, required: false, unique: true, ..system_field("email", FieldType::Email) });
-        fields.push(Field { class: Class::INTERNAL, default: Some(DefaultValue::Fixed(Value::text("[]"))), ..system_field("roles", FieldType::List { of: Box::new(text()), max_items: 32 }) });
+        fields.push(Field {
+            class: Class::INTERNAL,
+            default: Some(DefaultValue::Fixed(Value::text("[]"))),
+            ..system_field("roles", FieldType::List { of: Box::new(text()), max_items: 32 })
+        });
         fields.push(flag("disabled"));
         fields.push(flag("email_verified"));
         Self::of("users", "User", fields)
@@ -124,7 +129,8 @@ impl Draft {
 
     fn of(name: &str, singular: &str, fields: Vec<Field>) -> Self {
         let table = Table { name: name.to_owned(), was: None, columns: Vec::new(), key: 1, indexes: Vec::new(), references: Vec::new() };
-        let collection = Collection { id: 0, name: name.to_owned(), singular: singular.to_owned(), was: None, owner: None, fields, table, source: None };
+        let collection =
+            Collection { id: 0, name: name.to_owned(), singular: singular.to_owned(), was: None, owner: None, fields, table, source: None };
         Self { name: name.to_owned(), collection, targets: Vec::new(), indexes: Vec::new() }
     }
 
@@ -145,7 +151,12 @@ impl Draft {
                 self.read_field(&fields, name, span, item, classes);
             }
             if self.collection.fields.len() > MAX_FIELDS {
-                fields.error(None, "too-many-fields", format!("{} fields; at most {MAX_FIELDS} are allowed", self.collection.fields.len()), "split the collection");
+                fields.error(
+                    None,
+                    "too-many-fields",
+                    format!("{} fields; at most {MAX_FIELDS} are allowed", self.collection.fields.len()),
+                    "split the collection",
+                );
             }
         }
         for section in top.sections("indexes") {
@@ -160,7 +171,12 @@ impl Draft {
         if let Some(singular) = section.text("singular") {
             let shape = singular.chars().all(|c| c.is_ascii_alphanumeric()) && singular.starts_with(|c: char| c.is_ascii_uppercase());
             if !shape {
-                section.error(section.span_of("singular"), "bad-name", format!("`{singular}` is not a type name"), "write letters and digits with a capital first, e.g. \"Patient\"");
+                section.error(
+                    section.span_of("singular"),
+                    "bad-name",
+                    format!("`{singular}` is not a type name"),
+                    "write letters and digits with a capital first, e.g. \"Patient\"",
+                );
             }
             self.collection.singular = singular.to_owned();
         }
@@ -179,7 +195,12 @@ impl Draft {
         let target = self.collection.field(name).and_then(|field| self.targets.iter().find(|target| target.field == field));
         match target {
             Some(target) if target.to == "users" => self.collection.owner = Some(target.field),
-            _ => top.error(span, "bad-owner", format!("`owner` names `{name}`, which is not a reference to users"), format!("declare {name} = {{ type = \"ref\", to = \"users\" }} under [fields]")),
+            _ => top.error(
+                span,
+                "bad-owner",
+                format!("`owner` names `{name}`, which is not a reference to users"),
+                format!("declare {name} = {{ type = \"ref\", to = \"users\" }} under [fields]"),
+            ),
         }
     }
 
@@ -191,7 +212,12 @@ impl Draft {
             return fields.error(span, "reserved-name", format!("`{name}` is a name that Haechi uses itself"), "choose another name");
         }
         let Some(table) = item.as_table_like() else {
-            return fields.error(span, "wrong-type", format!("`{name}` must be a table, not {}", item.type_name()), format!("write {name} = {{ type = \"text\" }}"));
+            return fields.error(
+                span,
+                "wrong-type",
+                format!("`{name}` must be a table, not {}", item.type_name()),
+                format!("write {name} = {{ type = \"text\" }}"),
+            );
         };
         let section = Section::new(fields.source, table, item.span().or(span), format!("the field `{name}`"), fields.findings());
         let Some(ty) = self.read_type(&section, "type") else { return section.finish() };
@@ -206,7 +232,17 @@ impl Draft {
                 Class::INTERNAL
             }),
         };
-        let mut field = Field { name: name.to_owned(), ty, class, required: section.bool("required").unwrap_or(false), unique: section.bool("unique").unwrap_or(false), default: None, was: None, read_only: false, shadow: None };
+        let mut field = Field {
+            name: name.to_owned(),
+            ty,
+            class,
+            required: section.bool("required").unwrap_or(false),
+            unique: section.bool("unique").unwrap_or(false),
+            default: None,
+            was: None,
+            read_only: false,
+            shadow: None,
+        };
         if let Some(was) = section.text("was") {
             if let Some(problem) = name_problem(was) {
                 section.error(section.span_of("was"), "bad-name", problem, "write the former name of the field");
@@ -220,7 +256,12 @@ impl Draft {
         if let FieldType::Ref { on_delete: OnDelete::SetNull, .. } = field.ty
             && field.required
         {
-            section.error(section.span_of("on_delete"), "set-null-required", "`on_delete = \"set_null\"` on a required field".to_owned(), "remove `required`, or choose \"restrict\" or \"cascade\"");
+            section.error(
+                section.span_of("on_delete"),
+                "set-null-required",
+                "`on_delete = \"set_null\"` on a required field".to_owned(),
+                "remove `required`, or choose \"restrict\" or \"cascade\"",
+            );
         }
         if let FieldType::Ref { .. } = field.ty {
             let to = section.text("to").unwrap_or_default().to_owned();
@@ -233,84 +274,91 @@ impl Draft {
     fn read_type(&self, section: &Section<'_>, key: &'static str) -> Option<FieldType> {
         let Some(name) = section.text(key) else {
             if section.span_of(key).is_none() {
-                section.error(None, "missing-key", format!("`{key}` is missing"), format!("add {key} = \"text\" or another type: {}", TYPES.join(", ")));
+                section.error(
+                    None,
+                    "missing-key",
+                    format!("`{key}` is missing"),
+                    format!("add {key} = \"text\" or another type: {}", TYPES.join(", ")),
+                );
             }
             return None;
         };
-        let full = i64::MIN..=i64::MAX;
-        let length = 1..=1_000_000;
+        let bound = |key, default| section.bounded(key, i64::MIN..=i64::MAX).unwrap_or(default);
         Some(match name {
-            "text" => FieldType::Text {
-                min_length: section.bounded("min_length", 0..=1_000_000).unwrap_or(0).try_into().unwrap_or(0),
-                max_length: section.bounded("max_length", length).unwrap_or(DEFAULT_TEXT_LENGTH.into()).try_into().unwrap_or(DEFAULT_TEXT_LENGTH),
-                pattern: self.read_pattern(section),
-                fold: match section.text("case") {
-                    None => false,
-                    Some("fold") => true,
-                    Some(other) => {
-                        section.error(section.span_of("case"), "wrong-value", format!("`case` is `{other}`"), "write case = \"fold\", or leave it out");
-                        false
-                    }
-                },
-            },
+            "text" => self.read_text_type(section),
             "email" => FieldType::Email,
             "url" => FieldType::Url,
             "uuid" => FieldType::Uuid,
             "enum" => FieldType::Enum { values: read_enum(section) },
-            "int" => FieldType::Int { min: section.bounded("min", full.clone()).unwrap_or(i64::MIN), max: section.bounded("max", full).unwrap_or(i64::MAX) },
-            "int64" => FieldType::Int64 { min: section.bounded("min", full.clone()).unwrap_or(i64::MIN), max: section.bounded("max", full).unwrap_or(i64::MAX) },
-            "decimal" => {
-                let precision = u32::try_from(section.bounded("precision", 1..=18).unwrap_or(18)).unwrap_or(18);
-                let scale = u32::try_from(section.bounded("scale", 0..=9).unwrap_or(2)).unwrap_or(2);
-                if scale > precision {
-                    section.error(section.span_of("scale"), "out-of-range", format!("`scale` {scale} is larger than `precision` {precision}"), "give more digits in all than after the point");
-                    return None;
-                }
-                FieldType::Decimal { precision, scale }
-            }
+            "int" => FieldType::Int { min: bound("min", i64::MIN), max: bound("max", i64::MAX) },
+            "int64" => FieldType::Int64 { min: bound("min", i64::MIN), max: bound("max", i64::MAX) },
+            "decimal" => return read_decimal_type(section),
             "float" => FieldType::Float { min: read_float(section, "min").unwrap_or(f64::MIN), max: read_float(section, "max").unwrap_or(f64::MAX) },
             "bool" => FieldType::Bool,
             "datetime" => FieldType::Datetime,
             "date" => FieldType::Date,
-            "json" => FieldType::Json { max_bytes: section.bounded("max_bytes", 2..=1 << 20).and_then(|n| n.try_into().ok()).unwrap_or(DEFAULT_JSON_BYTES) },
+            "json" => FieldType::Json { max_bytes: size(section, "max_bytes", 2..=1 << 20, DEFAULT_JSON_BYTES) },
             "list" => {
                 let of = self.read_item_type(section)?;
-                FieldType::List { of: Box::new(of), max_items: section.bounded("max_items", 1..=10_000).and_then(|n| n.try_into().ok()).unwrap_or(DEFAULT_LIST_ITEMS) }
+                FieldType::List { of: Box::new(of), max_items: size(section, "max_items", 1..=10_000, DEFAULT_LIST_ITEMS) }
             }
-            "ref" => {
-                if section.text("to").is_none() {
-                    section.error(None, "missing-key", "a reference needs `to`".to_owned(), "add to = \"COLLECTION\"");
-                }
-                let on_delete = match section.text("on_delete") {
-                    None | Some("restrict") => OnDelete::Restrict,
-                    Some("cascade") => OnDelete::Cascade,
-                    Some("set_null") => OnDelete::SetNull,
-                    Some(other) => {
-                        section.error(section.span_of("on_delete"), "wrong-value", format!("`on_delete` is `{other}`"), "choose \"restrict\", \"cascade\" or \"set_null\"");
-                        OnDelete::Restrict
-                    }
-                };
-                FieldType::Ref { to: usize::MAX, on_delete }
-            }
+            "ref" => read_ref_type(section),
             "file" | "html" => {
-                section.error(section.span_of(key), "not-built", format!("the type `{name}` is documented, but not built yet"), "leave the field out for now");
+                section.error(
+                    section.span_of(key),
+                    "not-built",
+                    format!("the type `{name}` is documented, but not built yet"),
+                    "leave the field out for now",
+                );
                 return None;
             }
             other => {
-                let help = suggest(other, TYPES.iter().copied()).map_or_else(|| format!("types: {}", TYPES.join(", ")), |near| format!("did you mean `{near}`?"));
+                let near = suggest(other, TYPES.iter().copied());
+                let help = near.map_or_else(|| format!("types: {}", TYPES.join(", ")), |near| format!("did you mean `{near}`?"));
                 section.error(section.span_of(key), "unknown-type", format!("no type is named `{other}`"), help);
                 return None;
             }
         })
     }
 
+    fn read_text_type(&self, section: &Section<'_>) -> FieldType {
+        let fold = match section.text("case") {
+            None => false,
+            Some("fold") => true,
+            Some(other) => {
+                section.error(section.span_of("case"), "wrong-value", format!("`case` is `{other}`"), "write case = \"fold\", or leave it out");
+                false
+            }
+        };
+        let min_length = size(section, "min_length", 0..=1_000_000, 0);
+        let max_length = size(section, "max_length", 1..=1_000_000, DEFAULT_TEXT_LENGTH);
+        if min_length > max_length {
+            section.error(section.span_of("min_length"), "out-of-range", "`min_length` is larger than `max_length`".to_owned(), "make it smaller");
+        }
+        FieldType::Text { min_length, max_length, pattern: self.read_pattern(section), fold }
+    }
+
     fn read_item_type(&self, section: &Section<'_>) -> Option<FieldType> {
         let of = self.read_type(section, "of")?;
-        let scalar = matches!(of, FieldType::Text { fold: false, .. } | FieldType::Email | FieldType::Url | FieldType::Uuid | FieldType::Enum { .. } | FieldType::Int { .. } | FieldType::Bool);
+        let scalar = matches!(
+            of,
+            FieldType::Text { fold: false, .. }
+                | FieldType::Email
+                | FieldType::Url
+                | FieldType::Uuid
+                | FieldType::Enum { .. }
+                | FieldType::Int { .. }
+                | FieldType::Bool
+        );
         if scalar {
             return Some(of);
         }
-        section.error(section.span_of("of"), "bad-item-type", format!("a list cannot hold {}", of.name()), "lists hold text, email, url, uuid, enum, int or bool");
+        section.error(
+            section.span_of("of"),
+            "bad-item-type",
+            format!("a list cannot hold {}", of.name()),
+            "lists hold text, email, url, uuid, enum, int or bool",
+        );
         None
     }
 
@@ -318,7 +366,12 @@ impl Draft {
         match Pattern::compile(section.text("pattern")?) {
             Ok(pattern) => Some(pattern),
             Err(why) => {
-                section.error(section.span_of("pattern"), "bad-pattern", format!("the pattern cannot be used: {why}"), "write an ECMA-262 pattern without look-around and back-references");
+                section.error(
+                    section.span_of("pattern"),
+                    "bad-pattern",
+                    format!("the pattern cannot be used: {why}"),
+                    "write an ECMA-262 pattern without look-around and back-references",
+                );
                 None
             }
         }
@@ -330,7 +383,13 @@ impl Draft {
             match self.collection.field(name) {
                 Some(field) if self.collection.fields[field].ty.comparable() => fields.push(field),
                 Some(_) => section.error(span, "not-comparable", format!("`{name}` cannot be indexed"), "json and list fields have no order"),
-                None => section.error(span, "unknown-field", format!("no field is named `{name}`"), suggest(name, self.collection.fields.iter().map(|field| field.name.as_str())).map_or_else(|| "declare it under [fields]".to_owned(), |near| format!("did you mean `{near}`?"))),
+                None => section.error(
+                    span,
+                    "unknown-field",
+                    format!("no field is named `{name}`"),
+                    suggest(name, self.collection.fields.iter().map(|field| field.name.as_str()))
+                        .map_or_else(|| "declare it under [fields]".to_owned(), |near| format!("did you mean `{near}`?")),
+                ),
             }
         }
         let unique = section.bool("unique").unwrap_or(false);
@@ -340,7 +399,12 @@ impl Draft {
             section.error(None, "too-many-indexes", format!("more than {MAX_INDEXES} indexes"), "remove the indexes that no query uses");
         } else {
             if unique && fields.iter().any(|field| !self.collection.fields[*field].required) {
-                section.warning(section.span_of("unique"), "unique-null", "a unique index with a field that may be null: rows with null in it do not collide".to_owned(), "make the field `required` if that is not meant");
+                section.warning(
+                    section.span_of("unique"),
+                    "unique-null",
+                    "a unique index with a field that may be null: rows with null in it do not collide".to_owned(),
+                    "make the field `required` if that is not meant",
+                );
             }
             self.indexes.push(Wanted { fields, unique });
         }
@@ -348,7 +412,12 @@ impl Draft {
     }
 
     /// Resolves references by name and lays out the table.
-    pub(crate) fn finish(mut self, id: CollectionId, names: &[String], error: &mut dyn FnMut(&Arc<Source>, Option<Range<usize>>, String, String)) -> Collection {
+    pub(crate) fn finish(
+        mut self,
+        id: CollectionId,
+        names: &[String],
+        error: &mut dyn FnMut(&Arc<Source>, Option<Range<usize>>, String, String),
+    ) -> Collection {
         self.collection.id = id;
         for target in &self.targets {
             match names.iter().position(|name| *name == target.to) {
@@ -359,7 +428,8 @@ impl Draft {
                 }
                 None => {
                     if let Some(source) = &self.collection.source {
-                        let help = suggest(&target.to, names.iter().map(String::as_str)).map_or_else(|| "create its file under collections/".to_owned(), |near| format!("did you mean `{near}`?"));
+                        let help = suggest(&target.to, names.iter().map(String::as_str))
+                            .map_or_else(|| "create its file under collections/".to_owned(), |near| format!("did you mean `{near}`?"));
                         error(source, target.span.clone(), format!("no collection is named `{}`", target.to), help);
                     }
                     if let FieldType::Ref { to, .. } = &mut self.collection.fields[target.field].ty {
@@ -378,21 +448,41 @@ impl Draft {
             Some(DefaultValue::Fixed(value)) => Some(value.clone()),
             _ => None,
         };
-        let mut columns: Vec<Column> = collection.fields.iter().map(|field| Column { name: field.name.clone(), storage: field.ty.storage(), nullable: !field.required, default: fixed(&field.default), was: field.was.clone() }).collect();
+        let mut columns: Vec<Column> = collection
+            .fields
+            .iter()
+            .map(|field| Column {
+                name: field.name.clone(),
+                storage: field.ty.storage(),
+                nullable: !field.required,
+                default: fixed(&field.default),
+                was: field.was.clone(),
+            })
+            .collect();
         let organisation = columns.len();
         columns.push(Column { default: Some(Value::text("")), ..Column::required("_organisation", Storage::Text) });
         for field in &mut collection.fields {
             if let FieldType::Text { fold: true, .. } = field.ty {
                 field.shadow = Some(columns.len());
                 let default = fixed(&field.default).map(|value| field.ty.folded(value));
-                columns.push(Column { name: format!("_fold_{}", field.name), storage: Storage::Text, nullable: !field.required, default, was: field.was.as_ref().map(|was| format!("_fold_{was}")) });
+                columns.push(Column {
+                    name: format!("_fold_{}", field.name),
+                    storage: Storage::Text,
+                    nullable: !field.required,
+                    default,
+                    was: field.was.as_ref().map(|was| format!("_fold_{was}")),
+                });
             }
         }
         let column_of = |field: FieldId| collection.fields[field].shadow.unwrap_or(field);
         let mut indexes = Vec::new();
         for (at, field) in collection.fields.iter().enumerate().skip(1) {
             if field.unique {
-                indexes.push(Index { name: format!("{}_{}_key", collection.name, field.name), columns: vec![organisation, column_of(at)], unique: true });
+                indexes.push(Index {
+                    name: format!("{}_{}_key", collection.name, field.name),
+                    columns: vec![organisation, column_of(at)],
+                    unique: true,
+                });
             }
         }
         for wanted in &self.indexes {
@@ -418,11 +508,43 @@ impl Draft {
     }
 }
 
-const TYPES: &[&str] = &["text", "email", "url", "uuid", "enum", "int", "int64", "decimal", "float", "bool", "datetime", "date", "json", "list", "ref"];
+const TYPES: &[&str] =
+    &["text", "email", "url", "uuid", "enum", "int", "int64", "decimal", "float", "bool", "datetime", "date", "json", "list", "ref"];
 
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn size(section: &Section<'_>, key: &'static str, bounds: std::ops::RangeInclusive<i64>, default: u32) -> u32 {
+    section.bounded(key, bounds).and_then(|found| u32::try_from(found).ok()).unwrap_or(default)
+}
+
+fn read_decimal_type(section: &Section<'_>) -> Option<FieldType> {
+    let (precision, scale) = (size(section, "precision", 1..=18, 18), size(section, "scale", 0..=9, 2));
+    if scale > precision {
+        let message = format!("`scale` {scale} is larger than `precision` {precision}");
+        section.error(section.span_of("scale"), "out-of-range", message, "give more digits in all than after the point");
+        return None;
+    }
+    Some(FieldType::Decimal { precision, scale })
+}
+
+fn read_ref_type(section: &Section<'_>) -> FieldType {
+    if section.text("to").is_none() {
+        section.error(None, "missing-key", "a reference needs `to`".to_owned(), "add to = \"COLLECTION\"");
+    }
+    let on_delete = match section.text("on_delete") {
+        None | Some("restrict") => OnDelete::Restrict,
+        Some("cascade") => OnDelete::Cascade,
+        Some("set_null") => OnDelete::SetNull,
+        Some(other) => {
+            let help = "choose \"restrict\", \"cascade\" or \"set_null\"";
+            section.error(section.span_of("on_delete"), "wrong-value", format!("`on_delete` is `{other}`"), help);
+            OnDelete::Restrict
+        }
+    };
+    FieldType::Ref { to: usize::MAX, on_delete }
 }
 
 fn read_enum(section: &Section<'_>) -> Vec<String> {
@@ -433,7 +555,12 @@ fn read_enum(section: &Section<'_>) -> Vec<String> {
     if values.is_empty() || values.len() > MAX_ENUM_VALUES {
         section.error(section.span_of("values"), "bad-enum", format!("an enum needs 1 to {MAX_ENUM_VALUES} `values`"), "add values = [\"…\"]");
     } else if sorted.len() != values.len() || values.iter().any(|value| value.is_empty() || value.contains('\0')) {
-        section.error(section.span_of("values"), "bad-enum", "the values of an enum must differ and not be empty".to_owned(), "remove the repeated or empty value");
+        section.error(
+            section.span_of("values"),
+            "bad-enum",
+            "the values of an enum must differ and not be empty".to_owned(),
+            "remove the repeated or empty value",
+        );
     }
     values
 }
@@ -462,7 +589,12 @@ fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<DefaultValue> {
                 Some(Err(error)) => error.detail,
                 _ => "cannot be used here".to_owned(),
             };
-            section.error(section.span_of("default"), "bad-default", format!("the default {why}"), format!("write a value that a {} field accepts", ty.name()));
+            section.error(
+                section.span_of("default"),
+                "bad-default",
+                format!("the default {why}"),
+                format!("write a value that a {} field accepts", ty.name()),
+            );
             None
         }
     }

@@ -147,15 +147,31 @@ impl Config {
     fn apply_server(&mut self, section: &Section<'_>) {
         if let Some(listen) = section.text("listen") {
             if listen.parse::<std::net::SocketAddr>().is_err() {
-                section.error(section.span_of("listen"), "not-an-address", format!("`{listen}` is not an address with a port"), "write an IP address and a port, e.g. \"127.0.0.1:8080\"");
+                section.error(
+                    section.span_of("listen"),
+                    "not-an-address",
+                    format!("`{listen}` is not an address with a port"),
+                    "write an IP address and a port, e.g. \"127.0.0.1:8080\"",
+                );
             }
             self.server.listen = listen.to_owned();
             self.origin("server.listen", section);
         }
         if let Some(text) = section.text("public_url") {
-            let good = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty());
+            let good = url::Url::parse(text).is_ok_and(|url| {
+                matches!(url.scheme(), "http" | "https")
+                    && url.path() == "/"
+                    && url.query().is_none()
+                    && url.fragment().is_none()
+                    && url.username().is_empty()
+            });
             if !good || text.ends_with('/') {
-                section.error(section.span_of("public_url"), "not-an-origin", format!("`{text}` is not an origin"), "write scheme and host without a path, e.g. \"https://api.example.com\"");
+                section.error(
+                    section.span_of("public_url"),
+                    "not-an-origin",
+                    format!("`{text}` is not an origin"),
+                    "write scheme and host without a path, e.g. \"https://api.example.com\"",
+                );
             }
             self.server.public_url = Some(text.to_owned());
             self.origin("server.public_url", section);
@@ -174,17 +190,28 @@ impl Config {
         let Some(text) = section.text("url") else { return };
         match Self::database_url(text) {
             Ok(database) => self.database = database,
-            Err(message) => section.error(section.span_of("url"), "database-url", message, "write \"sqlite:NAME.db\", or url = { env = \"DATABASE_URL\" } for a URL with a password"),
+            Err(message) => section.error(
+                section.span_of("url"),
+                "database-url",
+                message,
+                "write \"sqlite:NAME.db\", or url = { env = \"DATABASE_URL\" } for a URL with a password",
+            ),
         }
     }
 
     /// Reads a database URL that stands in the folder.
     fn database_url(text: &str) -> Result<DatabaseConfig, String> {
         if let Some(path) = text.strip_prefix("sqlite:") {
-            return if path.is_empty() { Err("the path after `sqlite:` is empty".to_owned()) } else { Ok(DatabaseConfig::Sqlite(PathBuf::from(path))) };
+            return if path.is_empty() {
+                Err("the path after `sqlite:` is empty".to_owned())
+            } else {
+                Ok(DatabaseConfig::Sqlite(PathBuf::from(path)))
+            };
         }
         match url::Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") && url.password().is_some() => Err("the URL holds a password: a secret never stands in the folder".to_owned()),
+            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") && url.password().is_some() => {
+                Err("the URL holds a password: a secret never stands in the folder".to_owned())
+            }
             Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => Ok(DatabaseConfig::Postgres(text.to_owned())),
             Ok(url) if matches!(url.scheme(), "mysql" | "mariadb") => Err("MySQL and MariaDB are documented, but not built yet".to_owned()),
             _ => Err(format!("`{text}` is not a database URL")),
@@ -198,23 +225,38 @@ impl Config {
                 "classed" => self.ledger.reads = ReadsLogged::Classed,
                 "all" => self.ledger.reads = ReadsLogged::All,
                 "none" => self.ledger.reads = ReadsLogged::None,
-                other => section.error(section.span_of("reads"), "wrong-value", format!("`reads` is `{other}`"), "choose \"classed\", \"all\" or \"none\""),
+                other => {
+                    section.error(section.span_of("reads"), "wrong-value", format!("`reads` is `{other}`"), "choose \"classed\", \"all\" or \"none\"")
+                }
             }
         }
         if let Some(list) = section.texts("witness") {
             self.origin("ledger.witness", section);
-            self.ledger.witness = list.iter().filter_map(|(text, span)| match text.split_once(':') {
-                Some(("file", path)) if !path.is_empty() => Some(Witness::File(PathBuf::from(path))),
-                Some(("http" | "https", _)) => Some(Witness::Http((*text).to_owned())),
-                Some(("syslog", _)) => {
-                    section.error(span.clone(), "not-built", "syslog witnesses are documented, but not built yet".to_owned(), "use \"file:PATH\" or \"http://…\"");
-                    None
-                }
-                _ => {
-                    section.error(span.clone(), "wrong-value", format!("`{text}` is not a witness"), "write \"file:PATH\" or \"http://HOST/PATH\"");
-                    None
-                }
-            }).collect();
+            self.ledger.witness = list
+                .iter()
+                .filter_map(|(text, span)| match text.split_once(':') {
+                    Some(("file", path)) if !path.is_empty() => Some(Witness::File(PathBuf::from(path))),
+                    Some(("http" | "https", _)) => Some(Witness::Http((*text).to_owned())),
+                    Some(("syslog", _)) => {
+                        section.error(
+                            span.clone(),
+                            "not-built",
+                            "syslog witnesses are documented, but not built yet".to_owned(),
+                            "use \"file:PATH\" or \"http://…\"",
+                        );
+                        None
+                    }
+                    _ => {
+                        section.error(
+                            span.clone(),
+                            "wrong-value",
+                            format!("`{text}` is not a witness"),
+                            "write \"file:PATH\" or \"http://HOST/PATH\"",
+                        );
+                        None
+                    }
+                })
+                .collect();
         }
     }
 
@@ -298,7 +340,12 @@ pub(crate) const ENVIRONMENT: &str = "environment";
 fn secret(section: &Section<'_>, key: &'static str) -> Option<SecretRef> {
     let item = section.item(key)?;
     if item.as_table_like().is_none() {
-        section.error(section.span_of(key), "literal-secret", format!("`{key}` holds its secret as a literal"), format!("write {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"PATH\" }}"));
+        section.error(
+            section.span_of(key),
+            "literal-secret",
+            format!("`{key}` holds its secret as a literal"),
+            format!("write {key} = {{ env = \"NAME\" }} or {key} = {{ file = \"PATH\" }}"),
+        );
         return None;
     }
     let inner = section.section(key)?;

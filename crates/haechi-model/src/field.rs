@@ -170,9 +170,14 @@ impl FieldType {
         match self {
             Self::Int { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Bool | Self::Datetime | Self::Date => Storage::Int,
             Self::Float { .. } => Storage::Real,
-            Self::Text { .. } | Self::Email | Self::Url | Self::Uuid | Self::Enum { .. } | Self::Json { .. } | Self::List { .. } | Self::Ref { .. } => {
-                Storage::Text
-            }
+            Self::Text { .. }
+            | Self::Email
+            | Self::Url
+            | Self::Uuid
+            | Self::Enum { .. }
+            | Self::Json { .. }
+            | Self::List { .. }
+            | Self::Ref { .. } => Storage::Text,
         }
     }
 
@@ -217,7 +222,16 @@ impl FieldType {
             (Self::Json { max_bytes }, json) => json_value(json, *max_bytes),
             (Self::List { of, max_items }, Json::List(items)) => list(of, items, *max_items),
             (
-                Self::Text { .. } | Self::Email | Self::Url | Self::Uuid | Self::Enum { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Datetime | Self::Date | Self::Ref { .. },
+                Self::Text { .. }
+                | Self::Email
+                | Self::Url
+                | Self::Uuid
+                | Self::Enum { .. }
+                | Self::Int64 { .. }
+                | Self::Decimal { .. }
+                | Self::Datetime
+                | Self::Date
+                | Self::Ref { .. },
                 Json::Text(text),
             ) => self.read_text(text),
             (_, found) => wrong("wrong_type", format!("must be {}, not {}", self.json_kind(), found.kind())),
@@ -279,7 +293,11 @@ impl FieldType {
             Self::Bool => out.extend_from_slice(if int == 0 { b"false" } else { b"true" }),
             Self::Datetime | Self::Date => {
                 out.push(b'"');
-                if *self == Self::Date { write_date(int, out) } else { write_datetime(int, out) }
+                if *self == Self::Date {
+                    write_date(int, out)
+                } else {
+                    write_datetime(int, out)
+                }
                 out.push(b'"');
             }
             Self::Int64 { .. } => {
@@ -381,7 +399,11 @@ fn email(text: &str) -> Result<Value, FieldError> {
         && !local.contains("..")
         && local.chars().all(|c| c.is_ascii_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(c));
     let label_ok = |label: &str| {
-        !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-') && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };
     if !local_ok || text.len() > MAX_EMAIL_BYTES || !domain.contains('.') || !domain.split('.').all(label_ok) {
         return bad();
@@ -517,13 +539,21 @@ mod tests {
     #[test]
     fn decimals_are_exact_both_ways() {
         let price = FieldType::Decimal { precision: 6, scale: 2 };
-        for (text, stored, out) in [("\"12.5\"", 1250, "\"12.50\""), ("\"-0.05\"", -5, "\"-0.05\""), ("\"9999.99\"", 999_999, "\"9999.99\""), ("\"1.500\"", 150, "\"1.50\"")] {
+        for (text, stored, out) in
+            [("\"12.5\"", 1250, "\"12.50\""), ("\"-0.05\"", -5, "\"-0.05\""), ("\"9999.99\"", 999_999, "\"9999.99\""), ("\"1.500\"", 150, "\"1.50\"")]
+        {
             assert_eq!(read(&price, text), Ok(Value::Int(stored)), "{text}");
             let mut bytes = Vec::new();
             price.write(&Value::Int(stored), &mut bytes);
             assert_eq!(String::from_utf8(bytes).unwrap(), out);
         }
-        for (text, code) in [("\"12.345\"", "too_precise"), ("\"10000\"", "out_of_range"), ("\"1.\"", "not_a_decimal"), ("\".5\"", "not_a_decimal"), ("\"1e2\"", "not_a_decimal")] {
+        for (text, code) in [
+            ("\"12.345\"", "too_precise"),
+            ("\"10000\"", "out_of_range"),
+            ("\"1.\"", "not_a_decimal"),
+            ("\".5\"", "not_a_decimal"),
+            ("\"1e2\"", "not_a_decimal"),
+        ] {
             assert_eq!(read(&price, text), Err(code), "{text}");
         }
     }

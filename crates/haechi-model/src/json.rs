@@ -200,7 +200,9 @@ mod tests {
 
     #[test]
     fn refuses_what_rfc_8259_refuses_and_duplicates() {
-        for bad in ["", "{", "{\"a\":1,\"a\":2}", "{\"a\":{\"b\":1,\"b\":2}}", "[1,]", "\u{feff}{}", "{\"a\":01}", "\"\\ud800\"", "nul", "1 2", "{'a':1}"] {
+        for bad in
+            ["", "{", "{\"a\":1,\"a\":2}", "{\"a\":{\"b\":1,\"b\":2}}", "[1,]", "\u{feff}{}", "{\"a\":01}", "\"\\ud800\"", "nul", "1 2", "{'a':1}"]
+        {
             assert!(parse_json(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(parse_json(b"\"\xff\"").is_err());

@@ -4,9 +4,8 @@
 pub(crate) const MAX_NAME_LENGTH: usize = 48;
 
 const RESERVED_FIELDS: &[&str] = &["id", "create_time", "update_time", "version", "owner", "organisation", "deleted"];
-const RESERVED_COLLECTIONS: &[&str] = &[
-    "services", "true", "false", "if", "then", "else", "in", "is", "like", "has", "principal", "action", "resource", "context",
-];
+const RESERVED_COLLECTIONS: &[&str] =
+    &["services", "true", "false", "if", "then", "else", "in", "is", "like", "has", "principal", "action", "resource", "context"];
 
 /// Why a name cannot be used.
 pub(crate) fn name_problem(name: &str) -> Option<String> {
@@ -38,12 +37,7 @@ pub(crate) fn reserved_collection(name: &str) -> bool {
 /// The known name nearest to a misspelt one, when one is near enough to be meant.
 #[must_use]
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|name| (distance(wrong, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min()
-        .map(|(_, name)| name)
+    known.into_iter().map(|name| (distance(wrong, name), name)).filter(|(distance, name)| *distance <= 1 + name.len() / 4).min().map(|(_, name)| name)
 }
 
 fn distance(left: &str, right: &str) -> usize {

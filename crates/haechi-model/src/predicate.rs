@@ -154,8 +154,16 @@ impl Predicate {
             match part {
                 Self::True => {}
                 Self::False => return Self::False,
-                Self::All(inner) => inner.into_iter().for_each(|part| if !kept.contains(&part) { kept.push(part) }),
-                part => if !kept.contains(&part) { kept.push(part) },
+                Self::All(inner) => inner.into_iter().for_each(|part| {
+                    if !kept.contains(&part) {
+                        kept.push(part)
+                    }
+                }),
+                part => {
+                    if !kept.contains(&part) {
+                        kept.push(part)
+                    }
+                }
             }
         }
         match kept.len() {
@@ -173,8 +181,16 @@ impl Predicate {
             match part {
                 Self::False => {}
                 Self::True => return Self::True,
-                Self::Any(inner) => inner.into_iter().for_each(|part| if !kept.contains(&part) { kept.push(part) }),
-                part => if !kept.contains(&part) { kept.push(part) },
+                Self::Any(inner) => inner.into_iter().for_each(|part| {
+                    if !kept.contains(&part) {
+                        kept.push(part)
+                    }
+                }),
+                part => {
+                    if !kept.contains(&part) {
+                        kept.push(part)
+                    }
+                }
             }
         }
         match kept.len() {
@@ -230,7 +246,12 @@ impl Predicate {
             Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_local),
             Self::NotTrue(inner) => inner.is_local(),
             Self::Compare(left, _, right) => left.is_local() && right.is_local(),
-            Self::OneOf(operand, _) | Self::NoneOf(operand, _) | Self::IsNull(operand) | Self::NotNull(operand) | Self::Like(operand, ..) | Self::Empty(operand, _) => operand.is_local(),
+            Self::OneOf(operand, _)
+            | Self::NoneOf(operand, _)
+            | Self::IsNull(operand)
+            | Self::NotNull(operand)
+            | Self::Like(operand, ..)
+            | Self::Empty(operand, _) => operand.is_local(),
             Self::Reference { .. } => false,
             Self::Contains { list, element, .. } => list.is_local() && element.is_local(),
         }
@@ -244,7 +265,12 @@ impl Predicate {
             Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.reads_any(columns)),
             Self::NotTrue(inner) => inner.reads_any(columns),
             Self::Compare(left, _, right) => left.reads_any(columns) || right.reads_any(columns),
-            Self::OneOf(operand, _) | Self::NoneOf(operand, _) | Self::IsNull(operand) | Self::NotNull(operand) | Self::Like(operand, ..) | Self::Empty(operand, _) => operand.reads_any(columns),
+            Self::OneOf(operand, _)
+            | Self::NoneOf(operand, _)
+            | Self::IsNull(operand)
+            | Self::NotNull(operand)
+            | Self::Like(operand, ..)
+            | Self::Empty(operand, _) => operand.reads_any(columns),
             Self::Reference { from, .. } => from.reads_any(columns),
             Self::Contains { list, element, .. } => list.reads_any(columns) || element.reads_any(columns),
         }
@@ -336,7 +362,9 @@ impl Operand {
                 Value::Int(int) => int.checked_add(*add).map_or(Value::Null, Value::Int),
                 _ => Value::Null,
             },
-            Self::Choose(arms) => arms.iter().find(|(condition, _)| condition.holds(row, rows)).map_or(Value::Null, |(_, operand)| operand.value(row, rows)),
+            Self::Choose(arms) => {
+                arms.iter().find(|(condition, _)| condition.holds(row, rows)).map_or(Value::Null, |(_, operand)| operand.value(row, rows))
+            }
         }
     }
 }

@@ -150,7 +150,9 @@ mod tests {
         ] {
             assert_eq!(parse_datetime(text).map(format_datetime).as_deref(), Some(out), "{text}");
         }
-        for bad in ["2024-01-01", "2024-01-01T00:00:00", "2024-13-01T00:00:00Z", "0000-01-01T00:00:00Z", "2024-01-01T00:00:60Z", "2024-01-01T00:00:00Z[UTC]"] {
+        for bad in
+            ["2024-01-01", "2024-01-01T00:00:00", "2024-13-01T00:00:00Z", "0000-01-01T00:00:00Z", "2024-01-01T00:00:60Z", "2024-01-01T00:00:00Z[UTC]"]
+        {
             assert_eq!(parse_datetime(bad), None, "{bad}");
         }
     }

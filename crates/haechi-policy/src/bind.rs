@@ -138,7 +138,13 @@ impl Binder<'_> {
                 _ => false,
             },
             Node::Has { base, .. } | Node::Not(base) | Node::Like(base, _) | Node::Is(base, _) | Node::IsEmpty(base) => self.cannot_err(base),
-            Node::And(a, b) | Node::Or(a, b) | Node::Compare(a, _, b) | Node::In(a, b) | Node::Contains(a, b) | Node::ContainsAll(a, b) | Node::ContainsAny(a, b) => self.cannot_err(a) && self.cannot_err(b),
+            Node::And(a, b)
+            | Node::Or(a, b)
+            | Node::Compare(a, _, b)
+            | Node::In(a, b)
+            | Node::Contains(a, b)
+            | Node::ContainsAll(a, b)
+            | Node::ContainsAny(a, b) => self.cannot_err(a) && self.cannot_err(b),
             Node::If(a, b, c) => self.cannot_err(a) && self.cannot_err(b) && self.cannot_err(c),
             Node::Set(items) => items.iter().all(|item| self.cannot_err(item)),
             Node::Add(..) | Node::Multiply(..) | Node::Since(..) | Node::Apply(..) => false,
@@ -154,11 +160,15 @@ impl Binder<'_> {
             Node::Attribute { base, table, column, ty, nullable } => self.attribute(base, *table, *column, ty, *nullable),
             Node::Add(a, b, subtract) => self.add(a, b, *subtract),
             Node::Multiply(a, b) => match (self.scalar(a), self.scalar(b)) {
-                (Scalar::Known(Val::Long(a)), Scalar::Known(Val::Long(b))) => a.checked_mul(b).map_or(Scalar::Error, |long| Scalar::Known(Val::Long(long))),
+                (Scalar::Known(Val::Long(a)), Scalar::Known(Val::Long(b))) => {
+                    a.checked_mul(b).map_or(Scalar::Error, |long| Scalar::Known(Val::Long(long)))
+                }
                 _ => Scalar::Error,
             },
             Node::Since(a, b) => match (self.scalar(a), self.scalar(b)) {
-                (Scalar::Known(Val::Datetime(a)), Scalar::Known(Val::Datetime(b))) => a.checked_sub(b).map_or(Scalar::Error, |ms| Scalar::Known(Val::Duration(ms))),
+                (Scalar::Known(Val::Datetime(a)), Scalar::Known(Val::Datetime(b))) => {
+                    a.checked_sub(b).map_or(Scalar::Error, |ms| Scalar::Known(Val::Duration(ms)))
+                }
                 _ => Scalar::Error,
             },
             Node::Apply(function, a) => match self.scalar(a) {
@@ -302,7 +312,9 @@ impl Binder<'_> {
                     _ => return Truth::error(),
                 };
                 let there = present(&from, from_nullable);
-                let t = column.map_or(Predicate::False, |column| lift(&from, |from| Predicate::reference(from, table, Predicate::NotNull(Operand::Column(column)))));
+                let t = column.map_or(Predicate::False, |column| {
+                    lift(&from, |from| Predicate::reference(from, table, Predicate::NotNull(Operand::Column(column))))
+                });
                 Truth { f: Predicate::all([there, t.clone().not_true()]), t }
             }
         }
@@ -359,9 +371,15 @@ impl Binder<'_> {
         };
         match (child, role) {
             (Scalar::Known(Val::Entity(..)), Some(role)) if is_caller => {
-                if self.principal.roles.contains(role) { Predicate::True } else { Predicate::False }
+                if self.principal.roles.contains(role) {
+                    Predicate::True
+                } else {
+                    Predicate::False
+                }
             }
-            (Scalar::Known(Val::Entity(EntityTy::Collection(USERS), id)), Some(role)) => self.user_has_role(&Operand::Constant(Value::Text(id.clone())), role),
+            (Scalar::Known(Val::Entity(EntityTy::Collection(USERS), id)), Some(role)) => {
+                self.user_has_role(&Operand::Constant(Value::Text(id.clone())), role)
+            }
             (Scalar::Row { operand, ty: Ty::Entity(EntityTy::Collection(USERS)), .. }, Some(role)) => self.user_has_role(operand, role),
             (child, _) => equal_scalars(child, parent),
         }
@@ -393,7 +411,10 @@ impl Binder<'_> {
                 if values.is_empty() {
                     return Truth { t: Predicate::False, f: present(&operand, nullable) };
                 }
-                Truth { t: lift(&operand, |operand| Predicate::OneOf(operand, values.clone())), f: lift(&operand, |operand| Predicate::NoneOf(operand, values.clone())) }
+                Truth {
+                    t: lift(&operand, |operand| Predicate::OneOf(operand, values.clone())),
+                    f: lift(&operand, |operand| Predicate::NoneOf(operand, values.clone())),
+                }
             }
             (Scalar::Row { operand, ty: Ty::Set(item), nullable }, element) => {
                 let (element, ty, element_nullable) = match element {
@@ -441,7 +462,9 @@ impl Binder<'_> {
     fn is_empty(&self, set: &Node) -> Truth {
         match self.scalar(set) {
             Scalar::Known(Val::Set(values)) => Truth::known(values.is_empty()),
-            Scalar::Row { operand, .. } => Truth { t: lift(&operand, |list| Predicate::Empty(list, true)), f: lift(&operand, |list| Predicate::Empty(list, false)) },
+            Scalar::Row { operand, .. } => {
+                Truth { t: lift(&operand, |list| Predicate::Empty(list, true)), f: lift(&operand, |list| Predicate::Empty(list, false)) }
+            }
             _ => Truth::error(),
         }
     }
@@ -459,7 +482,9 @@ impl haechi_model::Lookup for NoRows {
 /// An attribute of what `from` names; an inner `Follow` is descended, so that chains read outside in.
 fn follow(from: Operand, table: usize, column: usize) -> Operand {
     match from {
-        Operand::Follow { from: outer, table: between, then } => Operand::Follow { from: outer, table: between, then: Box::new(follow(*then, table, column)) },
+        Operand::Follow { from: outer, table: between, then } => {
+            Operand::Follow { from: outer, table: between, then: Box::new(follow(*then, table, column)) }
+        }
         from => Operand::Follow { from: Box::new(from), table, then: Box::new(Operand::Column(column)) },
     }
 }
@@ -532,7 +557,10 @@ fn stored(value: &Val, ty: &Ty) -> Option<Value> {
 
 fn known_compare(a: &Val, comparison: Comparison, b: &Val) -> Truth {
     let order = match (a, b) {
-        (Val::Long(a), Val::Long(b)) | (Val::Datetime(a), Val::Datetime(b)) | (Val::Duration(a), Val::Duration(b)) | (Val::Decimal(a), Val::Decimal(b)) => a.cmp(b),
+        (Val::Long(a), Val::Long(b))
+        | (Val::Datetime(a), Val::Datetime(b))
+        | (Val::Duration(a), Val::Duration(b))
+        | (Val::Decimal(a), Val::Decimal(b)) => a.cmp(b),
         _ if a == b => std::cmp::Ordering::Equal,
         _ => std::cmp::Ordering::Less,
     };
@@ -542,13 +570,15 @@ fn known_compare(a: &Val, comparison: Comparison, b: &Val) -> Truth {
 
 /// A row's operand against a value.
 fn against(operand: &Operand, ty: &Ty, nullable: bool, comparison: Comparison, value: &Val) -> Truth {
-    let side = |comparison: Comparison, value: Value| lift(operand, |operand| Predicate::Compare(operand, comparison, Operand::Constant(value.clone())));
+    let side =
+        |comparison: Comparison, value: Value| lift(operand, |operand| Predicate::Compare(operand, comparison, Operand::Constant(value.clone())));
     if let (Val::Decimal(int), Ty::Decimal(scale)) = (value, ty) {
         let unit = 10_i64.pow(4 - scale);
         let floor = int.div_euclid(unit);
         let exact = int % unit == 0;
         let there = || present(operand, nullable);
-        let pair = |comparison: Comparison, value: i64| Truth { t: side(comparison, Value::Int(value)), f: side(comparison.inverse(), Value::Int(value)) };
+        let pair =
+            |comparison: Comparison, value: i64| Truth { t: side(comparison, Value::Int(value)), f: side(comparison.inverse(), Value::Int(value)) };
         return match comparison {
             Comparison::Equal if !exact => Truth { t: Predicate::False, f: there() },
             Comparison::NotEqual if !exact => Truth { t: there(), f: Predicate::False },
@@ -563,13 +593,24 @@ fn against(operand: &Operand, ty: &Ty, nullable: bool, comparison: Comparison, v
     }
 }
 
-
 fn equal_scalars(a: &Scalar, b: &Scalar) -> Predicate {
     match (a, b) {
-        (Scalar::Known(a), Scalar::Known(b)) => if a == b { Predicate::True } else { Predicate::False },
-        (Scalar::Row { operand, ty, nullable }, Scalar::Known(value)) | (Scalar::Known(value), Scalar::Row { operand, ty, nullable }) => against(operand, ty, *nullable, Comparison::Equal, value).t,
+        (Scalar::Known(a), Scalar::Known(b)) => {
+            if a == b {
+                Predicate::True
+            } else {
+                Predicate::False
+            }
+        }
+        (Scalar::Row { operand, ty, nullable }, Scalar::Known(value)) | (Scalar::Known(value), Scalar::Row { operand, ty, nullable }) => {
+            against(operand, ty, *nullable, Comparison::Equal, value).t
+        }
         (Scalar::Row { operand: a, ty: a_ty, .. }, Scalar::Row { operand: b, ty: b_ty, .. }) => {
-            if a_ty == b_ty { Predicate::Compare(a.clone(), Comparison::Equal, b.clone()) } else { Predicate::False }
+            if a_ty == b_ty {
+                Predicate::Compare(a.clone(), Comparison::Equal, b.clone())
+            } else {
+                Predicate::False
+            }
         }
         _ => Predicate::False,
     }

@@ -4,7 +4,9 @@ use crate::{
     node::{EntityTy, Function, Node, Ty, Val},
     schema::decimal_scale,
 };
-use cedar_policy::pst::{BinaryOp, Clause, EntityOrSlot, EntityUID, Expr, Literal, PatternElem, PrincipalConstraint, ResourceConstraint, UnaryOp, Var};
+use cedar_policy::pst::{
+    BinaryOp, Clause, EntityOrSlot, EntityUID, Expr, Literal, PatternElem, PrincipalConstraint, ResourceConstraint, UnaryOp, Var,
+};
 use haechi_model::{App, CollectionId, Comparison, Field, FieldType, LikePart, USERS};
 
 /// The most nodes that one policy may grow to as a condition.
@@ -33,7 +35,8 @@ impl Compiler<'_> {
             });
         }
         let always = Node::Literal(Val::Bool(true));
-        let whole = parts.into_iter().filter(|part| *part != always).reduce(|left, right| Node::And(Box::new(left), Box::new(right))).unwrap_or(always);
+        let whole =
+            parts.into_iter().filter(|part| *part != always).reduce(|left, right| Node::And(Box::new(left), Box::new(right))).unwrap_or(always);
         if expansion(&whole).0 > MAX_PLAN_NODES {
             return Err(format!("the conditions grow to more than {MAX_PLAN_NODES} parts; split the policy"));
         }
@@ -47,9 +50,10 @@ impl Compiler<'_> {
             PrincipalConstraint::Eq(entity) => Node::Compare(principal(), Comparison::Equal, Box::new(self.scope_entity(entity)?)),
             PrincipalConstraint::In(entity) => Node::In(principal(), Box::new(self.scope_entity(entity)?)),
             PrincipalConstraint::Is(ty) => Node::Is(principal(), self.entity_ty(&ty.to_string())?),
-            PrincipalConstraint::IsIn(ty, entity) => {
-                Node::And(Box::new(Node::Is(principal(), self.entity_ty(&ty.to_string())?)), Box::new(Node::In(principal(), Box::new(self.scope_entity(entity)?))))
-            }
+            PrincipalConstraint::IsIn(ty, entity) => Node::And(
+                Box::new(Node::Is(principal(), self.entity_ty(&ty.to_string())?)),
+                Box::new(Node::In(principal(), Box::new(self.scope_entity(entity)?))),
+            ),
         })
     }
 
@@ -61,7 +65,11 @@ impl Compiler<'_> {
             ResourceConstraint::In(entity) => Node::In(resource(), Box::new(self.scope_entity(entity)?)),
             ResourceConstraint::Is(ty) => Node::Literal(Val::Bool(self.entity_ty(&ty.to_string())? == EntityTy::Collection(self.collection))),
             ResourceConstraint::IsIn(ty, entity) => {
-                if self.entity_ty(&ty.to_string())? == EntityTy::Collection(self.collection) { Node::In(resource(), Box::new(self.scope_entity(entity)?)) } else { Node::Literal(Val::Bool(false)) }
+                if self.entity_ty(&ty.to_string())? == EntityTy::Collection(self.collection) {
+                    Node::In(resource(), Box::new(self.scope_entity(entity)?))
+                } else {
+                    Node::Literal(Val::Bool(false))
+                }
             }
         })
     }
@@ -113,7 +121,9 @@ impl Compiler<'_> {
                     Some(parent) => Ok(Node::And(Box::new(is), Box::new(Node::In(Box::new(base), Box::new(self.expr(parent)?))))),
                 }
             }
-            Expr::IfThenElse { cond, then_expr, else_expr } => Ok(Node::If(Box::new(self.expr(cond)?), Box::new(self.expr(then_expr)?), Box::new(self.expr(else_expr)?))),
+            Expr::IfThenElse { cond, then_expr, else_expr } => {
+                Ok(Node::If(Box::new(self.expr(cond)?), Box::new(self.expr(then_expr)?), Box::new(self.expr(else_expr)?)))
+            }
             Expr::Set(items) => Ok(Node::Set(items.iter().map(|item| self.expr(item)).collect::<Result<_, _>>()?)),
             Expr::Slot(_) => Err("templates are not used: write the policy out".to_owned()),
             _ => refuse("a record literal"),
@@ -187,7 +197,9 @@ impl Compiler<'_> {
         let both_closed = left.closed() && right.closed();
         match (left.ty(), right.ty()) {
             (Ty::Set(_), _) | (_, Ty::Set(_)) if !both_closed => return refuse("equality of a row's list"),
-            (Ty::Decimal(a), Ty::Decimal(b)) if !left.closed() && !right.closed() && a != b => return refuse("a comparison of decimals of different scale"),
+            (Ty::Decimal(a), Ty::Decimal(b)) if !left.closed() && !right.closed() && a != b => {
+                return refuse("a comparison of decimals of different scale");
+            }
             _ => {}
         }
         Ok(Node::Compare(left, comparison, right))

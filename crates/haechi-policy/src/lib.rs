@@ -72,7 +72,14 @@ impl Policies {
         let schema = match Schema::from_cedarschema_str(&schema_text(app)) {
             Ok((schema, _)) => schema,
             Err(error) => {
-                findings.push(Finding { severity: Severity::Error, code: "schema", message: error.to_string(), help: "this is a fault of Haechi: please report it".to_owned(), source: None, span: None });
+                findings.push(Finding {
+                    severity: Severity::Error,
+                    code: "schema",
+                    message: error.to_string(),
+                    help: "this is a fault of Haechi: please report it".to_owned(),
+                    source: None,
+                    span: None,
+                });
                 return Err(findings);
             }
         };
@@ -131,7 +138,15 @@ impl Policies {
     }
 
     /// What each policy that could matter says of a row.
-    pub fn reasons<'a>(&'a self, principal: &'a Principal<'a>, action: ActionId, collection: CollectionId, now_ms: i64, row: &'a [Value], rows: &'a dyn Lookup) -> impl Iterator<Item = Reason<'a>> {
+    pub fn reasons<'a>(
+        &'a self,
+        principal: &'a Principal<'a>,
+        action: ActionId,
+        collection: CollectionId,
+        now_ms: i64,
+        row: &'a [Value],
+        rows: &'a dyn Lookup,
+    ) -> impl Iterator<Item = Reason<'a>> {
         let binder = self.binder(principal, collection, now_ms);
         self.slices.of(collection, action).rules(principal.roles).map(move |rule| {
             let truth = binder.truth(&rule.plan);
@@ -145,7 +160,13 @@ impl Policies {
     }
 
     /// What each policy says before any row is looked at: `Some(true)` for every row, `Some(false)` for none, else it depends.
-    pub fn outlook<'a>(&'a self, principal: &'a Principal<'a>, action: ActionId, collection: CollectionId, now_ms: i64) -> impl Iterator<Item = Reason<'a>> {
+    pub fn outlook<'a>(
+        &'a self,
+        principal: &'a Principal<'a>,
+        action: ActionId,
+        collection: CollectionId,
+        now_ms: i64,
+    ) -> impl Iterator<Item = Reason<'a>> {
         let binder = self.binder(principal, collection, now_ms);
         self.slices.of(collection, action).rules(principal.roles).map(move |rule| {
             let truth = binder.truth(&rule.plan);
@@ -184,7 +205,14 @@ fn validate(schema: &Schema, set: &PolicySet, statements: &[Statement], findings
     }
 }
 
-fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &HashMap<Box<str>, ActionId>, slices: &mut Slices, findings: &mut Findings) {
+fn compile_statement(
+    app: &App,
+    statement: &Statement,
+    at: usize,
+    actions: &HashMap<Box<str>, ActionId>,
+    slices: &mut Slices,
+    findings: &mut Findings,
+) {
     let mut error = |code, message: String, help: &str| findings.error(&statement.source, Some(statement.span()), code, message, help.to_owned());
     let parsed = match statement.policy.to_pst() {
         Ok(parsed) => parsed,
@@ -194,7 +222,11 @@ fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &Hash
     let wanted: Vec<ActionId> = match &body.action {
         pst::ActionConstraint::Any => {
             if statement.policy.annotation("everything").is_none_or(str::is_empty) {
-                return error("bare-action", "the policy names no action: it would cover every action there is and will be".to_owned(), "name the actions, or add @everything(\"the reason\")");
+                return error(
+                    "bare-action",
+                    "the policy names no action: it would cover every action there is and will be".to_owned(),
+                    "name the actions, or add @everything(\"the reason\")",
+                );
             }
             actions.values().copied().collect()
         }
@@ -210,11 +242,16 @@ fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &Hash
         },
     };
     let role = match &body.principal {
-        pst::PrincipalConstraint::In(pst::EntityOrSlot::Entity(uid)) | pst::PrincipalConstraint::IsIn(_, pst::EntityOrSlot::Entity(uid)) if uid.ty.to_string() == "Role" => Some(uid.eid.as_str()),
+        pst::PrincipalConstraint::In(pst::EntityOrSlot::Entity(uid)) | pst::PrincipalConstraint::IsIn(_, pst::EntityOrSlot::Entity(uid))
+            if uid.ty.to_string() == "Role" =>
+        {
+            Some(uid.eid.as_str())
+        }
         _ => None,
     };
     if let Some(role) = role.filter(|role| !app.roles.iter().any(|known| known == role)) {
-        let help = haechi_model::suggest(role, app.roles.iter().map(String::as_str)).map_or_else(|| "add it to `roles` in haechi.toml".to_owned(), |near| format!("did you mean Role::\"{near}\"?"));
+        let help = haechi_model::suggest(role, app.roles.iter().map(String::as_str))
+            .map_or_else(|| "add it to `roles` in haechi.toml".to_owned(), |near| format!("did you mean Role::\"{near}\"?"));
         return error("unknown-role", format!("no role is named `{role}`"), &help);
     }
     for collection in app.collections.iter().filter(|collection| only.as_ref().is_none_or(|only| *only == collection.name)) {

@@ -66,8 +66,19 @@ pub(crate) enum Node {
     Resource,
     Now,
     /// An attribute of a row: of the resource, of the principal, or of what a reference names.
-    Attribute { base: Box<Node>, table: CollectionId, column: usize, ty: Ty, nullable: bool },
-    Has { base: Box<Node>, table: CollectionId, column: Option<usize>, nullable: bool },
+    Attribute {
+        base: Box<Node>,
+        table: CollectionId,
+        column: usize,
+        ty: Ty,
+        nullable: bool,
+    },
+    Has {
+        base: Box<Node>,
+        table: CollectionId,
+        column: Option<usize>,
+        nullable: bool,
+    },
     And(Box<Node>, Box<Node>),
     Or(Box<Node>, Box<Node>),
     Not(Box<Node>),
@@ -95,9 +106,16 @@ impl Node {
             Self::Resource => false,
             Self::Literal(_) | Self::Principal | Self::Now => true,
             Self::Attribute { base, .. } | Self::Has { base, .. } => **base == Self::Principal,
-            Self::And(a, b) | Self::Or(a, b) | Self::Compare(a, _, b) | Self::Add(a, b, _) | Self::Multiply(a, b) | Self::Since(a, b) | Self::In(a, b) | Self::Contains(a, b) | Self::ContainsAll(a, b) | Self::ContainsAny(a, b) => {
-                a.closed() && b.closed()
-            }
+            Self::And(a, b)
+            | Self::Or(a, b)
+            | Self::Compare(a, _, b)
+            | Self::Add(a, b, _)
+            | Self::Multiply(a, b)
+            | Self::Since(a, b)
+            | Self::In(a, b)
+            | Self::Contains(a, b)
+            | Self::ContainsAll(a, b)
+            | Self::ContainsAny(a, b) => a.closed() && b.closed(),
             Self::Not(a) | Self::Apply(_, a) | Self::Like(a, _) | Self::Is(a, _) | Self::IsEmpty(a) => a.closed(),
             Self::If(a, b, c) => a.closed() && b.closed() && c.closed(),
             Self::Set(items) => items.iter().all(Self::closed),
@@ -110,7 +128,13 @@ impl Node {
             Self::Principal => Ty::Entity(EntityTy::Caller),
             Self::Now => Ty::Datetime,
             Self::Attribute { ty, .. } => ty.clone(),
-            Self::If(_, a, b) => if a.ty() == Ty::Unknown { b.ty() } else { a.ty() },
+            Self::If(_, a, b) => {
+                if a.ty() == Ty::Unknown {
+                    b.ty()
+                } else {
+                    a.ty()
+                }
+            }
             Self::Add(a, ..) => a.ty(),
             Self::Multiply(..) => Ty::Long,
             Self::Since(..) => Ty::Duration,

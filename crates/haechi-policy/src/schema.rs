@@ -9,7 +9,8 @@ pub const VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watc
 /// All actions of an app: verbs, then `read_<class>` and `write_<class>` of each guarded class.
 #[must_use]
 pub fn actions(app: &App) -> Vec<String> {
-    let guarded = app.classes.iter().filter(|class| class.guarded()).flat_map(|class| [format!("read_{}", class.name), format!("write_{}", class.name)]);
+    let guarded =
+        app.classes.iter().filter(|class| class.guarded()).flat_map(|class| [format!("read_{}", class.name), format!("write_{}", class.name)]);
     VERBS.iter().map(|verb| (*verb).to_owned()).chain(guarded).collect()
 }
 

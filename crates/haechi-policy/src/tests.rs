@@ -10,7 +10,8 @@ impl Lookup for NoRows {
 
 pub(crate) fn app(files: &[(&str, &str)]) -> App {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let root = std::env::temp_dir().join(format!("haechi-policy-{}-{}", std::process::id(), NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
+    let root =
+        std::env::temp_dir().join(format!("haechi-policy-{}-{}", std::process::id(), NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)));
     for (path, text) in files {
         let path = root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -41,7 +42,8 @@ fn codes(policies: &str) -> Vec<(&'static str, Option<(usize, usize)>)> {
 
 #[test]
 fn an_owner_policy_becomes_a_condition_on_the_column() {
-    let app = clinic("permit (principal, action in [Action::\"list\", Action::\"read\"], resource is patients) when { resource.doctor == principal };");
+    let app =
+        clinic("permit (principal, action in [Action::\"list\", Action::\"read\"], resource is patients) when { resource.doctor == principal };");
     let (policies, _) = Policies::load(&app).map_err(|f| format!("{f:#?}")).unwrap();
     let kim = Principal { kind: PrincipalKind::User, id: "k", roles: &[], row: &[] };
     let patients = app.collection("patients").unwrap();
@@ -78,7 +80,10 @@ fn findings_have_their_place() {
     assert_eq!(codes("permit (principal, action, resource is patients);")[0].0, "bare-action");
     assert_eq!(codes("permit (principal in Role::\"docter\", action == Action::\"read\", resource is patients);")[0].0, "unknown-role");
     assert_eq!(codes("permit (principal, action == Action::\"read\" resource);")[0].0, "policy-syntax");
-    assert_eq!(codes("permit (principal, action == Action::\"read\", resource is patients) when { resource has rank && resource.rank * 2 > 4 };")[0].0, "not-a-condition");
+    assert_eq!(
+        codes("permit (principal, action == Action::\"read\", resource is patients) when { resource has rank && resource.rank * 2 > 4 };")[0].0,
+        "not-a-condition"
+    );
     assert_eq!(codes("permit (principal, action == Action::\"read\", resource is patients) when { resource.rank > 4 };")[0].0, "policy-invalid");
     assert!(codes("@everything(\"operators repair data\")\npermit (principal in Role::\"doctor\", action, resource);").is_empty());
 }

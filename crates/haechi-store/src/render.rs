@@ -161,7 +161,9 @@ impl<'a> Sql<'a> {
                 (true, false) => (Predicate::NotNull(column()), Predicate::IsNull(column()), Predicate::True),
                 (true, true) => (Predicate::False, Predicate::IsNull(column()), Predicate::True),
                 (false, false) => (compare(Comparison::Greater), compare(Comparison::Equal), compare(Comparison::GreaterOrEqual)),
-                (false, true) if nullable => (Predicate::any([compare(Comparison::Less), Predicate::IsNull(column())]), compare(Comparison::Equal), Predicate::True),
+                (false, true) if nullable => {
+                    (Predicate::any([compare(Comparison::Less), Predicate::IsNull(column())]), compare(Comparison::Equal), Predicate::True)
+                }
                 (false, true) => (compare(Comparison::Less), compare(Comparison::Equal), compare(Comparison::LessOrEqual)),
             };
             // The bound is implied; it lets the index start at the place instead of at the beginning.
@@ -305,7 +307,9 @@ impl<'a> Sql<'a> {
         } else {
             self.push("EXISTS (SELECT 1 FROM jsonb_array_elements((");
             self.operand(list, table, alias);
-            self.push(")::jsonb) j WHERE (CASE jsonb_typeof(j) WHEN 'boolean' THEN (j::text = 'true')::int::text ELSE j #>> '{}' END) COLLATE \"C\" = (");
+            self.push(
+                ")::jsonb) j WHERE (CASE jsonb_typeof(j) WHEN 'boolean' THEN (j::text = 'true')::int::text ELSE j #>> '{}' END) COLLATE \"C\" = (",
+            );
             self.operand(element, table, alias);
             self.push(")::text");
         }

@@ -24,7 +24,12 @@ pub fn system_tables(dialect: Dialect) -> Vec<Table> {
         organisation(),
     ];
     let log = match dialect {
-        Dialect::Sqlite => table("_log", 1, [Column::required("position", Storage::Int), Column::required("id", Storage::Text)].into_iter().chain(entry).collect(), Vec::new()),
+        Dialect::Sqlite => table(
+            "_log",
+            1,
+            [Column::required("position", Storage::Int), Column::required("id", Storage::Text)].into_iter().chain(entry).collect(),
+            Vec::new(),
+        ),
         Dialect::Postgres => table(
             "_log",
             1,
@@ -37,19 +42,35 @@ pub fn system_tables(dialect: Dialect) -> Vec<Table> {
         table(
             "_seals",
             1,
-            vec![Column::required("size", Storage::Int), Column::required("time", Storage::Int), Column::required("note", Storage::Text), Column::required("frontier", Storage::Bytes)],
+            vec![
+                Column::required("size", Storage::Int),
+                Column::required("time", Storage::Int),
+                Column::required("note", Storage::Text),
+                Column::required("frontier", Storage::Bytes),
+            ],
             Vec::new(),
         ),
         table(
             "_idempotency",
             1,
-            vec![Column::required("key", Storage::Text), Column::required("digest", Storage::Text), Column::required("result", Storage::Text), Column::required("time", Storage::Int), organisation()],
+            vec![
+                Column::required("key", Storage::Text),
+                Column::required("digest", Storage::Text),
+                Column::required("result", Storage::Text),
+                Column::required("time", Storage::Int),
+                organisation(),
+            ],
             vec![index("_idempotency_time_idx", &[3], false)],
         ),
         table(
             "_leases",
             1,
-            vec![Column::required("name", Storage::Text), Column::required("holder", Storage::Text), Column::required("expires", Storage::Int), Column::required("fence", Storage::Int)],
+            vec![
+                Column::required("name", Storage::Text),
+                Column::required("holder", Storage::Text),
+                Column::required("expires", Storage::Int),
+                Column::required("fence", Storage::Int),
+            ],
             Vec::new(),
         ),
     ]

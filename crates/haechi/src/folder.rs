@@ -95,7 +95,9 @@ pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<Master
         return MasterKey::from_hex(&secret(reference, "master_key")?).ok_or_else(bad);
     }
     if !may_make {
-        return Err(FolderError::Secret("no master key: set master_key = { env = \"HAECHI_MASTER_KEY\" } in haechi.toml and make one with `haechi secret`".to_owned()));
+        return Err(FolderError::Secret(
+            "no master key: set master_key = { env = \"HAECHI_MASTER_KEY\" } in haechi.toml and make one with `haechi secret`".to_owned(),
+        ));
     }
     let path = data.join("master.key");
     if let Ok(text) = std::fs::read_to_string(&path) {
@@ -115,9 +117,12 @@ pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<Master
 /// Reads a secret by reference.
 fn secret(reference: &SecretRef, key: &str) -> Result<String, FolderError> {
     match reference {
-        SecretRef::Env(name) => std::env::var(name).map_err(|_| FolderError::Secret(format!("`{key}` names the environment variable {name}, which is not set"))),
+        SecretRef::Env(name) => {
+            std::env::var(name).map_err(|_| FolderError::Secret(format!("`{key}` names the environment variable {name}, which is not set")))
+        }
         SecretRef::File(path) => {
-            let text = std::fs::read_to_string(path).map_err(|_| FolderError::Secret(format!("`{key}` names the file {}, which cannot be read", path.display())))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|_| FolderError::Secret(format!("`{key}` names the file {}, which cannot be read", path.display())))?;
             #[cfg(unix)]
             {
                 use std::os::unix::fs::PermissionsExt;
@@ -150,7 +155,9 @@ pub fn database(config: &Config, data: &Path) -> Result<Database, FolderError> {
     }
     let local = matches!(parsed.host_str(), None | Some("" | "localhost" | "127.0.0.1" | "[::1]"));
     if !local {
-        return Err(FolderError::Database("the database is on another host, and TLS to PostgreSQL is not built yet; plaintext off the host is refused".to_owned()));
+        return Err(FolderError::Database(
+            "the database is on another host, and TLS to PostgreSQL is not built yet; plaintext off the host is refused".to_owned(),
+        ));
     }
     Ok(Database::Postgres(url))
 }

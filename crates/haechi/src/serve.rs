@@ -42,8 +42,12 @@ pub fn routes(gate: &Gate, base: &Arc<str>, mode: Mode) -> Router {
         .route("/readyz", get(move || ready(health.clone())))
         .route("/openapi.json", get(move |Extension(ask): Extension<Ask>| async move { describe(&ask, &openapi, mode) }))
         .route("/problems/{slug}", get(problem_page))
-        .fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move { Problem::new(problems::NOT_FOUND, "There is no such route.").response(&missing, &id) })
-        .method_not_allowed_fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move { Problem::new(problems::METHOD_NOT_ALLOWED, "See the Allow header.").response(&wrong_method, &id) })
+        .fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move {
+            Problem::new(problems::NOT_FOUND, "There is no such route.").response(&missing, &id)
+        })
+        .method_not_allowed_fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move {
+            Problem::new(problems::METHOD_NOT_ALLOWED, "See the Allow header.").response(&wrong_method, &id)
+        })
 }
 
 /// The stack around the routes of a gate.
@@ -66,7 +70,13 @@ pub fn stack(gate: &Gate, mode: Mode) -> Stack {
 pub async fn serve(listener: TcpListener, stack: watch::Receiver<Arc<Stack>>, stop: impl Future<Output = ()>, head_ms: u64, connections: usize) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(head_ms)).max_buf_size(MAX_HEAD_BYTES).keep_alive(true);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEAD_BYTES as u32).max_pending_accept_reset_streams(Some(20)).keep_alive_interval(Some(Duration::from_secs(20)));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_pending_accept_reset_streams(Some(20))
+        .keep_alive_interval(Some(Duration::from_secs(20)));
     let graceful = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(connections));
     tokio::pin!(stop);
@@ -130,7 +140,10 @@ async fn problem_page(axum::extract::Path(slug): axum::extract::Path<String>) ->
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     };
-    let page = format!("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{0}</title>\n<h1>{0}</h1>\n<p>Status {1}</p>\n<p>{2}</p>\n</html>\n", kind.title, kind.status, help);
+    let page = format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{0}</title>\n<h1>{0}</h1>\n<p>Status {1}</p>\n<p>{2}</p>\n</html>\n",
+        kind.title, kind.status, help
+    );
     let mut response = Response::new(Body::from(page));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     response

@@ -61,7 +61,18 @@ impl Entry {
         out.push(FORMAT);
         out.extend_from_slice(&self.time_ms.to_be_bytes());
         out.extend_from_slice(&self.commitment);
-        for text in [&self.id, &self.organisation, &self.actor_kind, &self.actor_id, &self.action, &self.target, &self.outcome, &self.request_id, &self.policy_version, &self.cause] {
+        for text in [
+            &self.id,
+            &self.organisation,
+            &self.actor_kind,
+            &self.actor_id,
+            &self.action,
+            &self.target,
+            &self.outcome,
+            &self.request_id,
+            &self.policy_version,
+            &self.cause,
+        ] {
             put(text.as_bytes(), &mut out);
         }
         put(&self.row_digest, &mut out);
@@ -124,7 +135,16 @@ mod tests {
 
     #[test]
     fn entries_round_trip_and_every_cut_is_refused() {
-        let entry = Entry { id: "0192".into(), time_ms: -5, actor_kind: "user".into(), action: "create".into(), target: "notes/1".into(), row_digest: vec![7; 16], commitment: commitment(b"salt", b"{}"), ..Entry::default() };
+        let entry = Entry {
+            id: "0192".into(),
+            time_ms: -5,
+            actor_kind: "user".into(),
+            action: "create".into(),
+            target: "notes/1".into(),
+            row_digest: vec![7; 16],
+            commitment: commitment(b"salt", b"{}"),
+            ..Entry::default()
+        };
         let bytes = entry.to_bytes();
         assert_eq!(Entry::from_bytes(&bytes), Ok(entry));
         for end in 0..bytes.len() {

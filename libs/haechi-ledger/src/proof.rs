@@ -10,7 +10,8 @@ pub fn inclusion_proof(leaves: &[Hash], index: usize) -> Vec<Hash> {
     }
     let split = split(leaves.len());
     let (left, right) = leaves.split_at(split);
-    let (mut path, sibling) = if index < split { (inclusion_proof(left, index), root(right)) } else { (inclusion_proof(right, index - split), root(left)) };
+    let (mut path, sibling) =
+        if index < split { (inclusion_proof(left, index), root(right)) } else { (inclusion_proof(right, index - split), root(left)) };
     path.push(sibling);
     path
 }

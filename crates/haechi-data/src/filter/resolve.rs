@@ -67,7 +67,8 @@ pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<(FieldId, b
 
 fn field(collection: &Collection, name: &str, column: usize) -> Result<FieldId, FilterError> {
     collection.field(name).ok_or_else(|| {
-        let near = suggest(name, collection.fields.iter().map(|field| field.name.as_str())).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let near = suggest(name, collection.fields.iter().map(|field| field.name.as_str()))
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         FilterError { column, what: format!("`{}` has no field `{name}`{near}", collection.name) }
     })
 }
@@ -132,7 +133,9 @@ impl Resolver<'_> {
             return Ok(Predicate::NotNull(operand));
         }
         match &field.ty {
-            FieldType::List { of, .. } => Ok(Predicate::Contains { list: operand, element: Operand::Constant(self.value(of, literal)?), expected: true }),
+            FieldType::List { of, .. } => {
+                Ok(Predicate::Contains { list: operand, element: Operand::Constant(self.value(of, literal)?), expected: true })
+            }
             FieldType::Text { .. } | FieldType::Email | FieldType::Url => {
                 if literal.text.contains('\0') {
                     return Err(FilterError { column: literal.column, what: "U+0000 does not stand in any text".to_owned() });

@@ -34,8 +34,15 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
     let parameter = |name: &str| reference("parameters", name);
     let schema = |suffix: &str| reference("schemas", &format!("{one}{suffix}"));
     let plain = |field: &&haechi_model::Field| field.ty.comparable() && !app.classes[field.class].guarded();
-    let mut list_parameters: Vec<Value> = ["filter", "order_by", "page_size", "page_token", "fields", "expand"].iter().map(|name| parameter(name)).collect();
-    list_parameters.extend(collection.fields.iter().filter(plain).map(|field| json!({ "name": field.name, "in": "query", "description": "Equality.", "schema": { "type": "string" } })));
+    let mut list_parameters: Vec<Value> =
+        ["filter", "order_by", "page_size", "page_token", "fields", "expand"].iter().map(|name| parameter(name)).collect();
+    list_parameters.extend(
+        collection
+            .fields
+            .iter()
+            .filter(plain)
+            .map(|field| json!({ "name": field.name, "in": "query", "description": "Equality.", "schema": { "type": "string" } })),
+    );
     let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } });
     let list = json!({ "operationId": format!("list_{name}"), "tags": [name], "parameters": list_parameters, "responses": with(problems(&[403]), "200", reply("A page.", schema("Page"), false)) });
     let query = json!({ "operationId": format!("query_{name}"), "tags": [name], "requestBody": json_body(schema("Query")), "responses": with(problems(&[403, 413, 415]), "200", reply("A page.", schema("Page"), false)) });
@@ -69,7 +76,10 @@ pub(super) fn batch() -> Value {
 
 /// A route that answers a word.
 pub(super) fn plain(id: &str, summary: &str, statuses: &[u16]) -> Value {
-    let responses: Map<String, Value> = statuses.iter().map(|status| (status.to_string(), json!({ "description": summary, "content": { "text/plain": { "schema": { "type": "string" } } } }))).collect();
+    let responses: Map<String, Value> = statuses
+        .iter()
+        .map(|status| (status.to_string(), json!({ "description": summary, "content": { "text/plain": { "schema": { "type": "string" } } } })))
+        .collect();
     let mut all = problems(&[]);
     all.extend(responses);
     json!({ "get": { "operationId": id, "summary": summary, "security": [], "responses": all } })

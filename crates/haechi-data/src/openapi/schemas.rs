@@ -35,7 +35,10 @@ pub(super) fn shared() -> Map<String, Value> {
                 } } } }
         }),
     );
-    all.insert("BatchResult".to_owned(), json!({ "type": "object", "required": ["results"], "properties": { "results": { "type": "array", "items": { "type": "object" } } } }));
+    all.insert(
+        "BatchResult".to_owned(),
+        json!({ "type": "object", "required": ["results"], "properties": { "results": { "type": "array", "items": { "type": "object" } } } }),
+    );
     all
 }
 
@@ -50,9 +53,16 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
     record.insert("_expanded".to_owned(), json!({ "type": "object", "description": "Records that references name, by field." }));
     all.insert(name.clone(), json!({ "type": "object", "required": ["id"], "properties": record }));
     let writable = || collection.fields.iter().enumerate().filter(|(_, field)| !field.read_only);
-    let properties: Map<String, Value> = writable().map(|(_, field)| (field.name.clone(), described(app, field, field_schema(&field.ty, !field.required)))).collect();
-    let required: Vec<&str> = writable().filter(|(at, field)| field.required && field.default.is_none() && collection.owner != Some(*at)).map(|(_, field)| field.name.as_str()).collect();
-    all.insert(format!("{name}Create"), json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties.clone() }));
+    let properties: Map<String, Value> =
+        writable().map(|(_, field)| (field.name.clone(), described(app, field, field_schema(&field.ty, !field.required)))).collect();
+    let required: Vec<&str> = writable()
+        .filter(|(at, field)| field.required && field.default.is_none() && collection.owner != Some(*at))
+        .map(|(_, field)| field.name.as_str())
+        .collect();
+    all.insert(
+        format!("{name}Create"),
+        json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties.clone() }),
+    );
     all.insert(format!("{name}Update"), json!({ "type": "object", "additionalProperties": false, "properties": properties }));
     all.insert(
         format!("{name}Page"),
@@ -99,9 +109,13 @@ pub(super) fn field_schema(ty: &FieldType, nullable: bool) -> Value {
             }
             json!({ "type": "string", "enum": values })
         }
-        FieldType::Int { min, max } => json!({ "type": "integer", "minimum": (*min).max(-9_007_199_254_740_991), "maximum": (*max).min(9_007_199_254_740_991) }),
+        FieldType::Int { min, max } => {
+            json!({ "type": "integer", "minimum": (*min).max(-9_007_199_254_740_991), "maximum": (*max).min(9_007_199_254_740_991) })
+        }
         FieldType::Int64 { .. } => json!({ "type": "string", "pattern": "^-?[0-9]{1,19}$" }),
-        FieldType::Decimal { scale, precision } => json!({ "type": "string", "pattern": format!("^-?[0-9]{{1,{}}}(\\.[0-9]{{1,{}}})?$", (precision - scale).max(1), (*scale).max(1)) }),
+        FieldType::Decimal { scale, precision } => {
+            json!({ "type": "string", "pattern": format!("^-?[0-9]{{1,{}}}(\\.[0-9]{{1,{}}})?$", (precision - scale).max(1), (*scale).max(1)) })
+        }
         FieldType::Float { .. } => json!({ "type": "number" }),
         FieldType::Bool => json!({ "type": "boolean" }),
         FieldType::Datetime => json!({ "type": "string", "format": "date-time" }),

@@ -47,7 +47,15 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
         None => None,
         Some(token) => Some(page_token::open(listing.tokens, token, &binding, ask.now_ms()).ok_or(RecordError::PageToken)?),
     };
-    let wanted = ListQuery { fields: query.fields.clone(), filter: query.filter.clone(), order: query.order.clone(), after, limit: query.page_size, follow: query.expand.clone(), scan: false };
+    let wanted = ListQuery {
+        fields: query.fields.clone(),
+        filter: query.filter.clone(),
+        order: query.order.clone(),
+        after,
+        limit: query.page_size,
+        follow: query.expand.clone(),
+        scan: false,
+    };
     let page = grant.list(wanted).await.map_err(|error| RecordError::read(error, declared))?;
     let expansions = expansions(ask, declared, &query.expand, &page).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
@@ -94,10 +102,11 @@ pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &Q
 
 /// An id in its one written form; any other is no record's.
 pub(crate) fn record_id(text: &str) -> Option<String> {
-    let shape = text.len() == 36 && text.bytes().enumerate().all(|(at, byte)| match at {
-        8 | 13 | 18 | 23 => byte == b'-',
-        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-    });
+    let shape = text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        });
     shape.then(|| text.to_owned())
 }
 
@@ -115,7 +124,14 @@ pub(crate) async fn create(ask: &Ask, collection: CollectionId, json: &Json, cla
 }
 
 /// Changes fields of a record.
-pub(crate) async fn update(ask: &Ask, collection: CollectionId, id: &str, json: &Json, version: Option<i64>, claim: Option<Claim>) -> Result<Page, RecordError> {
+pub(crate) async fn update(
+    ask: &Ask,
+    collection: CollectionId,
+    id: &str,
+    json: &Json,
+    version: Option<i64>,
+    claim: Option<Claim>,
+) -> Result<Page, RecordError> {
     let grant: Grant<Update> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];
     let values = read_values(json, declared, Purpose::Merge, "")?;

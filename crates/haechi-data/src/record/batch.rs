@@ -114,10 +114,18 @@ fn read_operation<'a>(json: &'a Json, base: &str) -> Result<Operation<'a>, Recor
                 found = Some((kind, collection));
             }
             ("id", Json::Text(id)) => operation.id = Some(id),
-            ("as", Json::Text(name)) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => operation.name = Some(name),
+            ("as", Json::Text(name)) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+                operation.name = Some(name)
+            }
             ("data", json @ Json::Object(_)) => operation.data = Some(json),
             ("if_match", Json::Number(digits)) if digits.parse::<i64>().is_ok() => operation.if_match = digits.parse().ok(),
-            _ => return Err(place(&pointer(base, key), "malformed", "an operation has one of create, update, delete with a collection; id, as, data, if_match")),
+            _ => {
+                return Err(place(
+                    &pointer(base, key),
+                    "malformed",
+                    "an operation has one of create, update, delete with a collection; id, as, data, if_match",
+                ));
+            }
         }
     }
     let Some((kind, collection)) = found else { return Err(place(base, "malformed", "name one of create, update, delete")) };
@@ -148,12 +156,21 @@ fn made_id<'a>(text: &str, made: &'a HashMap<&str, Box<str>>) -> Option<&'a str>
 }
 
 /// The values of an operation, with `$name.id` in references replaced.
-fn values(operation: &Operation<'_>, made: &HashMap<&str, Box<str>>, declared: &haechi_model::Collection, purpose: Purpose, base: &str) -> Result<Vec<(FieldId, Value)>, RecordError> {
+fn values(
+    operation: &Operation<'_>,
+    made: &HashMap<&str, Box<str>>,
+    declared: &haechi_model::Collection,
+    purpose: Purpose,
+    base: &str,
+) -> Result<Vec<(FieldId, Value)>, RecordError> {
     let Some(Json::Object(members)) = operation.data else { return Ok(Vec::new()) };
     let named = |name: &str, json: &Json| match json {
-        Json::Text(text) if declared.field(name).is_some_and(|field| matches!(declared.fields[field].ty, FieldType::Ref { .. })) => made_id(text, made).map(|id| Json::Text(id.into())),
+        Json::Text(text) if declared.field(name).is_some_and(|field| matches!(declared.fields[field].ty, FieldType::Ref { .. })) => {
+            made_id(text, made).map(|id| Json::Text(id.into()))
+        }
         _ => None,
     };
-    let replaced: Vec<(Box<str>, Json)> = members.iter().map(|(name, json)| (name.clone(), named(name, json).unwrap_or_else(|| json.clone()))).collect();
+    let replaced: Vec<(Box<str>, Json)> =
+        members.iter().map(|(name, json)| (name.clone(), named(name, json).unwrap_or_else(|| json.clone()))).collect();
     read_values(&Json::Object(replaced), declared, purpose, base)
 }

@@ -51,7 +51,11 @@ fn unknown(collection: &Collection, name: &str, base: &str) -> FieldProblem {
         Some(_) => ("read_only", "is set by the server and cannot be written".to_owned()),
         None => {
             let writable = collection.fields.iter().filter(|field| !field.read_only).map(|field| field.name.as_str());
-            ("unknown_field", suggest(name, writable).map_or_else(|| "there is no such field".to_owned(), |near| format!("there is no such field; did you mean `{near}`?")))
+            (
+                "unknown_field",
+                suggest(name, writable)
+                    .map_or_else(|| "there is no such field".to_owned(), |near| format!("there is no such field; did you mean `{near}`?")),
+            )
         }
     };
     field_problem(base, name, FieldError { code, detail })

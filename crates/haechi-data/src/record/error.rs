@@ -109,7 +109,10 @@ impl RecordError {
             Self::Parameter { name, what } => Problem::new(kind::MALFORMED, format!("The parameter `{name}` {what}.")),
             Self::Filter(error) => Problem::new(kind::INVALID_FILTER, format!("The filter is wrong at {error}.")),
             Self::Order(error) => Problem::new(kind::INVALID_FILTER, format!("The order is wrong at {error}.")),
-            Self::UseQueryBody(field) => Problem::new(kind::USE_QUERY_BODY, format!("`{field}` is personal: URLs end up in logs and histories. Send the query as a body to `:query`.")),
+            Self::UseQueryBody(field) => Problem::new(
+                kind::USE_QUERY_BODY,
+                format!("`{field}` is personal: URLs end up in logs and histories. Send the query as a body to `:query`."),
+            ),
             Self::PageToken => Problem::new(kind::INVALID_PAGE_TOKEN, "Start again from the first page."),
             Self::Fields(errors) => {
                 let count = errors.len();
@@ -133,20 +136,37 @@ impl RecordError {
 }
 
 fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
-    let at = |code, detail: &str| fields.iter().map(|field| FieldProblem { pointer: pointer(base, field), code, detail: detail.to_owned() }).collect();
+    let at =
+        |code, detail: &str| fields.iter().map(|field| FieldProblem { pointer: pointer(base, field), code, detail: detail.to_owned() }).collect();
     let whole = |problem: Problem, code, detail: &str| {
         let place = FieldProblem { pointer: base.to_owned(), code, detail: detail.to_owned() };
         if base.is_empty() { problem } else { problem.with_errors(vec![place]) }
     };
     match error {
-        WriteError::NotFound => whole(Problem::new(kind::NOT_FOUND, "There is no such record, or it is not yours to see."), "not_found", "no such record"),
+        WriteError::NotFound => {
+            whole(Problem::new(kind::NOT_FOUND, "There is no such record, or it is not yours to see."), "not_found", "no such record")
+        }
         WriteError::Forbidden => whole(Problem::new(kind::FORBIDDEN, "No policy allows this."), "forbidden", "no policy allows this"),
-        WriteError::FieldForbidden(_) => Problem::new(kind::FORBIDDEN, "No policy allows you to write these fields.").with_errors(at("forbidden", "is not yours to write")),
-        WriteError::VersionMismatch => whole(Problem::new(kind::VERSION_MISMATCH, "The record was changed since you read it."), "version_mismatch", "has another version"),
-        WriteError::NotUnique(_) => Problem::new(kind::NOT_UNIQUE, "Another record has the same value.").with_errors(at("not_unique", "another record has this value")),
-        WriteError::Reference(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("unknown_reference", "names no record that you may read")),
-        WriteError::Referenced => whole(Problem::new(kind::REFERENCED, "Other records still refer to this one."), "referenced", "other records refer to it"),
-        WriteError::TooManyChildren => whole(Problem::new(kind::TOO_MANY_CHILDREN, "More than 1 000 records refer to this one."), "too_many_children", "too many records refer to it"),
+        WriteError::FieldForbidden(_) => {
+            Problem::new(kind::FORBIDDEN, "No policy allows you to write these fields.").with_errors(at("forbidden", "is not yours to write"))
+        }
+        WriteError::VersionMismatch => {
+            whole(Problem::new(kind::VERSION_MISMATCH, "The record was changed since you read it."), "version_mismatch", "has another version")
+        }
+        WriteError::NotUnique(_) => {
+            Problem::new(kind::NOT_UNIQUE, "Another record has the same value.").with_errors(at("not_unique", "another record has this value"))
+        }
+        WriteError::Reference(_) => {
+            Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("unknown_reference", "names no record that you may read"))
+        }
+        WriteError::Referenced => {
+            whole(Problem::new(kind::REFERENCED, "Other records still refer to this one."), "referenced", "other records refer to it")
+        }
+        WriteError::TooManyChildren => whole(
+            Problem::new(kind::TOO_MANY_CHILDREN, "More than 1 000 records refer to this one."),
+            "too_many_children",
+            "too many records refer to it",
+        ),
         WriteError::KeyReused => Problem::new(kind::KEY_REUSED, "The key was used with another method, path or body."),
         WriteError::Store(failure) => store_problem(failure),
     }
@@ -158,7 +178,9 @@ fn store_problem(failure: &Failure) -> Problem {
         Failure::Unavailable => Problem::new(kind::UNAVAILABLE, "Nothing was done. Try again.").retry_after(2),
         Failure::Full => Problem::new(kind::FULL, "Nothing was done."),
         Failure::Unknown => Problem::new(kind::UNKNOWN, "Send it again with the same Idempotency-Key, or read the record."),
-        Failure::Dangling { .. } | Failure::Referenced { .. } | Failure::NotUnique { .. } => Problem::new(kind::CONFLICT, "The change conflicts with another one. Nothing was done."),
+        Failure::Dangling { .. } | Failure::Referenced { .. } | Failure::NotUnique { .. } => {
+            Problem::new(kind::CONFLICT, "The change conflicts with another one. Nothing was done.")
+        }
         Failure::Missed(_) | Failure::KeyReused | Failure::Broken => Problem::new(kind::INTERNAL, "Nothing was done."),
     }
 }

@@ -59,7 +59,14 @@ async fn list(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Pat
     run.await.map(|page| ok(page.bytes)).map_err(|error| refuse(&data, &ask, &error))
 }
 
-async fn create_or_query(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path(name): Path<String>, uri: Uri, headers: HeaderMap, body: Body) -> Reply {
+async fn create_or_query(
+    State(data): State<Arc<Data>>,
+    Extension(ask): Extension<Ask>,
+    Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
     let run = async {
         no_query(&uri)?;
         let Some((name, verb)) = name.split_once(':') else { return create(&data, &ask, &name, &headers, body).await };
@@ -92,7 +99,12 @@ async fn create(data: &Data, ask: &Ask, name: &str, headers: &HeaderMap, body: B
     Ok(response)
 }
 
-async fn read(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path((name, id)): Path<(String, String)>, RawQuery(query): RawQuery) -> Reply {
+async fn read(
+    State(data): State<Arc<Data>>,
+    Extension(ask): Extension<Ask>,
+    Path((name, id)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Reply {
     let run = async {
         let collection = actions::collection(&ask, &name)?;
         let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
@@ -101,7 +113,14 @@ async fn read(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Pat
     run.await.map(record).map_err(|error| refuse(&data, &ask, &error))
 }
 
-async fn update(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path((name, id)): Path<(String, String)>, uri: Uri, headers: HeaderMap, body: Body) -> Reply {
+async fn update(
+    State(data): State<Arc<Data>>,
+    Extension(ask): Extension<Ask>,
+    Path((name, id)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
     let run = async {
         no_query(&uri)?;
         let collection = actions::collection(&ask, &name)?;
@@ -114,7 +133,13 @@ async fn update(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, P
     run.await.map(record).map_err(|error| refuse(&data, &ask, &error))
 }
 
-async fn delete(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path((name, id)): Path<(String, String)>, uri: Uri, headers: HeaderMap) -> Reply {
+async fn delete(
+    State(data): State<Arc<Data>>,
+    Extension(ask): Extension<Ask>,
+    Path((name, id)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Reply {
     let run = async {
         no_query(&uri)?;
         let collection = actions::collection(&ask, &name)?;

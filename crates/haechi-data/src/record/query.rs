@@ -56,7 +56,8 @@ impl QueryInput {
                 Json::Number(digits) => digits.into(),
                 Json::Bool(flag) => flag.to_string(),
                 Json::List(items) if matches!(&*name, "fields" | "expand") => {
-                    let texts: Option<Vec<String>> = items.into_iter().map(|item| if let Json::Text(text) = item { Some(text.into()) } else { None }).collect();
+                    let texts: Option<Vec<String>> =
+                        items.into_iter().map(|item| if let Json::Text(text) = item { Some(text.into()) } else { None }).collect();
                     texts.ok_or_else(|| RecordError::Parameter { name: name.to_string(), what: "must be a list of names" })?.join(",")
                 }
                 _ => return Err(RecordError::Parameter { name: name.into(), what: "must be a string, a number, true or false" }),
@@ -68,7 +69,15 @@ impl QueryInput {
 
     /// Checks a query against a collection.
     pub(crate) fn resolve(&self, app: &App, collection: &Collection, me: Option<&str>) -> Result<Query, RecordError> {
-        let mut query = Query { filter: Predicate::True, order: Vec::new(), page_size: DEFAULT_PAGE.min(app.config.limits.page_size), page_token: None, fields: None, expand: Vec::new(), fingerprint: collection.name.clone() };
+        let mut query = Query {
+            filter: Predicate::True,
+            order: Vec::new(),
+            page_size: DEFAULT_PAGE.min(app.config.limits.page_size),
+            page_token: None,
+            fields: None,
+            expand: Vec::new(),
+            fingerprint: collection.name.clone(),
+        };
         let mut used: Vec<FieldId> = Vec::new();
         let mut filters = Vec::new();
         for (name, value) in &self.parameters {
@@ -138,7 +147,9 @@ fn page_size(value: &str, most: u32) -> Result<u32, RecordError> {
 fn fields(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordError> {
     let mut named = vec![Collection::ID];
     for name in value.split(',') {
-        let field = collection.field(name.trim()).ok_or_else(|| RecordError::Parameter { name: "fields".to_owned(), what: "names a field that there is not" })?;
+        let field = collection
+            .field(name.trim())
+            .ok_or_else(|| RecordError::Parameter { name: "fields".to_owned(), what: "names a field that there is not" })?;
         if !named.contains(&field) {
             named.push(field);
         }
@@ -160,7 +171,10 @@ fn expand(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordEr
 }
 
 fn equality(name: &str, value: &str, collection: &Collection, me: Option<&str>) -> Result<(FieldId, Predicate), RecordError> {
-    let unknown = || RecordError::Parameter { name: name.to_owned(), what: "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand" };
+    let unknown = || RecordError::Parameter {
+        name: name.to_owned(),
+        what: "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand",
+    };
     let id = collection.field(name).ok_or_else(unknown)?;
     let field = &collection.fields[id];
     if !field.ty.comparable() {

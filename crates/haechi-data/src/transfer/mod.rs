@@ -70,7 +70,8 @@ impl Reader<'_> {
     fn field(&mut self, line: usize, name: &str) -> Option<FieldId> {
         let found = self.collection.field(name).filter(|field| *field == Collection::ID || *field >= Collection::FIRST_DECLARED);
         if found.is_none() {
-            let near = suggest(name, self.collection.fields.iter().map(|field| field.name.as_str())).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let near = suggest(name, self.collection.fields.iter().map(|field| field.name.as_str()))
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             self.error(line, None, format!("`{name}` is no field of `{}` that an import sets{near}", self.collection.name));
         }
         found

@@ -70,7 +70,9 @@ fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
     for column in &to.columns {
         match former(from, column) {
             None => lines.push(format!("+ column {}.{}", to.name, column.name)),
-            Some(old) if from.columns[old].name != column.name => lines.push(format!("~ column {}.{} is now {}", to.name, from.columns[old].name, column.name)),
+            Some(old) if from.columns[old].name != column.name => {
+                lines.push(format!("~ column {}.{} is now {}", to.name, from.columns[old].name, column.name))
+            }
             Some(old) if from.columns[old].nullable != column.nullable => {
                 lines.push(format!("~ column {}.{} is now {}", to.name, column.name, if column.nullable { "optional" } else { "required" }));
             }
@@ -99,7 +101,8 @@ fn kept(to: &Table, old: &haechi_model::Column) -> bool {
 
 /// Whether the other table has the same index over columns of the same names.
 pub(super) fn same_index(other: &Table, table: &Table, index: &haechi_model::Index) -> bool {
-    let names = |table: &Table, index: &haechi_model::Index| index.columns.iter().map(|column| table.columns[*column].name.clone()).collect::<Vec<_>>();
+    let names =
+        |table: &Table, index: &haechi_model::Index| index.columns.iter().map(|column| table.columns[*column].name.clone()).collect::<Vec<_>>();
     other.indexes.iter().any(|found| found.name == index.name && found.unique == index.unique && names(other, found) == names(table, index))
 }
 
@@ -141,7 +144,13 @@ fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration
                 Storage::Text => "text",
                 Storage::Bytes => "bytes",
             };
-            migration.refusals.push(format!("{}.{} is stored as {} and would become {}: declare a new field and copy the values", to.name, column.name, name(from.columns[old].storage), name(column.storage)));
+            migration.refusals.push(format!(
+                "{}.{} is stored as {} and would become {}: declare a new field and copy the values",
+                to.name,
+                column.name,
+                name(from.columns[old].storage),
+                name(column.storage)
+            ));
         }
     }
     for column in from.columns.iter().filter(|old| !kept(to, old)) {
@@ -153,7 +162,8 @@ fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration
             let column = &to.columns[reference.column].name;
             from.references.iter().any(|old| from.columns[old.column].name == *column && (old.table == reference.table || renamed(&reference.table)))
         });
-    let columns_same = from.columns.len() == to.columns.len() && from.columns.iter().zip(&to.columns).all(|(old, new)| old.name == new.name && old.nullable == new.nullable && old.storage == new.storage);
+    let columns_same = from.columns.len() == to.columns.len()
+        && from.columns.iter().zip(&to.columns).all(|(old, new)| old.name == new.name && old.nullable == new.nullable && old.storage == new.storage);
     let indexes_same = to.indexes.iter().all(|index| same_index(from, to, index)) && from.indexes.iter().all(|index| same_index(to, from, index));
     if !(references_same && columns_same && indexes_same) {
         migration.actions.push(Action::AlterTable { from: from.clone(), to: to.clone() });

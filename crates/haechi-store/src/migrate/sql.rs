@@ -64,7 +64,10 @@ fn create(dialect: Dialect, table: &Table, name: &str) -> String {
     }
     if dialect == Dialect::Sqlite {
         for reference in &table.references {
-            parts.push(format!("FOREIGN KEY (\"{}\") REFERENCES \"{}\" (\"id\") ON DELETE RESTRICT", table.columns[reference.column].name, reference.table));
+            parts.push(format!(
+                "FOREIGN KEY (\"{}\") REFERENCES \"{}\" (\"id\") ON DELETE RESTRICT",
+                table.columns[reference.column].name, reference.table
+            ));
         }
     }
     let tail = match (dialect, rowid_key) {
@@ -91,14 +94,19 @@ fn create_index(dialect: Dialect, table: &Table, index: &Index) -> String {
 
 fn add_reference(table: &Table, column: usize, target: &str) -> String {
     let column = &table.columns[column].name;
-    format!("ALTER TABLE \"{0}\" ADD CONSTRAINT \"{0}_{column}_fkey\" FOREIGN KEY (\"{column}\") REFERENCES \"{target}\" (\"id\") ON DELETE RESTRICT", table.name)
+    format!(
+        "ALTER TABLE \"{0}\" ADD CONSTRAINT \"{0}_{column}_fkey\" FOREIGN KEY (\"{column}\") REFERENCES \"{target}\" (\"id\") ON DELETE RESTRICT",
+        table.name
+    )
 }
 
 /// The values of existing rows in a column of the new table.
 fn carried(from: &Table, column: &Column) -> String {
     let default = column.default.as_ref().map(literal);
     match (former(from, column), default) {
-        (Some(old), Some(default)) if from.columns[old].nullable && !column.nullable => format!("COALESCE(\"{}\", {default})", from.columns[old].name),
+        (Some(old), Some(default)) if from.columns[old].nullable && !column.nullable => {
+            format!("COALESCE(\"{}\", {default})", from.columns[old].name)
+        }
         (Some(old), _) => format!("\"{}\"", from.columns[old].name),
         (None, Some(default)) => default,
         (None, None) => "NULL".to_owned(),
@@ -107,7 +115,9 @@ fn carried(from: &Table, column: &Column) -> String {
 
 fn alter_sqlite(from: &Table, to: &Table, out: &mut Vec<String>) {
     let dialect = Dialect::Sqlite;
-    let only_indexes = from.columns.len() == to.columns.len() && from.references == to.references && from.columns.iter().zip(&to.columns).all(|(old, new)| old.name == new.name && old.nullable == new.nullable);
+    let only_indexes = from.columns.len() == to.columns.len()
+        && from.references == to.references
+        && from.columns.iter().zip(&to.columns).all(|(old, new)| old.name == new.name && old.nullable == new.nullable);
     if only_indexes {
         out.extend(from.indexes.iter().filter(|index| !same_index(to, from, index)).map(|index| format!("DROP INDEX \"{}\"", index.name)));
         out.extend(to.indexes.iter().filter(|index| !same_index(from, to, index)).map(|index| create_index(dialect, to, index)));
@@ -158,9 +168,12 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
             }
         }
     }
-    for old in from.columns.iter().filter(|old| !to.columns.iter().any(|column| column.name == old.name || column.was.as_deref() == Some(&old.name))) {
+    for old in from.columns.iter().filter(|old| !to.columns.iter().any(|column| column.name == old.name || column.was.as_deref() == Some(&old.name)))
+    {
         out.push(format!("ALTER TABLE \"{name}\" DROP COLUMN \"{}\"", old.name));
     }
     out.extend(to.indexes.iter().filter(|index| !same_index(from, to, index)).map(|index| create_index(dialect, to, index)));
-    out.extend(to.references.iter().filter(|reference| gone(to, from, reference)).map(|reference| add_reference(to, reference.column, &reference.table)));
+    out.extend(
+        to.references.iter().filter(|reference| gone(to, from, reference)).map(|reference| add_reference(to, reference.column, &reference.table)),
+    );
 }

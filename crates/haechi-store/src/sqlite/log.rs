@@ -50,7 +50,9 @@ impl Sqlite {
     pub(crate) async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {
         self.readers
             .run(true, move |connection| {
-                let mut statement = connection.prepare_cached("SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" WHERE \"size\" >= ? ORDER BY \"size\" LIMIT ?")?;
+                let mut statement = connection.prepare_cached(
+                    "SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" WHERE \"size\" >= ? ORDER BY \"size\" LIMIT ?",
+                )?;
                 statement.query_map((size, limit), seal)?.collect()
             })
             .await

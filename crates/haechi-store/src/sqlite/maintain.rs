@@ -11,8 +11,13 @@ pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>>
     if !there {
         return Ok(Vec::new());
     }
-    let mut statement = connection.prepare("SELECT \"version\", \"time\", \"checksum\", \"sql\", \"tables\" FROM \"_migrations\" ORDER BY \"version\"")?;
-    statement.query_map([], |row| Ok(Applied { version: row.get(0)?, time_ms: row.get(1)?, checksum: row.get(2)?, sql: row.get(3)?, tables: row.get(4)? }))?.collect()
+    let mut statement =
+        connection.prepare("SELECT \"version\", \"time\", \"checksum\", \"sql\", \"tables\" FROM \"_migrations\" ORDER BY \"version\"")?;
+    statement
+        .query_map([], |row| {
+            Ok(Applied { version: row.get(0)?, time_ms: row.get(1)?, checksum: row.get(2)?, sql: row.get(3)?, tables: row.get(4)? })
+        })?
+        .collect()
 }
 
 /// One transaction: after `kill -9` either all of it is there or none.
@@ -37,11 +42,17 @@ fn run(connection: &mut Connection, migration: &Migration, now_ms: i64) -> Resul
     transaction.execute_batch(BOOTSTRAP).map_err(database)?;
     for sql in &migration.sql {
         transaction.execute_batch(sql).map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::ConstraintViolation) => MigrateError::Unfit(error.to_string().rsplit("failed: ").next().unwrap_or_default().to_owned()),
+            Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                MigrateError::Unfit(error.to_string().rsplit("failed: ").next().unwrap_or_default().to_owned())
+            }
             _ => database(error),
         })?;
     }
-    let dangling: Option<String> = transaction.query_row("PRAGMA foreign_key_check", [], |row| row.get(0)).map(Some).or_else(|error| if error == rusqlite::Error::QueryReturnedNoRows { Ok(None) } else { Err(error) }).map_err(database)?;
+    let dangling: Option<String> = transaction
+        .query_row("PRAGMA foreign_key_check", [], |row| row.get(0))
+        .map(Some)
+        .or_else(|error| if error == rusqlite::Error::QueryReturnedNoRows { Ok(None) } else { Err(error) })
+        .map_err(database)?;
     if let Some(table) = dangling {
         return Err(MigrateError::Unfit(format!("a row of {table} refers to one that does not exist")));
     }

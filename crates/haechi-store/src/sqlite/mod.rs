@@ -7,7 +7,7 @@ mod read;
 mod steps;
 mod write;
 
-pub(crate) use maintain::{apply_migration, applied, save_seal};
+pub(crate) use maintain::{applied, apply_migration, save_seal};
 pub(crate) use read::Readers;
 pub(crate) use write::Writer;
 

@@ -11,7 +11,10 @@ use haechi_model::{Failure, Row, RowPage, Select};
 use rusqlite::Connection;
 use std::{
     path::Path,
-    sync::{Arc, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
 };
 use tokio::sync::oneshot;
@@ -70,7 +73,11 @@ impl Readers {
     }
 
     /// Runs a read on one of the threads.
-    pub(crate) async fn run<T: Send + 'static>(&self, scan: bool, work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static) -> Result<T, Failure> {
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        scan: bool,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             if !reply.is_closed() {

@@ -9,7 +9,13 @@ use crate::{
 use haechi_model::{Change, Children, Claim, EntryDraft, EntryKind, Failure, Outcome, Row, Step};
 use rusqlite::{Connection, OptionalExtension, ffi};
 
-pub(super) fn run(connection: &Connection, catalog: &Catalog, journal: &dyn Journal, change: &Change, position: &mut i64) -> Result<Outcome, Failure> {
+pub(super) fn run(
+    connection: &Connection,
+    catalog: &Catalog,
+    journal: &dyn Journal,
+    change: &Change,
+    position: &mut i64,
+) -> Result<Outcome, Failure> {
     let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default() };
     if let Some(claim) = &change.claim
         && let Some(result) = runner.claim(claim)?
@@ -116,7 +122,10 @@ impl Runner<'_> {
                 self.execute(&sql, at)?;
                 None
             } else {
-                let set = [(children.column, haechi_model::Value::Null), (haechi_model::Collection::UPDATE_TIME, haechi_model::Value::Int(self.change.time_ms))];
+                let set = [
+                    (children.column, haechi_model::Value::Null),
+                    (haechi_model::Collection::UPDATE_TIME, haechi_model::Value::Int(self.change.time_ms)),
+                ];
                 sql.update(children.table, &id, &set);
                 self.one(&sql, children.table, at)?
             };
@@ -175,7 +184,9 @@ impl Runner<'_> {
         let rusqlite::Error::SqliteFailure(code, message) = error else { return failure(error) };
         let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade(_)));
         match code.extended_code {
-            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => Failure::NotUnique { index: self.violated(message.as_deref().unwrap_or_default()), step },
+            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => {
+                Failure::NotUnique { index: self.violated(message.as_deref().unwrap_or_default()), step }
+            }
             ffi::SQLITE_CONSTRAINT_FOREIGNKEY | ffi::SQLITE_CONSTRAINT_TRIGGER if deletes => Failure::Referenced { step },
             ffi::SQLITE_CONSTRAINT_FOREIGNKEY | ffi::SQLITE_CONSTRAINT_TRIGGER => Failure::Dangling { step },
             _ => failure(error),
@@ -186,9 +197,17 @@ impl Runner<'_> {
     fn violated(&self, message: &str) -> Box<str> {
         let columns: Vec<&str> = message.rsplit("failed: ").next().unwrap_or_default().split(", ").collect();
         let matches = |table: &haechi_model::Table, index: &haechi_model::Index| {
-            index.columns.len() == columns.len() && index.columns.iter().zip(&columns).all(|(column, found)| found.split_once('.') == Some((&table.name, &table.columns[*column].name)))
+            index.columns.len() == columns.len()
+                && index
+                    .columns
+                    .iter()
+                    .zip(&columns)
+                    .all(|(column, found)| found.split_once('.') == Some((&table.name, &table.columns[*column].name)))
         };
         let tables = self.catalog.collections.iter().map(|collection| &collection.table);
-        tables.flat_map(|table| table.indexes.iter().map(move |index| (table, index))).find(|(table, index)| index.unique && matches(table, index)).map_or_else(|| "primary_key".into(), |(_, index)| index.name.as_str().into())
+        tables
+            .flat_map(|table| table.indexes.iter().map(move |index| (table, index)))
+            .find(|(table, index)| index.unique && matches(table, index))
+            .map_or_else(|| "primary_key".into(), |(_, index)| index.name.as_str().into())
     }
 }

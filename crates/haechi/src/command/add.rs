@@ -57,7 +57,8 @@ impl Add {
             }
             Self::Field { collection, field, class, required, unique } => {
                 let path = file(collection);
-                let before = std::fs::read_to_string(&path).map_err(|_| format!("no collection is named `{collection}`: {} is not there", path.display()))?;
+                let before =
+                    std::fs::read_to_string(&path).map_err(|_| format!("no collection is named `{collection}`: {} is not there", path.display()))?;
                 let mut document: DocumentMut = before.parse().map_err(|error| format!("{}: {error}", path.display()))?;
                 let (name, mut table) = field_table(field)?;
                 if let Some(class) = class {
@@ -95,7 +96,9 @@ impl Add {
 /// `NAME:TYPE` or `NAME:ref:COLLECTION`.
 fn field_table(text: &str) -> Result<(String, InlineTable), Failed> {
     let mut parts = text.split(':');
-    let (Some(name), Some(ty)) = (parts.next(), parts.next()) else { return Err(Failed::Said(format!("`{text}`: write NAME:TYPE, e.g. title:text"))) };
+    let (Some(name), Some(ty)) = (parts.next(), parts.next()) else {
+        return Err(Failed::Said(format!("`{text}`: write NAME:TYPE, e.g. title:text")));
+    };
     let mut table = InlineTable::new();
     table.insert("type", ty.into());
     match (ty, parts.next()) {

@@ -36,8 +36,12 @@ impl Audit {
                 }
                 let report = house.gate.verify(key, &notes, *rows).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
                 if place.json {
-                    let findings: Vec<serde_json::Value> = report.findings.iter().map(|finding| serde_json::json!({ "position": finding.position, "what": finding.what })).collect();
-                    println!("{}", serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "rows": report.rows, "erased": report.erased, "findings": findings, "count": report.count }));
+                    let findings: Vec<serde_json::Value> =
+                        report.findings.iter().map(|finding| serde_json::json!({ "position": finding.position, "what": finding.what })).collect();
+                    println!(
+                        "{}",
+                        serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "rows": report.rows, "erased": report.erased, "findings": findings, "count": report.count })
+                    );
                 } else {
                     for finding in &report.findings {
                         match finding.position {
@@ -45,14 +49,18 @@ impl Audit {
                             None => println!("{}", finding.what),
                         }
                     }
-                    println!("{} entries, {} sealed, {} rows compared, {} erased, {} findings", report.entries, report.sealed, report.rows, report.erased, report.count);
+                    println!(
+                        "{} entries, {} sealed, {} rows compared, {} erased, {} findings",
+                        report.entries, report.sealed, report.rows, report.erased, report.count
+                    );
                 }
                 if report.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Self::Export => {
                 let mut from = 0;
                 loop {
-                    let (lines, next) = house.gate.export_entries(key, from).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+                    let (lines, next) =
+                        house.gate.export_entries(key, from).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
                     print(&lines);
                     match next {
                         Some(next) => from = next,

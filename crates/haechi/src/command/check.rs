@@ -62,7 +62,9 @@ fn lints(revision: &Revision) -> Vec<String> {
         }
     }
     if app.config.ledger.witness.is_empty() {
-        found.push("no witness: whoever has the whole machine can rewrite the ledger unnoticed; add witness = [\"file:PATH\"] under [ledger]".to_owned());
+        found.push(
+            "no witness: whoever has the whole machine can rewrite the ledger unnoticed; add witness = [\"file:PATH\"] under [ledger]".to_owned(),
+        );
     }
     found
 }
@@ -72,7 +74,16 @@ impl Check {
         let place = place.at(self.folder.as_ref());
         let (revision, warnings) = place.load()?;
         let reach = revision.undeclared_reach();
-        let refused = if self.production { refusals(&revision, &place.data()) } else { reach.iter().map(|(collection, action)| format!("a policy lets anonymous callers {action} {collection}, but [anonymous] reach does not declare it")).collect() };
+        let refused = if self.production {
+            refusals(&revision, &place.data())
+        } else {
+            reach
+                .iter()
+                .map(|(collection, action)| {
+                    format!("a policy lets anonymous callers {action} {collection}, but [anonymous] reach does not declare it")
+                })
+                .collect()
+        };
         let lints = lints(&revision);
         if place.json {
             let matrix: Vec<serde_json::Value> = revision.matrix().into_iter().filter(|(.., reach)| *reach != Reach::None).map(|(who, collection, action, reach)| serde_json::json!({ "who": who, "collection": collection, "action": action, "reach": if reach == Reach::All { "all" } else { "some" } })).collect();
@@ -87,7 +98,14 @@ impl Check {
             for refusal in &refused {
                 println!("refused: {refusal}");
             }
-            println!("{} collections, {} policies, {} warnings, {} lints, {} refusals", revision.app.collections.len(), revision.policies.names().len(), warnings.list().len(), lints.len(), refused.len());
+            println!(
+                "{} collections, {} policies, {} warnings, {} lints, {} refusals",
+                revision.app.collections.len(),
+                revision.policies.names().len(),
+                warnings.list().len(),
+                lints.len(),
+                refused.len()
+            );
         }
         Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -14,7 +14,11 @@ impl Config {
     pub(crate) fn run(&self, place: &Place) -> Done {
         let (revision, _) = place.load()?;
         for (key, value, origin) in revision.app.config.effective() {
-            if place.json { println!("{}", serde_json::json!({ "key": key, "value": value, "origin": origin })) } else { println!("{key:<20} {value:<40} {origin}") }
+            if place.json {
+                println!("{}", serde_json::json!({ "key": key, "value": value, "origin": origin }))
+            } else {
+                println!("{key:<20} {value:<40} {origin}")
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -79,7 +79,11 @@ impl Dev {
         for line in plan.summary() {
             println!("  {line}");
         }
-        house.gate.migrate(&house.keys.schema, plan, self.allow_drop).await.map_err(|error| format!("{error}; run with --allow-drop to drop data"))?;
+        house
+            .gate
+            .migrate(&house.keys.schema, plan, self.allow_drop)
+            .await
+            .map_err(|error| format!("{error}; run with --allow-drop to drop data"))?;
         transfer::seed(&house, &place.folder).await?;
         people::write(&house, &data.path).await?;
         Ok(house)
@@ -104,7 +108,11 @@ impl Dev {
         for line in access_changes(&old, &revision) {
             println!("  access: {line}");
         }
-        let same_model = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision.app.collections.iter().map(|collection| (&collection.table, &collection.fields)))
+        let same_model = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision
+            .app
+            .collections
+            .iter()
+            .map(|collection| (&collection.table, &collection.fields)))
             && old.app.classes == revision.app.classes
             && old.app.config == revision.app.config;
         if same_model {
@@ -151,7 +159,8 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
 
 /// What changed in who gets how far, in words.
 pub(crate) fn access_changes(old: &Revision, new: &Revision) -> Vec<String> {
-    let before: BTreeMap<(String, String, String), Reach> = old.matrix().into_iter().map(|(who, collection, action, reach)| ((who, collection, action), reach)).collect();
+    let before: BTreeMap<(String, String, String), Reach> =
+        old.matrix().into_iter().map(|(who, collection, action, reach)| ((who, collection, action), reach)).collect();
     let mut lines = Vec::new();
     for (who, collection, action, reach) in new.matrix() {
         let former = before.get(&(who.clone(), collection.clone(), action.clone())).copied().unwrap_or(Reach::None);

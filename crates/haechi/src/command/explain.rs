@@ -32,12 +32,25 @@ impl Explain {
         let revision = house.gate.revision();
         let (name, id) = self.on.split_once('/').map_or((self.on.as_str(), None), |(name, id)| (name, Some(id)));
         let declared = collection(&revision.app, name)?;
-        let action = revision.policies.action(&self.action).ok_or_else(|| format!("no action is named `{}`; actions: {}", self.action, haechi_policy::actions(&revision.app).join(", ")))?;
+        let action = revision
+            .policies
+            .action(&self.action)
+            .ok_or_else(|| format!("no action is named `{}`; actions: {}", self.action, haechi_policy::actions(&revision.app).join(", ")))?;
         let (kind, user, row) = self.principal(&house).await?;
-        let roles: Vec<Box<str>> = revision.app.collections[USERS].field("roles").and_then(|field| row.get(field)).and_then(Value::as_text).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok()).unwrap_or_default().into_iter().map(Into::into).collect();
+        let roles: Vec<Box<str>> = revision.app.collections[USERS]
+            .field("roles")
+            .and_then(|field| row.get(field))
+            .and_then(Value::as_text)
+            .and_then(|text| serde_json::from_str::<Vec<String>>(text).ok())
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect();
         let principal = Principal { kind, id: &user, roles: &roles, row: &row };
         let now = house.gate.clock().now_ms();
-        let line = |id: &str, path: &str, line: usize, forbids: bool, says: &str| println!("  {} {id} ({path}:{line}): {says}", if forbids { "forbid" } else { "permit" });
+        let line = |id: &str, path: &str, line: usize, forbids: bool, says: &str| {
+            println!("  {} {id} ({path}:{line}): {says}", if forbids { "forbid" } else { "permit" })
+        };
         let allowed = match id {
             None => {
                 let bound = revision.policies.bind(&principal, action, declared.id, now);
@@ -56,7 +69,11 @@ impl Explain {
                 }
             }
             Some(id) => {
-                let target = house.gate.stored_row(&house.keys.import, declared.id, id).await.map_err(|failure| format!("the row cannot be read: {failure:?}"))?;
+                let target = house
+                    .gate
+                    .stored_row(&house.keys.import, declared.id, id)
+                    .await
+                    .map_err(|failure| format!("the row cannot be read: {failure:?}"))?;
                 let target = target.ok_or_else(|| format!("{name}/{id} is not there"))?;
                 let mut fetched = Fetched(HashMap::new());
                 follow(&house, &revision.app, declared.id, &target, 3, &mut fetched).await?;
@@ -85,8 +102,15 @@ impl Explain {
             return Ok((PrincipalKind::Anonymous, "anonymous".to_owned(), Row::new()));
         }
         let people = people::list(house).await?;
-        let person = people.iter().find(|person| [&person.name, &person.email, &person.id].contains(&&self.who)).ok_or_else(|| format!("nobody is named `{}`", self.who))?;
-        let row = house.gate.stored_row(&house.keys.import, USERS, &person.id).await.map_err(|failure| format!("{} cannot be read: {failure:?}", person.name))?;
+        let person = people
+            .iter()
+            .find(|person| [&person.name, &person.email, &person.id].contains(&&self.who))
+            .ok_or_else(|| format!("nobody is named `{}`", self.who))?;
+        let row = house
+            .gate
+            .stored_row(&house.keys.import, USERS, &person.id)
+            .await
+            .map_err(|failure| format!("{} cannot be read: {failure:?}", person.name))?;
         Ok((PrincipalKind::User, person.id.clone(), row.unwrap_or_default()))
     }
 }

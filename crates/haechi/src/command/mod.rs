@@ -140,7 +140,11 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     };
     match done {
         Err(Failed::Folder(FolderError::Findings(findings)) | Failed::House(HouseError::Folder(FolderError::Findings(findings)))) => {
-            if place.json { print!("{}", report::json(&findings)) } else { eprint!("{}", report::render(&findings)) }
+            if place.json {
+                print!("{}", report::json(&findings))
+            } else {
+                eprint!("{}", report::render(&findings))
+            }
             Ok(ExitCode::FAILURE)
         }
         other => other,

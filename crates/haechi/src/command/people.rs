@@ -37,7 +37,8 @@ pub(crate) async fn list(house: &House) -> Result<Vec<Person>, Failed> {
 
 /// Writes the people down for `haechi token`.
 pub(crate) async fn write(house: &House, data: &Path) -> Result<(), Failed> {
-    let people: Vec<serde_json::Value> = list(house).await?.iter().map(|person| serde_json::json!({ "id": person.id, "name": person.name, "email": person.email })).collect();
+    let people: Vec<serde_json::Value> =
+        list(house).await?.iter().map(|person| serde_json::json!({ "id": person.id, "name": person.name, "email": person.email })).collect();
     let path = data.join("people.json");
     std::fs::write(&path, serde_json::Value::from(people).to_string())?;
     folder::private(&path, 0o600)?;
@@ -48,7 +49,8 @@ impl Token {
     pub(crate) fn run(&self, place: &Place) -> Done {
         let data = place.data();
         let text = std::fs::read_to_string(data.join("people.json")).map_err(|_| "no people yet: start `haechi dev` first".to_owned())?;
-        let people: Vec<serde_json::Value> = serde_json::from_str(&text).map_err(|_| "the list of people cannot be read; start `haechi dev` again".to_owned())?;
+        let people: Vec<serde_json::Value> =
+            serde_json::from_str(&text).map_err(|_| "the list of people cannot be read; start `haechi dev` again".to_owned())?;
         let found = people.iter().find(|person| ["name", "email", "id"].iter().any(|key| person[key].as_str() == Some(&self.name)));
         let Some(id) = found.and_then(|person| person["id"].as_str()) else {
             let names: Vec<&str> = people.iter().filter_map(|person| person["name"].as_str()).take(20).collect();

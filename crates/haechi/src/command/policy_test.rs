@@ -132,10 +132,23 @@ impl World {
         }
         let empty = Row::new();
         let row_of_person = person.unwrap_or(&empty);
-        let roles: Vec<Box<str>> = revision.app.collections[USERS].field("roles").and_then(|field| row_of_person.get(field)?.as_text()).and_then(|text| serde_json::from_str::<Vec<String>>(text).ok()).unwrap_or_default().into_iter().map(Into::into).collect();
+        let roles: Vec<Box<str>> = revision.app.collections[USERS]
+            .field("roles")
+            .and_then(|field| row_of_person.get(field)?.as_text())
+            .and_then(|text| serde_json::from_str::<Vec<String>>(text).ok())
+            .unwrap_or_default()
+            .into_iter()
+            .map(Into::into)
+            .collect();
         let kind = if person.is_some() { PrincipalKind::User } else { PrincipalKind::Anonymous };
         let principal = Principal { kind, id: person_id.map_or("anonymous", String::as_str), roles: &roles, row: row_of_person };
-        let bind = |action: &str| revision.policies.action(action).map(|action| revision.policies.bind(&principal, action, declared.id, 0)).ok_or_else(|| format!("no action is named `{action}`"));
+        let bind = |action: &str| {
+            revision
+                .policies
+                .action(action)
+                .map(|action| revision.policies.bind(&principal, action, declared.id, 0))
+                .ok_or_else(|| format!("no action is named `{action}`"))
+        };
         let target = match (row_name, case.get("with").and_then(Item::as_table_like)) {
             (Some(row), _) => {
                 let id = self.ids.get(&(declared.id, row.to_owned())).ok_or_else(|| format!("no row of {name} is named `{row}`"))?;
@@ -159,7 +172,14 @@ impl World {
     }
 
     /// The fields that must be masked are, and no other guarded one is left out of the list.
-    fn hidden(&self, revision: &Revision, declared: &Collection, case: &toml_edit::Table, target: Option<&Row>, bind: &dyn Fn(&str) -> Result<Predicate, String>) -> Result<(), String> {
+    fn hidden(
+        &self,
+        revision: &Revision,
+        declared: &Collection,
+        case: &toml_edit::Table,
+        target: Option<&Row>,
+        bind: &dyn Fn(&str) -> Result<Predicate, String>,
+    ) -> Result<(), String> {
         let (Some(list), Some(row)) = (case.get("hidden").and_then(Item::as_array), target) else { return Ok(()) };
         let mut expected: Vec<&str> = list.iter().filter_map(toml_edit::Value::as_str).collect();
         let mut found = Vec::new();

@@ -14,7 +14,11 @@ impl Routes {
     pub(crate) fn run(&self, place: &Place) -> Done {
         let (revision, _) = place.at(self.folder.as_ref()).load()?;
         for (method, path, action) in haechi_data::openapi::routes(&revision.app) {
-            if place.json { println!("{}", serde_json::json!({ "method": method, "path": path, "action": action })) } else { println!("{method:<7} {path:<48} {action}") }
+            if place.json {
+                println!("{}", serde_json::json!({ "method": method, "path": path, "action": action }))
+            } else {
+                println!("{method:<7} {path:<48} {action}")
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

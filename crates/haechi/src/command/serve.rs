@@ -37,7 +37,9 @@ impl Serve {
         if config.ledger.witness.is_empty() {
             tracing::warn!(target: "haechi", "no witness is told of the ledger's checkpoints");
         }
-        let listener = TcpListener::bind(&config.server.listen).await.map_err(|error| Failed::Said(format!("{} cannot be listened on: {error}", config.server.listen)))?;
+        let listener = TcpListener::bind(&config.server.listen)
+            .await
+            .map_err(|error| Failed::Said(format!("{} cannot be listened on: {error}", config.server.listen)))?;
         house.start();
         tracing::info!(target: "haechi", address = %listener.local_addr()?, "serving");
         let (stop, current) = watch::channel(Arc::new(stack(&house.gate, Mode::Serve)));
@@ -61,9 +63,15 @@ async fn reload_on_hangup(gate: haechi_gate::Gate, root: PathBuf) {
             let old = gate.revision();
             match loaded {
                 Err(error) => tracing::error!(target: "haechi", %error, "the folder was not reloaded; the old policies go on"),
-                Ok((revision, _)) if !revision.undeclared_reach().is_empty() => tracing::error!(target: "haechi", "the folder was not reloaded: a policy opens more than [anonymous] reach declares"),
+                Ok((revision, _)) if !revision.undeclared_reach().is_empty() => {
+                    tracing::error!(target: "haechi", "the folder was not reloaded: a policy opens more than [anonymous] reach declares")
+                }
                 Ok((revision, _)) => {
-                    let same = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision.app.collections.iter().map(|collection| (&collection.table, &collection.fields)));
+                    let same = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision
+                        .app
+                        .collections
+                        .iter()
+                        .map(|collection| (&collection.table, &collection.fields)));
                     if same && old.app.classes == revision.app.classes {
                         gate.replace(revision);
                         tracing::info!(target: "haechi", "policies reloaded");

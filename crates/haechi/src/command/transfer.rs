@@ -44,7 +44,11 @@ impl Import {
         ready(&house).await?;
         let count = read_file(&house, declared, &self.file).await?;
         house.gate.settle().await;
-        if place.json { println!("{{\"imported\":{count}}}") } else { println!("{count} rows imported into {}", declared.name) }
+        if place.json {
+            println!("{{\"imported\":{count}}}")
+        } else {
+            println!("{count} rows imported into {}", declared.name)
+        }
         house.close().await;
         Ok(ExitCode::SUCCESS)
     }
@@ -53,7 +57,11 @@ impl Import {
 /// Refuses to work on tables that the folder does not describe.
 async fn ready(house: &House) -> Result<(), Failed> {
     let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
-    if plan.is_empty() { Ok(()) } else { Err(Failed::Said("the database is not as the folder describes it: run `haechi migrate apply` first".to_owned())) }
+    if plan.is_empty() {
+        Ok(())
+    } else {
+        Err(Failed::Said("the database is not as the folder describes it: run `haechi migrate apply` first".to_owned()))
+    }
 }
 
 async fn read_file(house: &House, declared: &Collection, path: &Path) -> Result<usize, Failed> {
@@ -119,7 +127,11 @@ impl Export {
         put(&write_header(declared, format))?;
         let (mut after, mut count) = (String::new(), 0);
         loop {
-            let rows = house.gate.stored_rows(&house.keys.import, declared.id, &after).await.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
+            let rows = house
+                .gate
+                .stored_rows(&house.keys.import, declared.id, &after)
+                .await
+                .map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
             let Some(last) = rows.last() else { break };
             after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
             let mut out = Vec::new();
@@ -142,9 +154,11 @@ impl Export {
 pub(crate) async fn seed(house: &House, root: &Path) -> Result<(), Failed> {
     let revision = house.gate.revision();
     for declared in by_reference(&revision.app) {
-        let file = ["csv", "json", "jsonl"].iter().map(|ending| root.join("seed").join(format!("{}.{ending}", declared.name))).find(|path| path.exists());
+        let file =
+            ["csv", "json", "jsonl"].iter().map(|ending| root.join("seed").join(format!("{}.{ending}", declared.name))).find(|path| path.exists());
         let Some(file) = file else { continue };
-        let empty = house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("{} cannot be read: {failure:?}", declared.name))?;
+        let empty =
+            house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("{} cannot be read: {failure:?}", declared.name))?;
         if empty {
             let count = read_file(house, declared, &file).await?;
             println!("  seeded {} with {count} rows", declared.name);
