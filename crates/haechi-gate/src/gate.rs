@@ -226,8 +226,8 @@ impl Gate {
             tokio::select! {
                 _ = stop.changed() => break,
                 _ = sightings.tick() => self.0.write_sightings().await,
-                _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.0.sequence().await,
-                () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.0.sequence().await,
+                _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => { self.0.sequence().await; }
+                () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => { self.0.sequence().await; }
                 _ = seal.tick() => self.0.seal().await,
                 _ = housekeeping.tick() => {
                     let _ = self.0.store.forget_claims(self.0.clock.now_ms() - CLAIM_MS).await;
@@ -235,14 +235,12 @@ impl Gate {
             }
         }
         self.0.write_sightings().await;
-        self.0.sequence().await;
         self.0.seal().await;
     }
 
     /// Writes what waits and seals it now: for tests and for the end of commands.
     pub async fn settle(&self) {
         self.0.write_sightings().await;
-        self.0.sequence().await;
         self.0.seal().await;
     }
 }

@@ -52,16 +52,24 @@ pub(crate) fn unpack(bytes: &[u8]) -> Option<(Frontier, Vec<Hash>)> {
 }
 
 impl Inner {
-    /// Gives positions where the database does not give them at commit.
-    pub(crate) async fn sequence(&self) {
-        if let Err(failure) = self.store.sequence(self.clock.now_ms()).await {
-            tracing::warn!(target: "haechi::ledger", ?failure, "entries could not be given their positions");
+    /// Gives positions where the database does not give them at commit; `false` when another node does.
+    pub(crate) async fn sequence(&self) -> bool {
+        match self.store.sequence(self.clock.now_ms()).await {
+            Ok(mine) => mine,
+            Err(failure) => {
+                tracing::warn!(target: "haechi::ledger", ?failure, "entries could not be given their positions");
+                false
+            }
         }
     }
 
     /// Seals everything that has a position and no seal.
     pub(crate) async fn seal(&self) {
         let mut tree = self.seals.tree.lock().await;
+        if !self.sequence().await {
+            *tree = None;
+            return;
+        }
         loop {
             match self.seal_page(&mut tree).await {
                 Ok(true) => {}

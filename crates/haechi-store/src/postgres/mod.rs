@@ -1,55 +1,83 @@
-//! PostgreSQL.
+//! PostgreSQL: two pipelined connections for reads, a pool for changes, a lease for the one node that sequences.
 
-use crate::{
-    catalog::Catalog,
-    journal::{Journal, LogRecord, Seal},
-    migrate::{Applied, MigrateError, Migration},
-};
-use haechi_model::{Change, Failure, Outcome, Row, RowPage, Select};
-use std::sync::Arc;
-use tokio::sync::Notify;
+mod connection;
+mod log;
+mod maintain;
+mod read;
+mod sequencer;
+mod steps;
 
-pub(crate) struct Postgres {}
+use crate::{catalog::Catalog, journal::Journal};
+use connection::Shared;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use haechi_model::{Change, Failure, Outcome};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Mutex, Notify};
+use tokio_postgres::NoTls;
 
-#[expect(clippy::unused_async, reason = "filled in next")]
+const READ_CONNECTIONS: usize = 2;
+const CHANGE_CONNECTIONS: usize = 16;
+const CONNECT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_secs(5);
+/// How often a change is run again after a serialisation failure or a deadlock.
+const MAX_RUNS: usize = 3;
+
+/// An open PostgreSQL database.
+pub(crate) struct Postgres(Arc<Inner>);
+
+struct Inner {
+    reads: Vec<Shared>,
+    next_read: std::sync::atomic::AtomicUsize,
+    pool: Pool,
+    catalog: Arc<Catalog>,
+    journal: Arc<dyn Journal>,
+    committed: Arc<Notify>,
+    /// Name of this node in leases.
+    node: String,
+    lease: Mutex<sequencer::Lease>,
+}
+
 impl Postgres {
-    pub(crate) async fn open(_: &str, _: Arc<Catalog>, _: Arc<dyn Journal>, _: Arc<Notify>) -> Result<Self, Failure> {
-        Err(Failure::Unavailable)
+    pub(crate) async fn open(url: &str, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
+        let mut config: tokio_postgres::Config = url.parse().map_err(|_| Failure::Unavailable)?;
+        config.connect_timeout(CONNECT).application_name("haechi");
+        let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = Pool::builder(manager).max_size(CHANGE_CONNECTIONS).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT)).create_timeout(Some(CONNECT)).build();
+        let pool = pool.map_err(|_| Failure::Unavailable)?;
+        let reads = (0..READ_CONNECTIONS).map(|_| Shared::new(config.clone())).collect();
+        let inner = Inner {
+            reads,
+            next_read: std::sync::atomic::AtomicUsize::new(0),
+            pool,
+            catalog,
+            journal,
+            committed,
+            node: uuid::Uuid::now_v7().simple().to_string(),
+            lease: Mutex::default(),
+        };
+        let postgres = Self(Arc::new(inner));
+        postgres.0.read().await?;
+        Ok(postgres)
     }
-    pub(crate) async fn select(&self, _: Select) -> Result<RowPage, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn row(&self, _: usize, _: &str) -> Result<Option<Row>, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn rows_after(&self, _: usize, _: &str, _: u32) -> Result<Vec<Row>, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn commit(&self, _: Change) -> Result<Outcome, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn applied(&self) -> Result<Vec<Applied>, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn migrate(&self, _: Migration, _: i64) -> Result<(), MigrateError> {
-        Err(MigrateError::Database)
-    }
-    pub(crate) async fn log_from(&self, _: i64, _: u32) -> Result<Vec<LogRecord>, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn seals_from(&self, _: i64, _: u32) -> Result<Vec<Seal>, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn last_seal(&self) -> Result<Option<Seal>, Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn save_seal(&self, _: &Seal) -> Result<(), Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn forget_claims(&self, _: i64) -> Result<(), Failure> {
-        Err(Failure::Unavailable)
-    }
-    pub(crate) async fn sequence(&self, _: i64) -> Result<bool, Failure> {
-        Err(Failure::Unavailable)
+
+    /// Runs a change on a task of its own: a caller that goes away cancels nothing.
+    pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
+        let inner = self.0.clone();
+        let task = tokio::spawn(async move {
+            let mut runs = 0;
+            loop {
+                runs += 1;
+                match inner.run(&change).await {
+                    Err(steps::Stop::Again) if runs < MAX_RUNS => {}
+                    Err(steps::Stop::Again) => break Err(Failure::Busy),
+                    Err(steps::Stop::Failed(failure)) => break Err(failure),
+                    Ok(outcome) => {
+                        inner.committed.notify_one();
+                        break Ok(outcome);
+                    }
+                }
+            }
+        });
+        task.await.unwrap_or(Err(Failure::Unknown))
     }
 }

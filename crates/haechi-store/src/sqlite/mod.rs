@@ -9,6 +9,7 @@ mod write;
 
 pub(crate) use maintain::{applied, apply_migration, save_seal};
 pub(crate) use read::Readers;
+pub(crate) use steps::cascaded;
 pub(crate) use write::Writer;
 
 use crate::{catalog::Catalog, journal::Journal};

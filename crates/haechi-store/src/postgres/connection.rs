@@ -1,0 +1,152 @@
+//! Connections, bound values and what errors mean.
+
+use crate::page::Cells;
+use bytes::BytesMut;
+use haechi_model::{Failure, Row, Value};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio_postgres::{
+    Client, Config, NoTls, Statement,
+    error::SqlState,
+    types::{IsNull, ToSql, Type, to_sql_checked},
+};
+
+/// Statements that one connection keeps prepared.
+const STATEMENT_CACHE: usize = 512;
+
+/// A connection that many reads share: they are pipelined, and it is made anew when it was lost.
+pub(super) struct Shared {
+    config: Config,
+    current: tokio::sync::Mutex<Option<Arc<Connection>>>,
+}
+
+/// A live connection with its prepared statements.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    statements: Mutex<HashMap<String, Statement>>,
+}
+
+impl Shared {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config, current: tokio::sync::Mutex::default() }
+    }
+
+    pub(super) async fn get(&self) -> Result<Arc<Connection>, Failure> {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = current.as_ref().filter(|connection| !connection.client.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let (client, driver) = self.config.connect(NoTls).await.map_err(|error| failure(&error))?;
+        tokio::spawn(async move {
+            let _ = driver.await;
+        });
+        let connection = Arc::new(Connection { client, statements: Mutex::default() });
+        *current = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+impl Connection {
+    pub(super) async fn query(&self, sql: &str, values: &[Value]) -> Result<Vec<tokio_postgres::Row>, Failure> {
+        let known = self.statements().get(sql).cloned();
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let statement = self.client.prepare(sql).await.map_err(|error| failure(&error))?;
+                let mut statements = self.statements();
+                if statements.len() >= STATEMENT_CACHE {
+                    statements.clear();
+                }
+                statements.insert(sql.to_owned(), statement.clone());
+                statement
+            }
+        };
+        let bound = bound(values);
+        self.client.query(&statement, &references(&bound)).await.map_err(|error| failure(&error))
+    }
+
+    fn statements(&self) -> std::sync::MutexGuard<'_, HashMap<String, Statement>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A value as a parameter; statements cast each to the type of its kind.
+#[derive(Debug)]
+pub(super) struct Bound<'a>(&'a Value);
+
+pub(super) fn bound(values: &[Value]) -> Vec<Bound<'_>> {
+    values.iter().map(Bound).collect()
+}
+
+pub(super) fn references<'a>(bound: &'a [Bound<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    bound.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self.0 {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Int(int) => int.to_sql(ty, out),
+            Value::Real(real) => real.to_sql(ty, out),
+            Value::Text(text) => (&**text).to_sql(ty, out),
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A whole stored row.
+pub(super) fn row_values(row: &tokio_postgres::Row) -> Row {
+    let value = |(at, column): (usize, &tokio_postgres::Column)| match *column.type_() {
+        Type::INT8 => row.get::<_, Option<i64>>(at).map_or(Value::Null, Value::Int),
+        Type::FLOAT8 => row.get::<_, Option<f64>>(at).map_or(Value::Null, Value::Real),
+        _ => row.get::<_, Option<&str>>(at).map_or(Value::Null, Value::text),
+    };
+    row.columns().iter().enumerate().map(value).collect()
+}
+
+pub(super) struct Reader<'a>(pub(super) &'a tokio_postgres::Row);
+
+impl Cells for Reader<'_> {
+    fn int(&self, at: usize) -> Option<i64> {
+        self.0.try_get::<_, Option<i64>>(at).ok().flatten()
+    }
+
+    fn real(&self, at: usize) -> Option<f64> {
+        self.0.try_get::<_, Option<f64>>(at).ok().flatten()
+    }
+
+    fn text(&self, at: usize) -> Option<&str> {
+        self.0.try_get::<_, Option<&str>>(at).ok().flatten()
+    }
+}
+
+/// What a driver's error means. Its text goes to the log of the operator only.
+pub(super) fn failure(error: &tokio_postgres::Error) -> Failure {
+    let Some(code) = error.code() else {
+        if !error.is_closed() {
+            tracing::warn!(target: "haechi::store", %error, "the database cannot be reached");
+        }
+        return Failure::Unavailable;
+    };
+    let class = code.code().get(..2).unwrap_or_default();
+    if *code == SqlState::DISK_FULL {
+        return Failure::Full;
+    }
+    if *code == SqlState::QUERY_CANCELED || *code == SqlState::TOO_MANY_CONNECTIONS || *code == SqlState::LOCK_NOT_AVAILABLE {
+        return Failure::Busy;
+    }
+    if matches!(class, "08" | "57" | "53" | "28" | "3D" | "58") {
+        tracing::warn!(target: "haechi::store", %error, code = code.code(), "the database cannot be used");
+        return Failure::Unavailable;
+    }
+    let message = error.as_db_error().map(tokio_postgres::error::DbError::message).unwrap_or_default();
+    tracing::error!(target: "haechi::store", code = code.code(), message, "the database refused a statement");
+    Failure::Broken
+}

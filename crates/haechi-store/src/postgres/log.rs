@@ -1,0 +1,41 @@
+//! Reading the log and its seals.
+
+use super::{Postgres, connection::failure};
+use crate::journal::{LogRecord, Seal};
+use haechi_model::{Failure, Value};
+
+impl Postgres {
+    pub(crate) async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
+        let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" >= $1::bigint ORDER BY \"position\" LIMIT $2::bigint";
+        let rows = self.0.read().await?.query(sql, &[Value::Int(position), Value::Int(limit.into())]).await?;
+        let record = |row: &tokio_postgres::Row| LogRecord {
+            position: row.get(0),
+            id: row.get(1),
+            entry: row.get(2),
+            hash: row.get(3),
+            salt: row.get::<_, Option<Vec<u8>>>(4).unwrap_or_default(),
+            detail: row.get::<_, Option<String>>(5).unwrap_or_default(),
+        };
+        Ok(rows.iter().map(record).collect())
+    }
+
+    pub(crate) async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {
+        let sql = "SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" WHERE \"size\" >= $1::bigint ORDER BY \"size\" LIMIT $2::bigint";
+        let rows = self.0.read().await?.query(sql, &[Value::Int(size), Value::Int(limit.into())]).await?;
+        Ok(rows.iter().map(seal).collect())
+    }
+
+    pub(crate) async fn last_seal(&self) -> Result<Option<Seal>, Failure> {
+        let sql = "SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" ORDER BY \"size\" DESC LIMIT 1";
+        Ok(self.0.read().await?.query(sql, &[]).await?.first().map(seal))
+    }
+
+    pub(crate) async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
+        let client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        client.execute("DELETE FROM \"_idempotency\" WHERE \"time\" < $1", &[&before_ms]).await.map(|_| ()).map_err(|error| failure(&error))
+    }
+}
+
+fn seal(row: &tokio_postgres::Row) -> Seal {
+    Seal { size: row.get(0), time_ms: row.get(1), note: row.get(2), frontier: row.get(3) }
+}

@@ -1,0 +1,61 @@
+//! Reads: pipelined on the shared connections.
+
+use super::{
+    Inner, Postgres,
+    connection::{Connection, Reader, row_values},
+};
+use crate::{
+    page::PageWriter,
+    render::{Dialect, Sql},
+};
+use haechi_model::{Failure, Row, RowPage, Select, Value};
+use std::sync::{Arc, atomic::Ordering};
+
+impl Inner {
+    pub(super) async fn read(&self) -> Result<Arc<Connection>, Failure> {
+        let at = self.next_read.fetch_add(1, Ordering::Relaxed) % self.reads.len();
+        self.reads[at].get().await
+    }
+}
+
+impl Postgres {
+    pub(crate) async fn select(&self, select: Select) -> Result<RowPage, Failure> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+        let layout = sql.select(&select);
+        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        let mut writer = PageWriter::new(&select, &self.0.catalog.collections[select.collection], layout);
+        for row in &rows {
+            if !writer.row(&Reader(row)) {
+                break;
+            }
+        }
+        Ok(writer.page)
+    }
+
+    pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
+        let mut sql = self.all_from(table);
+        sql.push("t0.\"id\" = ");
+        sql.bind(&Value::text(id));
+        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        Ok(rows.first().map(row_values))
+    }
+
+    pub(crate) async fn rows_after(&self, table: usize, after: &str, limit: u32) -> Result<Vec<Row>, Failure> {
+        let mut sql = self.all_from(table);
+        sql.push("t0.\"id\" > ");
+        sql.bind(&Value::text(after));
+        sql.push(" ORDER BY t0.\"id\" LIMIT ");
+        sql.bind(&Value::Int(limit.into()));
+        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        Ok(rows.iter().map(row_values).collect())
+    }
+
+    fn all_from(&self, table: usize) -> Sql<'_> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+        sql.all_columns(table);
+        sql.push(" FROM ");
+        sql.name(&self.0.catalog.collections[table].table.name);
+        sql.push(" t0 WHERE ");
+        sql
+    }
+}

@@ -1,0 +1,97 @@
+//! Positions: one node holds a lease with a fencing number and numbers what was committed, without gaps.
+
+use super::{Inner, Postgres, connection::failure};
+use crate::journal::Seal;
+use haechi_model::Failure;
+use std::time::{Duration, Instant};
+
+/// How long a lease lasts. A holder that was stopped is replaced after this.
+const LEASE: Duration = Duration::from_secs(3);
+/// Entries numbered at a time.
+const BATCH: i64 = 2_000;
+
+#[derive(Default)]
+pub(super) struct Lease {
+    fence: i64,
+    /// Until when this node need not renew; the database's clock decides whether it still holds.
+    renew_at: Option<Instant>,
+}
+
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+impl Postgres {
+    /// Numbers what waits, when this node holds the lease or can have it.
+    pub(crate) async fn sequence(&self, _: i64) -> Result<bool, Failure> {
+        self.0.sequence().await
+    }
+
+    /// Keeps a seal, unless another node holds the lease now.
+    pub(crate) async fn save_seal(&self, seal: &Seal) -> Result<(), Failure> {
+        let fence = self.0.lease.lock().await.fence;
+        let client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        let sql = format!(
+            "INSERT INTO \"_seals\" SELECT $1::bigint, $2::bigint, $3::text, $4::bytea \
+             WHERE EXISTS (SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" = $5 AND \"fence\" = $6 AND \"expires\" > {NOW})"
+        );
+        let saved = client.execute(&sql, &[&seal.size, &seal.time_ms, &seal.note, &seal.frontier, &self.0.node, &fence]).await;
+        if saved.map_err(|error| failure(&error))? == 1 { Ok(()) } else { Err(Failure::Unavailable) }
+    }
+}
+
+impl Inner {
+    async fn sequence(&self) -> Result<bool, Failure> {
+        let mut lease = self.lease.lock().await;
+        if lease.renew_at.is_none_or(|at| at <= Instant::now()) && !self.renew(&mut lease).await? {
+            return Ok(false);
+        }
+        loop {
+            match self.number(lease.fence).await? {
+                None => {
+                    lease.renew_at = None;
+                    return Ok(false);
+                }
+                Some(count) if count < BATCH => return Ok(true),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Takes the lease, or keeps it. The fencing number rises whenever the holder changes.
+    async fn renew(&self, lease: &mut Lease) -> Result<bool, Failure> {
+        let client = self.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        let sql = format!(
+            "INSERT INTO \"_leases\" AS l VALUES ('sequencer', $1, {NOW} + $2, 1) ON CONFLICT (\"name\") DO UPDATE \
+             SET \"holder\" = $1, \"expires\" = {NOW} + $2, \"fence\" = CASE WHEN l.\"holder\" = $1 THEN l.\"fence\" ELSE l.\"fence\" + 1 END \
+             WHERE l.\"holder\" = $1 OR l.\"expires\" < {NOW} RETURNING \"fence\""
+        );
+        let length = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+        let rows = client.query(&sql, &[&self.node, &length]).await.map_err(|error| failure(&error))?;
+        lease.renew_at = rows.first().map(|_| Instant::now() + LEASE / 3);
+        lease.fence = rows.first().map_or(0, |row| row.get(0));
+        Ok(!rows.is_empty())
+    }
+
+    /// Numbers one batch in the order of arrival; `None` when the lease is another's.
+    async fn number(&self, fence: i64) -> Result<Option<i64>, Failure> {
+        let mut client = self.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        let run = async {
+            let waiting = client.query_opt("SELECT 1 FROM \"_log\" WHERE \"position\" IS NULL LIMIT 1", &[]).await?;
+            if waiting.is_none() {
+                return Ok(Some(0));
+            }
+            let transaction = client.transaction().await?;
+            let held = format!("SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" = $1 AND \"fence\" = $2 AND \"expires\" > {NOW} FOR UPDATE");
+            if transaction.query_opt(&held, &[&self.node, &fence]).await?.is_none() {
+                return Ok(None);
+            }
+            let sql = "WITH base AS (SELECT COALESCE(MAX(\"position\") + 1, 0) AS next FROM \"_log\"), \
+                       todo AS (SELECT \"id\", row_number() OVER (ORDER BY \"arrival\") - 1 AS place \
+                                FROM (SELECT \"id\", \"arrival\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1) waiting) \
+                       UPDATE \"_log\" l SET \"position\" = base.next + todo.place FROM base, todo WHERE l.\"id\" = todo.\"id\"";
+            let count = transaction.execute(sql, &[&BATCH]).await?;
+            transaction.commit().await?;
+            Ok(Some(i64::try_from(count).unwrap_or(BATCH)))
+        };
+        run.await.map_err(|error: tokio_postgres::Error| failure(&error))
+    }
+}

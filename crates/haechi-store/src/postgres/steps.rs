@@ -1,0 +1,262 @@
+//! Runs a change: all steps pipelined behind BEGIN, expectations checked, then log rows and COMMIT.
+
+use super::{
+    Inner,
+    connection::{bound, failure, references, row_values},
+};
+use crate::{
+    render::{Dialect, Sql},
+    sqlite::cascaded,
+};
+use deadpool_postgres::Object;
+use futures_util::future::join_all;
+use haechi_model::{Change, Children, Claim, Collection, EntryDraft, Failure, Outcome, Row, Step, Value};
+use std::time::Duration;
+use tokio_postgres::error::SqlState;
+
+/// The change was not made.
+pub(super) enum Stop {
+    /// It may be run again.
+    Again,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+type Step_<T> = Result<T, Stop>;
+
+/// An entry and the rows that it quotes.
+type Quoted = (EntryDraft, Option<Row>, Option<Row>);
+
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
+const LOG: &str = "INSERT INTO \"_log\" (\"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\", \"arrival\") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))";
+/// How often, and how far apart, a commit of unknown outcome is looked for.
+const LOOKS: usize = 5;
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+impl Inner {
+    pub(super) async fn run(&self, change: &Change) -> Step_<Outcome> {
+        let client = self.pool.get().await.map_err(|error| match error {
+            deadpool_postgres::PoolError::Timeout(_) => Failure::Busy,
+            _ => Failure::Unavailable,
+        })?;
+        let runner = Runner { inner: self, client: &client, change };
+        let result = runner.transaction().await;
+        match result {
+            Ok((outcome, entries)) => self.commit_transaction(client, change, outcome, &entries).await,
+            Err(stop) => {
+                // A connection whose rollback failed is in doubt: it is closed, not pooled.
+                if client.batch_execute("ROLLBACK").await.is_err() {
+                    drop(Object::take(client));
+                }
+                Err(stop)
+            }
+        }
+    }
+
+    async fn commit_transaction(&self, client: Object, change: &Change, outcome: Outcome, entries: &[Box<str>]) -> Step_<Outcome> {
+        match client.batch_execute("COMMIT").await {
+            Ok(()) => Ok(outcome),
+            Err(error) => {
+                drop(Object::take(client));
+                if error.code().is_some_and(|code| [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)) {
+                    return Err(Stop::Again);
+                }
+                self.settle(change, outcome, entries.first()).await
+            }
+        }
+    }
+
+    /// A commit of unknown outcome is settled by looking for its entry.
+    async fn settle(&self, _: &Change, outcome: Outcome, entry: Option<&Box<str>>) -> Step_<Outcome> {
+        let Some(entry) = entry else { return Err(Stop::Failed(Failure::Unknown)) };
+        let mut looked = false;
+        for _ in 0..LOOKS {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let Ok(client) = self.pool.get().await else { continue };
+            match client.query_opt("SELECT 1 FROM \"_log\" WHERE \"id\" = $1", &[&&**entry]).await {
+                Ok(Some(_)) => return Ok(outcome),
+                Ok(None) => looked = true,
+                Err(_) => {}
+            }
+        }
+        Err(Stop::Failed(if looked { Failure::Unavailable } else { Failure::Unknown }))
+    }
+}
+
+struct Runner<'a> {
+    inner: &'a Inner,
+    client: &'a Object,
+    change: &'a Change,
+}
+
+impl Runner<'_> {
+    /// Everything up to COMMIT: what was done, and the ids of the entries.
+    async fn transaction(&self) -> Step_<(Outcome, Vec<Box<str>>)> {
+        let mut outcome = Outcome::default();
+        self.client.batch_execute(BEGIN).await.map_err(|error| self.stop(&error, usize::MAX))?;
+        if let Some(claim) = &self.change.claim
+            && let Some(result) = self.claim(claim).await?
+        {
+            outcome.replayed = Some(result);
+            return Ok((outcome, Vec::new()));
+        }
+        let mut quoted = Vec::with_capacity(self.change.entries.len());
+        if self.change.steps.iter().any(|step| matches!(step, Step::Cascade(_))) {
+            for (at, step) in self.change.steps.iter().enumerate() {
+                self.one_by_one(at, step, &mut outcome, &mut quoted).await?;
+            }
+        } else {
+            let rows = join_all(self.change.steps.iter().enumerate().map(|(at, step)| self.step(at, step))).await;
+            for ((step, rows), at) in self.change.steps.iter().zip(rows).zip(0..) {
+                self.judge(at, step, rows?, &mut outcome)?;
+            }
+        }
+        for draft in &self.change.entries {
+            let slot = |slot: Option<usize>| slot.and_then(|slot| outcome.slots.get(slot)).cloned();
+            quoted.push((draft.clone(), slot(draft.before), slot(draft.after)));
+        }
+        let entries = self.log(&quoted).await?;
+        Ok((outcome, entries))
+    }
+
+    async fn claim(&self, claim: &Claim) -> Step_<Option<Box<str>>> {
+        let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
+        let insert = self.client.prepare_cached("INSERT INTO \"_idempotency\" VALUES ($1, $2, $3, $4, '') ON CONFLICT DO NOTHING").await.map_err(stop)?;
+        if self.client.execute(&insert, &[&&*claim.key, &&*claim.digest, &&*claim.result, &self.change.time_ms]).await.map_err(stop)? == 1 {
+            return Ok(None);
+        }
+        let found = self.client.query_opt("SELECT \"digest\", \"result\" FROM \"_idempotency\" WHERE \"key\" = $1", &[&&*claim.key]).await.map_err(stop)?;
+        match found {
+            Some(row) if row.get::<_, &str>(0) == &*claim.digest => Ok(Some(row.get::<_, &str>(1).into())),
+            Some(_) => Err(Failure::KeyReused.into()),
+            None => Err(Stop::Again),
+        }
+    }
+
+    fn sql(&self, step: &Step) -> Sql<'_> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
+        match step {
+            Step::Lock { table, id, filter, version, .. } => sql.lock(*table, id, filter, *version),
+            Step::Insert { table, row } => {
+                sql.insert(*table, row);
+                sql.push(" RETURNING \"id\"");
+            }
+            Step::Update { table, id, set, .. } => sql.update(*table, id, set),
+            Step::Delete { table, id, .. } => {
+                sql.delete(*table, id);
+                sql.push(" RETURNING \"id\"");
+            }
+            Step::Check { table, id, filter, .. } => sql.check(*table, id, filter),
+            Step::Cascade(_) => sql.push("SELECT 1 WHERE FALSE"),
+        }
+        sql
+    }
+
+    async fn step(&self, at: usize, step: &Step) -> Step_<Vec<tokio_postgres::Row>> {
+        self.query(&self.sql(step), at).await
+    }
+
+    async fn query(&self, sql: &Sql<'_>, at: usize) -> Step_<Vec<tokio_postgres::Row>> {
+        let stop = |error: tokio_postgres::Error| self.stop(&error, at);
+        let statement = self.client.prepare_cached(&sql.text).await.map_err(stop)?;
+        let values = bound(&sql.values);
+        self.client.query(&statement, &references(&values)).await.map_err(stop)
+    }
+
+    /// Whether a step's expectation was met.
+    fn judge(&self, _: usize, step: &Step, rows: Vec<tokio_postgres::Row>, outcome: &mut Outcome) -> Step_<()> {
+        match step {
+            Step::Lock { miss, .. } | Step::Update { miss, .. } => {
+                let row = rows.first().map(row_values).ok_or(Failure::Missed(*miss))?;
+                outcome.slots.push(row);
+                if let Step::Update { table, .. } = step {
+                    outcome.written.push(*table);
+                }
+            }
+            Step::Insert { table, row } => {
+                outcome.written.push(*table);
+                outcome.slots.push(row.clone());
+            }
+            Step::Delete { table, miss, .. } => {
+                if rows.is_empty() {
+                    return Err(Failure::Missed(*miss).into());
+                }
+                outcome.written.push(*table);
+            }
+            Step::Check { miss, .. } if rows.is_empty() => return Err(Failure::Missed(*miss).into()),
+            Step::Check { .. } | Step::Cascade(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn one_by_one(&self, at: usize, step: &Step, outcome: &mut Outcome, quoted: &mut Vec<Quoted>) -> Step_<()> {
+        let Step::Cascade(children) = step else {
+            let rows = self.step(at, step).await?;
+            return self.judge(at, step, rows, outcome);
+        };
+        let mut left = Children::MAX_ROWS;
+        let mut todo = vec![children.clone()];
+        // Rows are deleted from the leaves up: a parent waits until nothing refers to it any more.
+        let mut deletes: Vec<(usize, Box<str>)> = Vec::new();
+        while let Some(children) = todo.pop() {
+            let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
+            sql.children(children.table, children.column, &children.parent, left + 1);
+            let rows: Vec<Row> = self.query(&sql, at).await?.iter().map(row_values).collect();
+            left = left.checked_sub(rows.len()).ok_or(Failure::Missed(children.miss))?;
+            for row in rows {
+                let id: Box<str> = row[0].as_text().unwrap_or_default().into();
+                let after = if children.delete {
+                    todo.extend(children.then.iter().map(|grand| Children { parent: id.clone(), ..grand.clone() }));
+                    deletes.push((children.table, id.clone()));
+                    None
+                } else {
+                    let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
+                    sql.update(children.table, &id, &[(children.column, Value::Null), (Collection::UPDATE_TIME, Value::Int(self.change.time_ms))]);
+                    self.query(&sql, at).await?.first().map(row_values)
+                };
+                outcome.written.push(children.table);
+                quoted.push((cascaded(&children, id), Some(row), after));
+            }
+        }
+        for (table, id) in deletes.into_iter().rev() {
+            let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
+            sql.delete(table, &id);
+            self.query(&sql, at).await?;
+        }
+        Ok(())
+    }
+
+    async fn log(&self, quoted: &[Quoted]) -> Step_<Vec<Box<str>>> {
+        let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
+        let statement = self.client.prepare_cached(LOG).await.map_err(stop)?;
+        let rows: Vec<_> = quoted.iter().map(|(draft, before, after)| self.inner.journal.encode(self.change, draft, before.as_ref(), after.as_ref())).collect();
+        let inserts = rows.iter().map(|row| async {
+            let (id, hash, salt) = (&*row.id, &row.hash[..], &row.salt[..]);
+            self.client.execute(&statement, &[&id, &row.entry, &hash, &salt, &row.detail, &row.event]).await
+        });
+        for inserted in join_all(inserts).await {
+            inserted.map_err(stop)?;
+        }
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
+    /// What an error in a step means.
+    fn stop(&self, error: &tokio_postgres::Error, step: usize) -> Stop {
+        let Some(code) = error.code() else { return Stop::Failed(failure(error)) };
+        let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade(_)));
+        if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) {
+            return Stop::Again;
+        }
+        Stop::Failed(match *code {
+            SqlState::UNIQUE_VIOLATION => Failure::NotUnique { index: error.as_db_error().and_then(|error| error.constraint()).unwrap_or_default().into(), step },
+            SqlState::FOREIGN_KEY_VIOLATION if deletes => Failure::Referenced { step },
+            SqlState::FOREIGN_KEY_VIOLATION => Failure::Dangling { step },
+            _ => failure(error),
+        })
+    }
+}
