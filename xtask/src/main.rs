@@ -1,1 +1,77 @@
-fn main() {}
+//! Every task of the project: `cargo xtask TASK`.
+
+mod arrows;
+mod bench;
+mod limits;
+mod services;
+mod supply;
+
+use std::process::{Command, ExitCode};
+
+const TASKS: &[(&str, &str)] = &[
+    ("test", "start what the tests need, then run all of them"),
+    ("ci", "format, lints, test, supply chain, documents"),
+    ("services", "start PostgreSQL and print its URL; ends with this process"),
+    ("bench", "measure against the hand-written reference"),
+    ("properties", "the long property test of the policies (a million cases)"),
+];
+
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let task = std::env::args().nth(1).unwrap_or_default();
+    let rest: Vec<String> = std::env::args().skip(2).collect();
+    let outcome = match task.as_str() {
+        "test" => test(&rest),
+        "ci" => ci(),
+        "services" => services::run(),
+        "bench" => bench::run(&rest),
+        "properties" => properties(),
+        _ => {
+            for (name, what) in TASKS {
+                println!("cargo xtask {name:<12} {what}");
+            }
+            return if task.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("xtask: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(rest: &[String]) -> Outcome {
+    let postgres = services::Postgres::start()?;
+    let url = postgres.url();
+    // What the tests drive as a process of its own.
+    run(Command::new(cargo()).args(["build", "--package", "haechi", "--bin", "haechi"]))?;
+    run(Command::new(cargo()).args(["test", "--workspace", "--no-fail-fast"]).args(rest).env("HAECHI_TEST_POSTGRES", url))
+}
+
+fn properties() -> Outcome {
+    let postgres = services::Postgres::start()?;
+    let mut command = Command::new(cargo());
+    command.args(["test", "--package", "haechi", "--test", "it", "policies_agree", "--", "--nocapture"]);
+    run(command.env("HAECHI_TEST_POSTGRES", postgres.url()).env("HAECHI_PROPERTY_CASES", "1000000"))
+}
+
+fn ci() -> Outcome {
+    run(Command::new(cargo()).args(["fmt", "--all", "--check"]))?;
+    run(Command::new(cargo()).args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    supply::deny()?;
+    test(&[])?;
+    run(Command::new(cargo()).args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+/// The cargo that runs this.
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+fn run(command: &mut Command) -> Outcome {
+    let status = command.status().map_err(|error| format!("{command:?} cannot be started: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} failed")) }
+}

@@ -236,6 +236,7 @@ impl Gate {
         }
         self.0.write_sightings().await;
         self.0.seal().await;
+        self.0.store.release().await;
     }
 
     /// Writes what waits and seals it now: for tests and for the end of commands.

@@ -2,8 +2,9 @@
 
 use crate::{
     class::{Class, Sensitivity},
-    collection::{Collection, CollectionId, Draft},
+    collection::{Collection, CollectionId},
     config::{Config, ENVIRONMENT},
+    draft::Draft,
     field::FieldType,
     finding::{Findings, Source},
     name::{name_problem, reserved_collection, suggest},

@@ -1,6 +1,9 @@
 //! A plan and a caller to conditions on rows: *surely true* and *surely false*. An error is neither.
 
-use crate::node::{EntityTy, Function, Node, Ty, Val};
+use crate::{
+    node::{EntityTy, Node, Ty, Val},
+    scalar::{NoRows, Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, present, stored, there},
+};
 use haechi_model::{CollectionId, Comparison, LikePart, Operand, Predicate, USERS, Value};
 
 /// Who asks, as policies see him.
@@ -33,36 +36,6 @@ pub(crate) struct Binder<'a> {
     pub(crate) now_ms: i64,
     pub(crate) users_roles_column: usize,
     pub(crate) collection: CollectionId,
-}
-
-/// When a condition is surely true and when it is surely false.
-#[derive(Clone, Debug)]
-pub(crate) struct Truth {
-    pub(crate) t: Predicate,
-    pub(crate) f: Predicate,
-}
-
-impl Truth {
-    fn known(flag: bool) -> Self {
-        if flag { Self { t: Predicate::True, f: Predicate::False } } else { Self { t: Predicate::False, f: Predicate::True } }
-    }
-
-    fn error() -> Self {
-        Self { t: Predicate::False, f: Predicate::False }
-    }
-
-    /// Neither error nor unknown: false exactly when not true.
-    fn certain(&self) -> bool {
-        matches!((&self.t, &self.f), (Predicate::True, Predicate::False) | (Predicate::False, Predicate::True))
-    }
-}
-
-/// A scalar: an error, a value, or something of a row.
-#[derive(Clone, Debug)]
-enum Scalar {
-    Error,
-    Known(Val),
-    Row { operand: Operand, ty: Ty, nullable: bool },
 }
 
 impl Binder<'_> {
@@ -468,165 +441,4 @@ impl Binder<'_> {
             _ => Truth::error(),
         }
     }
-}
-
-/// No rows of other tables.
-pub(crate) struct NoRows;
-
-impl haechi_model::Lookup for NoRows {
-    fn row(&self, _: usize, _: &str) -> Option<Vec<Value>> {
-        None
-    }
-}
-
-/// An attribute of what `from` names; an inner `Follow` is descended, so that chains read outside in.
-fn follow(from: Operand, table: usize, column: usize) -> Operand {
-    match from {
-        Operand::Follow { from: outer, table: between, then } => {
-            Operand::Follow { from: outer, table: between, then: Box::new(follow(*then, table, column)) }
-        }
-        from => Operand::Follow { from: Box::new(from), table, then: Box::new(Operand::Column(column)) },
-    }
-}
-
-/// A condition on one operand that never holds of NULL, moved into the row that the operand follows to: `fk IN (SELECT …)`.
-fn lift(operand: &Operand, condition: impl Fn(Operand) -> Predicate) -> Predicate {
-    fn inner(operand: &Operand, condition: &dyn Fn(Operand) -> Predicate) -> Predicate {
-        match operand {
-            Operand::Follow { from, table, then } => Predicate::reference((**from).clone(), *table, inner(then, condition)),
-            operand => condition(operand.clone()),
-        }
-    }
-    inner(operand, &condition)
-}
-
-fn present(operand: &Operand, nullable: bool) -> Predicate {
-    if nullable { lift(operand, Predicate::NotNull) } else { Predicate::True }
-}
-
-fn there(scalar: &Scalar) -> Predicate {
-    match scalar {
-        Scalar::Row { operand, nullable, .. } => present(operand, *nullable),
-        _ => Predicate::True,
-    }
-}
-
-/// A stored value as policies see it.
-fn known(value: &Value, ty: &Ty) -> Option<Val> {
-    Some(match (value, ty) {
-        (Value::Int(int), Ty::Bool) => Val::Bool(*int != 0),
-        (Value::Int(int), Ty::Long) => Val::Long(*int),
-        (Value::Int(int), Ty::Datetime) => Val::Datetime(*int),
-        (Value::Int(int), Ty::Decimal(scale)) => Val::Decimal(int.checked_mul(10_i64.pow(4 - scale))?),
-        (Value::Text(text), Ty::Text) => Val::Text(text.clone()),
-        (Value::Text(text), Ty::Entity(entity)) => Val::Entity(entity.clone(), text.clone()),
-        (Value::Text(text), Ty::Set(item)) => {
-            let items: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
-            let item = |json: serde_json::Value| match (json, &**item) {
-                (serde_json::Value::String(text), _) => Some(Val::Text(text.into())),
-                (serde_json::Value::Bool(flag), _) => Some(Val::Bool(flag)),
-                (serde_json::Value::Number(number), _) => number.as_i64().map(Val::Long),
-                _ => None,
-            };
-            let mut items: Vec<Val> = items.into_iter().map(item).collect::<Option<_>>()?;
-            items.sort();
-            items.dedup();
-            Val::Set(items)
-        }
-        _ => return None,
-    })
-}
-
-/// A value as a column of this type stores it; `None` when no stored value can equal it.
-fn stored(value: &Val, ty: &Ty) -> Option<Value> {
-    Some(match (value, ty) {
-        (Val::Bool(flag), Ty::Bool) => Value::Int(i64::from(*flag)),
-        (Val::Long(int), Ty::Long) | (Val::Datetime(int), Ty::Datetime) | (Val::Duration(int), Ty::Duration) => Value::Int(*int),
-        (Val::Decimal(int), Ty::Decimal(scale)) => {
-            let unit = 10_i64.pow(4 - scale);
-            if int % unit != 0 {
-                return None;
-            }
-            Value::Int(int / unit)
-        }
-        (Val::Text(text), Ty::Text) if !text.contains('\0') => Value::Text(text.clone()),
-        (Val::Entity(found, id), Ty::Entity(wanted)) if found == wanted && !id.contains('\0') => Value::Text(id.clone()),
-        _ => return None,
-    })
-}
-
-fn known_compare(a: &Val, comparison: Comparison, b: &Val) -> Truth {
-    let order = match (a, b) {
-        (Val::Long(a), Val::Long(b))
-        | (Val::Datetime(a), Val::Datetime(b))
-        | (Val::Duration(a), Val::Duration(b))
-        | (Val::Decimal(a), Val::Decimal(b)) => a.cmp(b),
-        _ if a == b => std::cmp::Ordering::Equal,
-        _ => std::cmp::Ordering::Less,
-    };
-    let row = |order: std::cmp::Ordering| [Value::Int(order as i64)];
-    Truth::known(Predicate::Compare(Operand::Column(0), comparison, Operand::Constant(Value::Int(0))).holds(&row(order), &NoRows))
-}
-
-/// A row's operand against a value.
-fn against(operand: &Operand, ty: &Ty, nullable: bool, comparison: Comparison, value: &Val) -> Truth {
-    let side =
-        |comparison: Comparison, value: Value| lift(operand, |operand| Predicate::Compare(operand, comparison, Operand::Constant(value.clone())));
-    if let (Val::Decimal(int), Ty::Decimal(scale)) = (value, ty) {
-        let unit = 10_i64.pow(4 - scale);
-        let floor = int.div_euclid(unit);
-        let exact = int % unit == 0;
-        let there = || present(operand, nullable);
-        let pair =
-            |comparison: Comparison, value: i64| Truth { t: side(comparison, Value::Int(value)), f: side(comparison.inverse(), Value::Int(value)) };
-        return match comparison {
-            Comparison::Equal if !exact => Truth { t: Predicate::False, f: there() },
-            Comparison::NotEqual if !exact => Truth { t: there(), f: Predicate::False },
-            Comparison::Less | Comparison::GreaterOrEqual if !exact => floor.checked_add(1).map_or_else(Truth::error, |next| pair(comparison, next)),
-            comparison => pair(comparison, floor),
-        };
-    }
-    match stored(value, ty) {
-        Some(value) => Truth { t: side(comparison, value.clone()), f: side(comparison.inverse(), value) },
-        None if comparison == Comparison::NotEqual => Truth { t: present(operand, nullable), f: Predicate::False },
-        None => Truth { t: Predicate::False, f: present(operand, nullable) },
-    }
-}
-
-fn equal_scalars(a: &Scalar, b: &Scalar) -> Predicate {
-    match (a, b) {
-        (Scalar::Known(a), Scalar::Known(b)) => {
-            if a == b {
-                Predicate::True
-            } else {
-                Predicate::False
-            }
-        }
-        (Scalar::Row { operand, ty, nullable }, Scalar::Known(value)) | (Scalar::Known(value), Scalar::Row { operand, ty, nullable }) => {
-            against(operand, ty, *nullable, Comparison::Equal, value).t
-        }
-        (Scalar::Row { operand: a, ty: a_ty, .. }, Scalar::Row { operand: b, ty: b_ty, .. }) => {
-            if a_ty == b_ty {
-                Predicate::Compare(a.clone(), Comparison::Equal, b.clone())
-            } else {
-                Predicate::False
-            }
-        }
-        _ => Predicate::False,
-    }
-}
-
-fn apply(function: Function, value: Val) -> Option<Val> {
-    const DAY_MS: i64 = 86_400_000;
-    Some(match (function, value) {
-        (Function::Negate, Val::Long(long)) => Val::Long(long.checked_neg()?),
-        (Function::ToDate, Val::Datetime(ms)) => Val::Datetime(ms.div_euclid(DAY_MS).checked_mul(DAY_MS)?),
-        (Function::ToTime, Val::Datetime(ms)) => Val::Duration(ms.rem_euclid(DAY_MS)),
-        (Function::ToMilliseconds, Val::Duration(ms)) => Val::Long(ms),
-        (Function::ToSeconds, Val::Duration(ms)) => Val::Long(ms / 1000),
-        (Function::ToMinutes, Val::Duration(ms)) => Val::Long(ms / 60_000),
-        (Function::ToHours, Val::Duration(ms)) => Val::Long(ms / 3_600_000),
-        (Function::ToDays, Val::Duration(ms)) => Val::Long(ms / DAY_MS),
-        _ => return None,
-    })
 }

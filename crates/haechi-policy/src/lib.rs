@@ -8,6 +8,7 @@ mod compile;
 mod index;
 mod literal;
 mod node;
+mod scalar;
 mod schema;
 mod source;
 

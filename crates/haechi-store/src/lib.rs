@@ -230,4 +230,11 @@ impl Store {
             Driver::Postgres(postgres) => postgres.sequence(now_ms).await,
         }
     }
+
+    /// Gives up what this node holds for all nodes: the last act before it ends.
+    pub async fn release(&self) {
+        if let Driver::Postgres(postgres) = &self.driver {
+            postgres.release().await;
+        }
+    }
 }

@@ -33,7 +33,11 @@ pub fn system_tables(dialect: Dialect) -> Vec<Table> {
         Dialect::Postgres => table(
             "_log",
             1,
-            [Column::required("id", Storage::Text), Column::optional("position", Storage::Int)].into_iter().chain(entry).chain([Column::required("arrival", Storage::Int)]).collect(),
+            [Column::required("id", Storage::Text), Column::optional("position", Storage::Int)]
+                .into_iter()
+                .chain(entry)
+                .chain([Column::required("arrival", Storage::Int)])
+                .collect(),
             vec![index("_log_position_key", &[1], true)],
         ),
     };

@@ -1,7 +1,7 @@
 //! A folder, opened: gate, keys, background work. What `dev`, `serve`, the commands and the tests share.
 
 use crate::folder::{self, DataDir, FolderError};
-use haechi_gate::{Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
+use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_model::Findings;
 use std::{path::Path, sync::Arc};
 use thiserror::Error;
@@ -56,16 +56,19 @@ impl House {
     /// # Errors
     /// When the database cannot be had.
     pub async fn with(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode) -> Result<Self, HouseError> {
+        Self::at(revision, warnings, data, mode, Arc::new(SystemClock)).await
+    }
+
+    /// As [`House::with`], with a clock of one's own.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn at(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode, clock: Arc<dyn Clock>) -> Result<Self, HouseError> {
         let config = &revision.app.config;
         let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
         let database = folder::database(config, &data.path)?;
         let ledger_name = config.server.public_url.as_deref().map_or("haechi-dev", |url| url.split("://").nth(1).unwrap_or(url)).to_owned();
-        let options = Options {
-            master: master.clone(),
-            clock: Arc::new(SystemClock),
-            dev_tokens: mode == Mode::Dev,
-            ledger_name: format!("{ledger_name}/ledger"),
-        };
+        let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev, ledger_name: format!("{ledger_name}/ledger") };
         let (gate, keys) = Gate::open(&database, revision, options).await?;
         let (stop, _) = watch::channel(false);
         Ok(Self { gate, keys, master, warnings, stop, background: None })

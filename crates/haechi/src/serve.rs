@@ -133,7 +133,8 @@ fn describe(ask: &Ask, base: &str, mode: Mode) -> Response<Body> {
 }
 
 /// The page of a problem type.
-async fn problem_page(axum::extract::Path(slug): axum::extract::Path<String>) -> Response<Body> {
+async fn problem_page(path: Result<axum::extract::Path<String>, axum::extract::rejection::PathRejection>) -> Response<Body> {
+    let slug = path.map(|axum::extract::Path(slug)| slug).unwrap_or_default();
     let found = problems::kinds().into_iter().find(|(kind, _)| kind.slug == slug);
     let Some((kind, help)) = found else {
         let mut response = plain("no such problem type");

@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use axum::{
     Extension, Router,
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::Response,
     routing::{get, post},
@@ -45,13 +45,20 @@ pub fn router(data: Data) -> Router {
 }
 
 type Reply = Result<Response, Response>;
+/// A path that may not decode: then there is nothing there.
+type Named<T> = Result<Path<T>, PathRejection>;
+
+fn named<T>(path: Named<T>) -> Result<T, RecordError> {
+    path.map(|Path(name)| name).map_err(|_| RecordError::NotFound)
+}
 
 fn refuse(data: &Data, ask: &Ask, error: &RecordError) -> Response {
     error.problem().response(&data.base, ask.request_id())
 }
 
-async fn list(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Path(name): Path<String>, RawQuery(query): RawQuery) -> Reply {
+async fn list(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, path: Named<String>, RawQuery(query): RawQuery) -> Reply {
     let run = async {
+        let name = named(path)?;
         let collection = actions::collection(&ask, &name)?;
         let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
         actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await
@@ -62,12 +69,13 @@ async fn list(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, Pat
 async fn create_or_query(
     State(data): State<Arc<Data>>,
     Extension(ask): Extension<Ask>,
-    Path(name): Path<String>,
+    path: Named<String>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Reply {
     let run = async {
+        let name = named(path)?;
         no_query(&uri)?;
         let Some((name, verb)) = name.split_once(':') else { return create(&data, &ask, &name, &headers, body).await };
         if verb != "query" {
@@ -99,13 +107,9 @@ async fn create(data: &Data, ask: &Ask, name: &str, headers: &HeaderMap, body: B
     Ok(response)
 }
 
-async fn read(
-    State(data): State<Arc<Data>>,
-    Extension(ask): Extension<Ask>,
-    Path((name, id)): Path<(String, String)>,
-    RawQuery(query): RawQuery,
-) -> Reply {
+async fn read(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, path: Named<(String, String)>, RawQuery(query): RawQuery) -> Reply {
     let run = async {
+        let (name, id) = named(path)?;
         let collection = actions::collection(&ask, &name)?;
         let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
         actions::get(&ask, collection, &id, &input).await
@@ -116,12 +120,13 @@ async fn read(
 async fn update(
     State(data): State<Arc<Data>>,
     Extension(ask): Extension<Ask>,
-    Path((name, id)): Path<(String, String)>,
+    path: Named<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Reply {
     let run = async {
+        let (name, id) = named(path)?;
         no_query(&uri)?;
         let collection = actions::collection(&ask, &name)?;
         let _: haechi_gate::Grant<haechi_gate::Update> = ask.on(collection).map_err(RecordError::Refused)?;
@@ -133,14 +138,9 @@ async fn update(
     run.await.map(record).map_err(|error| refuse(&data, &ask, &error))
 }
 
-async fn delete(
-    State(data): State<Arc<Data>>,
-    Extension(ask): Extension<Ask>,
-    Path((name, id)): Path<(String, String)>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Reply {
+async fn delete(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, path: Named<(String, String)>, uri: Uri, headers: HeaderMap) -> Reply {
     let run = async {
+        let (name, id) = named(path)?;
         no_query(&uri)?;
         let collection = actions::collection(&ask, &name)?;
         let version = if_match(&headers)?;

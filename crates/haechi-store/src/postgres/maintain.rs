@@ -19,7 +19,13 @@ impl Postgres {
         }
         let sql = "SELECT \"version\", \"time\", \"checksum\", \"sql\", \"tables\" FROM \"_migrations\" ORDER BY \"version\"";
         let rows = connection.query(sql, &[]).await?;
-        let applied = |row: &tokio_postgres::Row| Applied { version: row.get(0), time_ms: row.get(1), checksum: row.get(2), sql: row.get(3), tables: row.get(4) };
+        let applied = |row: &tokio_postgres::Row| Applied {
+            version: row.get(0),
+            time_ms: row.get(1),
+            checksum: row.get(2),
+            sql: row.get(3),
+            tables: row.get(4),
+        };
         Ok(rows.iter().map(applied).collect())
     }
 
@@ -43,7 +49,8 @@ impl Postgres {
         }
         let sql = migration.sql.join(";\n");
         let tables = serde_json::to_string(&migration.tables).map_err(|_| MigrateError::Database)?;
-        let insert = "INSERT INTO \"_migrations\" SELECT COALESCE(MAX(\"version\"), 0) + 1, $1::bigint, $2::text, $3::text, $4::text FROM \"_migrations\"";
+        let insert =
+            "INSERT INTO \"_migrations\" SELECT COALESCE(MAX(\"version\"), 0) + 1, $1::bigint, $2::text, $3::text, $4::text FROM \"_migrations\"";
         transaction.execute(insert, &[&now_ms, &checksum(&sql), &sql, &tables]).await.map_err(database)?;
         transaction.commit().await.map_err(database)
     }

@@ -42,7 +42,12 @@ impl Postgres {
         let mut config: tokio_postgres::Config = url.parse().map_err(|_| Failure::Unavailable)?;
         config.connect_timeout(CONNECT).application_name("haechi");
         let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let pool = Pool::builder(manager).max_size(CHANGE_CONNECTIONS).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT)).create_timeout(Some(CONNECT)).build();
+        let pool = Pool::builder(manager)
+            .max_size(CHANGE_CONNECTIONS)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(WAIT))
+            .create_timeout(Some(CONNECT))
+            .build();
         let pool = pool.map_err(|_| Failure::Unavailable)?;
         let reads = (0..READ_CONNECTIONS).map(|_| Shared::new(config.clone())).collect();
         let inner = Inner {

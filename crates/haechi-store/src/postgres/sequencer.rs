@@ -25,6 +25,14 @@ impl Postgres {
         self.0.sequence().await
     }
 
+    /// Lets another node take the lease at once.
+    pub(crate) async fn release(&self) {
+        self.0.lease.lock().await.renew_at = None;
+        if let Ok(client) = self.0.pool.get().await {
+            let _ = client.execute("UPDATE \"_leases\" SET \"expires\" = 0 WHERE \"holder\" = $1", &[&self.0.node]).await;
+        }
+    }
+
     /// Keeps a seal, unless another node holds the lease now.
     pub(crate) async fn save_seal(&self, seal: &Seal) -> Result<(), Failure> {
         let fence = self.0.lease.lock().await.fence;
@@ -80,7 +88,9 @@ impl Inner {
                 return Ok(Some(0));
             }
             let transaction = client.transaction().await?;
-            let held = format!("SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" = $1 AND \"fence\" = $2 AND \"expires\" > {NOW} FOR UPDATE");
+            let held = format!(
+                "SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" = $1 AND \"fence\" = $2 AND \"expires\" > {NOW} FOR UPDATE"
+            );
             if transaction.query_opt(&held, &[&self.node, &fence]).await?.is_none() {
                 return Ok(None);
             }

@@ -126,11 +126,13 @@ impl Runner<'_> {
 
     async fn claim(&self, claim: &Claim) -> Step_<Option<Box<str>>> {
         let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
-        let insert = self.client.prepare_cached("INSERT INTO \"_idempotency\" VALUES ($1, $2, $3, $4, '') ON CONFLICT DO NOTHING").await.map_err(stop)?;
+        let insert =
+            self.client.prepare_cached("INSERT INTO \"_idempotency\" VALUES ($1, $2, $3, $4, '') ON CONFLICT DO NOTHING").await.map_err(stop)?;
         if self.client.execute(&insert, &[&&*claim.key, &&*claim.digest, &&*claim.result, &self.change.time_ms]).await.map_err(stop)? == 1 {
             return Ok(None);
         }
-        let found = self.client.query_opt("SELECT \"digest\", \"result\" FROM \"_idempotency\" WHERE \"key\" = $1", &[&&*claim.key]).await.map_err(stop)?;
+        let found =
+            self.client.query_opt("SELECT \"digest\", \"result\" FROM \"_idempotency\" WHERE \"key\" = $1", &[&&*claim.key]).await.map_err(stop)?;
         match found {
             Some(row) if row.get::<_, &str>(0) == &*claim.digest => Ok(Some(row.get::<_, &str>(1).into())),
             Some(_) => Err(Failure::KeyReused.into()),
@@ -234,7 +236,8 @@ impl Runner<'_> {
     async fn log(&self, quoted: &[Quoted]) -> Step_<Vec<Box<str>>> {
         let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
         let statement = self.client.prepare_cached(LOG).await.map_err(stop)?;
-        let rows: Vec<_> = quoted.iter().map(|(draft, before, after)| self.inner.journal.encode(self.change, draft, before.as_ref(), after.as_ref())).collect();
+        let rows: Vec<_> =
+            quoted.iter().map(|(draft, before, after)| self.inner.journal.encode(self.change, draft, before.as_ref(), after.as_ref())).collect();
         let inserts = rows.iter().map(|row| async {
             let (id, hash, salt) = (&*row.id, &row.hash[..], &row.salt[..]);
             self.client.execute(&statement, &[&id, &row.entry, &hash, &salt, &row.detail, &row.event]).await
@@ -253,7 +256,9 @@ impl Runner<'_> {
             return Stop::Again;
         }
         Stop::Failed(match *code {
-            SqlState::UNIQUE_VIOLATION => Failure::NotUnique { index: error.as_db_error().and_then(|error| error.constraint()).unwrap_or_default().into(), step },
+            SqlState::UNIQUE_VIOLATION => {
+                Failure::NotUnique { index: error.as_db_error().and_then(|error| error.constraint()).unwrap_or_default().into(), step }
+            }
             SqlState::FOREIGN_KEY_VIOLATION if deletes => Failure::Referenced { step },
             SqlState::FOREIGN_KEY_VIOLATION => Failure::Dangling { step },
             _ => failure(error),

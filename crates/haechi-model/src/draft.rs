@@ -1,0 +1,348 @@
+//! A collection's file, read into a collection: names, fields, indexes, and the table that follows.
+
+use crate::{
+    class::Class,
+    collection::{Collection, CollectionId},
+    field::{DefaultValue, Field, FieldId, FieldType, OnDelete},
+    field_type::{read_default, read_type},
+    finding::Source,
+    name::{name_problem, reserved_field, suggest},
+    section::Section,
+    table::{Column, Index, Reference, Storage, Table},
+    value::Value,
+};
+use std::{ops::Range, sync::Arc};
+use toml_edit::Item;
+
+const MAX_FIELDS: usize = 60;
+const MAX_INDEXES: usize = 32;
+
+/// A collection as written, before references are resolved.
+pub(crate) struct Draft {
+    pub(crate) name: String,
+    pub(crate) collection: Collection,
+    targets: Vec<Target>,
+    indexes: Vec<Wanted>,
+}
+
+struct Target {
+    field: FieldId,
+    to: String,
+    span: Option<Range<usize>>,
+}
+
+struct Wanted {
+    fields: Vec<FieldId>,
+    unique: bool,
+}
+
+fn system_field(name: &str, ty: FieldType) -> Field {
+    Field { name: name.to_owned(), ty, class: Class::PUBLIC, required: true, unique: false, default: None, was: None, read_only: true, shadow: None }
+}
+
+fn system_fields() -> Vec<Field> {
+    vec![
+        Field { unique: true, ..system_field("id", FieldType::Uuid) },
+        system_field("create_time", FieldType::Datetime),
+        system_field("update_time", FieldType::Datetime),
+        system_field("version", FieldType::Int { min: 1, max: i64::MAX }),
+    ]
+}
+
+impl Draft {
+    /// The built-in collection before `collections/users.toml` adds its profile fields.
+    pub(crate) fn users() -> Self {
+        let mut fields = system_fields();
+        let text = || FieldType::Text { min_length: 1, max_length: 48, pattern: None, fold: false };
+        let flag =
+            |name: &str| Field { default: Some(DefaultValue::Fixed(Value::Int(0))), class: Class::INTERNAL, ..system_field(name, FieldType::Bool) };
+        fields.push(Field { class: Class::PII, required: false, unique: true, ..system_field("email", FieldType::Email) });
+        fields.push(Field {
+            class: Class::INTERNAL,
+            default: Some(DefaultValue::Fixed(Value::text("[]"))),
+            ..system_field("roles", FieldType::List { of: Box::new(text()), max_items: 32 })
+        });
+        fields.push(flag("disabled"));
+        fields.push(flag("email_verified"));
+        Self::of("users", "User", fields)
+    }
+
+    fn of(name: &str, singular: &str, fields: Vec<Field>) -> Self {
+        let table = Table { name: name.to_owned(), was: None, columns: Vec::new(), key: 1, indexes: Vec::new(), references: Vec::new() };
+        let collection =
+            Collection { id: 0, name: name.to_owned(), singular: singular.to_owned(), was: None, owner: None, fields, table, source: None };
+        Self { name: name.to_owned(), collection, targets: Vec::new(), indexes: Vec::new() }
+    }
+
+    pub(crate) fn new(name: &str) -> Self {
+        let mut singular: String = name.strip_suffix('s').unwrap_or(name).split('_').map(capital).collect();
+        if singular.is_empty() {
+            singular = capital(name);
+        }
+        Self::of(name, &singular, system_fields())
+    }
+
+    /// Reads a file of `collections/`.
+    pub(crate) fn read(&mut self, top: &Section<'_>, classes: &[Class]) {
+        self.collection.source = Some(top.source.clone());
+        let owner = top.section("collection").and_then(|section| self.read_head(section));
+        if let Some(fields) = top.section("fields") {
+            for (name, span, item) in fields.entries() {
+                self.read_field(&fields, name, span, item, classes);
+            }
+            if self.collection.fields.len() > MAX_FIELDS {
+                fields.error(
+                    None,
+                    "too-many-fields",
+                    format!("{} fields; at most {MAX_FIELDS} are allowed", self.collection.fields.len()),
+                    "split the collection",
+                );
+            }
+        }
+        for section in top.sections("indexes") {
+            self.read_index(section);
+        }
+        if let Some((name, span)) = owner {
+            self.read_owner(top, &name, span);
+        }
+    }
+
+    fn read_head(&mut self, section: Section<'_>) -> Option<(String, Option<Range<usize>>)> {
+        if let Some(singular) = section.text("singular") {
+            let shape = singular.chars().all(|c| c.is_ascii_alphanumeric()) && singular.starts_with(|c: char| c.is_ascii_uppercase());
+            if !shape {
+                section.error(
+                    section.span_of("singular"),
+                    "bad-name",
+                    format!("`{singular}` is not a type name"),
+                    "write letters and digits with a capital first, e.g. \"Patient\"",
+                );
+            }
+            self.collection.singular = singular.to_owned();
+        }
+        if let Some(was) = section.text("was") {
+            if let Some(problem) = name_problem(was) {
+                section.error(section.span_of("was"), "bad-name", problem, "write the former name of the collection");
+            }
+            self.collection.was = Some(was.to_owned());
+        }
+        let owner = section.text("owner").map(|name| (name.to_owned(), section.span_of("owner")));
+        section.finish();
+        owner
+    }
+
+    fn read_owner(&mut self, top: &Section<'_>, name: &str, span: Option<Range<usize>>) {
+        let target = self.collection.field(name).and_then(|field| self.targets.iter().find(|target| target.field == field));
+        match target {
+            Some(target) if target.to == "users" => self.collection.owner = Some(target.field),
+            _ => top.error(
+                span,
+                "bad-owner",
+                format!("`owner` names `{name}`, which is not a reference to users"),
+                format!("declare {name} = {{ type = \"ref\", to = \"users\" }} under [fields]"),
+            ),
+        }
+    }
+
+    fn read_field(&mut self, fields: &Section<'_>, name: &str, span: Option<Range<usize>>, item: &Item, classes: &[Class]) {
+        if let Some(problem) = name_problem(name) {
+            return fields.error(span, "bad-name", problem, "choose another name");
+        }
+        if reserved_field(name) || self.collection.field(name).is_some() {
+            return fields.error(span, "reserved-name", format!("`{name}` is a name that Haechi uses itself"), "choose another name");
+        }
+        let Some(table) = item.as_table_like() else {
+            return fields.error(
+                span,
+                "wrong-type",
+                format!("`{name}` must be a table, not {}", item.type_name()),
+                format!("write {name} = {{ type = \"text\" }}"),
+            );
+        };
+        let section = Section::new(fields.source, table, item.span().or(span), format!("the field `{name}`"), fields.findings());
+        let Some(ty) = read_type(&section, "type") else { return section.finish() };
+        let class = match section.text("class") {
+            None => Class::INTERNAL,
+            Some(class) => classes.iter().position(|known| known.name == class).unwrap_or_else(|| {
+                let help = match suggest(class, classes.iter().map(|class| class.name.as_str())) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "declare it under [classes] in haechi.toml".to_owned(),
+                };
+                section.error(section.span_of("class"), "unknown-class", format!("no class is named `{class}`"), help);
+                Class::INTERNAL
+            }),
+        };
+        let mut field = Field {
+            name: name.to_owned(),
+            ty,
+            class,
+            required: section.bool("required").unwrap_or(false),
+            unique: section.bool("unique").unwrap_or(false),
+            default: None,
+            was: None,
+            read_only: false,
+            shadow: None,
+        };
+        if let Some(was) = section.text("was") {
+            if let Some(problem) = name_problem(was) {
+                section.error(section.span_of("was"), "bad-name", problem, "write the former name of the field");
+            }
+            field.was = Some(was.to_owned());
+        }
+        if field.unique && !field.ty.comparable() {
+            section.error(section.span_of("unique"), "not-comparable", format!("a {} cannot be unique", field.ty.name()), "remove `unique`");
+        }
+        field.default = read_default(&section, &field.ty);
+        if let FieldType::Ref { on_delete: OnDelete::SetNull, .. } = field.ty
+            && field.required
+        {
+            section.error(
+                section.span_of("on_delete"),
+                "set-null-required",
+                "`on_delete = \"set_null\"` on a required field".to_owned(),
+                "remove `required`, or choose \"restrict\" or \"cascade\"",
+            );
+        }
+        if let FieldType::Ref { .. } = field.ty {
+            let to = section.text("to").unwrap_or_default().to_owned();
+            self.targets.push(Target { field: self.collection.fields.len(), to, span: section.span_of("to") });
+        }
+        section.finish();
+        self.collection.fields.push(field);
+    }
+
+    fn read_index(&mut self, section: Section<'_>) {
+        let mut fields = Vec::new();
+        for (name, span) in section.texts("fields").unwrap_or_default() {
+            match self.collection.field(name) {
+                Some(field) if self.collection.fields[field].ty.comparable() => fields.push(field),
+                Some(_) => section.error(span, "not-comparable", format!("`{name}` cannot be indexed"), "json and list fields have no order"),
+                None => section.error(
+                    span,
+                    "unknown-field",
+                    format!("no field is named `{name}`"),
+                    suggest(name, self.collection.fields.iter().map(|field| field.name.as_str()))
+                        .map_or_else(|| "declare it under [fields]".to_owned(), |near| format!("did you mean `{near}`?")),
+                ),
+            }
+        }
+        let unique = section.bool("unique").unwrap_or(false);
+        if fields.is_empty() {
+            section.error(None, "missing-key", "an index needs `fields`".to_owned(), "add fields = [\"…\"]");
+        } else if self.indexes.len() >= MAX_INDEXES {
+            section.error(None, "too-many-indexes", format!("more than {MAX_INDEXES} indexes"), "remove the indexes that no query uses");
+        } else {
+            if unique && fields.iter().any(|field| !self.collection.fields[*field].required) {
+                section.warning(
+                    section.span_of("unique"),
+                    "unique-null",
+                    "a unique index with a field that may be null: rows with null in it do not collide".to_owned(),
+                    "make the field `required` if that is not meant",
+                );
+            }
+            self.indexes.push(Wanted { fields, unique });
+        }
+        section.finish();
+    }
+
+    /// Resolves references by name and lays out the table.
+    pub(crate) fn finish(
+        mut self,
+        id: CollectionId,
+        names: &[String],
+        error: &mut dyn FnMut(&Arc<Source>, Option<Range<usize>>, String, String),
+    ) -> Collection {
+        self.collection.id = id;
+        for target in &self.targets {
+            match names.iter().position(|name| *name == target.to) {
+                Some(found) => {
+                    if let FieldType::Ref { to, .. } = &mut self.collection.fields[target.field].ty {
+                        *to = found;
+                    }
+                }
+                None => {
+                    if let Some(source) = &self.collection.source {
+                        let help = suggest(&target.to, names.iter().map(String::as_str))
+                            .map_or_else(|| "create its file under collections/".to_owned(), |near| format!("did you mean `{near}`?"));
+                        error(source, target.span.clone(), format!("no collection is named `{}`", target.to), help);
+                    }
+                    if let FieldType::Ref { to, .. } = &mut self.collection.fields[target.field].ty {
+                        *to = 0;
+                    }
+                }
+            }
+        }
+        self.lay_out(names);
+        self.collection
+    }
+
+    fn lay_out(&mut self, names: &[String]) {
+        let collection = &mut self.collection;
+        let fixed = |default: &Option<DefaultValue>| match default {
+            Some(DefaultValue::Fixed(value)) => Some(value.clone()),
+            _ => None,
+        };
+        let mut columns: Vec<Column> = collection
+            .fields
+            .iter()
+            .map(|field| Column {
+                name: field.name.clone(),
+                storage: field.ty.storage(),
+                nullable: !field.required,
+                default: fixed(&field.default),
+                was: field.was.clone(),
+            })
+            .collect();
+        let organisation = columns.len();
+        columns.push(Column { default: Some(Value::text("")), ..Column::required("_organisation", Storage::Text) });
+        for field in &mut collection.fields {
+            if let FieldType::Text { fold: true, .. } = field.ty {
+                field.shadow = Some(columns.len());
+                let default = fixed(&field.default).map(|value| field.ty.folded(value));
+                columns.push(Column {
+                    name: format!("_fold_{}", field.name),
+                    storage: Storage::Text,
+                    nullable: !field.required,
+                    default,
+                    was: field.was.as_ref().map(|was| format!("_fold_{was}")),
+                });
+            }
+        }
+        let column_of = |field: FieldId| collection.fields[field].shadow.unwrap_or(field);
+        let mut indexes = Vec::new();
+        for (at, field) in collection.fields.iter().enumerate().skip(1) {
+            if field.unique {
+                indexes.push(Index {
+                    name: format!("{}_{}_key", collection.name, field.name),
+                    columns: vec![organisation, column_of(at)],
+                    unique: true,
+                });
+            }
+        }
+        for wanted in &self.indexes {
+            let name: Vec<&str> = wanted.fields.iter().map(|field| collection.fields[*field].name.as_str()).collect();
+            let suffix = if wanted.unique { "key" } else { "idx" };
+            let mut columns: Vec<usize> = wanted.fields.iter().map(|field| column_of(*field)).collect();
+            if wanted.unique {
+                columns.insert(0, organisation);
+            }
+            indexes.push(Index { name: format!("{}_{}_{suffix}", collection.name, name.join("_")), columns, unique: wanted.unique });
+        }
+        let mut references = Vec::new();
+        for (at, field) in collection.fields.iter().enumerate() {
+            if let FieldType::Ref { to, .. } = field.ty {
+                references.push(Reference { column: at, table: names.get(to).cloned().unwrap_or_default() });
+                let led = indexes.iter().any(|index| index.columns.first() == Some(&at));
+                if !led {
+                    indexes.push(Index { name: format!("{}_{}_ref", collection.name, field.name), columns: vec![at], unique: false });
+                }
+            }
+        }
+        collection.table = Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references };
+    }
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}

@@ -1,0 +1,211 @@
+//! Types and defaults of fields, read from a collection's file.
+
+use crate::{
+    field::{DEFAULT_JSON_BYTES, DEFAULT_LIST_ITEMS, DEFAULT_TEXT_LENGTH, DefaultValue, FieldType, OnDelete},
+    name::suggest,
+    pattern::Pattern,
+    section::Section,
+};
+use toml_edit::Value as Toml;
+
+const MAX_ENUM_VALUES: usize = 200;
+const TYPES: &[&str] =
+    &["text", "email", "url", "uuid", "enum", "int", "int64", "decimal", "float", "bool", "datetime", "date", "json", "list", "ref"];
+
+pub(crate) fn read_type(section: &Section<'_>, key: &'static str) -> Option<FieldType> {
+    let Some(name) = section.text(key) else {
+        if section.span_of(key).is_none() {
+            section.error(None, "missing-key", format!("`{key}` is missing"), format!("add {key} = \"text\" or another type: {}", TYPES.join(", ")));
+        }
+        return None;
+    };
+    let bound = |key, default| section.bounded(key, i64::MIN..=i64::MAX).unwrap_or(default);
+    Some(match name {
+        "text" => read_text_type(section),
+        "email" => FieldType::Email,
+        "url" => FieldType::Url,
+        "uuid" => FieldType::Uuid,
+        "enum" => FieldType::Enum { values: read_enum(section) },
+        "int" => FieldType::Int { min: bound("min", i64::MIN), max: bound("max", i64::MAX) },
+        "int64" => FieldType::Int64 { min: bound("min", i64::MIN), max: bound("max", i64::MAX) },
+        "decimal" => return read_decimal_type(section),
+        "float" => FieldType::Float { min: read_float(section, "min").unwrap_or(f64::MIN), max: read_float(section, "max").unwrap_or(f64::MAX) },
+        "bool" => FieldType::Bool,
+        "datetime" => FieldType::Datetime,
+        "date" => FieldType::Date,
+        "json" => FieldType::Json { max_bytes: size(section, "max_bytes", 2..=1 << 20, DEFAULT_JSON_BYTES) },
+        "list" => {
+            let of = read_item_type(section)?;
+            FieldType::List { of: Box::new(of), max_items: size(section, "max_items", 1..=10_000, DEFAULT_LIST_ITEMS) }
+        }
+        "ref" => read_ref_type(section),
+        "file" | "html" => {
+            section.error(
+                section.span_of(key),
+                "not-built",
+                format!("the type `{name}` is documented, but not built yet"),
+                "leave the field out for now",
+            );
+            return None;
+        }
+        other => {
+            let near = suggest(other, TYPES.iter().copied());
+            let help = near.map_or_else(|| format!("types: {}", TYPES.join(", ")), |near| format!("did you mean `{near}`?"));
+            section.error(section.span_of(key), "unknown-type", format!("no type is named `{other}`"), help);
+            return None;
+        }
+    })
+}
+
+fn read_text_type(section: &Section<'_>) -> FieldType {
+    let fold = match section.text("case") {
+        None => false,
+        Some("fold") => true,
+        Some(other) => {
+            section.error(section.span_of("case"), "wrong-value", format!("`case` is `{other}`"), "write case = \"fold\", or leave it out");
+            false
+        }
+    };
+    let min_length = size(section, "min_length", 0..=1_000_000, 0);
+    let max_length = size(section, "max_length", 1..=1_000_000, DEFAULT_TEXT_LENGTH);
+    if min_length > max_length {
+        section.error(section.span_of("min_length"), "out-of-range", "`min_length` is larger than `max_length`".to_owned(), "make it smaller");
+    }
+    FieldType::Text { min_length, max_length, pattern: read_pattern(section), fold }
+}
+
+fn read_item_type(section: &Section<'_>) -> Option<FieldType> {
+    let of = read_type(section, "of")?;
+    let scalar = matches!(
+        of,
+        FieldType::Text { fold: false, .. }
+            | FieldType::Email
+            | FieldType::Url
+            | FieldType::Uuid
+            | FieldType::Enum { .. }
+            | FieldType::Int { .. }
+            | FieldType::Bool
+    );
+    if scalar {
+        return Some(of);
+    }
+    section.error(
+        section.span_of("of"),
+        "bad-item-type",
+        format!("a list cannot hold {}", of.name()),
+        "lists hold text, email, url, uuid, enum, int or bool",
+    );
+    None
+}
+
+fn read_pattern(section: &Section<'_>) -> Option<Pattern> {
+    match Pattern::compile(section.text("pattern")?) {
+        Ok(pattern) => Some(pattern),
+        Err(why) => {
+            section.error(
+                section.span_of("pattern"),
+                "bad-pattern",
+                format!("the pattern cannot be used: {why}"),
+                "write an ECMA-262 pattern without look-around and back-references",
+            );
+            None
+        }
+    }
+}
+
+fn size(section: &Section<'_>, key: &'static str, bounds: std::ops::RangeInclusive<i64>, default: u32) -> u32 {
+    section.bounded(key, bounds).and_then(|found| u32::try_from(found).ok()).unwrap_or(default)
+}
+
+fn read_decimal_type(section: &Section<'_>) -> Option<FieldType> {
+    let (precision, scale) = (size(section, "precision", 1..=18, 18), size(section, "scale", 0..=9, 2));
+    if scale > precision {
+        let message = format!("`scale` {scale} is larger than `precision` {precision}");
+        section.error(section.span_of("scale"), "out-of-range", message, "give more digits in all than after the point");
+        return None;
+    }
+    Some(FieldType::Decimal { precision, scale })
+}
+
+fn read_ref_type(section: &Section<'_>) -> FieldType {
+    if section.text("to").is_none() {
+        section.error(None, "missing-key", "a reference needs `to`".to_owned(), "add to = \"COLLECTION\"");
+    }
+    let on_delete = match section.text("on_delete") {
+        None | Some("restrict") => OnDelete::Restrict,
+        Some("cascade") => OnDelete::Cascade,
+        Some("set_null") => OnDelete::SetNull,
+        Some(other) => {
+            let help = "choose \"restrict\", \"cascade\" or \"set_null\"";
+            section.error(section.span_of("on_delete"), "wrong-value", format!("`on_delete` is `{other}`"), help);
+            OnDelete::Restrict
+        }
+    };
+    FieldType::Ref { to: usize::MAX, on_delete }
+}
+
+fn read_enum(section: &Section<'_>) -> Vec<String> {
+    let values: Vec<String> = section.texts("values").unwrap_or_default().iter().map(|(text, _)| (*text).to_owned()).collect();
+    let mut sorted = values.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    if values.is_empty() || values.len() > MAX_ENUM_VALUES {
+        section.error(section.span_of("values"), "bad-enum", format!("an enum needs 1 to {MAX_ENUM_VALUES} `values`"), "add values = [\"…\"]");
+    } else if sorted.len() != values.len() || values.iter().any(|value| value.is_empty() || value.contains('\0')) {
+        section.error(
+            section.span_of("values"),
+            "bad-enum",
+            "the values of an enum must differ and not be empty".to_owned(),
+            "remove the repeated or empty value",
+        );
+    }
+    values
+}
+
+fn read_float(section: &Section<'_>, key: &'static str) -> Option<f64> {
+    let item = section.item(key)?;
+    let found = item.as_float().or_else(|| item.as_integer().map(|int| int as f64)).filter(|float| float.is_finite());
+    if found.is_none() {
+        section.error(section.span_of(key), "wrong-type", format!("`{key}` must be a number"), "write a finite number");
+    }
+    found
+}
+
+pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<DefaultValue> {
+    let item = section.item("default")?;
+    let word = if matches!(ty, FieldType::Date) { "today" } else { "now" };
+    if matches!(ty, FieldType::Datetime | FieldType::Date) && item.as_str() == Some(word) {
+        return Some(DefaultValue::Now);
+    }
+    let json = item.as_value().and_then(toml_to_json);
+    let read = json.map(|json| ty.read(&json));
+    match read {
+        Some(Ok(value)) if !value.is_null() => Some(DefaultValue::Fixed(value)),
+        other => {
+            let why = match other {
+                Some(Err(error)) => error.detail,
+                _ => "cannot be used here".to_owned(),
+            };
+            section.error(
+                section.span_of("default"),
+                "bad-default",
+                format!("the default {why}"),
+                format!("write a value that a {} field accepts", ty.name()),
+            );
+            None
+        }
+    }
+}
+
+fn toml_to_json(value: &Toml) -> Option<crate::json::Json> {
+    use crate::json::Json;
+    Some(match value {
+        Toml::String(text) => Json::Text(text.value().as_str().into()),
+        Toml::Integer(int) => Json::Number(int.value().to_string().into()),
+        Toml::Float(float) => Json::Number(float.value().to_string().into()),
+        Toml::Boolean(flag) => Json::Bool(*flag.value()),
+        Toml::Array(items) => Json::List(items.iter().map(toml_to_json).collect::<Option<_>>()?),
+        Toml::InlineTable(table) => Json::Object(table.iter().map(|(key, value)| Some((key.into(), toml_to_json(value)?))).collect::<Option<_>>()?),
+        Toml::Datetime(_) => return None,
+    })
+}

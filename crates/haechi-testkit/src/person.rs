@@ -1,0 +1,111 @@
+//! People who send requests.
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Method, Request, header},
+};
+use haechi::stack::Stack;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Somebody who sends requests.
+#[derive(Clone)]
+pub struct Person {
+    stack: Arc<Stack>,
+    /// Id among the users.
+    pub id: String,
+    /// The token that is sent.
+    pub token: Option<String>,
+}
+
+/// A reply.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub bytes: Vec<u8>,
+}
+
+impl Person {
+    pub(crate) fn new(stack: Arc<Stack>, id: &str, token: Option<String>) -> Self {
+        Self { stack, id: id.to_owned(), token }
+    }
+
+    /// Sends a request.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+        let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.stack.handle(request.body(Body::from(body)).expect("the request cannot be built")).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+        Reply { status: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], Vec::new()).await
+    }
+
+    /// POST of JSON.
+    pub async fn post(&self, path: &str, json: Value) -> Reply {
+        self.send("POST", path, &[("content-type", "application/json")], json.to_string().into_bytes()).await
+    }
+
+    /// PATCH of JSON.
+    pub async fn patch(&self, path: &str, json: Value) -> Reply {
+        self.send("PATCH", path, &[("content-type", "application/json")], json.to_string().into_bytes()).await
+    }
+
+    /// DELETE.
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send("DELETE", path, &[], Vec::new()).await
+    }
+
+    /// Creates a record, which must work; its id.
+    pub async fn create(&self, collection: &str, json: Value) -> String {
+        let reply = self.post(&format!("/api/v1/{collection}"), json).await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        reply.json()["id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Reply {
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    /// The last part of a problem's type.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        self.json()["type"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    /// The status, or the whole reply when it is another.
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text());
+        self
+    }
+
+    /// A header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}

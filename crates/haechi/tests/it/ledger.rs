@@ -1,0 +1,110 @@
+//! The ledger finds what was done behind its back, and says where.
+
+use crate::fixture::FILES;
+use haechi_testkit::{Backend, TestApp};
+use rusqlite::Connection;
+use serde_json::json;
+
+/// A ledger with twenty changes, sealed twice.
+async fn filled() -> (TestApp, Connection) {
+    let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    for at in 0..20 {
+        kim.create("notes", json!({"title": format!("n{at}"), "secret": "hidden words"})).await;
+        if at == 9 {
+            app.house.gate.settle().await;
+        }
+    }
+    app.verify().await;
+    let connection = Connection::open(app.database_file()).unwrap();
+    (app, connection)
+}
+
+async fn findings(app: &TestApp, rows: bool) -> Vec<(Option<i64>, String)> {
+    let report = app.house.gate.verify(&app.house.keys.audit, &[], rows).await.unwrap();
+    report.findings.into_iter().map(|finding| (finding.position, finding.what)).collect()
+}
+
+/// AUD-01 [V16.4.2]
+#[tokio::test]
+async fn every_kind_of_tampering_is_found_and_located() {
+    for (what, sql, position) in [
+        ("altered entry", "UPDATE _log SET entry = CAST(substr(entry, 1, 60) || 'X' || substr(entry, 62) AS BLOB) WHERE position = 7", 7),
+        ("altered hash", "UPDATE _log SET hash = zeroblob(32) WHERE position = 5", 5),
+        ("altered detail", "UPDATE _log SET detail = '{}' WHERE position = 6", 6),
+        ("altered salt", "UPDATE _log SET salt = zeroblob(32) WHERE position = 6", 6),
+        ("dropped entry", "DELETE FROM _log WHERE position = 8", 8),
+        ("cut off end", "DELETE FROM _log WHERE position >= 15", 15),
+        (
+            "moved entries",
+            "UPDATE _log SET position = -1 WHERE position = 3; UPDATE _log SET position = 3 WHERE position = 4; UPDATE _log SET position = 4 WHERE position = -1",
+            3,
+        ),
+        (
+            "inserted entry",
+            "UPDATE _log SET position = -position - 1 WHERE position >= 9; UPDATE _log SET position = -position WHERE position < 0; INSERT INTO _log SELECT 9, id, entry, hash, salt, detail, event, organisation FROM _log WHERE position = 2",
+            9,
+        ),
+        ("seal altered", "UPDATE _seals SET note = replace(note, 'haechi', 'hacked') WHERE size = (SELECT max(size) FROM _seals)", 13),
+    ] {
+        let (app, connection) = filled().await;
+        connection.execute_batch(sql).unwrap();
+        let found = findings(&app, false).await;
+        assert!(!found.is_empty(), "{what} is not found");
+        if what != "seal altered" {
+            assert_eq!(found[0].0, Some(position), "{what}: {found:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_edited_behind_the_back_are_named() {
+    for (sql, words) in [
+        ("UPDATE notes SET secret = 'other' WHERE title = 'n3'", "was edited"),
+        ("DELETE FROM notes WHERE title = 'n4'", "was deleted"),
+        (
+            "INSERT INTO notes (id, create_time, update_time, version, title, author, _organisation) SELECT '01920000-0000-7000-8000-00000000ffff', 0, 0, 1, 'x', author, '' FROM notes LIMIT 1",
+            "was inserted",
+        ),
+        ("UPDATE users SET roles = '[\"admin\"]'", "was edited"),
+    ] {
+        let (app, connection) = filled().await;
+        connection.execute_batch(sql).unwrap();
+        assert_eq!(findings(&app, false).await, [], "the log itself is whole");
+        let found = findings(&app, true).await;
+        assert_eq!(found.len(), 1, "{sql}: {found:?}");
+        assert!(found[0].1.contains(words), "{found:?}");
+    }
+}
+
+/// AUD-02: rewriting everything with the whole database in hand fails against a checkpoint kept elsewhere.
+#[tokio::test]
+async fn a_rewritten_past_fails_against_a_checkpoint_kept_elsewhere() {
+    let (app, connection) = filled().await;
+    let note = app.house.gate.checkpoint(&app.house.keys.audit).await.unwrap().unwrap();
+    connection.execute_batch("DELETE FROM _seals; DELETE FROM _log WHERE position >= 10; DELETE FROM notes WHERE rowid IS NULL").unwrap_or_default();
+    connection.execute_batch("DELETE FROM _seals; DELETE FROM _log WHERE position >= 10").unwrap();
+    let app = app.restart().await;
+    app.house.gate.settle().await;
+    let report = app.house.gate.verify(&app.house.keys.audit, &[note], false).await.unwrap();
+    assert!(report.findings.iter().any(|finding| finding.what.contains("kept elsewhere")), "{report:?}");
+}
+
+#[tokio::test]
+async fn entries_hold_no_classed_values_and_are_small() {
+    let (app, connection) = filled().await;
+    let canary: i64 = connection.query_row("SELECT count(*) FROM _log WHERE instr(CAST(entry AS TEXT), 'hidden words') OR instr(detail, 'hidden words') OR instr(event, 'hidden words')", [], |row| row.get(0)).unwrap();
+    assert_eq!(canary, 0);
+    let largest: i64 = connection.query_row("SELECT max(length(entry)) FROM _log", [], |row| row.get(0)).unwrap();
+    assert!(largest <= 400, "{largest}");
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn erased_details_keep_every_proof() {
+    let (app, connection) = filled().await;
+    connection.execute_batch("UPDATE _log SET salt = NULL, detail = NULL WHERE position = 6").unwrap();
+    let report = app.verify().await;
+    assert_eq!(report.erased, 1);
+    app.finish().await;
+}

@@ -1,0 +1,81 @@
+//! Fifty at once: exactly one wins.
+
+use crate::fixture::FILES;
+use futures_util::future::join_all;
+use haechi_testkit::{Backend, TestApp, on_both};
+use serde_json::json;
+
+on_both!(fifty_want_one_unique_value, fifty_send_one_key, fifty_update_one_version, fifty_merge_into_one_row);
+
+const RACERS: usize = 50;
+
+async fn fifty_want_one_unique_value(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let replies = join_all((0..RACERS).map(|at| {
+        let kim = kim.clone();
+        async move { kim.post("/api/v1/notes", json!({"title": "t", "slug": if at % 2 == 0 { "Same" } else { "same" }})).await }
+    }))
+    .await;
+    assert_eq!(replies.iter().filter(|reply| reply.status == 201).count(), 1);
+    for reply in replies.iter().filter(|reply| reply.status != 201) {
+        assert_eq!((reply.status, reply.problem().as_str(), &reply.json()["errors"][0]["pointer"]), (409, "not-unique", &json!("/slug")));
+    }
+    app.finish().await;
+}
+
+async fn fifty_send_one_key(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let replies = join_all((0..RACERS).map(|_| {
+        let kim = kim.clone();
+        async move {
+            kim.send("POST", "/api/v1/notes", &[("content-type", "application/json"), ("idempotency-key", "once")], b"{\"title\":\"t\"}".to_vec())
+                .await
+        }
+    }))
+    .await;
+    let mut ids: Vec<String> = replies.iter().map(|reply| reply.json()["id"].as_str().unwrap_or_default().to_owned()).collect();
+    assert!(replies.iter().all(|reply| reply.status == 201), "{:?}", replies.iter().map(|reply| reply.status).collect::<Vec<_>>());
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(kim.get("/api/v1/notes").await.json()["items"].as_array().unwrap().len(), 1);
+    app.finish().await;
+}
+
+async fn fifty_update_one_version(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let id = kim.create("notes", json!({"title": "t", "rank": 0})).await;
+    let replies = join_all((0..RACERS).map(|at| {
+        let (kim, path) = (kim.clone(), format!("/api/v1/notes/{id}"));
+        async move {
+            kim.send(
+                "PATCH",
+                &path,
+                &[("content-type", "application/json"), ("if-match", "\"1\"")],
+                format!("{{\"rank\":{}}}", at + 100).into_bytes(),
+            )
+            .await
+        }
+    }))
+    .await;
+    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 1);
+    assert!(replies.iter().all(|reply| matches!(reply.status, 200 | 412)));
+    app.finish().await;
+}
+
+async fn fifty_merge_into_one_row(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let id = kim.create("notes", json!({"title": "t"})).await;
+    let replies = join_all((0..RACERS).map(|at| {
+        let (kim, path) = (kim.clone(), format!("/api/v1/notes/{id}"));
+        async move { kim.patch(&path, if at % 2 == 0 { json!({"body": "b"}) } else { json!({"rank": 5}) }).await }
+    }))
+    .await;
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    let note = kim.get(&format!("/api/v1/notes/{id}")).await.json();
+    assert_eq!((&note["body"], &note["rank"], &note["version"]), (&json!("b"), &json!(5), &json!(RACERS + 1)));
+    app.finish().await;
+}

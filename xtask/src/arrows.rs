@@ -1,0 +1,54 @@
+//! The table of allowed arrows between crates, held against `cargo metadata`.
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use std::process::Command;
+
+    /// What each crate may import of ours, for building. All other arrows are forbidden.
+    const ALLOWED: &[(&str, &[&str])] = &[
+        ("haechi-problem", &[]),
+        ("haechi-ledger", &[]),
+        ("haechi-model", &[]),
+        ("haechi-store", &["haechi-model"]),
+        ("haechi-policy", &["haechi-model"]),
+        ("haechi-gate", &["haechi-model", "haechi-policy", "haechi-store", "haechi-ledger"]),
+        ("haechi-data", &["haechi-gate", "haechi-model", "haechi-problem"]),
+        ("haechi", &["haechi-data", "haechi-gate", "haechi-model", "haechi-policy", "haechi-store", "haechi-ledger", "haechi-problem"]),
+        ("haechi-testkit", &["haechi", "haechi-gate", "haechi-model"]),
+        ("xtask", &[]),
+        ("bench-raw", &[]),
+    ];
+
+    /// Crates outside that only one of ours may name.
+    const ALONE: &[(&str, &str)] = &[
+        ("cedar-policy", "haechi-policy"),
+        ("rusqlite", "haechi-store bench-raw"),
+        ("tokio-postgres", "haechi-store haechi-testkit"),
+        ("deadpool-postgres", "haechi-store"),
+    ];
+
+    #[test]
+    fn crates_import_only_what_the_table_allows() {
+        let output = Command::new(crate::cargo()).args(["metadata", "--no-deps", "--format-version", "1"]).output().unwrap();
+        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let packages = metadata["packages"].as_array().unwrap();
+        let mut seen = 0;
+        for package in packages {
+            let name = package["name"].as_str().unwrap();
+            let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else { panic!("{name} is not in the table of arrows") };
+            seen += 1;
+            for dependency in package["dependencies"].as_array().unwrap() {
+                let (to, kind) = (dependency["name"].as_str().unwrap(), dependency["kind"].as_str());
+                let ours = ALLOWED.iter().any(|(known, _)| *known == to);
+                if ours && kind != Some("dev") {
+                    assert!(allowed.contains(&to), "{name} must not import {to}");
+                }
+                if let Some((_, only)) = ALONE.iter().find(|(known, _)| *known == to) {
+                    assert!(kind == Some("dev") || only.split(' ').any(|only| only == name), "only {only} may name {to}, not {name}");
+                }
+            }
+        }
+        assert_eq!(seen, ALLOWED.len(), "the table names a crate that there is not");
+    }
+}

@@ -1,0 +1,120 @@
+//! A PostgreSQL of our own: installed when it is missing, started on loopback, ended by id.
+
+use crate::{Outcome, run as run_command};
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A running server; it ends with this.
+pub(crate) struct Postgres {
+    bin: PathBuf,
+    data: PathBuf,
+    port: u16,
+}
+
+/// Starts the services and waits until the input ends.
+pub(crate) fn run() -> Outcome {
+    let postgres = Postgres::start()?;
+    println!("export HAECHI_TEST_POSTGRES={}", postgres.url());
+    println!("press Enter to end");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+impl Postgres {
+    pub(crate) fn start() -> Result<Self, String> {
+        let bin = find().map_or_else(install, Ok)?;
+        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?.port();
+        let data = std::env::temp_dir().join(format!("haechi-postgres-{}-{port}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&data);
+        std::fs::create_dir_all(&data).map_err(|error| error.to_string())?;
+        let server = Self { bin, data, port };
+        if root() {
+            // The server refuses to run as root.
+            run_command(Command::new("chown").arg("postgres").arg(&server.data))?;
+        }
+        run_command(
+            server
+                .command("initdb")
+                .args(["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--username=postgres", "--pgdata"])
+                .arg(&server.data)
+                .stdout(std::process::Stdio::null()),
+        )?;
+        let options =
+            format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=400 -c log_min_messages=panic");
+        run_command(
+            server
+                .command("pg_ctl")
+                .args(["start", "--wait", "--silent", "--pgdata"])
+                .arg(&server.data)
+                .arg("--log")
+                .arg(server.data.join("log"))
+                .args(["--options", &options])
+                .stdout(std::process::Stdio::null()),
+        )?;
+        Ok(server)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// One of the server's programs, as a user that it accepts.
+    fn command(&self, program: &str) -> Command {
+        let program = self.bin.join(program);
+        let mut command = if root() {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.current_dir(std::env::temp_dir());
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let _ = run_command(
+            self.command("pg_ctl").args(["stop", "--silent", "--mode=immediate", "--pgdata"]).arg(&self.data).stdout(std::process::Stdio::null()),
+        );
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+/// The folder with the newest server's programs.
+fn find() -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path().join("bin"))
+        .filter(|bin| bin.join("postgres").exists() && bin.join("initdb").exists())
+        .collect();
+    found.sort();
+    found.pop().or_else(|| {
+        let on_path = std::env::var_os("PATH")?;
+        std::env::split_paths(&on_path).find(|folder| folder.join("postgres").exists() && folder.join("initdb").exists())
+    })
+}
+
+fn install() -> Result<PathBuf, String> {
+    let missing = "PostgreSQL is needed by the tests: install it (Debian: apt-get install postgresql)";
+    if !root() || !Path::new("/usr/bin/apt-get").exists() {
+        return Err(missing.to_owned());
+    }
+    eprintln!("xtask: installing PostgreSQL");
+    let apt = |arguments: &[&str]| {
+        run_command(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null()))
+    };
+    apt(&["update", "-qq"])?;
+    apt(&["install", "-y", "-qq", "--no-install-recommends", "postgresql"])?;
+    find().ok_or_else(|| missing.to_owned())
+}
+
+fn root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n") || output.stdout == b"0")
+}
