@@ -1,6 +1,7 @@
 //! A plan and a caller to conditions on rows: *surely true* and *surely false*. An error is neither.
 
 use crate::{
+    mutation::{Mutation, mutated},
     node::{EntityTy, Node, Ty, Val},
     scalar::{NoRows, Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, present, stored, there},
 };
@@ -74,7 +75,8 @@ impl Binder<'_> {
             return left;
         }
         let right = self.truth(b);
-        let second = if self.cannot_err(a) { right.f } else { Predicate::all([left.t.clone(), right.f]) };
+        let unguarded = self.cannot_err(a) || mutated(Mutation::FalseAndWithoutTrue);
+        let second = if unguarded { right.f } else { Predicate::all([left.t.clone(), right.f]) };
         Truth { t: Predicate::all([left.t, right.t]), f: Predicate::any([left.f, second]) }
     }
 
@@ -381,13 +383,14 @@ impl Binder<'_> {
             (Scalar::Known(Val::Set(values)), Scalar::Known(element)) => Truth::known(values.contains(&element)),
             (Scalar::Known(Val::Set(values)), Scalar::Row { operand, ty, nullable }) => {
                 let values: Vec<Value> = values.iter().filter_map(|value| stored(value, &ty)).collect();
-                if values.is_empty() {
+                if values.is_empty() && !mutated(Mutation::NoNullGuard) {
                     return Truth { t: Predicate::False, f: present(&operand, nullable) };
                 }
-                Truth {
-                    t: lift(&operand, |operand| Predicate::OneOf(operand, values.clone())),
-                    f: lift(&operand, |operand| Predicate::NoneOf(operand, values.clone())),
+                let t = lift(&operand, |operand| Predicate::OneOf(operand, values.clone()));
+                if mutated(Mutation::NoNullGuard) {
+                    return Truth { f: t.clone().not_true(), t };
                 }
+                Truth { f: lift(&operand, |operand| Predicate::NoneOf(operand, values.clone())), t }
             }
             (Scalar::Row { operand, ty: Ty::Set(item), nullable }, element) => {
                 let (element, ty, element_nullable) = match element {

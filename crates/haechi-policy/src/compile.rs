@@ -1,6 +1,7 @@
 //! Cedar's syntax tree to a plan. What cannot become SQL is refused here, with the reason.
 
 use crate::{
+    mutation::{Mutation, mutated},
     node::{EntityTy, Function, Node, Ty, Val},
     schema::decimal_scale,
 };
@@ -274,6 +275,7 @@ fn like_parts(pattern: &[PatternElem]) -> Vec<LikePart> {
     let mut literal = String::new();
     for element in pattern {
         match element {
+            PatternElem::Char('*') if mutated(Mutation::UnescapedLike) => parts.push(LikePart::Any),
             PatternElem::Char(c) => literal.push(*c),
             PatternElem::Wildcard => {
                 if !literal.is_empty() {

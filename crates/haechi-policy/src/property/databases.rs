@@ -1,0 +1,96 @@
+//! The same rows in SQLite and PostgreSQL, foreign keys off so that references may dangle.
+
+use super::world::World;
+use haechi_model::{Change, EntryDraft, Order, Predicate, Row, Select, Value};
+use haechi_store::{Catalog, Journal, LogRow, Store, Target};
+use tokio::runtime::Runtime;
+
+pub(super) struct Databases {
+    runtime: Runtime,
+    stores: Vec<(&'static str, Store)>,
+}
+
+struct Silent;
+
+impl Journal for Silent {
+    fn encode(&self, _: &Change, draft: &EntryDraft, _: Option<&Row>, _: Option<&Row>) -> LogRow {
+        LogRow { id: draft.id.clone(), entry: Vec::new(), hash: [0; 32], salt: [0; 32], detail: String::new(), event: None }
+    }
+}
+
+impl Databases {
+    pub(super) fn open(world: &World) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let file = world.root.join("rows.db");
+        let server = std::env::var("HAECHI_TEST_POSTGRES").expect("HAECHI_TEST_POSTGRES is not set: run the tests with `cargo xtask test`");
+        let stores = runtime.block_on(async {
+            let sqlite = store(world, &Target::Sqlite(file.clone())).await;
+            let url = database(&server).await;
+            let postgres = store(world, &Target::Postgres(url.clone())).await;
+            fill_postgres(world, &url).await;
+            vec![("SQLite", sqlite), ("PostgreSQL", postgres)]
+        });
+        fill_sqlite(world, &file);
+        Self { runtime, stores }
+    }
+
+    /// Ids of the rows of which the condition holds, per database.
+    pub(super) fn select(&self, collection: usize, predicate: &Predicate) -> Vec<(&'static str, Vec<String>)> {
+        let order = vec![Order { column: 0, descending: false }];
+        let select = Select { collection, outputs: Vec::new(), filter: predicate.clone(), order, after: None, limit: 1000, follow: Vec::new() };
+        let found =
+            |store: &Store| self.runtime.block_on(store.select(select.clone(), false)).map(|page| page.ids.into_iter().map(String::from).collect());
+        self.stores.iter().map(|(name, store)| (*name, found(store).unwrap_or_else(|failure| vec![format!("{failure:?}")]))).collect()
+    }
+}
+
+async fn store(world: &World, target: &Target) -> Store {
+    let store = Store::open(target, Catalog::new(&world.app("")), std::sync::Arc::new(Silent)).await.unwrap();
+    let plan = store.plan().await.unwrap();
+    store.migrate(plan, false, 0).await.unwrap();
+    store
+}
+
+async fn database(server: &str) -> String {
+    static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let name = format!("haechi_property_{}_{}", std::process::id(), NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let (client, connection) = tokio_postgres::connect(server, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+    format!("{}/{name}", server.rsplit_once('/').unwrap().0)
+}
+
+fn rows(world: &World) -> impl Iterator<Item = (&'static str, &Vec<Value>)> {
+    world.users.iter().map(|row| ("users", row)).chain(world.things.iter().map(|row| ("things", row)))
+}
+
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Int(i64::MIN) => "(-9223372036854775807 - 1)".to_owned(),
+        Value::Int(int) => int.to_string(),
+        Value::Real(real) => real.to_string(),
+        Value::Text(text) => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+fn insert(table: &str, row: &[Value]) -> String {
+    format!("INSERT INTO \"{table}\" VALUES ({})", row.iter().map(literal).collect::<Vec<_>>().join(", "))
+}
+
+fn fill_sqlite(world: &World, file: &std::path::Path) {
+    let connection = rusqlite::Connection::open(file).unwrap();
+    connection.pragma_update(None, "foreign_keys", false).unwrap();
+    for (table, row) in rows(world) {
+        connection.execute_batch(&insert(table, row)).unwrap();
+    }
+}
+
+async fn fill_postgres(world: &World, url: &str) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("SET session_replication_role = replica").await.unwrap();
+    for (table, row) in rows(world) {
+        client.batch_execute(&insert(table, row)).await.unwrap();
+    }
+}
