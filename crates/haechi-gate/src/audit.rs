@@ -57,6 +57,8 @@ struct Walk {
     leaves: Vec<Hash>,
     position: i64,
     outside: Vec<Checkpoint>,
+    /// The tree over the entries as they are, for checkpoints kept elsewhere: those end anywhere.
+    as_read: Frontier,
     /// Newest digest of each live row: collection/id to position and digest.
     rows: Option<HashMap<String, (i64, Vec<u8>)>>,
 }
@@ -74,6 +76,7 @@ impl Gate {
             leaves: Vec::new(),
             position: 0,
             outside: Vec::new(),
+            as_read: Frontier::default(),
             rows: rows.then(HashMap::new),
         };
         for note in outside {
@@ -191,7 +194,10 @@ impl Walk {
             let what = if from == to { "the entry was dropped".to_owned() } else { format!("the entries {from} to {to} were dropped") };
             self.report.find(Some(from), what);
             self.position = position;
-            self.leaves.resize(self.leaves.len() + usize::try_from(to - from + 1).unwrap_or_default(), [0; 32]);
+            for _ in from..=to {
+                self.leaves.push([0; 32]);
+                self.read_leaf([0; 32]);
+            }
         }
     }
 
@@ -201,6 +207,7 @@ impl Walk {
         self.position += 1;
         self.report.entries += 1;
         self.leaves.push(hash);
+        self.read_leaf(hash);
         if record.hash != hash {
             return self.report.find(Some(position), "the entry was altered: it does not fit its hash");
         }
@@ -267,7 +274,6 @@ impl Walk {
                 }
                 self.report.sealed = seal.size;
                 self.tree = by_seal;
-                self.check_outside();
                 return;
             }
             Ok(checkpoint) => {
@@ -281,22 +287,20 @@ impl Walk {
             }
         }
         rows.iter().for_each(|leaf| self.tree.push(*leaf));
-        self.check_outside();
     }
 
-    /// Compares checkpoints kept elsewhere that end here or before.
-    fn check_outside(&mut self) {
-        let (size, root) = (self.tree.size(), self.tree.root());
-        let mut wrong = 0;
-        self.outside.retain(|checkpoint| {
-            if checkpoint.size == size && checkpoint.root != root {
-                wrong += 1;
-            }
-            checkpoint.size > size
-        });
-        for _ in 0..wrong {
+    /// Follows the entries as they are, and compares checkpoints kept elsewhere that end here.
+    fn read_leaf(&mut self, leaf: Hash) {
+        self.as_read.push(leaf);
+        let size = self.as_read.size();
+        if !self.outside.iter().any(|checkpoint| checkpoint.size == size) {
+            return;
+        }
+        let root = self.as_read.root();
+        if self.outside.iter().any(|checkpoint| checkpoint.size == size && checkpoint.root != root) {
             self.report.find(None, format!("a checkpoint kept elsewhere says that the first {size} entries were others"));
         }
+        self.outside.retain(|checkpoint| checkpoint.size != size);
     }
 }
 

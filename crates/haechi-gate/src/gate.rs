@@ -37,8 +37,6 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Whether developers' tokens are accepted: only in `dev`.
     pub dev_tokens: bool,
-    /// Name of the ledger in its checkpoints.
-    pub ledger_name: String,
 }
 
 /// The gate cannot be opened.
@@ -50,6 +48,9 @@ pub enum OpenError {
     /// The keys cannot be derived.
     #[error("the keys cannot be derived")]
     Keys,
+    /// The ledger was sealed under another master key.
+    #[error("the ledger in this database was sealed under another master key: use that one")]
+    OtherKey,
 }
 
 /// The gate.
@@ -90,13 +91,22 @@ impl Gate {
             authenticator: Authenticator::new(&options.master, options.dev_tokens, options.clock.clone()),
             clock: options.clock,
             journal,
-            seals: SealState::new(&options.master, &options.ledger_name, witness).ok_or(OpenError::Keys)?,
+            seals: SealState::new(&options.master, witness).ok_or(OpenError::Keys)?,
             page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
             seal_lag_ms: AtomicI64::new(0),
             revision: ArcSwap::from_pointee(revision),
             committed,
         };
-        Ok((Self(Arc::new(inner)), SystemKeys::new()))
+        let gate = Self(Arc::new(inner));
+        // Before the first migration there is no table of seals, and nothing to compare.
+        if let Ok(applied) = gate.0.store.applied().await
+            && !applied.is_empty()
+            && let Ok(Some(seal)) = gate.0.store.last_seal().await
+            && gate.0.seals.verifier().verify(&seal.note) == Err(haechi_ledger::NoteError::Malformed)
+        {
+            return Err(OpenError::OtherKey);
+        }
+        Ok((gate, SystemKeys::new()))
     }
 
     /// One request's question.

@@ -115,12 +115,16 @@ impl<A: Verb> Grant<A> {
     }
 
     /// The fields to show and how each is masked; `id` and `version` are always read.
-    fn outputs(&self, fields: Option<&[FieldId]>) -> Vec<Output> {
+    fn outputs(&self, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Vec<Output> {
         let masks = self.ask.masks(self.collection, &self.rows);
         let output = |field: FieldId| Output { field, mask: masks[self.collection().fields[field].class].clone() };
         match fields {
             None => reply_order(self.collection()).map(output).collect(),
-            Some(fields) => fields.iter().copied().map(output).collect(),
+            Some(fields) => {
+                // What is expanded is shown.
+                let more = follow.iter().filter(|field| !fields.contains(field));
+                fields.iter().chain(more).copied().map(output).collect()
+            }
         }
     }
 
@@ -150,7 +154,7 @@ impl Grant<List> {
         if !order.iter().any(|part| part.column == Collection::ID) {
             order.push(Order { column: Collection::ID, descending: order.last().is_some_and(|last| last.descending) });
         }
-        let outputs = self.outputs(query.fields.as_deref());
+        let outputs = self.outputs(query.fields.as_deref(), &query.follow);
         let select = Select {
             collection: self.collection,
             outputs,
@@ -175,7 +179,10 @@ impl Grant<List> {
             }
             match &masks[field.class] {
                 Mask::Shown => {}
-                Mask::Hidden => return Err(ReadError::FieldRefused(at)),
+                Mask::Hidden => {
+                    self.ask.refuse(List::NAME, Some(self.collection));
+                    return Err(ReadError::FieldRefused(at));
+                }
                 Mask::When(condition) => conditions.push(condition.clone()),
             }
         }
@@ -207,7 +214,7 @@ impl Grant<Read> {
         let filter = Predicate::all([wanted, self.rows.clone()]);
         let select = Select {
             collection: self.collection,
-            outputs: self.outputs(fields),
+            outputs: self.outputs(fields, follow),
             filter,
             order: Vec::new(),
             after: None,
@@ -227,6 +234,9 @@ impl Grant<Create> {
         let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
         let collection = self.collection();
         let row = fresh_row(collection, &id, &values, self.ask.now_ms, (!self.ask.caller.is_anonymous()).then(|| self.ask.caller.id()));
+        if let Some((missing, _)) = collection.fields.iter().enumerate().find(|(at, field)| field.required && row[*at].is_null()) {
+            return Err(WriteError::Required(missing));
+        }
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         let allowed = self.with_classes(&named)?;
         let checked_here = allowed.is_local();

@@ -69,14 +69,12 @@ impl Revision {
     #[must_use]
     pub fn matrix(&self) -> Vec<(String, String, String, Reach)> {
         let nil = "00000000-0000-0000-0000-000000000000";
-        let blank: Vec<haechi_model::Value> =
-            self.app.collections[haechi_model::USERS].table.columns.iter().map(|_| haechi_model::Value::Null).collect();
         let mut found = Vec::new();
         for who in ["anonymous", "user"].into_iter().chain(self.app.roles.iter().map(String::as_str)) {
             let roles: Vec<Box<str>> = if matches!(who, "anonymous" | "user") { Vec::new() } else { vec![who.into()] };
             let principal = match who {
                 "anonymous" => Principal { kind: haechi_policy::PrincipalKind::Anonymous, id: "anonymous", roles: &[], row: &[] },
-                _ => Principal { kind: haechi_policy::PrincipalKind::User, id: nil, roles: &roles, row: &blank },
+                _ => Principal { kind: haechi_policy::PrincipalKind::User, id: nil, roles: &roles, row: &[] },
             };
             for collection in &self.app.collections {
                 for (id, action) in haechi_policy::actions(&self.app).into_iter().enumerate() {

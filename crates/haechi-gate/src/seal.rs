@@ -23,8 +23,10 @@ pub(crate) struct SealState {
 }
 
 impl SealState {
-    pub(crate) fn new(master: &MasterKey, name: &str, witness: Vec<Witness>) -> Option<Self> {
-        let signer = Signer::new(name, &master.derive("ledger signature")).ok()?;
+    pub(crate) fn new(master: &MasterKey, witness: Vec<Witness>) -> Option<Self> {
+        // The name follows from the key: it stays when addresses change, and tells two ledgers apart.
+        let name: String = master.derive("ledger name")[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
         Some(Self { signer, witness, tree: Mutex::new(None) })
     }
 

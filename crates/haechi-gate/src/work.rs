@@ -39,6 +39,8 @@ pub enum WriteError {
     Forbidden,
     /// The caller may not write this field.
     FieldForbidden(FieldId),
+    /// A value is required, and nobody is known to be its owner.
+    Required(FieldId),
     /// The row has another version than `If-Match` names.
     VersionMismatch,
     /// Another row has the same unique value; the fields of the index.
@@ -106,6 +108,13 @@ impl Work {
     /// Makes the whole change happen at most once for this key.
     pub fn claim(&mut self, claim: Claim) {
         self.change.claim = Some(claim);
+    }
+
+    /// What the operations so far write, as `collection/id` separated by blanks: the result of a claim.
+    #[must_use]
+    pub fn results(&self) -> Box<str> {
+        let target = |(collection, id, _): &(CollectionId, Box<str>, Option<usize>)| format!("{}/{id}", self.ask.collection(*collection).name);
+        self.results.iter().map(target).collect::<Vec<_>>().join(" ").into()
     }
 
     pub(crate) fn slot(&mut self) -> usize {

@@ -190,7 +190,12 @@ impl App {
                         table.insert(key, toml_edit::value(value));
                     }
                 }
-                _ => continue,
+                _ => {
+                    let source = Arc::new(Source { path: PathBuf::from(ENVIRONMENT), text: String::new() });
+                    let help = "write HAECHI__SECTION__KEY, e.g. HAECHI__SERVER__LISTEN".to_owned();
+                    findings.borrow_mut().error(&source, None, "unknown-key", format!("the environment variable {name} names no key"), help);
+                    continue;
+                }
             }
             any = true;
         }

@@ -236,7 +236,16 @@ impl Config {
                 .iter()
                 .filter_map(|(text, span)| match text.split_once(':') {
                     Some(("file", path)) if !path.is_empty() => Some(Witness::File(PathBuf::from(path))),
-                    Some(("http" | "https", _)) => Some(Witness::Http((*text).to_owned())),
+                    Some(("https", _)) => {
+                        section.error(
+                            span.clone(),
+                            "not-built",
+                            "https witnesses are documented, but not built yet".to_owned(),
+                            "use \"file:PATH\" or \"http://…\"",
+                        );
+                        None
+                    }
+                    Some(("http", _)) => Some(Witness::Http((*text).to_owned())),
                     Some(("syslog", _)) => {
                         section.error(
                             span.clone(),

@@ -46,7 +46,7 @@ pub struct Select {
     pub after: Option<Vec<Value>>,
     /// Most rows.
     pub limit: u32,
-    /// Ids of these reference columns are wanted beside the bytes, for expansion.
+    /// Ids of these references are wanted beside the bytes, for expansion; each must be among the outputs, whose mask counts.
     pub follow: Vec<FieldId>,
 }
 

@@ -16,7 +16,7 @@ pub struct Principal<'a> {
     pub id: &'a str,
     /// Names of his roles.
     pub roles: &'a [Box<str>],
-    /// His row in `users`; empty for other kinds.
+    /// His row in `users`; empty for other kinds. A user without a row stands for any user: his attributes are then looked up.
     pub row: &'a [Value],
 }
 
@@ -109,7 +109,7 @@ impl Binder<'_> {
             Node::Literal(_) | Node::Principal | Node::Resource | Node::Now => true,
             Node::Attribute { base, nullable, .. } => match **base {
                 Node::Resource => !nullable,
-                Node::Principal => matches!(self.scalar(node), Scalar::Known(_)),
+                Node::Principal => matches!(self.scalar(node), Scalar::Known(_)) && !self.any_user(),
                 _ => false,
             },
             Node::Has { base, .. } | Node::Not(base) | Node::Like(base, _) | Node::Is(base, _) | Node::IsEmpty(base) => self.cannot_err(base),
@@ -174,6 +174,14 @@ impl Binder<'_> {
         }
     }
 
+    fn any_user(&self) -> bool {
+        self.principal.kind == PrincipalKind::User && self.principal.row.is_empty()
+    }
+
+    fn caller(&self) -> Operand {
+        Operand::Constant(Value::text(self.principal.id))
+    }
+
     fn principal_ty(&self) -> EntityTy {
         match self.principal.kind {
             PrincipalKind::User => EntityTy::Collection(USERS),
@@ -185,6 +193,7 @@ impl Binder<'_> {
     fn attribute(&self, base: &Node, table: usize, column: usize, ty: &Ty, nullable: bool) -> Scalar {
         match base {
             Node::Resource => Scalar::Row { operand: Operand::Column(column), ty: ty.clone(), nullable },
+            Node::Principal if self.any_user() => Scalar::Row { operand: follow(self.caller(), table, column), ty: ty.clone(), nullable: true },
             Node::Principal => self.principal.row.get(column).and_then(|value| known(value, ty)).map_or(Scalar::Error, Scalar::Known),
             base => {
                 let from = match self.scalar(base) {
@@ -274,6 +283,11 @@ impl Binder<'_> {
 
     fn has(&self, base: &Node, table: usize, column: Option<usize>, nullable: bool) -> Truth {
         match base {
+            Node::Principal if self.any_user() => {
+                let t =
+                    column.map_or(Predicate::False, |column| Predicate::reference(self.caller(), table, Predicate::NotNull(Operand::Column(column))));
+                Truth { f: t.clone().not_true(), t }
+            }
             Node::Principal => Truth::known(column.and_then(|column| self.principal.row.get(column)).is_some_and(|value| !value.is_null())),
             Node::Resource => match column {
                 None => Truth::known(false),

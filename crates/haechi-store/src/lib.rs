@@ -202,9 +202,11 @@ impl Store {
     /// When the database cannot be had, or this node does not hold the lease.
     pub async fn save_seal(&self, seal: Seal) -> Result<(), Failure> {
         match &self.driver {
-            Driver::Sqlite(sqlite) => {
-                sqlite.writer.alone(move |connection| sqlite::save_seal(connection, &seal)).await?.map_err(|error| sqlite::failure(&error))
-            }
+            Driver::Sqlite(sqlite) => match sqlite.writer.alone(move |connection| sqlite::save_seal(connection, &seal)).await? {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Failure::Busy),
+                Err(error) => Err(sqlite::failure(&error)),
+            },
             Driver::Postgres(postgres) => postgres.save_seal(&seal).await,
         }
     }

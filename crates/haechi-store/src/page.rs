@@ -51,23 +51,36 @@ impl<'a> PageWriter<'a> {
             self.last_order = (0..self.select.order.len()).map(|at| self.order_value(cells, at)).collect();
         }
         if !self.select.follow.is_empty() {
-            let ids = (0..self.select.follow.len()).map(|at| cells.text(self.layout.follow + at).map(Into::into));
-            self.page.followed.push(ids.collect());
+            let followed: Vec<Option<Box<str>>> = (0..self.select.follow.len()).map(|at| self.followed(cells, at)).collect();
+            self.page.followed.push(followed);
         }
         true
     }
 
+    /// The id in a reference that is followed: only where the row shows it.
+    fn followed(&self, cells: &impl Cells, at: usize) -> Option<Box<str>> {
+        let output = self.select.outputs.iter().position(|output| output.field == self.select.follow[at])?;
+        if !self.shows(cells, output) {
+            return None;
+        }
+        cells.text(self.layout.follow + at).map(Into::into)
+    }
+
+    fn shows(&self, cells: &impl Cells, output: usize) -> bool {
+        match (&self.select.outputs[output].mask, self.layout.flags[output]) {
+            (Mask::Shown, _) => true,
+            (Mask::When(_), Some(flag)) => cells.int(flag) == Some(1),
+            _ => false,
+        }
+    }
+
     fn object(&mut self, cells: &impl Cells) {
         let mut masked: Vec<usize> = Vec::new();
-        let out = &mut self.page.bytes;
+        let mut out = std::mem::take(&mut self.page.bytes);
         out.push(b'{');
         let mut first = true;
         for (at, output) in self.select.outputs.iter().enumerate() {
-            let shown = match (&output.mask, self.layout.flags[at]) {
-                (Mask::Shown, _) => true,
-                (Mask::When(_), Some(flag)) => cells.int(flag) == Some(1),
-                _ => false,
-            };
+            let shown = self.shows(cells, at);
             let Some(cell) = self.layout.cells[at].filter(|_| shown) else {
                 masked.push(at);
                 continue;
@@ -77,7 +90,7 @@ impl<'a> PageWriter<'a> {
             }
             first = false;
             out.extend_from_slice(&self.keys[at]);
-            write_cell(&self.collection.fields[output.field].ty, cells, cell, out);
+            write_cell(&self.collection.fields[output.field].ty, cells, cell, &mut out);
             self.page.shown |= 1 << at;
         }
         if !masked.is_empty() {
@@ -89,11 +102,12 @@ impl<'a> PageWriter<'a> {
                 if at > 0 {
                     out.push(b',');
                 }
-                write_json_text(&self.collection.fields[self.select.outputs[*output].field].name, out);
+                write_json_text(&self.collection.fields[self.select.outputs[*output].field].name, &mut out);
             }
             out.push(b']');
         }
         out.push(b'}');
+        self.page.bytes = out;
     }
 
     fn order_value(&self, cells: &impl Cells, at: usize) -> Value {

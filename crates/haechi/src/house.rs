@@ -67,8 +67,7 @@ impl House {
         let config = &revision.app.config;
         let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
         let database = folder::database(config, &data.path)?;
-        let ledger_name = config.server.public_url.as_deref().map_or("haechi-dev", |url| url.split("://").nth(1).unwrap_or(url)).to_owned();
-        let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev, ledger_name: format!("{ledger_name}/ledger") };
+        let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev };
         let (gate, keys) = Gate::open(&database, revision, options).await?;
         let (stop, _) = watch::channel(false);
         Ok(Self { gate, keys, master, warnings, stop, background: None })

@@ -1,4 +1,4 @@
-//! The end: SIGTERM and SIGINT drain; a second signal does not wait.
+//! The end: SIGTERM and SIGINT drain.
 
 /// Resolves at the first SIGTERM or SIGINT.
 pub async fn signal() {

@@ -51,10 +51,14 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
         let mut add = |method, path: String, action: &str| routes.push((method, path, format!("{action} on {name}")));
         add("GET", format!("/api/v1/{name}"), "list");
         add("POST", format!("/api/v1/{name}:query"), "list");
-        add("POST", format!("/api/v1/{name}"), "create");
+        if collection.id != haechi_model::USERS {
+            add("POST", format!("/api/v1/{name}"), "create");
+        }
         add("GET", format!("/api/v1/{name}/{{id}}"), "read");
         add("PATCH", format!("/api/v1/{name}/{{id}}"), "update");
-        add("DELETE", format!("/api/v1/{name}/{{id}}"), "delete");
+        if collection.id != haechi_model::USERS {
+            add("DELETE", format!("/api/v1/{name}/{{id}}"), "delete");
+        }
     }
     routes.push(("POST", "/api/v1:batch".to_owned(), "create, update, delete of each operation".to_owned()));
     for (path, who) in

@@ -62,6 +62,13 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         "operationId": format!("delete_{name}"), "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
         "responses": with(problems(&[403, 404, 409, 412, 422, 507]), "204", json!({ "description": "Deleted." }))
     });
+    if collection.id == haechi_model::USERS {
+        // People are made and ended by identity alone.
+        all.insert(format!("/api/v1/{name}"), json!({ "get": list }));
+        all.insert(format!("/api/v1/{name}:query"), json!({ "post": query }));
+        all.insert(format!("/api/v1/{name}/{{id}}"), json!({ "get": read, "patch": update }));
+        return;
+    }
     all.insert(format!("/api/v1/{name}"), json!({ "get": list, "post": create }));
     all.insert(format!("/api/v1/{name}:query"), json!({ "post": query }));
     all.insert(format!("/api/v1/{name}/{{id}}"), json!({ "get": read, "patch": update, "delete": delete }));

@@ -144,8 +144,8 @@ pub(crate) async fn update(
     finish(ask, work, declared).await
 }
 
-/// Deletes a record.
-pub(crate) async fn delete(ask: &Ask, collection: CollectionId, id: &str, version: Option<i64>, claim: Option<Claim>) -> Result<(), RecordError> {
+/// Deletes a record; `true` when an earlier request with the same key did it.
+pub(crate) async fn delete(ask: &Ask, collection: CollectionId, id: &str, version: Option<i64>, claim: Option<Claim>) -> Result<bool, RecordError> {
     let grant: Grant<Delete> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
@@ -154,7 +154,7 @@ pub(crate) async fn delete(ask: &Ask, collection: CollectionId, id: &str, versio
     if let Some(claim) = claim {
         work.claim(Claim { result: "deleted".into(), ..claim });
     }
-    work.commit().await.map(|_| ()).map_err(|error| RecordError::write(error, String::new(), declared))
+    work.commit().await.map(|(_, replayed)| replayed.is_some()).map_err(|error| RecordError::write(error, String::new(), declared))
 }
 
 async fn finish(ask: &Ask, work: haechi_gate::Work, declared: &Collection) -> Result<Page, RecordError> {
@@ -178,7 +178,7 @@ pub(crate) async fn shown(ask: &Ask, done: &Done) -> Result<(Vec<u8>, Option<i64
 }
 
 /// What an earlier request with the same key did, read under today's policies.
-async fn replay(ask: &Ask, declared: &Collection, result: &str) -> Result<Page, RecordError> {
+pub(crate) async fn replay(ask: &Ask, declared: &Collection, result: &str) -> Result<Page, RecordError> {
     let id = result.strip_prefix(&declared.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
     let bare = || Page { bytes: format!("{{\"id\":\"{id}\"}}").into_bytes(), id: Some(id.into()), replayed: true, ..Page::default() };
     match get(ask, declared.id, id, &QueryInput::default()).await {

@@ -1,7 +1,7 @@
 //! Several operations as one change: all or nothing, later ones may name what earlier ones made.
 
 use super::{
-    actions::{collection, record_id, shown},
+    actions::{collection, record_id, replay, shown},
     body::{Purpose, read_values},
     error::RecordError,
 };
@@ -66,12 +66,15 @@ pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Resul
         }
     }
     if let Some(claim) = claim {
-        work.claim(Claim { result: "batch".into(), ..claim });
+        work.claim(Claim { result: work.results(), ..claim });
     }
     let (done, replayed) = work.commit().await.map_err(|error| {
         let at = error.operation.min(collections.len() - 1);
         RecordError::write(error, format!("/operations/{at}/data"), &ask.app().collections[collections[at]])
     })?;
+    if let Some(result) = replayed {
+        return Ok((replayed_results(ask, &result).await?, true));
+    }
     let mut out = Vec::from(&b"{\"results\":["[..]);
     for (at, done) in done.iter().enumerate() {
         if at > 0 {
@@ -83,7 +86,22 @@ pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Resul
         }
     }
     out.extend_from_slice(b"]}");
-    Ok((out, replayed.is_some()))
+    Ok((out, false))
+}
+
+/// What an earlier batch with the same key did, each record read under today's policies.
+async fn replayed_results(ask: &Ask, result: &str) -> Result<Vec<u8>, RecordError> {
+    let mut out = Vec::from(&b"{\"results\":["[..]);
+    for (at, target) in result.split(' ').filter(|target| !target.is_empty()).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        let name = target.split('/').next().unwrap_or_default();
+        let declared = &ask.app().collections[collection(ask, name)?];
+        out.extend(replay(ask, declared, target).await?.bytes);
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
 }
 
 fn place(at: &str, code: &'static str, detail: &str) -> RecordError {

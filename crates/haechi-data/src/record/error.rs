@@ -94,7 +94,9 @@ impl RecordError {
     pub(crate) fn write(error: WorkError, base: String, collection: &Collection) -> Self {
         let fields = match &error.error {
             WriteError::NotUnique(fields) => fields.iter().map(|field| collection.fields[*field].name.clone()).collect(),
-            WriteError::Reference(field) | WriteError::FieldForbidden(field) => vec![collection.fields[*field].name.clone()],
+            WriteError::Reference(field) | WriteError::FieldForbidden(field) | WriteError::Required(field) => {
+                vec![collection.fields[*field].name.clone()]
+            }
             _ => Vec::new(),
         };
         Self::Write { base, fields, error: error.error }
@@ -159,6 +161,7 @@ fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
         WriteError::Reference(_) => {
             Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("unknown_reference", "names no record that you may read"))
         }
+        WriteError::Required(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("required", "a value is required")),
         WriteError::Referenced => {
             whole(Problem::new(kind::REFERENCED, "Other records still refer to this one."), "referenced", "other records refer to it")
         }

@@ -148,9 +148,10 @@ async fn delete(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, p
         actions::delete(&ask, collection, &id, version, claim).await
     };
     match run.await {
-        Ok(()) => {
+        Ok(replayed) => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
+            mark_replayed(&mut response, replayed);
             Ok(response)
         }
         Err(error) => Err(refuse(&data, &ask, &error)),

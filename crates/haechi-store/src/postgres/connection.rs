@@ -13,6 +13,8 @@ use tokio_postgres::{
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
+/// What one read may take.
+const LIMITS: &str = "SET statement_timeout = '10s'; SET default_transaction_read_only = on";
 /// Statements that one connection keeps prepared.
 const STATEMENT_CACHE: usize = 512;
 
@@ -42,6 +44,7 @@ impl Shared {
         tokio::spawn(async move {
             let _ = driver.await;
         });
+        client.batch_execute(LIMITS).await.map_err(|error| failure(&error))?;
         let connection = Arc::new(Connection { client, statements: Mutex::default() });
         *current = Some(connection.clone());
         Ok(connection)

@@ -67,7 +67,8 @@ fn run(connection: &mut Connection, migration: &Migration, now_ms: i64) -> Resul
     transaction.commit().map_err(database)
 }
 
-pub(crate) fn save_seal(connection: &Connection, seal: &Seal) -> rusqlite::Result<()> {
-    let mut statement = connection.prepare_cached("INSERT INTO \"_seals\" VALUES (?, ?, ?, ?)")?;
-    statement.execute((seal.size, seal.time_ms, &seal.note, &seal.frontier)).map(|_| ())
+/// Keeps a seal; `false` when there is one of this size already.
+pub(crate) fn save_seal(connection: &Connection, seal: &Seal) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached("INSERT OR IGNORE INTO \"_seals\" VALUES (?, ?, ?, ?)")?;
+    Ok(statement.execute((seal.size, seal.time_ms, &seal.note, &seal.frontier))? == 1)
 }

@@ -36,7 +36,7 @@ impl Writer {
     pub(crate) fn start(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
         let connection = connection::writer(path).map_err(|error| failure(&error))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let thread = Thread { connection, catalog, journal, committed, position: -1, queue };
+        let thread = Thread { connection, catalog, journal, committed, position: -1, data_version: -1, queue };
         thread::Builder::new().name("haechi-write".to_owned()).spawn(move || thread.run()).map_err(|_| Failure::Unavailable)?;
         Ok(Self { jobs })
     }
@@ -72,6 +72,8 @@ struct Thread {
     committed: Arc<Notify>,
     /// Position of the next entry; −1 until it was read.
     position: i64,
+    /// What SQLite says of other connections' writes.
+    data_version: i64,
     queue: mpsc::Receiver<Job>,
 }
 
@@ -127,6 +129,12 @@ impl Thread {
 
     fn begin(&mut self) -> Result<(), Failure> {
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| failure(&error))?;
+        let seen = self.connection.prepare_cached("PRAGMA data_version").and_then(|mut pragma| pragma.query_row([], |row| row.get(0)));
+        if seen.as_ref().ok() != Some(&self.data_version) {
+            // Somebody else wrote: what this thread remembers of the log is old.
+            self.position = -1;
+            self.data_version = seen.unwrap_or(-1);
+        }
         if self.position < 0 {
             let next = self.connection.query_row("SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"", [], |row| row.get(0));
             match next {
