@@ -1,0 +1,159 @@
+//! The load: 64 connections on a few threads, one request in flight on each, blocking I/O over poll-free round robin.
+
+use super::servers::{Haechi, Server};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+const CONNECTIONS: usize = 64;
+const TICK_US: f64 = 10_000.0;
+
+pub(crate) struct Load {
+    tokens: Vec<String>,
+    ids: Vec<String>,
+}
+
+/// One measurement.
+#[derive(Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) rate: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) cpu_us: f64,
+}
+
+impl Measured {
+    /// The median by CPU.
+    pub(crate) fn median(mut all: Vec<Self>) -> Self {
+        all.sort_by(|left, right| left.cpu_us.total_cmp(&right.cpu_us));
+        all[all.len() / 2]
+    }
+}
+
+impl Load {
+    pub(crate) fn new(haechi: &Haechi) -> Result<Self, String> {
+        if haechi.tokens.iter().any(String::is_empty) {
+            return Err("a token could not be made".to_owned());
+        }
+        Ok(Self { tokens: haechi.tokens.clone(), ids: haechi.ids.clone() })
+    }
+
+    /// Sends requests of a scenario for a while.
+    pub(crate) fn measure(&self, scenario: &str, server: &dyn Server, time: Duration) -> Result<Measured, String> {
+        let address = server.address().to_owned();
+        let before = server.cpu_ticks();
+        let started = Instant::now();
+        let counter = AtomicUsize::new(0);
+        let latencies: Result<Vec<Vec<u32>>, String> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..CONNECTIONS)
+                .map(|worker| {
+                    let (address, counter) = (&address, &counter);
+                    scope.spawn(move || self.worker(scenario, worker, address, counter, started + time))
+                })
+                .collect();
+            workers.into_iter().map(|worker| worker.join().map_err(|_| "a worker failed".to_owned())?).collect()
+        });
+        let elapsed = started.elapsed().as_secs_f64();
+        let mut all: Vec<u32> = latencies?.concat();
+        all.sort_unstable();
+        let requests = all.len().max(1);
+        let cpu = (server.cpu_ticks() - before) as f64 * TICK_US;
+        let at = |part: f64| f64::from(all[((requests - 1) as f64 * part) as usize]) / 1000.0;
+        Ok(Measured { rate: requests as f64 / elapsed, p50_ms: at(0.5), p99_ms: at(0.99), cpu_us: cpu / requests as f64 })
+    }
+
+    fn worker(&self, scenario: &str, worker: usize, address: &str, counter: &AtomicUsize, until: Instant) -> Result<Vec<u32>, String> {
+        let fail = |error: std::io::Error| error.to_string();
+        let mut stream = TcpStream::connect(address).map_err(fail)?;
+        stream.set_nodelay(true).map_err(fail)?;
+        let mut latencies = Vec::with_capacity(100_000);
+        let mut buffer = vec![0; 64 * 1024];
+        while Instant::now() < until {
+            let number = counter.fetch_add(1, Ordering::Relaxed);
+            let (request, expected) = self.request(scenario, worker, number);
+            let started = Instant::now();
+            stream.write_all(&request).map_err(fail)?;
+            let status = reply(&mut stream, &mut buffer).map_err(fail)?;
+            latencies.push(u32::try_from(started.elapsed().as_micros()).unwrap_or(u32::MAX));
+            if status != expected {
+                return Err(format!("{scenario}: expected {expected}, found {status}: {}", String::from_utf8_lossy(&buffer[..600])));
+            }
+        }
+        Ok(latencies)
+    }
+
+    fn request(&self, scenario: &str, worker: usize, number: usize) -> (Vec<u8>, u16) {
+        let id = &self.ids[number.wrapping_mul(7919) % self.ids.len()];
+        let token = match scenario {
+            "get-pii" => &self.tokens[0],
+            "get-other-credential" => &self.tokens[1 + number % (self.tokens.len() - 1)],
+            _ => &self.tokens[1 + worker % 8],
+        };
+        let kind = match (scenario, number % 20) {
+            ("mixed", 0) => "create",
+            ("mixed", 1..=3) => "list",
+            ("mixed", _) => "get",
+            (other, _) => other,
+        };
+        let respelt = (scenario == "get-other-credential").then(|| respelt(token, number));
+        let token = respelt.as_ref().unwrap_or(token);
+        match kind {
+            "list" => (format!("GET /api/v1/notes?filter=rank%20%3C%20500&order_by=create_time%20desc&page_size=20 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
+            "create" => {
+                let author = "01920000-0000-7000-8000-000000000001";
+                let body = format!("{{\"title\":\"Note {number}\",\"body\":\"Some words that a note may hold.\",\"rank\":{},\"author\":\"{author}\"}}", number % 1000);
+                (format!("POST /api/v1/notes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", self.tokens[1], body.len()).into_bytes(), 201)
+            }
+            "refused" => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(), 401),
+            _ => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
+        }
+    }
+}
+
+/// Reads one reply with a content length; its status.
+fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<u16> {
+    let mut filled = 0;
+    loop {
+        let count = stream.read(&mut buffer[filled..])?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        filled += count;
+        let Some(head) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let (status, length) = parse_head(&buffer[..head]).ok_or(std::io::ErrorKind::InvalidData)?;
+        let total = head + 4 + length;
+        while filled < total {
+            let count = stream.read(&mut buffer[filled..])?;
+            if count == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            filled += count;
+        }
+        return Ok(status);
+    }
+}
+
+/// Status and content length.
+fn parse_head(head: &[u8]) -> Option<(u16, usize)> {
+    let text = std::str::from_utf8(head).ok()?;
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "))?.trim().parse().ok()?;
+    Some((text.get(9..12)?.parse().ok()?, length))
+}
+
+/// The same credential in other bytes: a server that remembers credentials by their bytes has never seen it.
+fn respelt(token: &str, number: usize) -> String {
+    let (claims, tag) = token.rsplit_once('.').unwrap_or((token, ""));
+    let mut bits = number;
+    let spell = |c: char| {
+        if !c.is_ascii_alphabetic() {
+            return c;
+        }
+        bits >>= 1;
+        if bits & 1 == 1 { c.to_ascii_uppercase() } else { c }
+    };
+    format!("{claims}.{}", tag.chars().map(spell).collect::<String>())
+}

@@ -1,0 +1,68 @@
+//! The benchmark: Haechi beside the hand-written reference, interleaved, by server CPU per request.
+
+mod load;
+mod servers;
+
+use crate::{Outcome, cargo, run as run_command};
+use load::{Load, Measured};
+use servers::{Haechi, Raw, Server};
+use std::{process::Command, time::Duration};
+
+/// What is measured: a name, and whether the reference has it too.
+const SCENARIOS: &[(&str, &str)] = &[
+    ("get", "get"),
+    ("list", "list"),
+    ("create", "create"),
+    ("mixed", "mixed"),
+    ("refused", "get"),
+    ("get-pii", "get"),
+    ("get-other-credential", ""),
+];
+
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let option = |name: &str, default: u64| {
+        arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
+    };
+    let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));
+    run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
+    let haechi = Haechi::start()?;
+    println!("start to first answer: {} ms with {} rows; idle memory {} MB", haechi.started_ms, servers::ROWS, haechi.memory_mb());
+    let raw = Raw::start(&haechi)?;
+    let load = Load::new(&haechi)?;
+    let time = Duration::from_secs(seconds);
+    println!(
+        "{:<22} {:>10} {:>9} {:>9} {:>9}   {:>10} {:>9}   {:>6}",
+        "64 connections", "haechi/s", "p50 ms", "p99 ms", "CPU µs", "raw/s", "CPU µs", "ratio"
+    );
+    let mut cached_get = None;
+    for (name, reference) in SCENARIOS {
+        let (mut ours, mut theirs): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            ours.push(load.measure(name, &haechi, time)?);
+            if !reference.is_empty() {
+                theirs.push(load.measure(reference, &raw, time)?);
+            }
+        }
+        let ours = Measured::median(ours);
+        if *name == "get" {
+            cached_get = Some(ours.cpu_us);
+        }
+        let (raw_rate, raw_cpu) = if theirs.is_empty() {
+            (0.0, cached_get.unwrap_or(f64::NAN))
+        } else {
+            let theirs = Measured::median(theirs);
+            (theirs.rate, theirs.cpu_us)
+        };
+        println!(
+            "{name:<22} {:>10.0} {:>9.2} {:>9.2} {:>9.1}   {raw_rate:>10.0} {raw_cpu:>9.1}   {:>6.2}",
+            ours.rate,
+            ours.p50_ms,
+            ours.p99_ms,
+            ours.cpu_us,
+            ours.cpu_us / raw_cpu
+        );
+    }
+    println!("memory after the load {} MB", haechi.memory_mb());
+    println!("(ratio: server CPU per request; get-other-credential is beside get with a remembered one)");
+    Ok(())
+}

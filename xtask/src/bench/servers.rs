@@ -1,0 +1,207 @@
+//! The two servers, each a process of its own, ended by id.
+
+use std::{
+    fmt::Write,
+    io::{Read, Write as _},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Rows of the table.
+pub(crate) const ROWS: usize = 100_000;
+const PEOPLE: usize = 200;
+
+/// A running server.
+pub(crate) trait Server {
+    fn address(&self) -> &str;
+    fn pid(&self) -> u32;
+
+    /// User and system time so far, in ticks of 10 ms.
+    fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        ticks(11) + ticks(12)
+    }
+
+    fn memory_mb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default() / 1024
+    }
+}
+
+pub(crate) struct Haechi {
+    child: Child,
+    address: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) tokens: Vec<String>,
+    pub(crate) ids: Vec<String>,
+    pub(crate) started_ms: u128,
+}
+
+pub(crate) struct Raw {
+    child: Child,
+    address: String,
+}
+
+impl Server for Haechi {
+    fn address(&self) -> &str {
+        &self.address
+    }
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Server for Raw {
+    fn address(&self) -> &str {
+        &self.address
+    }
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Haechi {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const CONFIG: &str = "roles = [\"member\", \"reader\"]\n";
+const NOTES: &str = r#"[collection]
+owner = "author"
+[fields]
+title  = { type = "text", required = true, class = "public" }
+body   = { type = "text" }
+rank   = { type = "int" }
+author = { type = "ref", to = "users", required = true }
+phone  = { type = "text", class = "pii" }
+[[indexes]]
+fields = ["create_time"]
+"#;
+const POLICIES: &str = r#"
+permit (principal in Role::"member", action in [Action::"list", Action::"read", Action::"create", Action::"update", Action::"delete"], resource is notes) when { resource.author == principal || resource.rank_public };
+"#;
+
+fn policies() -> String {
+    // Members see all notes and change their own; readers also see the personal field.
+    POLICIES.replace("resource.author == principal || resource.rank_public", "true").replace(", Action::\"update\", Action::\"delete\"", "")
+        + "permit (principal in Role::\"member\", action in [Action::\"update\", Action::\"delete\"], resource is notes) when { resource.author == principal };\n\
+           permit (principal in Role::\"reader\", action == Action::\"read_pii\", resource is notes);\n"
+}
+
+fn user_id(at: usize) -> String {
+    format!("01920000-0000-7000-8000-{at:012x}")
+}
+
+pub(crate) fn note_id(at: usize) -> String {
+    format!("01920001-0000-7000-8000-{at:012x}")
+}
+
+fn free_port() -> Result<u16, String> {
+    Ok(TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?.port())
+}
+
+fn binary(name: &str) -> PathBuf {
+    PathBuf::from("target/release").join(name)
+}
+
+fn wait(address: &str, path: &str) -> Result<(), String> {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(60) {
+        if let Ok(mut stream) = TcpStream::connect(address) {
+            let asked = stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+            let mut text = String::new();
+            if asked.is_ok() && stream.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.1 ") {
+                return Ok(());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Err(format!("{address} does not answer"))
+}
+
+impl Haechi {
+    /// Makes a folder with a hundred thousand notes and serves it.
+    pub(crate) fn start() -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("haechi-bench-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
+        };
+        write("haechi.toml", CONFIG)?;
+        write("collections/notes.toml", NOTES)?;
+        write("policies/main.cedar", &policies())?;
+        let mut users = String::from("id,email,roles\n");
+        for at in 0..PEOPLE {
+            let roles = if at == 0 { "[\"\"member\"\",\"\"reader\"\"]" } else { "[\"\"member\"\"]" };
+            let _ = writeln!(users, "{},p{at}@example.test,\"{roles}\"", user_id(at));
+        }
+        write("seed/users.csv", &users)?;
+        let mut notes = String::from("id,title,body,rank,author,phone\n");
+        for at in 0..ROWS {
+            let _ = writeln!(
+                notes,
+                "{},Note number {at},\"{}\",{},{},+82-10-{at:08}",
+                note_id(at),
+                "Some words that a note may hold. ".repeat(6),
+                at * 7919 % 1000,
+                user_id(at % PEOPLE)
+            );
+        }
+        write("seed/notes.csv", &notes)?;
+        let serve = |port: u16| {
+            let mut command = Command::new(binary("haechi"));
+            command.arg("dev").arg(&folder).args(["--listen", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).stderr(Stdio::inherit());
+            command.spawn().map_err(|error| error.to_string())
+        };
+        let port = free_port()?;
+        let mut seeding = serve(port)?;
+        wait(&format!("127.0.0.1:{port}"), "/healthz")?;
+        crate::run(Command::new("kill").args(["-TERM", &seeding.id().to_string()]))?;
+        let _ = seeding.wait();
+        let port = free_port()?;
+        let address = format!("127.0.0.1:{port}");
+        let started = Instant::now();
+        let child = serve(port)?;
+        wait(&address, "/healthz")?;
+        let started_ms = started.elapsed().as_millis();
+        let mut server = Self { child, address, folder, tokens: Vec::new(), ids: (0..ROWS).map(note_id).collect(), started_ms };
+        for at in 0..PEOPLE.min(100) {
+            let output = Command::new(binary("haechi"))
+                .arg("-C")
+                .arg(&server.folder)
+                .args(["token", &format!("p{at}")])
+                .output()
+                .map_err(|error| error.to_string())?;
+            server.tokens.push(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        Ok(server)
+    }
+}
+
+impl Raw {
+    /// Serves a copy of the same database.
+    pub(crate) fn start(haechi: &Haechi) -> Result<Self, String> {
+        let copy = haechi.folder.join("raw.db");
+        std::fs::copy(haechi.folder.join(".haechi/haechi.db"), &copy).map_err(|error| error.to_string())?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let child = Command::new(binary("bench-raw")).arg(&copy).arg(&address).spawn().map_err(|error| error.to_string())?;
+        let server = Self { child, address };
+        wait(&server.address, "/api/v1/notes/x")?;
+        Ok(server)
+    }
+}
