@@ -305,10 +305,7 @@ impl FieldType {
                 write_decimal(int, *scale, out);
                 out.push(b'"');
             }
-            _ => {
-                use std::io::Write;
-                let _ = write!(out, "{int}");
-            }
+            _ => out.extend_from_slice(itoa::Buffer::new().format(int).as_bytes()),
         }
     }
 

@@ -169,29 +169,49 @@ impl Json {
     }
 }
 
-/// Appends a JSON string. Runs without characters to escape are copied whole.
+/// Appends a JSON string. Eight bytes are looked at together; runs without characters to escape are copied whole.
 pub fn write_json_text(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut start = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
+    while let Some(at) = next_escape(bytes, start) {
         out.extend_from_slice(&bytes[start..at]);
         start = at + 1;
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
-        }
+        escape(bytes[at], out);
     }
     out.extend_from_slice(&bytes[start..]);
     out.push(b'"');
+}
+
+/// The position of the next byte that JSON escapes.
+fn next_escape(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    // The high bit of each byte that is zero (the lowest such bit is exact).
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let (words, _) = bytes[from..].as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        let found = below_space | zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return Some(from + at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let tail = from + words.len() * 8;
+    bytes[tail..].iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).map(|at| tail + at)
+}
+
+fn escape(byte: u8, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        _ => out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +229,30 @@ mod tests {
         assert!(parse_json("[".repeat(100_000).as_bytes()).is_err());
         let deep = format!("{}1{}", "[".repeat(65), "]".repeat(65));
         assert!(parse_json(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn escapes_wherever_the_byte_stands() {
+        for length in 0..40 {
+            for at in 0..length {
+                for byte in (0..128u8).chain([0xc3]) {
+                    let mut text = "é".repeat(length / 2) + &"a".repeat(length % 2);
+                    if byte < 128 && text.is_char_boundary(at) && text.is_char_boundary(at + 1) {
+                        text.replace_range(at..=at, std::str::from_utf8(&[byte]).unwrap());
+                    }
+                    let mut out = Vec::new();
+                    write_json_text(&text, &mut out);
+                    assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+                    let mut plain = "a".repeat(length);
+                    if byte < 128 {
+                        plain.replace_range(at..=at, std::str::from_utf8(&[byte]).unwrap());
+                    }
+                    out.clear();
+                    write_json_text(&plain, &mut out);
+                    assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), plain);
+                }
+            }
+        }
     }
 
     #[test]

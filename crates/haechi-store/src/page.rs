@@ -1,7 +1,7 @@
 //! Rows of a select straight to JSON bytes: no value in between.
 
 use crate::render::Layout;
-use haechi_model::{Collection, FieldType, Mask, RowPage, Select, Value, write_json_text};
+use haechi_model::{Collection, FieldType, Mask, RowPage, Select, Value};
 
 /// A row of a driver.
 pub(crate) trait Cells {
@@ -15,8 +15,10 @@ pub(crate) struct PageWriter<'a> {
     select: &'a Select,
     collection: &'a Collection,
     layout: Layout,
-    /// `"name":` per output, ready to copy.
+    /// `,"name":` per output, ready to copy.
     keys: Vec<Vec<u8>>,
+    /// Whether any output may be hidden.
+    masks: bool,
     pub(crate) page: RowPage,
     last_order: Vec<Value>,
 }
@@ -24,14 +26,24 @@ pub(crate) struct PageWriter<'a> {
 impl<'a> PageWriter<'a> {
     pub(crate) fn new(select: &'a Select, collection: &'a Collection, layout: Layout) -> Self {
         let keys = select.outputs.iter().map(|output| {
+            // Names of fields are plain ASCII: nothing to escape.
             let name = &collection.fields[output.field].name;
-            let mut key = Vec::with_capacity(name.len() + 3);
-            write_json_text(name, &mut key);
-            key.push(b':');
+            let mut key = Vec::with_capacity(name.len() + 4);
+            key.extend_from_slice(b",\"");
+            key.extend_from_slice(name.as_bytes());
+            key.extend_from_slice(b"\":");
             key
         });
         let bytes = Vec::with_capacity(if select.limit > 1 { 8192 } else { 512 });
-        Self { keys: keys.collect(), select, collection, layout, page: RowPage { bytes, ..RowPage::default() }, last_order: Vec::new() }
+        Self {
+            keys: keys.collect(),
+            masks: select.outputs.iter().any(|output| output.mask != Mask::Shown),
+            select,
+            collection,
+            layout,
+            page: RowPage { bytes, ..RowPage::default() },
+            last_order: Vec::new(),
+        }
     }
 
     /// Adds a row; `false` when the page is full and the row only says that there are more.
@@ -63,7 +75,7 @@ impl<'a> PageWriter<'a> {
         if !self.shows(cells, output) {
             return None;
         }
-        cells.text(self.layout.follow + at).map(Into::into)
+        cells.text(self.layout.follow[at]).map(Into::into)
     }
 
     fn shows(&self, cells: &impl Cells, output: usize) -> bool {
@@ -75,43 +87,45 @@ impl<'a> PageWriter<'a> {
     }
 
     fn object(&mut self, cells: &impl Cells) {
-        let mut masked: Vec<usize> = Vec::new();
         let mut out = std::mem::take(&mut self.page.bytes);
         out.push(b'{');
-        let mut first = true;
+        let start = out.len();
         for (at, output) in self.select.outputs.iter().enumerate() {
-            let shown = self.shows(cells, at);
-            let Some(cell) = self.layout.cells[at].filter(|_| shown) else {
-                masked.push(at);
-                continue;
-            };
-            if !first {
-                out.push(b',');
-            }
-            first = false;
-            out.extend_from_slice(&self.keys[at]);
+            let Some(cell) = self.layout.cells[at].filter(|_| self.shows(cells, at)) else { continue };
+            // Each key starts with its comma; the first one's is left out.
+            let key = &self.keys[at];
+            out.extend_from_slice(if out.len() == start { &key[1..] } else { key });
             write_cell(&self.collection.fields[output.field].ty, cells, cell, &mut out);
             self.page.shown |= 1 << at;
         }
-        if !masked.is_empty() {
-            if !first {
-                out.push(b',');
-            }
-            out.extend_from_slice(b"\"_masked\":[");
-            for (at, output) in masked.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_json_text(&self.collection.fields[self.select.outputs[*output].field].name, &mut out);
-            }
-            out.push(b']');
+        if self.masks {
+            self.masked(cells, start, &mut out);
         }
         out.push(b'}');
         self.page.bytes = out;
     }
 
+    /// The names of the fields that this row does not show.
+    fn masked(&self, cells: &impl Cells, start: usize, out: &mut Vec<u8>) {
+        let mut first = true;
+        for at in (0..self.select.outputs.len()).filter(|at| !self.shows(cells, *at)) {
+            let opening: &[u8] = match (first, out.len() == start) {
+                (true, true) => b"\"_masked\":[\"",
+                (true, false) => b",\"_masked\":[\"",
+                (false, _) => b",\"",
+            };
+            first = false;
+            out.extend_from_slice(opening);
+            out.extend_from_slice(self.collection.fields[self.select.outputs[at].field].name.as_bytes());
+            out.push(b'"');
+        }
+        if !first {
+            out.push(b']');
+        }
+    }
+
     fn order_value(&self, cells: &impl Cells, at: usize) -> Value {
-        let cell = self.layout.order + at;
+        let cell = self.layout.order[at];
         let column = &self.collection.table.columns[self.select.order[at].column];
         match column.storage {
             haechi_model::Storage::Int => cells.int(cell).map_or(Value::Null, Value::Int),

@@ -1,7 +1,7 @@
 //! Statements and conditions to SQL text. Values are always bound, identifiers come only from the catalog.
 
 use crate::catalog::Catalog;
-use haechi_model::{Comparison, LikePart, Mask, Operand, Order, Predicate, Select, Table, Value};
+use haechi_model::{Collection, Comparison, LikePart, Mask, Operand, Order, Output, Predicate, Select, Table, Value};
 use std::fmt::Write;
 
 /// Which SQL.
@@ -24,14 +24,14 @@ pub(crate) struct Sql<'a> {
 
 /// Where each part of a select's row stands.
 pub(crate) struct Layout {
-    /// Position of the first order column; `id` is 0 and `version` 1.
-    pub(crate) order: usize,
+    /// Position of each order column; `id` is 0 and `version` 1.
+    pub(crate) order: Vec<usize>,
     /// Per output, the position of its flag, for outputs that are shown in some rows.
     pub(crate) flags: Vec<Option<usize>>,
     /// Per output, its position; `None` when hidden.
     pub(crate) cells: Vec<Option<usize>>,
-    /// Position of the first followed reference.
-    pub(crate) follow: usize,
+    /// Position of each followed reference.
+    pub(crate) follow: Vec<usize>,
 }
 
 impl<'a> Sql<'a> {
@@ -77,24 +77,25 @@ impl<'a> Sql<'a> {
         self.name(name);
     }
 
-    /// The whole select, with the layout of its rows.
+    /// The whole select, with the layout of its rows. Each column is read once, whatever it is used for.
     pub(crate) fn select(&mut self, select: &Select) -> Layout {
-        let mut next = 2;
-        self.push("SELECT t0.\"id\", t0.\"version\"");
-        let order = next;
-        for part in &select.order {
-            self.push(", ");
-            self.column(select.collection, 0, part.column);
-            next += 1;
+        self.push("SELECT ");
+        let mut read: Vec<usize> = Vec::with_capacity(16);
+        for column in [Collection::ID, Collection::VERSION] {
+            self.read_once(select.collection, column, &mut read);
         }
+        let order = select.order.iter().map(|part| self.read_once(select.collection, part.column, &mut read)).collect();
+        let shown = |output: &Output| output.mask != Mask::Hidden;
+        let cells = select.outputs.iter().map(|output| shown(output).then(|| self.read_once(select.collection, output.field, &mut read))).collect();
+        let follow = select.follow.iter().map(|field| self.read_once(select.collection, *field, &mut read)).collect();
+        let mut next = read.len();
         let mut flags: Vec<Option<usize>> = Vec::with_capacity(select.outputs.len());
         for (at, output) in select.outputs.iter().enumerate() {
             let Mask::When(condition) = &output.mask else {
                 flags.push(None);
                 continue;
             };
-            let twin = select.outputs[..at].iter().position(|other| other.mask == output.mask);
-            if let Some(twin) = twin {
+            if let Some(twin) = select.outputs[..at].iter().position(|other| other.mask == output.mask) {
                 flags.push(flags[twin]);
                 continue;
             }
@@ -107,23 +108,21 @@ impl<'a> Sql<'a> {
             flags.push(Some(next));
             next += 1;
         }
-        let mut cells = Vec::with_capacity(select.outputs.len());
-        for output in &select.outputs {
-            if output.mask == Mask::Hidden {
-                cells.push(None);
-                continue;
-            }
-            self.push(", ");
-            self.column(select.collection, 0, output.field);
-            cells.push(Some(next));
-            next += 1;
-        }
-        for field in &select.follow {
-            self.push(", ");
-            self.column(select.collection, 0, *field);
-        }
         self.tail(select);
-        Layout { order, flags, cells, follow: next }
+        Layout { order, flags, cells, follow }
+    }
+
+    /// The position of a column among those that are read.
+    fn read_once(&mut self, table: usize, column: usize, read: &mut Vec<usize>) -> usize {
+        if let Some(at) = read.iter().position(|known| *known == column) {
+            return at;
+        }
+        if !read.is_empty() {
+            self.push(", ");
+        }
+        self.column(table, 0, column);
+        read.push(column);
+        read.len() - 1
     }
 
     fn tail(&mut self, select: &Select) {
