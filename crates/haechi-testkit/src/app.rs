@@ -37,7 +37,7 @@ pub struct TestApp {
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes a folder with these files; `haechi.toml` names a database of its own on PostgreSQL.
-async fn make(backend: Backend, files: &[(&str, &str)]) -> PathBuf {
+pub async fn fresh_folder(backend: Backend, files: &[(&str, &str)]) -> PathBuf {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let root = std::env::temp_dir().join(format!("haechi-test-{}-{number}", std::process::id()));
     let _ = std::fs::remove_dir_all(&root);
@@ -72,7 +72,7 @@ async fn database(number: usize) -> String {
 impl TestApp {
     /// Makes a folder, opens it, creates its tables.
     pub async fn start(backend: Backend, files: &[(&str, &str)]) -> Self {
-        let root = make(backend, files).await;
+        let root = fresh_folder(backend, files).await;
         Self::open(root, backend, Arc::new(TestClock::new())).await
     }
 

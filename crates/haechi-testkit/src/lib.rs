@@ -4,7 +4,7 @@
 mod app;
 mod person;
 
-pub use app::{Backend, TestApp};
+pub use app::{Backend, TestApp, fresh_folder};
 pub use person::{Person, Reply};
 
 /// Runs an `async fn name(backend: Backend)` on SQLite and on PostgreSQL.

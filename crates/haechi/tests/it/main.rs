@@ -1,6 +1,7 @@
 //! The house as a whole, on both databases.
 
 mod attack;
+mod crash;
 mod fixture;
 mod ledger;
 mod races;
