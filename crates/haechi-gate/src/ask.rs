@@ -134,13 +134,20 @@ impl Ask {
             return Ok(None);
         }
         let (bytes, shown) = write_row(self.collection(collection), row, &masks);
-        self.sight("read", collection, &shown, std::slice::from_ref(&done.id))?;
+        self.sight("read", collection, &shown, std::slice::from_ref(&done.id), false)?;
         Ok(Some(bytes))
     }
 
     /// Leaves an access entry when a reply shows guarded fields.
-    pub(crate) fn sight(&self, action: &'static str, collection: CollectionId, shown: &[usize], ids: &[Box<str>]) -> Result<(), ReadError> {
-        if ids.is_empty() || !self.gate.logs_read(&self.revision.app, collection, shown) {
+    pub(crate) fn sight(
+        &self,
+        action: &'static str,
+        collection: CollectionId,
+        shown: &[usize],
+        ids: &[Box<str>],
+        used: bool,
+    ) -> Result<(), ReadError> {
+        if ids.is_empty() && !used || !self.gate.logs_read(&self.revision.app, collection, shown) {
             return Ok(());
         }
         let classes = &self.revision.app.classes;

@@ -236,7 +236,7 @@ impl Walk {
             "delete" if entry.outcome == "allowed" => {
                 rows.remove(&entry.target);
             }
-            "import" => {
+            "import" | "rebase" => {
                 let parsed: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
                 for pair in parsed["rows"].as_array().into_iter().flatten() {
                     if let (Some(id), Some(digest)) = (pair[0].as_str(), pair[1].as_str()) {

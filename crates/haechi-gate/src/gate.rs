@@ -13,7 +13,7 @@ use crate::{
     system::{Area, Schema, System, SystemKeys},
 };
 use arc_swap::ArcSwap;
-use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, USERS, write_json_text};
+use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, USERS, write_json_text};
 use haechi_store::{Applied, Catalog, MigrateError, Migration, Store, Target};
 use std::{
     fmt::Write,
@@ -187,6 +187,7 @@ impl Gate {
             return Ok(());
         }
         let summary = migration.summary();
+        let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
         self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
         let mut extra = Vec::from(&b"\"changes\":["[..]);
         for (at, line) in summary.iter().enumerate() {
@@ -198,7 +199,7 @@ impl Gate {
         extra.push(b']');
         let entry = self.0.system_entry("migrate", None, String::from_utf8_lossy(&extra).into_owned());
         let _ = self.0.commit(self.0.system_change(key, vec![entry])).await.map_err(|_| MigrateError::Database)?;
-        Ok(())
+        self.rebase(key, &altered).await.map_err(|_| MigrateError::Database)
     }
 
     /// Migrations that were applied.
@@ -266,12 +267,18 @@ pub enum Database {
 }
 
 impl Inner {
-    pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
-        let outcome = self.store.commit(change).await;
-        if outcome.as_ref().is_ok_and(|outcome| outcome.written.contains(&USERS)) {
-            self.authenticator.forget_users();
+    pub(crate) async fn commit(self: &Arc<Self>, change: Change) -> Result<Outcome, Failure> {
+        if !touches_users(&change) {
+            return self.store.commit(change).await;
         }
-        outcome
+        // On a task of its own: whoever hangs up cannot keep what is remembered of callers from being forgotten.
+        let gate = self.clone();
+        let task = tokio::spawn(async move {
+            let outcome = gate.store.commit(change).await;
+            gate.authenticator.forget_users();
+            outcome
+        });
+        task.await.unwrap_or(Err(Failure::Unknown))
     }
 
     /// Whether a read leaves an access entry.
@@ -314,7 +321,7 @@ impl Inner {
     }
 
     /// Writes the merged access and refusal entries.
-    async fn write_sightings(&self) {
+    async fn write_sightings(self: &Arc<Self>) {
         let waiting = self.sightings.drain();
         for chunk in chunks(waiting) {
             let mut failed = Vec::new();
@@ -362,6 +369,15 @@ impl Inner {
         }
         by_actor
     }
+}
+
+/// Whether a change may write `users`.
+fn touches_users(change: &Change) -> bool {
+    change.steps.iter().any(|step| match step {
+        Step::Insert { table, .. } | Step::Update { table, .. } | Step::Delete { table, .. } => *table == USERS,
+        Step::Cascade(_) => true,
+        Step::Lock { .. } | Step::Check { .. } | Step::Holds { .. } => false,
+    })
 }
 
 /// At most a hundred entries at a time, so that no change grows without bound.

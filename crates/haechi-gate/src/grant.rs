@@ -128,11 +128,13 @@ impl<A: Verb> Grant<A> {
         }
     }
 
-    async fn select(&self, select: Select, scan: bool, action: &'static str) -> Result<RowPage, ReadError> {
+    /// `used`: guarded fields that the query looks at; using them is seeing them, also where no row is found.
+    async fn select(&self, select: Select, scan: bool, action: &'static str, used: &[FieldId]) -> Result<RowPage, ReadError> {
         let fields: Vec<FieldId> = select.outputs.iter().map(|output| output.field).collect();
         let page = self.ask.gate.store.select(select, scan).await.map_err(ReadError::Store)?;
         let shown: Vec<FieldId> = fields.iter().enumerate().filter(|(at, _)| page.shown >> at & 1 == 1).map(|(_, field)| *field).collect();
-        self.ask.sight(action, self.collection, &shown, &page.ids)?;
+        let shown: Vec<FieldId> = shown.into_iter().chain(used.iter().copied()).collect();
+        self.ask.sight(action, self.collection, &shown, &page.ids, !used.is_empty())?;
         Ok(page)
     }
 }
@@ -147,7 +149,8 @@ impl Grant<List> {
             return Err(ReadError::NotLocal);
         }
         let mut parts = vec![self.rows.clone()];
-        parts.extend(self.conditions_of_use(&query)?);
+        let (conditions, used) = self.conditions_of_use(&query)?;
+        parts.extend(conditions);
         parts.push(query.filter);
         let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
         let mut order: Vec<Order> = query.order.iter().map(|(field, descending)| Order { column: column(*field), descending: *descending }).collect();
@@ -164,18 +167,21 @@ impl Grant<List> {
             limit: query.limit,
             follow: query.follow,
         };
-        self.select(select, query.scan, "list").await
+        self.select(select, query.scan, "list", &used).await
     }
 
     /// A field that a query uses must be readable: rows in which it is not are left out, or the query is refused.
-    fn conditions_of_use(&self, query: &ListQuery) -> Result<Vec<Predicate>, ReadError> {
+    fn conditions_of_use(&self, query: &ListQuery) -> Result<(Vec<Predicate>, Vec<FieldId>), ReadError> {
         let masks = self.ask.masks(self.collection, &self.rows);
-        let mut conditions = Vec::new();
+        let (mut conditions, mut used) = (Vec::new(), Vec::new());
         for (at, field) in self.collection().fields.iter().enumerate() {
             let columns = [at, field.shadow.unwrap_or(at)];
             let ordered = query.order.iter().any(|(used, _)| *used == at);
             if !ordered && !query.filter.reads_any(&columns) {
                 continue;
+            }
+            if self.ask.revision.classes[field.class].is_some() {
+                used.push(at);
             }
             match &masks[field.class] {
                 Mask::Shown => {}
@@ -186,7 +192,7 @@ impl Grant<List> {
                 Mask::When(condition) => conditions.push(condition.clone()),
             }
         }
-        Ok(conditions)
+        Ok((conditions, used))
     }
 }
 
@@ -221,7 +227,7 @@ impl Grant<Read> {
             limit,
             follow: follow.to_vec(),
         };
-        self.select(select, false, "read").await
+        self.select(select, false, "read", &[]).await
     }
 }
 
@@ -244,12 +250,13 @@ impl Grant<Create> {
             self.ask.refuse(Create::NAME, Some(self.collection));
             return Err(WriteError::Forbidden);
         }
+        if !checked_here {
+            // Before the row is written, so that a refusal never depends on what unique values others have.
+            let miss = work.meaning(Meaning::Denied { action: Create::NAME, collection: self.collection });
+            work.step(Step::Holds { filter: allowed.of_row(&row), miss });
+        }
         let after = work.slot();
         work.step(Step::Insert { table: self.collection, row: row.clone() });
-        if !checked_here {
-            let miss = work.meaning(Meaning::Denied { action: Create::NAME, collection: self.collection });
-            work.step(Step::Check { table: self.collection, id: id.clone(), filter: allowed, miss });
-        }
         let collection = self.ask.collection(self.collection);
         let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
         references(&self.ask, collection, &set, work)?;
@@ -278,6 +285,8 @@ impl Grant<Update> {
             }
         }
         set.extend(values.iter().cloned());
+        // One order, whatever the order in the body: equal changes are equal statements.
+        set.sort_by_key(|(column, _)| *column);
         let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::UPDATE_TIME, Collection::VERSION]).collect();
         set.push((Collection::UPDATE_TIME, Value::Int(self.ask.now_ms)));
         let after = work.slot();

@@ -58,6 +58,7 @@ impl Gate {
             errors.sort_by_key(|error| (error.line, error.field));
             return Err(errors);
         }
+        let (stored, lines) = parents_first(declared, stored, lines);
         self.publish(key, declared, stored, &lines).await
     }
 
@@ -101,6 +102,22 @@ impl Gate {
         self.0.store.row(collection, id).await
     }
 
+    /// States every row of altered collections anew: a migration changes what their canonical form is.
+    pub(crate) async fn rebase<A: crate::Area>(&self, key: &System<A>, altered: &[String]) -> Result<(), Failure> {
+        let revision = self.revision();
+        for declared in revision.app.collections.iter().filter(|collection| altered.contains(&collection.name)) {
+            let mut after = String::new();
+            loop {
+                let rows = self.0.store.rows_after(declared.id, &after, PART as u32).await?;
+                let Some(last) = rows.last() else { break };
+                after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
+                let rows: Vec<(usize, Row)> = rows.into_iter().map(|row| (0, row)).collect();
+                self.0.commit(self.0.system_change(key, self.part_entries("rebase", declared, &rows))).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn publish(&self, key: &System<Import>, declared: &Collection, stored: Vec<Row>, lines: &[usize]) -> Result<usize, Vec<ImportError>> {
         let mut errors = Vec::new();
         let mut left: Vec<(usize, Row)> = lines.iter().copied().zip(stored).collect();
@@ -110,7 +127,7 @@ impl Gate {
             if !errors.is_empty() {
                 steps.push(Step::Check { table: declared.id, id: "".into(), filter: haechi_model::Predicate::False, miss: 0 });
             }
-            let mut change = self.0.system_change(key, self.part_entries(declared, &left));
+            let mut change = self.0.system_change(key, self.part_entries("import", declared, &left));
             change.steps = steps;
             match self.0.commit(change).await {
                 Ok(_) => return Ok(left.len()),
@@ -136,7 +153,7 @@ impl Gate {
     }
 
     /// One entry per part, with the digest of every row.
-    fn part_entries(&self, declared: &Collection, rows: &[(usize, Row)]) -> Vec<EntryDraft> {
+    fn part_entries(&self, action: &str, declared: &Collection, rows: &[(usize, Row)]) -> Vec<EntryDraft> {
         let part = |rows: &[(usize, Row)]| {
             let mut extra = format!("\"count\":{},\"rows\":[", rows.len());
             for (at, (_, row)) in rows.iter().enumerate() {
@@ -147,7 +164,7 @@ impl Gate {
                 extra.push_str("\"]");
             }
             extra.push(']');
-            self.0.system_entry("import", Some(declared.id), extra)
+            self.0.system_entry(action, Some(declared.id), extra)
         };
         rows.chunks(PART).map(part).collect()
     }
@@ -178,6 +195,35 @@ impl Gate {
             }
         }
         errors
+    }
+}
+
+/// Rows in an order in which each row of the same collection that it refers to comes before it.
+fn parents_first(declared: &Collection, rows: Vec<Row>, lines: Vec<usize>) -> (Vec<Row>, Vec<usize>) {
+    let own: Vec<FieldId> =
+        declared.declared().filter(|(_, field)| matches!(field.ty, FieldType::Ref { to, .. } if to == declared.id)).map(|(at, _)| at).collect();
+    if own.is_empty() {
+        return (rows, lines);
+    }
+    let mut waiting: HashSet<String> = rows.iter().filter_map(|row| row[0].as_text().map(str::to_owned)).collect();
+    let mut left: Vec<(Row, usize)> = rows.into_iter().zip(lines).collect();
+    let mut ordered: Vec<(Row, usize)> = Vec::new();
+    loop {
+        let ready = |(row, _): &(Row, usize)| {
+            own.iter().all(|field| row[*field].as_text().is_none_or(|id| !waiting.contains(id) || row[0].as_text() == Some(id)))
+        };
+        let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(ready);
+        // Rows in a circle stay in their order; the database then says which.
+        let done = now.is_empty();
+        now.iter().filter_map(|(row, _)| row[0].as_text()).for_each(|id| {
+            waiting.remove(id);
+        });
+        ordered.extend(now);
+        left = later;
+        if done || left.is_empty() {
+            ordered.append(&mut left);
+            return ordered.into_iter().unzip();
+        }
     }
 }
 

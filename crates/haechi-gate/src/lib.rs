@@ -2,6 +2,69 @@
 //!
 //! A feature holds a [`Gate`] and a [`Caller`]; it gets an [`Ask`], from that a grant, and only a grant makes statements.
 //! The store is private to this crate and nothing of it is re-exported.
+//!
+//! # What does not compile
+//!
+//! Using a grant as it is meant:
+//! ```
+//! async fn read(ask: &haechi_gate::Ask) -> Option<Vec<u8>> {
+//!     let grant = ask.on::<haechi_gate::Read>(0).ok()?;
+//!     grant.get("id", None, &[]).await.ok().flatten().map(|page| page.bytes)
+//! }
+//! fn write(grant: haechi_gate::Grant<haechi_gate::Delete>, work: &mut haechi_gate::Work) {
+//!     grant.delete(work, "id", None);
+//! }
+//! ```
+//! A grant to write works once:
+//! ```compile_fail,E0382
+//! fn twice(grant: haechi_gate::Grant<haechi_gate::Delete>, work: &mut haechi_gate::Work) {
+//!     grant.delete(work, "one", None);
+//!     grant.delete(work, "two", None);
+//! }
+//! ```
+//! … and is not copied:
+//! ```compile_fail,E0599
+//! fn copy(grant: &haechi_gate::Grant<haechi_gate::Delete>, work: &mut haechi_gate::Work) {
+//!     grant.clone().delete(work, "one", None);
+//! }
+//! ```
+//! A grant for one verb is none for another:
+//! ```compile_fail,E0599
+//! fn other(grant: haechi_gate::Grant<haechi_gate::Read>, work: &mut haechi_gate::Work) {
+//!     grant.delete(work, "one", None);
+//! }
+//! ```
+//! Nobody makes a grant, a caller or a system key:
+//! ```compile_fail,E0624
+//! fn forge(ask: haechi_gate::Ask) -> haechi_gate::Grant<haechi_gate::Read> {
+//!     haechi_gate::Grant::new(ask, 0, haechi_model::Predicate::True)
+//! }
+//! ```
+//! ```compile_fail,E0624
+//! let root = haechi_gate::Caller::new(haechi_gate::CallerKind::User, "root", Vec::new(), Vec::new());
+//! ```
+//! ```compile_fail,E0624
+//! let key = haechi_gate::System::<haechi_gate::Import>::new();
+//! ```
+//! … nor another verb, nor another area:
+//! ```compile_fail,E0277
+//! enum Everything {}
+//! impl haechi_gate::Verb for Everything {
+//!     const NAME: &'static str = "everything";
+//!     fn rows(_: &haechi_gate::Ask, _: usize) -> haechi_model::Predicate {
+//!         haechi_model::Predicate::True
+//!     }
+//! }
+//! ```
+//! The store is not to be had:
+//! ```compile_fail,E0616
+//! fn around(gate: haechi_gate::Gate) {
+//!     let _ = gate.0.store;
+//! }
+//! ```
+//! ```compile_fail,E0432
+//! use haechi_gate::Store;
+//! ```
 
 mod access;
 mod ask;
@@ -30,5 +93,5 @@ pub use grant::{Create, Delete, Grant, List, ListQuery, Read, ReadError, Update,
 pub use import::{ImportError, ImportRow};
 pub use keys::{MasterKey, Sealer, Unsealed};
 pub use revision::{Reach, Revision, RevisionError};
-pub use system::{Area, System, SystemKeys};
+pub use system::{Area, Audit, Import, Schema, System, SystemKeys};
 pub use work::{Done, Meaning, Work, WorkError, WriteError};

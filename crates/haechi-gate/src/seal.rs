@@ -13,6 +13,8 @@ pub(crate) const SEAL_EVERY: Duration = Duration::from_millis(500);
 pub(crate) const SEQUENCE_EVERY: Duration = Duration::from_millis(20);
 /// Entries read at a time, and the most that one seal covers.
 const PAGE: u32 = 4_000;
+/// Lag that is shown while an entry is missing: far beyond what readiness allows.
+const MISSING_LAG_MS: i64 = 60_000;
 const WITNESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct SealState {
@@ -96,8 +98,17 @@ impl Inner {
         let from = i64::try_from(frontier.size()).unwrap_or(i64::MAX);
         let records = self.store.log_from(from, PAGE).await?;
         let contiguous = records.iter().zip(from..).take_while(|(record, position)| record.position == *position).count();
-        let records = &records[..contiguous];
         let now = self.clock.now_ms();
+        if contiguous == 0
+            && let Some(record) = records.first()
+        {
+            // Sealing past a hole would make it look whole. Readiness fails until somebody looks: `audit verify` names the place.
+            let age = haechi_ledger::Entry::from_bytes(&record.entry).map_or(i64::MAX, |entry| now - entry.time_ms);
+            self.seal_lag_ms.store(age.max(MISSING_LAG_MS), Ordering::Relaxed);
+            tracing::error!(target: "haechi::ledger", position = from, "an entry is missing: nothing is sealed any more");
+            return Ok(false);
+        }
+        let records = &records[..contiguous];
         let Some(first) = records.first() else {
             self.seal_lag_ms.store(0, Ordering::Relaxed);
             return Ok(false);
@@ -113,18 +124,25 @@ impl Inner {
         self.store.save_seal(seal).await?;
         *frontier = next;
         self.seal_lag_ms.store(0, Ordering::Relaxed);
-        self.tell_witnesses(&note).await;
+        self.tell_witnesses(&note);
         Ok(contiguous == PAGE as usize)
     }
 
-    async fn tell_witnesses(&self, note: &str) {
+    fn tell_witnesses(&self, note: &str) {
         for witness in &self.seals.witness {
             let told = match witness {
                 Witness::File(path) => append(path, note),
-                Witness::Http(address) => match tokio::time::timeout(WITNESS_TIMEOUT, post(address, note)).await {
-                    Ok(told) => told,
-                    Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
-                },
+                Witness::Http(address) => {
+                    // A slow witness holds up nobody.
+                    let (address, note) = (address.clone(), note.to_owned());
+                    tokio::spawn(async move {
+                        let told = tokio::time::timeout(WITNESS_TIMEOUT, post(&address, &note)).await;
+                        if !matches!(told, Ok(Ok(()))) {
+                            tracing::warn!(target: "haechi::ledger", address, "a witness could not be told of a checkpoint");
+                        }
+                    });
+                    Ok(())
+                }
             };
             if let Err(error) = told {
                 tracing::warn!(target: "haechi::ledger", %error, ?witness, "a witness could not be told of a checkpoint");

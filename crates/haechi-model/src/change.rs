@@ -63,6 +63,13 @@ pub enum Step {
         /// It does not, or there is no such row.
         miss: Miss,
     },
+    /// Something must hold of what is stored, without a row of its own.
+    Holds {
+        /// What must hold; it names no columns.
+        filter: Predicate,
+        /// It does not.
+        miss: Miss,
+    },
     /// Deletes or detaches the rows that refer to a row, each with an entry of its own.
     Cascade(Children),
 }

@@ -7,7 +7,7 @@ use crate::{
     field_type::{read_default, read_type},
     finding::Source,
     name::{name_problem, reserved_field, suggest},
-    section::Section,
+    section::{Section, Span},
     table::{Column, Index, Reference, Storage, Table},
     value::Value,
 };
@@ -16,6 +16,9 @@ use toml_edit::Item;
 
 const MAX_FIELDS: usize = 60;
 const MAX_INDEXES: usize = 32;
+
+/// Takes an error: file, place, message and remedy.
+pub(crate) type Report<'a> = &'a mut dyn FnMut(&Arc<Source>, Span, String, String);
 
 /// A collection as written, before references are resolved.
 pub(crate) struct Draft {
@@ -203,6 +206,12 @@ impl Draft {
                 "remove `required`, or choose \"restrict\" or \"cascade\"",
             );
         }
+        if let FieldType::Ref { on_delete: OnDelete::Cascade, .. } = field.ty
+            && self.name == "users"
+        {
+            let message = "deleting a record must not delete people".to_owned();
+            section.error(section.span_of("on_delete"), "cascade-to-people", message, "choose \"restrict\" or \"set_null\"");
+        }
         if let FieldType::Ref { .. } = field.ty {
             let to = section.text("to").unwrap_or_default().to_owned();
             self.targets.push(Target { field: self.collection.fields.len(), to, span: section.span_of("to") });
@@ -246,12 +255,7 @@ impl Draft {
     }
 
     /// Resolves references by name and lays out the table.
-    pub(crate) fn finish(
-        mut self,
-        id: CollectionId,
-        names: &[String],
-        error: &mut dyn FnMut(&Arc<Source>, Option<Range<usize>>, String, String),
-    ) -> Collection {
+    pub(crate) fn finish(mut self, id: CollectionId, names: &[String], error: Report<'_>) -> Collection {
         self.collection.id = id;
         for target in &self.targets {
             match names.iter().position(|name| *name == target.to) {
@@ -313,7 +317,7 @@ impl Draft {
         for (at, field) in collection.fields.iter().enumerate().skip(1) {
             if field.unique {
                 indexes.push(Index {
-                    name: format!("{}_{}_key", collection.name, field.name),
+                    name: index_name(&collection.name, &[&field.name], "key"),
                     columns: vec![organisation, column_of(at)],
                     unique: true,
                 });
@@ -326,7 +330,7 @@ impl Draft {
             if wanted.unique {
                 columns.insert(0, organisation);
             }
-            indexes.push(Index { name: format!("{}_{}_{suffix}", collection.name, name.join("_")), columns, unique: wanted.unique });
+            indexes.push(Index { name: index_name(&collection.name, &name, suffix), columns, unique: wanted.unique });
         }
         let mut references = Vec::new();
         for (at, field) in collection.fields.iter().enumerate() {
@@ -334,7 +338,7 @@ impl Draft {
                 references.push(Reference { column: at, table: names.get(to).cloned().unwrap_or_default() });
                 let led = indexes.iter().any(|index| index.columns.first() == Some(&at));
                 if !led {
-                    indexes.push(Index { name: format!("{}_{}_ref", collection.name, field.name), columns: vec![at], unique: false });
+                    indexes.push(Index { name: index_name(&collection.name, &[&field.name], "ref"), columns: vec![at], unique: false });
                 }
             }
         }
@@ -345,4 +349,16 @@ impl Draft {
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// Names hold no `__` themselves, so no two indexes share one; databases cut names after 63 bytes.
+fn index_name(collection: &str, fields: &[&str], suffix: &str) -> String {
+    const MAX_BYTES: usize = 63;
+    let name = format!("{collection}__{}__{suffix}", fields.join("__"));
+    if name.len() <= MAX_BYTES {
+        return name;
+    }
+    // FNV-1a: short, stable for ever, and not for security.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("_{hash:016x}__{suffix}")
 }

@@ -31,7 +31,7 @@ pub(crate) fn reserved_field(name: &str) -> bool {
 }
 
 pub(crate) fn reserved_collection(name: &str) -> bool {
-    RESERVED_COLLECTIONS.contains(&name)
+    RESERVED_COLLECTIONS.contains(&name) || name.starts_with("sqlite_") || name.starts_with("pg_")
 }
 
 /// The known name nearest to a misspelt one, when one is near enough to be meant.

@@ -276,6 +276,29 @@ impl Predicate {
         }
     }
 
+    /// The same condition with a row's values in place of its columns: it then needs the row no more.
+    #[must_use]
+    pub fn of_row(&self, row: &[Value]) -> Self {
+        let all = |parts: &[Self]| parts.iter().map(|part| part.of_row(row)).collect::<Vec<_>>();
+        match self {
+            Self::True | Self::False => self.clone(),
+            Self::All(parts) => Self::all(all(parts)),
+            Self::Any(parts) => Self::any(all(parts)),
+            Self::NotTrue(inner) => inner.of_row(row).not_true(),
+            Self::Compare(left, comparison, right) => Self::Compare(left.of_row(row), *comparison, right.of_row(row)),
+            Self::OneOf(operand, values) => Self::OneOf(operand.of_row(row), values.clone()),
+            Self::NoneOf(operand, values) => Self::NoneOf(operand.of_row(row), values.clone()),
+            Self::IsNull(operand) => Self::IsNull(operand.of_row(row)),
+            Self::NotNull(operand) => Self::NotNull(operand.of_row(row)),
+            Self::Like(operand, parts, expected) => Self::Like(operand.of_row(row), parts.clone(), *expected),
+            Self::Reference { from, table, inner } => Self::Reference { from: from.of_row(row), table: *table, inner: inner.clone() },
+            Self::Contains { list, element, expected } => {
+                Self::Contains { list: list.of_row(row), element: element.of_row(row), expected: *expected }
+            }
+            Self::Empty(operand, expected) => Self::Empty(operand.of_row(row), *expected),
+        }
+    }
+
     /// How many nodes it has.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -347,6 +370,16 @@ impl Operand {
             Self::Follow { from, .. } => from.reads_any(columns),
             Self::Plus(inner, _) => inner.reads_any(columns),
             Self::Choose(arms) => arms.iter().any(|(condition, operand)| condition.reads_any(columns) || operand.reads_any(columns)),
+        }
+    }
+
+    fn of_row(&self, row: &[Value]) -> Self {
+        match self {
+            Self::Column(column) => Self::Constant(row[*column].clone()),
+            Self::Constant(_) => self.clone(),
+            Self::Follow { from, table, then } => Self::Follow { from: Box::new(from.of_row(row)), table: *table, then: then.clone() },
+            Self::Plus(inner, add) => Self::Plus(Box::new(inner.of_row(row)), *add),
+            Self::Choose(arms) => Self::Choose(arms.iter().map(|(condition, operand)| (condition.of_row(row), operand.of_row(row))).collect()),
         }
     }
 

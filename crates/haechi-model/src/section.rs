@@ -5,6 +5,9 @@ use crate::name::suggest;
 use std::{cell::RefCell, ops::Range, sync::Arc};
 use toml_edit::{Item, TableLike, Value as Toml};
 
+/// A place in a file, in bytes.
+pub(crate) type Span = Option<Range<usize>>;
+
 pub(crate) struct Section<'a> {
     pub(crate) source: &'a Arc<Source>,
     table: &'a dyn TableLike,
@@ -98,7 +101,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<(&'a str, Option<Range<usize>>)>> {
+    pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<(&'a str, Span)>> {
         let array = self.typed(key, "a list of strings", Toml::as_array)?;
         let mut texts = Vec::with_capacity(array.len());
         for value in array {

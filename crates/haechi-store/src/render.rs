@@ -393,7 +393,14 @@ impl<'a> Sql<'a> {
     pub(crate) fn insert(&mut self, table: usize, row: &[Value]) {
         self.push("INSERT INTO ");
         self.name(&self.table(table).name);
-        self.push(" VALUES (");
+        self.push(" (");
+        for (at, column) in self.table(table).columns.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.name(&column.name);
+        }
+        self.push(") VALUES (");
         for (at, value) in row.iter().enumerate() {
             if at > 0 {
                 self.push(", ");
@@ -440,6 +447,12 @@ impl<'a> Sql<'a> {
         self.bind(&Value::text(id));
         self.push(" AND ");
         self.predicate(filter, table, 0, false);
+    }
+
+    /// Whether a condition without a row holds.
+    pub(crate) fn holds(&mut self, filter: &Predicate) {
+        self.push("SELECT 1 WHERE ");
+        self.predicate(filter, 0, 0, false);
     }
 
     /// Rows that refer to a row, at most one more than the bound.

@@ -100,6 +100,18 @@ impl TestApp {
         Self::open(self.root, self.backend, self.clock).await
     }
 
+    /// Closes it and says what data a migration to another state of the folder would drop.
+    pub async fn plan_for(mut self, revision: haechi_gate::Revision) -> Vec<String> {
+        self.house.close().await;
+        drop(self.stack);
+        let data = self.data.take().unwrap();
+        let house = House::at(revision, haechi_model::Findings::default(), &data, Mode::Dev, self.clock.clone()).await.unwrap();
+        let drops = house.gate.plan(&house.keys.schema).await.unwrap().drops;
+        house.close().await;
+        let _ = std::fs::remove_dir_all(&self.root);
+        drops
+    }
+
     /// Adds a person with these roles; `fields` is the inside of a JSON object.
     pub async fn person(&self, name: &str, roles: &[&str]) -> Person {
         self.person_with(name, roles, "").await

@@ -35,6 +35,12 @@ impl Person {
         Self { stack, id: id.to_owned(), token }
     }
 
+    /// The same person at an app that was restarted.
+    #[must_use]
+    pub fn with_token(app: &crate::TestApp, person: &Self) -> Self {
+        Self { stack: app.stack.clone(), ..person.clone() }
+    }
+
     /// Sends a request.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);

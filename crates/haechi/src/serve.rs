@@ -101,10 +101,13 @@ pub async fn serve(listener: TcpListener, stack: watch::Receiver<Arc<Stack>>, st
             let stack = stack.borrow().clone();
             async move { Ok::<_, std::convert::Infallible>(stack.handle(request.map(Body::new)).await) }
         });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
+        let (builder, watcher) = (builder.clone(), graceful.watcher());
         tokio::spawn(async move {
-            let _ = connection.await;
+            // The protocol is told by the first bytes; a connection that sends none does not stay.
+            if tokio::time::timeout(Duration::from_millis(head_ms), stream.readable()).await.is_ok() {
+                let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                let _ = watcher.watch(connection.into_owned()).await;
+            }
             drop(slot);
         });
     }

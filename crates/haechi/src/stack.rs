@@ -55,6 +55,7 @@ impl Stack {
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(RequestId(id.clone()));
         // 4. Time and panics: one request's end is nobody else's.
+        let safe = request.method().is_safe();
         let work = AssertUnwindSafe(self.routes.clone().oneshot(request)).catch_unwind();
         let mut response = match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(Ok(response))) => response,
@@ -63,6 +64,7 @@ impl Stack {
                 tracing::error!(target: "haechi::http", request_id = %id, "a handler panicked");
                 return self.refuse(Problem::new(problems::INTERNAL, "Nothing was done."), &id);
             }
+            Err(_) if !safe => return self.refuse(Problem::new(problems::UNKNOWN, "The reply took too long."), &id),
             Err(_) => return self.refuse(Problem::new(problems::TIMEOUT, "The reply took too long."), &id),
         };
         // 5. Headers.

@@ -234,6 +234,9 @@ fn if_match(headers: &HeaderMap) -> Result<Option<i64>, RecordError> {
     if text == "*" {
         return Ok(None);
     }
+    if text.matches('"').count() != 2 {
+        return Err(RecordError::IfMatch);
+    }
     let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).ok_or(RecordError::IfMatch)?;
     // Another server's tag can never match, so it is a mismatch and not an error.
     Ok(Some(version.parse().ok().filter(|version: &i64| *version > 0 && version.to_string() == text.trim_matches('"')).unwrap_or(-1)))

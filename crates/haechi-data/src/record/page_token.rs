@@ -6,7 +6,7 @@ use haechi_model::Value;
 
 /// How long a token is good.
 const TOKEN_MS: i64 = 24 * 3_600_000;
-const MAX_BYTES: usize = 8 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 
 /// Seals the place after which the next page starts.
 pub(crate) fn seal(sealer: &Sealer, place: &[Value], binding: &[u8], now_ms: i64) -> String {

@@ -184,7 +184,7 @@ fn equality(name: &str, value: &str, collection: &Collection, me: Option<&str>) 
     let read = match (mine, me) {
         (true, Some(me)) => Ok(haechi_model::Value::text(me)),
         _ => match &field.ty {
-            FieldType::Text { .. } => Ok(haechi_model::Value::text(value)),
+            FieldType::Text { .. } if !value.contains('\0') => Ok(haechi_model::Value::text(value)),
             ty => ty.read_text(value),
         },
     };

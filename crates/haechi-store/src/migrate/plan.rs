@@ -49,6 +49,18 @@ impl Migration {
         self.actions.is_empty()
     }
 
+    /// Tables that were there and change: their rows' canonical form may be another afterwards.
+    #[must_use]
+    pub fn altered(&self) -> Vec<&str> {
+        let name = |action: &'_ Action| match action {
+            Action::RenameTable { to, .. } => Some(to.clone()),
+            Action::AlterTable { to, .. } => Some(to.name.clone()),
+            Action::CreateTable(_) | Action::DropTable(_) => None,
+        };
+        let names: Vec<String> = self.actions.iter().filter_map(name).collect();
+        self.tables.iter().map(|table| table.name.as_str()).filter(|table| names.iter().any(|name| name == table)).collect()
+    }
+
     /// What it does, a line each.
     #[must_use]
     pub fn summary(&self) -> Vec<String> {
@@ -79,7 +91,7 @@ fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
             Some(_) => {}
         }
     }
-    for column in from.columns.iter().filter(|old| !kept(to, old)) {
+    for column in from.columns.iter().enumerate().filter(|(at, _)| !kept(from, to, *at)).map(|(_, old)| old) {
         lines.push(format!("- column {}.{} and its values", to.name, column.name));
     }
     for index in to.indexes.iter().filter(|index| !same_index(from, to, index)) {
@@ -95,8 +107,9 @@ pub(super) fn former(from: &Table, column: &haechi_model::Column) -> Option<usiz
     from.column(&column.name).or_else(|| column.was.as_deref().and_then(|was| from.column(was)))
 }
 
-fn kept(to: &Table, old: &haechi_model::Column) -> bool {
-    to.columns.iter().any(|column| column.name == old.name || column.was.as_deref() == Some(&old.name))
+/// Whether a column goes on in the table after: each new column continues at most one old one.
+pub(super) fn kept(from: &Table, to: &Table, old: usize) -> bool {
+    to.columns.iter().any(|column| former(from, column) == Some(old))
 }
 
 /// Whether the other table has the same index over columns of the same names.
@@ -135,6 +148,10 @@ pub fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
 
 fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration) {
     for column in &to.columns {
+        let folded = column.name.strip_prefix("_fold_").filter(|_| former(from, column).is_none());
+        if let Some(name) = folded.filter(|name| from.column(name).is_some()) {
+            migration.refusals.push(format!("{}.{name} would get case = \"fold\": declare a new field and copy the values", to.name));
+        }
         if let Some(old) = former(from, column)
             && from.columns[old].storage != column.storage
         {
@@ -153,7 +170,7 @@ fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration
             ));
         }
     }
-    for column in from.columns.iter().filter(|old| !kept(to, old)) {
+    for column in from.columns.iter().enumerate().filter(|(at, _)| !kept(from, to, *at)).map(|(_, old)| old) {
         migration.drops.push(format!("column {}.{} and its values", to.name, column.name));
     }
     let renamed = |name: &str| before.iter().all(|table| table.name != name);

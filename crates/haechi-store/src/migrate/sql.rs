@@ -1,6 +1,6 @@
 //! Migration steps as SQL. SQLite rebuilds a table that it cannot alter; PostgreSQL alters it.
 
-use super::plan::{Action, former, same_index};
+use super::plan::{Action, former, kept, same_index};
 use crate::render::Dialect;
 use haechi_model::{Column, Index, Storage, Table, Value};
 
@@ -168,8 +168,7 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
             }
         }
     }
-    for old in from.columns.iter().filter(|old| !to.columns.iter().any(|column| column.name == old.name || column.was.as_deref() == Some(&old.name)))
-    {
+    for (_, old) in from.columns.iter().enumerate().filter(|(at, _)| !kept(from, to, *at)) {
         out.push(format!("ALTER TABLE \"{name}\" DROP COLUMN \"{}\"", old.name));
     }
     out.extend(to.indexes.iter().filter(|index| !same_index(from, to, index)).map(|index| create_index(dialect, to, index)));

@@ -34,6 +34,10 @@ type Quoted = (EntryDraft, Option<Row>, Option<Row>);
 
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
 const LOG: &str = "INSERT INTO \"_log\" (\"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\", \"arrival\") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))";
+/// Steps that are on their way at once.
+const PIPELINE: usize = 24;
+/// Statements that one connection keeps prepared for changes.
+const STATEMENTS: usize = 512;
 /// How often, and how far apart, a commit of unknown outcome is looked for.
 const LOOKS: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -44,6 +48,9 @@ impl Inner {
             deadpool_postgres::PoolError::Timeout(_) => Failure::Busy,
             _ => Failure::Unavailable,
         })?;
+        if client.statement_cache.size() > STATEMENTS {
+            client.statement_cache.clear();
+        }
         let runner = Runner { inner: self, client: &client, change };
         let result = runner.transaction().await;
         match result {
@@ -66,25 +73,24 @@ impl Inner {
                 if error.code().is_some_and(|code| [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)) {
                     return Err(Stop::Again);
                 }
-                self.settle(change, outcome, entries.first()).await
+                self.settle(change, outcome, entries.first().map(|entry| &**entry)).await
             }
         }
     }
 
     /// A commit of unknown outcome is settled by looking for its entry.
-    async fn settle(&self, _: &Change, outcome: Outcome, entry: Option<&Box<str>>) -> Step_<Outcome> {
+    async fn settle(&self, _: &Change, outcome: Outcome, entry: Option<&str>) -> Step_<Outcome> {
         let Some(entry) = entry else { return Err(Stop::Failed(Failure::Unknown)) };
-        let mut looked = false;
         for _ in 0..LOOKS {
             tokio::time::sleep(LOOK_EVERY).await;
             let Ok(client) = self.pool.get().await else { continue };
-            match client.query_opt("SELECT 1 FROM \"_log\" WHERE \"id\" = $1", &[&&**entry]).await {
-                Ok(Some(_)) => return Ok(outcome),
-                Ok(None) => looked = true,
-                Err(_) => {}
+            let found = client.query_opt("SELECT 1 FROM \"_log\" WHERE \"id\" = $1", &[&entry]).await;
+            if matches!(found, Ok(Some(_))) {
+                return Ok(outcome);
             }
         }
-        Err(Stop::Failed(if looked { Failure::Unavailable } else { Failure::Unknown }))
+        // Not there yet does not say that it never will be: the server may still be committing.
+        Err(Stop::Failed(Failure::Unknown))
     }
 }
 
@@ -111,10 +117,7 @@ impl Runner<'_> {
                 self.one_by_one(at, step, &mut outcome, &mut quoted).await?;
             }
         } else {
-            let rows = join_all(self.change.steps.iter().enumerate().map(|(at, step)| self.step(at, step))).await;
-            for ((step, rows), at) in self.change.steps.iter().zip(rows).zip(0..) {
-                self.judge(at, step, rows?, &mut outcome)?;
-            }
+            self.pipelined(&mut outcome).await?;
         }
         for draft in &self.change.entries {
             let slot = |slot: Option<usize>| slot.and_then(|slot| outcome.slots.get(slot)).cloned();
@@ -154,9 +157,34 @@ impl Runner<'_> {
                 sql.push(" RETURNING \"id\"");
             }
             Step::Check { table, id, filter, .. } => sql.check(*table, id, filter),
+            Step::Holds { filter, .. } => sql.holds(filter),
             Step::Cascade(_) => sql.push("SELECT 1 WHERE FALSE"),
         }
         sql
+    }
+
+    /// All steps without waiting for each other, sent in their order.
+    ///
+    /// Every statement is prepared before the first step is sent: a step that still had to be prepared would be
+    /// overtaken by the ones behind it, and a check would see a row that was not yet, or already, written.
+    async fn pipelined(&self, outcome: &mut Outcome) -> Step_<()> {
+        let mut prepared = Vec::with_capacity(self.change.steps.len());
+        for (at, step) in self.change.steps.iter().enumerate() {
+            let sql = self.sql(step);
+            let statement = self.client.prepare_cached(&sql.text).await.map_err(|error| self.stop(&error, at))?;
+            prepared.push((at, step, statement, sql.values));
+        }
+        // Up to this many futures are polled in their order, each sending at its first poll.
+        for part in prepared.chunks(PIPELINE) {
+            let sent = part.iter().map(|(at, _, statement, values)| async move {
+                let values = bound(values);
+                self.client.query(statement, &references(&values)).await.map_err(|error| self.stop(&error, *at))
+            });
+            for ((_, step, ..), rows) in part.iter().zip(join_all(sent).await) {
+                self.judge(step, rows?, outcome)?;
+            }
+        }
+        Ok(())
     }
 
     async fn step(&self, at: usize, step: &Step) -> Step_<Vec<tokio_postgres::Row>> {
@@ -171,7 +199,7 @@ impl Runner<'_> {
     }
 
     /// Whether a step's expectation was met.
-    fn judge(&self, _: usize, step: &Step, rows: Vec<tokio_postgres::Row>, outcome: &mut Outcome) -> Step_<()> {
+    fn judge(&self, step: &Step, rows: Vec<tokio_postgres::Row>, outcome: &mut Outcome) -> Step_<()> {
         match step {
             Step::Lock { miss, .. } | Step::Update { miss, .. } => {
                 let row = rows.first().map(row_values).ok_or(Failure::Missed(*miss))?;
@@ -190,8 +218,8 @@ impl Runner<'_> {
                 }
                 outcome.written.push(*table);
             }
-            Step::Check { miss, .. } if rows.is_empty() => return Err(Failure::Missed(*miss).into()),
-            Step::Check { .. } | Step::Cascade(_) => {}
+            Step::Check { miss, .. } | Step::Holds { miss, .. } if rows.is_empty() => return Err(Failure::Missed(*miss).into()),
+            Step::Check { .. } | Step::Holds { .. } | Step::Cascade(_) => {}
         }
         Ok(())
     }
@@ -199,12 +227,13 @@ impl Runner<'_> {
     async fn one_by_one(&self, at: usize, step: &Step, outcome: &mut Outcome, quoted: &mut Vec<Quoted>) -> Step_<()> {
         let Step::Cascade(children) = step else {
             let rows = self.step(at, step).await?;
-            return self.judge(at, step, rows, outcome);
+            return self.judge(step, rows, outcome);
         };
         let mut left = Children::MAX_ROWS;
         let mut todo = vec![children.clone()];
         // Rows are deleted from the leaves up: a parent waits until nothing refers to it any more.
         let mut deletes: Vec<(usize, Box<str>)> = Vec::new();
+        let mut visited: std::collections::HashSet<Box<str>> = std::iter::once(children.parent.clone()).collect();
         while let Some(children) = todo.pop() {
             let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
             sql.children(children.table, children.column, &children.parent, left + 1);
@@ -212,6 +241,9 @@ impl Runner<'_> {
             left = left.checked_sub(rows.len()).ok_or(Failure::Missed(children.miss))?;
             for row in rows {
                 let id: Box<str> = row[0].as_text().unwrap_or_default().into();
+                if !visited.insert(id.clone()) {
+                    continue;
+                }
                 let after = if children.delete {
                     todo.extend(children.then.iter().map(|grand| Children { parent: id.clone(), ..grand.clone() }));
                     deletes.push((children.table, id.clone()));

@@ -16,7 +16,8 @@ pub(super) fn run(
     change: &Change,
     position: &mut i64,
 ) -> Result<Outcome, Failure> {
-    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default() };
+    let mut runner =
+        Runner { connection, catalog, journal, change, position, outcome: Outcome::default(), visited: std::collections::HashSet::new() };
     if let Some(claim) = &change.claim
         && let Some(result) = runner.claim(claim)?
     {
@@ -41,6 +42,8 @@ struct Runner<'a> {
     change: &'a Change,
     position: &'a mut i64,
     outcome: Outcome,
+    /// Rows that a cascade has met: each is written once.
+    visited: std::collections::HashSet<Box<str>>,
 }
 
 impl Runner<'_> {
@@ -88,8 +91,11 @@ impl Runner<'_> {
                 }
                 self.outcome.written.push(*table);
             }
-            Step::Check { table, id, filter, miss } => {
-                sql.check(*table, id, filter);
+            Step::Check { filter, miss, .. } | Step::Holds { filter, miss } => {
+                match step {
+                    Step::Check { table, id, .. } => sql.check(*table, id, filter),
+                    _ => sql.holds(filter),
+                }
                 let found = self.connection.prepare_cached(&sql.text).and_then(|mut statement| statement.exists(connection::bound(&sql.values)));
                 if !found.map_err(|error| failure(&error))? {
                     return Err(Failure::Missed(*miss));
@@ -97,6 +103,7 @@ impl Runner<'_> {
             }
             Step::Cascade(children) => {
                 let mut left = Children::MAX_ROWS;
+                self.visited.insert(children.parent.clone());
                 self.cascade(children, at, &mut left)?;
             }
         }
@@ -113,6 +120,9 @@ impl Runner<'_> {
         *left -= rows.len();
         for row in rows {
             let id: Box<str> = row[0].as_text().unwrap_or_default().into();
+            if !self.visited.insert(id.clone()) {
+                continue;
+            }
             let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
             let after = if children.delete {
                 for grand in &children.then {

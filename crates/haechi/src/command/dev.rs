@@ -36,6 +36,7 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) async fn run(self, place: Place) -> Done {
         let place = place.at(self.folder.as_ref());
+        drop(place.load()?);
         let data = DataDir::open(place.data())?;
         let mut house = self.build(&place, &data).await?;
         let config = house.gate.revision().app.config.clone();

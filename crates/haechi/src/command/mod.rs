@@ -167,6 +167,8 @@ impl Place {
 
     /// Opens the folder's data for a command that works on it alone.
     pub(crate) async fn open(&self) -> Result<(House, DataDir), Failed> {
+        // A folder that is not one must not become one by being named.
+        drop(self.load()?);
         let data = DataDir::open(self.data())?;
         let house = House::open(&self.folder, &data, Mode::Dev).await?;
         Ok((house, data))

@@ -96,7 +96,7 @@ async fn survive(backend: Backend) {
         drop(serve(&root));
         for _ in 0..number("HAECHI_CRASH_ROUNDS", ROUNDS) {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            round(&root, Duration::from_millis(30 + (random >> 33) % 250), &acknowledged, &counter);
+            round(&root, 20 + (random >> 33) as usize % 200, &acknowledged, &counter);
         }
         let acknowledged = acknowledged.into_inner().unwrap();
         assert!(acknowledged.len() > 100, "too few writes to say anything: {}", acknowledged.len());
@@ -106,12 +106,13 @@ async fn survive(backend: Backend) {
     task.await.unwrap();
 }
 
-/// Serves, writes from 64 connections, and kills in the middle.
-fn round(root: &Path, time: Duration, acknowledged: &Mutex<BTreeSet<String>>, counter: &AtomicUsize) {
+/// Serves, writes from 64 connections, and kills after so many acknowledgements.
+fn round(root: &Path, count: usize, acknowledged: &Mutex<BTreeSet<String>>, counter: &AtomicUsize) {
     let mut served = serve(root);
     let token = haechi(root).args(["token", "kim"]).stdout(Stdio::piped()).output().unwrap();
     let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
     let ended = AtomicBool::new(false);
+    let before = acknowledged.lock().unwrap().len();
     thread::scope(|scope| {
         for _ in 0..WRITERS {
             let (address, token, ended) = (served.address.clone(), &token, &ended);
@@ -128,7 +129,10 @@ fn round(root: &Path, time: Duration, acknowledged: &Mutex<BTreeSet<String>>, co
                 }
             });
         }
-        thread::sleep(time);
+        let started = Instant::now();
+        while acknowledged.lock().unwrap().len() < before + count && started.elapsed() < Duration::from_secs(20) {
+            thread::sleep(Duration::from_millis(1));
+        }
         served.child.kill().unwrap();
         served.child.wait().unwrap();
         ended.store(true, Ordering::Relaxed);

@@ -1,8 +1,11 @@
 //! The house as a whole, on both databases.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::too_many_lines, reason = "a test that meets what it did not expect ends loudly")]
 
 mod attack;
 mod crash;
 mod fixture;
+mod found;
 mod ledger;
 mod races;
 mod rest;
+mod snapshots;
