@@ -11,6 +11,8 @@ use haechi_store::{LogRecord, Seal};
 use std::collections::HashMap;
 
 const PAGE: u32 = 1_000;
+/// Most entries without position that are looked at.
+const MAX_WAITING: u32 = 100_000;
 /// Most findings that a report lists; the count goes on.
 const MAX_FINDINGS: usize = 1_000;
 
@@ -103,6 +105,12 @@ impl Gate {
                 None,
                 format!("a checkpoint kept elsewhere covers {} entries, but the ledger has {}: the end was cut off", checkpoint.size, walk.position),
             );
+        }
+        // What was committed and waits for its position says of its row what a sealed entry would.
+        for record in self.0.store.log_waiting(MAX_WAITING).await? {
+            if let Ok(entry) = Entry::from_bytes(&record.entry) {
+                walk.remember_row(walk.position, &entry, &record.detail);
+            }
         }
         if let Some(known) = walk.rows.take() {
             self.check_rows(&mut walk.report, known).await?;

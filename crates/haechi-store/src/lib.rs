@@ -174,6 +174,17 @@ impl Store {
         }
     }
 
+    /// Entries that were committed and wait for their position, in the order of arrival; there are none on SQLite.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn log_waiting(&self, limit: u32) -> Result<Vec<LogRecord>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(_) => Ok(Vec::new()),
+            Driver::Postgres(postgres) => postgres.log_waiting(limit).await,
+        }
+    }
+
     /// Seals from a size on, in order.
     ///
     /// # Errors

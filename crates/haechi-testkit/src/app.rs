@@ -112,6 +112,30 @@ impl TestApp {
         drops
     }
 
+    /// A token of this moment.
+    #[must_use]
+    pub fn token(&self, user_id: &str) -> String {
+        dev_token(&self.house.master, user_id, self.clock.now_ms())
+    }
+
+    /// Another node of the same app: a folder and a data directory of its own, the same database and keys.
+    pub async fn second_node(&self) -> Self {
+        let root = self.root.with_extension("second");
+        let _ = std::fs::remove_dir_all(&root);
+        for folder in ["", "collections", "policies", ".haechi"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+            for entry in std::fs::read_dir(self.root.join(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+                std::fs::copy(entry.path(), root.join(folder).join(entry.file_name())).unwrap();
+            }
+        }
+        Self::open(root, self.backend, self.clock.clone()).await
+    }
+
+    /// Is gone without a word: nothing is written, nothing released.
+    pub fn abandon(self) {
+        self.house.abandon();
+    }
+
     /// Adds a person with these roles; `fields` is the inside of a JSON object.
     pub async fn person(&self, name: &str, roles: &[&str]) -> Person {
         self.person_with(name, roles, "").await

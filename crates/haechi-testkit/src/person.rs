@@ -41,6 +41,18 @@ impl Person {
         Self { stack: app.stack.clone(), ..person.clone() }
     }
 
+    /// The same person before another stack.
+    #[must_use]
+    pub fn at(stack: Arc<Stack>, person: &Self) -> Self {
+        Self { stack, ..person.clone() }
+    }
+
+    /// The same person with a token of this moment.
+    #[must_use]
+    pub fn renewed(&self, app: &crate::TestApp) -> Self {
+        Self { token: Some(app.token(&self.id)), ..self.clone() }
+    }
+
     /// Sends a request.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);

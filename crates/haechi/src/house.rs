@@ -78,6 +78,13 @@ impl House {
         self.background = Some(self.gate.start(self.stop.subscribe()));
     }
 
+    /// Is gone as if the machine had lost its power: for tests.
+    pub fn abandon(mut self) {
+        if let Some(background) = self.background.take() {
+            background.abort();
+        }
+    }
+
     /// Ends the background work, with all that waits written.
     pub async fn close(mut self) {
         let _ = self.stop.send(true);

@@ -8,14 +8,13 @@ impl Postgres {
     pub(crate) async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
         let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" >= $1::bigint ORDER BY \"position\" LIMIT $2::bigint";
         let rows = self.0.read().await?.query(sql, &[Value::Int(position), Value::Int(limit.into())]).await?;
-        let record = |row: &tokio_postgres::Row| LogRecord {
-            position: row.get(0),
-            id: row.get(1),
-            entry: row.get(2),
-            hash: row.get(3),
-            salt: row.get::<_, Option<Vec<u8>>>(4).unwrap_or_default(),
-            detail: row.get::<_, Option<String>>(5).unwrap_or_default(),
-        };
+        Ok(rows.iter().map(record).collect())
+    }
+
+    /// Entries that were committed and have no position yet; theirs is −1 here.
+    pub(crate) async fn log_waiting(&self, limit: u32) -> Result<Vec<LogRecord>, Failure> {
+        let sql = "SELECT -1::bigint, \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1::bigint";
+        let rows = self.0.read().await?.query(sql, &[Value::Int(limit.into())]).await?;
         Ok(rows.iter().map(record).collect())
     }
 
@@ -33,6 +32,17 @@ impl Postgres {
     pub(crate) async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
         let client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
         client.execute("DELETE FROM \"_idempotency\" WHERE \"time\" < $1", &[&before_ms]).await.map(|_| ()).map_err(|error| failure(&error))
+    }
+}
+
+fn record(row: &tokio_postgres::Row) -> LogRecord {
+    LogRecord {
+        position: row.get(0),
+        id: row.get(1),
+        entry: row.get(2),
+        hash: row.get(3),
+        salt: row.get::<_, Option<Vec<u8>>>(4).unwrap_or_default(),
+        detail: row.get::<_, Option<String>>(5).unwrap_or_default(),
     }
 }
 

@@ -1,0 +1,147 @@
+//! Bad days: a panic, a clock set back, a node that is gone, an end under load.
+
+use crate::fixture::FILES;
+use axum::{Router, routing::get};
+use haechi::{serve, stack::Stack};
+use haechi_testkit::{Backend, Person, TestApp, on_both};
+use serde_json::json;
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+on_both!(a_panic_is_a_500_and_nothing_else_falls, a_clock_set_back_loses_nothing);
+
+/// DOS-17 [V16.5.4]
+async fn a_panic_is_a_500_and_nothing_else_falls(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let usual = serve::stack(&app.house.gate, haechi::Mode::Dev);
+    let routes = Router::new()
+        .route(
+            "/panic",
+            get(|| async {
+                if true {
+                    panic!("planted")
+                }
+            }),
+        )
+        .merge(usual.routes);
+    let stack = Arc::new(Stack { routes, gate: usual.gate, base: usual.base, slots: usual.slots, timeout: usual.timeout });
+    let kim = Person::at(stack, &kim);
+    for _ in 0..100 {
+        let reply = kim.get("/panic").await.expect(500);
+        assert_eq!((reply.problem().as_str(), reply.text().contains("planted")), ("internal", false));
+        assert_eq!(reply.json()["request_id"], reply.header("x-request-id"));
+    }
+    kim.create("notes", json!({"title": "t"})).await;
+    app.finish().await;
+}
+
+async fn a_clock_set_back_loses_nothing(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let id = kim.create("notes", json!({"title": "t"})).await;
+    app.clock.advance_ms(-3 * 24 * 3_600_000);
+    // The token was made in the future now: it is refused, and a fresh one works.
+    kim.get("/api/v1/notes").await.expect(401);
+    let kim = kim.renewed(&app);
+    kim.patch(&format!("/api/v1/notes/{id}"), json!({"title": "earlier"})).await.expect(200);
+    kim.create("notes", json!({"title": "also earlier"})).await;
+    app.verify().await;
+    app.clock.advance_ms(365 * 24 * 3_600_000);
+    let kim = kim.renewed(&app);
+    assert_eq!(kim.get("/api/v1/notes").await.expect(200).json()["items"].as_array().unwrap().len(), 2);
+    app.finish().await;
+}
+
+/// AUD-03 [V16.2.2]: two nodes on one PostgreSQL, the holder of the lease gone without a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_goes_on_where_one_was_lost() {
+    let first = TestApp::start(Backend::Postgres, FILES).await;
+    let second = first.second_node().await;
+    let kim = first.person("kim", &["member"]).await;
+    let kim_there = Person::with_token(&second, &kim);
+    for at in 0..20 {
+        let here = if at % 2 == 0 { &kim } else { &kim_there };
+        here.create("notes", json!({"title": format!("n{at}")})).await;
+    }
+    first.house.gate.settle().await;
+    // Gone: nothing is released, nothing more is sealed by it.
+    first.abandon();
+    for at in 20..30 {
+        kim_there.create("notes", json!({"title": format!("n{at}")})).await;
+    }
+    let started = Instant::now();
+    loop {
+        second.house.gate.settle().await;
+        let report = second.house.gate.verify(&second.house.keys.audit, &[], true).await.unwrap();
+        assert_eq!(report.findings, []);
+        if report.entries == report.sealed && report.entries >= 32 {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(15), "the lease was not taken over: {report:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    second.finish().await;
+}
+
+/// SIGTERM under load: every request is answered or refused, none is cut in the middle.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_answers_or_refuses() {
+    let root = haechi_testkit::fresh_folder(Backend::Sqlite, FILES).await;
+    tokio::task::spawn_blocking(move || {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_haechi"))
+            .arg("dev")
+            .arg(&root)
+            .args(["--listen", &address])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let ask = |path: &str| -> Option<String> {
+            let mut stream = TcpStream::connect(&address).ok()?;
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).ok()?;
+            Some(reply)
+        };
+        let started = Instant::now();
+        while ask("/healthz").is_none_or(|reply| reply.is_empty()) {
+            assert!(started.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(5));
+        }
+        let (ended, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    while !ended.load(Ordering::Relaxed) {
+                        // A reply that has begun comes whole.
+                        if let Some(reply) = ask("/api/v1/posts").filter(|reply| !reply.is_empty()) {
+                            assert!(reply.starts_with("HTTP/1.1 ") && reply.ends_with('}'), "cut off: {reply}");
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            thread::sleep(Duration::from_millis(300));
+            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+            let status = child.wait().unwrap();
+            ended.store(true, Ordering::Relaxed);
+            assert!(status.success(), "{status}");
+        });
+        assert!(answered.load(Ordering::Relaxed) > 10);
+        std::fs::remove_dir_all(&root).unwrap();
+    })
+    .await
+    .unwrap();
+}
