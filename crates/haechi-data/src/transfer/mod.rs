@@ -98,11 +98,12 @@ impl Reader<'_> {
         };
         let fields: Vec<Option<FieldId>> = header.iter().map(|name| self.field(1, name.trim())).collect();
         let mut record = csv::StringRecord::new();
+        let mut lines = Lines { text: text.as_bytes(), at: 0, line: 1 };
         loop {
             match reader.read_record(&mut record) {
                 Ok(false) => break,
                 Ok(true) => {
-                    let line = record.position().map_or(0, |place| usize::try_from(place.line()).unwrap_or(0));
+                    let line = record.position().map_or(0, |place| lines.of(place.byte()));
                     let mut row = ImportRow { line, id: None, values: Vec::with_capacity(fields.len()) };
                     for (field, cell) in fields.iter().zip(&record) {
                         let Some(field) = *field else { continue };
@@ -111,7 +112,7 @@ impl Reader<'_> {
                     self.rows.push(row);
                 }
                 Err(error) => {
-                    let line = error.position().map_or(0, |place| usize::try_from(place.line()).unwrap_or(0));
+                    let line = error.position().map_or(0, |place| lines.of(place.byte()));
                     self.error(line, None, "the line does not have as many cells as the header, or is not UTF-8");
                 }
             }
@@ -127,6 +128,24 @@ impl Reader<'_> {
             Ok(value) => put(row, field, value),
             Err(error) => self.error(row.line, Some(field), error.detail),
         }
+    }
+}
+
+/// Line numbers of growing offsets: the reader's own lag behind where lines end with CR LF.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn of(&mut self, byte: u64) -> usize {
+        let byte = usize::try_from(byte).unwrap_or(usize::MAX).min(self.text.len());
+        let blank = self.text[byte..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let end = byte + blank;
+        self.line += self.text.get(self.at..end).map_or(0, |passed| passed.iter().filter(|byte| **byte == b'\n').count());
+        self.at = self.at.max(end);
+        self.line
     }
 }
 
@@ -232,3 +251,68 @@ fn unguarded(cell: &str) -> &str {
 }
 
 const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collection() -> Collection {
+        let root = std::env::temp_dir().join(format!("haechi-transfer-{}-{:?}", std::process::id(), std::thread::current().id()));
+        std::fs::create_dir_all(root.join("collections")).unwrap();
+        std::fs::write(root.join("haechi.toml"), "").unwrap();
+        std::fs::write(
+            root.join("collections/things.toml"),
+            "[fields]\ntext = { type = \"text\" }\nn = { type = \"int\" }\ntags = { type = \"list\", of = \"text\" }\n",
+        )
+        .unwrap();
+        let app = haechi_model::App::load(&root, &[]).map_err(|findings| format!("{findings:?}")).unwrap().0;
+        std::fs::remove_dir_all(root).unwrap();
+        app.collections[1].clone()
+    }
+
+    #[test]
+    fn every_bad_row_is_listed_by_its_line() {
+        for end in ["\n", "\r\n"] {
+            let text = ["text,n", "a,1", "\"two\nlines\",x", "b,2", "c,y", "d"].join(end);
+            let errors = read_rows(&text, Format::Csv, &collection()).unwrap_err();
+            let lines: Vec<usize> = errors.iter().map(|error| error.line).collect();
+            assert_eq!(lines, [3, 6, 7], "{errors:?}");
+        }
+        let errors = read_rows("[{\"n\":1},{\"n\":\"x\",\"nope\":1}]", Format::Json, &collection()).unwrap_err();
+        assert_eq!(errors.len(), 2);
+        assert!(read_rows("{\"n\":1}\n\n{\"n\":}\n", Format::JsonLines, &collection()).is_err_and(|errors| errors[0].line == 3));
+    }
+
+    /// INJ-11 [V1.2.10]: what a spreadsheet would run is quoted, and comes back as it was.
+    #[test]
+    fn exports_come_back_as_they_were() {
+        let collection = collection();
+        let texts = ["=1+1", "+1", "-1", "@x", "\tx", "'=x", "'x", "a,b", "a\"b", "a\nb", " a ", "é"];
+        let rows: Vec<Row> = texts
+            .iter()
+            .enumerate()
+            .map(|(at, text)| {
+                let mut row: Row = collection.table.columns.iter().map(|_| Value::Null).collect();
+                row[0] = Value::text(format!("01920000-0000-7000-8000-{at:012x}"));
+                row[collection.field("text").unwrap()] = Value::text(*text);
+                row[collection.field("n").unwrap()] = Value::Int(-5);
+                row[collection.field("tags").unwrap()] = Value::text("[\"=x\",\"a,b\"]");
+                row
+            })
+            .collect();
+        for format in [Format::Csv, Format::Json, Format::JsonLines] {
+            let mut out = write_header(&collection, format);
+            write_rows(&collection, format, &rows, true, &mut out);
+            out.extend_from_slice(write_footer(format));
+            let text = String::from_utf8(out).unwrap();
+            assert!(format != Format::Csv || text.contains("'=1+1"));
+            let read = read_rows(&text, format, &collection).unwrap();
+            for (row, read) in rows.iter().zip(&read) {
+                for (field, value) in &read.values {
+                    assert_eq!(row[*field], *value);
+                }
+                assert_eq!((read.values.len(), read.id.as_deref()), (3, row[0].as_text()));
+            }
+        }
+    }
+}
