@@ -12,12 +12,12 @@ use haechi_model::{App, Collection, CollectionId, Mask, Predicate, Row, USERS, V
 use std::sync::Arc;
 
 /// Why the gate says no before any row is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Nobody is known; signing in may help.
     Unauthenticated,
-    /// The caller is known and may not.
-    Forbidden,
+    /// The caller is known and may not. The reason is told in `dev` alone.
+    Forbidden(Option<Box<str>>),
 }
 
 /// One request's question.
@@ -78,7 +78,39 @@ impl Ask {
     /// Records a refusal and says which it is.
     pub(crate) fn refuse(&self, action: &'static str, collection: Option<CollectionId>) -> Refusal {
         self.gate.sightings.refused(self.caller.actor(), action, collection);
-        if self.caller.is_anonymous() { Refusal::Unauthenticated } else { Refusal::Forbidden }
+        if self.caller.is_anonymous() {
+            return Refusal::Unauthenticated;
+        }
+        let reason = self.gate.explains.then(|| self.reason(action, collection)).flatten();
+        Refusal::Forbidden(reason)
+    }
+
+    /// Which policy says no, or that none says yes.
+    fn reason(&self, action: &str, collection: Option<CollectionId>) -> Option<Box<str>> {
+        let (id, collection) = (self.revision.policies.action(action)?, collection?);
+        let principal = self.caller.principal();
+        let outlook: Vec<_> = self.revision.policies.outlook(&principal, id, collection, self.now_ms).collect();
+        let forbidding: Vec<&str> =
+            outlook.iter().filter(|reason| reason.policy.forbids && reason.applies != Some(false)).map(|reason| reason.policy.id.as_str()).collect();
+        let permitted = outlook.iter().any(|reason| !reason.policy.forbids && reason.applies != Some(false));
+        let name = &self.collection(collection).name;
+        let who = if self.caller.roles().is_empty() {
+            "somebody without a role".to_owned()
+        } else {
+            format!(
+                "{} {}",
+                if self.caller.roles()[0].starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" },
+                self.caller.roles().join(" and ")
+            )
+        };
+        Some(
+            if permitted && !forbidding.is_empty() {
+                format!("{} forbids {who} to {action} {name}", forbidding.join(", "))
+            } else {
+                format!("no policy lets {who} {action} {name}")
+            }
+            .into(),
+        )
     }
 
     /// Callers without credentials reach what the folder declares, whatever policies say.

@@ -65,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<GateJournal>,
     pub(crate) seals: SealState,
+    /// Whether refusals say why: only in `dev`.
+    pub(crate) explains: bool,
     page_tokens: Sealer,
     /// Age of the oldest entry without seal, milliseconds; for readiness.
     pub(crate) seal_lag_ms: AtomicI64,
@@ -88,6 +90,7 @@ impl Gate {
         let inner = Inner {
             store: Arc::new(store),
             sightings: Sightings::default(),
+            explains: options.dev_tokens,
             authenticator: Authenticator::new(&options.master, options.dev_tokens, options.clock.clone()),
             clock: options.clock,
             journal,

@@ -123,7 +123,8 @@ impl RecordError {
             }
             Self::NotFound => Problem::new(kind::NOT_FOUND, "There is no such thing, or it is not yours to see."),
             Self::Refused(Refusal::Unauthenticated) => Problem::new(kind::UNAUTHENTICATED, "Send a bearer token."),
-            Self::Refused(Refusal::Forbidden) => Problem::new(kind::FORBIDDEN, "No policy allows this."),
+            Self::Refused(Refusal::Forbidden(None)) => Problem::new(kind::FORBIDDEN, "No policy allows this."),
+            Self::Refused(Refusal::Forbidden(Some(reason))) => Problem::new(kind::FORBIDDEN, reason.to_string()),
             Self::FieldRefused(field) => Problem::new(kind::FORBIDDEN, format!("`{field}` is not yours to read, so a query cannot use it.")),
             Self::IfMatch => Problem::new(kind::MALFORMED, "If-Match must be one strong ETag such as \"3\"."),
             Self::IdempotencyKey => Problem::new(kind::MALFORMED, "Idempotency-Key must be 1 to 255 visible ASCII characters."),

@@ -144,7 +144,7 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
     eprint!("{}", report::render(&house.warnings));
     let people = people::list(house).await.unwrap_or_default();
     let warnings = house.warnings.list().len();
-    println!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len() - 1);
+    println!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len());
     let folder = super::shown(&place.folder);
     let option = if folder == "." { String::new() } else { format!(" -C {folder}") };
     let first = revision.app.collections.iter().find(|collection| collection.name != "users");

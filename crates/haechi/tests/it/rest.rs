@@ -254,6 +254,8 @@ async fn anonymous_reach(backend: Backend) {
         (1, &json!(public), &json!(["reviewer"]))
     );
     nobody.get(&format!("/api/v1/posts/{draft}")).await.expect(404);
+    let reason = admin.get("/api/v1/vault").await.expect(403).json()["detail"].clone();
+    assert_eq!(reason, "no policy lets an admin list vault");
     for path in ["/api/v1/notes", "/api/v1/users", "/api/v1/vault"] {
         assert_eq!(nobody.get(path).await.expect(401).header("www-authenticate"), "Bearer");
     }
