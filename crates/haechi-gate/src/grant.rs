@@ -172,7 +172,7 @@ impl Grant<List> {
 
     /// A field that a query uses must be readable: rows in which it is not are left out, or the query is refused.
     fn conditions_of_use(&self, query: &ListQuery) -> Result<(Vec<Predicate>, Vec<FieldId>), ReadError> {
-        let masks = self.ask.masks(self.collection, &self.rows);
+        let mut masks: Option<Vec<Mask>> = None;
         let (mut conditions, mut used) = (Vec::new(), Vec::new());
         for (at, field) in self.collection().fields.iter().enumerate() {
             let columns = [at, field.shadow.unwrap_or(at)];
@@ -180,9 +180,11 @@ impl Grant<List> {
             if !ordered && !query.filter.reads_any(&columns) {
                 continue;
             }
-            if self.ask.revision.classes[field.class].is_some() {
-                used.push(at);
+            if self.ask.revision.classes[field.class].is_none() {
+                continue;
             }
+            used.push(at);
+            let masks = masks.get_or_insert_with(|| self.ask.masks(self.collection, &self.rows));
             match &masks[field.class] {
                 Mask::Shown => {}
                 Mask::Hidden => {

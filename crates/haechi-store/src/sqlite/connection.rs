@@ -19,6 +19,8 @@ pub(crate) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // Checkpoints happen between batches, not inside a commit that somebody waits for.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // Only where pages are changed: mapped pages are looked at anew each time, and readers would check them each time.
+    connection.pragma_update(None, "cell_size_check", true)?;
     harden(&connection)?;
     Ok(connection)
 }
@@ -35,7 +37,6 @@ pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
 fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "mmap_size", MMAP_BYTES)?;
