@@ -2,22 +2,21 @@
 
 use super::world::{NOW_MS, World};
 use crate::{Policies, Principal, PrincipalKind};
-use cedar_policy::{Authorizer, Context, Decision, Effect, Entities, EntityUid, Request, RestrictedExpression};
+use cedar_policy::{
+    Authorizer, Context, Decision, Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, Request, RestrictedExpression,
+};
 use haechi_model::{App, FieldType, Value, format_datetime};
 use serde_json::{Value as Json, json};
 use std::cell::RefCell;
 
 /// Ids of the things that the caller may read. A forbid that errors denies.
-pub(super) fn readable(policies: &Policies, world: &World, principal: &Principal<'_>, strict: bool) -> Vec<String> {
-    let (set, schema) = policies.cedar();
+pub(super) fn readable(policies: &Policies, world: &World, principal: &Principal<'_>) -> Vec<String> {
+    let (set, _) = policies.cedar();
     let entities = entities(world);
-    let kind = if principal.kind == PrincipalKind::User { "users" } else { "Anonymous" };
-    let uid = |kind: &str, id: &str| -> EntityUid { format!("{kind}::\"{id}\"").parse().unwrap() };
-    let context = || Context::from_pairs([("now".to_owned(), RestrictedExpression::new_datetime(format_datetime(NOW_MS)))]).unwrap();
     let mut allowed = Vec::new();
     for row in &world.things {
         let id = row[0].as_text().unwrap();
-        let request = Request::new(uid(kind, principal.id), uid("Action", "read"), uid("things", id), context(), None).unwrap();
+        let request = request(principal, id);
         let response = Authorizer::new().is_authorized(&request, set, &entities);
         let forbid_erred = response.diagnostics().errors().any(|error| {
             let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
@@ -27,11 +26,55 @@ pub(super) fn readable(policies: &Policies, world: &World, principal: &Principal
             allowed.push(id.to_owned());
         }
     }
-    let _ = (strict, schema);
     allowed
 }
 
+fn uid(kind: &str, id: &str) -> EntityUid {
+    format!("{kind}::\"{id}\"").parse().unwrap()
+}
+
+fn caller(principal: &Principal<'_>) -> EntityUid {
+    uid(if principal.kind == PrincipalKind::User { "users" } else { "Anonymous" }, principal.id)
+}
+
+fn context() -> Context {
+    Context::from_pairs([("now".to_owned(), RestrictedExpression::new_datetime(format_datetime(NOW_MS)))]).unwrap()
+}
+
+fn request(principal: &Principal<'_>, id: &str) -> Request {
+    Request::new(caller(principal), uid("Action", "read"), uid("things", id), context(), None).unwrap()
+}
+
+/// Cedar's partial evaluation as a second voice: nothing is known but the caller's name, and the rest is decided per row.
+/// Validated policies only; the row on which it disagrees with Cedar's own authorizer.
+pub(super) fn second_voice(policies: &Policies, world: &World, principal: &Principal<'_>) -> Option<String> {
+    let (set, schema) = policies.cedar();
+    let partial = PartialRequest::new(
+        PartialEntityUid::from_concrete(caller(principal)),
+        uid("Action", "read"),
+        PartialEntityUid::new("things".parse().unwrap(), None),
+        Some(context()),
+        schema,
+    )
+    .unwrap();
+    let nothing = PartialEntities::empty();
+    let response = set.tpe(&partial, &nothing, schema).unwrap();
+    let entities = entities(world);
+    for row in &world.things {
+        let id = row[0].as_text().unwrap();
+        let request = request(principal, id);
+        let Ok(again) = response.reauthorize(&request, &entities) else { continue };
+        HEARD.with(|heard| heard.set(heard.get() + 1));
+        if again.decision() != Authorizer::new().is_authorized(&request, set, &entities).decision() {
+            return Some(id.to_owned());
+        }
+    }
+    None
+}
+
 thread_local! {
+    /// Rows on which the second voice was heard.
+    pub(super) static HEARD: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     static ENTITIES: RefCell<Option<(usize, Entities)>> = const { RefCell::new(None) };
 }
 
