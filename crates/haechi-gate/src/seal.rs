@@ -78,6 +78,11 @@ impl Inner {
             match self.seal_page(&mut tree).await {
                 Ok(true) => {}
                 Ok(false) => break,
+                // Another house or node sealed the same entries: read the tree again and go on from there.
+                Err(haechi_model::Failure::Busy) => {
+                    *tree = None;
+                    break;
+                }
                 Err(failure) => {
                     *tree = None;
                     tracing::warn!(target: "haechi::ledger", ?failure, "entries could not be sealed");
