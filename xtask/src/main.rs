@@ -54,7 +54,7 @@ fn test(rest: &[String]) -> Outcome {
 fn properties() -> Outcome {
     let postgres = services::Postgres::start()?;
     let mut command = Command::new(cargo());
-    command.args(["test", "--package", "haechi", "--test", "it", "policies_agree", "--", "--nocapture"]);
+    command.args(["test", "--release", "--package", "haechi-policy", "--lib", "property::policies_agree", "--", "--exact", "--nocapture"]);
     run(command.env("HAECHI_TEST_POSTGRES", postgres.url()).env("HAECHI_PROPERTY_CASES", "1000000"))
 }
 
