@@ -2,6 +2,7 @@
 
 use crate::tree::{Hash, digest};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use thiserror::Error;
 
 const ED25519_TYPE: u8 = 1;
@@ -131,35 +132,13 @@ fn key_id(name: &str, key: &[u8]) -> [u8; 4] {
     [hash[0], hash[1], hash[2], hash[3]]
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 fn base64(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let symbol = ALPHABET[(word >> (18 - 6 * at)) as usize & 63];
-            out.push(if at <= chunk.len() { char::from(symbol) } else { '=' });
-        }
-    }
-    out
+    STANDARD.encode(bytes)
 }
 
+/// Strict: one text for each sequence of bytes.
 fn unbase64(text: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    for chunk in text.as_bytes().chunks(4) {
-        let padding = chunk.iter().filter(|byte| **byte == b'=').count();
-        if chunk.len() != 4 || padding > 2 {
-            return None;
-        }
-        let mut word = 0u32;
-        for byte in &chunk[..4 - padding] {
-            word = word << 6 | ALPHABET.iter().position(|symbol| symbol == byte)? as u32;
-        }
-        word <<= 6 * padding;
-        out.extend_from_slice(&word.to_be_bytes()[1..4 - padding]);
-    }
-    (base64(&out) == text).then_some(out)
+    STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]
