@@ -2,6 +2,7 @@
 
 use haechi_model::{Actor, CollectionId};
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -10,6 +11,8 @@ use std::{
 const MAX_WAITING: usize = 50_000;
 /// Most record ids that one entry names; the count goes on.
 const MAX_IDS: usize = 100;
+/// Most refused requests that one entry names; the count goes on.
+const MAX_REQUESTS: usize = 20;
 
 /// The access log is full: what would be shown could not be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +31,14 @@ pub(crate) struct Sighting {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) count: u64,
+    /// Records that were seen, or requests that were refused: `REQUEST` or `REQUEST/RECORD`.
     pub(crate) ids: Vec<Box<str>>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Key {
     Seen(Box<str>, Sighting),
-    Refused(Box<str>, &'static str, Option<CollectionId>),
+    Refused(Box<str>, Cow<'static, str>, Option<CollectionId>),
 }
 
 /// The waiting entries.
@@ -58,13 +62,17 @@ impl Sightings {
     }
 
     /// A refusal; when the log is full it is counted with nobody's.
-    pub(crate) fn refused(&self, actor: &Arc<Actor>, action: &'static str, collection: Option<CollectionId>) {
+    pub(crate) fn refused(&self, actor: &Arc<Actor>, action: Cow<'static, str>, collection: Option<CollectionId>, request: Box<str>) {
         let mut waiting = self.lock();
         let mut key = Key::Refused(actor.id.clone(), action, collection);
         if waiting.len() >= MAX_WAITING && !waiting.contains_key(&key) {
-            key = Key::Refused("".into(), "many", None);
+            key = Key::Refused("".into(), "many".into(), None);
         }
-        waiting.entry(key).or_insert_with(|| (actor.clone(), Tally::default())).1.count += 1;
+        let (_, tally) = waiting.entry(key).or_insert_with(|| (actor.clone(), Tally::default()));
+        tally.count += 1;
+        if tally.ids.len() < MAX_REQUESTS && !request.is_empty() {
+            tally.ids.push(request);
+        }
     }
 
     /// Takes all that waits.

@@ -9,7 +9,7 @@ use crate::{
     work::{Done, Work},
 };
 use haechi_model::{App, Collection, CollectionId, Mask, Predicate, Row, USERS, Value};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// Why the gate says no before any row is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Ask {
         let reserved = collection == USERS && matches!(A::NAME, "create" | "delete");
         let rows = if !reserved && self.reachable(collection, A::NAME) { A::rows(self, collection) } else { Predicate::False };
         if rows == Predicate::False {
-            return Err(self.refuse(A::NAME, Some(collection)));
+            return Err(self.refuse(A::NAME, Some(collection), None));
         }
         Ok(Grant::new(self.clone(), collection, rows))
     }
@@ -76,12 +76,14 @@ impl Ask {
     }
 
     /// Records a refusal and says which it is.
-    pub(crate) fn refuse(&self, action: &'static str, collection: Option<CollectionId>) -> Refusal {
-        self.gate.sightings.refused(self.caller.actor(), action, collection);
+    pub(crate) fn refuse(&self, action: impl Into<Cow<'static, str>>, collection: Option<CollectionId>, record: Option<&str>) -> Refusal {
+        let request = record.map_or_else(|| self.request_id.clone(), |record| format!("{}/{record}", self.request_id).into());
+        let action = action.into();
+        self.gate.sightings.refused(self.caller.actor(), action.clone(), collection, request);
         if self.caller.is_anonymous() {
             return Refusal::Unauthenticated;
         }
-        let reason = self.gate.explains.then(|| self.reason(action, collection)).flatten();
+        let reason = self.gate.explains.then(|| self.reason(&action, collection)).flatten();
         Refusal::Forbidden(reason)
     }
 

@@ -13,7 +13,7 @@ use crate::{
     system::{Area, Schema, System, SystemKeys},
 };
 use arc_swap::ArcSwap;
-use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, USERS, write_json_text};
+use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Trust, USERS, write_json_text};
 use haechi_store::{Applied, Catalog, MigrateError, Migration, Store, Target};
 use std::{
     fmt::Write,
@@ -82,7 +82,7 @@ impl Gate {
         let journal = Arc::new(GateJournal::new(revision.app.clone(), &options.master));
         let target = match database {
             Database::Sqlite(path) => Target::Sqlite(path.clone()),
-            Database::Postgres(url) => Target::Postgres(url.clone()),
+            Database::Postgres(url, trust) => Target::Postgres(url.clone(), trust.clone()),
         };
         let store = Store::open(&target, Catalog::new(&revision.app), journal.clone()).await.map_err(|_| OpenError::Database)?;
         let committed = store.committed();
@@ -265,8 +265,8 @@ impl Gate {
 pub enum Database {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL URL.
-    Postgres(String),
+    /// A PostgreSQL URL, and whom a connection trusts.
+    Postgres(String, Trust),
 }
 
 impl Inner {
@@ -356,15 +356,17 @@ impl Inner {
                         .collect();
                     let ids: Vec<String> = tally.ids.iter().map(|id| format!("\"{id}\"")).collect();
                     let _ = write!(extra, "\"fields\":[{}],\"count\":{},\"ids\":[{}]", names.join(","), tally.count, ids.join(","));
-                    (EntryKind::Access, sighting.action, Some(sighting.collection), "allowed")
+                    (EntryKind::Access, sighting.action.into(), Some(sighting.collection), "allowed")
                 }
                 Key::Refused(_, action, collection) => {
-                    let _ = write!(extra, "\"count\":{}", tally.count);
-                    (EntryKind::Refusal, *action, *collection, "refused")
+                    let requests: Vec<String> = tally.ids.iter().map(|id| format!("\"{id}\"")).collect();
+                    let _ = write!(extra, "\"count\":{},\"requests\":[{}]", tally.count, requests.join(","));
+                    (EntryKind::Refusal, action.clone(), *collection, "refused")
                 }
             };
-            let record = (tally.count == 1).then(|| tally.ids.first().cloned()).flatten();
-            let entry = EntryDraft { kind, outcome, record, ..self.system_entry(action, collection, extra) };
+            let one_row = kind == EntryKind::Access && tally.count == 1;
+            let record = one_row.then(|| tally.ids.first().cloned()).flatten();
+            let entry = EntryDraft { kind, outcome, record, ..self.system_entry(&action, collection, extra) };
             match by_actor.iter_mut().find(|(known, _)| known == actor) {
                 Some((_, entries)) => entries.push(entry),
                 None => by_actor.push((actor.clone(), vec![entry])),

@@ -188,7 +188,7 @@ impl Grant<List> {
             match &masks[field.class] {
                 Mask::Shown => {}
                 Mask::Hidden => {
-                    self.ask.refuse(List::NAME, Some(self.collection));
+                    self.ask.refuse(List::NAME, Some(self.collection), None);
                     return Err(ReadError::FieldRefused(at));
                 }
                 Mask::When(condition) => conditions.push(condition.clone()),
@@ -249,7 +249,7 @@ impl Grant<Create> {
         let allowed = self.with_classes(&named)?;
         let checked_here = allowed.is_local();
         if checked_here && !allowed.holds(&row, &crate::ask::NoRows) {
-            self.ask.refuse(Create::NAME, Some(self.collection));
+            self.ask.refuse(Create::NAME, Some(self.collection), None);
             return Err(WriteError::Forbidden);
         }
         if !checked_here {
@@ -341,7 +341,8 @@ fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Re
         let Some((_, write)) = ask.revision.classes[ask.collection(collection).fields[*field].class] else { continue };
         let condition = if ask.caller.is_anonymous() { Predicate::False } else { ask.bind(write, collection) };
         if condition == Predicate::False {
-            ask.refuse("write", Some(collection));
+            let class = &ask.app().classes[ask.collection(collection).fields[*field].class];
+            ask.refuse(format!("write_{}", class.name), Some(collection), None);
             return Err(WriteError::FieldForbidden(*field));
         }
         parts.push(condition);

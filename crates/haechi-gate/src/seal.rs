@@ -1,11 +1,11 @@
 //! Sealing: entries into the Merkle tree, a signed checkpoint, off to the witnesses.
 
-use crate::{gate::Inner, keys::MasterKey};
+use crate::{gate::Inner, keys::MasterKey, witness::Witnesses};
 use haechi_ledger::{Frontier, Hash, Signer, Verifier};
 use haechi_model::Witness;
 use haechi_store::Seal;
-use std::{io::Write, sync::atomic::Ordering, time::Duration};
-use tokio::{io::AsyncWriteExt, sync::Mutex};
+use std::{sync::atomic::Ordering, time::Duration};
+use tokio::sync::Mutex;
 
 /// How often new entries are sealed.
 pub(crate) const SEAL_EVERY: Duration = Duration::from_millis(500);
@@ -15,11 +15,10 @@ pub(crate) const SEQUENCE_EVERY: Duration = Duration::from_millis(20);
 const PAGE: u32 = 4_000;
 /// Lag that is shown while an entry is missing: far beyond what readiness allows.
 const MISSING_LAG_MS: i64 = 60_000;
-const WITNESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct SealState {
     signer: Signer,
-    witness: Vec<Witness>,
+    witnesses: Witnesses,
     /// The tree so far; `None` until it was read. The lock lets one task seal at a time.
     tree: Mutex<Option<Frontier>>,
 }
@@ -29,7 +28,7 @@ impl SealState {
         // The name follows from the key: it stays when addresses change, and tells two ledgers apart.
         let name: String = master.derive("ledger name")[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
-        Some(Self { signer, witness, tree: Mutex::new(None) })
+        Some(Self { signer, witnesses: Witnesses::new(witness), tree: Mutex::new(None) })
     }
 
     pub(crate) fn verifier(&self) -> Verifier {
@@ -129,54 +128,7 @@ impl Inner {
         self.store.save_seal(seal).await?;
         *frontier = next;
         self.seal_lag_ms.store(0, Ordering::Relaxed);
-        self.tell_witnesses(&note);
+        self.seals.witnesses.tell(&note);
         Ok(contiguous == PAGE as usize)
     }
-
-    fn tell_witnesses(&self, note: &str) {
-        for witness in &self.seals.witness {
-            let told = match witness {
-                Witness::File(path) => append(path, note),
-                Witness::Http(address) => {
-                    // A slow witness holds up nobody.
-                    let (address, note) = (address.clone(), note.to_owned());
-                    tokio::spawn(async move {
-                        let told = tokio::time::timeout(WITNESS_TIMEOUT, post(&address, &note)).await;
-                        if !matches!(told, Ok(Ok(()))) {
-                            tracing::warn!(target: "haechi::ledger", address, "a witness could not be told of a checkpoint");
-                        }
-                    });
-                    Ok(())
-                }
-            };
-            if let Err(error) = told {
-                tracing::warn!(target: "haechi::ledger", %error, ?witness, "a witness could not be told of a checkpoint");
-            }
-        }
-    }
-}
-
-/// Checkpoints stand one after the other, separated by an empty line.
-fn append(path: &std::path::Path, note: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(format!("{note}\n").as_bytes())?;
-    file.sync_data()
-}
-
-/// One HTTP/1.1 POST over a connection of its own. Witness addresses come from the folder, never from a request.
-async fn post(address: &str, note: &str) -> std::io::Result<()> {
-    let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
-    let rest = address.strip_prefix("http://").ok_or_else(invalid)?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let connect = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    let mut stream = tokio::net::TcpStream::connect(connect).await?;
-    let head = format!(
-        "POST /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        note.len()
-    );
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(note.as_bytes()).await?;
-    let mut reply = [0; 12];
-    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut reply).await?;
-    if reply.starts_with(b"HTTP/1.1 2") { Ok(()) } else { Err(std::io::ErrorKind::ConnectionRefused.into()) }
 }

@@ -205,7 +205,7 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
     match meaning {
         Meaning::Row { action, collection, id, version } => second_look(ask, action, *collection, id, *version).await,
         Meaning::Denied { action, collection } => {
-            ask.refuse(action, Some(*collection));
+            ask.refuse(*action, Some(*collection), None);
             WriteError::Forbidden
         }
         Meaning::Reference(field) => WriteError::Reference(*field),
@@ -239,7 +239,7 @@ async fn second_look(ask: &Ask, action: &'static str, collection: CollectionId, 
             (None, _) => WriteError::NotFound,
             (Some(found), Some(wanted)) if *found != wanted => WriteError::VersionMismatch,
             _ => {
-                ask.refuse(action, Some(collection));
+                ask.refuse(action, Some(collection), Some(id));
                 WriteError::Forbidden
             }
         },

@@ -32,6 +32,17 @@ pub enum DatabaseConfig {
     Secret(SecretRef),
 }
 
+/// Whom a TLS connection to a server of ours trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// No TLS: on this host alone.
+    Plain,
+    /// The certificate authorities of the operating system.
+    System,
+    /// The authorities in a PEM file.
+    Authorities(PathBuf),
+}
+
 /// Which reads leave an access entry: `[ledger] reads`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadsLogged {
@@ -48,8 +59,10 @@ pub enum ReadsLogged {
 pub enum Witness {
     /// Appended to a file.
     File(PathBuf),
-    /// Posted to an address.
+    /// Posted to an `http://` or `https://` address.
     Http(String),
+    /// Sent to a syslog collector (RFC 5424): a socket's path, or host and port for UDP.
+    Syslog(String),
 }
 
 /// `[ledger]`
@@ -85,6 +98,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[database]`
     pub database: DatabaseConfig,
+    /// `[database] ca_file`: who may sign PostgreSQL's certificate, instead of the system's authorities.
+    pub database_ca: Option<PathBuf>,
     /// `[ledger]`
     pub ledger: LedgerConfig,
     /// `[limits]`
@@ -100,6 +115,7 @@ impl Default for Config {
         Self {
             server: ServerConfig { listen: "127.0.0.1:8080".to_owned(), public_url: None },
             database: DatabaseConfig::Sqlite(PathBuf::from("haechi.db")),
+            database_ca: None,
             ledger: LedgerConfig { reads: ReadsLogged::Classed, witness: Vec::new() },
             limits: LimitsConfig { body_bytes: 1 << 20, request_ms: 10_000, head_ms: 10_000, concurrency: 1024, connections: 10_000, page_size: 200 },
             master_key: None,
@@ -179,6 +195,10 @@ impl Config {
     }
 
     fn apply_database(&mut self, section: &Section<'_>) {
+        if let Some(path) = section.text("ca_file") {
+            self.database_ca = Some(PathBuf::from(path));
+            self.origin("database.ca_file", section);
+        }
         let Some(item) = section.item("url") else { return };
         self.origin("database.url", section);
         if item.as_table_like().is_some() {
@@ -236,31 +256,16 @@ impl Config {
                 .iter()
                 .filter_map(|(text, span)| match text.split_once(':') {
                     Some(("file", path)) if !path.is_empty() => Some(Witness::File(PathBuf::from(path))),
-                    Some(("https", _)) => {
-                        section.error(
-                            span.clone(),
-                            "not-built",
-                            "https witnesses are documented, but not built yet".to_owned(),
-                            "use \"file:PATH\" or \"http://…\"",
-                        );
-                        None
-                    }
-                    Some(("http", _)) => Some(Witness::Http((*text).to_owned())),
-                    Some(("syslog", _)) => {
-                        section.error(
-                            span.clone(),
-                            "not-built",
-                            "syslog witnesses are documented, but not built yet".to_owned(),
-                            "use \"file:PATH\" or \"http://…\"",
-                        );
-                        None
+                    Some(("http" | "https", _)) if url::Url::parse(text).is_ok() => Some(Witness::Http((*text).to_owned())),
+                    Some(("syslog", to)) if to.starts_with('/') || to.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => {
+                        Some(Witness::Syslog(to.to_owned()))
                     }
                     _ => {
                         section.error(
                             span.clone(),
                             "wrong-value",
                             format!("`{text}` is not a witness"),
-                            "write \"file:PATH\" or \"http://HOST/PATH\"",
+                            "write \"file:PATH\", \"https://HOST/PATH\", \"syslog:/dev/log\" or \"syslog:HOST:PORT\"",
                         );
                         None
                     }
@@ -311,6 +316,7 @@ impl Config {
         let witness = |witness: &Witness| match witness {
             Witness::File(path) => format!("file:{}", path.display()),
             Witness::Http(address) => address.clone(),
+            Witness::Syslog(to) => format!("syslog:{to}"),
         };
         let reads = match self.ledger.reads {
             ReadsLogged::Classed => "classed",
@@ -327,6 +333,7 @@ impl Config {
             ("server.listen", self.server.listen.clone()),
             ("server.public_url", self.server.public_url.clone().unwrap_or_default()),
             ("database.url", database),
+            ("database.ca_file", self.database_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
             ("master_key", self.master_key.as_ref().map(secret).unwrap_or_default()),
             ("ledger.reads", reads.to_owned()),
             ("ledger.witness", self.ledger.witness.iter().map(witness).collect::<Vec<_>>().join(", ")),

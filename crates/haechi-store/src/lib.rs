@@ -17,7 +17,7 @@ pub use migrate::{Action, Applied, MigrateError, Migration, plan};
 pub use render::Dialect;
 pub use system::system_tables;
 
-use haechi_model::{Change, Failure, Outcome, Row, RowPage, Select, Table};
+use haechi_model::{Change, Failure, Outcome, Row, RowPage, Select, Table, Trust};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Notify;
 
@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 pub enum Target {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL URL.
-    Postgres(String),
+    /// A PostgreSQL URL, and whom a connection trusts.
+    Postgres(String, Trust),
 }
 
 /// An open database.
@@ -52,7 +52,9 @@ impl Store {
         let (catalog, committed) = (Arc::new(catalog), Arc::new(Notify::new()));
         let driver = match target {
             Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path, catalog.clone(), journal, committed.clone())?),
-            Target::Postgres(url) => Driver::Postgres(postgres::Postgres::open(url, catalog.clone(), journal, committed.clone()).await?),
+            Target::Postgres(url, trust) => {
+                Driver::Postgres(postgres::Postgres::open(url, trust, catalog.clone(), journal, committed.clone()).await?)
+            }
         };
         Ok(Self { driver, catalog, committed })
     }

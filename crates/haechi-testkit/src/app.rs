@@ -179,6 +179,12 @@ impl TestApp {
         }
     }
 
+    /// Closes it; its folder stays.
+    pub async fn close(self) -> PathBuf {
+        self.house.close().await;
+        self.root
+    }
+
     /// Verifies, closes, and removes the folder.
     pub async fn finish(self) {
         self.verify().await;

@@ -1,7 +1,7 @@
 //! The app folder on disk: what it declares, its data directory, its lock and its secrets.
 
-use haechi_gate::{Database, MasterKey, Revision};
-use haechi_model::{App, Config, DatabaseConfig, Findings, SecretRef};
+use haechi_gate::{MasterKey, Revision};
+use haechi_model::{App, Config, Findings, SecretRef};
 use std::{
     fs::{File, OpenOptions},
     io::Write,
@@ -115,7 +115,7 @@ pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<Master
 }
 
 /// Reads a secret by reference.
-fn secret(reference: &SecretRef, key: &str) -> Result<String, FolderError> {
+pub(crate) fn secret(reference: &SecretRef, key: &str) -> Result<String, FolderError> {
     match reference {
         SecretRef::Env(name) => {
             std::env::var(name).map_err(|_| FolderError::Secret(format!("`{key}` names the environment variable {name}, which is not set")))
@@ -134,30 +134,4 @@ fn secret(reference: &SecretRef, key: &str) -> Result<String, FolderError> {
             Ok(text.trim().to_owned())
         }
     }
-}
-
-/// Where the folder's data is.
-///
-/// # Errors
-/// When a secret cannot be had or the URL cannot be used.
-pub fn database(config: &Config, data: &Path) -> Result<Database, FolderError> {
-    let url = match &config.database {
-        DatabaseConfig::Sqlite(path) => return Ok(Database::Sqlite(data.join(path))),
-        DatabaseConfig::Postgres(url) => url.clone(),
-        DatabaseConfig::Secret(reference) => secret(reference, "database.url")?,
-    };
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return Ok(Database::Sqlite(data.join(path)));
-    }
-    let parsed = url::Url::parse(&url).map_err(|_| FolderError::Database("the database URL cannot be read".to_owned()))?;
-    if !matches!(parsed.scheme(), "postgres" | "postgresql") {
-        return Err(FolderError::Database("the database URL must start with sqlite: or postgres://".to_owned()));
-    }
-    let local = matches!(parsed.host_str(), None | Some("" | "localhost" | "127.0.0.1" | "[::1]"));
-    if !local {
-        return Err(FolderError::Database(
-            "the database is on another host, and TLS to PostgreSQL is not built yet; plaintext off the host is refused".to_owned(),
-        ));
-    }
-    Ok(Database::Postgres(url))
 }

@@ -1,6 +1,9 @@
 //! A folder, opened: gate, keys, background work. What `dev`, `serve`, the commands and the tests share.
 
-use crate::folder::{self, DataDir, FolderError};
+use crate::{
+    database,
+    folder::{self, DataDir, FolderError},
+};
 use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_model::Findings;
 use std::{path::Path, sync::Arc};
@@ -66,7 +69,7 @@ impl House {
     pub async fn at(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode, clock: Arc<dyn Clock>) -> Result<Self, HouseError> {
         let config = &revision.app.config;
         let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
-        let database = folder::database(config, &data.path)?;
+        let database = database::database(config, &data.path)?;
         let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev };
         let (gate, keys) = Gate::open(&database, revision, options).await?;
         let (stop, _) = watch::channel(false);

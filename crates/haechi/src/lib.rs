@@ -1,5 +1,6 @@
 //! Haechi as a library: the same house that the binary serves.
 
+pub mod database;
 pub mod folder;
 pub mod house;
 pub mod logs;

@@ -26,7 +26,7 @@ impl Databases {
         let stores = runtime.block_on(async {
             let sqlite = store(world, &Target::Sqlite(file.clone())).await;
             let url = database(&server).await;
-            let postgres = store(world, &Target::Postgres(url.clone())).await;
+            let postgres = store(world, &Target::Postgres(url.clone(), haechi_model::Trust::Plain)).await;
             fill_postgres(world, &url).await;
             vec![("SQLite", sqlite), ("PostgreSQL", postgres)]
         });

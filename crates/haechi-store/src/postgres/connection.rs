@@ -1,5 +1,6 @@
 //! Connections, bound values and what errors mean.
 
+use super::tls::Tls;
 use crate::page::Cells;
 use bytes::BytesMut;
 use haechi_model::{Failure, Row, Value};
@@ -8,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio_postgres::{
-    Client, Config, NoTls, Statement,
+    Client, Config, Statement,
     error::SqlState,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
@@ -21,6 +22,7 @@ const STATEMENT_CACHE: usize = 512;
 /// A connection that many reads share: they are pipelined, and it is made anew when it was lost.
 pub(super) struct Shared {
     config: Config,
+    tls: Tls,
     current: tokio::sync::Mutex<Option<Arc<Connection>>>,
 }
 
@@ -31,8 +33,8 @@ pub(super) struct Connection {
 }
 
 impl Shared {
-    pub(super) fn new(config: Config) -> Self {
-        Self { config, current: tokio::sync::Mutex::default() }
+    pub(super) fn new(config: Config, tls: Tls) -> Self {
+        Self { config, tls, current: tokio::sync::Mutex::default() }
     }
 
     pub(super) async fn get(&self) -> Result<Arc<Connection>, Failure> {
@@ -40,7 +42,7 @@ impl Shared {
         if let Some(connection) = current.as_ref().filter(|connection| !connection.client.is_closed()) {
             return Ok(connection.clone());
         }
-        let (client, driver) = self.config.connect(NoTls).await.map_err(|error| failure(&error))?;
+        let (client, driver) = self.config.connect(self.tls.clone()).await.map_err(|error| failure(&error))?;
         tokio::spawn(async move {
             let _ = driver.await;
         });

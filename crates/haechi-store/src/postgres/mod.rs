@@ -6,14 +6,14 @@ mod maintain;
 mod read;
 mod sequencer;
 mod steps;
+mod tls;
 
 use crate::{catalog::Catalog, journal::Journal};
 use connection::Shared;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use haechi_model::{Change, Failure, Outcome};
+use haechi_model::{Change, Failure, Outcome, Trust};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, Notify};
-use tokio_postgres::NoTls;
 
 const READ_CONNECTIONS: usize = 2;
 const CHANGE_CONNECTIONS: usize = 16;
@@ -38,10 +38,20 @@ struct Inner {
 }
 
 impl Postgres {
-    pub(crate) async fn open(url: &str, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
+    pub(crate) async fn open(
+        url: &str,
+        trust: &Trust,
+        catalog: Arc<Catalog>,
+        journal: Arc<dyn Journal>,
+        committed: Arc<Notify>,
+    ) -> Result<Self, Failure> {
         let mut config: tokio_postgres::Config = url.parse().map_err(|_| Failure::Unavailable)?;
+        let tls = tls::Tls::new(trust, &mut config).map_err(|error| {
+            tracing::error!(target: "haechi::store", %error, "TLS to the database cannot be set up");
+            Failure::Unavailable
+        })?;
         config.connect_timeout(CONNECT).application_name("haechi");
-        let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager)
             .max_size(CHANGE_CONNECTIONS)
             .runtime(Runtime::Tokio1)
@@ -49,7 +59,7 @@ impl Postgres {
             .create_timeout(Some(CONNECT))
             .build();
         let pool = pool.map_err(|_| Failure::Unavailable)?;
-        let reads = (0..READ_CONNECTIONS).map(|_| Shared::new(config.clone())).collect();
+        let reads = (0..READ_CONNECTIONS).map(|_| Shared::new(config.clone(), tls.clone())).collect();
         let inner = Inner {
             reads,
             next_read: std::sync::atomic::AtomicUsize::new(0),

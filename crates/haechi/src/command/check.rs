@@ -2,7 +2,7 @@
 
 use super::{Done, Place};
 use clap::Args;
-use haechi::{folder, report};
+use haechi::{database, folder, report};
 use haechi_gate::{Reach, Revision};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -29,7 +29,7 @@ pub(crate) fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<Strin
     if let Err(error) = folder::master_key(config, data, false) {
         found.push(error.to_string());
     }
-    if let Err(error) = folder::database(config, data) {
+    if let Err(error) = database::database(config, data) {
         found.push(error.to_string());
     }
     for (collection, action) in revision.undeclared_reach() {

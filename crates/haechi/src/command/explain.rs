@@ -9,11 +9,23 @@ use std::{collections::HashMap, process::ExitCode};
 #[derive(Args)]
 pub(crate) struct Explain {
     /// One of the people, or anonymous.
-    #[arg(long = "as", value_name = "PERSON")]
-    who: String,
+    #[arg(long = "as", value_name = "PERSON", required_unless_present = "request")]
+    who: Option<String>,
+    /// What a refused request asked for, by its `request_id`.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["who", "action", "on"])]
+    request: Option<String>,
     /// The action, e.g. read.
-    action: String,
+    #[arg(required_unless_present = "request")]
+    action: Option<String>,
     /// COLLECTION or COLLECTION/ID.
+    #[arg(required_unless_present = "request")]
+    on: Option<String>,
+}
+
+/// What is to be explained.
+struct Question {
+    who: String,
+    action: String,
     on: String,
 }
 
@@ -29,6 +41,42 @@ impl Lookup for Fetched {
 impl Explain {
     pub(crate) async fn run(&self, place: &Place) -> Done {
         let (house, _data) = place.open().await?;
+        let asked = match &self.request {
+            Some(request) => refused(&house, request).await?,
+            None => {
+                let text = |text: &Option<String>| text.clone().unwrap_or_default();
+                Question { who: text(&self.who), action: text(&self.action), on: text(&self.on) }
+            }
+        };
+        asked.answer(&house).await?;
+        house.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The question that a refused request was.
+async fn refused(house: &haechi::House, request: &str) -> Result<Question, Failed> {
+    let found = house.gate.refused_request(&house.keys.audit, request).await;
+    let found = found
+        .map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?
+        .ok_or_else(|| format!("no refusal in the ledger names {request}; an entry names the first 20 requests of its second, caller and action"))?;
+    let on = found.record.map_or_else(|| found.collection.clone(), |record| format!("{}/{record}", found.collection));
+    println!(
+        "{}: {} {} was refused {} on {on}, by policies {}",
+        haechi_model::format_datetime(found.time_ms),
+        found.actor_kind,
+        found.actor_id,
+        found.action,
+        found.policy_version
+    );
+    if *house.gate.revision().version != *found.policy_version {
+        println!("the policies have changed since; what follows is what they say now");
+    }
+    Ok(Question { who: found.actor_id, action: found.action, on })
+}
+
+impl Question {
+    async fn answer(&self, house: &haechi::House) -> Result<(), Failed> {
         let revision = house.gate.revision();
         let (name, id) = self.on.split_once('/').map_or((self.on.as_str(), None), |(name, id)| (name, Some(id)));
         let declared = collection(&revision.app, name)?;
@@ -36,7 +84,7 @@ impl Explain {
             .policies
             .action(&self.action)
             .ok_or_else(|| format!("no action is named `{}`; actions: {}", self.action, haechi_policy::actions(&revision.app).join(", ")))?;
-        let (kind, user, row) = self.principal(&house).await?;
+        let (kind, user, row) = self.principal(house).await?;
         let roles: Vec<Box<str>> = revision.app.collections[USERS]
             .field("roles")
             .and_then(|field| row.get(field))
@@ -76,8 +124,8 @@ impl Explain {
                     .map_err(|failure| format!("the row cannot be read: {failure:?}"))?;
                 let target = target.ok_or_else(|| format!("{name}/{id} is not there"))?;
                 let mut fetched = Fetched(HashMap::new());
-                follow(&house, &revision.app, declared.id, &target, 3, &mut fetched).await?;
-                follow(&house, &revision.app, USERS, &row, 3, &mut fetched).await?;
+                follow(house, &revision.app, declared.id, &target, 3, &mut fetched).await?;
+                follow(house, &revision.app, USERS, &row, 3, &mut fetched).await?;
                 let (mut permitted, mut denied) = (false, false);
                 for reason in revision.policies.reasons(&principal, action, declared.id, now, &target, &fetched) {
                     let says = match reason.applies {
@@ -93,8 +141,7 @@ impl Explain {
             }
         };
         println!("{} may {} on {}: {allowed}", self.who, self.action, self.on);
-        house.close().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     async fn principal(&self, house: &haechi::House) -> Result<(PrincipalKind, String, Row), Failed> {

@@ -107,3 +107,49 @@ async fn erased_details_keep_every_proof() {
     assert_eq!(report.erased, 1);
     app.finish().await;
 }
+
+/// [V16.3.2]: a refusal can be found by its request's id, with who asked for what; an allowed request cannot.
+async fn a_refusal_is_found_by_its_request(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let (kim, lee) = (app.person("kim", &["member"]).await, app.person("lee", &["auditor"]).await);
+    let note = kim.create("notes", json!({"title": "t"})).await;
+    let allowed = lee.get(&format!("/api/v1/notes/{note}")).await.expect(200);
+    let by_policy = lee.post("/api/v1/notes", json!({"title": "mine"})).await.expect(403);
+    let by_class = kim.post("/api/v1/notes", json!({"title": "t", "rank": 13})).await.expect(201);
+    let by_row = kim.patch(&format!("/api/v1/notes/{}", by_class.json()["id"].as_str().unwrap()), json!({"title": "u"})).await.expect(403);
+    app.house.gate.settle().await;
+    let found = async |request: &str| app.house.gate.refused_request(&app.house.keys.audit, request).await.unwrap();
+    let refused = found(by_policy.header("x-request-id")).await.unwrap();
+    assert_eq!((refused.actor_id.as_str(), refused.action.as_str(), refused.collection.as_str()), (lee.id.as_str(), "create", "notes"));
+    assert_eq!(refused.record, None);
+    let refused = found(by_row.header("x-request-id")).await.unwrap();
+    assert_eq!((refused.action.as_str(), refused.record.as_deref()), ("update", by_class.json()["id"].as_str()));
+    for nothing in [allowed.header("x-request-id"), "", "nonsense", "0192ffff-0000-7000-8000-000000000000"] {
+        assert_eq!(found(nothing).await, None, "{nothing}");
+    }
+    app.finish().await;
+}
+
+haechi_testkit::on_both!(a_refusal_is_found_by_its_request);
+
+/// `explain --request` says who was refused what, and what the policies say of it.
+#[tokio::test]
+async fn explain_answers_for_a_refused_request() {
+    let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let note = kim.create("notes", json!({"title": "t", "rank": 13})).await;
+    let refused = kim.patch(&format!("/api/v1/notes/{note}"), json!({"title": "u"})).await.expect(403);
+    let id = refused.json()["request_id"].as_str().unwrap().to_owned();
+    app.house.gate.settle().await;
+    let root = app.close().await;
+    let explain = |request: &str| {
+        let output =
+            std::process::Command::new(env!("CARGO_BIN_EXE_haechi")).args(["explain", "--request", request, "-C"]).arg(&root).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+    };
+    let (good, text) = explain(&id);
+    assert!(good && text.contains(&format!("refused update on notes/{note}")) && text.contains("forbid") && text.ends_with(": no\n"), "{text}");
+    let (good, text) = explain("0192ffff-0000-7000-8000-000000000000");
+    assert!(!good && text.contains("no refusal in the ledger names"), "{text}");
+    std::fs::remove_dir_all(root).unwrap();
+}

@@ -4,6 +4,7 @@
 mod attack;
 mod bad_days;
 mod crash;
+mod database;
 mod fixture;
 mod found;
 mod ledger;
