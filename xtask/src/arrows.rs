@@ -14,8 +14,12 @@ mod tests {
         ("haechi-policy", &["haechi-model"]),
         ("haechi-gate", &["haechi-model", "haechi-policy", "haechi-store", "haechi-ledger"]),
         ("haechi-data", &["haechi-gate", "haechi-model", "haechi-problem"]),
-        ("haechi", &["haechi-data", "haechi-gate", "haechi-model", "haechi-policy", "haechi-store", "haechi-ledger", "haechi-problem"]),
-        ("haechi-testkit", &["haechi", "haechi-gate", "haechi-model"]),
+        ("haechi-identity", &["haechi-gate", "haechi-model", "haechi-problem"]),
+        (
+            "haechi",
+            &["haechi-data", "haechi-identity", "haechi-gate", "haechi-model", "haechi-policy", "haechi-store", "haechi-ledger", "haechi-problem"],
+        ),
+        ("haechi-testkit", &["haechi", "haechi-gate", "haechi-identity", "haechi-model"]),
         ("xtask", &[]),
         ("bench-raw", &[]),
     ];

@@ -4,7 +4,6 @@
 
 pub mod filter;
 pub mod openapi;
-pub mod problems;
 pub mod record;
 pub mod transfer;
 

@@ -125,6 +125,9 @@ impl Ask {
     }
 
     pub(crate) fn bind(&self, action: usize, collection: CollectionId) -> Predicate {
+        if !self.caller.in_scope(collection, action) {
+            return Predicate::False;
+        }
         self.revision.bind(&self.caller.principal(), action, collection, self.now_ms)
     }
 

@@ -1,17 +1,17 @@
-//! Credentials to callers. Verified ones are remembered by the hash of their bytes; revocation is instant.
+//! Credentials to callers: what was verified is remembered by the hash of its bytes, and forgotten at once when revoked.
 
 use crate::{
-    caller::{Caller, CallerKind},
-    clock::Clock,
+    caller::{Caller, CallerKind, Credential, Scope},
+    gate::Inner,
     keys::MasterKey,
+    system_work::Revocation,
 };
 use aws_lc_rs::{digest, hmac};
-use haechi_model::{App, Failure, Row, USERS};
-use haechi_store::Store;
+use haechi_model::{App, Row, USERS, Value};
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -21,22 +21,15 @@ const DEV_PURPOSE: &str = "developer token";
 /// How long a developer's token lives.
 const DEV_TOKEN_MS: i64 = 3_600_000;
 /// Where other nodes may revoke, a remembered credential is checked again after this long.
-const REMEMBERED_MS: i64 = 1_000;
+const REMEMBERED_SHARED_MS: i64 = 1_000;
+/// On the only node: long enough to cost nothing, short enough that idle times are kept up to date.
+const REMEMBERED_ALONE_MS: i64 = 60_000;
 const SHARDS: usize = 16;
 const REMEMBERED_PER_SHARD: usize = 8_192;
 
-/// Why a credential is not accepted. All look alike from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthError {
-    /// Malformed, forged, expired, revoked or of a disabled user.
-    Invalid,
-    /// It could not be checked.
-    Unavailable,
-}
-
 struct Remembered {
     caller: Caller,
-    epoch: u64,
+    from_ms: i64,
     until_ms: i64,
 }
 
@@ -45,85 +38,158 @@ struct Remembered {
 pub fn dev_token(master: &MasterKey, user_id: &str, now_ms: i64) -> String {
     let claims = format!("{user_id}.{}", now_ms + DEV_TOKEN_MS);
     let tag = hmac::sign(&master.hmac(DEV_PURPOSE), claims.as_bytes());
-    let tag: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{DEV_PREFIX}{claims}.{tag}")
+    format!("{DEV_PREFIX}{claims}.{}", hex(tag.as_ref()))
 }
 
-/// Checks credentials.
-pub(crate) struct Authenticator {
+/// SHA-256 of a credential in lower-case hexadecimal: how it is named in tables and in memory.
+#[must_use]
+pub fn credential_hash(token: &str) -> String {
+    hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+}
+
+/// What is remembered of verified credentials.
+pub(crate) struct Memory {
     dev_key: Option<hmac::Key>,
-    remembered: Vec<Mutex<HashMap<[u8; 32], Remembered>>>,
-    /// Raised by every commit that writes `users`: older memories are checked again.
+    shards: Vec<Mutex<HashMap<Box<str>, Remembered>>>,
+    /// Raised by every revocation: what began to be verified before it is not remembered.
     epoch: AtomicU64,
-    clock: Arc<dyn Clock>,
+}
+
+impl Memory {
+    pub(crate) fn new(master: &MasterKey, dev_tokens: bool) -> Self {
+        let dev_key = dev_tokens.then(|| master.hmac(DEV_PURPOSE));
+        Self { dev_key, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), epoch: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn forget_all(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.shards.iter().for_each(|shard| locked(shard).clear());
+    }
+
+    pub(crate) fn forget(&self, revocation: &Revocation) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        match revocation {
+            Revocation::Credential(hash) => drop(locked(self.shard(hash)).remove(&**hash)),
+            Revocation::User(user) => {
+                let theirs = |caller: &Caller| caller.kind() == CallerKind::User && caller.id() == &**user;
+                self.shards.iter().for_each(|shard| locked(shard).retain(|_, known| !theirs(&known.caller)));
+            }
+        }
+    }
+
+    fn shard(&self, hash: &str) -> &Mutex<HashMap<Box<str>, Remembered>> {
+        &self.shards[usize::from(hash.as_bytes().first().copied().unwrap_or_default()) % SHARDS]
+    }
+}
+
+fn locked(shard: &Mutex<HashMap<Box<str>, Remembered>>) -> MutexGuard<'_, HashMap<Box<str>, Remembered>> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The key to making callers. There is one for each gate; whoever holds it has verified a credential.
+pub struct Authenticator {
+    gate: Arc<Inner>,
+}
+
+/// What is known of a credential's bytes.
+pub enum Known {
+    /// It was verified before, and nothing was revoked since.
+    Caller(Caller),
+    /// It has to be verified.
+    Unknown(Pending),
+}
+
+/// A credential that is being verified.
+pub struct Pending {
+    /// SHA-256 of its bytes in hexadecimal.
+    pub hash: Box<str>,
+    epoch: u64,
+}
+
+/// How somebody signed in, for a caller that is being made.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// What the credential is.
+    pub credential: Credential,
+    /// What it is limited to; everything when `None`.
+    pub scope: Option<Scope>,
 }
 
 impl Authenticator {
-    pub(crate) fn new(master: &MasterKey, dev_tokens: bool, clock: Arc<dyn Clock>) -> Self {
-        let dev_key = dev_tokens.then(|| master.hmac(DEV_PURPOSE));
-        Self { dev_key, remembered: (0..SHARDS).map(|_| Mutex::default()).collect(), epoch: AtomicU64::new(0), clock }
+    pub(crate) fn new(gate: Arc<Inner>) -> Self {
+        Self { gate }
     }
 
-    pub(crate) fn forget_users(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// The caller that a bearer token stands for.
-    pub(crate) async fn authenticate(&self, token: &str, app: &App, store: &Store) -> Result<Caller, AuthError> {
-        let now = self.clock.now_ms();
-        let mut name = [0; 32];
-        name.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        let shard = &self.remembered[usize::from(name[0]) % SHARDS];
-        let epoch = self.epoch.load(Ordering::Acquire);
-        if let Some(found) = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&name)
-            && found.epoch == epoch
-            && now < found.until_ms
-            && now > found.until_ms - DEV_TOKEN_MS
-        {
-            return Ok(found.caller.clone());
+    /// Looks up a credential among those that were verified.
+    #[must_use]
+    pub fn known(&self, token: &str) -> Known {
+        let memory = &self.gate.memory;
+        let (hash, epoch, now) = (credential_hash(token), memory.epoch.load(Ordering::Acquire), self.gate.clock.now_ms());
+        match locked(memory.shard(&hash)).get(&*hash) {
+            Some(found) if (found.from_ms..found.until_ms).contains(&now) => Known::Caller(found.caller.clone()),
+            _ => Known::Unknown(Pending { hash: hash.into(), epoch }),
         }
-        let (user_id, expires) = self.verify(token, now)?;
-        let row = store.row(USERS, &user_id).await.map_err(|_: Failure| AuthError::Unavailable)?.ok_or(AuthError::Invalid)?;
-        let caller = user(app, &user_id, row).ok_or(AuthError::Invalid)?;
-        let limit = if store.dialect() == haechi_store::Dialect::Sqlite { expires } else { expires.min(now + REMEMBERED_MS) };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    /// Remembers a verified credential for a while, at most until it ends. Not when something was revoked meanwhile.
+    pub fn remember(&self, pending: Pending, caller: &Caller, ends_ms: i64) {
+        let memory = &self.gate.memory;
+        let now = self.gate.clock.now_ms();
+        let alone = self.gate.store.dialect() == haechi_store::Dialect::Sqlite;
+        let until_ms = ends_ms.min(now + if alone { REMEMBERED_ALONE_MS } else { REMEMBERED_SHARED_MS });
+        let mut shard = locked(memory.shard(&pending.hash));
+        if memory.epoch.load(Ordering::Acquire) != pending.epoch {
+            return;
+        }
         if shard.len() >= REMEMBERED_PER_SHARD {
             shard.clear();
         }
-        shard.insert(name, Remembered { caller: caller.clone(), epoch, until_ms: limit });
-        Ok(caller)
+        shard.insert(pending.hash, Remembered { caller: caller.clone(), from_ms: now, until_ms });
     }
 
-    /// The user and the expiry that a developer's token states, when it is genuine and alive.
-    fn verify(&self, token: &str, now: i64) -> Result<(String, i64), AuthError> {
-        let key = self.dev_key.as_ref().ok_or(AuthError::Invalid)?;
-        let body = token.strip_prefix(DEV_PREFIX).ok_or(AuthError::Invalid)?;
-        let (claims, tag) = body.rsplit_once('.').ok_or(AuthError::Invalid)?;
-        let tag = unhex(tag).ok_or(AuthError::Invalid)?;
-        hmac::verify(key, claims.as_bytes(), &tag).map_err(|_| AuthError::Invalid)?;
-        let (user, expires) = claims.split_once('.').ok_or(AuthError::Invalid)?;
-        let expires: i64 = expires.parse().map_err(|_| AuthError::Invalid)?;
-        if now >= expires || expires - now > DEV_TOKEN_MS {
-            return Err(AuthError::Invalid);
-        }
-        Ok((user.to_owned(), expires))
+    /// The caller that a row of `users` is; `None` when disabled.
+    #[must_use]
+    pub fn user(&self, row: Row, signed_in: SignedIn) -> Option<Caller> {
+        user(&self.gate.revision.load().app, row, signed_in)
+    }
+
+    /// A program with roles of its own.
+    #[must_use]
+    pub fn service(&self, name: &str, roles: Vec<Box<str>>, signed_in: SignedIn) -> Caller {
+        Caller::new(CallerKind::Service, name, roles, Row::new(), signed_in)
+    }
+
+    /// The user and the expiry that a developer's token states, when it is genuine and alive, and this is `dev`.
+    #[must_use]
+    pub fn developer(&self, token: &str) -> Option<(String, i64)> {
+        let key = self.gate.memory.dev_key.as_ref()?;
+        let (claims, tag) = token.strip_prefix(DEV_PREFIX)?.rsplit_once('.')?;
+        hmac::verify(key, claims.as_bytes(), &unhex(tag)?).ok()?;
+        let (user, expires) = claims.split_once('.')?;
+        let (expires, now): (i64, i64) = (expires.parse().ok()?, self.gate.clock.now_ms());
+        (now < expires && expires - now <= DEV_TOKEN_MS).then(|| (user.to_owned(), expires))
     }
 }
 
-/// The caller that a row of `users` is; `None` when disabled.
-fn user(app: &App, id: &str, row: Row) -> Option<Caller> {
+fn user(app: &App, row: Row, signed_in: SignedIn) -> Option<Caller> {
     let users = &app.collections[USERS];
     let value = |name: &str| users.field(name).and_then(|field| row.get(field));
-    if value("disabled").and_then(haechi_model::Value::as_int) != Some(0) {
+    if value("disabled").and_then(Value::as_int) != Some(0) {
         return None;
     }
-    let roles: Vec<String> =
-        value("roles").and_then(haechi_model::Value::as_text).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    Some(Caller::new(CallerKind::User, id, roles.into_iter().map(Into::into).collect(), row))
+    let roles: Vec<String> = value("roles").and_then(Value::as_text).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let id = row.first().and_then(Value::as_text)?.to_owned();
+    Some(Caller::new(CallerKind::User, &id, roles.into_iter().map(Into::into).collect(), row, signed_in))
 }
 
+/// Lower-case digits only: one credential has one spelling.
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let digit = |byte: u8| if byte.is_ascii_uppercase() { None } else { char::from(byte).to_digit(16).map(|digit| digit as u8) };
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
         return None;

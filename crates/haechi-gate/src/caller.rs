@@ -1,7 +1,8 @@
-//! Who asks.
+//! Who asks, and how they proved it.
 
-use haechi_model::{Actor, Row};
-use haechi_policy::{Principal, PrincipalKind};
+use crate::authenticate::SignedIn;
+use haechi_model::{Actor, App, CollectionId, Row};
+use haechi_policy::{ActionId, Principal, PrincipalKind};
 use std::sync::Arc;
 
 /// Kinds of callers.
@@ -15,6 +16,71 @@ pub enum CallerKind {
     Anonymous,
 }
 
+/// What a caller proved itself with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing.
+    None,
+    /// A developer's token.
+    Developer,
+    /// A session.
+    Session {
+        /// SHA-256 of its token: the id in the table of sessions.
+        hash: Box<str>,
+        /// The id that its owner sees.
+        name: Box<str>,
+        /// When a password or another factor was last shown, UTC milliseconds.
+        auth_time_ms: i64,
+        /// Whether it came in a cookie, so that a browser adds it to requests by itself.
+        cookie: bool,
+    },
+    /// An API key.
+    Key {
+        /// The id that its owner sees.
+        name: Box<str>,
+    },
+}
+
+/// The actions on collections that a credential is limited to: a bit per action and collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope(Box<[u64]>);
+
+/// A scope that is none of the app's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownScope(pub String);
+
+impl Scope {
+    /// From `COLLECTION:ACTION`; either may be `*`.
+    ///
+    /// # Errors
+    /// The first text that names nothing of the app.
+    pub fn parse<'a>(app: &App, texts: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
+        let actions = haechi_policy::actions(app);
+        let mut bits = vec![0u64; app.collections.len()];
+        for text in texts {
+            let unknown = || UnknownScope(text.to_owned());
+            let (collection, action) = text.split_once(':').ok_or_else(unknown)?;
+            let mut met = false;
+            for (at, _) in app.collections.iter().enumerate().filter(|(_, known)| collection == "*" || known.name == collection) {
+                // Classes beyond `read` and `write` are named, never meant by a star.
+                let meant = |known: &&str| action == *known || action == "*" && !known.contains('_');
+                for (bit, _) in actions.iter().map(String::as_str).enumerate().filter(|(_, known)| meant(known)) {
+                    bits[at] |= 1 << bit;
+                    met = true;
+                }
+            }
+            if !met {
+                return Err(unknown());
+            }
+        }
+        Ok(Self(bits.into()))
+    }
+
+    fn allows(&self, collection: CollectionId, action: ActionId) -> bool {
+        self.0.get(collection).is_some_and(|bits| bits >> action & 1 == 1)
+    }
+}
+
 /// Who asks. Only the authenticator makes one that is not anonymous.
 #[derive(Clone, Debug)]
 pub struct Caller(Arc<Facts>);
@@ -25,6 +91,8 @@ struct Facts {
     actor: Arc<Actor>,
     roles: Box<[Box<str>]>,
     row: Row,
+    credential: Credential,
+    scope: Option<Scope>,
 }
 
 impl Caller {
@@ -32,17 +100,18 @@ impl Caller {
     #[must_use]
     pub fn anonymous() -> Self {
         static ANONYMOUS: std::sync::OnceLock<Caller> = std::sync::OnceLock::new();
-        ANONYMOUS.get_or_init(|| Self::new(CallerKind::Anonymous, "anonymous", Vec::new(), Row::new())).clone()
+        let nothing = SignedIn { credential: Credential::None, scope: None };
+        ANONYMOUS.get_or_init(|| Self::new(CallerKind::Anonymous, "anonymous", Vec::new(), Row::new(), nothing)).clone()
     }
 
-    pub(crate) fn new(kind: CallerKind, id: &str, roles: Vec<Box<str>>, row: Row) -> Self {
+    pub(crate) fn new(kind: CallerKind, id: &str, roles: Vec<Box<str>>, row: Row, signed_in: SignedIn) -> Self {
         let name = match kind {
             CallerKind::User => "user",
             CallerKind::Service => "service",
             CallerKind::Anonymous => "anonymous",
         };
         let actor = Arc::new(Actor { kind: name, id: id.into() });
-        Self(Arc::new(Facts { kind, actor, roles: roles.into(), row }))
+        Self(Arc::new(Facts { kind, actor, roles: roles.into(), row, credential: signed_in.credential, scope: signed_in.scope }))
     }
 
     /// What kind of caller.
@@ -69,8 +138,27 @@ impl Caller {
         &self.0.roles
     }
 
-    pub(crate) fn actor(&self) -> &Arc<Actor> {
+    /// What it proved itself with.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.0.credential
+    }
+
+    /// A person's stored row; empty for others.
+    #[must_use]
+    pub fn row(&self) -> &Row {
+        &self.0.row
+    }
+
+    /// As an actor of the ledger.
+    #[must_use]
+    pub fn actor(&self) -> &Arc<Actor> {
         &self.0.actor
+    }
+
+    /// Whether its credential reaches this far; what policies say comes on top.
+    pub(crate) fn in_scope(&self, collection: CollectionId, action: ActionId) -> bool {
+        self.0.scope.as_ref().is_none_or(|scope| scope.allows(collection, action))
     }
 
     pub(crate) fn principal(&self) -> Principal<'_> {

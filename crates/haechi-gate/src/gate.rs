@@ -3,7 +3,7 @@
 use crate::{
     access::{Key, Sightings, Tally},
     ask::Ask,
-    authenticate::{AuthError, Authenticator},
+    authenticate::{Authenticator, Memory},
     caller::Caller,
     clock::Clock,
     journal::GateJournal,
@@ -11,9 +11,12 @@ use crate::{
     revision::Revision,
     seal::SealState,
     system::{Area, Schema, System, SystemKeys},
+    system_work::Revocation,
 };
 use arc_swap::ArcSwap;
-use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Trust, USERS, write_json_text};
+use haechi_model::{
+    Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, Trust, USERS, write_json_text,
+};
 use haechi_store::{Applied, Catalog, MigrateError, Migration, Store, Target};
 use std::{
     fmt::Write,
@@ -37,6 +40,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Whether developers' tokens are accepted: only in `dev`.
     pub dev_tokens: bool,
+    /// System tables that features declare.
+    pub tables: Vec<Table>,
 }
 
 /// The gate cannot be opened.
@@ -61,7 +66,9 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) revision: ArcSwap<Revision>,
     pub(crate) sightings: Sightings,
-    pub(crate) authenticator: Authenticator,
+    pub(crate) memory: Memory,
+    /// Names of all tables, by number.
+    pub(crate) tables: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<GateJournal>,
     pub(crate) seals: SealState,
@@ -84,14 +91,17 @@ impl Gate {
             Database::Sqlite(path) => Target::Sqlite(path.clone()),
             Database::Postgres(url, trust) => Target::Postgres(url.clone(), trust.clone()),
         };
-        let store = Store::open(&target, Catalog::new(&revision.app), journal.clone()).await.map_err(|_| OpenError::Database)?;
+        let catalog = Catalog::new(&revision.app, options.tables);
+        let tables = catalog.tables().into_iter().map(|table| table.name).collect();
+        let store = Store::open(&target, catalog, journal.clone()).await.map_err(|_| OpenError::Database)?;
         let committed = store.committed();
         let witness = revision.app.config.ledger.witness.clone();
         let inner = Inner {
             store: Arc::new(store),
             sightings: Sightings::default(),
             explains: options.dev_tokens,
-            authenticator: Authenticator::new(&options.master, options.dev_tokens, options.clock.clone()),
+            memory: Memory::new(&options.master, options.dev_tokens),
+            tables,
             clock: options.clock,
             journal,
             seals: SealState::new(&options.master, witness).ok_or(OpenError::Keys)?,
@@ -109,7 +119,8 @@ impl Gate {
         {
             return Err(OpenError::OtherKey);
         }
-        Ok((gate, SystemKeys::new()))
+        let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
+        Ok((gate, keys))
     }
 
     /// One request's question.
@@ -133,15 +144,6 @@ impl Gate {
     /// Replaces the policies. The model must be the one that the gate was opened with.
     pub fn replace(&self, revision: Revision) {
         self.0.revision.store(Arc::new(revision));
-    }
-
-    /// The caller that a bearer token stands for.
-    ///
-    /// # Errors
-    /// When it is not good, or cannot be checked.
-    pub async fn authenticate(&self, token: &str) -> Result<Caller, AuthError> {
-        let revision = self.0.revision.load();
-        self.0.authenticator.authenticate(token, &revision.app, &self.0.store).await
     }
 
     /// Seals page tokens.
@@ -271,14 +273,23 @@ pub enum Database {
 
 impl Inner {
     pub(crate) async fn commit(self: &Arc<Self>, change: Change) -> Result<Outcome, Failure> {
-        if !touches_users(&change) {
+        self.commit_revoking(change, Vec::new()).await
+    }
+
+    /// Commits, then forgets what the change makes stale of remembered callers.
+    pub(crate) async fn commit_revoking(self: &Arc<Self>, change: Change, mut revocations: Vec<Revocation>) -> Result<Outcome, Failure> {
+        let all = written_users(&change, &mut revocations);
+        if !all && revocations.is_empty() {
             return self.store.commit(change).await;
         }
         // On a task of its own: whoever hangs up cannot keep what is remembered of callers from being forgotten.
         let gate = self.clone();
         let task = tokio::spawn(async move {
             let outcome = gate.store.commit(change).await;
-            gate.authenticator.forget_users();
+            if all {
+                gate.memory.forget_all();
+            }
+            revocations.iter().for_each(|revocation| gate.memory.forget(revocation));
             outcome
         });
         task.await.unwrap_or(Err(Failure::Unknown))
@@ -376,13 +387,16 @@ impl Inner {
     }
 }
 
-/// Whether a change may write `users`.
-fn touches_users(change: &Change) -> bool {
-    change.steps.iter().any(|step| match step {
-        Step::Insert { table, .. } | Step::Update { table, .. } | Step::Delete { table, .. } => *table == USERS,
-        Step::Cascade(_) => true,
-        Step::Lock { .. } | Step::Check { .. } | Step::Holds { .. } => false,
-    })
+/// Names the users that a change writes; `true` when it may write any.
+fn written_users(change: &Change, revocations: &mut Vec<Revocation>) -> bool {
+    for step in &change.steps {
+        match step {
+            Step::Update { table, id, .. } | Step::Delete { table, id, .. } if *table == USERS => revocations.push(Revocation::User(id.clone())),
+            Step::Cascade(_) => return true,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// At most a hundred entries at a time, so that no change grows without bound.

@@ -49,13 +49,43 @@ impl MasterKey {
         out
     }
 
+    /// A keyed digest for one purpose.
+    #[must_use]
+    pub fn mac(&self, purpose: &str) -> Mac {
+        Mac(self.hmac(purpose))
+    }
+
     pub(crate) fn hmac(&self, purpose: &str) -> hmac::Key {
         hmac::Key::new(hmac::HMAC_SHA256, &self.derive(purpose))
     }
 }
 
+/// A keyed digest for one purpose: HMAC-SHA-256.
+pub struct Mac(hmac::Key);
+
+impl Mac {
+    /// The digest in lower-case hexadecimal.
+    #[must_use]
+    pub fn hex(&self, text: &[u8]) -> String {
+        hmac::sign(&self.0, text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether a text in lower-case hexadecimal is the digest; in constant time.
+    #[must_use]
+    pub fn is_hex(&self, text: &[u8], digest: &str) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(self.hex(text).as_bytes(), digest.as_bytes()).is_ok()
+    }
+}
+
+/// Random bytes from the operating system, in lower-case hexadecimal.
+#[must_use]
+pub fn random_hex<const N: usize>() -> String {
+    random::<N>().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Random bytes from the operating system.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if SystemRandom::new().fill(&mut bytes).is_err() {
         // Going on without entropy would be worse than not going on.

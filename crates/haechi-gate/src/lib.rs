@@ -41,7 +41,7 @@
 //! }
 //! ```
 //! ```compile_fail,E0624
-//! let root = haechi_gate::Caller::new(haechi_gate::CallerKind::User, "root", Vec::new(), Vec::new());
+//! let root = haechi_gate::Caller::new(haechi_gate::CallerKind::User, "root", Vec::new(), Vec::new(), todo!());
 //! ```
 //! ```compile_fail,E0624
 //! let key = haechi_gate::System::<haechi_gate::Import>::new();
@@ -81,20 +81,22 @@ mod refused;
 mod revision;
 mod seal;
 mod system;
+mod system_work;
 mod witness;
 mod work;
 
 pub use access::AccessFull;
 pub use ask::{Ask, Refusal};
 pub use audit::{Finding as AuditFinding, Report as AuditReport};
-pub use authenticate::{AuthError, dev_token};
-pub use caller::{Caller, CallerKind};
+pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
+pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use gate::{Database, Gate, OpenError, Options};
 pub use grant::{Create, Delete, Grant, List, ListQuery, Read, ReadError, Update, Verb};
 pub use import::{ImportError, ImportRow};
-pub use keys::{MasterKey, Sealer, Unsealed};
+pub use keys::{Mac, MasterKey, Sealer, Unsealed, random, random_hex};
 pub use refused::RefusedRequest;
 pub use revision::{Reach, Revision, RevisionError};
-pub use system::{Area, Audit, Import, Schema, System, SystemKeys};
+pub use system::{Area, Audit, Identity, Import, Schema, System, SystemKeys};
+pub use system_work::{SystemError, SystemTable, SystemWork};
 pub use work::{Done, Meaning, Work, WorkError, WriteError};

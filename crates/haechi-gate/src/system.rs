@@ -1,5 +1,6 @@
 //! Keys to what no caller may do: each names its area, stands in the ledger, and is handed out once.
 
+use crate::authenticate::Authenticator;
 use haechi_model::Actor;
 use std::{marker::PhantomData, sync::Arc};
 
@@ -7,6 +8,8 @@ use std::{marker::PhantomData, sync::Arc};
 pub trait Area: sealed::Sealed {
     /// Name in the ledger.
     const NAME: &'static str;
+    /// The tables that it opens.
+    const TABLES: &'static [&'static str] = &[];
 }
 
 mod sealed {
@@ -23,9 +26,14 @@ pub enum Import {}
 #[derive(Debug)]
 pub enum Audit {}
 
+/// People, their credentials and their sessions.
+#[derive(Debug)]
+pub enum Identity {}
+
 impl sealed::Sealed for Schema {}
 impl sealed::Sealed for Import {}
 impl sealed::Sealed for Audit {}
+impl sealed::Sealed for Identity {}
 impl Area for Schema {
     const NAME: &'static str = "schema";
 }
@@ -34,6 +42,11 @@ impl Area for Import {
 }
 impl Area for Audit {
     const NAME: &'static str = "audit";
+}
+
+impl Area for Identity {
+    const NAME: &'static str = "identity";
+    const TABLES: &'static [&'static str] = &["users", "_sessions", "_passwords", "_keys", "_once", "_buckets"];
 }
 
 /// A key to an area. Only opening a gate makes one.
@@ -53,7 +66,6 @@ impl<A: Area> System<A> {
 }
 
 /// All keys of a gate.
-#[derive(Debug)]
 pub struct SystemKeys {
     /// Planning and applying migrations.
     pub schema: System<Schema>,
@@ -61,16 +73,18 @@ pub struct SystemKeys {
     pub import: System<Import>,
     /// Reading the whole ledger.
     pub audit: System<Audit>,
+    /// People, their credentials and their sessions; taken by the feature that looks after them.
+    pub identity: Option<(System<Identity>, Authenticator)>,
 }
 
 impl SystemKeys {
-    pub(crate) fn new() -> Self {
-        Self { schema: System::new(), import: System::new(), audit: System::new() }
+    pub(crate) fn new(authenticator: Authenticator) -> Self {
+        Self { schema: System::new(), import: System::new(), audit: System::new(), identity: Some((System::new(), authenticator)) }
     }
 
-    /// Names of all areas, for the snapshot that reviews them.
+    /// All areas with the tables that each opens, for the snapshot that reviews them.
     #[must_use]
-    pub fn areas() -> Vec<&'static str> {
-        vec![Schema::NAME, Import::NAME, Audit::NAME]
+    pub fn areas() -> Vec<(&'static str, &'static [&'static str])> {
+        vec![(Schema::NAME, Schema::TABLES), (Import::NAME, Import::TABLES), (Audit::NAME, Audit::TABLES), (Identity::NAME, Identity::TABLES)]
     }
 }

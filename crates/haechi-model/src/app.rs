@@ -120,6 +120,7 @@ impl App {
         app.apply_environment(environment, findings);
         app.read_collections(root, findings);
         app.read_reach(&main, &reach, findings);
+        app.check_auth(&main, findings);
         for path in files(root, "policies", "cedar", findings) {
             app.policies.extend(read_file(root, &path, findings).map(|source| PolicyFile { source }));
         }
@@ -275,6 +276,26 @@ impl App {
                     );
                 }
             }
+        }
+    }
+
+    /// Roles and fields that `[auth]` names must be there.
+    fn check_auth(&self, source: &Arc<Source>, findings: &RefCell<Findings>) {
+        let auth = &self.config.auth;
+        let error = |message: String, help: String| findings.borrow_mut().error(source, None, "unknown-name", message, help);
+        if let Some(role) = auth.administrator.as_ref().filter(|role| !self.roles.contains(role)) {
+            error(format!("`administrator` under [auth] names `{role}`, which is no role"), format!("roles: {}", self.roles.join(", ")));
+        }
+        let Some(users) = self.collections.first() else { return };
+        for name in &auth.sign_up_fields {
+            if !users.fields.iter().any(|field| field.name == *name && !field.read_only) {
+                error(format!("`sign_up_fields` under [auth] names `{name}`, which is no field of users that may be set"), "remove it".to_owned());
+            }
+        }
+        let missing = users.declared().find(|(_, field)| field.required && field.default.is_none() && !auth.sign_up_fields.contains(&field.name));
+        if let Some((_, field)) = missing.filter(|_| auth.sign_up != crate::config::SignUp::Closed) {
+            let help = format!("add \"{}\" to sign_up_fields under [auth], or give the field a default", field.name);
+            error(format!("nobody could sign up: users requires `{}`", field.name), help);
         }
     }
 

@@ -72,6 +72,26 @@ pub enum Step {
     },
     /// Deletes or detaches the rows that refer to a row, each with an entry of its own.
     Cascade(Children),
+    /// Deletes the rows of a system table of which a condition holds; there may be none.
+    Clear {
+        /// Index of the table.
+        table: usize,
+        /// Which rows.
+        filter: Predicate,
+    },
+    /// Takes from a leaky bucket: its level rises by `cost_ms`, unless it would be above `depth_ms`, and sinks with time.
+    Take {
+        /// Index of the table; its columns are `id` and `until`, the time at which the bucket is empty.
+        table: usize,
+        /// Which bucket.
+        id: Box<str>,
+        /// How far the level rises.
+        cost_ms: i64,
+        /// Where it may rise to.
+        depth_ms: i64,
+        /// It is full.
+        miss: Miss,
+    },
 }
 
 /// Rows that refer to a row which is about to be deleted.
@@ -180,6 +200,8 @@ pub struct Outcome {
     pub replayed: Option<Box<str>>,
     /// Tables that were written.
     pub written: Vec<usize>,
+    /// Ids of the rows that were cleared.
+    pub cleared: Vec<Box<str>>,
 }
 
 /// Why a change did nothing.

@@ -91,6 +91,36 @@ pub struct LimitsConfig {
     pub page_size: u32,
 }
 
+/// Who may sign up by himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignUp {
+    /// Nobody: an operator adds people.
+    Closed,
+    /// Who has an invitation.
+    Invite,
+    /// Anybody.
+    Open,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Who may sign up by himself.
+    pub sign_up: SignUp,
+    /// Fields of `users` that somebody who signs up may set.
+    pub sign_up_fields: Vec<String>,
+    /// The role of the first administrator.
+    pub administrator: Option<String>,
+    /// How long a session lives without use.
+    pub session_idle_minutes: i64,
+    /// How long a session lives at most.
+    pub session_minutes: i64,
+    /// How long ago the password may have been shown for what is sensitive.
+    pub fresh_minutes: i64,
+    /// Sessions of one person; the oldest ends when there would be more.
+    pub sessions: i64,
+}
+
 /// The whole of `haechi.toml` apart from roles, classes and anonymous reach, which belong to the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -104,6 +134,8 @@ pub struct Config {
     pub ledger: LedgerConfig,
     /// `[limits]`
     pub limits: LimitsConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
     /// `master_key`: all other keys are derived from it.
     pub master_key: Option<SecretRef>,
     /// Where each value that is not a default came from: key to place.
@@ -118,6 +150,15 @@ impl Default for Config {
             database_ca: None,
             ledger: LedgerConfig { reads: ReadsLogged::Classed, witness: Vec::new() },
             limits: LimitsConfig { body_bytes: 1 << 20, request_ms: 10_000, head_ms: 10_000, concurrency: 1024, connections: 10_000, page_size: 200 },
+            auth: AuthConfig {
+                sign_up: SignUp::Closed,
+                sign_up_fields: Vec::new(),
+                administrator: None,
+                session_idle_minutes: 12 * 60,
+                session_minutes: 7 * 24 * 60,
+                fresh_minutes: 10,
+                sessions: 20,
+            },
             master_key: None,
             origins: BTreeMap::new(),
         }
@@ -142,6 +183,10 @@ impl Config {
         if let Some(limits) = top.section("limits") {
             self.apply_limits(&limits);
             limits.finish();
+        }
+        if let Some(auth) = top.section("auth") {
+            self.apply_auth(&auth);
+            auth.finish();
         }
         if let Some(found) = secret(top, "master_key") {
             self.origin("master_key", top);
@@ -274,6 +319,48 @@ impl Config {
         }
     }
 
+    fn apply_auth(&mut self, section: &Section<'_>) {
+        if let Some(text) = section.text("sign_up") {
+            self.origin("auth.sign_up", section);
+            match text {
+                "closed" => self.auth.sign_up = SignUp::Closed,
+                "invite" => self.auth.sign_up = SignUp::Invite,
+                "open" => self.auth.sign_up = SignUp::Open,
+                other => section.error(
+                    section.span_of("sign_up"),
+                    "wrong-value",
+                    format!("`sign_up` is `{other}`"),
+                    "choose \"closed\", \"invite\" or \"open\"",
+                ),
+            }
+        }
+        if let Some(list) = section.texts("sign_up_fields") {
+            self.origin("auth.sign_up_fields", section);
+            self.auth.sign_up_fields = list.into_iter().map(|(text, _)| text.to_owned()).collect();
+        }
+        if let Some(text) = section.text("administrator") {
+            self.origin("auth.administrator", section);
+            self.auth.administrator = Some(text.to_owned());
+        }
+        let year = 365 * 24 * 60;
+        let auth = &mut self.auth;
+        let mut set = Vec::new();
+        for (name, key, bounds, slot) in [
+            ("session_idle_minutes", "auth.session_idle_minutes", 1..=year, &mut auth.session_idle_minutes),
+            ("session_minutes", "auth.session_minutes", 1..=year, &mut auth.session_minutes),
+            ("fresh_minutes", "auth.fresh_minutes", 1..=24 * 60, &mut auth.fresh_minutes),
+            ("sessions", "auth.sessions", 1..=1000, &mut auth.sessions),
+        ] {
+            if let Some(found) = section.bounded(name, bounds) {
+                *slot = found;
+                set.push(key);
+            }
+        }
+        for key in set {
+            self.origin(key, section);
+        }
+    }
+
     fn apply_limits(&mut self, section: &Section<'_>) {
         let limits = &mut self.limits;
         let mut set = Vec::new();
@@ -328,7 +415,12 @@ impl Config {
             DatabaseConfig::Postgres(url) => url.clone(),
             DatabaseConfig::Secret(found) => secret(found),
         };
-        let limits = &self.limits;
+        let sign_up = match self.auth.sign_up {
+            SignUp::Closed => "closed",
+            SignUp::Invite => "invite",
+            SignUp::Open => "open",
+        };
+        let (limits, auth) = (&self.limits, &self.auth);
         [
             ("server.listen", self.server.listen.clone()),
             ("server.public_url", self.server.public_url.clone().unwrap_or_default()),
@@ -343,6 +435,13 @@ impl Config {
             ("limits.concurrency", limits.concurrency.to_string()),
             ("limits.connections", limits.connections.to_string()),
             ("limits.page_size", limits.page_size.to_string()),
+            ("auth.sign_up", sign_up.to_owned()),
+            ("auth.sign_up_fields", auth.sign_up_fields.join(", ")),
+            ("auth.administrator", auth.administrator.clone().unwrap_or_default()),
+            ("auth.session_idle_minutes", auth.session_idle_minutes.to_string()),
+            ("auth.session_minutes", auth.session_minutes.to_string()),
+            ("auth.fresh_minutes", auth.fresh_minutes.to_string()),
+            ("auth.sessions", auth.sessions.to_string()),
         ]
         .into_iter()
         .map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned())))

@@ -28,11 +28,20 @@ pub fn config_schema() -> Value {
                 "listen": { "type": "string", "description": "IP address and port, e.g. 127.0.0.1:8080." },
                 "public_url": { "type": "string", "format": "uri", "description": "The origin that the world uses." }
             })),
-            "database": section(json!({ "url": { "oneOf": [{ "type": "string", "pattern": "^(sqlite:|postgres(ql)?://)" }, secret()] } })),
+            "auth": section(json!({
+                "sign_up": { "enum": ["closed", "invite", "open"], "description": "Who may sign up by himself." },
+                "sign_up_fields": { "type": "array", "items": name, "description": "Fields of users that somebody who signs up may set." },
+                "administrator": { "type": "string", "description": "The role of the first administrator." },
+                "session_idle_minutes": bounded(1, 525_600, "How long a session lives without use, in minutes."),
+                "session_minutes": bounded(1, 525_600, "How long a session lives at most, in minutes."),
+                "fresh_minutes": bounded(1, 1440, "How long ago the password may have been shown for what is sensitive, in minutes."),
+                "sessions": bounded(1, 1000, "Sessions of one person.")
+            })),
+            "database": section(json!({ "ca_file": { "type": "string", "description": "PEM file of the authorities that may sign PostgreSQL's certificate." }, "url": { "oneOf": [{ "type": "string", "pattern": "^(sqlite:|postgres(ql)?://)" }, secret()] } })),
             "master_key": secret(),
             "ledger": section(json!({
                 "reads": { "enum": ["classed", "all", "none"], "description": "Which reads leave an access entry." },
-                "witness": { "type": "array", "items": { "type": "string", "pattern": "^(file:|https?://)" }, "description": "Where signed checkpoints are sent." }
+                "witness": { "type": "array", "items": { "type": "string", "pattern": "^(file:|https?://|syslog:)" }, "description": "Where signed checkpoints are sent." }
             })),
             "limits": section(json!({
                 "body_bytes": bounded(1024, 1 << 30, "Largest request body, in bytes."),

@@ -17,7 +17,7 @@ pub use migrate::{Action, Applied, MigrateError, Migration, plan};
 pub use render::Dialect;
 pub use system::system_tables;
 
-use haechi_model::{Change, Failure, Outcome, Row, RowPage, Select, Table, Trust};
+use haechi_model::{Change, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Notify;
 
@@ -111,6 +111,33 @@ impl Store {
             Driver::Sqlite(sqlite) => sqlite.rows_after(&self.catalog, table, after, limit).await,
             Driver::Postgres(postgres) => postgres.rows_after(table, after, limit).await,
         }
+    }
+
+    /// Rows of which a condition holds, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn find(&self, table: usize, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.find(table, filter, limit).await,
+            Driver::Postgres(postgres) => postgres.find(table, &filter, limit).await,
+        }
+    }
+
+    /// One row, and the row of another table that one of its columns names.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<(Row, Option<Row>)>, Failure> {
+        let columns = self.catalog.tables[table].columns.len();
+        let joined = match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.row_and_owner(table, id, column, owner).await?,
+            Driver::Postgres(postgres) => postgres.row_and_owner(table, id, column, owner).await?,
+        };
+        Ok(joined.map(|mut row| {
+            let owner = row.split_off(columns);
+            (row, (!owner[0].is_null()).then_some(owner))
+        }))
     }
 
     /// Runs a change. Once this is called the change runs to its end, whoever waits.

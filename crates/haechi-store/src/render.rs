@@ -68,7 +68,7 @@ impl<'a> Sql<'a> {
     }
 
     fn table(&self, table: usize) -> &'a Table {
-        &self.catalog.collections[table].table
+        &self.catalog.tables[table]
     }
 
     fn column(&mut self, table: usize, alias: usize, column: usize) {
@@ -414,9 +414,15 @@ impl<'a> Sql<'a> {
     pub(crate) fn update(&mut self, table: usize, id: &str, set: &[(usize, Value)]) {
         self.push("UPDATE ");
         self.name(&self.table(table).name);
-        self.push(" SET \"version\" = \"version\" + 1");
-        for (column, value) in set {
-            self.push(", ");
+        self.push(" SET ");
+        let versioned = self.table(table).column("version").is_some();
+        if versioned {
+            self.push("\"version\" = \"version\" + 1");
+        }
+        for (at, (column, value)) in set.iter().enumerate() {
+            if versioned || at > 0 {
+                self.push(", ");
+            }
             let name = &self.table(table).columns[*column].name;
             self.name(name);
             self.push(" = ");
@@ -437,6 +443,62 @@ impl<'a> Sql<'a> {
         self.push("DELETE FROM ");
         self.name(&self.table(table).name);
         self.push(" WHERE \"id\" = ");
+        self.bind(&Value::text(id));
+    }
+
+    /// Deletes the rows of which a condition holds; names each.
+    pub(crate) fn clear(&mut self, table: usize, filter: &Predicate) {
+        self.push("DELETE FROM ");
+        self.name(&self.table(table).name);
+        self.push(" AS t0 WHERE ");
+        self.predicate(filter, table, 0, false);
+        self.push(" RETURNING \"id\"");
+    }
+
+    /// Raises a bucket that is not full, making it when it is not there.
+    pub(crate) fn take(&mut self, table: usize, id: &str, now_ms: i64, cost_ms: i64, depth_ms: i64) {
+        let larger = if self.dialect == Dialect::Sqlite { "MAX" } else { "GREATEST" };
+        self.push("INSERT INTO ");
+        self.name(&self.table(table).name);
+        self.push(" AS t0 (\"id\", \"until\") VALUES (");
+        self.bind(&Value::text(id));
+        self.push(", ");
+        self.bind(&Value::Int(now_ms + cost_ms));
+        let _ = write!(self.text, ") ON CONFLICT (\"id\") DO UPDATE SET \"until\" = {larger}(t0.\"until\", ");
+        self.bind(&Value::Int(now_ms));
+        self.push(") + ");
+        self.bind(&Value::Int(cost_ms));
+        let _ = write!(self.text, " WHERE {larger}(t0.\"until\", ");
+        self.bind(&Value::Int(now_ms));
+        self.push(") <= ");
+        self.bind(&Value::Int(now_ms + depth_ms - cost_ms));
+        self.push(" RETURNING \"id\"");
+    }
+
+    /// Rows of which a condition holds, in the order of their ids.
+    pub(crate) fn find(&mut self, table: usize, filter: &Predicate, limit: u32) {
+        self.all_columns(table);
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE ");
+        self.predicate(filter, table, 0, false);
+        let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
+    }
+
+    /// One row and the row that one of its columns names.
+    pub(crate) fn row_and_owner(&mut self, table: usize, id: &str, column: usize, owner: usize) {
+        self.all_columns(table);
+        for at in 0..self.table(owner).columns.len() {
+            self.push(", ");
+            self.column(owner, 1, at);
+        }
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 LEFT JOIN ");
+        self.name(&self.table(owner).name);
+        self.push(" t1 ON t1.\"id\" = ");
+        self.column(table, 0, column);
+        self.push(" WHERE t0.\"id\" = ");
         self.bind(&Value::text(id));
     }
 

@@ -87,7 +87,7 @@ impl TestApp {
         let plan = house.gate.plan(&house.keys.schema).await.unwrap();
         house.gate.migrate(&house.keys.schema, plan, false).await.unwrap();
         house.start();
-        let stack = Arc::new(stack(&house.gate, Mode::Dev));
+        let stack = Arc::new(stack(&house, Mode::Dev));
         Self { house, stack, clock, root, backend, data: Some(data) }
     }
 
@@ -151,6 +151,12 @@ impl TestApp {
         let id = rows[0].id.clone().unwrap();
         self.house.gate.import(&self.house.keys.import, haechi_model::USERS, rows).await.unwrap();
         Person::new(self.stack.clone(), &id, Some(dev_token(&self.house.master, &id, self.clock.now_ms())))
+    }
+
+    /// Somebody with this bearer token.
+    #[must_use]
+    pub fn bearer(&self, token: &str) -> Person {
+        Person::new(self.stack.clone(), "", Some(token.to_owned()))
     }
 
     /// Somebody without credentials.

@@ -5,9 +5,13 @@ use axum::{
     http::{HeaderMap, Method, Request, header},
 };
 use haechi::stack::Stack;
+use haechi_identity::ClientAddress;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 /// Somebody who sends requests.
 #[derive(Clone)]
@@ -17,6 +21,7 @@ pub struct Person {
     pub id: String,
     /// The token that is sent.
     pub token: Option<String>,
+    address: IpAddr,
 }
 
 /// A reply.
@@ -32,7 +37,7 @@ pub struct Reply {
 
 impl Person {
     pub(crate) fn new(stack: Arc<Stack>, id: &str, token: Option<String>) -> Self {
-        Self { stack, id: id.to_owned(), token }
+        Self { stack, id: id.to_owned(), token, address: Ipv4Addr::LOCALHOST.into() }
     }
 
     /// The same person at an app that was restarted.
@@ -53,6 +58,12 @@ impl Person {
         Self { token: Some(app.token(&self.id)), ..self.clone() }
     }
 
+    /// The same person at another address.
+    #[must_use]
+    pub fn from_address(self, address: &str) -> Self {
+        Self { address: address.parse().unwrap(), ..self }
+    }
+
     /// Sends a request.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
@@ -62,7 +73,8 @@ impl Person {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = self.stack.handle(request.body(Body::from(body)).expect("the request cannot be built")).await;
+        let request = request.extension(ClientAddress(self.address)).body(Body::from(body)).expect("the request cannot be built");
+        let response = self.stack.handle(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes().to_vec();
         Reply { status: parts.status.as_u16(), headers: parts.headers, bytes }

@@ -5,10 +5,14 @@ use crate::{
     folder::{self, DataDir, FolderError},
 };
 use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
+use haechi_identity::Identity;
 use haechi_model::Findings;
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle};
+
+/// How often sessions, codes and buckets that have ended are deleted.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
 
 /// How a house is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub enum HouseError {
 pub struct House {
     /// The gate.
     pub gate: Gate,
+    /// People, their credentials and their sessions.
+    pub identity: Identity,
     /// Keys to what no caller may do.
     pub keys: SystemKeys,
     /// The master key, for developers' tokens.
@@ -70,15 +76,24 @@ impl House {
         let config = &revision.app.config;
         let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
         let database = database::database(config, &data.path)?;
-        let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev };
-        let (gate, keys) = Gate::open(&database, revision, options).await?;
+        let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev, tables: haechi_identity::tables() };
+        let (gate, mut keys) = Gate::open(&database, revision, options).await?;
+        let identity = Identity::open(&gate, &mut keys, &master).ok_or(OpenError::Keys)?;
         let (stop, _) = watch::channel(false);
-        Ok(Self { gate, keys, master, warnings, stop, background: None })
+        Ok(Self { gate, identity, keys, master, warnings, stop, background: None })
     }
 
     /// Starts sealing and the other work behind requests. The tables must be there.
     pub fn start(&mut self) {
         self.background = Some(self.gate.start(self.stop.subscribe()));
+        let (identity, mut stop) = (self.identity.clone(), self.stop.subscribe());
+        tokio::spawn(async move {
+            while tokio::time::timeout(HOUSEKEEPING_EVERY, stop.changed()).await.is_err() {
+                if let Err(error) = identity.housekeeping().await {
+                    tracing::warn!(target: "haechi", %error, "what has ended could not be forgotten");
+                }
+            }
+        });
     }
 
     /// Is gone as if the machine had lost its power: for tests.

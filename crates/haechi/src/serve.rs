@@ -1,7 +1,7 @@
 //! The route table and the accept loop.
 
 use crate::{
-    house::Mode,
+    house::{House, Mode},
     stack::{RequestId, Stack},
 };
 use axum::{
@@ -10,9 +10,10 @@ use axum::{
     http::{HeaderValue, Request, Response, StatusCode, header},
     routing::get,
 };
-use haechi_data::{Data, problems};
+use haechi_data::Data;
 use haechi_gate::{Ask, Gate};
-use haechi_problem::Problem;
+use haechi_identity::ClientAddress;
+use haechi_problem::{Problem, kinds};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -32,32 +33,36 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_STREAMS: u32 = 128;
 
 /// All routes of all features, in one table.
-pub fn routes(gate: &Gate, base: &Arc<str>, mode: Mode) -> Router {
+pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
+    let gate = &house.gate;
     let config = &gate.revision().app.config;
     let data = Data { gate: gate.clone(), base: base.clone(), body_bytes: config.limits.body_bytes };
     let (missing, wrong_method, health, openapi) = (base.clone(), base.clone(), gate.clone(), base.clone());
     Router::new()
         .merge(haechi_data::router(data))
+        .merge(haechi_identity::router(house.identity.clone(), base.clone()))
         .route("/healthz", get(|| async { plain("ok") }))
         .route("/readyz", get(move || ready(health.clone())))
         .route("/openapi.json", get(move |Extension(ask): Extension<Ask>| async move { describe(&ask, &openapi, mode) }))
         .route("/problems/{slug}", get(problem_page))
         .fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move {
-            Problem::new(problems::NOT_FOUND, "There is no such route.").response(&missing, &id)
+            Problem::new(kinds::NOT_FOUND, "There is no such route.").response(&missing, &id)
         })
         .method_not_allowed_fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move {
-            Problem::new(problems::METHOD_NOT_ALLOWED, "See the Allow header.").response(&wrong_method, &id)
+            Problem::new(kinds::METHOD_NOT_ALLOWED, "See the Allow header.").response(&wrong_method, &id)
         })
 }
 
-/// The stack around the routes of a gate.
+/// The stack around the routes of a house.
 #[must_use]
-pub fn stack(gate: &Gate, mode: Mode) -> Stack {
+pub fn stack(house: &House, mode: Mode) -> Stack {
+    let gate = &house.gate;
     let config = gate.revision().app.config.clone();
     let base: Arc<str> = config.server.public_url.as_deref().unwrap_or_default().into();
     Stack {
-        routes: routes(gate, &base, mode),
+        routes: routes(house, &base, mode),
         gate: gate.clone(),
+        identity: house.identity.clone(),
         base,
         slots: Arc::new(Semaphore::new(config.limits.concurrency)),
         timeout: Duration::from_millis(config.limits.request_ms),
@@ -85,8 +90,8 @@ pub async fn serve(listener: TcpListener, stack: watch::Receiver<Arc<Stack>>, st
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, ClientAddress(peer.ip())),
             Err(error) => {
                 // Out of descriptors, most likely: wait for some to come back instead of spinning.
                 tracing::warn!(target: "haechi::http", %error, "a connection could not be accepted");
@@ -99,7 +104,11 @@ pub async fn serve(listener: TcpListener, stack: watch::Receiver<Arc<Stack>>, st
         let stack = stack.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let stack = stack.borrow().clone();
-            async move { Ok::<_, std::convert::Infallible>(stack.handle(request.map(Body::new)).await) }
+            async move {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(peer);
+                Ok::<_, std::convert::Infallible>(stack.handle(request).await)
+            }
         });
         let (builder, watcher) = (builder.clone(), graceful.watcher());
         tokio::spawn(async move {
@@ -128,9 +137,9 @@ async fn ready(gate: Gate) -> Response<Body> {
 /// The API's description: open in `dev`, else for callers that are known.
 fn describe(ask: &Ask, base: &str, mode: Mode) -> Response<Body> {
     if mode == Mode::Serve && ask.caller().is_anonymous() {
-        return Problem::new(problems::UNAUTHENTICATED, "Send a bearer token.").response(base, ask.request_id());
+        return Problem::new(kinds::UNAUTHENTICATED, "Send a bearer token.").response(base, ask.request_id());
     }
-    let mut response = Response::new(Body::from(haechi_data::openapi::describe(ask.app(), base)));
+    let mut response = Response::new(Body::from(haechi_data::openapi::describe(ask.app(), base, haechi_identity::openapi::describe())));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
@@ -138,7 +147,7 @@ fn describe(ask: &Ask, base: &str, mode: Mode) -> Response<Body> {
 /// The page of a problem type.
 async fn problem_page(path: Result<axum::extract::Path<String>, axum::extract::rejection::PathRejection>) -> Response<Body> {
     let slug = path.map(|axum::extract::Path(slug)| slug).unwrap_or_default();
-    let found = problems::kinds().into_iter().find(|(kind, _)| kind.slug == slug);
+    let found = kinds::kinds().into_iter().find(|(kind, _)| kind.slug == slug);
     let Some((kind, help)) = found else {
         let mut response = plain("no such problem type");
         *response.status_mut() = StatusCode::NOT_FOUND;

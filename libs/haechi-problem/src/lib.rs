@@ -4,6 +4,8 @@
 //! turns into a response.
 #![warn(missing_docs)]
 
+pub mod kinds;
+
 use std::borrow::Cow;
 
 /// The media type of a problem (RFC 9457 §3).
@@ -63,6 +65,16 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// In one line, for a terminal.
+    #[must_use]
+    pub fn explained(&self) -> String {
+        if self.errors.is_empty() {
+            return format!("{}. {}", self.kind.title, self.detail);
+        }
+        let places: Vec<String> = self.errors.iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
+        places.join("; ")
     }
 
     /// As JSON. `base` is the origin under which the pages of the types are.

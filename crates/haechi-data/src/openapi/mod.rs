@@ -9,12 +9,13 @@ pub use typescript::typescript;
 use haechi_model::App;
 use serde_json::{Map, Value, json};
 
-/// The description as JSON.
+/// The description as JSON, with the paths and schemas of other features.
 #[must_use]
-pub fn describe(app: &App, base: &str) -> Vec<u8> {
-    let mut all_paths = Map::new();
+pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, Value>, Map<String, Value>)) -> Vec<u8> {
+    let mut all_paths = more_paths;
     let mut all_schemas = schemas::shared();
-    let mut tags = Vec::new();
+    all_schemas.extend(more_schemas);
+    let mut tags = vec![json!({ "name": "auth" })];
     for collection in &app.collections {
         paths::collection(app, collection, &mut all_paths);
         schemas::collection(app, collection, &mut all_schemas);

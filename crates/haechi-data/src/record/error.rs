@@ -1,9 +1,9 @@
 //! Every way in which an action on records fails, and the one place where each becomes a problem.
 
-use crate::{filter::FilterError, problems as kind};
+use crate::filter::FilterError;
 use haechi_gate::{ReadError, Refusal, WorkError, WriteError};
 use haechi_model::{Collection, Failure, FieldError, JsonError};
-use haechi_problem::{FieldProblem, Problem, pointer};
+use haechi_problem::{FieldProblem, Problem, kinds as kind, pointer};
 use thiserror::Error;
 
 /// Why an action was not done.

@@ -45,7 +45,7 @@ impl Databases {
 }
 
 async fn store(world: &World, target: &Target) -> Store {
-    let store = Store::open(target, Catalog::new(&world.app("")), std::sync::Arc::new(Silent)).await.unwrap();
+    let store = Store::open(target, Catalog::new(&world.app(""), Vec::new()), std::sync::Arc::new(Silent)).await.unwrap();
     let plan = store.plan().await.unwrap();
     store.migrate(plan, false, 0).await.unwrap();
     store

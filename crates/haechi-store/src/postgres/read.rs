@@ -8,7 +8,7 @@ use crate::{
     page::PageWriter,
     render::{Dialect, Sql},
 };
-use haechi_model::{Failure, Row, RowPage, Select, Value};
+use haechi_model::{Failure, Predicate, Row, RowPage, Select, Value};
 use std::sync::{Arc, atomic::Ordering};
 
 impl Inner {
@@ -50,11 +50,25 @@ impl Postgres {
         Ok(rows.iter().map(row_values).collect())
     }
 
+    pub(crate) async fn find(&self, table: usize, filter: &Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+        sql.find(table, filter, limit);
+        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        Ok(rows.iter().map(row_values).collect())
+    }
+
+    pub(crate) async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<Row>, Failure> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+        sql.row_and_owner(table, id, column, owner);
+        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        Ok(rows.first().map(row_values))
+    }
+
     fn all_from(&self, table: usize) -> Sql<'_> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         sql.all_columns(table);
         sql.push(" FROM ");
-        sql.name(&self.0.catalog.collections[table].table.name);
+        sql.name(&self.0.catalog.tables[table].name);
         sql.push(" t0 WHERE ");
         sql
     }

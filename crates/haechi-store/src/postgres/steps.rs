@@ -158,6 +158,8 @@ impl Runner<'_> {
             }
             Step::Check { table, id, filter, .. } => sql.check(*table, id, filter),
             Step::Holds { filter, .. } => sql.holds(filter),
+            Step::Clear { table, filter } => sql.clear(*table, filter),
+            Step::Take { table, id, cost_ms, depth_ms, .. } => sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms),
             Step::Cascade(_) => sql.push("SELECT 1 WHERE FALSE"),
         }
         sql
@@ -218,8 +220,11 @@ impl Runner<'_> {
                 }
                 outcome.written.push(*table);
             }
-            Step::Check { miss, .. } | Step::Holds { miss, .. } if rows.is_empty() => return Err(Failure::Missed(*miss).into()),
-            Step::Check { .. } | Step::Holds { .. } | Step::Cascade(_) => {}
+            Step::Check { miss, .. } | Step::Holds { miss, .. } | Step::Take { miss, .. } if rows.is_empty() => {
+                return Err(Failure::Missed(*miss).into());
+            }
+            Step::Clear { .. } => outcome.cleared.extend(rows.iter().map(|row| row.get::<_, &str>(0).into())),
+            Step::Check { .. } | Step::Holds { .. } | Step::Take { .. } | Step::Cascade(_) => {}
         }
         Ok(())
     }

@@ -18,9 +18,9 @@ impl Sqlite {
                 let mut sql = Sql::new(Dialect::Sqlite, &catalog);
                 sql.all_columns(table);
                 sql.push(" FROM ");
-                sql.name(&catalog.collections[table].table.name);
+                sql.name(&catalog.tables[table].name);
                 sql.push(" t0 WHERE t0.\"id\" > ? ORDER BY t0.\"id\" LIMIT ?");
-                let columns = catalog.collections[table].table.columns.len();
+                let columns = catalog.tables[table].columns.len();
                 let mut statement = connection.prepare_cached(&sql.text)?;
                 statement.query_map((after, limit), |row| connection::row_values(row, columns))?.collect()
             })

@@ -7,7 +7,7 @@ use crate::{
     render::{Dialect, Sql},
 };
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use haechi_model::{Failure, Row, RowPage, Select};
+use haechi_model::{Failure, Predicate, Row, RowPage, Select};
 use rusqlite::Connection;
 use std::{
     path::Path,
@@ -62,12 +62,35 @@ impl Readers {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
             sql.all_columns(table);
             sql.push(" FROM ");
-            sql.name(&catalog.collections[table].table.name);
+            sql.name(&catalog.tables[table].name);
             sql.push(" t0 WHERE t0.\"id\" = ?");
-            let columns = catalog.collections[table].table.columns.len();
+            let columns = catalog.tables[table].columns.len();
             let mut statement = connection.prepare_cached(&sql.text)?;
             let mut rows = statement.query([&id])?;
             rows.next()?.map(|row| connection::row_values(row, columns)).transpose()
+        })
+        .await
+    }
+
+    /// Rows of which a condition holds.
+    pub(crate) async fn find(&self, table: usize, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
+        let catalog = self.catalog.clone();
+        self.run(false, move |connection| {
+            let mut sql = Sql::new(Dialect::Sqlite, &catalog);
+            sql.find(table, &filter, limit);
+            rows(connection, &sql, catalog.tables[table].columns.len())
+        })
+        .await
+    }
+
+    /// One row and its owner, side by side.
+    pub(crate) async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<Row>, Failure> {
+        let (catalog, id) = (self.catalog.clone(), id.to_owned());
+        self.run(false, move |connection| {
+            let mut sql = Sql::new(Dialect::Sqlite, &catalog);
+            sql.row_and_owner(table, &id, column, owner);
+            let columns = catalog.tables[table].columns.len() + catalog.tables[owner].columns.len();
+            Ok(rows(connection, &sql, columns)?.pop())
         })
         .await
     }
@@ -108,6 +131,11 @@ fn spawn(path: &Path, jobs: Receiver<Job>, looks: u64) -> Result<(), Failure> {
     };
     thread::Builder::new().name("haechi-read".to_owned()).spawn(work).map_err(|_| Failure::Unavailable)?;
     Ok(())
+}
+
+fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(&sql.text)?;
+    statement.query_map(connection::bound(&sql.values), |row| connection::row_values(row, columns))?.collect()
 }
 
 fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite::Result<RowPage> {

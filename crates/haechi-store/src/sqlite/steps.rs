@@ -101,6 +101,17 @@ impl Runner<'_> {
                     return Err(Failure::Missed(*miss));
                 }
             }
+            Step::Clear { table, filter } => {
+                sql.clear(*table, filter);
+                let cleared = self.ids(&sql, at)?;
+                self.outcome.cleared.extend(cleared);
+            }
+            Step::Take { table, id, cost_ms, depth_ms, miss } => {
+                sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms);
+                if self.ids(&sql, at)?.is_empty() {
+                    return Err(Failure::Missed(*miss));
+                }
+            }
             Step::Cascade(children) => {
                 let mut left = Children::MAX_ROWS;
                 self.visited.insert(children.parent.clone());
@@ -159,10 +170,19 @@ impl Runner<'_> {
     }
 
     fn rows(&self, sql: &Sql<'_>, table: usize, at: usize) -> Result<Vec<Row>, Failure> {
-        let columns = self.catalog.collections[table].table.columns.len();
+        let columns = self.catalog.tables[table].columns.len();
         let fetch = || -> rusqlite::Result<Vec<Row>> {
             let mut statement = self.connection.prepare_cached(&sql.text)?;
             statement.query_map(connection::bound(&sql.values), |row| connection::row_values(row, columns))?.collect()
+        };
+        fetch().map_err(|error| self.constraint(&error, at))
+    }
+
+    /// The ids that a statement returns.
+    fn ids(&self, sql: &Sql<'_>, at: usize) -> Result<Vec<Box<str>>, Failure> {
+        let fetch = || -> rusqlite::Result<Vec<Box<str>>> {
+            let mut statement = self.connection.prepare_cached(&sql.text)?;
+            statement.query_map(connection::bound(&sql.values), |row| row.get::<_, String>(0).map(Into::into))?.collect()
         };
         fetch().map_err(|error| self.constraint(&error, at))
     }
@@ -214,8 +234,9 @@ impl Runner<'_> {
                     .zip(&columns)
                     .all(|(column, found)| found.split_once('.') == Some((&table.name, &table.columns[*column].name)))
         };
-        let tables = self.catalog.collections.iter().map(|collection| &collection.table);
-        tables
+        self.catalog
+            .tables
+            .iter()
             .flat_map(|table| table.indexes.iter().map(move |index| (table, index)))
             .find(|(table, index)| index.unique && matches(table, index))
             .map_or_else(|| "primary_key".into(), |(_, index)| index.name.as_str().into())

@@ -49,7 +49,7 @@ impl Dev {
         house.start();
         let address = listener.local_addr()?;
         banner(&house, &place, address).await;
-        let (publish, current) = watch::channel(Arc::new(stack(&house.gate, Mode::Dev)));
+        let (publish, current) = watch::channel(Arc::new(stack(&house, Mode::Dev)));
         let limits = config.limits;
         let (stop, mut stopped) = watch::channel(false);
         let server = tokio::spawn(serve(listener, current, async move { drop(stopped.changed().await) }, limits.head_ms, limits.connections));
@@ -125,7 +125,7 @@ impl Dev {
         match self.build(place, data).await {
             Ok(mut fresh) => {
                 fresh.start();
-                let _ = publish.send(Arc::new(stack(&fresh.gate, Mode::Dev)));
+                let _ = publish.send(Arc::new(stack(&fresh, Mode::Dev)));
                 house.close().await;
                 println!("  reloaded");
                 fresh
@@ -145,6 +145,7 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
     let people = people::list(house).await.unwrap_or_default();
     let warnings = house.warnings.list().len();
     println!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len());
+    super::user::offer_setup(house, &format!("http://{address}")).await;
     let folder = super::shown(&place.folder);
     let option = if folder == "." { String::new() } else { format!(" -C {folder}") };
     let first = revision.app.collections.iter().find(|collection| collection.name != "users");

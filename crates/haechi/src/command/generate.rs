@@ -34,7 +34,7 @@ impl Generate {
         let (revision, _) = place.load()?;
         let base = revision.app.config.server.public_url.clone().unwrap_or_default();
         match self {
-            Self::Openapi => print(&haechi_data::openapi::describe(&revision.app, &base)),
+            Self::Openapi => print(&haechi_data::openapi::describe(&revision.app, &base, haechi_identity::openapi::describe())),
             Self::Cedar => print!("{}", haechi_policy::schema_text(&revision.app)),
             Self::Typescript => print!("{}", haechi_data::openapi::typescript(&revision.app)),
             Self::JsonSchema { .. } => {}

@@ -7,6 +7,7 @@ mod config;
 mod dev;
 mod explain;
 mod generate;
+mod key;
 mod migrate;
 mod new;
 mod people;
@@ -14,6 +15,7 @@ mod policy_test;
 mod routes;
 mod serve;
 mod transfer;
+mod user;
 
 use clap::{Args, Parser, Subcommand};
 use haechi::{
@@ -73,6 +75,12 @@ enum Command {
     Routes(routes::Routes),
     /// A token of one of the people of `dev`.
     Token(people::Token),
+    /// Add people, give roles, disable, reset passwords, end sessions.
+    #[command(subcommand)]
+    User(user::User),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Key(key::Key),
     /// Plan, apply or show migrations.
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -102,6 +110,8 @@ pub(crate) enum Failed {
     Folder(#[from] FolderError),
     #[error(transparent)]
     House(#[from] HouseError),
+    #[error("{}", .0.problem().explained())]
+    Identity(#[from] haechi_identity::IdentityError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -127,6 +137,8 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Explain(command) => command.run(&place).await,
         Command::Routes(command) => command.run(&place),
         Command::Token(command) => command.run(&place),
+        Command::User(command) => command.run(&place).await,
+        Command::Key(command) => command.run(&place).await,
         Command::Migrate(command) => command.run(&place).await,
         Command::Import(command) => command.run(&place).await,
         Command::Export(command) => command.run(&place).await,
@@ -193,4 +205,10 @@ pub(crate) fn collection<'a>(app: &'a haechi_model::App, name: &str) -> Result<&
 /// A path as a person would write it.
 pub(crate) fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// The database must be as the folder describes it before anything is done with people.
+pub(crate) async fn migrated(house: &House) -> Result<(), Failed> {
+    let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
+    if plan.is_empty() { Ok(()) } else { Err(Failed::Said("the database is not as the folder describes it: run `haechi migrate apply`".to_owned())) }
 }

@@ -13,7 +13,8 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) fn run(&self, place: &Place) -> Done {
         let (revision, _) = place.at(self.folder.as_ref()).load()?;
-        for (method, path, action) in haechi_data::openapi::routes(&revision.app) {
+        let auth = haechi_identity::routes().into_iter().map(|(method, path, who)| (method, path.to_owned(), who.to_owned()));
+        for (method, path, action) in haechi_data::openapi::routes(&revision.app).into_iter().chain(auth) {
             if place.json {
                 println!("{}", serde_json::json!({ "method": method, "path": path, "action": action }))
             } else {

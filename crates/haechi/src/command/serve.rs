@@ -42,7 +42,8 @@ impl Serve {
             .map_err(|error| Failed::Said(format!("{} cannot be listened on: {error}", config.server.listen)))?;
         house.start();
         tracing::info!(target: "haechi", address = %listener.local_addr()?, "serving");
-        let (stop, current) = watch::channel(Arc::new(stack(&house.gate, Mode::Serve)));
+        super::user::offer_setup(&house, config.server.public_url.as_deref().unwrap_or_default()).await;
+        let (stop, current) = watch::channel(Arc::new(stack(&house, Mode::Serve)));
         let reload = tokio::spawn(reload_on_hangup(house.gate.clone(), place.folder.clone()));
         serve(listener, current, shutdown::signal(), config.limits.head_ms, config.limits.connections).await;
         reload.abort();

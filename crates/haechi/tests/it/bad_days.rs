@@ -23,7 +23,7 @@ on_both!(a_panic_is_a_500_and_nothing_else_falls, a_clock_set_back_loses_nothing
 async fn a_panic_is_a_500_and_nothing_else_falls(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;
-    let usual = serve::stack(&app.house.gate, haechi::Mode::Dev);
+    let usual = serve::stack(&app.house, haechi::Mode::Dev);
     let routes = Router::new()
         .route(
             "/panic",
@@ -34,7 +34,7 @@ async fn a_panic_is_a_500_and_nothing_else_falls(backend: Backend) {
             }),
         )
         .merge(usual.routes);
-    let stack = Arc::new(Stack { routes, gate: usual.gate, base: usual.base, slots: usual.slots, timeout: usual.timeout });
+    let stack = Arc::new(Stack { routes, gate: usual.gate, identity: usual.identity, base: usual.base, slots: usual.slots, timeout: usual.timeout });
     let kim = Person::at(stack, &kim);
     for _ in 0..100 {
         let reply = kim.get("/panic").await.expect(500);

@@ -7,6 +7,7 @@ mod crash;
 mod database;
 mod fixture;
 mod found;
+mod identity;
 mod ledger;
 mod races;
 mod rest;

@@ -1,6 +1,6 @@
-//! Every kind of problem that the data face answers with: the one table behind replies, documents and pages.
+//! Every kind of problem that is answered with: the one table behind replies, documents and pages.
 
-use haechi_problem::Kind;
+use crate::Kind;
 
 macro_rules! kinds {
     ($($name:ident $slug:literal $status:literal $title:literal $help:literal;)*) => {
@@ -21,6 +21,8 @@ kinds! {
     INVALID_PAGE_TOKEN "invalid-page-token" 400 "The page token is not valid here" "Start again from the first page: a token belongs to one caller and one query, for 24 hours.";
     USE_QUERY_BODY "use-query-body" 400 "A personal field must not stand in a URL" "Send the same query as a JSON body to POST /api/v1/COLLECTION:query.";
     UNAUTHENTICATED "unauthenticated" 401 "Who you are is not known" "Send Authorization: Bearer with a token that is alive.";
+    SIGN_IN_FAILED "sign-in-failed" 401 "The address or the password is wrong" "Check both. What is wrong is not told, so that nobody learns who has an account.";
+    FRESH_SIGN_IN "fresh-sign-in-needed" 401 "The sign-in is too long ago for this" "Sign in again and repeat the request with the new session.";
     FORBIDDEN "forbidden" 403 "Policy does not allow this" "Ask whoever runs the service; the request id finds the decision in the ledger.";
     NOT_FOUND "not-found" 404 "There is nothing here for you" "Check the path and the id. What you may not read looks the same as what is not there.";
     METHOD_NOT_ALLOWED "method-not-allowed" 405 "The method is not served here" "The Allow header names the methods that are.";
@@ -30,10 +32,12 @@ kinds! {
     REFERENCED "referenced" 409 "Other records refer to this one" "Delete or change the records that refer to it first.";
     TOO_MANY_CHILDREN "too-many-children" 409 "The delete would take too many records with it" "Delete the records that refer to it in parts of at most 1 000.";
     VERSION_MISMATCH "version-mismatch" 412 "The record has another version" "Read the record again, apply the change to what it says now, and send its new ETag.";
+    INVALID_CODE "invalid-code" 400 "The code is not valid" "A code works once, for one purpose and for a short time. Ask for a new one.";
     TOO_LARGE "too-large" 413 "The body is too large" "Send less at a time.";
     UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" 415 "The body is not JSON" "Send Content-Type: application/json (PATCH also takes application/merge-patch+json).";
     INVALID_FIELDS "invalid-fields" 422 "Fields are not valid" "Each error names its place; mend all of them and send the request again.";
     KEY_REUSED "idempotency-key-reused" 422 "The idempotency key belongs to another request" "Choose a new key for a new request.";
+    TOO_MANY_ATTEMPTS "too-many-attempts" 429 "There were too many attempts" "Try again after the time that Retry-After names.";
     HEADERS_TOO_LARGE "headers-too-large" 431 "The request's head is too large" "Send fewer or shorter headers.";
     INTERNAL "internal" 500 "Something failed inside" "Nothing was changed. Tell whoever runs the service the request id.";
     UNKNOWN "unknown-outcome" 500 "Whether the change was made is not known" "Send it again with the same Idempotency-Key: it happens at most once.";

@@ -1,0 +1,195 @@
+//! Reading and writing system tables: what a feature does with its key.
+
+use crate::{
+    gate::{Gate, Inner},
+    grant::{draft, fresh_row},
+    system::{Area, System},
+};
+use haechi_model::{Actor, Change, EntryDraft, Failure, FieldId, Miss, Predicate, Row, Step, USERS, Value};
+use std::{marker::PhantomData, sync::Arc};
+
+/// A table that a key of the area opens.
+#[derive(Debug)]
+pub struct SystemTable<A: Area>(usize, PhantomData<fn() -> A>);
+
+impl<A: Area> Clone for SystemTable<A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A: Area> Copy for SystemTable<A> {}
+
+/// Why a system change was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemError {
+    /// An expectation was not met: the number that the step named.
+    Missed(Miss),
+    /// A unique value is taken.
+    NotUnique,
+    /// The database failed.
+    Store(Failure),
+}
+
+/// What must be forgotten of remembered callers once the change is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Revocation {
+    /// One credential, by the hash of its bytes as the table's id.
+    Credential(Box<str>),
+    /// All of a user's.
+    User(Box<str>),
+}
+
+/// A change of system tables in the making.
+pub struct SystemWork<A: Area> {
+    gate: Arc<Inner>,
+    change: Change,
+    revocations: Vec<Revocation>,
+    slots: usize,
+    area: PhantomData<fn() -> A>,
+}
+
+impl Gate {
+    /// A table of the area; `None` when the area does not open it, or nobody declared it.
+    #[must_use]
+    pub fn system_table<A: Area>(&self, _: &System<A>, name: &str) -> Option<SystemTable<A>> {
+        let listed = A::TABLES.contains(&name);
+        let at = self.0.tables.iter().position(|known| *known == name)?;
+        listed.then_some(SystemTable(at, PhantomData))
+    }
+
+    /// One row.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn system_row<A: Area>(&self, table: SystemTable<A>, id: &str) -> Result<Option<Row>, Failure> {
+        self.0.store.row(table.0, id).await
+    }
+
+    /// Rows of which a condition holds, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn system_find<A: Area>(&self, table: SystemTable<A>, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
+        self.0.store.find(table.0, filter, limit).await
+    }
+
+    /// One row, and the row of another table that one of its columns names.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn system_row_and_owner<A: Area>(
+        &self,
+        table: SystemTable<A>,
+        id: &str,
+        column: usize,
+        owner: SystemTable<A>,
+    ) -> Result<Option<(Row, Option<Row>)>, Failure> {
+        self.0.store.row_and_owner(table.0, id, column, owner.0).await
+    }
+
+    /// Starts a change of the area's tables.
+    #[must_use]
+    pub fn system_work<A: Area>(&self, _: &System<A>, actor: Actor, request_id: &str) -> SystemWork<A> {
+        let change = Change {
+            claim: None,
+            steps: Vec::new(),
+            entries: Vec::new(),
+            actor: Arc::new(actor),
+            request_id: request_id.into(),
+            policy_version: self.0.revision.load().version.clone(),
+            time_ms: self.0.clock.now_ms(),
+        };
+        SystemWork { gate: self.0.clone(), change, revocations: Vec::new(), slots: 0, area: PhantomData }
+    }
+
+    /// Records that an area's action was refused; merged like other refusals.
+    pub fn system_refused<A: Area>(&self, _: &System<A>, actor: Actor, action: &'static str, request_id: &str) {
+        self.0.sightings.refused(&Arc::new(actor), action.into(), Some(USERS), request_id.into());
+    }
+}
+
+impl<A: Area> SystemWork<A> {
+    /// Adds a row, all columns.
+    pub fn insert(&mut self, table: SystemTable<A>, row: Row) -> usize {
+        self.step(Step::Insert { table: table.0, row });
+        self.slot()
+    }
+
+    /// Adds a person with these values; the new id and the row's slot.
+    pub fn insert_user(&mut self, values: &[(FieldId, Value)]) -> (Box<str>, usize) {
+        let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
+        let row = fresh_row(&self.gate.revision.load().app.collections[USERS], &id, values, self.change.time_ms, None);
+        self.step(Step::Insert { table: USERS, row });
+        (id, self.slot())
+    }
+
+    /// Finds a row of which a condition holds, and keeps it from changing.
+    pub fn lock(&mut self, table: SystemTable<A>, id: &str, filter: Predicate, miss: Miss) -> usize {
+        self.step(Step::Lock { table: table.0, id: id.into(), filter, version: None, miss });
+        self.slot()
+    }
+
+    /// Changes columns of a row that was locked.
+    pub fn update(&mut self, table: SystemTable<A>, id: &str, set: Vec<(usize, Value)>, miss: Miss) -> usize {
+        self.step(Step::Update { table: table.0, id: id.into(), set, miss });
+        self.slot()
+    }
+
+    /// Deletes a row.
+    pub fn delete(&mut self, table: SystemTable<A>, id: &str, miss: Miss) {
+        self.step(Step::Delete { table: table.0, id: id.into(), miss });
+    }
+
+    /// Deletes the rows of which a condition holds.
+    pub fn clear(&mut self, table: SystemTable<A>, filter: Predicate) {
+        self.step(Step::Clear { table: table.0, filter });
+    }
+
+    /// Takes from a leaky bucket.
+    pub fn take(&mut self, table: SystemTable<A>, id: &str, cost_ms: i64, depth_ms: i64, miss: Miss) {
+        self.step(Step::Take { table: table.0, id: id.into(), cost_ms, depth_ms, miss });
+    }
+
+    /// Writes an entry about a person (or nobody). `extra` is the inside of a JSON object.
+    pub fn entry(&mut self, action: &str, user: Option<&str>, before: Option<usize>, after: Option<usize>, extra: String) {
+        let entry = match user {
+            Some(user) => EntryDraft { extra, ..draft(action, USERS, user, before, after) },
+            None => self.gate.system_entry(action, None, extra),
+        };
+        self.change.entries.push(entry);
+    }
+
+    /// Forgets a remembered credential once the change is made.
+    pub fn revoke_credential(&mut self, id: &str) {
+        self.revocations.push(Revocation::Credential(id.into()));
+    }
+
+    /// Forgets all that is remembered of a user once the change is made.
+    pub fn revoke_user(&mut self, id: &str) {
+        self.revocations.push(Revocation::User(id.into()));
+    }
+
+    /// Commits: the rows in the slots.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub async fn commit(self) -> Result<Vec<Row>, SystemError> {
+        let Self { gate, change, revocations, .. } = self;
+        match gate.commit_revoking(change, revocations).await {
+            Ok(outcome) => Ok(outcome.slots),
+            Err(Failure::Missed(miss)) => Err(SystemError::Missed(miss)),
+            Err(Failure::NotUnique { .. }) => Err(SystemError::NotUnique),
+            Err(other) => Err(SystemError::Store(other)),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        self.change.steps.push(step);
+    }
+
+    fn slot(&mut self) -> usize {
+        self.slots += 1;
+        self.slots - 1
+    }
+}

@@ -1,0 +1,127 @@
+//! A credential's bytes to a caller: what was verified before is remembered by the gate, the rest is looked up.
+
+use crate::{
+    Identity, key,
+    session::{self, alive},
+    tables::{int, keys, sessions, text},
+};
+use haechi_gate::{Caller, Credential, Known, Pending, Scope, SignedIn};
+use haechi_model::{Actor, Failure, Row, Value};
+
+/// How often the time of last use is written down.
+const SEEN_EVERY_MS: i64 = 60_000;
+
+/// Why a credential is not accepted. All look alike from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthError {
+    /// Malformed, forged, expired, revoked or of a disabled user.
+    Invalid,
+    /// It could not be checked.
+    Unavailable,
+}
+
+impl From<Failure> for AuthError {
+    fn from(_: Failure) -> Self {
+        Self::Unavailable
+    }
+}
+
+impl Identity {
+    /// The caller that a credential stands for. `cookie`: it came in a cookie.
+    ///
+    /// # Errors
+    /// When it is not good, or cannot be checked.
+    pub async fn authenticate(&self, token: &str, cookie: bool) -> Result<Caller, AuthError> {
+        let pending = match self.0.authenticator.known(token) {
+            Known::Caller(caller) => return if in_place(&caller, cookie) { Ok(caller) } else { Err(AuthError::Invalid) },
+            Known::Unknown(pending) => pending,
+        };
+        let (caller, ends_ms) = if token.starts_with(session::PREFIX) {
+            self.session_caller(&pending).await?
+        } else if token.starts_with(key::PREFIX) {
+            self.key_caller(&pending).await?
+        } else {
+            self.developer_caller(token).await?
+        };
+        self.0.authenticator.remember(pending, &caller, ends_ms);
+        if in_place(&caller, cookie) { Ok(caller) } else { Err(AuthError::Invalid) }
+    }
+
+    async fn session_caller(&self, pending: &Pending) -> Result<(Caller, i64), AuthError> {
+        let inner = &*self.0;
+        let found = inner.gate.system_row_and_owner(inner.tables.sessions, &pending.hash, sessions::USER, inner.tables.users).await?;
+        let Some((session, Some(user))) = found else { return Err(AuthError::Invalid) };
+        let (now, idle_ms) = (inner.now_ms(), inner.config().session_idle_minutes * 60_000);
+        if !alive(&session, now, idle_ms) {
+            return Err(AuthError::Invalid);
+        }
+        let credential = Credential::Session {
+            hash: pending.hash.clone(),
+            name: text(&session, sessions::NAME).into(),
+            auth_time_ms: int(&session, sessions::AUTH_TIME),
+            cookie: int(&session, sessions::COOKIE) != 0,
+        };
+        let caller = inner.authenticator.user(user, SignedIn { credential, scope: None }).ok_or(AuthError::Invalid)?;
+        if now - int(&session, sessions::SEEN) >= SEEN_EVERY_MS {
+            self.touch(&pending.hash, now);
+        }
+        Ok((caller, int(&session, sessions::EXPIRES).min(now + idle_ms)))
+    }
+
+    /// Writes the time of last use behind the request.
+    fn touch(&self, hash: &str, now: i64) {
+        let inner = self.0.clone();
+        let hash = hash.to_owned();
+        tokio::spawn(async move {
+            let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "sessions".into() }, "");
+            work.update(inner.tables.sessions, &hash, vec![(sessions::SEEN, Value::Int(now))], 0);
+            // A session that ended meanwhile is not there any more: nothing to do.
+            let _ = work.commit().await;
+        });
+    }
+
+    async fn key_caller(&self, pending: &Pending) -> Result<(Caller, i64), AuthError> {
+        let inner = &*self.0;
+        let found = inner.gate.system_row_and_owner(inner.tables.keys, &pending.hash, keys::OWNER, inner.tables.users).await?;
+        let Some((key, user)) = found else { return Err(AuthError::Invalid) };
+        let ends_ms = int(&key, keys::EXPIRES);
+        if inner.now_ms() >= ends_ms {
+            return Err(AuthError::Invalid);
+        }
+        let signed_in = SignedIn { credential: Credential::Key { name: text(&key, keys::NAME).into() }, scope: self.scope_of(&key)? };
+        let caller = match (text(&key, keys::KIND), user) {
+            ("user", Some(user)) => inner.authenticator.user(user, signed_in).ok_or(AuthError::Invalid)?,
+            ("service", _) => {
+                let roles: Vec<String> = serde_json::from_str(text(&key, keys::ROLES)).map_err(|_| AuthError::Invalid)?;
+                inner.authenticator.service(text(&key, keys::OWNER), roles.into_iter().map(Into::into).collect(), signed_in)
+            }
+            _ => return Err(AuthError::Invalid),
+        };
+        Ok((caller, ends_ms))
+    }
+
+    /// What a key is limited to. A scope that the app no longer has reaches nothing.
+    fn scope_of(&self, key: &Row) -> Result<Option<Scope>, AuthError> {
+        let texts: Vec<String> = serde_json::from_str(text(key, keys::SCOPES)).map_err(|_| AuthError::Invalid)?;
+        if texts.is_empty() && text(key, keys::KIND) == "service" {
+            return Ok(None);
+        }
+        let app = &self.0.gate.revision().app;
+        let known = texts.iter().map(String::as_str).filter(|text| Scope::parse(app, [*text]).is_ok());
+        Scope::parse(app, known).map(Some).map_err(|_| AuthError::Invalid)
+    }
+
+    async fn developer_caller(&self, token: &str) -> Result<(Caller, i64), AuthError> {
+        let inner = &*self.0;
+        let (user, ends_ms) = inner.authenticator.developer(token).ok_or(AuthError::Invalid)?;
+        let row = inner.gate.system_row(inner.tables.users, &user).await?.ok_or(AuthError::Invalid)?;
+        let signed_in = SignedIn { credential: Credential::Developer, scope: None };
+        Ok((inner.authenticator.user(row, signed_in).ok_or(AuthError::Invalid)?, ends_ms))
+    }
+}
+
+/// A browser's session comes in its cookie and nowhere else; nothing else comes in a cookie.
+fn in_place(caller: &Caller, in_cookie: bool) -> bool {
+    let meant = matches!(caller.credential(), Credential::Session { cookie: true, .. });
+    meant == in_cookie
+}

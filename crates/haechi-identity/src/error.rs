@@ -1,0 +1,125 @@
+//! Every way in which an action of this crate fails, and the one place where each becomes a problem.
+
+use haechi_gate::{Refusal, SystemError};
+use haechi_model::{Failure, JsonError};
+use haechi_problem::{FieldProblem, Problem, kinds as kind};
+use thiserror::Error;
+
+/// Why an action was not done.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// The body is not JSON.
+    #[error("the body is not JSON")]
+    Json(#[from] JsonError),
+    /// The body has another shape, or is too large.
+    #[error("the request does not have the right shape")]
+    Shape(&'static str),
+    /// The body is too large.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The body is not declared as JSON.
+    #[error("the media type is not JSON")]
+    MediaType,
+    /// Fields of the body.
+    #[error("fields are not valid")]
+    Fields(Vec<FieldProblem>),
+    /// Address or password are wrong, or nobody may sign in with them.
+    #[error("the sign-in failed")]
+    SignInFailed,
+    /// There were too many attempts.
+    #[error("too many attempts")]
+    TooManyAttempts {
+        /// When the next one is counted.
+        retry_after_s: u32,
+    },
+    /// Nobody is known, or what is known is no session.
+    #[error("refused")]
+    Refused(Refusal),
+    /// A credential of this kind may not do this.
+    #[error("another kind of credential is needed")]
+    WrongCredential(&'static str),
+    /// The sign-in is too long ago.
+    #[error("a fresh sign-in is needed")]
+    Stale,
+    /// A cookie came without proof that our own page sent it.
+    #[error("the request may come from another site")]
+    CrossSite,
+    /// Signing up is closed.
+    #[error("sign-up is closed")]
+    Closed,
+    /// A one-time value is not valid.
+    #[error("the code is not valid")]
+    InvalidCode,
+    /// There is no such thing, as far as the caller may know.
+    #[error("not found")]
+    NotFound,
+    /// There is one with this address.
+    #[error("the address is taken")]
+    Taken,
+    /// Too much is being hashed.
+    #[error("too many passwords wait to be hashed")]
+    Busy,
+    /// The database failed.
+    #[error("the database failed")]
+    Store(Failure),
+}
+
+impl From<Failure> for IdentityError {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure)
+    }
+}
+
+impl From<SystemError> for IdentityError {
+    fn from(error: SystemError) -> Self {
+        match error {
+            SystemError::Missed(_) => Self::Store(Failure::Busy),
+            SystemError::NotUnique => Self::Taken,
+            SystemError::Store(failure) => Self::Store(failure),
+        }
+    }
+}
+
+impl IdentityError {
+    /// One field that is not valid.
+    pub(crate) fn field(pointer: &str, code: &'static str, detail: &str) -> Self {
+        Self::Fields(vec![FieldProblem { pointer: pointer.to_owned(), code, detail: detail.to_owned() }])
+    }
+
+    /// What the world sees.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::Json(error) => Problem::new(kind::MALFORMED, format!("The body is not JSON: {error}.")),
+            Self::Shape(what) => Problem::new(kind::MALFORMED, *what),
+            Self::TooLarge => Problem::new(kind::TOO_LARGE, "The body has more bytes than are allowed."),
+            Self::MediaType => Problem::new(kind::UNSUPPORTED_MEDIA_TYPE, "Send Content-Type: application/json."),
+            Self::Fields(errors) => {
+                let count = errors.len();
+                let detail = if count == 1 { "1 field is not valid.".to_owned() } else { format!("{count} fields are not valid.") };
+                Problem::new(kind::INVALID_FIELDS, detail).with_errors(errors.clone())
+            }
+            Self::SignInFailed => Problem::new(kind::SIGN_IN_FAILED, "Check the address and the password."),
+            Self::TooManyAttempts { retry_after_s } => {
+                Problem::new(kind::TOO_MANY_ATTEMPTS, "Wait, or use a device on which you have signed in before.").retry_after(*retry_after_s)
+            }
+            Self::Refused(Refusal::Unauthenticated) => Problem::new(kind::UNAUTHENTICATED, "Sign in first."),
+            Self::Refused(Refusal::Forbidden(_)) => Problem::new(kind::FORBIDDEN, "This is not yours to do."),
+            Self::WrongCredential(what) => Problem::new(kind::FORBIDDEN, *what),
+            Self::Stale => Problem::new(kind::FRESH_SIGN_IN, "Show your password again by signing in."),
+            Self::CrossSite => Problem::new(kind::FORBIDDEN, "A request with a cookie must come from this site and carry X-CSRF-Token."),
+            Self::Closed => Problem::new(kind::FORBIDDEN, "Nobody can sign up here; ask whoever runs the service."),
+            Self::InvalidCode => Problem::new(kind::INVALID_CODE, "Ask for a new one."),
+            Self::NotFound => Problem::new(kind::NOT_FOUND, "There is no such thing, or it is not yours to see."),
+            Self::Taken => Problem::new(kind::NOT_UNIQUE, "Somebody has this address."),
+            Self::Busy => Problem::new(kind::BUSY, "Too many people sign in at the moment. Try again.").retry_after(2),
+            Self::Store(failure) => match failure {
+                Failure::Busy => Problem::new(kind::BUSY, "Nothing was done. Try again.").retry_after(1),
+                Failure::Unavailable => Problem::new(kind::UNAVAILABLE, "Nothing was done. Try again.").retry_after(2),
+                Failure::Full => Problem::new(kind::FULL, "Nothing was done."),
+                Failure::Unknown => Problem::new(kind::UNKNOWN, "Look whether it was done before you try again."),
+                _ => Problem::new(kind::INTERNAL, "Nothing was done."),
+            },
+        }
+    }
+}

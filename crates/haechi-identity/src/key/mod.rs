@@ -1,0 +1,10 @@
+//! API keys: for programs that act for a person, and for services. Hashed, scoped, expiring, shown once.
+
+mod actions;
+mod http;
+
+pub use actions::{NewKey, Shown};
+pub(crate) use http::routes;
+
+/// What a key begins with: scanners find what was leaked.
+pub(crate) const PREFIX: &str = "haechi_k_";

@@ -1,0 +1,103 @@
+//! People: how they get in, prove who they are, and are turned away.
+//!
+//! Everything here asks the gate with the key of its area; nothing here knows a database.
+
+mod authenticate;
+mod body;
+mod context;
+mod error;
+mod key;
+mod once;
+pub mod openapi;
+mod password;
+mod router;
+mod session;
+mod tables;
+mod throttle;
+mod user;
+
+pub use authenticate::AuthError;
+pub use context::Context;
+pub use error::IdentityError;
+pub use key::{NewKey, Shown};
+pub use router::{ClientAddress, router, routes};
+pub use session::{SessionView, Started};
+pub use tables::tables;
+pub use user::Person;
+
+use haechi_gate::{Authenticator, Gate, Identity as Area, Mac, MasterKey, System};
+use password::Hasher;
+use std::sync::Arc;
+use tables::Tables;
+
+/// People, their credentials and their sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct Identity(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) gate: Gate,
+    pub(crate) key: System<Area>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) tables: Tables,
+    pub(crate) hasher: Hasher,
+    /// Proves that a device has signed in before.
+    pub(crate) devices: Mac,
+    /// Names buckets, so that addresses of people do not stand in the table.
+    pub(crate) buckets: Mac,
+    /// Proves that a page of ours made a request with a cookie.
+    pub(crate) csrf: Mac,
+}
+
+impl Identity {
+    /// Takes the keys of its area from a gate that was opened with [`tables()`]; `None` when somebody took them before.
+    #[must_use]
+    pub fn open(gate: &Gate, keys: &mut haechi_gate::SystemKeys, master: &MasterKey) -> Option<Self> {
+        let (key, authenticator) = keys.identity.take()?;
+        let inner = Inner {
+            tables: Tables::of(gate, &key)?,
+            hasher: Hasher::start()?,
+            devices: master.mac("known device"),
+            buckets: master.mac("throttle bucket"),
+            csrf: master.mac("csrf token"),
+            gate: gate.clone(),
+            key,
+            authenticator,
+        };
+        Some(Self(Arc::new(inner)))
+    }
+}
+
+impl Inner {
+    /// Now, UTC milliseconds.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.gate.clock().now_ms()
+    }
+
+    pub(crate) fn config(&self) -> haechi_model::AuthConfig {
+        self.gate.revision().app.config.auth.clone()
+    }
+}
+
+impl Identity {
+    /// Whether a request that came with a cookie was made by a page of ours.
+    ///
+    /// # Errors
+    /// When it may come from another site.
+    pub fn proven(
+        &self,
+        caller: &haechi_gate::Caller,
+        method: &http::Method,
+        headers: &http::HeaderMap,
+        own_origin: &str,
+    ) -> Result<(), IdentityError> {
+        session::proven(&self.0, caller, method, headers, own_origin)
+    }
+
+    /// The session in a browser's cookie.
+    ///
+    /// # Errors
+    /// When the header is broken or names it twice.
+    pub fn from_cookies(headers: &http::HeaderMap) -> Result<Option<&str>, IdentityError> {
+        session::from_cookies(headers, session::SESSION)
+    }
+}

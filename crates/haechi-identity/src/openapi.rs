@@ -1,0 +1,255 @@
+//! The description of this crate's routes, for the one OpenAPI document.
+
+use serde_json::{Map, Value, json};
+
+/// Paths and schemas.
+#[must_use]
+pub fn describe() -> (Map<String, Value>, Map<String, Value>) {
+    (paths(), schemas())
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
+}
+
+/// One operation: its name, what it takes, what it answers with.
+struct Operation<'a> {
+    name: &'a str,
+    summary: &'a str,
+    body: Option<&'a str>,
+    status: &'a str,
+    reply: Option<&'a str>,
+    problems: &'a [u16],
+    open: bool,
+}
+
+fn operation(operation: &Operation<'_>) -> Value {
+    let mut responses = Map::new();
+    for status in [400, 401, 408, 431, 500, 503].iter().chain(operation.problems) {
+        responses.insert(status.to_string(), reference("responses", "Problem"));
+    }
+    let mut reply = json!({ "description": operation.summary });
+    if let Some(schema) = operation.reply {
+        reply["content"] = json!({ "application/json": { "schema": reference("schemas", schema) } });
+    }
+    responses.insert(operation.status.to_owned(), reply);
+    let mut out = json!({ "operationId": operation.name, "summary": operation.summary, "tags": ["auth"], "responses": responses });
+    if let Some(body) = operation.body {
+        out["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": reference("schemas", body) } } });
+    }
+    if operation.open {
+        out["security"] = json!([]);
+    }
+    out
+}
+
+const TAKING: &[u16] = &[403, 413, 415, 422, 429, 507];
+const CHANGING: &[u16] = &[403, 404, 507];
+
+/// Path, method and what it does.
+const OPERATIONS: &[(&str, &str, Operation<'static>)] = &[
+    (
+        "/auth/v1/sign-up",
+        "post",
+        Operation {
+            name: "sign_up",
+            summary: "Accepted; the same when the address is taken.",
+            body: Some("SignUp"),
+            status: "202",
+            reply: Some("SignedUp"),
+            problems: TAKING,
+            open: true,
+        },
+    ),
+    (
+        "/auth/v1/sign-in",
+        "post",
+        Operation {
+            name: "sign_in",
+            summary: "A new session.",
+            body: Some("SignIn"),
+            status: "200",
+            reply: Some("NewSession"),
+            problems: TAKING,
+            open: true,
+        },
+    ),
+    (
+        "/auth/v1/sign-out",
+        "post",
+        Operation {
+            name: "sign_out",
+            summary: "The session that asks has ended.",
+            body: None,
+            status: "204",
+            reply: None,
+            problems: CHANGING,
+            open: false,
+        },
+    ),
+    (
+        "/auth/v1/password",
+        "post",
+        Operation {
+            name: "change_password",
+            summary: "The password is changed; a new session, unless a code was used (204).",
+            body: Some("NewPassword"),
+            status: "200",
+            reply: Some("NewSession"),
+            problems: TAKING,
+            open: true,
+        },
+    ),
+    (
+        "/auth/v1/setup",
+        "post",
+        Operation {
+            name: "set_up",
+            summary: "The first administrator.",
+            body: Some("SetUp"),
+            status: "201",
+            reply: Some("SetUpDone"),
+            problems: &[403, 409, 413, 415, 422, 429, 507],
+            open: true,
+        },
+    ),
+    (
+        "/auth/v1/me",
+        "get",
+        Operation { name: "me", summary: "Whoever asks.", body: None, status: "200", reply: Some("Me"), problems: &[403], open: false },
+    ),
+    (
+        "/auth/v1/sessions",
+        "get",
+        Operation {
+            name: "list_sessions",
+            summary: "The sessions of whoever asks, newest first.",
+            body: None,
+            status: "200",
+            reply: Some("SessionList"),
+            problems: &[403],
+            open: false,
+        },
+    ),
+    (
+        "/auth/v1/sessions",
+        "delete",
+        Operation {
+            name: "end_other_sessions",
+            summary: "All other sessions have ended.",
+            body: None,
+            status: "204",
+            reply: None,
+            problems: CHANGING,
+            open: false,
+        },
+    ),
+    (
+        "/auth/v1/sessions/{id}",
+        "delete",
+        Operation { name: "end_session", summary: "The session has ended.", body: None, status: "204", reply: None, problems: CHANGING, open: false },
+    ),
+    (
+        "/auth/v1/keys",
+        "get",
+        Operation {
+            name: "list_keys",
+            summary: "The keys of whoever asks.",
+            body: None,
+            status: "200",
+            reply: Some("KeyList"),
+            problems: &[403],
+            open: false,
+        },
+    ),
+    (
+        "/auth/v1/keys",
+        "post",
+        Operation {
+            name: "create_key",
+            summary: "A new key; `key` is shown this once.",
+            body: Some("NewKey"),
+            status: "201",
+            reply: Some("Key"),
+            problems: TAKING,
+            open: false,
+        },
+    ),
+    (
+        "/auth/v1/keys/{id}",
+        "delete",
+        Operation { name: "revoke_key", summary: "The key is revoked.", body: None, status: "204", reply: None, problems: CHANGING, open: false },
+    ),
+];
+
+fn paths() -> Map<String, Value> {
+    let mut paths = Map::new();
+    for (path, method, described) in OPERATIONS {
+        let mut described = operation(described);
+        if path.ends_with("{id}") {
+            described["parameters"] = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }]);
+        }
+        if *path == "/auth/v1/password" {
+            described["responses"]["204"] = json!({ "description": "The password is set; sign in with it." });
+        }
+        paths.entry(*path).or_insert_with(|| json!({}))[*method] = described;
+    }
+    paths
+}
+
+fn schemas() -> Map<String, Value> {
+    let text = || json!({ "type": "string" });
+    let time = || json!({ "type": "string", "format": "date-time" });
+    let password = || json!({ "type": "string", "minLength": 15, "maxLength": 1024, "format": "password" });
+    let object = |required: &[&str], properties: Value| json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
+    let list = |of: &str| object(&["items"], json!({ "items": { "type": "array", "items": reference("schemas", of) } }));
+    let all = [
+        (
+            "SignUp",
+            object(&["email", "password"], json!({ "email": text(), "password": password(), "invitation": text(), "profile": { "type": "object" } })),
+        ),
+        ("SignedUp", object(&["next"], json!({ "next": { "const": "sign-in" } }))),
+        ("SignIn", object(&["email", "password"], json!({ "email": text(), "password": text(), "device": text(), "cookie": { "type": "boolean" } }))),
+        (
+            "NewSession",
+            object(
+                &["session", "expire_time", "user"],
+                json!({ "session": text(), "expire_time": time(), "user": text(), "token": text(), "device": text(), "csrf_token": text() }),
+            ),
+        ),
+        ("NewPassword", object(&["new_password"], json!({ "current_password": text(), "code": text(), "new_password": password() }))),
+        ("SetUp", object(&["code", "email", "password"], json!({ "code": text(), "email": text(), "password": password() }))),
+        ("SetUpDone", object(&["user"], json!({ "user": text() }))),
+        (
+            "Me",
+            object(
+                &["kind", "id", "roles"],
+                json!({ "kind": { "enum": ["user", "service"] }, "id": text(), "roles": { "type": "array", "items": text() }, "email": text(), "session": text(), "auth_time": time(), "csrf_token": text() }),
+            ),
+        ),
+        (
+            "Session",
+            object(
+                &["id", "create_time", "seen_time", "expire_time", "address", "agent", "current"],
+                json!({ "id": text(), "create_time": time(), "seen_time": time(), "expire_time": time(), "address": text(), "agent": text(), "current": { "type": "boolean" } }),
+            ),
+        ),
+        ("SessionList", list("Session")),
+        (
+            "NewKey",
+            object(
+                &["label", "scopes"],
+                json!({ "label": { "type": "string", "minLength": 1, "maxLength": 100 }, "scopes": { "type": "array", "items": text(), "minItems": 1 }, "expire_time": time() }),
+            ),
+        ),
+        (
+            "Key",
+            object(
+                &["id", "label", "hint", "scopes", "create_time", "expire_time"],
+                json!({ "id": text(), "label": text(), "hint": text(), "scopes": { "type": "array", "items": text() }, "create_time": time(), "expire_time": time(), "key": text() }),
+            ),
+        ),
+        ("KeyList", list("Key")),
+    ];
+    all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}

@@ -1,0 +1,108 @@
+//! Passwords that attackers try first. The list is in the binary; nothing is asked of anybody.
+
+use std::{collections::HashSet, sync::OnceLock};
+
+/// One a line, lower case.
+const LIST: &str = include_str!("common.txt");
+/// What must be left of a password when words about the person are taken out.
+const MIN_BEYOND: usize = 8;
+/// Different characters that a password needs.
+const MIN_DIFFERENT: usize = 5;
+
+fn list() -> &'static HashSet<&'static str> {
+    static SET: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    SET.get_or_init(|| LIST.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect())
+}
+
+/// Whether it is on the list, as it is, doubled, or with digits and signs around it.
+pub(super) fn is_common(password: &str) -> bool {
+    let folded = password.to_lowercase();
+    let listed = |text: &str| list().contains(text);
+    let bare = folded.trim_matches(|char: char| !char.is_alphabetic());
+    let plain: String = folded.chars().filter(|char| char.is_alphanumeric()).collect();
+    listed(&folded) || listed(bare) || listed(&plain) || parts_listed(&plain)
+}
+
+/// Whether it is common words alone, one after the other: `passwordpassword`, `iloveyou123456`.
+fn parts_listed(text: &str) -> bool {
+    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let mut reached = vec![(false, 0usize); places.len()];
+    reached[0] = (true, 0);
+    for from in 0..places.len() {
+        if !reached[from].0 {
+            continue;
+        }
+        for to in from + 3..places.len() {
+            if list().contains(&text[places[from]..places[to]]) {
+                let parts = reached[from].1 + 1;
+                if !reached[to].0 || parts < reached[to].1 {
+                    reached[to] = (true, parts);
+                }
+            }
+        }
+    }
+    // Three and more are a phrase, which is what people are asked for.
+    reached.last().is_some_and(|(met, parts)| *met && *parts <= 2)
+}
+
+/// Whether it repeats a short piece, counts, or has hardly any different characters.
+pub(super) fn is_monotonous(password: &str) -> bool {
+    let chars: Vec<char> = password.to_lowercase().chars().collect();
+    let different: HashSet<&char> = chars.iter().collect();
+    let steps = |by: i64| chars.windows(2).filter(|pair| i64::from(pair[1] as u32) - i64::from(pair[0] as u32) == by).count() * 4 >= chars.len() * 3;
+    let repeats = (1..=chars.len() / 3).any(|length| chars.chunks(length).all(|part| chars.starts_with(part)));
+    different.len() < MIN_DIFFERENT || steps(1) || steps(-1) || repeats
+}
+
+/// Whether hardly anything is left without words about the person or the service.
+pub(super) fn says_little_beyond(password: &str, about: &[&str]) -> bool {
+    let mut left = password.to_lowercase();
+    let mut words: Vec<String> = about.iter().map(|word| word.to_lowercase()).filter(|word| word.chars().count() >= 4).collect();
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    let before = left.len();
+    for word in words {
+        left = left.replace(&word, "");
+    }
+    left.len() < before && left.chars().filter(|char| char.is_alphanumeric()).count() < MIN_BEYOND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// V6.2.4, AUTHN-04: at least the 3 000 commonest that are long enough are refused.
+    #[test]
+    fn the_commonest_are_refused() {
+        let long: Vec<&str> = list().iter().copied().filter(|word| word.chars().count() >= super::super::MIN_CHARS).collect();
+        assert!(long.len() >= 3000, "only {} are long enough", long.len());
+        for word in long {
+            assert!(is_common(word) && is_common(&word.to_uppercase()), "{word}");
+        }
+        for refused in ["passwordpassword", "PasswordPassword1", "iloveyou12345678", "qwertyuiop123456"] {
+            assert!(is_common(refused) || is_monotonous(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn phrases_are_accepted() {
+        for good in [
+            "correct horse battery staple",
+            "vierzig blaue Zwiebeln",
+            "나는 매일 아침 커피를 두 잔 마신다",
+            "k3#vP!x9Lq@z7Rw2",
+            "tuesday window marble otter",
+        ] {
+            assert!(!is_common(good) && !is_monotonous(good) && !says_little_beyond(good, &["kim@example.com", "kim", "haechi"]), "{good}");
+        }
+    }
+
+    #[test]
+    fn patterns_and_context_are_refused() {
+        for poor in ["aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "abcdefghijklmnopqr", "1234567890123456", "zyxwvutsrqponmlk"] {
+            assert!(is_monotonous(poor), "{poor}");
+        }
+        assert!(says_little_beyond("kim.lee@example.com1", &["kim.lee@example.com"]));
+        assert!(says_little_beyond("haechihaechi2026!", &["haechi"]));
+        assert!(!says_little_beyond("haechi guards my garden", &["haechi"]));
+    }
+}

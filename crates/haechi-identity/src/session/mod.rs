@@ -1,0 +1,15 @@
+//! Sessions: started by signing in, listed and ended by their owner, gone when idle or old.
+
+mod actions;
+mod cookie;
+mod http;
+mod store;
+
+pub(crate) use actions::session_of;
+pub use actions::{SessionView, Started};
+pub(crate) use cookie::{SESSION, from_cookies, proven};
+pub(crate) use http::{routes, started_reply};
+pub(crate) use store::{alive, fresh};
+
+/// What a session's token begins with: scanners find what was leaked.
+pub(crate) const PREFIX: &str = "haechi_s_";

@@ -1,0 +1,131 @@
+//! Signing up and setting up. No HTTP here.
+
+use crate::{Context, Identity, error::IdentityError, once::Purpose, password::acceptable, throttle::Attempt};
+use haechi_gate::SystemError;
+use haechi_model::{Actor, FieldId, Json, SignUp, USERS, Value};
+use haechi_problem::{FieldProblem, pointer};
+
+const MISS_CODE: u16 = 100;
+
+/// What somebody gives to sign up.
+pub(crate) struct NewPerson {
+    pub(crate) email: String,
+    pub(crate) password: String,
+    pub(crate) invitation: Option<String>,
+    pub(crate) profile: Option<Json>,
+}
+
+impl Identity {
+    /// Adds whoever signs up. The answer is the same when somebody has the address already.
+    pub(crate) async fn sign_up(&self, new: &NewPerson, context: &Context) -> Result<(), IdentityError> {
+        let inner = &*self.0;
+        let mode = inner.config().sign_up;
+        if mode == SignUp::Closed {
+            return Err(IdentityError::Closed);
+        }
+        inner.attempt(&Attempt::SignUp, context).await?;
+        let mut values = self.new_values(&new.email, &new.password, "/password")?;
+        values.extend(self.profile(new.profile.as_ref())?);
+        let invitation = match (mode, &new.invitation) {
+            (SignUp::Invite, Some(code)) => {
+                let subject = inner.subject(Purpose::Invitation, code).await?;
+                if subject.is_none() || subject != self.canonical_email(&new.email) {
+                    return Err(IdentityError::InvalidCode);
+                }
+                Some(code)
+            }
+            (SignUp::Invite, None) => return Err(IdentityError::field("/invitation", "required", "a value is required")),
+            _ => None,
+        };
+        let hash = inner.hasher.hash(&new.password).await?;
+        match self.add(values, hash, invitation.map(|code| (Purpose::Invitation, code.as_str())), "sign_up", context).await {
+            // Whoever has the address learns nothing from this, and neither does whoever guesses.
+            Ok(_) | Err(IdentityError::Taken) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the first administrator, with the one-time value that was shown at the start.
+    pub(crate) async fn set_up(&self, code: &str, email: &str, password: &str, context: &Context) -> Result<Box<str>, IdentityError> {
+        let inner = &*self.0;
+        inner.attempt(&Attempt::Code, context).await?;
+        inner.subject(Purpose::Setup, code).await?.ok_or(IdentityError::InvalidCode)?;
+        let mut values = self.new_values(email, password, "/password")?;
+        let roles: Vec<String> = self.administrator_role().into_iter().collect();
+        values.push((self.user_field("roles"), Value::text(serde_json::Value::from(roles).to_string())));
+        let hash = inner.hasher.hash(password).await?;
+        self.add(values, hash, Some((Purpose::Setup, code)), "set_up", context).await
+    }
+
+    /// The role of administrators: the one that the folder names, else `administrator` or `admin` when it is declared.
+    #[must_use]
+    pub fn administrator_role(&self) -> Option<String> {
+        let app = &self.0.gate.revision().app;
+        let declared = |name: &str| app.roles.iter().find(|role| *role == name).cloned();
+        app.config.auth.administrator.clone().or_else(|| declared("administrator")).or_else(|| declared("admin"))
+    }
+
+    async fn add(
+        &self,
+        values: Vec<(FieldId, Value)>,
+        hash: String,
+        code: Option<(Purpose, &str)>,
+        action: &str,
+        context: &Context,
+    ) -> Result<Box<str>, IdentityError> {
+        let inner = &*self.0;
+        let mut work = inner.gate.system_work(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, &context.request_id);
+        if let Some((purpose, code)) = code {
+            inner.consume(&mut work, purpose, code, MISS_CODE);
+        }
+        let (id, slot) = work.insert_user(&values);
+        self.put_password(&mut work, &id, hash);
+        work.entry("create", Some(&id), None, Some(slot), format!("\"by\":\"{action}\""));
+        match work.commit().await {
+            Ok(_) => Ok(id),
+            Err(SystemError::Missed(MISS_CODE)) => Err(IdentityError::InvalidCode),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn new_values(&self, email: &str, password: &str, at: &str) -> Result<Vec<(FieldId, Value)>, IdentityError> {
+        let value = self.read_email(email)?;
+        acceptable(password, &self.about(email), at)?;
+        Ok(vec![(self.user_field("email"), value)])
+    }
+
+    pub(crate) fn read_email(&self, email: &str) -> Result<Value, IdentityError> {
+        let revision = self.0.gate.revision();
+        let field = &revision.app.collections[USERS].fields[self.user_field("email")];
+        field.ty.read(&Json::Text(email.into())).map_err(|error| IdentityError::field("/email", error.code, &error.detail))
+    }
+
+    /// The profile fields that somebody may set himself; the folder names them.
+    fn profile(&self, profile: Option<&Json>) -> Result<Vec<(FieldId, Value)>, IdentityError> {
+        let revision = self.0.gate.revision();
+        let (users, allowed) = (&revision.app.collections[USERS], &revision.app.config.auth.sign_up_fields);
+        let members = match profile {
+            None => &[][..],
+            Some(Json::Object(members)) => members,
+            Some(_) => return Err(IdentityError::field("/profile", "wrong_type", "must be an object")),
+        };
+        let (mut values, mut errors) = (Vec::new(), Vec::new());
+        let mut wrong = |name: &str, code, detail: String| errors.push(FieldProblem { pointer: pointer("/profile", name), code, detail });
+        for (name, json) in members {
+            match users.field(name).filter(|_| allowed.iter().any(|allowed| **allowed == **name)) {
+                None => wrong(name, "unknown_field", "cannot be set by signing up".to_owned()),
+                Some(field) => match users.fields[field].ty.read(json) {
+                    Ok(value) => values.push((field, value)),
+                    Err(error) => wrong(name, error.code, error.detail),
+                },
+            }
+        }
+        for (at, field) in users.declared() {
+            let given = values.iter().any(|(known, value)| *known == at && !value.is_null());
+            if field.required && field.default.is_none() && !given {
+                wrong(&field.name, "required", "a value is required".to_owned());
+            }
+        }
+        if errors.is_empty() { Ok(values) } else { Err(IdentityError::Fields(errors)) }
+    }
+}

@@ -1,0 +1,218 @@
+//! What whoever runs the service does with people: add, invite, give roles, disable, reset, end sessions.
+
+use crate::{
+    Identity, SessionView,
+    error::IdentityError,
+    once::Purpose,
+    tables::{int, sessions, text},
+};
+use haechi_gate::SystemWork;
+use haechi_model::{Actor, Collection, Predicate, Row, Value};
+
+const MANY: u32 = 100_000;
+const MISS_GONE: u16 = 100;
+
+/// A person as an operator sees him.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// Id among the users.
+    pub id: String,
+    /// The address.
+    pub email: String,
+    /// Names of the roles.
+    pub roles: Vec<String>,
+    /// Whether he may not sign in.
+    pub disabled: bool,
+}
+
+impl Identity {
+    /// All people, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn people(&self) -> Result<Vec<Person>, IdentityError> {
+        let rows = self.0.gate.system_find(self.0.tables.users, Predicate::True, MANY).await?;
+        Ok(rows.iter().map(|row| self.person(row)).collect())
+    }
+
+    fn person(&self, row: &Row) -> Person {
+        Person {
+            id: text(row, Collection::ID).to_owned(),
+            email: text(row, self.user_field("email")).to_owned(),
+            roles: serde_json::from_str(text(row, self.user_field("roles"))).unwrap_or_default(),
+            disabled: int(row, self.user_field("disabled")) != 0,
+        }
+    }
+
+    /// The person with this id or address.
+    ///
+    /// # Errors
+    /// When there is none, or the database cannot be had.
+    pub async fn find_person(&self, named: &str) -> Result<Person, IdentityError> {
+        if let Some(row) = self.0.gate.system_row(self.0.tables.users, named).await? {
+            return Ok(self.person(&row));
+        }
+        let row = match self.canonical_email(named) {
+            Some(email) => self.user_by_email(&email).await?,
+            None => None,
+        };
+        row.map(|row| self.person(&row)).ok_or(IdentityError::NotFound)
+    }
+
+    /// Adds a person without a password; the one-time value sets it.
+    ///
+    /// # Errors
+    /// When the address is taken, a role is not declared, or the database cannot be had.
+    pub async fn add_person(&self, email: &str, roles: &[String]) -> Result<(Person, String), IdentityError> {
+        let mut values = vec![(self.user_field("email"), self.read_email(email)?)];
+        values.push((self.user_field("roles"), self.read_roles(roles)?));
+        let mut work = self.operator_work();
+        let (id, slot) = work.insert_user(&values);
+        work.entry("create", Some(&id), None, Some(slot), "\"by\":\"operator\"".to_owned());
+        let code = self.0.issue(&mut work, Purpose::Password, &id);
+        work.commit().await?;
+        Ok((self.find_person(&id).await?, code))
+    }
+
+    /// Invites whoever has an address to sign up.
+    ///
+    /// # Errors
+    /// When the address is none, is taken, or the database cannot be had.
+    pub async fn invite(&self, email: &str) -> Result<String, IdentityError> {
+        self.read_email(email)?;
+        let canonical = self.canonical_email(email).ok_or(IdentityError::NotFound)?;
+        if self.user_by_email(&canonical).await?.is_some() {
+            return Err(IdentityError::Taken);
+        }
+        let mut work = self.operator_work();
+        let code = self.0.issue(&mut work, Purpose::Invitation, &canonical);
+        work.entry("invite", None, None, None, String::new());
+        work.commit().await?;
+        Ok(code)
+    }
+
+    /// Gives a person these roles and no others.
+    ///
+    /// # Errors
+    /// When a role is not declared, or the database cannot be had.
+    pub async fn set_roles(&self, id: &str, roles: &[String]) -> Result<(), IdentityError> {
+        let roles = self.read_roles(roles)?;
+        self.change(id, "update", vec![(self.user_field("roles"), roles)], |_, _| ()).await
+    }
+
+    /// Lets a person in no more, or again. What was issued to him ends.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn set_disabled(&self, id: &str, disabled: bool) -> Result<(), IdentityError> {
+        let value = Value::Int(i64::from(disabled));
+        self.change(id, "update", vec![(self.user_field("disabled"), value)], |identity, work| {
+            if disabled {
+                identity.end_everything(work, id);
+            }
+        })
+        .await
+    }
+
+    /// Takes a person's password away; the one-time value sets a new one. Everything that was issued to him ends.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn reset(&self, id: &str) -> Result<String, IdentityError> {
+        let mut work = self.operator_work();
+        work.clear(self.0.tables.passwords, crate::tables::is(0, id));
+        self.end_everything(&mut work, id);
+        let code = self.0.issue(&mut work, Purpose::Password, id);
+        work.entry("reset_password", Some(id), None, None, String::new());
+        work.commit().await?;
+        Ok(code)
+    }
+
+    /// A person's sessions that are alive, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn sessions_of(&self, id: &str) -> Result<Vec<SessionView>, IdentityError> {
+        let view = |row: &Row| SessionView {
+            name: text(row, sessions::NAME).to_owned(),
+            created_ms: int(row, sessions::CREATED),
+            seen_ms: int(row, sessions::SEEN),
+            expires_ms: int(row, sessions::EXPIRES),
+            address: text(row, sessions::ADDRESS).to_owned(),
+            agent: text(row, sessions::AGENT).to_owned(),
+            current: false,
+        };
+        Ok(self.0.sessions_of(id).await?.iter().map(view).collect())
+    }
+
+    /// Ends all of a person's sessions.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn end_sessions(&self, id: &str) -> Result<(), IdentityError> {
+        let mut work = self.operator_work();
+        self.0.end_all(&mut work, id, None);
+        work.entry("end_sessions", Some(id), None, None, String::new());
+        work.commit().await.map(|_| ()).map_err(Into::into)
+    }
+
+    /// A one-time value for the first administrator, when there is nobody yet who could sign in.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn setup_code(&self) -> Result<Option<String>, IdentityError> {
+        let inner = &*self.0;
+        let people = inner.gate.system_find(inner.tables.users, Predicate::True, 1).await?;
+        if !people.is_empty() {
+            return Ok(None);
+        }
+        let mut work = self.operator_work();
+        let code = inner.issue(&mut work, Purpose::Setup, "first");
+        work.entry("setup_code", None, None, None, String::new());
+        work.commit().await?;
+        Ok(Some(code))
+    }
+
+    /// Forgets what has ended by itself: sessions, one-time values, keys, empty buckets.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn housekeeping(&self) -> Result<(), IdentityError> {
+        let (inner, now) = (&*self.0, self.0.now_ms());
+        let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
+        inner.forget_ended(&mut work);
+        inner.forget_empty(&mut work);
+        work.clear(inner.tables.once, crate::tables::at_most(crate::tables::once::EXPIRES, now));
+        work.commit().await.map(|_| ()).map_err(Into::into)
+    }
+
+    async fn change(
+        &self,
+        id: &str,
+        action: &str,
+        mut set: Vec<(usize, Value)>,
+        more: impl FnOnce(&Self, &mut SystemWork<haechi_gate::Identity>),
+    ) -> Result<(), IdentityError> {
+        let mut work = self.operator_work();
+        let before = work.lock(self.0.tables.users, id, Predicate::True, MISS_GONE);
+        set.push((Collection::UPDATE_TIME, Value::Int(self.0.now_ms())));
+        let after = work.update(self.0.tables.users, id, set, MISS_GONE);
+        more(self, &mut work);
+        work.entry(action, Some(id), Some(before), Some(after), "\"by\":\"operator\"".to_owned());
+        work.commit().await.map(|_| ()).map_err(Into::into)
+    }
+
+    fn read_roles(&self, roles: &[String]) -> Result<Value, IdentityError> {
+        let app = &self.0.gate.revision().app;
+        match roles.iter().find(|role| !app.roles.contains(role)) {
+            Some(unknown) => {
+                Err(IdentityError::field("/roles", "unknown_role", &format!("no role is named `{unknown}`; roles: {}", app.roles.join(", "))))
+            }
+            None => Ok(Value::text(serde_json::Value::from(roles.to_vec()).to_string())),
+        }
+    }
+
+    pub(crate) fn operator_work(&self) -> SystemWork<haechi_gate::Identity> {
+        self.0.gate.system_work(&self.0.key, Actor { kind: "operator", id: "identity".into() }, "")
+    }
+}

@@ -1,0 +1,82 @@
+//! `haechi key`: API keys, for whoever runs the service.
+
+use super::{Done, Failed, Place};
+use clap::Subcommand;
+use haechi_identity::NewKey;
+use haechi_model::{format_datetime, parse_datetime};
+use serde_json::json;
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub(crate) enum Key {
+    /// Make a key for a service; prints it this once.
+    Create {
+        /// The service's name; policies see it as services::"NAME".
+        service: String,
+        /// A role of the service; may be given again.
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+        /// What the key is limited to, as COLLECTION:ACTION; may be given again. Without it, policies alone decide.
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        /// When it ends, e.g. 2027-01-31T00:00:00Z; 90 days from now when not given.
+        #[arg(long, value_name = "TIME")]
+        expires: Option<String>,
+        /// What to call it.
+        #[arg(long, default_value = "key")]
+        label: String,
+    },
+    /// List all keys that are alive.
+    List,
+    /// Revoke a key.
+    Revoke {
+        /// Its id, as `list` shows it.
+        id: String,
+    },
+}
+
+impl Key {
+    pub(crate) async fn run(self, place: &Place) -> Done {
+        let (house, _data) = place.open().await?;
+        super::migrated(&house).await?;
+        let identity = &house.identity;
+        match self {
+            Self::Create { service, roles, scopes, expires, label } => {
+                let expires_ms = match expires {
+                    Some(text) => {
+                        Some(parse_datetime(&text).ok_or_else(|| Failed::Said(format!("`{text}` is no time; write it as 2027-01-31T00:00:00Z")))?)
+                    }
+                    None => None,
+                };
+                let new = NewKey { label, scopes, expires_ms };
+                let (key, shown) = identity.create_service_key(&service, &roles, &new).await?;
+                if place.json {
+                    println!("{}", json!({ "id": shown.name, "key": key, "expire_time": format_datetime(shown.expires_ms) }));
+                } else {
+                    println!("{key}");
+                    eprintln!("the key {} of {service} ends {}; it is not shown again", shown.name, format_datetime(shown.expires_ms));
+                }
+            }
+            Self::List => {
+                for key in identity.all_keys().await? {
+                    let ends = format_datetime(key.expires_ms);
+                    if place.json {
+                        println!(
+                            "{}",
+                            json!({ "id": key.name, "owner": key.owner, "label": key.label, "hint": key.hint, "scopes": key.scopes, "expire_time": ends })
+                        );
+                    } else {
+                        println!("{}  {:<36}  {}…  {:<20}  until {ends}  {}", key.name, key.owner, key.hint, key.label, key.scopes.join(" "));
+                    }
+                }
+            }
+            Self::Revoke { id } => {
+                identity.revoke_key(&id).await?;
+                println!("the key {id} is revoked");
+            }
+        }
+        house.gate.settle().await;
+        house.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,158 @@
+//! `haechi user`: people, for whoever runs the service.
+
+use super::{Done, Place};
+use clap::Subcommand;
+use haechi::House;
+use haechi_model::format_datetime;
+use serde_json::json;
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub(crate) enum User {
+    /// Add somebody; prints a code with which to set the password.
+    Add {
+        /// The address.
+        email: String,
+        /// A role; may be given again.
+        #[arg(long = "role", value_name = "ROLE")]
+        roles: Vec<String>,
+    },
+    /// Invite somebody to sign up; prints the invitation.
+    Invite {
+        /// The address.
+        email: String,
+    },
+    /// List people.
+    List,
+    /// Give somebody these roles and no others.
+    Role {
+        /// Address or id.
+        person: String,
+        /// The roles.
+        roles: Vec<String>,
+    },
+    /// Let somebody in no more: sessions and keys end.
+    Disable {
+        /// Address or id.
+        person: String,
+    },
+    /// Let somebody in again.
+    Enable {
+        /// Address or id.
+        person: String,
+    },
+    /// Take somebody's password away; prints a code with which to set a new one. Sessions and keys end.
+    Reset {
+        /// Address or id.
+        person: String,
+    },
+    /// List somebody's sessions, or end them.
+    Sessions {
+        /// Address or id.
+        person: String,
+        /// End all of them.
+        #[arg(long)]
+        end: bool,
+    },
+}
+
+impl User {
+    pub(crate) async fn run(self, place: &Place) -> Done {
+        let (house, _data) = place.open().await?;
+        super::migrated(&house).await?;
+        let done = self.on(&house, place.json).await;
+        house.gate.settle().await;
+        house.close().await;
+        done
+    }
+
+    async fn on(self, house: &House, as_json: bool) -> Done {
+        let identity = &house.identity;
+        match self {
+            Self::Add { email, roles } => {
+                let (person, code) = identity.add_person(&email, &roles).await?;
+                print_code(as_json, "code", &code, &format!("{} was added as {}; within 24 hours, once:", person.email, person.id));
+            }
+            Self::Invite { email } => {
+                let code = identity.invite(&email).await?;
+                print_code(as_json, "invitation", &code, &format!("{email} may sign up within 7 days, once, with this invitation:"));
+            }
+            Self::List => {
+                for person in identity.people().await? {
+                    if as_json {
+                        println!("{}", json!({ "id": person.id, "email": person.email, "roles": person.roles, "disabled": person.disabled }));
+                    } else {
+                        let disabled = if person.disabled { "  disabled" } else { "" };
+                        println!("{}  {:<40} {}{disabled}", person.id, person.email, person.roles.join(" "));
+                    }
+                }
+            }
+            Self::Role { person, roles } => {
+                let person = identity.find_person(&person).await?;
+                identity.set_roles(&person.id, &roles).await?;
+                println!("{} has {}", person.email, if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") });
+            }
+            Self::Disable { person } => {
+                let person = identity.find_person(&person).await?;
+                identity.set_disabled(&person.id, true).await?;
+                println!("{} is disabled; sessions and keys have ended", person.email);
+            }
+            Self::Enable { person } => {
+                let person = identity.find_person(&person).await?;
+                identity.set_disabled(&person.id, false).await?;
+                println!("{} may sign in again", person.email);
+            }
+            Self::Reset { person } => {
+                let person = identity.find_person(&person).await?;
+                let code = identity.reset(&person.id).await?;
+                print_code(as_json, "code", &code, &format!("the password of {} is gone; within 24 hours, once:", person.email));
+            }
+            Self::Sessions { person, end } => {
+                let person = identity.find_person(&person).await?;
+                if end {
+                    identity.end_sessions(&person.id).await?;
+                    println!("all sessions of {} have ended", person.email);
+                    return Ok(ExitCode::SUCCESS);
+                }
+                for session in identity.sessions_of(&person.id).await? {
+                    let (created, seen) = (format_datetime(session.created_ms), format_datetime(session.seen_ms));
+                    if as_json {
+                        println!(
+                            "{}",
+                            json!({ "id": session.name, "create_time": created, "seen_time": seen, "address": session.address, "agent": session.agent })
+                        );
+                    } else {
+                        println!("{}  since {created}  seen {seen}  {}  {}", session.name, session.address, session.agent);
+                    }
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// While there is nobody: how the first administrator is made. On standard output, never in a log.
+pub(crate) async fn offer_setup(house: &House, base: &str) {
+    match house.identity.setup_code().await {
+        Ok(Some(code)) => {
+            let role = house.identity.administrator_role();
+            let role = role.map_or_else(|| "a role-less person: name one as administrator under [auth]".to_owned(), |role| format!("role {role}"));
+            println!("  first administrator ({role}; once, within 10 minutes):");
+            println!(
+                "  curl {base}/auth/v1/setup -H 'Content-Type: application/json' -d '{{\"code\":\"{code}\",\"email\":\"…\",\"password\":\"…\"}}'"
+            );
+        }
+        Ok(None) => {}
+        Err(error) => tracing::warn!(target: "haechi", %error, "the code for the first administrator could not be made"),
+    }
+}
+
+fn print_code(as_json: bool, name: &str, code: &str, text: &str) {
+    if as_json {
+        println!("{}", json!({ name: code }));
+    } else if name == "code" {
+        println!("{text}\n  POST /auth/v1/password {{\"code\":\"{code}\",\"new_password\":\"…\"}}");
+    } else {
+        println!("{text}\n  {code}");
+    }
+}
