@@ -1,7 +1,7 @@
 //! Passwords: which are good enough, how they are kept, how they are changed.
 
 mod actions;
-mod common;
+mod guessable;
 mod hash;
 mod http;
 
@@ -24,13 +24,13 @@ pub(crate) fn acceptable(password: &str, about: &[&str], pointer: &str) -> Resul
     if password.chars().count() < MIN_CHARS {
         return refused("too_short", "has fewer than 15 characters; a few words make a good password");
     }
-    if common::is_common(password) {
+    if guessable::is_common(password) {
         return refused("common", "is among the first that an attacker tries");
     }
-    if common::is_monotonous(password) {
+    if guessable::is_monotonous(password) {
         return refused("common", "repeats or counts; choose words that do not follow from each other");
     }
-    if common::says_little_beyond(password, about) {
+    if guessable::says_little_beyond(password, about) {
         return refused("guessable", "is little more than your address or the name of the service");
     }
     Ok(())

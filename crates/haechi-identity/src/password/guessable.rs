@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::OnceLock};
 
 /// One a line, lower case.
-const LIST: &str = include_str!("common.txt");
+const LIST: &str = include_str!("guessable.txt");
 /// What must be left of a password when words about the person are taken out.
 const MIN_BEYOND: usize = 8;
 /// Different characters that a password needs.

@@ -1,0 +1,180 @@
+//! The statements of a change's steps, and reads of whole rows.
+
+use super::{Dialect, Sql};
+use haechi_model::{Predicate, Value};
+use std::fmt::Write;
+
+impl Sql<'_> {
+    /// `SELECT all columns … WHERE id = … AND filter`.
+    pub(crate) fn lock(&mut self, table: usize, id: &str, filter: &Predicate, version: Option<i64>) {
+        self.all_columns(table);
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE t0.\"id\" = ");
+        self.bind(&Value::text(id));
+        if let Some(version) = version {
+            self.push(" AND t0.\"version\" = ");
+            self.bind(&Value::Int(version));
+        }
+        if *filter != Predicate::True {
+            self.push(" AND ");
+            self.predicate(filter, table, 0, false);
+        }
+        if self.dialect == Dialect::Postgres {
+            self.push(" FOR UPDATE OF t0");
+        }
+    }
+
+    /// `SELECT all columns`.
+    pub(crate) fn all_columns(&mut self, table: usize) {
+        self.push("SELECT ");
+        for column in 0..self.table(table).columns.len() {
+            if column > 0 {
+                self.push(", ");
+            }
+            self.column(table, 0, column);
+        }
+    }
+
+    pub(crate) fn insert(&mut self, table: usize, row: &[Value]) {
+        self.push("INSERT INTO ");
+        self.name(&self.table(table).name);
+        self.push(" (");
+        for (at, column) in self.table(table).columns.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.name(&column.name);
+        }
+        self.push(") VALUES (");
+        for (at, value) in row.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.bind(value);
+        }
+        self.push(")");
+    }
+
+    /// Sets columns of one row and raises its version; returns all columns.
+    pub(crate) fn update(&mut self, table: usize, id: &str, set: &[(usize, Value)]) {
+        self.push("UPDATE ");
+        self.name(&self.table(table).name);
+        self.push(" SET ");
+        let versioned = self.table(table).column("version").is_some();
+        if versioned {
+            self.push("\"version\" = \"version\" + 1");
+        }
+        for (at, (column, value)) in set.iter().enumerate() {
+            if versioned || at > 0 {
+                self.push(", ");
+            }
+            let name = &self.table(table).columns[*column].name;
+            self.name(name);
+            self.push(" = ");
+            self.bind(value);
+        }
+        self.push(" WHERE \"id\" = ");
+        self.bind(&Value::text(id));
+        self.push(" RETURNING ");
+        for (at, column) in self.table(table).columns.iter().enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            self.name(&column.name);
+        }
+    }
+
+    pub(crate) fn delete(&mut self, table: usize, id: &str) {
+        self.push("DELETE FROM ");
+        self.name(&self.table(table).name);
+        self.push(" WHERE \"id\" = ");
+        self.bind(&Value::text(id));
+    }
+
+    /// Deletes the rows of which a condition holds; names each.
+    pub(crate) fn clear(&mut self, table: usize, filter: &Predicate) {
+        self.push("DELETE FROM ");
+        self.name(&self.table(table).name);
+        self.push(" AS t0 WHERE ");
+        self.predicate(filter, table, 0, false);
+        self.push(" RETURNING \"id\"");
+    }
+
+    /// Raises a bucket that is not full, making it when it is not there.
+    pub(crate) fn take(&mut self, table: usize, id: &str, now_ms: i64, cost_ms: i64, depth_ms: i64) {
+        let larger = if self.dialect == Dialect::Sqlite { "MAX" } else { "GREATEST" };
+        self.push("INSERT INTO ");
+        self.name(&self.table(table).name);
+        self.push(" AS t0 (\"id\", \"until\") VALUES (");
+        self.bind(&Value::text(id));
+        self.push(", ");
+        self.bind(&Value::Int(now_ms + cost_ms));
+        let _ = write!(self.text, ") ON CONFLICT (\"id\") DO UPDATE SET \"until\" = {larger}(t0.\"until\", ");
+        self.bind(&Value::Int(now_ms));
+        self.push(") + ");
+        self.bind(&Value::Int(cost_ms));
+        let _ = write!(self.text, " WHERE {larger}(t0.\"until\", ");
+        self.bind(&Value::Int(now_ms));
+        self.push(") <= ");
+        self.bind(&Value::Int(now_ms + depth_ms - cost_ms));
+        self.push(" RETURNING \"id\"");
+    }
+
+    /// Rows of which a condition holds, in the order of their ids.
+    pub(crate) fn find(&mut self, table: usize, filter: &Predicate, limit: u32) {
+        self.all_columns(table);
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE ");
+        self.predicate(filter, table, 0, false);
+        let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
+    }
+
+    /// One row and the row that one of its columns names.
+    pub(crate) fn row_and_owner(&mut self, table: usize, id: &str, column: usize, owner: usize) {
+        self.all_columns(table);
+        for at in 0..self.table(owner).columns.len() {
+            self.push(", ");
+            self.column(owner, 1, at);
+        }
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 LEFT JOIN ");
+        self.name(&self.table(owner).name);
+        self.push(" t1 ON t1.\"id\" = ");
+        self.column(table, 0, column);
+        self.push(" WHERE t0.\"id\" = ");
+        self.bind(&Value::text(id));
+    }
+
+    pub(crate) fn check(&mut self, table: usize, id: &str, filter: &Predicate) {
+        self.push("SELECT 1 FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE t0.\"id\" = ");
+        self.bind(&Value::text(id));
+        self.push(" AND ");
+        self.predicate(filter, table, 0, false);
+    }
+
+    /// Whether a condition without a row holds.
+    pub(crate) fn holds(&mut self, filter: &Predicate) {
+        self.push("SELECT 1 WHERE ");
+        self.predicate(filter, 0, 0, false);
+    }
+
+    /// Rows that refer to a row, at most one more than the bound.
+    pub(crate) fn children(&mut self, table: usize, column: usize, parent: &str, limit: usize) {
+        self.all_columns(table);
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE ");
+        self.column(table, 0, column);
+        self.push(" = ");
+        self.bind(&Value::text(parent));
+        let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
+        if self.dialect == Dialect::Postgres {
+            self.push(" FOR UPDATE OF t0");
+        }
+    }
+}
