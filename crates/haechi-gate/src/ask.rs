@@ -90,6 +90,9 @@ impl Ask {
     /// Which policy says no, or that none says yes.
     fn reason(&self, action: &str, collection: Option<CollectionId>) -> Option<Box<str>> {
         let (id, collection) = (self.revision.policies.action(action)?, collection?);
+        if !self.caller.in_scope(collection, id) {
+            return Some(format!("the scopes of this key do not reach {action} on {}", self.collection(collection).name).into());
+        }
         let principal = self.caller.principal();
         let outlook: Vec<_> = self.revision.policies.outlook(&principal, id, collection, self.now_ms).collect();
         let forbidding: Vec<&str> =

@@ -241,7 +241,8 @@ impl Grant<Create> {
     pub fn insert(self, work: &mut Work, values: Vec<(FieldId, Value)>) -> Result<Box<str>, WriteError> {
         let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
         let collection = self.collection();
-        let row = fresh_row(collection, &id, &values, self.ask.now_ms, (!self.ask.caller.is_anonymous()).then(|| self.ask.caller.id()));
+        let owner = (self.ask.caller.kind() == crate::CallerKind::User).then(|| self.ask.caller.id());
+        let row = fresh_row(collection, &id, &values, self.ask.now_ms, owner);
         if let Some((missing, _)) = collection.fields.iter().enumerate().find(|(at, field)| field.required && row[*at].is_null()) {
             return Err(WriteError::Required(missing));
         }

@@ -25,8 +25,8 @@ impl<A: Area> Copy for SystemTable<A> {}
 pub enum SystemError {
     /// An expectation was not met: the number that the step named.
     Missed(Miss),
-    /// A unique value is taken.
-    NotUnique,
+    /// A unique value is taken: the name of its index.
+    NotUnique(Box<str>),
     /// The database failed.
     Store(Failure),
 }
@@ -179,7 +179,7 @@ impl<A: Area> SystemWork<A> {
         match gate.commit_revoking(change, revocations).await {
             Ok(outcome) => Ok(outcome.slots),
             Err(Failure::Missed(miss)) => Err(SystemError::Missed(miss)),
-            Err(Failure::NotUnique { .. }) => Err(SystemError::NotUnique),
+            Err(Failure::NotUnique { index, .. }) => Err(SystemError::NotUnique(index)),
             Err(other) => Err(SystemError::Store(other)),
         }
     }

@@ -5,6 +5,9 @@ use haechi_model::{Failure, JsonError};
 use haechi_problem::{FieldProblem, Problem, kinds as kind};
 use thiserror::Error;
 
+/// The unique index of addresses.
+const EMAIL_INDEX: &str = "users__email__key";
+
 /// Why an action was not done.
 #[derive(Debug, Error)]
 pub enum IdentityError {
@@ -53,9 +56,12 @@ pub enum IdentityError {
     /// There is no such thing, as far as the caller may know.
     #[error("not found")]
     NotFound,
-    /// There is one with this address.
-    #[error("the address is taken")]
-    Taken,
+    /// A unique value is taken.
+    #[error("a unique value is taken")]
+    Taken {
+        /// Whether it is the address.
+        email: bool,
+    },
     /// Too much is being hashed.
     #[error("too many passwords wait to be hashed")]
     Busy,
@@ -74,7 +80,7 @@ impl From<SystemError> for IdentityError {
     fn from(error: SystemError) -> Self {
         match error {
             SystemError::Missed(_) => Self::Store(Failure::Busy),
-            SystemError::NotUnique => Self::Taken,
+            SystemError::NotUnique(index) => Self::Taken { email: &*index == EMAIL_INDEX },
             SystemError::Store(failure) => Self::Store(failure),
         }
     }
@@ -111,12 +117,14 @@ impl IdentityError {
             Self::Closed => Problem::new(kind::FORBIDDEN, "Nobody can sign up here; ask whoever runs the service."),
             Self::InvalidCode => Problem::new(kind::INVALID_CODE, "Ask for a new one."),
             Self::NotFound => Problem::new(kind::NOT_FOUND, "There is no such thing, or it is not yours to see."),
-            Self::Taken => Problem::new(kind::NOT_UNIQUE, "Somebody has this address."),
+            Self::Taken { email: true } => Problem::new(kind::NOT_UNIQUE, "Somebody has this address."),
+            Self::Taken { email: false } => Problem::new(kind::NOT_UNIQUE, "Somebody has the same value in a field that is unique."),
             Self::Busy => Problem::new(kind::BUSY, "Too many people sign in at the moment. Try again.").retry_after(2),
             Self::Store(failure) => match failure {
                 Failure::Busy => Problem::new(kind::BUSY, "Nothing was done. Try again.").retry_after(1),
                 Failure::Unavailable => Problem::new(kind::UNAVAILABLE, "Nothing was done. Try again.").retry_after(2),
                 Failure::Full => Problem::new(kind::FULL, "Nothing was done."),
+                Failure::Dangling { .. } => Problem::new(kind::CONFLICT, "A reference names a record that is not there. Nothing was done."),
                 Failure::Unknown => Problem::new(kind::UNKNOWN, "Look whether it was done before you try again."),
                 _ => Problem::new(kind::INTERNAL, "Nothing was done."),
             },

@@ -12,6 +12,11 @@ fn reference(kind: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
+/// A schema of ours; the prefix keeps it apart from those of collections.
+fn schema(name: &str) -> Value {
+    reference("schemas", &format!("Auth{name}"))
+}
+
 /// One operation: its name, what it takes, what it answers with.
 struct Operation<'a> {
     name: &'a str,
@@ -29,13 +34,14 @@ fn operation(operation: &Operation<'_>) -> Value {
         responses.insert(status.to_string(), reference("responses", "Problem"));
     }
     let mut reply = json!({ "description": operation.summary });
-    if let Some(schema) = operation.reply {
-        reply["content"] = json!({ "application/json": { "schema": reference("schemas", schema) } });
+    if let Some(name) = operation.reply {
+        reply["content"] = json!({ "application/json": { "schema": schema(name) } });
     }
     responses.insert(operation.status.to_owned(), reply);
-    let mut out = json!({ "operationId": operation.name, "summary": operation.summary, "tags": ["auth"], "responses": responses });
+    let mut out =
+        json!({ "operationId": format!("auth_{}", operation.name), "summary": operation.summary, "tags": ["auth"], "responses": responses });
     if let Some(body) = operation.body {
-        out["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": reference("schemas", body) } } });
+        out["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema(body) } } });
     }
     if operation.open {
         out["security"] = json!([]);
@@ -202,7 +208,7 @@ fn schemas() -> Map<String, Value> {
     let time = || json!({ "type": "string", "format": "date-time" });
     let password = || json!({ "type": "string", "minLength": 15, "maxLength": 1024, "format": "password" });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
-    let list = |of: &str| object(&["items"], json!({ "items": { "type": "array", "items": reference("schemas", of) } }));
+    let list = |of: &str| object(&["items"], json!({ "items": { "type": "array", "items": schema(of) } }));
     let all = [
         (
             "SignUp",
@@ -218,7 +224,13 @@ fn schemas() -> Map<String, Value> {
             ),
         ),
         ("NewPassword", object(&["new_password"], json!({ "current_password": text(), "code": text(), "new_password": password() }))),
-        ("SetUp", object(&["code", "email", "password"], json!({ "code": text(), "email": text(), "password": password() }))),
+        (
+            "SetUp",
+            object(
+                &["code", "email", "password"],
+                json!({ "code": text(), "email": text(), "password": password(), "profile": { "type": "object" } }),
+            ),
+        ),
         ("SetUpDone", object(&["user"], json!({ "user": text() }))),
         (
             "Me",
@@ -251,5 +263,5 @@ fn schemas() -> Map<String, Value> {
         ),
         ("KeyList", list("Key")),
     ];
-    all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+    all.into_iter().map(|(name, schema)| (format!("Auth{name}"), schema)).collect()
 }

@@ -4,7 +4,7 @@ use crate::{Context, Identity, IdentityError, key, password, session, tables::te
 use axum::{
     Router,
     body::Body,
-    extract::FromRequestParts,
+    extract::{FromRequestParts, Path, rejection::PathRejection},
     http::{HeaderValue, Response, StatusCode, header, request::Parts},
 };
 use haechi_gate::{Ask, Caller, CallerKind};
@@ -53,6 +53,11 @@ impl Asked {
     pub(crate) async fn run(&self, action: impl Future<Output = Result<Response<Body>, IdentityError>>) -> Reply {
         action.await.map_err(|error| error.problem().response(&self.base, self.ask.request_id()))
     }
+}
+
+/// The id in a path; what is no text names nothing.
+pub(crate) fn named(path: Result<Path<String>, PathRejection>) -> Result<String, IdentityError> {
+    path.map(|Path(id)| id).map_err(|_| IdentityError::NotFound)
 }
 
 /// The routes.

@@ -18,6 +18,8 @@ use std::{
 
 /// The largest file of a folder.
 const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Each guarded class has two actions, and all actions of an app fit into 64 bits.
+const MAX_CLASSES: usize = 24;
 const MAX_COLLECTIONS: usize = 500;
 /// What anonymous callers can be let do.
 const VERBS: &[&str] = &["list", "read", "create", "update", "delete"];
@@ -145,6 +147,15 @@ impl App {
     fn read_classes(&mut self, top: &Section<'_>) {
         let Some(classes) = top.section("classes") else { return };
         for (name, span, item) in classes.entries() {
+            if self.classes.len() >= MAX_CLASSES {
+                classes.error(
+                    span,
+                    "too-many-classes",
+                    format!("the class `{name}` is one too many"),
+                    format!("at most {MAX_CLASSES} are allowed, the built-in ones included"),
+                );
+                break;
+            }
             let Some(table) = item.as_table_like() else {
                 classes.error(span, "wrong-type", format!("the class `{name}` must be a table"), format!("write {name} = {{ like = \"secret\" }}"));
                 continue;
@@ -288,7 +299,10 @@ impl App {
         }
         let Some(users) = self.collections.first() else { return };
         for name in &auth.sign_up_fields {
-            if !users.fields.iter().any(|field| field.name == *name && !field.read_only) {
+            // A reference would have to be checked against what its writer may read, and nobody is known yet.
+            let may =
+                |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, crate::field::FieldType::Ref { .. });
+            if !users.fields.iter().any(may) {
                 error(format!("`sign_up_fields` under [auth] names `{name}`, which is no field of users that may be set"), "remove it".to_owned());
             }
         }

@@ -28,7 +28,9 @@ pub use app::{App, PolicyFile};
 pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, Miss, Outcome, Row, Step};
 pub use class::{Class, ClassId, Sensitivity};
 pub use collection::{Collection, CollectionId, USERS};
-pub use config::{AuthConfig, Config, DatabaseConfig, LedgerConfig, LimitsConfig, ReadsLogged, SecretRef, ServerConfig, SignUp, Trust, Witness};
+pub use config::{
+    AuthConfig, Config, DatabaseConfig, LedgerConfig, LimitsConfig, ReadsLogged, SecretRef, ServerConfig, SignUp, TlsFiles, Trust, Witness,
+};
 pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
 pub use finding::{Finding, Findings, Severity, Source};
 pub use json::{Json, JsonError, parse_json, write_json_text};

@@ -26,13 +26,18 @@ pub fn config_schema() -> Value {
             "anonymous": section(json!({ "reach": { "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]*:(list|read|create|update|delete)$" }, "description": "What callers without credentials may reach." } })),
             "server": section(json!({
                 "listen": { "type": "string", "description": "IP address and port, e.g. 127.0.0.1:8080." },
-                "public_url": { "type": "string", "format": "uri", "description": "The origin that the world uses." }
+                "public_url": { "type": "string", "format": "uri", "description": "The origin that the world uses." },
+                "cert_file": { "type": "string", "description": "PEM file of the certificate chain; TLS is served with it." },
+                "key_file": { "type": "string", "description": "PEM file of the certificate's private key." },
+                "ops_listen": { "type": "string", "description": "IP address and port of health, readiness and metrics." },
+                "trusted_proxies": { "type": "array", "items": { "type": "string" }, "description": "Networks of proxies whose X-Forwarded-For is believed." },
+                "cors_origins": { "type": "array", "items": { "type": "string", "format": "uri" }, "description": "Origins whose pages may call the API." }
             })),
             "auth": section(json!({
                 "sign_up": { "enum": ["closed", "invite", "open"], "description": "Who may sign up by himself." },
                 "sign_up_fields": { "type": "array", "items": name, "description": "Fields of users that somebody who signs up may set." },
                 "administrator": { "type": "string", "description": "The role of the first administrator." },
-                "session_idle_minutes": bounded(1, 525_600, "How long a session lives without use, in minutes."),
+                "session_idle_minutes": bounded(5, 525_600, "How long a session lives without use, in minutes."),
                 "session_minutes": bounded(1, 525_600, "How long a session lives at most, in minutes."),
                 "fresh_minutes": bounded(1, 1440, "How long ago the password may have been shown for what is sensitive, in minutes."),
                 "sessions": bounded(1, 1000, "Sessions of one person.")
@@ -49,7 +54,9 @@ pub fn config_schema() -> Value {
                 "head_ms": bounded(100, 60_000, "Longest time for a request head to arrive, in milliseconds."),
                 "concurrency": bounded(1, 1_000_000, "Most requests in work at once."),
                 "connections": bounded(1, 1_000_000, "Most open connections."),
-                "page_size": bounded(1, 1000, "Largest page of a list.")
+                "page_size": bounded(1, 1000, "Largest page of a list."),
+                "anonymous_per_minute": bounded(1, 10_000_000, "Requests a minute of one network without credentials."),
+                "caller_per_minute": bounded(1, 10_000_000, "Requests a minute of one caller.")
             }))
         }
     })

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, Method, Request, header},
 };
 use haechi::stack::Stack;
-use haechi_identity::ClientAddress;
+use haechi_layers::Peer;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::{
@@ -73,7 +73,7 @@ impl Person {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.extension(ClientAddress(self.address)).body(Body::from(body)).expect("the request cannot be built");
+        let request = request.extension(Peer(self.address)).body(Body::from(body)).expect("the request cannot be built");
         let response = self.stack.handle(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes().to_vec();

@@ -3,6 +3,7 @@
 use crate::{
     database,
     folder::{self, DataDir, FolderError},
+    metrics::Metrics,
 };
 use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_identity::Identity;
@@ -40,6 +41,8 @@ pub struct House {
     pub gate: Gate,
     /// People, their credentials and their sessions.
     pub identity: Identity,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Keys to what no caller may do.
     pub keys: SystemKeys,
     /// The master key, for developers' tokens.
@@ -80,7 +83,7 @@ impl House {
         let (gate, mut keys) = Gate::open(&database, revision, options).await?;
         let identity = Identity::open(&gate, &mut keys, &master).ok_or(OpenError::Keys)?;
         let (stop, _) = watch::channel(false);
-        Ok(Self { gate, identity, keys, master, warnings, stop, background: None })
+        Ok(Self { gate, identity, metrics: Metrics::new(), keys, master, warnings, stop, background: None })
     }
 
     /// Starts sealing and the other work behind requests. The tables must be there.

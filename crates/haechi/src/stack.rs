@@ -1,19 +1,22 @@
-//! Everything that happens to every request, in order: id, limits, caller, time, panics, headers.
+//! Everything that happens to every request, in order.
 
+use crate::{house::House, metrics::Metrics};
 use axum::{
     Router,
     body::Body,
-    http::{HeaderMap, HeaderValue, Method, Request, Response, header},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use futures_util::FutureExt;
 use haechi_gate::{Caller, Gate};
 use haechi_identity::{AuthError, ClientAddress, Identity};
+use haechi_layers::{ContentSecurityPolicy, Cors, Decision, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict};
+use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{
     net::{IpAddr, Ipv4Addr},
     panic::AssertUnwindSafe,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -21,24 +24,36 @@ use tower::ServiceExt;
 /// The longest URL that is served.
 const MAX_URL_BYTES: usize = 8 * 1024;
 const MAX_TOKEN_BYTES: usize = 4096;
+/// What is open to a browser that brings a cookie of a session that has ended.
+const WITHOUT_SESSION: [&str; 5] = ["/auth/v1/sign-in", "/auth/v1/sign-up", "/auth/v1/sign-out", "/auth/v1/password", "/auth/v1/setup"];
 
-/// Who came by no connection of ours shares the buckets of all who did so.
-const UNKNOWN_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// Of the requests in work, how many may be of callers that are not known: a flood of those leaves room for the others.
+const ANONYMOUS_PART: (usize, usize) = (3, 4);
+/// Callers, and networks, whose requests are counted at once.
+const COUNTED: usize = 65_536;
+const MINUTE_MS: u64 = 60_000;
+/// Who came by no connection of ours shares what is counted with all who did so.
+const UNKNOWN_PEER: Peer = Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
 /// The stack around the routes.
 pub struct Stack {
-    /// The routes.
-    pub routes: Router,
-    /// The gate.
-    pub gate: Gate,
-    /// Who tells callers from their credentials.
-    pub identity: Identity,
-    /// The origin of problem types.
-    pub base: Arc<str>,
-    /// Requests in work at once.
-    pub slots: Arc<Semaphore>,
-    /// Longest time for a reply.
-    pub timeout: Duration,
+    routes: Router,
+    gate: Gate,
+    identity: Identity,
+    /// The origin of problem types and of our own pages.
+    base: Arc<str>,
+    /// Requests in work at once, of anybody and of callers that are not known.
+    slots: Semaphore,
+    anonymous_slots: Semaphore,
+    timeout: Duration,
+    proxies: Proxies,
+    cors: Cors,
+    headers: SecurityHeaders,
+    /// How often known callers, and networks without credentials, may ask.
+    callers: RateLimit,
+    networks: RateLimit,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// A request's id: shown in the reply, in problems, in the log and in the ledger.
@@ -46,44 +61,126 @@ pub struct Stack {
 pub struct RequestId(pub Arc<str>);
 
 impl Stack {
+    /// Around the routes of a house.
+    #[must_use]
+    pub fn new(routes: Router, house: &House, base: Arc<str>, config: &Config) -> Self {
+        let limits = &config.limits;
+        let rate = |per_minute: i64| Rate { burst: u32::try_from(per_minute).unwrap_or(u32::MAX), per_ms: MINUTE_MS };
+        let over_tls = base.starts_with("https:") || config.server.tls.is_some();
+        Self {
+            routes,
+            gate: house.gate.clone(),
+            identity: house.identity.clone(),
+            slots: Semaphore::new(limits.concurrency),
+            anonymous_slots: Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1)),
+            timeout: Duration::from_millis(limits.request_ms),
+            // The folder was checked: what does not parse is not there.
+            proxies: Proxies::parse(config.server.trusted_proxies.iter().map(String::as_str)).unwrap_or_default(),
+            cors: Cors::new(config.server.cors_origins.iter().map(String::as_str)),
+            headers: SecurityHeaders::new(ContentSecurityPolicy::api(), over_tls),
+            callers: RateLimit::new(rate(limits.caller_per_minute), COUNTED),
+            networks: RateLimit::new(rate(limits.anonymous_per_minute), COUNTED),
+            metrics: house.metrics.clone(),
+            base,
+        }
+    }
+
+    /// The same stack around other routes: for tests.
+    #[must_use]
+    pub fn around(self, routes: impl FnOnce(Router) -> Router) -> Self {
+        Self { routes: routes(self.routes), ..self }
+    }
+
     /// Serves one request.
-    pub async fn handle(&self, mut request: Request<Body>) -> Response<Body> {
+    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let began = Instant::now();
+        self.metrics.began();
         // 1. Id: ours, never the client's.
         let id: Arc<str> = uuid::Uuid::now_v7().simple().to_string().into();
-        // 2. Concurrency and size: refused at once rather than queued without end.
-        let Ok(_slot) = self.slots.try_acquire() else {
-            return self.refuse(Problem::new(kinds::BUSY, "Too many requests are in work.").retry_after(1), &id);
+        // 2. Pages of other origins: open for those that the folder names.
+        let verdict = self.cors.judge(request.method(), request.headers());
+        let mut response = if matches!(verdict, Verdict::Preflight(_)) {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        } else {
+            self.admitted(request, &id).await.unwrap_or_else(|problem| problem.response(&self.base, &id))
         };
-        if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
-            return self.refuse(Problem::new(kinds::MALFORMED, "The URL is too long."), &id);
+        // 9. Headers.
+        let headers = response.headers_mut();
+        self.cors.mark(&verdict, headers);
+        self.headers.apply(headers, None);
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert("x-request-id", id);
         }
-        // 3. Caller.
+        self.metrics.answered(response.status().as_u16(), began.elapsed());
+        response
+    }
+
+    async fn admitted(&self, mut request: Request<Body>, id: &Arc<str>) -> Result<Response<Body>, Problem> {
+        // 3. Concurrency and size: refused at once rather than queued without end.
+        let busy = || {
+            self.metrics.shed();
+            Problem::new(kinds::BUSY, "Too many requests are in work.").retry_after(1)
+        };
+        let _slot = self.slots.try_acquire().map_err(|_| busy())?;
+        if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
+            return Err(Problem::new(kinds::MALFORMED, "The URL is too long."));
+        }
+        // 4. Address: behind declared proxies only.
+        let peer = request.extensions().get().copied().unwrap_or(UNKNOWN_PEER);
+        let client = self.proxies.client(peer.0, request.headers());
+        let client = client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?;
+        // 5. Caller, and 6. how often he may ask.
         let caller = match self.caller(request.method(), request.uri().path(), request.headers()).await {
             Ok(caller) => caller,
-            Err(problem) => return self.refuse(problem, &id),
+            Err(problem) => {
+                // Whoever guesses credentials is counted like somebody without.
+                self.metrics.refused_credential();
+                self.counted(&self.networks, network(client))?;
+                return Err(problem);
+            }
         };
-        let ask = self.gate.ask(&caller, &id);
+        let (limit, decision, _anonymous_slot) = if caller.is_anonymous() {
+            let slot = self.anonymous_slots.try_acquire().map_err(|_| busy())?;
+            (&self.networks, self.counted(&self.networks, network(client))?, Some(slot))
+        } else {
+            (&self.callers, self.counted(&self.callers, caller.id())?, None)
+        };
+        let ask = self.gate.ask(&caller, id);
         request.extensions_mut().insert(ask);
-        if request.extensions().get::<ClientAddress>().is_none() {
-            request.extensions_mut().insert(ClientAddress(UNKNOWN_ADDRESS));
-        }
+        request.extensions_mut().insert(ClientAddress(client));
         request.extensions_mut().insert(RequestId(id.clone()));
-        // 4. Time and panics: one request's end is nobody else's.
+        let mut response = self.routed(request, id).await?;
+        limit.mark(decision, response.headers_mut());
+        Ok(response)
+    }
+
+    /// 7. Time and 8. panics: one request's end is nobody else's.
+    async fn routed(&self, request: Request<Body>, id: &str) -> Result<Response<Body>, Problem> {
         let safe = request.method().is_safe();
         let work = AssertUnwindSafe(self.routes.clone().oneshot(request)).catch_unwind();
-        let mut response = match tokio::time::timeout(self.timeout, work).await {
-            Ok(Ok(Ok(response))) => response,
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(Ok(response))) => Ok(response),
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_)) => {
                 tracing::error!(target: "haechi::http", request_id = %id, "a handler panicked");
-                return self.refuse(Problem::new(kinds::INTERNAL, "Nothing was done."), &id);
+                Err(Problem::new(kinds::INTERNAL, "Nothing was done."))
             }
-            Err(_) if !safe => return self.refuse(Problem::new(kinds::UNKNOWN, "The reply took too long."), &id),
-            Err(_) => return self.refuse(Problem::new(kinds::TIMEOUT, "The reply took too long."), &id),
-        };
-        // 5. Headers.
-        finish(response.headers_mut(), &id);
-        response
+            Err(_) if !safe => Err(Problem::new(kinds::UNKNOWN, "The reply took too long.")),
+            Err(_) => Err(Problem::new(kinds::TIMEOUT, "The reply took too long.")),
+        }
+    }
+
+    fn counted(&self, limit: &RateLimit, key: impl std::hash::Hash) -> Result<Decision, Problem> {
+        let decision = limit.take(key);
+        if decision.allowed {
+            return Ok(decision);
+        }
+        self.metrics.limited();
+        let seconds = u32::try_from(decision.reset_ms.div_ceil(1000)).unwrap_or(60).max(1);
+        Err(Problem::new(kinds::TOO_MANY_REQUESTS, "Send fewer requests a minute.").retry_after(seconds))
     }
 
     /// Who asks: by one bearer token, or by one session cookie of a page of ours.
@@ -106,8 +203,8 @@ impl Stack {
         }
         let caller = match self.identity.authenticate(token, in_cookie).await {
             Ok(caller) => caller,
-            // Signing in must work for a browser whose old cookie has ended.
-            Err(AuthError::Invalid) if in_cookie && path.starts_with("/auth/v1/sign-") => return Ok(Caller::anonymous()),
+            // A browser whose session has ended can sign in, sign out and use a code all the same.
+            Err(AuthError::Invalid) if in_cookie && WITHOUT_SESSION.contains(&path) => return Ok(Caller::anonymous()),
             Err(AuthError::Invalid) => return Err(unauthenticated()),
             Err(AuthError::Unavailable) => return Err(Problem::new(kinds::UNAVAILABLE, "The credential cannot be checked.").retry_after(2)),
         };
@@ -122,29 +219,12 @@ impl Stack {
         }
         format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default())
     }
-
-    fn refuse(&self, problem: Problem, id: &str) -> Response<Body> {
-        let mut response = problem.response(&self.base, id);
-        finish(response.headers_mut(), id);
-        response
-    }
 }
 
-/// Headers of every reply.
-fn finish(headers: &mut HeaderMap, id: &str) {
-    const ALWAYS: [(&str, &str); 6] = [
-        ("x-content-type-options", "nosniff"),
-        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
-        ("referrer-policy", "no-referrer"),
-        ("x-frame-options", "DENY"),
-        ("cross-origin-resource-policy", "same-origin"),
-        ("cross-origin-opener-policy", "same-origin"),
-    ];
-    for (name, value) in ALWAYS {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert("x-request-id", id);
+/// What one customer has: IPv6 hands out /64s.
+fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => u128::from(address) >> 64 << 64,
     }
 }

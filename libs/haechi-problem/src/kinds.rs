@@ -38,6 +38,7 @@ kinds! {
     INVALID_FIELDS "invalid-fields" 422 "Fields are not valid" "Each error names its place; mend all of them and send the request again.";
     KEY_REUSED "idempotency-key-reused" 422 "The idempotency key belongs to another request" "Choose a new key for a new request.";
     TOO_MANY_ATTEMPTS "too-many-attempts" 429 "There were too many attempts" "Try again after the time that Retry-After names.";
+    TOO_MANY_REQUESTS "too-many-requests" 429 "There were too many requests" "Send fewer a minute; the RateLimit headers say how many there may be.";
     HEADERS_TOO_LARGE "headers-too-large" 431 "The request's head is too large" "Send fewer or shorter headers.";
     INTERNAL "internal" 500 "Something failed inside" "Nothing was changed. Tell whoever runs the service the request id.";
     UNKNOWN "unknown-outcome" 500 "Whether the change was made is not known" "Send it again with the same Idempotency-Key: it happens at most once.";

@@ -4,12 +4,12 @@ use super::actions::{NewKey, Shown};
 use crate::{
     Identity,
     body::read,
-    router::{Asked, Reply, json_reply, no_content},
+    router::{Asked, Reply, json_reply, named, no_content},
 };
 use axum::{
     Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode},
     routing::{delete, get},
 };
@@ -55,6 +55,6 @@ async fn list(State(identity): State<Identity>, asked: Asked) -> Reply {
         .await
 }
 
-async fn revoke(State(identity): State<Identity>, asked: Asked, Path(id): Path<String>) -> Reply {
-    asked.run(async { identity.revoke_own_key(asked.ask.caller(), &id, &asked.context).await.map(|()| no_content()) }).await
+async fn revoke(State(identity): State<Identity>, asked: Asked, path: Result<Path<String>, PathRejection>) -> Reply {
+    asked.run(async { identity.revoke_own_key(asked.ask.caller(), &named(path)?, &asked.context).await.map(|()| no_content()) }).await
 }

@@ -25,6 +25,9 @@ pub(super) fn is_common(password: &str) -> bool {
 
 /// Whether it is common words alone, one after the other: `passwordpassword`, `iloveyou123456`.
 fn parts_listed(text: &str) -> bool {
+    if text.is_empty() {
+        return false;
+    }
     let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
     let mut reached = vec![(false, 0usize); places.len()];
     reached[0] = (true, 0);
@@ -90,6 +93,7 @@ mod tests {
             "vierzig blaue Zwiebeln",
             "나는 매일 아침 커피를 두 잔 마신다",
             "k3#vP!x9Lq@z7Rw2",
+            "🦦🌊!?🪵🧱&%🎈🎹)(🧭🗝=+🪁🥝",
             "tuesday window marble otter",
         ] {
             assert!(!is_common(good) && !is_monotonous(good) && !says_little_beyond(good, &["kim@example.com", "kim", "haechi"]), "{good}");

@@ -85,7 +85,8 @@ impl Identity {
         let right = inner.hasher.verify(&shown.password, &stored).await?;
         let disabled = user.as_ref().is_none_or(|row| int(row, self.user_field("disabled")) != 0);
         let (Some(user), Some(_), true, false) = (user, known, right, disabled) else {
-            inner.gate.system_refused(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, "sign_in", &context.request_id);
+            let at = if id == NOBODY { context.request_id.to_string() } else { format!("{}/{id}", context.request_id) };
+            inner.gate.system_refused(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, "sign_in", &at);
             return Err(IdentityError::SignInFailed);
         };
         self.begin(user, &stored, &taken, shown.cookie, context).await

@@ -9,13 +9,13 @@ use crate::{
     Identity,
     body::read,
     error::IdentityError,
-    router::{Asked, Reply, caller_json, json_reply, no_content},
+    router::{Asked, Reply, caller_json, json_reply, named, no_content},
     tables::text,
 };
 use axum::{
     Router,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
     routing::{delete, get, post},
 };
@@ -73,12 +73,15 @@ pub(crate) fn started_reply(identity: &Identity, started: &Started, in_cookie: b
     response
 }
 
-async fn sign_out(State(identity): State<Identity>, asked: Asked) -> Reply {
+async fn sign_out(State(identity): State<Identity>, asked: Asked, headers: HeaderMap) -> Reply {
     asked
         .run(async {
-            identity.sign_out(asked.ask.caller(), &asked.context).await?;
+            let dead_cookie = asked.ask.caller().is_anonymous() && cookie::from_cookies(&headers, cookie::SESSION)?.is_some();
+            if !dead_cookie {
+                identity.sign_out(asked.ask.caller(), &asked.context).await?;
+            }
             let mut response = no_content();
-            if matches!(asked.ask.caller().credential(), Credential::Session { cookie: true, .. })
+            if (dead_cookie || matches!(asked.ask.caller().credential(), Credential::Session { cookie: true, .. }))
                 && let Ok(value) = HeaderValue::try_from(cookie::set(cookie::SESSION, "", 0))
             {
                 response.headers_mut().append(header::SET_COOKIE, value);
@@ -127,8 +130,8 @@ async fn list(State(identity): State<Identity>, asked: Asked) -> Reply {
     .await
 }
 
-async fn end(State(identity): State<Identity>, asked: Asked, Path(id): Path<String>) -> Reply {
-    asked.run(async { identity.end_session(asked.ask.caller(), &id, &asked.context).await.map(|()| no_content()) }).await
+async fn end(State(identity): State<Identity>, asked: Asked, path: Result<Path<String>, PathRejection>) -> Reply {
+    asked.run(async { identity.end_session(asked.ask.caller(), &named(path)?, &asked.context).await.map(|()| no_content()) }).await
 }
 
 async fn end_others(State(identity): State<Identity>, asked: Asked) -> Reply {

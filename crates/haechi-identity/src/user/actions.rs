@@ -2,10 +2,19 @@
 
 use crate::{Context, Identity, error::IdentityError, once::Purpose, password::acceptable, throttle::Attempt};
 use haechi_gate::SystemError;
-use haechi_model::{Actor, FieldId, Json, SignUp, USERS, Value};
+use haechi_model::{Actor, Failure, FieldId, Json, SignUp, USERS, Value};
 use haechi_problem::{FieldProblem, pointer};
 
 const MISS_CODE: u16 = 100;
+
+/// Which fields of a profile may be set.
+#[derive(Clone, Copy)]
+pub(super) enum Allowed {
+    /// Those that the folder lists for signing up.
+    Listed,
+    /// All but those that only the server sets.
+    All,
+}
 
 /// What somebody gives to sign up.
 pub(crate) struct NewPerson {
@@ -25,7 +34,7 @@ impl Identity {
         }
         inner.attempt(&Attempt::SignUp, context).await?;
         let mut values = self.new_values(&new.email, &new.password, "/password")?;
-        values.extend(self.profile(new.profile.as_ref())?);
+        values.extend(self.profile(new.profile.as_ref(), Allowed::Listed, "/profile")?);
         let invitation = match (mode, &new.invitation) {
             (SignUp::Invite, Some(code)) => {
                 let subject = inner.subject(Purpose::Invitation, code).await?;
@@ -40,20 +49,21 @@ impl Identity {
         let hash = inner.hasher.hash(&new.password).await?;
         match self.add(values, hash, invitation.map(|code| (Purpose::Invitation, code.as_str())), "sign_up", context).await {
             // Whoever has the address learns nothing from this, and neither does whoever guesses.
-            Ok(_) | Err(IdentityError::Taken) => Ok(()),
+            Ok(_) | Err(IdentityError::Taken { email: true }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// Makes the first administrator, with the one-time value that was shown at the start.
-    pub(crate) async fn set_up(&self, code: &str, email: &str, password: &str, context: &Context) -> Result<Box<str>, IdentityError> {
+    pub(crate) async fn set_up(&self, code: &str, new: &NewPerson, context: &Context) -> Result<Box<str>, IdentityError> {
         let inner = &*self.0;
         inner.attempt(&Attempt::Code, context).await?;
         inner.subject(Purpose::Setup, code).await?.ok_or(IdentityError::InvalidCode)?;
-        let mut values = self.new_values(email, password, "/password")?;
+        let mut values = self.new_values(&new.email, &new.password, "/password")?;
+        values.extend(self.profile(new.profile.as_ref(), Allowed::All, "/profile")?);
         let roles: Vec<String> = self.administrator_role().into_iter().collect();
         values.push((self.user_field("roles"), Value::text(serde_json::Value::from(roles).to_string())));
-        let hash = inner.hasher.hash(password).await?;
+        let hash = inner.hasher.hash(&new.password).await?;
         self.add(values, hash, Some((Purpose::Setup, code)), "set_up", context).await
     }
 
@@ -84,6 +94,9 @@ impl Identity {
         match work.commit().await {
             Ok(_) => Ok(id),
             Err(SystemError::Missed(MISS_CODE)) => Err(IdentityError::InvalidCode),
+            Err(SystemError::Store(Failure::Dangling { .. })) => {
+                Err(IdentityError::field("/profile", "unknown_reference", "names a record that is not there"))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -101,20 +114,26 @@ impl Identity {
     }
 
     /// The profile fields that somebody may set himself; the folder names them.
-    fn profile(&self, profile: Option<&Json>) -> Result<Vec<(FieldId, Value)>, IdentityError> {
+    pub(super) fn profile(&self, profile: Option<&Json>, allowed: Allowed, base: &str) -> Result<Vec<(FieldId, Value)>, IdentityError> {
         let revision = self.0.gate.revision();
-        let (users, allowed) = (&revision.app.collections[USERS], &revision.app.config.auth.sign_up_fields);
+        let (users, listed) = (&revision.app.collections[USERS], &revision.app.config.auth.sign_up_fields);
+        let may = |field: &FieldId| match allowed {
+            Allowed::Listed => listed.contains(&users.fields[*field].name),
+            Allowed::All => !users.fields[*field].read_only && *field != self.user_field("email"),
+        };
         let members = match profile {
             None => &[][..],
             Some(Json::Object(members)) => members,
-            Some(_) => return Err(IdentityError::field("/profile", "wrong_type", "must be an object")),
+            Some(_) => return Err(IdentityError::field(base, "wrong_type", "must be an object")),
         };
         let (mut values, mut errors) = (Vec::new(), Vec::new());
-        let mut wrong = |name: &str, code, detail: String| errors.push(FieldProblem { pointer: pointer("/profile", name), code, detail });
+        let mut wrong = |name: &str, code, detail: String| errors.push(FieldProblem { pointer: pointer(base, name), code, detail });
         for (name, json) in members {
-            match users.field(name).filter(|_| allowed.iter().any(|allowed| **allowed == **name)) {
-                None => wrong(name, "unknown_field", "cannot be set by signing up".to_owned()),
+            match users.field(name).filter(may) {
+                None => wrong(name, "unknown_field", "is no field that can be set here".to_owned()),
                 Some(field) => match users.fields[field].ty.read(json) {
+                    // Nothing is as good as not there: defaults fill it in, and what is required is missed below.
+                    Ok(value) if value.is_null() => {}
                     Ok(value) => values.push((field, value)),
                     Err(error) => wrong(name, error.code, error.detail),
                 },

@@ -36,9 +36,10 @@ async fn set_up(State(identity): State<Identity>, asked: Asked, headers: HeaderM
     asked
         .run(async {
             let mut members = read(&headers, body).await?;
-            let (code, email, password) = (members.text("code"), members.text("email"), members.text("password"));
+            let (code, profile) = (members.text("code"), members.take("profile"));
+            let new = NewPerson { email: members.text("email"), password: members.text("password"), invitation: None, profile };
             members.finish()?;
-            let id = identity.set_up(&code, &email, &password, &asked.context).await?;
+            let id = identity.set_up(&code, &new, &asked.context).await?;
             Ok(json_reply(StatusCode::CREATED, &json!({ "user": id })))
         })
         .await

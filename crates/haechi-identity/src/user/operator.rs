@@ -1,5 +1,6 @@
 //! What whoever runs the service does with people: add, invite, give roles, disable, reset, end sessions.
 
+use super::actions::Allowed;
 use crate::{
     Identity, SessionView,
     error::IdentityError,
@@ -7,7 +8,7 @@ use crate::{
     tables::{int, sessions, text},
 };
 use haechi_gate::SystemWork;
-use haechi_model::{Actor, Collection, Predicate, Row, Value};
+use haechi_model::{Actor, Collection, Json, Predicate, Row, Value};
 
 const MANY: u32 = 100_000;
 const MISS_GONE: u16 = 100;
@@ -63,8 +64,9 @@ impl Identity {
     ///
     /// # Errors
     /// When the address is taken, a role is not declared, or the database cannot be had.
-    pub async fn add_person(&self, email: &str, roles: &[String]) -> Result<(Person, String), IdentityError> {
+    pub async fn add_person(&self, email: &str, roles: &[String], profile: &Json) -> Result<(Person, String), IdentityError> {
         let mut values = vec![(self.user_field("email"), self.read_email(email)?)];
+        values.extend(self.profile(Some(profile), Allowed::All, "")?);
         values.push((self.user_field("roles"), self.read_roles(roles)?));
         let mut work = self.operator_work();
         let (id, slot) = work.insert_user(&values);
@@ -82,7 +84,7 @@ impl Identity {
         self.read_email(email)?;
         let canonical = self.canonical_email(email).ok_or(IdentityError::NotFound)?;
         if self.user_by_email(&canonical).await?.is_some() {
-            return Err(IdentityError::Taken);
+            return Err(IdentityError::Taken { email: true });
         }
         let mut work = self.operator_work();
         let code = self.0.issue(&mut work, Purpose::Invitation, &canonical);

@@ -24,7 +24,16 @@ pub(crate) fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<Strin
         found.push("no public_url: add public_url = \"https://…\" under [server] in haechi.toml".to_owned());
     }
     if listen.is_ok_and(|address| !address.ip().is_loopback()) {
-        found.push("listen is not loopback and TLS is not built yet: listen on 127.0.0.1 behind a proxy that does TLS".to_owned());
+        if let Some(files) = &config.server.tls {
+            if let Err(error) = haechi::tls::Tls::open(files) {
+                found.push(format!("TLS: {error}: mend cert_file and key_file under [server]"));
+            }
+        } else {
+            found.push(
+                "listen is not loopback and there is no TLS: add cert_file and key_file under [server], or listen on 127.0.0.1 behind a proxy"
+                    .to_owned(),
+            );
+        }
     }
     if let Err(error) = folder::master_key(config, data, false) {
         found.push(error.to_string());

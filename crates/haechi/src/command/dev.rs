@@ -3,8 +3,10 @@
 use super::{Done, Failed, Place, people, transfer};
 use clap::Args;
 use haechi::{
-    DataDir, House, Mode, folder, report,
-    serve::{serve, stack},
+    DataDir, House, Mode,
+    accept::{Bounds, Server},
+    folder, report,
+    serve::stack,
     shutdown,
     stack::Stack,
 };
@@ -52,7 +54,9 @@ impl Dev {
         let (publish, current) = watch::channel(Arc::new(stack(&house, Mode::Dev)));
         let limits = config.limits;
         let (stop, mut stopped) = watch::channel(false);
-        let server = tokio::spawn(serve(listener, current, async move { drop(stopped.changed().await) }, limits.head_ms, limits.connections));
+        let bounds = Bounds { head_ms: limits.head_ms, connections: limits.connections };
+        let server = Server { listener, stack: current, tls: None, bounds };
+        let server = tokio::spawn(server.run(async move { drop(stopped.changed().await) }));
         let mut seen = fingerprint(&place.folder);
         let ended = shutdown::signal();
         tokio::pin!(ended);

@@ -45,17 +45,19 @@ impl Explain {
             Some(request) => refused(&house, request).await?,
             None => {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
-                Question { who: text(&self.who), action: text(&self.action), on: text(&self.on) }
+                Some(Question { who: text(&self.who), action: text(&self.action), on: text(&self.on) })
             }
         };
-        asked.answer(&house).await?;
+        if let Some(asked) = asked {
+            asked.answer(&house).await?;
+        }
         house.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The question that a refused request was.
-async fn refused(house: &haechi::House, request: &str) -> Result<Question, Failed> {
+/// The question that a refused request was, when policies answer it.
+async fn refused(house: &haechi::House, request: &str) -> Result<Option<Question>, Failed> {
     let found = house.gate.refused_request(&house.keys.audit, request).await;
     let found = found
         .map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?
@@ -72,7 +74,12 @@ async fn refused(house: &haechi::House, request: &str) -> Result<Question, Faile
     if *house.gate.revision().version != *found.policy_version {
         println!("the policies have changed since; what follows is what they say now");
     }
-    Ok(Question { who: found.actor_id, action: found.action, on })
+    let revision = house.gate.revision();
+    if revision.policies.action(&found.action).is_none() || found.actor_kind == "service" {
+        // Not decided by policies, or by those of a key's roles and scopes, which are not kept here.
+        return Ok(None);
+    }
+    Ok(Some(Question { who: found.actor_id, action: found.action, on }))
 }
 
 impl Question {

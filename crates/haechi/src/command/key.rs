@@ -2,7 +2,8 @@
 
 use super::{Done, Failed, Place};
 use clap::Subcommand;
-use haechi_identity::NewKey;
+use haechi::House;
+use haechi_identity::{IdentityError, NewKey};
 use haechi_model::{format_datetime, parse_datetime};
 use serde_json::json;
 use std::process::ExitCode;
@@ -39,6 +40,13 @@ impl Key {
     pub(crate) async fn run(self, place: &Place) -> Done {
         let (house, _data) = place.open().await?;
         super::migrated(&house).await?;
+        let done = self.on(&house, place.json).await;
+        house.gate.settle().await;
+        house.close().await;
+        done
+    }
+
+    async fn on(self, house: &House, as_json: bool) -> Done {
         let identity = &house.identity;
         match self {
             Self::Create { service, roles, scopes, expires, label } => {
@@ -50,7 +58,7 @@ impl Key {
                 };
                 let new = NewKey { label, scopes, expires_ms };
                 let (key, shown) = identity.create_service_key(&service, &roles, &new).await?;
-                if place.json {
+                if as_json {
                     println!("{}", json!({ "id": shown.name, "key": key, "expire_time": format_datetime(shown.expires_ms) }));
                 } else {
                     println!("{key}");
@@ -60,7 +68,7 @@ impl Key {
             Self::List => {
                 for key in identity.all_keys().await? {
                     let ends = format_datetime(key.expires_ms);
-                    if place.json {
+                    if as_json {
                         println!(
                             "{}",
                             json!({ "id": key.name, "owner": key.owner, "label": key.label, "hint": key.hint, "scopes": key.scopes, "expire_time": ends })
@@ -71,12 +79,13 @@ impl Key {
                 }
             }
             Self::Revoke { id } => {
-                identity.revoke_key(&id).await?;
+                identity.revoke_key(&id).await.map_err(|error| match error {
+                    IdentityError::NotFound => Failed::Said(format!("no key has the id `{id}`; see `haechi key list`")),
+                    other => other.into(),
+                })?;
                 println!("the key {id} is revoked");
             }
         }
-        house.gate.settle().await;
-        house.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }

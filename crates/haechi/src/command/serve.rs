@@ -3,9 +3,12 @@
 use super::{Done, Failed, Place, check::refusals};
 use clap::Args;
 use haechi::{
-    DataDir, House, Mode, folder, report,
-    serve::{serve, stack},
+    DataDir, House, Mode,
+    accept::{Bounds, Server},
+    folder, ops, report,
+    serve::stack,
     shutdown,
+    tls::Tls,
 };
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use tokio::{net::TcpListener, sync::watch};
@@ -37,21 +40,31 @@ impl Serve {
         if config.ledger.witness.is_empty() {
             tracing::warn!(target: "haechi", "no witness is told of the ledger's checkpoints");
         }
-        let listener = TcpListener::bind(&config.server.listen)
-            .await
-            .map_err(|error| Failed::Said(format!("{} cannot be listened on: {error}", config.server.listen)))?;
+        let tls = match &config.server.tls {
+            Some(files) => Some(Tls::open(files).map_err(|error| Failed::Said(error.to_string()))?),
+            None => None,
+        };
+        let listener = listen(&config.server.listen).await?;
+        let ops_listener = listen(&config.server.ops_listen).await?;
         house.start();
         tracing::info!(target: "haechi", address = %listener.local_addr()?, "serving");
         super::user::offer_setup(&house, config.server.public_url.as_deref().unwrap_or_default()).await;
         let (stop, current) = watch::channel(Arc::new(stack(&house, Mode::Serve)));
         let reload = tokio::spawn(reload_on_hangup(house.gate.clone(), place.folder.clone()));
-        serve(listener, current, shutdown::signal(), config.limits.head_ms, config.limits.connections).await;
+        let ops = tokio::spawn(ops::serve(ops_listener, house.gate.clone(), house.metrics.clone()));
+        let bounds = Bounds { head_ms: config.limits.head_ms, connections: config.limits.connections };
+        Server { listener, stack: current, tls, bounds }.run(shutdown::signal()).await;
+        ops.abort();
         reload.abort();
         drop(stop);
         house.close().await;
         tracing::info!(target: "haechi", "stopped");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn listen(address: &str) -> Result<TcpListener, Failed> {
+    TcpListener::bind(address).await.map_err(|error| Failed::Said(format!("{address} cannot be listened on: {error}")))
 }
 
 /// SIGHUP: policies anew, all or nothing; the model changes with a restart only.

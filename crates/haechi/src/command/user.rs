@@ -1,9 +1,10 @@
 //! `haechi user`: people, for whoever runs the service.
 
-use super::{Done, Place};
+use super::{Done, Failed, Place};
 use clap::Subcommand;
 use haechi::House;
-use haechi_model::format_datetime;
+use haechi_identity::{IdentityError, Person};
+use haechi_model::{Json, SignUp, format_datetime, parse_json};
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -16,6 +17,9 @@ pub(crate) enum User {
         /// A role; may be given again.
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
+        /// A field of users, as NAME=VALUE; the value is JSON, or text. May be given again.
+        #[arg(long = "set", value_name = "NAME=VALUE")]
+        fields: Vec<String>,
     },
     /// Invite somebody to sign up; prints the invitation.
     Invite {
@@ -29,7 +33,11 @@ pub(crate) enum User {
         /// Address or id.
         person: String,
         /// The roles.
+        #[arg(required_unless_present = "none")]
         roles: Vec<String>,
+        /// No role at all.
+        #[arg(long, conflicts_with = "roles")]
+        none: bool,
     },
     /// Let somebody in no more: sessions and keys end.
     Disable {
@@ -69,12 +77,20 @@ impl User {
     async fn on(self, house: &House, as_json: bool) -> Done {
         let identity = &house.identity;
         match self {
-            Self::Add { email, roles } => {
-                let (person, code) = identity.add_person(&email, &roles).await?;
+            Self::Add { email, roles, fields } => {
+                let mut profile = Vec::new();
+                for field in &fields {
+                    let (name, value) = field.split_once('=').ok_or_else(|| Failed::Said(format!("write NAME=VALUE, not `{field}`")))?;
+                    profile.push((name.into(), parse_json(value.as_bytes()).unwrap_or_else(|_| Json::Text(value.into()))));
+                }
+                let (person, code) = identity.add_person(&email, &roles, &Json::Object(profile)).await?;
                 print_code(as_json, "code", &code, &format!("{} was added as {}; within 24 hours, once:", person.email, person.id));
             }
             Self::Invite { email } => {
                 let code = identity.invite(&email).await?;
+                if house.gate.revision().app.config.auth.sign_up != SignUp::Invite {
+                    eprintln!("sign_up under [auth] is not \"invite\": the invitation is of no use until it is");
+                }
                 print_code(as_json, "invitation", &code, &format!("{email} may sign up within 7 days, once, with this invitation:"));
             }
             Self::List => {
@@ -87,47 +103,59 @@ impl User {
                     }
                 }
             }
-            Self::Role { person, roles } => {
-                let person = identity.find_person(&person).await?;
+            Self::Role { person, roles, .. } => {
+                let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 identity.set_roles(&person.id, &roles).await?;
                 println!("{} has {}", person.email, if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") });
             }
             Self::Disable { person } => {
-                let person = identity.find_person(&person).await?;
+                let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 identity.set_disabled(&person.id, true).await?;
                 println!("{} is disabled; sessions and keys have ended", person.email);
             }
             Self::Enable { person } => {
-                let person = identity.find_person(&person).await?;
+                let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 identity.set_disabled(&person.id, false).await?;
                 println!("{} may sign in again", person.email);
             }
             Self::Reset { person } => {
-                let person = identity.find_person(&person).await?;
+                let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 let code = identity.reset(&person.id).await?;
                 print_code(as_json, "code", &code, &format!("the password of {} is gone; within 24 hours, once:", person.email));
             }
             Self::Sessions { person, end } => {
-                let person = identity.find_person(&person).await?;
-                if end {
-                    identity.end_sessions(&person.id).await?;
-                    println!("all sessions of {} have ended", person.email);
-                    return Ok(ExitCode::SUCCESS);
-                }
-                for session in identity.sessions_of(&person.id).await? {
-                    let (created, seen) = (format_datetime(session.created_ms), format_datetime(session.seen_ms));
-                    if as_json {
-                        println!(
-                            "{}",
-                            json!({ "id": session.name, "create_time": created, "seen_time": seen, "address": session.address, "agent": session.agent })
-                        );
-                    } else {
-                        println!("{}  since {created}  seen {seen}  {}  {}", session.name, session.address, session.agent);
-                    }
-                }
+                let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
+                sessions(house, &person, end, as_json).await?;
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn sessions(house: &House, person: &Person, end: bool, as_json: bool) -> Result<(), Failed> {
+    if end {
+        house.identity.end_sessions(&person.id).await?;
+        println!("all sessions of {} have ended", person.email);
+        return Ok(());
+    }
+    for session in house.identity.sessions_of(&person.id).await? {
+        let (created, seen) = (format_datetime(session.created_ms), format_datetime(session.seen_ms));
+        if as_json {
+            println!(
+                "{}",
+                json!({ "id": session.name, "create_time": created, "seen_time": seen, "address": session.address, "agent": session.agent })
+            );
+        } else {
+            println!("{}  since {created}  seen {seen}  {}  {}", session.name, session.address, session.agent);
+        }
+    }
+    Ok(())
+}
+
+fn unknown(error: IdentityError, person: &str) -> Failed {
+    match error {
+        IdentityError::NotFound => Failed::Said(format!("nobody has the address or id `{person}`; see `haechi user list`")),
+        other => other.into(),
     }
 }
 

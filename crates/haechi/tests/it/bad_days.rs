@@ -2,7 +2,7 @@
 
 use crate::fixture::FILES;
 use axum::{Router, routing::get};
-use haechi::{serve, stack::Stack};
+use haechi::serve;
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::json;
 use std::{
@@ -24,17 +24,15 @@ async fn a_panic_is_a_500_and_nothing_else_falls(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;
     let usual = serve::stack(&app.house, haechi::Mode::Dev);
-    let routes = Router::new()
-        .route(
-            "/panic",
-            get(|| async {
-                if true {
-                    panic!("planted")
-                }
-            }),
-        )
-        .merge(usual.routes);
-    let stack = Arc::new(Stack { routes, gate: usual.gate, identity: usual.identity, base: usual.base, slots: usual.slots, timeout: usual.timeout });
+    let panics = Router::new().route(
+        "/panic",
+        get(|| async {
+            if true {
+                panic!("planted")
+            }
+        }),
+    );
+    let stack = Arc::new(usual.around(|routes| panics.merge(routes)));
     let kim = Person::at(stack, &kim);
     for _ in 0..100 {
         let reply = kim.get("/panic").await.expect(500);

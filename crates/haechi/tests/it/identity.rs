@@ -20,6 +20,7 @@ on_both!(
     the_oldest_session_makes_room,
     bad_bodies_are_told,
     codes_are_no_credentials,
+    profiles_are_filled_in_as_the_folder_says,
 );
 
 const GOOD: &str = "seven purple otters dance";
@@ -28,6 +29,10 @@ const OTHER: &str = "eleven green boats sail away";
 /// The fixture with open sign-up.
 fn files(auth: &str) -> Vec<(&'static str, String)> {
     FILES.iter().map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n[auth]\n{auth}\n") } else { (*text).to_owned() })).collect()
+}
+
+fn none() -> haechi_model::Json {
+    haechi_model::Json::Object(Vec::new())
 }
 
 async fn start(backend: Backend, auth: &str) -> TestApp {
@@ -148,7 +153,7 @@ async fn a_password_change_ends_everything_older(backend: Backend) {
 /// V6.4.1: single use under a race of 50, and never after a change or its time.
 async fn a_reset_code_works_once(backend: Backend) {
     let app = start(backend, "").await;
-    let (person, code) = app.house.identity.add_person("kim@example.com", &["member".to_owned()]).await.unwrap();
+    let (person, code) = app.house.identity.add_person("kim@example.com", &["member".to_owned()], &none()).await.unwrap();
     let anybody = app.anonymous();
     let body = json!({"code": code, "new_password": GOOD});
     let mut won = 0;
@@ -356,7 +361,7 @@ async fn wrong_passwords_look_like_unknown_people(backend: Backend) {
     let app = start(backend, "sign_up = \"open\"").await;
     sign_up(&app, "kim@example.com", GOOD).await;
     sign_up(&app, "out@example.com", GOOD).await;
-    app.house.identity.add_person("nopassword@example.com", &[]).await.unwrap();
+    app.house.identity.add_person("nopassword@example.com", &[], &none()).await.unwrap();
     let out = app.house.identity.find_person("out@example.com").await.unwrap();
     app.house.identity.set_disabled(&out.id, true).await.unwrap();
     let mut seen = Vec::new();
@@ -480,11 +485,38 @@ async fn bad_bodies_are_told(backend: Backend) {
 
 async fn codes_are_no_credentials(backend: Backend) {
     let app = start(backend, "sign_up = \"open\"").await;
-    let (_, code) = app.house.identity.add_person("kim@example.com", &[]).await.unwrap();
+    let (_, code) = app.house.identity.add_person("kim@example.com", &[], &none()).await.unwrap();
     for token in [code.as_str(), "haechi_s_", "haechi_k_", "haechi_s_AAAA", "x"] {
         app.bearer(token).get("/auth/v1/me").await.expect(401);
     }
     // A code for one purpose is none for another.
     app.anonymous().post("/auth/v1/setup", json!({"code": code, "email": "a@example.com", "password": GOOD})).await.expect(400);
+    app.finish().await;
+}
+
+/// The folder's own fields of `users`: what is required is asked for, whoever adds the person; nothing half made stays.
+async fn profiles_are_filled_in_as_the_folder_says(backend: Backend) {
+    let users = "[fields]\nname = { type = \"text\", required = true }\nlocale = { type = \"text\", required = true, default = \"en\" }\nnick = { type = \"text\", unique = true }\nboss = { type = \"ref\", to = \"users\" }\n";
+    let mut all = files("sign_up = \"open\"\nsign_up_fields = [\"name\", \"locale\", \"nick\"]");
+    all.iter_mut().filter(|(path, _)| *path == "collections/users.toml").for_each(|(_, text)| users.clone_into(text));
+    let all: Vec<(&str, &str)> = all.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let app = TestApp::start(backend, &all).await;
+    let identity = &app.house.identity;
+    let sign_up = async |email: &str, profile: Value| {
+        app.anonymous().post("/auth/v1/sign-up", json!({"email": email, "password": GOOD, "profile": profile})).await
+    };
+    for (profile, pointer) in
+        [(json!({}), "/profile/name"), (json!({"name": null}), "/profile/name"), (json!({"name": "K", "boss": "x"}), "/profile/boss")]
+    {
+        assert_eq!(sign_up("kim@example.com", profile).await.expect(422).json()["errors"][0]["pointer"], pointer);
+    }
+    sign_up("kim@example.com", json!({"name": "Kim", "locale": null, "nick": "k"})).await.expect(202);
+    sign_up("lee@example.com", json!({"name": "Lee", "nick": "k"})).await.expect(409);
+    assert!(identity.find_person("lee@example.com").await.is_err());
+    let parse = |text: &str| haechi_model::parse_json(text.as_bytes()).unwrap();
+    assert!(identity.add_person("ann@example.com", &[], &none()).await.is_err());
+    let nobody = "{\"name\":\"Ann\",\"boss\":\"01920000-0000-7000-8000-000000000000\"}";
+    assert!(identity.add_person("ann@example.com", &[], &parse(nobody)).await.is_err());
+    identity.add_person("ann@example.com", &[], &parse("{\"name\":\"Ann\"}")).await.unwrap();
     app.finish().await;
 }

@@ -9,6 +9,7 @@ mod fixture;
 mod found;
 mod identity;
 mod ledger;
+mod network;
 mod races;
 mod rest;
 mod snapshots;

@@ -1,0 +1,301 @@
+//! `haechi.toml`: every section, its defaults and where each effective value came from.
+
+mod read;
+
+use crate::section::Section;
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// A secret by reference: never a literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    /// In an environment variable.
+    Env(String),
+    /// In a file.
+    File(PathBuf),
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Address and port of the API.
+    pub listen: String,
+    /// The origin that the world uses, e.g. `https://api.example.com`.
+    pub public_url: Option<String>,
+    /// Certificate chain and key, PEM: with them TLS is served.
+    pub tls: Option<TlsFiles>,
+    /// Address and port of health, readiness and metrics.
+    pub ops_listen: String,
+    /// Networks of the proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+    /// Origins whose pages may call the API from a browser.
+    pub cors_origins: Vec<String>,
+}
+
+/// Certificate chain and key, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseConfig {
+    /// `url = "sqlite:PATH"`, relative to the data directory.
+    Sqlite(PathBuf),
+    /// `url = "postgres://…"` without a password.
+    Postgres(String),
+    /// `url = { env = … }` or `{ file = … }`: either kind.
+    Secret(SecretRef),
+}
+
+/// Whom a TLS connection to a server of ours trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// No TLS: on this host alone.
+    Plain,
+    /// The certificate authorities of the operating system.
+    System,
+    /// The authorities in a PEM file.
+    Authorities(PathBuf),
+}
+
+/// Which reads leave an access entry: `[ledger] reads`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadsLogged {
+    /// Those that show a pii or secret field.
+    Classed,
+    /// All.
+    All,
+    /// None.
+    None,
+}
+
+/// Where signed checkpoints are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witness {
+    /// Appended to a file.
+    File(PathBuf),
+    /// Posted to an `http://` or `https://` address.
+    Http(String),
+    /// Sent to a syslog collector (RFC 5424): a socket's path, or host and port for UDP.
+    Syslog(String),
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerConfig {
+    /// Which reads leave an access entry.
+    pub reads: ReadsLogged,
+    /// Where checkpoints go.
+    pub witness: Vec<Witness>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Largest request body.
+    pub body_bytes: usize,
+    /// Longest time from the last byte of the request head to the reply.
+    pub request_ms: u64,
+    /// Longest time for the request head to arrive.
+    pub head_ms: u64,
+    /// Most requests in work at once; more are answered 503.
+    pub concurrency: usize,
+    /// Most open connections.
+    pub connections: usize,
+    /// Largest page.
+    pub page_size: u32,
+    /// Requests that one network without credentials may send a minute.
+    pub anonymous_per_minute: i64,
+    /// Requests that one caller may send a minute.
+    pub caller_per_minute: i64,
+}
+
+/// Who may sign up by himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignUp {
+    /// Nobody: an operator adds people.
+    Closed,
+    /// Who has an invitation.
+    Invite,
+    /// Anybody.
+    Open,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Who may sign up by himself.
+    pub sign_up: SignUp,
+    /// Fields of `users` that somebody who signs up may set.
+    pub sign_up_fields: Vec<String>,
+    /// The role of the first administrator.
+    pub administrator: Option<String>,
+    /// How long a session lives without use.
+    pub session_idle_minutes: i64,
+    /// How long a session lives at most.
+    pub session_minutes: i64,
+    /// How long ago the password may have been shown for what is sensitive.
+    pub fresh_minutes: i64,
+    /// Sessions of one person; the oldest ends when there would be more.
+    pub sessions: i64,
+}
+
+/// The whole of `haechi.toml` apart from roles, classes and anonymous reach, which belong to the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[database]`
+    pub database: DatabaseConfig,
+    /// `[database] ca_file`: who may sign PostgreSQL's certificate, instead of the system's authorities.
+    pub database_ca: Option<PathBuf>,
+    /// `[ledger]`
+    pub ledger: LedgerConfig,
+    /// `[limits]`
+    pub limits: LimitsConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `master_key`: all other keys are derived from it.
+    pub master_key: Option<SecretRef>,
+    /// Where each value that is not a default came from: key to place.
+    pub origins: BTreeMap<&'static str, String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig {
+                listen: "127.0.0.1:8080".to_owned(),
+                public_url: None,
+                tls: None,
+                ops_listen: "127.0.0.1:9464".to_owned(),
+                trusted_proxies: Vec::new(),
+                cors_origins: Vec::new(),
+            },
+            database: DatabaseConfig::Sqlite(PathBuf::from("haechi.db")),
+            database_ca: None,
+            ledger: LedgerConfig { reads: ReadsLogged::Classed, witness: Vec::new() },
+            limits: LimitsConfig {
+                body_bytes: 1 << 20,
+                request_ms: 10_000,
+                head_ms: 10_000,
+                concurrency: 1024,
+                connections: 10_000,
+                page_size: 200,
+                anonymous_per_minute: 3_000,
+                caller_per_minute: 60_000,
+            },
+            auth: AuthConfig {
+                sign_up: SignUp::Closed,
+                sign_up_fields: Vec::new(),
+                administrator: None,
+                session_idle_minutes: 12 * 60,
+                session_minutes: 7 * 24 * 60,
+                fresh_minutes: 10,
+                sessions: 20,
+            },
+            master_key: None,
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Takes over every key that the section has.
+    pub(crate) fn apply(&mut self, top: &Section<'_>) {
+        if let Some(server) = top.section("server") {
+            self.apply_server(&server);
+            server.finish();
+        }
+        if let Some(database) = top.section("database") {
+            self.apply_database(&database);
+            database.finish();
+        }
+        if let Some(ledger) = top.section("ledger") {
+            self.apply_ledger(&ledger);
+            ledger.finish();
+        }
+        if let Some(limits) = top.section("limits") {
+            self.apply_limits(&limits);
+            limits.finish();
+        }
+        if let Some(auth) = top.section("auth") {
+            self.apply_auth(&auth);
+            auth.finish();
+        }
+        if let Some(found) = read::secret(top, "master_key") {
+            self.origin("master_key", top);
+            self.master_key = Some(found);
+        }
+    }
+
+    /// Every key with its effective value and where it came from; secrets are not shown.
+    #[must_use]
+    pub fn effective(&self) -> Vec<(&'static str, String, String)> {
+        let secret = |found: &SecretRef| match found {
+            SecretRef::Env(name) => format!("*** (environment variable {name})"),
+            SecretRef::File(path) => format!("*** (file {})", path.display()),
+        };
+        let witness = |witness: &Witness| match witness {
+            Witness::File(path) => format!("file:{}", path.display()),
+            Witness::Http(address) => address.clone(),
+            Witness::Syslog(to) => format!("syslog:{to}"),
+        };
+        let reads = match self.ledger.reads {
+            ReadsLogged::Classed => "classed",
+            ReadsLogged::All => "all",
+            ReadsLogged::None => "none",
+        };
+        let database = match &self.database {
+            DatabaseConfig::Sqlite(path) => format!("sqlite:{}", path.display()),
+            DatabaseConfig::Postgres(url) => url.clone(),
+            DatabaseConfig::Secret(found) => secret(found),
+        };
+        let sign_up = match self.auth.sign_up {
+            SignUp::Closed => "closed",
+            SignUp::Invite => "invite",
+            SignUp::Open => "open",
+        };
+        let (limits, auth) = (&self.limits, &self.auth);
+        let file = |which: fn(&TlsFiles) -> &PathBuf| self.server.tls.as_ref().map(|tls| which(tls).display().to_string()).unwrap_or_default();
+        [
+            ("server.listen", self.server.listen.clone()),
+            ("server.public_url", self.server.public_url.clone().unwrap_or_default()),
+            ("server.cert_file", file(|tls| &tls.cert_file)),
+            ("server.key_file", file(|tls| &tls.key_file)),
+            ("server.ops_listen", self.server.ops_listen.clone()),
+            ("server.trusted_proxies", self.server.trusted_proxies.join(", ")),
+            ("server.cors_origins", self.server.cors_origins.join(", ")),
+            ("database.url", database),
+            ("database.ca_file", self.database_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
+            ("master_key", self.master_key.as_ref().map(secret).unwrap_or_default()),
+            ("ledger.reads", reads.to_owned()),
+            ("ledger.witness", self.ledger.witness.iter().map(witness).collect::<Vec<_>>().join(", ")),
+            ("limits.body_bytes", limits.body_bytes.to_string()),
+            ("limits.request_ms", limits.request_ms.to_string()),
+            ("limits.head_ms", limits.head_ms.to_string()),
+            ("limits.concurrency", limits.concurrency.to_string()),
+            ("limits.connections", limits.connections.to_string()),
+            ("limits.page_size", limits.page_size.to_string()),
+            ("limits.anonymous_per_minute", limits.anonymous_per_minute.to_string()),
+            ("limits.caller_per_minute", limits.caller_per_minute.to_string()),
+            ("auth.sign_up", sign_up.to_owned()),
+            ("auth.sign_up_fields", auth.sign_up_fields.join(", ")),
+            ("auth.administrator", auth.administrator.clone().unwrap_or_default()),
+            ("auth.session_idle_minutes", auth.session_idle_minutes.to_string()),
+            ("auth.session_minutes", auth.session_minutes.to_string()),
+            ("auth.fresh_minutes", auth.fresh_minutes.to_string()),
+            ("auth.sessions", auth.sessions.to_string()),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned())))
+        .collect()
+    }
+}
+
+/// Name of the pseudo file that holds what environment variables say.
+pub(crate) const ENVIRONMENT: &str = "environment";

@@ -1,0 +1,234 @@
+//! The accept loop: connections to requests, each with a bound on its time.
+
+use crate::{metrics::Metrics, stack::Stack, tls::Tls};
+use axum::{
+    body::Body,
+    http::{Request, Response},
+};
+use haechi_layers::Peer;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+
+/// Longest wait for requests in work when the end was asked for.
+const DRAIN: Duration = Duration::from_secs(25);
+/// How long a connection may stay open without a request.
+const IDLE: Duration = Duration::from_secs(75);
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+const MAX_STREAMS: u32 = 128;
+/// Streams that a client may open and reset before the server has had a chance (CVE-2023-44487).
+const MAX_RESETS: usize = 20;
+
+/// What bounds connections.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    /// Longest time for a request's head, and for a TLS handshake.
+    pub head_ms: u64,
+    /// Most open connections.
+    pub connections: usize,
+}
+
+/// Something that is served on a listener.
+pub struct Server {
+    /// Connections come from here.
+    pub listener: TcpListener,
+    /// The stack comes from a watch, so that `dev` can replace the whole house between two requests.
+    pub stack: watch::Receiver<Arc<Stack>>,
+    /// With TLS, or in plain text.
+    pub tls: Option<Arc<Tls>>,
+    /// What bounds connections.
+    pub bounds: Bounds,
+}
+
+impl Server {
+    /// Serves until `stop`, then answers what is in work.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let slots = Arc::new(Semaphore::new(self.bounds.connections));
+        let (end, ended) = watch::channel(false);
+        let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
+        let connection = Connection { builder: builder(self.bounds.head_ms), stack: self.stack, tls: self.tls, ended, head_ms: self.bounds.head_ms };
+        tokio::pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = &mut stop => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+                    let connection = connection.clone();
+                    tokio::spawn(async move {
+                        connection.serve(stream, peer).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: wait for some to come back instead of spinning.
+                    tracing::warn!(target: "haechi::http", %error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(self.listener);
+        let _ = end.send(true);
+        let all = u32::try_from(self.bounds.connections).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(DRAIN, slots.acquire_many(all)).await;
+        if let Some(watch) = watch {
+            watch.abort();
+        }
+    }
+}
+
+fn builder(head_ms: u64) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(head_ms)).max_buf_size(MAX_HEAD_BYTES).keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_pending_accept_reset_streams(Some(MAX_RESETS))
+        .max_local_error_reset_streams(Some(MAX_RESETS))
+        .keep_alive_interval(Some(Duration::from_secs(20)));
+    builder
+}
+
+#[derive(Clone)]
+struct Connection {
+    builder: auto::Builder<TokioExecutor>,
+    stack: watch::Receiver<Arc<Stack>>,
+    tls: Option<Arc<Tls>>,
+    ended: watch::Receiver<bool>,
+    head_ms: u64,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        let _ = stream.set_nodelay(true);
+        let wait = Duration::from_millis(self.head_ms);
+        // The protocol is told by the first bytes; a connection that sends none does not stay.
+        if !matches!(tokio::time::timeout(wait, stream.readable()).await, Ok(Ok(()))) {
+            return;
+        }
+        match self.tls.as_ref().map(|tls| tls.acceptor()) {
+            None => self.requests(stream, peer).await,
+            Some(acceptor) => {
+                if let Ok(Ok(stream)) = tokio::time::timeout(wait, acceptor.accept(stream)).await {
+                    self.requests(stream, peer).await;
+                }
+            }
+        }
+    }
+
+    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+        let (stack, use_, wait) = (self.stack, Arc::new(Use::new()), Duration::from_millis(self.head_ms));
+        let metrics = stack.borrow().metrics.clone();
+        metrics.connection_opened();
+        let used = use_.clone();
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let (stack, used) = (stack.borrow().clone(), used.clone());
+            used.begin();
+            async move {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(Peer(peer.ip()));
+                let response: Response<Body> = stack.handle(request).await;
+                used.end();
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let mut ended = self.ended;
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                _ = connection.as_mut() => break,
+                _ = ended.changed(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = tokio::time::sleep_until(use_.idle_since() + use_.patience(wait)), if !closing => {
+                    if !use_.met() {
+                        // Not even one request: whatever it is waiting for, it does not stay.
+                        break;
+                    }
+                    if use_.is_idle() {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
+                // Whoever does not read the last replies does not stay for ever either.
+                () = tokio::time::sleep(IDLE), if closing => break,
+            }
+        }
+        Metrics::connection_closed(&metrics);
+    }
+}
+
+/// Whether a connection is in use.
+struct Use {
+    began: Instant,
+    in_work: AtomicU32,
+    /// When the last request began or ended, milliseconds after the connection.
+    last_ms: AtomicU64,
+}
+
+impl Use {
+    fn new() -> Self {
+        Self { began: Instant::now(), in_work: AtomicU32::new(0), last_ms: AtomicU64::new(0) }
+    }
+
+    fn mark(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_ms.store(now.max(1), Ordering::Relaxed);
+    }
+
+    fn begin(&self) {
+        self.in_work.fetch_add(1, Ordering::Relaxed);
+        self.mark();
+    }
+
+    fn end(&self) {
+        self.in_work.fetch_sub(1, Ordering::Relaxed);
+        self.mark();
+    }
+
+    /// Whether there was a request.
+    fn met(&self) -> bool {
+        self.in_work.load(Ordering::Relaxed) > 0 || self.last_ms.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long it may be without use.
+    fn patience(&self, wait: Duration) -> Duration {
+        if self.met() { IDLE } else { wait }
+    }
+
+    /// When it was used last; now, while a request is in work.
+    fn idle_since(&self) -> Instant {
+        if self.in_work.load(Ordering::Relaxed) > 0 {
+            return Instant::now();
+        }
+        self.began + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_work.load(Ordering::Relaxed) == 0 && self.idle_since().elapsed() >= IDLE
+    }
+}

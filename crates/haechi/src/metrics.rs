@@ -1,0 +1,107 @@
+//! What is counted, in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
+
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// Upper bounds of the histogram's buckets, seconds.
+const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// All that is counted.
+pub struct Metrics {
+    registry: Registry,
+    by_class: [Counter; 5],
+    duration: Histogram,
+    in_work: Gauge,
+    connections: Gauge,
+    opened: Counter,
+    shed: Counter,
+    limited: Counter,
+    refused_credentials: Counter,
+    seal_lag: Gauge<i64, AtomicI64>,
+    ready: Gauge,
+}
+
+impl Metrics {
+    /// Everything at zero.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("haechi");
+        let requests = Family::<Labels, Counter>::default();
+        registry.register("http_requests", "Requests that were answered, by class of status", requests.clone());
+        let by_class = CLASSES.map(|class| requests.get_or_create(&[("class", class)]).clone());
+        let duration = Histogram::new(BUCKETS);
+        registry.register_with_unit("http_request_duration", "Time from a request's head to its reply", Unit::Seconds, duration.clone());
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let in_work = gauge("http_requests_in_work", "Requests in work");
+        let connections = gauge("connections", "Open connections");
+        let seal_lag = gauge("ledger_seal_lag_milliseconds", "Age of the oldest ledger entry without a seal");
+        let ready = gauge("ready", "Whether requests should be sent here");
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let opened = counter("connections_opened", "Connections that were opened");
+        let shed = counter("http_requests_shed", "Requests that were refused because too many were in work");
+        let limited = counter("http_requests_limited", "Requests that were refused because their sender sent too many");
+        let refused_credentials = counter("credentials_refused", "Requests whose credential was not good");
+        Arc::new(Self { registry, by_class, duration, in_work, connections, opened, shed, limited, refused_credentials, seal_lag, ready })
+    }
+
+    pub(crate) fn began(&self) {
+        self.in_work.inc();
+    }
+
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
+        self.in_work.dec();
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.by_class[class].inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn shed(&self) {
+        self.shed.inc();
+    }
+
+    pub(crate) fn limited(&self) {
+        self.limited.inc();
+    }
+
+    pub(crate) fn refused_credential(&self) {
+        self.refused_credentials.inc();
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.opened.inc();
+        self.connections.inc();
+    }
+
+    pub(crate) fn connection_closed(metrics: &Arc<Self>) {
+        metrics.connections.dec();
+    }
+
+    /// As text (OpenMetrics 1.0).
+    #[must_use]
+    pub fn text(&self, seal_lag_ms: i64, ready: bool) -> String {
+        self.seal_lag.set(seal_lag_ms);
+        self.ready.set(i64::from(ready));
+        let mut out = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut out, &self.registry);
+        out
+    }
+}

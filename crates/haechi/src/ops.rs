@@ -1,0 +1,34 @@
+//! The listener for whoever runs it: health, readiness, metrics. It has no credentials, so it belongs on a private address.
+
+use crate::{metrics::Metrics, serve::is_ready};
+use axum::{
+    Router,
+    http::{HeaderValue, StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
+use haechi_gate::Gate;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Serves until it is aborted.
+pub async fn serve(listener: TcpListener, gate: Gate, metrics: Arc<Metrics>) {
+    let for_ready = gate.clone();
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route(
+            "/readyz",
+            get(async move || if is_ready(&for_ready).await { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }),
+        )
+        .route(
+            "/metrics",
+            get(async move || {
+                let text = metrics.text(gate.seal_lag_ms(), is_ready(&gate).await);
+                let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+                ([(header::CONTENT_TYPE, media)], text).into_response()
+            }),
+        );
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(target: "haechi", %error, "the ops listener has ended");
+    }
+}

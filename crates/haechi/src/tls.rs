@@ -1,0 +1,98 @@
+//! TLS from files: read at the start, again when they change, never replaced by something that cannot be used.
+
+use haechi_model::TlsFiles;
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// TLS cannot be served.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{0} cannot be read as PEM")]
+    File(std::path::PathBuf),
+    /// The key is not the certificate's, or of a kind that is not used.
+    #[error("the certificate and the key do not belong together")]
+    Pair,
+}
+
+/// The certificate of the moment.
+pub struct Tls {
+    files: TlsFiles,
+    current: Mutex<(Arc<ServerConfig>, Stamp)>,
+}
+
+type Stamp = [Option<SystemTime>; 2];
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn open(files: &TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let stamp = stamp(files);
+        Ok(Arc::new(Self { files: files.clone(), current: Mutex::new((read(files)?, stamp)) }))
+    }
+
+    /// What new connections are greeted with.
+    #[must_use]
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.current.lock().unwrap_or_else(PoisonError::into_inner).0.clone())
+    }
+
+    /// Reads the files again when they have changed; what cannot be used is not taken over.
+    pub fn look(&self) {
+        let now = stamp(&self.files);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if now == current.1 {
+            return;
+        }
+        match read(&self.files) {
+            Ok(config) => {
+                *current = (config, now);
+                tracing::info!(target: "haechi::tls", "the certificate was read again");
+            }
+            // Half written, most likely: the next look finds it whole.
+            Err(error) => {
+                current.1 = now;
+                tracing::warn!(target: "haechi::tls", %error, "the certificate was not read again; the old one goes on");
+            }
+        }
+    }
+
+    /// Looks at the files for ever.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            self.look();
+        }
+    }
+}
+
+fn stamp(files: &TlsFiles) -> Stamp {
+    [&files.cert_file, &files.key_file].map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok())
+}
+
+/// TLS 1.2 and 1.3 with the provider's own choice of suites, none of them without forward secrecy.
+fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let unreadable = |path: &std::path::PathBuf| TlsError::File(path.clone());
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(&files.cert_file).and_then(Iterator::collect).map_err(|_| unreadable(&files.cert_file))?;
+    if chain.is_empty() {
+        return Err(unreadable(&files.cert_file));
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|_| unreadable(&files.key_file))?;
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).map_err(|_| TlsError::Pair)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

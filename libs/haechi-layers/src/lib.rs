@@ -1,0 +1,45 @@
+//! Tower layers that keep a service safe on the open network, a feature each.
+//!
+//! Each layer has a plain core (a type with methods over `http` types) that can be used without Tower, and a thin
+//! [`tower_layer::Layer`] around it. They know neither Haechi nor a database; what a layer must remember it keeps in
+//! bounded memory.
+//!
+//! | feature | layer | what it does |
+//! |---|---|---|
+//! | `request-id` | [`RequestIdLayer`] | gives every request an id of ours, never the client's |
+//! | `client-ip` | [`ClientIpLayer`] | finds the client's address behind declared proxies only |
+//! | `headers` | [`SecurityHeadersLayer`] | security headers and a content security policy, with a nonce where pages need one |
+//! | `cors` | [`CorsLayer`] | closed by default, opened for exact origins |
+//! | `cross-site` | [`CrossSiteLayer`] | refuses requests with cookies that another site made |
+//! | `rate-limit` | [`RateLimitLayer`] | a leaky bucket per key in memory of a fixed size |
+//!
+//! `examples/all.rs` mounts them all on an Axum service, in their order.
+#![warn(missing_docs)]
+
+#[cfg(feature = "client-ip")]
+mod client_ip;
+#[cfg(feature = "cors")]
+mod cors;
+#[cfg(feature = "cross-site")]
+mod cross_site;
+#[cfg(feature = "headers")]
+mod headers;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
+#[cfg(any(feature = "client-ip", feature = "cors", feature = "cross-site", feature = "rate-limit"))]
+mod reply;
+#[cfg(feature = "request-id")]
+mod request_id;
+
+#[cfg(feature = "client-ip")]
+pub use client_ip::{ClientIp, ClientIpLayer, ClientIpService, NotANetwork, Peer, Proxies, Unreadable};
+#[cfg(feature = "cors")]
+pub use cors::{Cors, CorsLayer, CorsService, Verdict};
+#[cfg(feature = "cross-site")]
+pub use cross_site::{CrossSiteLayer, CrossSiteService, made_here};
+#[cfg(feature = "headers")]
+pub use headers::{ContentSecurityPolicy, Nonce, SecurityHeaders, SecurityHeadersLayer, SecurityHeadersService};
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::{Decision, Rate, RateLimit, RateLimitLayer, RateLimitService};
+#[cfg(feature = "request-id")]
+pub use request_id::{RequestId, RequestIdLayer, RequestIdService};

@@ -1,0 +1,223 @@
+//! A leaky bucket per key (GCRA), in memory of a fixed size whatever is thrown at it.
+
+use crate::reply::{Reply, refuse};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hash},
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Instant,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Buckets that share one place; when all are taken, the emptiest makes room.
+const WAYS: usize = 8;
+const LOCKS: usize = 64;
+
+/// How much is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests that may come at once.
+    pub burst: u32,
+    /// Time over which as many come back, milliseconds.
+    pub per_ms: u64,
+}
+
+/// What is said of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it may pass.
+    pub allowed: bool,
+    /// Requests that may still come at once.
+    pub remaining: u32,
+    /// Until another one may come, or until the bucket is empty again; milliseconds.
+    pub reset_ms: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bucket {
+    key: u64,
+    /// When it is empty, milliseconds on the limiter's clock.
+    empty_at: u64,
+}
+
+/// The limiter. Keys are hashed with a secret of the process, so nobody can aim at a place.
+pub struct RateLimit {
+    rate: Rate,
+    hasher: RandomState,
+    locks: Vec<Mutex<Vec<[Bucket; WAYS]>>>,
+    policy: HeaderValue,
+    started: Instant,
+}
+
+impl RateLimit {
+    /// With room for about so many keys at once, 16 bytes each.
+    #[must_use]
+    pub fn new(rate: Rate, keys: usize) -> Self {
+        let sets = keys.div_ceil(WAYS * LOCKS).max(1);
+        let locks = (0..LOCKS).map(|_| Mutex::new(vec![[Bucket::default(); WAYS]; sets])).collect();
+        let started = Instant::now();
+        let policy = format!("\"default\";q={};w={}", rate.burst, rate.per_ms.div_ceil(1000));
+        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static(""));
+        Self { rate, hasher: RandomState::new(), locks, policy, started }
+    }
+
+    /// Counts one request of a key now.
+    pub fn take(&self, key: impl Hash) -> Decision {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.take_at(key, now)
+    }
+
+    /// Counts one request of a key at a time, milliseconds on a clock that never goes back.
+    pub fn take_at(&self, key: impl Hash, now: u64) -> Decision {
+        let hash = self.hasher.hash_one(key).max(1);
+        let mut sets = self.locks[(hash % LOCKS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let at = ((hash / LOCKS as u64) % sets.len() as u64) as usize;
+        let set = &mut sets[at];
+        let known = set.iter().position(|bucket| bucket.key == hash);
+        // Whoever has asked least loses his place: that costs him nothing, and keeps in mind whoever asks most.
+        let place = known.or_else(|| (0..WAYS).min_by_key(|at| set[*at].empty_at)).unwrap_or_default();
+        let bucket = &mut set[place];
+        if known.is_none() {
+            *bucket = Bucket { key: hash, empty_at: 0 };
+        }
+        let cost = (self.rate.per_ms / u64::from(self.rate.burst.max(1))).max(1);
+        let full = cost * u64::from(self.rate.burst);
+        let level = bucket.empty_at.saturating_sub(now);
+        if level + cost > full {
+            return Decision { allowed: false, remaining: 0, reset_ms: level + cost - full };
+        }
+        bucket.empty_at = now + level + cost;
+        let remaining = u32::try_from((full - level - cost) / cost).unwrap_or(u32::MAX);
+        Decision { allowed: true, remaining, reset_ms: level + cost }
+    }
+
+    /// Says in a reply what was decided (draft-ietf-httpapi-ratelimit-headers): quota and window, what remains, until when.
+    pub fn mark(&self, decision: Decision, headers: &mut HeaderMap) {
+        let seconds = |ms: u64| ms.div_ceil(1000);
+        headers.insert("ratelimit-policy", self.policy.clone());
+        if let Ok(value) = HeaderValue::try_from(format!("\"default\";r={};t={}", decision.remaining, seconds(decision.reset_ms))) {
+            headers.insert("ratelimit", value);
+        }
+        if !decision.allowed {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds(decision.reset_ms).max(1)));
+        }
+    }
+}
+
+/// Finds the key of a request.
+type KeyOf<B> = dyn Fn(&Request<B>) -> Option<String> + Send + Sync;
+
+/// Refuses with 429 what comes too fast.
+pub struct RateLimitLayer<B> {
+    limit: Arc<RateLimit>,
+    key: Arc<KeyOf<B>>,
+}
+
+impl<B> RateLimitLayer<B> {
+    /// `key` says whose request it is; `None` is not counted.
+    pub fn new(limit: RateLimit, key: impl Fn(&Request<B>) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { limit: Arc::new(limit), key: Arc::new(key) }
+    }
+}
+
+impl<B> Clone for RateLimitLayer<B> {
+    fn clone(&self) -> Self {
+        Self { limit: self.limit.clone(), key: self.key.clone() }
+    }
+}
+
+impl<S, B> Layer<S> for RateLimitLayer<B> {
+    type Service = RateLimitService<S, B>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimitService { inner, layer: self.clone() }
+    }
+}
+
+/// See [`RateLimitLayer`].
+pub struct RateLimitService<S, B> {
+    inner: S,
+    layer: RateLimitLayer<B>,
+}
+
+impl<S: Clone, B> Clone for RateLimitService<S, B> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for RateLimitService<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: From<&'static str> + Unpin + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Reply<S::Future, R>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Some(key) = (self.layer.key)(&request) else { return Reply::later(self.inner.call(request), |_| ()) };
+        let limit = self.layer.limit.clone();
+        let decision = limit.take(key);
+        if !decision.allowed {
+            let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+            limit.mark(decision, response.headers_mut());
+            return Reply::now(response);
+        }
+        Reply::later(self.inner.call(request), move |response| limit.mark(decision, response.headers_mut()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate() {
+        let limit = RateLimit::new(Rate { burst: 5, per_ms: 1000 }, 1000);
+        let burst: Vec<bool> = (0..7).map(|_| limit.take_at("kim", 10).allowed).collect();
+        assert_eq!(burst, [true, true, true, true, true, false, false]);
+        let refused = limit.take_at("kim", 10);
+        assert_eq!((refused.remaining, refused.reset_ms), (0, 200));
+        assert!(limit.take_at("kim", 210).allowed && !limit.take_at("kim", 210).allowed);
+        assert!(limit.take_at("lee", 210).allowed);
+        // A second later everything is as at first.
+        assert_eq!((0..7).filter(|_| limit.take_at("kim", 5000).allowed).count(), 5);
+    }
+
+    /// DOS-12: a million keys neither grow the memory nor free whoever floods.
+    #[test]
+    fn a_million_keys_change_nothing() {
+        let limit = RateLimit::new(Rate { burst: 10, per_ms: 60_000 }, 10_000);
+        for _ in 0..10 {
+            assert!(limit.take_at("flood", 5).allowed);
+        }
+        for key in 0..1_000_000u32 {
+            limit.take_at(key, 5);
+        }
+        assert!(!limit.take_at("flood", 5).allowed, "other keys pushed out the one that asks most");
+        let buckets: usize = limit.locks.iter().map(|lock| lock.lock().unwrap().len() * WAYS).sum();
+        assert!(buckets <= 10_000 + LOCKS * WAYS);
+    }
+
+    #[test]
+    fn replies_say_what_remains() {
+        let limit = RateLimit::new(Rate { burst: 2, per_ms: 60_000 }, 10);
+        let mut headers = HeaderMap::new();
+        limit.mark(limit.take_at("kim", 0), &mut headers);
+        assert_eq!(
+            (&headers["ratelimit-policy"], &headers["ratelimit"]),
+            (&HeaderValue::from_static("\"default\";q=2;w=60"), &HeaderValue::from_static("\"default\";r=1;t=30"))
+        );
+        limit.take_at("kim", 0);
+        limit.mark(limit.take_at("kim", 0), &mut headers);
+        assert_eq!(headers["retry-after"], "30");
+    }
+}
