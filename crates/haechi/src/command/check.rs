@@ -70,6 +70,14 @@ fn lints(revision: &Revision) -> Vec<String> {
             found.push(format!("no policy reaches {}: nobody can use it", collection.name));
         }
     }
+    let server = &app.config.server;
+    let behind_proxy = server.tls.is_none() && server.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
+    if behind_proxy && server.trusted_proxies.is_empty() {
+        found.push(
+            "public_url is https and there is no TLS here, so a proxy stands in front, and it is not declared: all clients count as one; add trusted_proxies = [\"127.0.0.1\"] under [server]"
+                .to_owned(),
+        );
+    }
     if app.config.ledger.witness.is_empty() {
         found.push(
             "no witness: whoever has the whole machine can rewrite the ledger unnoticed; add witness = [\"file:PATH\"] under [ledger]".to_owned(),
