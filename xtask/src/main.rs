@@ -5,6 +5,7 @@ mod bench;
 mod limits;
 mod services;
 mod supply;
+mod trace;
 
 use std::process::{Command, ExitCode};
 
@@ -13,6 +14,7 @@ const TASKS: &[(&str, &str)] = &[
     ("ci", "format, lints, test, supply chain, documents"),
     ("services", "start PostgreSQL and print its URL; ends with this process"),
     ("bench", "measure against the hand-written reference"),
+    ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("properties", "the long property test of the policies (a million cases)"),
 ];
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         "ci" => ci(),
         "services" => services::run(),
         "bench" => bench::run(&rest),
+        "trace" => trace::run(&rest),
         "properties" => properties(),
         _ => {
             for (name, what) in TASKS {
