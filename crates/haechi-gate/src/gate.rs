@@ -10,17 +10,17 @@ use crate::{
     keys::{MasterKey, Sealer},
     revision::Revision,
     seal::SealState,
-    system::{Area, Schema, System, SystemKeys},
+    system::{Area, Backup, Schema, System, SystemKeys},
     system_work::Revocation,
 };
 use arc_swap::ArcSwap;
 use haechi_model::{
     Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, Trust, USERS, write_json_text,
 };
-use haechi_store::{Applied, Catalog, MigrateError, Migration, Store, Target};
+use haechi_store::{Applied, Catalog, MigrateError, Migration, RestoreError, Store, Target};
 use std::{
     fmt::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
@@ -87,10 +87,7 @@ impl Gate {
     /// When the database cannot be had.
     pub async fn open(database: &Database, revision: Revision, options: Options) -> Result<(Self, SystemKeys), OpenError> {
         let journal = Arc::new(GateJournal::new(revision.app.clone(), &options.master));
-        let target = match database {
-            Database::Sqlite(path) => Target::Sqlite(path.clone()),
-            Database::Postgres(url, trust) => Target::Postgres(url.clone(), trust.clone()),
-        };
+        let target = database.target();
         let catalog = Catalog::new(&revision.app, options.tables);
         let tables = catalog.tables().into_iter().map(|table| table.name).collect();
         let store = Store::open(&target, catalog, journal.clone()).await.map_err(|_| OpenError::Database)?;
@@ -215,6 +212,17 @@ impl Gate {
         self.0.store.applied().await
     }
 
+    /// Copies everything, as it is at one moment, into a new SQLite file, while requests go on. `operator` stands in the ledger.
+    ///
+    /// # Errors
+    /// When the file cannot be written or the database cannot be had.
+    pub async fn backup(&self, _: &System<Backup>, file: &Path, operator: &str) -> Result<(), Failure> {
+        let entry = self.0.system_entry("backup", None, String::new());
+        self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
+        self.settle().await;
+        self.0.store.backup(file).await
+    }
+
     /// Records something that the system or an operator did.
     ///
     /// # Errors
@@ -259,6 +267,23 @@ impl Gate {
     pub async fn settle(&self) {
         self.0.write_sightings().await;
         self.0.seal().await;
+    }
+}
+
+/// Puts a backup into a place where nothing is yet.
+///
+/// # Errors
+/// When there is something already, or it cannot be written.
+pub async fn restore(file: &Path, database: &Database) -> Result<(), RestoreError> {
+    haechi_store::restore(file, &database.target()).await
+}
+
+impl Database {
+    fn target(&self) -> Target {
+        match self {
+            Self::Sqlite(path) => Target::Sqlite(path.clone()),
+            Self::Postgres(url, trust) => Target::Postgres(url.clone(), trust.clone()),
+        }
     }
 }
 

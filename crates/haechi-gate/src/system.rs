@@ -26,6 +26,9 @@ pub enum Import {}
 #[derive(Debug)]
 pub enum Audit {}
 
+/// Copying everything into one file.
+#[derive(Debug)]
+pub enum Backup {}
 /// People, their credentials and their sessions.
 #[derive(Debug)]
 pub enum Identity {}
@@ -34,6 +37,10 @@ impl sealed::Sealed for Schema {}
 impl sealed::Sealed for Import {}
 impl sealed::Sealed for Audit {}
 impl sealed::Sealed for Identity {}
+impl sealed::Sealed for Backup {}
+impl Area for Backup {
+    const NAME: &'static str = "backup";
+}
 impl Area for Schema {
     const NAME: &'static str = "schema";
 }
@@ -73,13 +80,21 @@ pub struct SystemKeys {
     pub import: System<Import>,
     /// Reading the whole ledger.
     pub audit: System<Audit>,
+    /// Copying everything into one file.
+    pub backup: System<Backup>,
     /// People, their credentials and their sessions; taken by the feature that looks after them.
     pub identity: Option<(System<Identity>, Authenticator)>,
 }
 
 impl SystemKeys {
     pub(crate) fn new(authenticator: Authenticator) -> Self {
-        Self { schema: System::new(), import: System::new(), audit: System::new(), identity: Some((System::new(), authenticator)) }
+        Self {
+            schema: System::new(),
+            import: System::new(),
+            audit: System::new(),
+            backup: System::new(),
+            identity: Some((System::new(), authenticator)),
+        }
     }
 
     /// All areas with the tables that each opens, for the snapshot that reviews them.

@@ -23,7 +23,7 @@ pub use key::{NewKey, Shown};
 pub use router::{ClientAddress, router, routes};
 pub use session::{SessionView, Started};
 pub use tables::tables;
-pub use user::Person;
+pub use user::{Operator, Person};
 
 use haechi_gate::{Authenticator, Gate, Identity as Area, Mac, MasterKey, System};
 use password::Hasher;

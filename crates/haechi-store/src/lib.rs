@@ -2,6 +2,7 @@
 //!
 //! Only the gate holds one (and the binary, to open it). Nothing here decides who may do what.
 
+mod backup;
 mod catalog;
 mod journal;
 mod migrate;
@@ -11,6 +12,7 @@ mod render;
 mod sqlite;
 mod system;
 
+pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
 pub use journal::{Journal, LogRecord, LogRow, Seal};
 pub use migrate::{Action, Applied, MigrateError, Migration, plan};

@@ -83,7 +83,7 @@ impl TestApp {
             haechi::FolderError::Findings(findings) => panic!("{}", haechi::report::render(&findings)),
             other => panic!("{other}"),
         });
-        let mut house = House::at(revision, warnings, &data, Mode::Dev, clock.clone()).await.unwrap();
+        let house = House::at(revision, warnings, &data, Mode::Dev, clock.clone()).await.unwrap();
         let plan = house.gate.plan(&house.keys.schema).await.unwrap();
         house.gate.migrate(&house.keys.schema, plan, false).await.unwrap();
         house.start();

@@ -8,7 +8,11 @@ use crate::{
 use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_identity::Identity;
 use haechi_model::Findings;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -50,7 +54,7 @@ pub struct House {
     /// Warnings of the folder.
     pub warnings: Findings,
     stop: watch::Sender<bool>,
-    background: Option<JoinHandle<()>>,
+    background: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl House {
@@ -79,16 +83,37 @@ impl House {
         let config = &revision.app.config;
         let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
         let database = database::database(config, &data.path)?;
+        Self::on(revision, warnings, &database, master, mode, clock).await
+    }
+
+    /// Over a file of SQLite, whatever database the folder names, with the keys of the folder's data directory: to look at a backup.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or is of another ledger.
+    pub async fn over_file(revision: Revision, warnings: Findings, file: &Path, data: &Path) -> Result<Self, HouseError> {
+        let master = folder::master_key(&revision.app.config, data, true)?;
+        let database = haechi_gate::Database::Sqlite(file.to_owned());
+        Self::on(revision, warnings, &database, master, Mode::Serve, Arc::new(SystemClock)).await
+    }
+
+    async fn on(
+        revision: Revision,
+        warnings: Findings,
+        database: &haechi_gate::Database,
+        master: MasterKey,
+        mode: Mode,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, HouseError> {
         let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev, tables: haechi_identity::tables() };
-        let (gate, mut keys) = Gate::open(&database, revision, options).await?;
+        let (gate, mut keys) = Gate::open(database, revision, options).await?;
         let identity = Identity::open(&gate, &mut keys, &master).ok_or(OpenError::Keys)?;
         let (stop, _) = watch::channel(false);
-        Ok(Self { gate, identity, metrics: Metrics::new(), keys, master, warnings, stop, background: None })
+        Ok(Self { gate, identity, metrics: Metrics::new(), keys, master, warnings, stop, background: Mutex::default() })
     }
 
     /// Starts sealing and the other work behind requests. The tables must be there.
-    pub fn start(&mut self) {
-        self.background = Some(self.gate.start(self.stop.subscribe()));
+    pub fn start(&self) {
+        *self.running() = Some(self.gate.start(self.stop.subscribe()));
         let (identity, mut stop) = (self.identity.clone(), self.stop.subscribe());
         tokio::spawn(async move {
             while tokio::time::timeout(HOUSEKEEPING_EVERY, stop.changed()).await.is_err() {
@@ -100,17 +125,22 @@ impl House {
     }
 
     /// Is gone as if the machine had lost its power: for tests.
-    pub fn abandon(mut self) {
-        if let Some(background) = self.background.take() {
+    pub fn abandon(&self) {
+        if let Some(background) = self.running().take() {
             background.abort();
         }
     }
 
     /// Ends the background work, with all that waits written.
-    pub async fn close(mut self) {
+    pub async fn close(&self) {
         let _ = self.stop.send(true);
-        if let Some(background) = self.background.take() {
+        let background = self.running().take();
+        if let Some(background) = background {
             let _ = background.await;
         }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -70,11 +70,14 @@ impl Identity {
         self.put_key(work, ("user", user), new, &[], Some(user)).await
     }
 
-    /// Makes a key for a service with roles of its own.
-    ///
-    /// # Errors
-    /// When a role, a scope or the time is not good, or the database cannot be had.
-    pub async fn create_service_key(&self, service: &str, roles: &[String], new: &NewKey) -> Result<(String, Shown), IdentityError> {
+    /// A key for a service with roles of its own.
+    pub(crate) async fn service_key(
+        &self,
+        work: SystemWork<haechi_gate::Identity>,
+        service: &str,
+        roles: &[String],
+        new: &NewKey,
+    ) -> Result<(String, Shown), IdentityError> {
         let app = &self.0.gate.revision().app;
         if let Some(unknown) = roles.iter().find(|role| !app.roles.contains(role)) {
             return Err(IdentityError::field("/roles", "unknown_role", &format!("no role is named `{unknown}`; roles: {}", app.roles.join(", "))));
@@ -85,7 +88,7 @@ impl Identity {
         if !good {
             return Err(IdentityError::field("/service", "bad_name", "a service's name has 1 to 48 of a-z, 0-9 and -"));
         }
-        self.put_key(self.operator_work(), ("service", service), new, roles, None).await
+        self.put_key(work, ("service", service), new, roles, None).await
     }
 
     async fn put_key(
@@ -146,10 +149,7 @@ impl Identity {
     }
 
     /// All keys that are alive.
-    ///
-    /// # Errors
-    /// When the database cannot be had.
-    pub async fn all_keys(&self) -> Result<Vec<Shown>, IdentityError> {
+    pub(crate) async fn all_keys(&self) -> Result<Vec<Shown>, IdentityError> {
         let rows = self.0.gate.system_find(self.0.tables.keys, above(keys::EXPIRES, self.0.now_ms()), 100_000).await?;
         Ok(rows.iter().map(shown).collect())
     }
@@ -162,15 +162,12 @@ impl Identity {
         self.end_key(work, theirs, Some(user)).await
     }
 
-    /// Revokes a key.
-    ///
-    /// # Errors
-    /// When there is none of this id, or the database cannot be had.
-    pub async fn revoke_key(&self, name: &str) -> Result<(), IdentityError> {
-        self.end_key(self.operator_work(), is(keys::NAME, name), None).await
-    }
-
-    async fn end_key(&self, mut work: SystemWork<haechi_gate::Identity>, which: Predicate, user: Option<&str>) -> Result<(), IdentityError> {
+    pub(crate) async fn end_key(
+        &self,
+        mut work: SystemWork<haechi_gate::Identity>,
+        which: Predicate,
+        user: Option<&str>,
+    ) -> Result<(), IdentityError> {
         let found = self.0.gate.system_find(self.0.tables.keys, which, 1).await?;
         let row = found.first().ok_or(IdentityError::NotFound)?;
         work.clear(self.0.tables.keys, is(0, text(row, 0)));

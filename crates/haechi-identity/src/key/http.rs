@@ -5,6 +5,7 @@ use crate::{
     Identity,
     body::read,
     router::{Asked, Reply, json_reply, named, no_content},
+    session::session_of,
 };
 use axum::{
     Router,
@@ -30,6 +31,8 @@ fn view(key: &Shown) -> Value {
 async fn create(State(identity): State<Identity>, asked: Asked, headers: HeaderMap, body: Body) -> Reply {
     asked
         .run(async {
+            // Refused before a byte of the body is read.
+            session_of(asked.ask.caller())?;
             let mut members = read(&headers, body).await?;
             let time = members.optional_text("expire_time");
             let expires_ms = time.as_deref().and_then(parse_datetime);

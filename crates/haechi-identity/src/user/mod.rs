@@ -5,4 +5,4 @@ mod http;
 mod operator;
 
 pub(crate) use http::routes;
-pub use operator::Person;
+pub use operator::{Operator, Person};

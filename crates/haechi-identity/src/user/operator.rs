@@ -2,10 +2,10 @@
 
 use super::actions::Allowed;
 use crate::{
-    Identity, SessionView,
+    Identity, NewKey, SessionView, Shown,
     error::IdentityError,
     once::Purpose,
-    tables::{int, sessions, text},
+    tables::{int, is, keys, sessions, text},
 };
 use haechi_gate::SystemWork;
 use haechi_model::{Actor, Collection, Json, Predicate, Row, Value};
@@ -26,22 +26,49 @@ pub struct Person {
     pub disabled: bool,
 }
 
+/// Whoever runs the service: the operating system's user, who stands in the ledger.
+pub struct Operator {
+    identity: Identity,
+    name: Box<str>,
+}
+
 impl Identity {
+    /// What whoever runs the service may do; `name` stands in the ledger.
+    #[must_use]
+    pub fn operator(&self, name: &str) -> Operator {
+        Operator { identity: self.clone(), name: name.into() }
+    }
+
+    /// Forgets what has ended by itself: sessions, one-time values, keys, empty buckets.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn housekeeping(&self) -> Result<(), IdentityError> {
+        let (inner, now) = (&*self.0, self.0.now_ms());
+        let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
+        inner.forget_ended(&mut work);
+        inner.forget_empty(&mut work);
+        work.clear(inner.tables.once, crate::tables::at_most(crate::tables::once::EXPIRES, now));
+        work.commit().await.map(|_| ()).map_err(Into::into)
+    }
+}
+
+impl Operator {
     /// All people, in the order of their ids.
     ///
     /// # Errors
     /// When the database cannot be had.
     pub async fn people(&self) -> Result<Vec<Person>, IdentityError> {
-        let rows = self.0.gate.system_find(self.0.tables.users, Predicate::True, MANY).await?;
+        let rows = self.identity.0.gate.system_find(self.identity.0.tables.users, Predicate::True, MANY).await?;
         Ok(rows.iter().map(|row| self.person(row)).collect())
     }
 
     fn person(&self, row: &Row) -> Person {
         Person {
             id: text(row, Collection::ID).to_owned(),
-            email: text(row, self.user_field("email")).to_owned(),
-            roles: serde_json::from_str(text(row, self.user_field("roles"))).unwrap_or_default(),
-            disabled: int(row, self.user_field("disabled")) != 0,
+            email: text(row, self.identity.user_field("email")).to_owned(),
+            roles: serde_json::from_str(text(row, self.identity.user_field("roles"))).unwrap_or_default(),
+            disabled: int(row, self.identity.user_field("disabled")) != 0,
         }
     }
 
@@ -50,11 +77,11 @@ impl Identity {
     /// # Errors
     /// When there is none, or the database cannot be had.
     pub async fn find_person(&self, named: &str) -> Result<Person, IdentityError> {
-        if let Some(row) = self.0.gate.system_row(self.0.tables.users, named).await? {
+        if let Some(row) = self.identity.0.gate.system_row(self.identity.0.tables.users, named).await? {
             return Ok(self.person(&row));
         }
-        let row = match self.canonical_email(named) {
-            Some(email) => self.user_by_email(&email).await?,
+        let row = match self.identity.canonical_email(named) {
+            Some(email) => self.identity.user_by_email(&email).await?,
             None => None,
         };
         row.map(|row| self.person(&row)).ok_or(IdentityError::NotFound)
@@ -65,13 +92,13 @@ impl Identity {
     /// # Errors
     /// When the address is taken, a role is not declared, or the database cannot be had.
     pub async fn add_person(&self, email: &str, roles: &[String], profile: &Json) -> Result<(Person, String), IdentityError> {
-        let mut values = vec![(self.user_field("email"), self.read_email(email)?)];
-        values.extend(self.profile(Some(profile), Allowed::All, "")?);
-        values.push((self.user_field("roles"), self.read_roles(roles)?));
-        let mut work = self.operator_work();
+        let mut values = vec![(self.identity.user_field("email"), self.identity.read_email(email)?)];
+        values.extend(self.identity.profile(Some(profile), Allowed::All, "")?);
+        values.push((self.identity.user_field("roles"), self.read_roles(roles)?));
+        let mut work = self.work();
         let (id, slot) = work.insert_user(&values);
         work.entry("create", Some(&id), None, Some(slot), "\"by\":\"operator\"".to_owned());
-        let code = self.0.issue(&mut work, Purpose::Password, &id);
+        let code = self.identity.0.issue(&mut work, Purpose::Password, &id);
         work.commit().await?;
         Ok((self.find_person(&id).await?, code))
     }
@@ -81,13 +108,13 @@ impl Identity {
     /// # Errors
     /// When the address is none, is taken, or the database cannot be had.
     pub async fn invite(&self, email: &str) -> Result<String, IdentityError> {
-        self.read_email(email)?;
-        let canonical = self.canonical_email(email).ok_or(IdentityError::NotFound)?;
-        if self.user_by_email(&canonical).await?.is_some() {
+        self.identity.read_email(email)?;
+        let canonical = self.identity.canonical_email(email).ok_or(IdentityError::NotFound)?;
+        if self.identity.user_by_email(&canonical).await?.is_some() {
             return Err(IdentityError::Taken { email: true });
         }
-        let mut work = self.operator_work();
-        let code = self.0.issue(&mut work, Purpose::Invitation, &canonical);
+        let mut work = self.work();
+        let code = self.identity.0.issue(&mut work, Purpose::Invitation, &canonical);
         work.entry("invite", None, None, None, String::new());
         work.commit().await?;
         Ok(code)
@@ -99,7 +126,7 @@ impl Identity {
     /// When a role is not declared, or the database cannot be had.
     pub async fn set_roles(&self, id: &str, roles: &[String]) -> Result<(), IdentityError> {
         let roles = self.read_roles(roles)?;
-        self.change(id, "update", vec![(self.user_field("roles"), roles)], |_, _| ()).await
+        self.change(id, "update", vec![(self.identity.user_field("roles"), roles)], |_, _| ()).await
     }
 
     /// Lets a person in no more, or again. What was issued to him ends.
@@ -108,7 +135,7 @@ impl Identity {
     /// When the database cannot be had.
     pub async fn set_disabled(&self, id: &str, disabled: bool) -> Result<(), IdentityError> {
         let value = Value::Int(i64::from(disabled));
-        self.change(id, "update", vec![(self.user_field("disabled"), value)], |identity, work| {
+        self.change(id, "update", vec![(self.identity.user_field("disabled"), value)], |identity, work| {
             if disabled {
                 identity.end_everything(work, id);
             }
@@ -121,10 +148,10 @@ impl Identity {
     /// # Errors
     /// When the database cannot be had.
     pub async fn reset(&self, id: &str) -> Result<String, IdentityError> {
-        let mut work = self.operator_work();
-        work.clear(self.0.tables.passwords, crate::tables::is(0, id));
-        self.end_everything(&mut work, id);
-        let code = self.0.issue(&mut work, Purpose::Password, id);
+        let mut work = self.work();
+        work.clear(self.identity.0.tables.passwords, is(0, id));
+        self.identity.end_everything(&mut work, id);
+        let code = self.identity.0.issue(&mut work, Purpose::Password, id);
         work.entry("reset_password", Some(id), None, None, String::new());
         work.commit().await?;
         Ok(code)
@@ -144,7 +171,7 @@ impl Identity {
             agent: text(row, sessions::AGENT).to_owned(),
             current: false,
         };
-        Ok(self.0.sessions_of(id).await?.iter().map(view).collect())
+        Ok(self.identity.0.sessions_of(id).await?.iter().map(view).collect())
     }
 
     /// Ends all of a person's sessions.
@@ -152,8 +179,8 @@ impl Identity {
     /// # Errors
     /// When the database cannot be had.
     pub async fn end_sessions(&self, id: &str) -> Result<(), IdentityError> {
-        let mut work = self.operator_work();
-        self.0.end_all(&mut work, id, None);
+        let mut work = self.work();
+        self.identity.0.end_all(&mut work, id, None);
         work.entry("end_sessions", Some(id), None, None, String::new());
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
@@ -163,28 +190,29 @@ impl Identity {
     /// # Errors
     /// When the database cannot be had.
     pub async fn setup_code(&self) -> Result<Option<String>, IdentityError> {
-        let inner = &*self.0;
+        let inner = &*self.identity.0;
         let people = inner.gate.system_find(inner.tables.users, Predicate::True, 1).await?;
         if !people.is_empty() {
             return Ok(None);
         }
-        let mut work = self.operator_work();
+        let mut work = self.work();
         let code = inner.issue(&mut work, Purpose::Setup, "first");
         work.entry("setup_code", None, None, None, String::new());
         work.commit().await?;
         Ok(Some(code))
     }
 
-    /// Forgets what has ended by itself: sessions, one-time values, keys, empty buckets.
+    /// After a restore: everything that was ever issued ends, for what was revoked since the backup would live again.
     ///
     /// # Errors
     /// When the database cannot be had.
-    pub async fn housekeeping(&self) -> Result<(), IdentityError> {
-        let (inner, now) = (&*self.0, self.0.now_ms());
-        let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
-        inner.forget_ended(&mut work);
-        inner.forget_empty(&mut work);
-        work.clear(inner.tables.once, crate::tables::at_most(crate::tables::once::EXPIRES, now));
+    pub async fn after_restore(&self) -> Result<(), IdentityError> {
+        let tables = &self.identity.0.tables;
+        let mut work = self.work();
+        for table in [tables.sessions, tables.keys, tables.once, tables.buckets] {
+            work.clear(table, Predicate::True);
+        }
+        work.entry("restore", None, None, None, String::new());
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 
@@ -193,19 +221,19 @@ impl Identity {
         id: &str,
         action: &str,
         mut set: Vec<(usize, Value)>,
-        more: impl FnOnce(&Self, &mut SystemWork<haechi_gate::Identity>),
+        more: impl FnOnce(&Identity, &mut SystemWork<haechi_gate::Identity>),
     ) -> Result<(), IdentityError> {
-        let mut work = self.operator_work();
-        let before = work.lock(self.0.tables.users, id, Predicate::True, MISS_GONE);
-        set.push((Collection::UPDATE_TIME, Value::Int(self.0.now_ms())));
-        let after = work.update(self.0.tables.users, id, set, MISS_GONE);
-        more(self, &mut work);
+        let mut work = self.work();
+        let before = work.lock(self.identity.0.tables.users, id, Predicate::True, MISS_GONE);
+        set.push((Collection::UPDATE_TIME, Value::Int(self.identity.0.now_ms())));
+        let after = work.update(self.identity.0.tables.users, id, set, MISS_GONE);
+        more(&self.identity, &mut work);
         work.entry(action, Some(id), Some(before), Some(after), "\"by\":\"operator\"".to_owned());
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 
     fn read_roles(&self, roles: &[String]) -> Result<Value, IdentityError> {
-        let app = &self.0.gate.revision().app;
+        let app = &self.identity.0.gate.revision().app;
         match roles.iter().find(|role| !app.roles.contains(role)) {
             Some(unknown) => {
                 Err(IdentityError::field("/roles", "unknown_role", &format!("no role is named `{unknown}`; roles: {}", app.roles.join(", "))))
@@ -214,7 +242,31 @@ impl Identity {
         }
     }
 
-    pub(crate) fn operator_work(&self) -> SystemWork<haechi_gate::Identity> {
-        self.0.gate.system_work(&self.0.key, Actor { kind: "operator", id: "identity".into() }, "")
+    pub(crate) fn work(&self) -> SystemWork<haechi_gate::Identity> {
+        self.identity.0.gate.system_work(&self.identity.0.key, Actor { kind: "operator", id: self.name.clone() }, "")
+    }
+
+    /// Makes a key for a service with roles of its own.
+    ///
+    /// # Errors
+    /// When a role, a scope or the time is not good, or the database cannot be had.
+    pub async fn create_service_key(&self, service: &str, roles: &[String], new: &NewKey) -> Result<(String, Shown), IdentityError> {
+        self.identity.service_key(self.work(), service, roles, new).await
+    }
+
+    /// All keys that are alive.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn keys(&self) -> Result<Vec<Shown>, IdentityError> {
+        self.identity.all_keys().await
+    }
+
+    /// Revokes a key.
+    ///
+    /// # Errors
+    /// When there is none of this id, or the database cannot be had.
+    pub async fn revoke_key(&self, name: &str) -> Result<(), IdentityError> {
+        self.identity.end_key(self.work(), is(keys::NAME, name), None).await
     }
 }

@@ -133,7 +133,7 @@ impl Cells for Reader<'_> {
 }
 
 /// What a driver's error means. Its text goes to the log of the operator only.
-pub(super) fn failure(error: &tokio_postgres::Error) -> Failure {
+pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
     let Some(code) = error.code() else {
         if !error.is_closed() {
             tracing::warn!(target: "haechi::store", %error, "the database cannot be reached");

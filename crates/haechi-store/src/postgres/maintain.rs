@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 /// Any number, the same on every node.
 const MIGRATION_LOCK: i64 = 0x6861_6563_6869;
 /// Entries get their place in the order of arrival from this.
-const SEQUENCE: &str = "CREATE SEQUENCE IF NOT EXISTS \"_log_arrival\"";
+pub(crate) const SEQUENCE: &str = "CREATE SEQUENCE IF NOT EXISTS \"_log_arrival\"";
 
 impl Postgres {
     pub(crate) async fn applied(&self) -> Result<Vec<Applied>, Failure> {

@@ -8,6 +8,9 @@ mod sequencer;
 mod steps;
 mod tls;
 
+pub(crate) use connection::failure;
+pub(crate) use maintain::SEQUENCE;
+
 use crate::{catalog::Catalog, journal::Journal};
 use connection::Shared;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
@@ -73,6 +76,11 @@ impl Postgres {
         let postgres = Self(Arc::new(inner));
         postgres.0.read().await?;
         Ok(postgres)
+    }
+
+    /// A connection of one's own.
+    pub(crate) async fn client(&self) -> Result<deadpool_postgres::Object, Failure> {
+        self.0.pool.get().await.map_err(|_| Failure::Unavailable)
     }
 
     /// Runs a change on a task of its own: a caller that goes away cancels nothing.

@@ -1,7 +1,11 @@
 //! `haechi audit`: verify, export, checkpoint.
 
-use super::{Done, Failed, Place, print};
+use super::{
+    Done, Failed,
+    live::{said, say},
+};
 use clap::Subcommand;
+use haechi::House;
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Subcommand)]
@@ -24,34 +28,38 @@ pub(crate) enum Audit {
 }
 
 impl Audit {
-    pub(crate) async fn run(&self, place: &Place) -> Done {
-        let (house, _data) = place.open().await?;
+    pub(crate) async fn on(self, house: &House, as_json: bool) -> Done {
         let key = &house.keys.audit;
         let code = match self {
             Self::Verify { rows, checkpoint } => {
                 let mut notes = Vec::new();
                 for path in checkpoint {
-                    let text = std::fs::read_to_string(path).map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
+                    let text = std::fs::read_to_string(super::live::path(&path))
+                        .map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
                     notes.extend(split_notes(&text));
                 }
-                let report = house.gate.verify(key, &notes, *rows).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
-                if place.json {
+                let report = house.gate.verify(key, &notes, rows).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+                if as_json {
                     let findings: Vec<serde_json::Value> =
                         report.findings.iter().map(|finding| serde_json::json!({ "position": finding.position, "what": finding.what })).collect();
-                    println!(
+                    say!(
                         "{}",
                         serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "rows": report.rows, "erased": report.erased, "findings": findings, "count": report.count })
                     );
                 } else {
                     for finding in &report.findings {
                         match finding.position {
-                            Some(position) => println!("entry {position}: {}", finding.what),
-                            None => println!("{}", finding.what),
+                            Some(position) => say!("entry {position}: {}", finding.what),
+                            None => say!("{}", finding.what),
                         }
                     }
-                    println!(
+                    say!(
                         "{} entries, {} sealed, {} rows compared, {} erased, {} findings",
-                        report.entries, report.sealed, report.rows, report.erased, report.count
+                        report.entries,
+                        report.sealed,
+                        report.rows,
+                        report.erased,
+                        report.count
                     );
                 }
                 if report.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -61,7 +69,7 @@ impl Audit {
                 loop {
                     let (lines, next) =
                         house.gate.export_entries(key, from).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
-                    print(&lines);
+                    said(String::from_utf8_lossy(&lines).trim_end());
                     match next {
                         Some(next) => from = next,
                         None => break,
@@ -76,11 +84,10 @@ impl Audit {
                 ExitCode::SUCCESS
             }
             Self::Key => {
-                println!("{}", house.gate.ledger_key());
+                say!("{}", house.gate.ledger_key());
                 ExitCode::SUCCESS
             }
         };
-        house.close().await;
         Ok(code)
     }
 }

@@ -40,7 +40,7 @@ impl Dev {
         let place = place.at(self.folder.as_ref());
         drop(place.load()?);
         let data = DataDir::open(place.data())?;
-        let mut house = self.build(&place, &data).await?;
+        let mut house = Arc::new(self.build(&place, &data).await?);
         let config = house.gate.revision().app.config.clone();
         let address = self.listen.clone().unwrap_or_else(|| config.server.listen.clone());
         let loopback = address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
@@ -57,6 +57,8 @@ impl Dev {
         let bounds = Bounds { head_ms: limits.head_ms, connections: limits.connections };
         let server = Server { listener, stack: current, tls: None, bounds };
         let server = tokio::spawn(server.run(async move { drop(stopped.changed().await) }));
+        let (open, houses) = watch::channel(house.clone());
+        let control = tokio::spawn(super::live::control(data.path.clone(), place.clone(), houses));
         let mut seen = fingerprint(&place.folder);
         let ended = shutdown::signal();
         tokio::pin!(ended);
@@ -69,10 +71,12 @@ impl Dev {
             if now != seen {
                 seen = now;
                 house = self.reload(house, &place, &data, &publish).await;
+                let _ = open.send(house.clone());
             }
         }
         let _ = stop.send(true);
         let _ = server.await;
+        control.abort();
         house.close().await;
         Ok(ExitCode::SUCCESS)
     }
@@ -95,7 +99,7 @@ impl Dev {
     }
 
     /// Takes over a changed folder, or says why not and goes on with the old one.
-    async fn reload(&self, house: House, place: &Place, data: &DataDir, publish: &watch::Sender<Arc<Stack>>) -> House {
+    async fn reload(&self, house: Arc<House>, place: &Place, data: &DataDir, publish: &watch::Sender<Arc<Stack>>) -> Arc<House> {
         let (revision, warnings) = match folder::load(&place.folder) {
             Ok(loaded) => loaded,
             Err(folder::FolderError::Findings(findings)) => {
@@ -127,7 +131,8 @@ impl Dev {
         }
         drop((old, revision));
         match self.build(place, data).await {
-            Ok(mut fresh) => {
+            Ok(fresh) => {
+                let fresh = Arc::new(fresh);
                 fresh.start();
                 let _ = publish.send(Arc::new(stack(&fresh, Mode::Dev)));
                 house.close().await;

@@ -1,6 +1,6 @@
 //! `haechi explain`: which policies decide, and how.
 
-use super::{Done, Failed, Place, collection, people};
+use super::{Done, Failed, collection, live::say, people};
 use clap::Args;
 use haechi_model::{Collection, Lookup, Row, USERS, Value};
 use haechi_policy::{Principal, PrincipalKind};
@@ -39,19 +39,17 @@ impl Lookup for Fetched {
 }
 
 impl Explain {
-    pub(crate) async fn run(&self, place: &Place) -> Done {
-        let (house, _data) = place.open().await?;
+    pub(crate) async fn on(self, house: &haechi::House) -> Done {
         let asked = match &self.request {
-            Some(request) => refused(&house, request).await?,
+            Some(request) => refused(house, request).await?,
             None => {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
                 Some(Question { who: text(&self.who), action: text(&self.action), on: text(&self.on) })
             }
         };
         if let Some(asked) = asked {
-            asked.answer(&house).await?;
+            asked.answer(house).await?;
         }
-        house.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -63,7 +61,7 @@ async fn refused(house: &haechi::House, request: &str) -> Result<Option<Question
         .map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?
         .ok_or_else(|| format!("no refusal in the ledger names {request}; an entry names the first 20 requests of its second, caller and action"))?;
     let on = found.record.map_or_else(|| found.collection.clone(), |record| format!("{}/{record}", found.collection));
-    println!(
+    say!(
         "{}: {} {} was refused {} on {on}, by policies {}",
         haechi_model::format_datetime(found.time_ms),
         found.actor_kind,
@@ -72,7 +70,7 @@ async fn refused(house: &haechi::House, request: &str) -> Result<Option<Question
         found.policy_version
     );
     if *house.gate.revision().version != *found.policy_version {
-        println!("the policies have changed since; what follows is what they say now");
+        say!("the policies have changed since; what follows is what they say now");
     }
     let revision = house.gate.revision();
     if revision.policies.action(&found.action).is_none() || found.actor_kind == "service" {
@@ -104,7 +102,7 @@ impl Question {
         let principal = Principal { kind, id: &user, roles: &roles, row: &row };
         let now = house.gate.clock().now_ms();
         let line = |id: &str, path: &str, line: usize, forbids: bool, says: &str| {
-            println!("  {} {id} ({path}:{line}): {says}", if forbids { "forbid" } else { "permit" })
+            say!("  {} {id} ({path}:{line}): {says}", if forbids { "forbid" } else { "permit" })
         };
         let allowed = match id {
             None => {
@@ -147,7 +145,7 @@ impl Question {
                 if permitted && !denied { "yes" } else { "no" }
             }
         };
-        println!("{} may {} on {}: {allowed}", self.who, self.action, self.on);
+        say!("{} may {} on {}: {allowed}", self.who, self.action, self.on);
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! `haechi key`: API keys, for whoever runs the service.
 
-use super::{Done, Failed, Place};
+use super::{
+    Done, Failed,
+    live::{note, operator, say},
+};
 use clap::Subcommand;
 use haechi::House;
 use haechi_identity::{IdentityError, NewKey};
@@ -37,17 +40,9 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    pub(crate) async fn run(self, place: &Place) -> Done {
-        let (house, _data) = place.open().await?;
-        super::migrated(&house).await?;
-        let done = self.on(&house, place.json).await;
-        house.gate.settle().await;
-        house.close().await;
-        done
-    }
-
-    async fn on(self, house: &House, as_json: bool) -> Done {
-        let identity = &house.identity;
+    pub(crate) async fn on(self, house: &House, as_json: bool) -> Done {
+        super::migrated(house).await?;
+        let identity = house.identity.operator(&operator());
         match self {
             Self::Create { service, roles, scopes, expires, label } => {
                 let expires_ms = match expires {
@@ -59,22 +54,22 @@ impl Key {
                 let new = NewKey { label, scopes, expires_ms };
                 let (key, shown) = identity.create_service_key(&service, &roles, &new).await?;
                 if as_json {
-                    println!("{}", json!({ "id": shown.name, "key": key, "expire_time": format_datetime(shown.expires_ms) }));
+                    say!("{}", json!({ "id": shown.name, "key": key, "expire_time": format_datetime(shown.expires_ms) }));
                 } else {
-                    println!("{key}");
-                    eprintln!("the key {} of {service} ends {}; it is not shown again", shown.name, format_datetime(shown.expires_ms));
+                    say!("{key}");
+                    note!("the key {} of {service} ends {}; it is not shown again", shown.name, format_datetime(shown.expires_ms));
                 }
             }
             Self::List => {
-                for key in identity.all_keys().await? {
+                for key in identity.keys().await? {
                     let ends = format_datetime(key.expires_ms);
                     if as_json {
-                        println!(
+                        say!(
                             "{}",
                             json!({ "id": key.name, "owner": key.owner, "label": key.label, "hint": key.hint, "scopes": key.scopes, "expire_time": ends })
                         );
                     } else {
-                        println!("{}  {:<36}  {}…  {:<20}  until {ends}  {}", key.name, key.owner, key.hint, key.label, key.scopes.join(" "));
+                        say!("{}  {:<36}  {}…  {:<20}  until {ends}  {}", key.name, key.owner, key.hint, key.label, key.scopes.join(" "));
                     }
                 }
             }
@@ -83,7 +78,7 @@ impl Key {
                     IdentityError::NotFound => Failed::Said(format!("no key has the id `{id}`; see `haechi key list`")),
                     other => other.into(),
                 })?;
-                println!("the key {id} is revoked");
+                say!("the key {id} is revoked");
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -2,12 +2,14 @@
 
 mod add;
 mod audit;
+mod backup;
 mod check;
 mod config;
 mod dev;
 mod explain;
 mod generate;
 mod key;
+mod live;
 mod migrate;
 mod new;
 mod people;
@@ -88,6 +90,10 @@ enum Command {
     Import(transfer::Import),
     /// Export the rows of a collection.
     Export(transfer::Export),
+    /// Write everything into one verified file, while requests go on.
+    Backup(backup::Backup),
+    /// Put a backup into an empty place. All sessions, keys and codes end.
+    Restore(backup::Restore),
     /// Verify or export the ledger.
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -134,15 +140,15 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Serve(command) => command.run(place.clone()).await,
         Command::Check(command) => command.run(&place),
         Command::Test(command) => command.run(&place),
-        Command::Explain(command) => command.run(&place).await,
         Command::Routes(command) => command.run(&place),
         Command::Token(command) => command.run(&place),
-        Command::User(command) => command.run(&place).await,
-        Command::Key(command) => command.run(&place).await,
         Command::Migrate(command) => command.run(&place).await,
         Command::Import(command) => command.run(&place).await,
         Command::Export(command) => command.run(&place).await,
-        Command::Audit(command) => command.run(&place).await,
+        Command::Restore(command) => command.run(&place).await,
+        command @ (Command::Explain(_) | Command::User(_) | Command::Key(_) | Command::Audit(_) | Command::Backup(_)) => {
+            live::run(command, &place).await
+        }
         Command::Generate(command) => command.run(&place),
         Command::Config(command) => command.run(&place),
         Command::Secret => {

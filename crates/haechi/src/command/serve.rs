@@ -30,7 +30,7 @@ impl Serve {
             return Err(Failed::Said(format!("serve refuses:\n{}", lines.join("\n"))));
         }
         let data = DataDir::open(place.data())?;
-        let mut house = House::with(revision, warnings, &data, Mode::Serve).await?;
+        let house = Arc::new(House::with(revision, warnings, &data, Mode::Serve).await?);
         let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
         if !plan.is_empty() {
             let lines: Vec<String> = plan.summary().iter().map(|line| format!("  {line}")).collect();
@@ -51,10 +51,13 @@ impl Serve {
         super::user::offer_setup(&house, config.server.public_url.as_deref().unwrap_or_default()).await;
         let (stop, current) = watch::channel(Arc::new(stack(&house, Mode::Serve)));
         let reload = tokio::spawn(reload_on_hangup(house.gate.clone(), place.folder.clone()));
+        let (_open, houses) = watch::channel(house.clone());
+        let control = tokio::spawn(super::live::control(data.path.clone(), place.clone(), houses));
         let ops = tokio::spawn(ops::serve(ops_listener, house.gate.clone(), house.metrics.clone()));
         let bounds = Bounds { head_ms: config.limits.head_ms, connections: config.limits.connections };
         Server { listener, stack: current, tls, bounds }.run(shutdown::signal()).await;
         ops.abort();
+        control.abort();
         reload.abort();
         drop(stop);
         house.close().await;

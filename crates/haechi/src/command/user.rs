@@ -1,6 +1,9 @@
 //! `haechi user`: people, for whoever runs the service.
 
-use super::{Done, Failed, Place};
+use super::{
+    Done, Failed,
+    live::{note, operator, say},
+};
 use clap::Subcommand;
 use haechi::House;
 use haechi_identity::{IdentityError, Person};
@@ -65,17 +68,9 @@ pub(crate) enum User {
 }
 
 impl User {
-    pub(crate) async fn run(self, place: &Place) -> Done {
-        let (house, _data) = place.open().await?;
-        super::migrated(&house).await?;
-        let done = self.on(&house, place.json).await;
-        house.gate.settle().await;
-        house.close().await;
-        done
-    }
-
-    async fn on(self, house: &House, as_json: bool) -> Done {
-        let identity = &house.identity;
+    pub(crate) async fn on(self, house: &House, as_json: bool) -> Done {
+        super::migrated(house).await?;
+        let identity = house.identity.operator(&operator());
         match self {
             Self::Add { email, roles, fields } => {
                 let mut profile = Vec::new();
@@ -89,34 +84,34 @@ impl User {
             Self::Invite { email } => {
                 let code = identity.invite(&email).await?;
                 if house.gate.revision().app.config.auth.sign_up != SignUp::Invite {
-                    eprintln!("sign_up under [auth] is not \"invite\": the invitation is of no use until it is");
+                    note!("sign_up under [auth] is not \"invite\": the invitation is of no use until it is");
                 }
                 print_code(as_json, "invitation", &code, &format!("{email} may sign up within 7 days, once, with this invitation:"));
             }
             Self::List => {
                 for person in identity.people().await? {
                     if as_json {
-                        println!("{}", json!({ "id": person.id, "email": person.email, "roles": person.roles, "disabled": person.disabled }));
+                        say!("{}", json!({ "id": person.id, "email": person.email, "roles": person.roles, "disabled": person.disabled }));
                     } else {
                         let disabled = if person.disabled { "  disabled" } else { "" };
-                        println!("{}  {:<40} {}{disabled}", person.id, person.email, person.roles.join(" "));
+                        say!("{}  {:<40} {}{disabled}", person.id, person.email, person.roles.join(" "));
                     }
                 }
             }
             Self::Role { person, roles, .. } => {
                 let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 identity.set_roles(&person.id, &roles).await?;
-                println!("{} has {}", person.email, if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") });
+                say!("{} has {}", person.email, if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") });
             }
             Self::Disable { person } => {
                 let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 identity.set_disabled(&person.id, true).await?;
-                println!("{} is disabled; sessions and keys have ended", person.email);
+                say!("{} is disabled; sessions and keys have ended", person.email);
             }
             Self::Enable { person } => {
                 let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 identity.set_disabled(&person.id, false).await?;
-                println!("{} may sign in again", person.email);
+                say!("{} may sign in again", person.email);
             }
             Self::Reset { person } => {
                 let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
@@ -134,19 +129,16 @@ impl User {
 
 async fn sessions(house: &House, person: &Person, end: bool, as_json: bool) -> Result<(), Failed> {
     if end {
-        house.identity.end_sessions(&person.id).await?;
-        println!("all sessions of {} have ended", person.email);
+        house.identity.operator(&operator()).end_sessions(&person.id).await?;
+        say!("all sessions of {} have ended", person.email);
         return Ok(());
     }
-    for session in house.identity.sessions_of(&person.id).await? {
+    for session in house.identity.operator(&operator()).sessions_of(&person.id).await? {
         let (created, seen) = (format_datetime(session.created_ms), format_datetime(session.seen_ms));
         if as_json {
-            println!(
-                "{}",
-                json!({ "id": session.name, "create_time": created, "seen_time": seen, "address": session.address, "agent": session.agent })
-            );
+            say!("{}", json!({ "id": session.name, "create_time": created, "seen_time": seen, "address": session.address, "agent": session.agent }));
         } else {
-            println!("{}  since {created}  seen {seen}  {}  {}", session.name, session.address, session.agent);
+            say!("{}  since {created}  seen {seen}  {}  {}", session.name, session.address, session.agent);
         }
     }
     Ok(())
@@ -161,14 +153,12 @@ fn unknown(error: IdentityError, person: &str) -> Failed {
 
 /// While there is nobody: how the first administrator is made. On standard output, never in a log.
 pub(crate) async fn offer_setup(house: &House, base: &str) {
-    match house.identity.setup_code().await {
+    match house.identity.operator("first start").setup_code().await {
         Ok(Some(code)) => {
             let role = house.identity.administrator_role();
             let role = role.map_or_else(|| "a role-less person: name one as administrator under [auth]".to_owned(), |role| format!("role {role}"));
-            println!("  first administrator ({role}; once, within 10 minutes):");
-            println!(
-                "  curl {base}/auth/v1/setup -H 'Content-Type: application/json' -d '{{\"code\":\"{code}\",\"email\":\"…\",\"password\":\"…\"}}'"
-            );
+            say!("  first administrator ({role}; once, within 10 minutes):");
+            say!("  curl {base}/auth/v1/setup -H 'Content-Type: application/json' -d '{{\"code\":\"{code}\",\"email\":\"…\",\"password\":\"…\"}}'");
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(target: "haechi", %error, "the code for the first administrator could not be made"),
@@ -177,10 +167,10 @@ pub(crate) async fn offer_setup(house: &House, base: &str) {
 
 fn print_code(as_json: bool, name: &str, code: &str, text: &str) {
     if as_json {
-        println!("{}", json!({ name: code }));
+        say!("{}", json!({ name: code }));
     } else if name == "code" {
-        println!("{text}\n  POST /auth/v1/password {{\"code\":\"{code}\",\"new_password\":\"…\"}}");
+        say!("{text}\n  POST /auth/v1/password {{\"code\":\"{code}\",\"new_password\":\"…\"}}");
     } else {
-        println!("{text}\n  {code}");
+        say!("{text}\n  {code}");
     }
 }

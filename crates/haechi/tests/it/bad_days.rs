@@ -143,3 +143,78 @@ async fn an_orderly_end_answers_or_refuses() {
     .await
     .unwrap();
 }
+
+/// [V13.1.1] SIGHUP: new policies at once; broken ones, ones that open more, and another model keep the old ones, and say so.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_is_all_or_nothing() {
+    let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let new = haechi_identity::NewKey { label: "probe".to_owned(), ..Default::default() };
+    let (key, _) = app.house.identity.operator("test").create_service_key("probe", &["auditor".to_owned()], &new).await.unwrap();
+    let root = app.close().await;
+    let work = move || {
+        let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let (address, ops) = (port(), port());
+        let log = root.join("log");
+        let master = std::fs::read_to_string(root.join(".haechi/master.key")).unwrap();
+        let toml = std::fs::read_to_string(root.join("haechi.toml")).unwrap();
+        let config = format!(
+            "master_key = {{ env = \"TEST_MASTER_KEY\" }}\n{toml}\n[server]\nlisten = \"{address}\"\nops_listen = \"{ops}\"\npublic_url = \"http://{address}\"\n"
+        );
+        std::fs::write(root.join("haechi.toml"), config).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_haechi"))
+            .arg("serve")
+            .arg(&root)
+            .env("TEST_MASTER_KEY", master)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let ask = |path: &str| -> Option<String> {
+            let mut stream = TcpStream::connect(&address).ok()?;
+            let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n");
+            stream.write_all(head.as_bytes()).ok()?;
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).ok()?;
+            reply.get(9..12).map(str::to_owned)
+        };
+        let until = |what: &str, wanted: &dyn Fn() -> bool| {
+            let started = Instant::now();
+            while !wanted() {
+                assert!(started.elapsed() < Duration::from_secs(20), "{what}: {}", std::fs::read_to_string(&log).unwrap());
+                thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let said = |text: &str| std::fs::read_to_string(&log).unwrap().matches(text).count();
+        until("start", &|| ask("/healthz").is_some());
+        assert_eq!(ask("/api/v1/things").unwrap(), "403");
+        assert_eq!(ask("/api/v1/notes").unwrap(), "200");
+        let policies = root.join("policies/main.cedar");
+        let good = std::fs::read_to_string(&policies).unwrap();
+        let hang_up = |text: &str| {
+            std::fs::write(&policies, text).unwrap();
+            Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap();
+        };
+        hang_up(&format!("{good}\npermit (principal in Role::\"auditor\", action in [Action::\"list\", Action::\"read\"], resource is things);"));
+        until("the new policy", &|| ask("/api/v1/things").unwrap() == "200");
+        hang_up("permit (principal, action, resource");
+        until("the broken policy", &|| said("the old policies go on") == 1);
+        assert_eq!(ask("/api/v1/things").unwrap(), "200");
+        hang_up(&format!("{good}\npermit (principal, action in [Action::\"list\", Action::\"read\"], resource is vault);"));
+        until("the policy that opens more", &|| said("opens more than") == 1);
+        assert_eq!(ask("/api/v1/vault").unwrap(), "403");
+        let notes = root.join("collections/notes.toml");
+        let model = std::fs::read_to_string(&notes).unwrap();
+        std::fs::write(&notes, format!("{model}more = {{ type = \"text\" }}\n")).unwrap();
+        hang_up(&good);
+        until("another model", &|| said("needs a restart") == 1);
+        std::fs::write(&notes, model).unwrap();
+        hang_up(&good);
+        until("the old policies", &|| ask("/api/v1/things").unwrap() == "403");
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(child.wait().unwrap().success());
+        assert!(!std::fs::read_to_string(&log).unwrap().contains(&key), "the log holds a key");
+        std::fs::remove_dir_all(&root).unwrap();
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+}

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::too_many_lines, reason = "a test that meets what it did not expect ends loudly")]
 
 mod attack;
+mod backup;
 mod bad_days;
 mod crash;
 mod database;
@@ -13,3 +14,5 @@ mod network;
 mod races;
 mod rest;
 mod snapshots;
+mod sweep;
+mod timing;

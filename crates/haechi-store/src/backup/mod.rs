@@ -1,0 +1,82 @@
+//! Backups: one SQLite file with everything as it was at one moment, whatever database it comes from or goes to.
+
+mod container;
+mod postgres;
+mod sqlite;
+
+use crate::{
+    Store, Target,
+    catalog::Catalog,
+    journal::{Journal, LogRow},
+    migrate::{Applied, plan, tables_after},
+    render::Dialect,
+    system::system_tables,
+};
+use haechi_model::{Change, EntryDraft, Failure, Row, Table};
+use std::{path::Path, sync::Arc};
+
+/// Why a backup was not restored. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is something already.
+    #[error("there is a database already: restore goes to an empty place only")]
+    NotEmpty,
+    /// The file is no backup, or of a newer version.
+    #[error("the file is no backup, or was made by a newer version")]
+    NoBackup,
+    /// The file cannot be read, or the place cannot be written.
+    #[error("the backup could not be restored: {0}")]
+    Io(std::io::ErrorKind),
+    /// The database cannot be had or failed.
+    #[error("the database cannot be reached or failed; what was begun is rolled back")]
+    Database,
+}
+
+impl Store {
+    /// Writes everything into a new SQLite file, while others read and write.
+    ///
+    /// # Errors
+    /// When the file cannot be written or the database cannot be had.
+    pub async fn backup(&self, file: &Path) -> Result<(), Failure> {
+        match &self.driver {
+            crate::Driver::Sqlite(sqlite) => sqlite.backup(file).await,
+            crate::Driver::Postgres(postgres) => postgres.backup(file).await,
+        }
+    }
+}
+
+/// Puts a backup into a place where nothing is yet.
+///
+/// # Errors
+/// When there is something already, or it cannot be written.
+pub async fn restore(file: &Path, target: &Target) -> Result<(), RestoreError> {
+    match target {
+        Target::Sqlite(path) => sqlite::restore(file, path),
+        Target::Postgres(url, trust) => postgres::restore(file, url, trust).await,
+    }
+}
+
+/// The tables of the collections and features that were there after the last migration.
+fn portable(applied: &[Applied]) -> Result<Vec<Table>, RestoreError> {
+    let tables = tables_after(applied).map_err(|_| RestoreError::NoBackup)?;
+    let own: Vec<String> = system_tables(Dialect::Sqlite).into_iter().map(|table| table.name).collect();
+    Ok(tables.into_iter().filter(|table| !own.contains(&table.name)).collect())
+}
+
+/// All tables of a dialect, and the statements that make them.
+fn made(dialect: Dialect, portable: &[Table]) -> (Vec<Table>, Vec<String>) {
+    let wanted: Vec<Table> = system_tables(dialect).into_iter().chain(portable.iter().cloned()).collect();
+    let migration = plan(dialect, &[], &wanted);
+    (wanted, migration.sql)
+}
+
+/// Opens PostgreSQL for a restore: nothing is logged by it.
+fn silent() -> (Arc<Catalog>, Arc<dyn Journal>) {
+    struct Silent;
+    impl Journal for Silent {
+        fn encode(&self, _: &Change, draft: &EntryDraft, _: Option<&Row>, _: Option<&Row>) -> LogRow {
+            LogRow { id: draft.id.clone(), entry: Vec::new(), hash: [0; 32], salt: [0; 32], detail: String::new(), event: None }
+        }
+    }
+    (Arc::new(Catalog { collections: Vec::new(), tables: Vec::new() }), Arc::new(Silent))
+}

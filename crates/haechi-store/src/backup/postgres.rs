@@ -1,0 +1,187 @@
+//! From and to PostgreSQL: every table, read in one snapshot, written in one transaction.
+
+use super::{
+    RestoreError,
+    container::{self, PAGE, Page},
+    made, portable, silent,
+};
+use crate::{
+    migrate::{Applied, BOOTSTRAP, checksum},
+    postgres::{Postgres, SEQUENCE, failure},
+    render::Dialect,
+    sqlite,
+};
+use haechi_model::{Failure, Storage, Table, Trust};
+use rusqlite::{Connection, OpenFlags, types::Value as Cell};
+use std::{path::Path, sync::Arc};
+use tokio::sync::Notify;
+use tokio_postgres::{IsolationLevel, Transaction, types::ToSql};
+
+/// What was committed and waits for its position gets the next ones, in the order of its arrival.
+const LOG: &str = "SELECT (row_number() OVER (ORDER BY \"position\" NULLS LAST, \"arrival\") - 1)::bigint AS \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\"";
+/// The beginning of a statement that alters each foreign key.
+const REFERENCES: &str = "SELECT format('ALTER TABLE %s ALTER CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint WHERE contype = 'f' AND connamespace = current_schema()::regnamespace";
+/// Of this moment's nodes alone.
+const LEASES: &str = "_leases";
+
+impl Postgres {
+    pub(crate) async fn backup(&self, file: &Path) -> Result<(), Failure> {
+        let broken = |error: tokio_postgres::Error| failure(&error);
+        let tables = portable(&self.applied().await?).map_err(|_| Failure::Broken)?;
+        let (wanted, sql) = made(Dialect::Sqlite, &tables);
+        let (pages, outcome) = container::write(file, wanted.clone(), sql);
+        let mut client = self.client().await?;
+        let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await.map_err(broken)?;
+        for (at, table) in wanted.iter().enumerate().filter(|(_, table)| table.name != LEASES) {
+            let columns: Vec<String> = table.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+            let select = if table.name == "_log" { LOG.to_owned() } else { format!("SELECT {} FROM \"{}\"", columns.join(", "), table.name) };
+            let statement = snapshot.prepare(&select).await.map_err(broken)?;
+            let portal = snapshot.bind(&statement, &[]).await.map_err(broken)?;
+            loop {
+                let rows = snapshot.query_portal(&portal, i32::try_from(PAGE).unwrap_or(i32::MAX)).await.map_err(broken)?;
+                if rows.is_empty() {
+                    break;
+                }
+                let page = Page { table: at, rows: rows.iter().map(|row| cells(row, table)).collect() };
+                // A closed channel means that the file could not be written: its outcome says why.
+                if pages.send(page).await.is_err() {
+                    break;
+                }
+            }
+        }
+        snapshot.rollback().await.map_err(broken)?;
+        drop(pages);
+        outcome.await.map_err(|_| Failure::Broken)?.map_err(|error| sqlite::failure(&error))
+    }
+}
+
+fn cells(row: &tokio_postgres::Row, table: &Table) -> Vec<Cell> {
+    let cell = |(at, column): (usize, &haechi_model::Column)| match column.storage {
+        Storage::Int => row.get::<_, Option<i64>>(at).map_or(Cell::Null, Cell::Integer),
+        Storage::Real => row.get::<_, Option<f64>>(at).map_or(Cell::Null, Cell::Real),
+        Storage::Text => row.get::<_, Option<String>>(at).map_or(Cell::Null, Cell::Text),
+        Storage::Bytes => row.get::<_, Option<Vec<u8>>>(at).map_or(Cell::Null, Cell::Blob),
+    };
+    table.columns.iter().enumerate().map(cell).collect()
+}
+
+/// Fills an empty database from a backup, in one transaction.
+pub(super) async fn restore(file: &Path, url: &str, trust: &Trust) -> Result<(), RestoreError> {
+    let broken = |error: tokio_postgres::Error| {
+        let _ = failure(&error);
+        RestoreError::Database
+    };
+    let tables = portable(&migrations(file)?)?;
+    let (from, _) = made(Dialect::Sqlite, &tables);
+    let (wanted, sql) = made(Dialect::Postgres, &tables);
+    let (catalog, journal) = silent();
+    let postgres = Postgres::open(url, trust, catalog, journal, Arc::new(Notify::new())).await.map_err(|_| RestoreError::Database)?;
+    if !postgres.applied().await.map_err(|_| RestoreError::Database)?.is_empty() {
+        return Err(RestoreError::NotEmpty);
+    }
+    let mut client = postgres.client().await.map_err(|_| RestoreError::Database)?;
+    let transaction = client.transaction().await.map_err(broken)?;
+    for statement in [BOOTSTRAP, SEQUENCE].into_iter().map(str::to_owned).chain(sql.iter().cloned()) {
+        transaction.batch_execute(&statement).await.map_err(broken)?;
+    }
+    // Rows refer to each other, also in circles: what refers is checked when all are there.
+    let references: Vec<String> = transaction.query(REFERENCES, &[]).await.map_err(broken)?.iter().map(|row| row.get(0)).collect();
+    for alter in &references {
+        transaction.batch_execute(&format!("{alter} DEFERRABLE INITIALLY DEFERRED")).await.map_err(broken)?;
+    }
+    fill(&transaction, file, &from, &wanted).await?;
+    transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(broken)?;
+    for alter in &references {
+        transaction.batch_execute(&format!("{alter} NOT DEFERRABLE")).await.map_err(broken)?;
+    }
+    let arrival = "SELECT setval('\"_log_arrival\"', (SELECT COALESCE(MAX(\"arrival\"), 0) + 1 FROM \"_log\"))";
+    transaction.batch_execute(arrival).await.map_err(broken)?;
+    let sql = sql.join(";\n");
+    let after = serde_json::to_string(&wanted).map_err(|_| RestoreError::Database)?;
+    let insert = "INSERT INTO \"_migrations\" VALUES (1, 0, $1::text, $2::text, $3::text)";
+    transaction.execute(insert, &[&checksum(&sql), &sql, &after]).await.map_err(broken)?;
+    transaction.commit().await.map_err(broken)
+}
+
+fn migrations(file: &Path) -> Result<Vec<Applied>, RestoreError> {
+    let unreadable = |_: rusqlite::Error| RestoreError::NoBackup;
+    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(unreadable)?;
+    let found = sqlite::applied(&source).map_err(unreadable)?;
+    if found.is_empty() { Err(RestoreError::NoBackup) } else { Ok(found) }
+}
+
+async fn fill(transaction: &Transaction<'_>, file: &Path, from: &[Table], to: &[Table]) -> Result<(), RestoreError> {
+    let broken = |error: tokio_postgres::Error| {
+        let _ = failure(&error);
+        RestoreError::Database
+    };
+    let mut inserts = Vec::with_capacity(from.len());
+    for (from, to) in from.iter().zip(to) {
+        let mut names: Vec<String> = from.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
+        // The log has one column more: its arrival, which is its position.
+        names.extend((to.columns.len() > from.columns.len()).then(|| "\"arrival\"".to_owned()));
+        let marks: Vec<String> = (1..=names.len()).map(|at| format!("${at}")).collect();
+        let insert = format!("INSERT INTO \"{}\" ({}) VALUES ({})", to.name, names.join(", "), marks.join(", "));
+        inserts.push((transaction.prepare(&insert).await.map_err(broken)?, names.len() > from.columns.len()));
+    }
+    let mut pages = container::read(file, from.to_vec());
+    while let Some(page) = pages.recv().await {
+        let page = page.map_err(|_| RestoreError::NoBackup)?;
+        if from[page.table].name == LEASES {
+            continue;
+        }
+        let (insert, with_arrival) = &inserts[page.table];
+        for row in page.rows {
+            let mut values = bound(&from[page.table], row)?;
+            if *with_arrival {
+                values.push(values_arrival(&values)?);
+            }
+            let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(Bound::value).collect();
+            transaction.execute(insert, &values).await.map_err(broken)?;
+        }
+    }
+    Ok(())
+}
+
+/// A cell as a parameter of its column's type.
+enum Bound {
+    Int(Option<i64>),
+    Real(Option<f64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+}
+
+impl Bound {
+    fn value(&self) -> &(dyn ToSql + Sync) {
+        match self {
+            Self::Int(value) => value,
+            Self::Real(value) => value,
+            Self::Text(value) => value,
+            Self::Bytes(value) => value,
+        }
+    }
+}
+
+fn bound(table: &Table, row: Vec<Cell>) -> Result<Vec<Bound>, RestoreError> {
+    let one = |(column, cell): (&haechi_model::Column, Cell)| {
+        Ok(match (column.storage, cell) {
+            (Storage::Int, Cell::Null) => Bound::Int(None),
+            (Storage::Int, Cell::Integer(int)) => Bound::Int(Some(int)),
+            (Storage::Real, Cell::Null) => Bound::Real(None),
+            (Storage::Real, Cell::Real(real)) => Bound::Real(Some(real)),
+            (Storage::Text, Cell::Null) => Bound::Text(None),
+            (Storage::Text, Cell::Text(text)) => Bound::Text(Some(text)),
+            (Storage::Bytes, Cell::Null) => Bound::Bytes(None),
+            (Storage::Bytes, Cell::Blob(bytes)) => Bound::Bytes(Some(bytes)),
+            _ => return Err(RestoreError::NoBackup),
+        })
+    };
+    table.columns.iter().zip(row).map(one).collect()
+}
+
+fn values_arrival(values: &[Bound]) -> Result<Bound, RestoreError> {
+    match values.first() {
+        Some(Bound::Int(Some(position))) => Ok(Bound::Int(Some(position + 1))),
+        _ => Err(RestoreError::NoBackup),
+    }
+}

@@ -1,0 +1,47 @@
+//! From and to SQLite: the file itself, copied as it is at one moment.
+
+use super::RestoreError;
+use crate::sqlite::{Sqlite, failure};
+use haechi_model::Failure;
+use rusqlite::{Connection, OpenFlags, backup};
+use std::{fs::File, path::Path};
+
+impl Sqlite {
+    pub(crate) async fn backup(&self, file: &Path) -> Result<(), Failure> {
+        let file = file.to_owned();
+        let copy = move |source: &Connection| -> rusqlite::Result<()> {
+            // Within one read: whatever is written meanwhile is not in the copy, and nobody waits for it.
+            let mut target = Connection::open(&file)?;
+            backup::Backup::new(source, &mut target)?.step(-1)?;
+            target.pragma_update(None, "journal_mode", "DELETE")?;
+            target.close().map_err(|(_, error)| error)
+        };
+        self.readers.run(true, copy).await
+    }
+}
+
+/// Copies the file to where nothing is.
+pub(super) fn restore(file: &Path, to: &Path) -> Result<(), RestoreError> {
+    let io = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => RestoreError::NotEmpty,
+        kind => RestoreError::Io(kind),
+    };
+    let source = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|_| RestoreError::NoBackup)?;
+    let good: String = source.query_row("PRAGMA integrity_check", [], |row| row.get(0)).map_err(|error| {
+        let _ = failure(&error);
+        RestoreError::NoBackup
+    })?;
+    if good != "ok" {
+        return Err(RestoreError::NoBackup);
+    }
+    drop(source);
+    // Whole or not at all: a copy that was cut off lies beside the place, never in it.
+    let part = to.with_extension("part");
+    let copied = File::create(&part).and_then(|mut target| {
+        std::io::copy(&mut File::open(file)?, &mut target)?;
+        target.sync_all()?;
+        std::fs::hard_link(&part, to)
+    });
+    let _ = std::fs::remove_file(&part);
+    copied.map_err(io)
+}

@@ -1,0 +1,104 @@
+//! `haechi backup` and `haechi restore`.
+
+use super::{
+    Done, Failed, Place,
+    live::{path, say},
+};
+use clap::Args;
+use haechi::{DataDir, House, Mode, database, folder};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+#[derive(Args)]
+pub(crate) struct Backup {
+    /// The file to write; it must not be there.
+    file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct Restore {
+    /// A file that `backup` wrote.
+    file: PathBuf,
+}
+
+impl Backup {
+    pub(crate) async fn on(self, house: &House, place: &Place) -> Done {
+        let file = path(&self.file);
+        if file.exists() {
+            return Err(Failed::Said(format!("{} is there already; name another file", file.display())));
+        }
+        let part = file.with_extension("part");
+        let _ = std::fs::remove_file(&part);
+        house.gate.settle().await;
+        house
+            .gate
+            .backup(&house.keys.backup, &part, &super::live::operator())
+            .await
+            .map_err(|failure| format!("the backup could not be made: {failure:?}"))?;
+        folder::private(&part, 0o600)?;
+        let checked = check(&part, place).await;
+        let entries = match checked {
+            Ok(entries) => entries,
+            Err(failed) => {
+                let _ = std::fs::remove_file(&part);
+                return Err(failed);
+            }
+        };
+        std::fs::rename(&part, &file)?;
+        say!("{}: {entries} ledger entries, verified", file.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Restore {
+    pub(crate) async fn run(self, place: &Place) -> Done {
+        let (revision, _) = place.load()?;
+        if !self.file.is_file() {
+            return Err(Failed::Said(format!("{} is no file", self.file.display())));
+        }
+        let entries = check(&self.file, place).await?;
+        let data = DataDir::open(place.data())?;
+        let target = database::database(&revision.app.config, &data.path)?;
+        haechi_gate::restore(&self.file, &target).await.map_err(|error| Failed::Said(error.to_string()))?;
+        let house = House::open(&place.folder, &data, Mode::Dev).await?;
+        house.identity.operator(&super::live::operator()).after_restore().await?;
+        house.gate.settle().await;
+        house.close().await;
+        println!("{entries} ledger entries restored; all sessions, keys and codes have ended");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Opens a copy of a backup and verifies its ledger and rows.
+async fn check(file: &Path, place: &Place) -> Result<i64, Failed> {
+    let (revision, warnings) = place.load()?;
+    let beside = file.with_extension("verify");
+    let _ = std::fs::remove_dir_all(&beside);
+    let verified = async {
+        let _private = DataDir::open(beside.clone())?;
+        std::fs::copy(file, beside.join("backup.db"))?;
+        let house = House::over_file(revision, warnings, &beside.join("backup.db"), &place.data()).await?;
+        let plan = house
+            .gate
+            .plan(&house.keys.schema)
+            .await
+            .map_err(|error| Failed::Said(format!("{} is no backup of this app: {error}", file.display())))?;
+        if !plan.is_empty() {
+            return Err(Failed::Said(format!("{} was made with another model: take the folder that it was made with", file.display())));
+        }
+        let report = house
+            .gate
+            .verify(&house.keys.audit, &[], true)
+            .await
+            .map_err(|failure| Failed::Said(format!("{} cannot be read: {failure:?}", file.display())))?;
+        match report.findings.first() {
+            None => Ok(report.entries),
+            Some(finding) => Err(Failed::Said(format!("{} does not verify: {} ({} findings)", file.display(), finding.what, report.count))),
+        }
+    };
+    let verified = verified.await;
+    let _ = std::fs::remove_dir_all(&beside);
+    verified
+}

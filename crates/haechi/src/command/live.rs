@@ -1,0 +1,175 @@
+//! Commands that work on an open house: on the running one through its control socket, else on one that they open.
+//!
+//! The socket lies in the data directory and is its owner's alone. Its caller, the operating system's user, stands in
+//! the ledger.
+
+use super::{Arguments, Command, Done, Failed, Place};
+use clap::Parser;
+use haechi::{DataDir, FolderError, House, Mode, folder::private};
+use serde_json::{Value, json};
+use std::{
+    cell::RefCell,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::watch,
+};
+
+const MAX_BYTES: u64 = 64 * 1024;
+/// Longest wait for what is asked; asking is short, answering may take long.
+const ASKING: Duration = Duration::from_secs(5);
+
+tokio::task_local! {
+    /// Of a command that somebody else asked for: where its words go, and who he is.
+    static FORWARDED: RefCell<Forwarded>;
+}
+
+struct Forwarded {
+    said: String,
+    warned: String,
+    folder: PathBuf,
+    user: String,
+}
+
+/// Prints a line for whoever asked.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::command::live::said(&format!($($words)*)) };
+}
+
+/// Prints a line that is no result.
+macro_rules! note {
+    ($($words:tt)*) => { $crate::command::live::warned(&format!($($words)*)) };
+}
+
+pub(crate) use {note, say};
+
+pub(crate) fn said(line: &str) {
+    if FORWARDED.try_with(|asked| asked.borrow_mut().said.push_str(&format!("{line}\n"))).is_err() {
+        super::print(format!("{line}\n").as_bytes());
+    }
+}
+
+pub(crate) fn warned(line: &str) {
+    if FORWARDED.try_with(|asked| asked.borrow_mut().warned.push_str(&format!("{line}\n"))).is_err() {
+        eprintln!("{line}");
+    }
+}
+
+/// A path as whoever asked meant it.
+pub(crate) fn path(path: &Path) -> PathBuf {
+    FORWARDED.try_with(|asked| asked.borrow().folder.join(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The operating system's user who asked.
+pub(crate) fn operator() -> String {
+    FORWARDED.try_with(|asked| asked.borrow().user.clone()).unwrap_or_else(|_| own_user())
+}
+
+fn own_user() -> String {
+    use std::os::unix::fs::MetadataExt;
+    // The owner of what this process is: the user it runs as.
+    std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |meta| format!("uid {}", meta.uid()))
+}
+
+/// Runs a command on the house that is open, wherever that is.
+pub(crate) async fn run(command: Command, place: &Place) -> Done {
+    // A folder that is not one must not become one by being named.
+    drop(place.load()?);
+    match DataDir::open(place.data()) {
+        Ok(data) => {
+            let house = House::open(&place.folder, &data, Mode::Dev).await?;
+            let done = on(&house, command, place).await;
+            house.gate.settle().await;
+            house.close().await;
+            done
+        }
+        Err(FolderError::Locked(at)) => forward(&socket(&place.data())).await.ok_or(Failed::Folder(FolderError::Locked(at)))?,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn on(house: &House, command: Command, place: &Place) -> Done {
+    match command {
+        Command::User(command) => command.on(house, place.json).await,
+        Command::Key(command) => command.on(house, place.json).await,
+        Command::Explain(command) => command.on(house).await,
+        Command::Audit(command) => command.on(house, place.json).await,
+        Command::Backup(command) => command.on(house, place).await,
+        _ => Err(Failed::Said("this command does not work on a house that is open".to_owned())),
+    }
+}
+
+fn socket(data: &Path) -> PathBuf {
+    data.join("control.sock")
+}
+
+/// Asks the running house to do it; `None` when there is nobody to ask.
+async fn forward(socket: &Path) -> Option<Done> {
+    let mut stream = UnixStream::connect(socket).await.ok()?;
+    let arguments: Vec<String> = std::env::args().collect();
+    let folder = std::env::current_dir().ok()?;
+    let asked = json!({ "arguments": arguments, "folder": folder.display().to_string() });
+    stream.write_all(format!("{asked}\n").as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let answer: Value = serde_json::from_str(&answer).ok()?;
+    super::print(answer["said"].as_str().unwrap_or_default().as_bytes());
+    eprint!("{}", answer["warned"].as_str().unwrap_or_default());
+    Some(Ok(if answer["done"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+}
+
+/// Answers on the control socket until it is aborted.
+pub(crate) async fn control(data: PathBuf, place: Place, current: watch::Receiver<Arc<House>>) {
+    if let Err(error) = listen(&data, place, current).await {
+        tracing::warn!(target: "haechi", %error, "there is no control socket: commands need this process to be stopped");
+    }
+}
+
+async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>) -> std::io::Result<()> {
+    let at = socket(data);
+    // The data directory is locked: whatever lies there is of a process that is gone.
+    let _ = std::fs::remove_file(&at);
+    let listener = UnixListener::bind(&at)?;
+    private(&at, 0o600)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let (place, house) = (place.clone(), current.borrow().clone());
+        tokio::spawn(async move {
+            if let Err(error) = answer(stream, house, place).await {
+                tracing::warn!(target: "haechi", %error, "the control socket could not be answered");
+            }
+        });
+    }
+}
+
+async fn answer(stream: UnixStream, house: Arc<House>, place: Place) -> std::io::Result<()> {
+    let user = format!("uid {}", stream.peer_cred()?.uid());
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    tokio::time::timeout(ASKING, BufReader::new(reader.take(MAX_BYTES)).read_line(&mut line)).await??;
+    let asked: Value = serde_json::from_str(&line).map_err(std::io::Error::other)?;
+    let arguments: Vec<String> = asked["arguments"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let folder = PathBuf::from(asked["folder"].as_str().unwrap_or_default());
+    let forwarded = RefCell::new(Forwarded { said: String::new(), warned: String::new(), folder, user });
+    let answer = FORWARDED
+        .scope(forwarded, async {
+            let done = match Arguments::try_parse_from(arguments) {
+                Ok(asked) => on(&house, asked.command, &Place { json: asked.place.json, ..place }).await,
+                Err(error) => Err(Failed::Said(error.to_string())),
+            };
+            if let Err(failed) = &done {
+                note!("haechi: {failed}");
+            }
+            house.gate.settle().await;
+            let done = done.is_ok_and(|code| code == ExitCode::SUCCESS);
+            FORWARDED.with(|asked| json!({ "done": done, "said": asked.borrow().said, "warned": asked.borrow().warned }))
+        })
+        .await;
+    writer.write_all(answer.to_string().as_bytes()).await?;
+    writer.shutdown().await
+}

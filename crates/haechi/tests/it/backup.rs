@@ -1,0 +1,200 @@
+//! Backups are made while requests go on, verified, restored to empty places only, also from one database to the other.
+
+use crate::fixture::FILES;
+use haechi_testkit::{Backend, fresh_folder};
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+const GOOD: &str = "seven purple otters dance";
+
+struct Dev {
+    child: Child,
+    address: String,
+    root: PathBuf,
+}
+
+impl Dev {
+    fn start(root: &Path) -> Self {
+        let address = format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_haechi"));
+        let child = command.arg("dev").arg(root).args(["--listen", &address]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let dev = Self { child, address, root: root.to_owned() };
+        for _ in 0..2_000 {
+            if dev.root.join(".haechi/control.sock").exists() && dev.try_ask("GET", "/healthz", "", "").is_some_and(|reply| reply.contains(" 200 ")) {
+                return dev;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not start");
+    }
+
+    fn try_ask(&self, method: &str, path: &str, token: &str, body: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        let credential = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{credential}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).ok()?;
+        Some(reply)
+    }
+
+    fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, serde_json::Value) {
+        let reply = self.try_ask(method, path, token, body).unwrap();
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
+    }
+
+    fn end(mut self) {
+        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+fn haechi(root: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_haechi")).args(arguments).arg("-C").arg(root).output().unwrap()
+}
+
+fn done(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+fn refused(output: &Output, why: &str) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains(why), "{text}");
+}
+
+/// A folder of its own with the keys of another.
+async fn beside(backend: Backend, other: &Path) -> PathBuf {
+    let root = fresh_folder(backend, FILES).await;
+    std::fs::create_dir_all(root.join(".haechi")).unwrap();
+    std::fs::copy(other.join(".haechi/master.key"), root.join(".haechi/master.key")).unwrap();
+    root
+}
+
+fn titles(dev: &Dev, token: &str) -> usize {
+    let (status, reply) = dev.ask("GET", "/api/v1/notes?page_size=200", token, "");
+    assert_eq!(status, 200, "{reply}");
+    reply["items"].as_array().unwrap().len()
+}
+
+/// [V16.4.3 V7.4.3]: the way there and back, for this pair of databases.
+async fn there_and_back(from: Backend, to: Backend) {
+    let root = fresh_folder(from, FILES).await;
+    let target = tokio::task::spawn_blocking(move || {
+        let dev = Dev::start(&root);
+        let code = done(&haechi(&root, &["user", "add", "kim@example.com", "--role", "member", "--json"]));
+        let code: serde_json::Value = serde_json::from_str(&code).unwrap();
+        let body = serde_json::json!({"code": code["code"], "new_password": GOOD}).to_string();
+        assert_eq!(dev.ask("POST", "/auth/v1/password", "", &body).0, 204);
+        let sign_in = serde_json::json!({"email": "kim@example.com", "password": GOOD}).to_string();
+        let session = dev.ask("POST", "/auth/v1/sign-in", "", &sign_in).1["token"].as_str().unwrap().to_owned();
+        for at in 0..30 {
+            let parent = serde_json::json!({"title": format!("n{at}"), "rank": at + 100, "secret": "hidden"}).to_string();
+            let (status, note) = dev.ask("POST", "/api/v1/notes", &session, &parent);
+            assert_eq!(status, 201, "{note}");
+            // Rows that refer to themselves, so that the order of copying does not matter.
+            let path = format!("/api/v1/notes/{}", note["id"].as_str().unwrap());
+            assert_eq!(dev.ask("PATCH", &path, &session, &serde_json::json!({"friend": note["id"]}).to_string()).0, 200);
+        }
+        let file = root.join("backup.db");
+        let text = done(&haechi(&root, &["backup", file.to_str().unwrap()]));
+        assert!(text.contains("verified"), "{text}");
+        refused(&haechi(&root, &["backup", file.to_str().unwrap()]), "is there already");
+        dev.ask("POST", "/api/v1/notes", &session, "{\"title\":\"after the backup\"}");
+        assert_eq!(titles(&dev, &session), 31);
+        refused(&haechi(&root, &["restore", file.to_str().unwrap()]), "another process uses");
+        dev.end();
+        refused(&haechi(&root, &["restore", file.to_str().unwrap()]), "empty place only");
+        (root, file, session, sign_in)
+    });
+    let (root, file, session, sign_in) = target.await.unwrap();
+    let restored = beside(to, &root).await;
+    tokio::task::spawn_blocking(move || {
+        // Half of it, and one with a row that was edited: refused before anything is done.
+        let bytes = std::fs::read(&file).unwrap();
+        let bad = root.join("bad.db");
+        std::fs::write(&bad, &bytes[..bytes.len() / 2]).unwrap();
+        assert!(!haechi(&restored, &["restore", bad.to_str().unwrap()]).status.success());
+        std::fs::write(&bad, &bytes).unwrap();
+        rusqlite::Connection::open(&bad).unwrap().execute("UPDATE notes SET rank = 999 WHERE rank = 107", []).unwrap();
+        refused(&haechi(&restored, &["restore", bad.to_str().unwrap()]), "does not verify");
+        done(&haechi(&restored, &["restore", file.to_str().unwrap()]));
+        assert!(done(&haechi(&restored, &["audit", "verify", "--rows"])).contains(" 0 findings"));
+        let dev = Dev::start(&restored);
+        // What was issued has ended; who knows the password comes in.
+        assert_eq!(dev.ask("GET", "/auth/v1/me", &session, "").0, 401);
+        let (status, fresh) = dev.ask("POST", "/auth/v1/sign-in", "", &sign_in);
+        assert_eq!(status, 200, "{fresh}");
+        let fresh = fresh["token"].as_str().unwrap();
+        assert_eq!(titles(&dev, fresh), 30);
+        assert_eq!(dev.ask("POST", "/api/v1/notes", fresh, "{\"title\":\"goes on\"}").0, 201);
+        dev.end();
+        assert!(done(&haechi(&restored, &["audit", "verify", "--rows"])).contains(" 0 findings"));
+        for root in [root, restored] {
+            std::fs::remove_dir_all(root).unwrap();
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_sqlite_to_sqlite() {
+    there_and_back(Backend::Sqlite, Backend::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_postgres_to_postgres() {
+    there_and_back(Backend::Postgres, Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_sqlite_to_postgres() {
+    there_and_back(Backend::Sqlite, Backend::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_postgres_to_sqlite() {
+    there_and_back(Backend::Postgres, Backend::Sqlite).await;
+}
+
+/// The control socket is its owner's alone; what an operator does stands in the ledger under his name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_reach_the_running_house() {
+    let root = fresh_folder(Backend::Sqlite, FILES).await;
+    let work = move || {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let dev = Dev::start(&root);
+        let socket = std::fs::metadata(root.join(".haechi/control.sock")).unwrap();
+        assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+        done(&haechi(&root, &["user", "add", "kim@example.com", "--role", "member"]));
+        refused(&haechi(&root, &["user", "add", "kim@example.com"]), "Somebody has this address");
+        refused(&haechi(&root, &["user", "role", "kim@example.com", "emperor"]), "no role is named");
+        refused(&haechi(&root, &["user", "disable", "nobody@example.com"]), "nobody has the address");
+        let key = done(&haechi(&root, &["key", "create", "reports", "--role", "auditor"]));
+        let key = key.lines().find(|line| line.starts_with("haechi_k_")).unwrap();
+        assert_eq!(dev.ask("GET", "/api/v1/notes", key, "").0, 200);
+        let id = done(&haechi(&root, &["key", "list"])).split_whitespace().next().unwrap().to_owned();
+        done(&haechi(&root, &["key", "revoke", &id]));
+        assert_eq!(dev.ask("GET", "/api/v1/notes", key, "").0, 401);
+        let ledger = done(&haechi(&root, &["audit", "export"]));
+        assert!(ledger.contains(&format!("\"actor\":\"uid {}\"", socket.uid())), "{ledger}");
+        // Nonsense on the socket ends nothing.
+        let mut stream = std::os::unix::net::UnixStream::connect(root.join(".haechi/control.sock")).unwrap();
+        stream.write_all(b"nonsense\n").unwrap();
+        assert!(done(&haechi(&root, &["user", "list"])).contains("kim@example.com"));
+        dev.end();
+        std::fs::remove_dir_all(root).unwrap();
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+}

@@ -1,0 +1,72 @@
+//! What somebody could learn from the time that an answer takes. Samples are compared with each other, never with a clock.
+
+use crate::fixture::FILES;
+use haechi_testkit::{Backend, TestApp};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const GOOD: &str = "seven purple otters dance";
+const WRONG: &str = "eleven green boats sail away";
+/// Pairs that are compared; attempts are spread over as many addresses.
+const PAIRS: usize = 60;
+
+/// How often a value of the first sample is larger than one of the second, from 0 to 1: a half when nothing tells them apart.
+fn larger(first: &[Duration], second: &[Duration]) -> f64 {
+    let wins: f64 = first
+        .iter()
+        .flat_map(|a| {
+            second.iter().map(move |b| {
+                if a > b {
+                    1.0
+                } else if a == b {
+                    0.5
+                } else {
+                    0.0
+                }
+            })
+        })
+        .sum();
+    wins / (first.len() * second.len()) as f64
+}
+
+/// AUTHN-03 [V6.3.8 V11.2.4]: Mann and Whitney's test over interleaved sign-ins of somebody and of nobody. The same test
+/// must tell a sign-in from a refusal that hashes nothing: it can see a difference of one hash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn known_and_unknown_people_take_as_long() {
+    let files: Vec<(&str, String)> = FILES
+        .iter()
+        .map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n[auth]\nsign_up = \"open\"\n") } else { (*text).to_owned() }))
+        .collect();
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let app = TestApp::start(Backend::Sqlite, &files).await;
+    for at in 0..PAIRS {
+        let anybody = app.anonymous().from_address(&format!("10.1.{at}.1"));
+        anybody.post("/auth/v1/sign-up", json!({"email": format!("known{at}@example.com"), "password": GOOD})).await.expect(202);
+    }
+    let took = async |email: String, password: &str, network: usize| {
+        let anybody = app.anonymous().from_address(&format!("10.2.{network}.1"));
+        let body = json!({"email": email, "password": password});
+        let began = Instant::now();
+        let reply = anybody.post("/auth/v1/sign-in", body).await;
+        (began.elapsed(), reply.status)
+    };
+    let (mut known, mut unknown, mut unhashed) = (Vec::new(), Vec::new(), Vec::new());
+    for at in 0..PAIRS {
+        let (time, status) = took(format!("known{at}@example.com"), WRONG, at).await;
+        assert_eq!(status, 401);
+        known.push(time);
+        let (time, status) = took(format!("nobody{at}@example.com"), WRONG, at).await;
+        assert_eq!(status, 401);
+        unknown.push(time);
+        // Planted: a refusal before the hash.
+        let (time, status) = took(format!("known{at}@example.com"), &"x".repeat(2_000), at).await;
+        assert_eq!(status, 422);
+        unhashed.push(time);
+    }
+    // Three deviations of the statistic under "no difference", for 60 and 60.
+    let deviation = ((2.0 * PAIRS as f64 + 1.0) / (12.0 * PAIRS as f64 * PAIRS as f64)).sqrt();
+    let difference = (larger(&known, &unknown) - 0.5).abs();
+    assert!(difference < 4.0 * deviation, "somebody and nobody are told apart: {difference:.3} at a deviation of {deviation:.3}");
+    assert!(larger(&known, &unhashed) > 0.95, "the test would not see a missing hash");
+    app.finish().await;
+}
