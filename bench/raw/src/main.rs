@@ -51,6 +51,31 @@ struct App {
     writes: mpsc::Sender<Write>,
 }
 
+/// Argon2id with the parameters that Haechi uses, on as many threads as there are cores.
+async fn hash() -> Response {
+    static QUEUE: std::sync::OnceLock<Sender<oneshot::Sender<[u8; 32]>>> = std::sync::OnceLock::new();
+    let queue = QUEUE.get_or_init(|| {
+        let (jobs, queue) = crossbeam_channel::unbounded::<oneshot::Sender<[u8; 32]>>();
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let params = argon2::Params::new(19 * 1024, 2, 1, Some(32)).unwrap();
+                let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+                let mut memory = vec![argon2::Block::default(); 19 * 1024];
+                for done in queue {
+                    let mut out = [0; 32];
+                    argon.hash_password_into_with_memory(b"seven purple otters dance", b"sixteen byte salt", &mut out, &mut memory).unwrap();
+                    let _ = done.send(out);
+                }
+            });
+        }
+        jobs
+    });
+    let (done, hash) = oneshot::channel();
+    queue.send(done).unwrap();
+    hash.await.unwrap()[0].to_string().into_response()
+}
+
 fn open(path: &str) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection
@@ -179,6 +204,7 @@ async fn main() {
     let (writes, queue) = mpsc::channel(4096);
     thread::spawn(move || writer(path, queue));
     let app = Router::new()
+        .route("/hash", get(hash))
         .route("/api/v1/notes", get(list).post(create))
         .route("/api/v1/notes/{id}", get(read))
         .with_state(Arc::new(App { reads, writes }));

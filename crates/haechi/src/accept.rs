@@ -155,27 +155,31 @@ impl Connection {
         });
         let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        // Both are registered once and looked at lazily: a timer for each request would cost as much as the request's parsing.
         let mut ended = self.ended;
+        let ended = ended.wait_for(|ended| *ended);
+        let patience = tokio::time::sleep(wait);
+        tokio::pin!(ended, patience);
         let mut closing = false;
         loop {
             tokio::select! {
                 _ = connection.as_mut() => break,
-                _ = ended.changed(), if !closing => {
+                _ = &mut ended, if !closing => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
+                    patience.as_mut().reset(Instant::now() + IDLE);
                 }
-                () = tokio::time::sleep_until(use_.idle_since() + use_.patience(wait)), if !closing => {
-                    if !use_.met() {
-                        // Not even one request: whatever it is waiting for, it does not stay.
+                () = &mut patience => {
+                    // Whoever has not sent even one request does not stay, and neither does whoever does not read the last replies.
+                    if closing || !use_.met() {
                         break;
                     }
-                    if use_.is_idle() {
-                        closing = true;
+                    closing = use_.is_idle();
+                    if closing {
                         connection.as_mut().graceful_shutdown();
                     }
+                    patience.as_mut().reset(if closing { Instant::now() } else { use_.idle_since() } + IDLE);
                 }
-                // Whoever does not read the last replies does not stay for ever either.
-                () = tokio::time::sleep(IDLE), if closing => break,
             }
         }
         Metrics::connection_closed(&metrics);
@@ -213,11 +217,6 @@ impl Use {
     /// Whether there was a request.
     fn met(&self) -> bool {
         self.in_work.load(Ordering::Relaxed) > 0 || self.last_ms.load(Ordering::Relaxed) > 0
-    }
-
-    /// How long it may be without use.
-    fn patience(&self, wait: Duration) -> Duration {
-        if self.met() { IDLE } else { wait }
     }
 
     /// When it was used last; now, while a request is in work.

@@ -1,6 +1,6 @@
 //! The load: 64 connections on a few threads, one request in flight on each, blocking I/O over poll-free round robin.
 
-use super::servers::{Haechi, Server};
+use super::servers::{Haechi, PASSWORD, SIGNERS, Server};
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -14,6 +14,8 @@ const TICK_US: f64 = 10_000.0;
 
 pub(crate) struct Load {
     tokens: Vec<String>,
+    once: Vec<String>,
+    devices: Vec<String>,
     ids: Vec<String>,
 }
 
@@ -39,7 +41,7 @@ impl Load {
         if haechi.tokens.iter().any(String::is_empty) {
             return Err("a token could not be made".to_owned());
         }
-        Ok(Self { tokens: haechi.tokens.clone(), ids: haechi.ids.clone() })
+        Ok(Self { tokens: haechi.tokens.clone(), once: haechi.once.clone(), devices: haechi.devices.clone(), ids: haechi.ids.clone() })
     }
 
     /// Sends requests of a scenario for a while.
@@ -49,7 +51,8 @@ impl Load {
         let started = Instant::now();
         let counter = AtomicUsize::new(0);
         let latencies: Result<Vec<Vec<u32>>, String> = thread::scope(|scope| {
-            let workers: Vec<_> = (0..CONNECTIONS)
+            let connections = if matches!(scenario, "sign-in" | "hash") { SIGNERS } else { CONNECTIONS };
+            let workers: Vec<_> = (0..connections)
                 .map(|worker| {
                     let (address, counter) = (&address, &counter);
                     scope.spawn(move || self.worker(scenario, worker, address, counter, started + time))
@@ -90,7 +93,7 @@ impl Load {
         let id = &self.ids[number.wrapping_mul(7919) % self.ids.len()];
         let token = match scenario {
             "get-pii" => &self.tokens[0],
-            "get-other-credential" => &self.tokens[1 + number % (self.tokens.len() - 1)],
+            "get-other-credential" => &self.once[number % self.once.len()],
             _ => &self.tokens[1 + worker % 8],
         };
         let kind = match (scenario, number % 20) {
@@ -99,8 +102,6 @@ impl Load {
             ("mixed", _) => "get",
             (other, _) => other,
         };
-        let respelt = (scenario == "get-other-credential").then(|| respelt(token, number));
-        let token = respelt.as_ref().unwrap_or(token);
         match kind {
             "list" => (format!("GET /api/v1/notes?filter=rank%20%3C%20500&order_by=create_time%20desc&page_size=20 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
             "create" => {
@@ -108,6 +109,8 @@ impl Load {
                 let body = format!("{{\"title\":\"Note {number}\",\"body\":\"Some words that a note may hold.\",\"rank\":{},\"author\":\"{author}\"}}", number % 1000);
                 (format!("POST /api/v1/notes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", self.tokens[1], body.len()).into_bytes(), 201)
             }
+            "sign-in" => (sign_in(worker % SIGNERS, &self.devices[worker % SIGNERS]), 200),
+            "hash" => (b"GET /hash HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 200),
             "refused" => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(), 401),
             _ => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
         }
@@ -140,20 +143,32 @@ fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<u16> {
 /// Status and content length.
 fn parse_head(head: &[u8]) -> Option<(u16, usize)> {
     let text = std::str::from_utf8(head).ok()?;
-    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "))?.trim().parse().ok()?;
-    Some((text.get(9..12)?.parse().ok()?, length))
+    let status = text.get(9..12)?.parse().ok()?;
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).and_then(|length| length.trim().parse().ok());
+    // 204 has no body and says no length.
+    Some((status, if status == 204 { 0 } else { length? }))
 }
 
-/// The same credential in other bytes: a server that remembers credentials by their bytes has never seen it.
-fn respelt(token: &str, number: usize) -> String {
-    let (claims, tag) = token.rsplit_once('.').unwrap_or((token, ""));
-    let mut bits = number;
-    let spell = |c: char| {
-        if !c.is_ascii_alphabetic() {
-            return c;
-        }
-        bits >>= 1;
-        if bits & 1 == 1 { c.to_ascii_uppercase() } else { c }
-    };
-    format!("{claims}.{}", tag.chars().map(spell).collect::<String>())
+/// A request with a JSON body.
+pub(crate) fn post(path: &str, token: &str, body: &str) -> Vec<u8> {
+    let credential = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+    format!("POST {path} HTTP/1.1\r\nHost: x\r\n{credential}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        .into_bytes()
+}
+
+/// Somebody signs in, on a device that is known or not.
+pub(crate) fn sign_in(who: usize, device: &str) -> Vec<u8> {
+    let device = if device.is_empty() { String::new() } else { format!(",\"device\":\"{device}\"") };
+    post("/auth/v1/sign-in", "", &format!("{{\"email\":\"signer{who}@example.test\",\"password\":\"{PASSWORD}\"{device}}}"))
+}
+
+/// Sends one request on a connection of its own; the whole reply.
+pub(crate) fn once(address: &str, request: &[u8], expected: u16) -> Result<String, String> {
+    let fail = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect(address).map_err(fail)?;
+    stream.write_all(request).map_err(fail)?;
+    let mut buffer = vec![0; 64 * 1024];
+    let status = reply(&mut stream, &mut buffer).map_err(fail)?;
+    let text = String::from_utf8_lossy(&buffer).trim_end_matches('\0').to_owned();
+    if status == expected { Ok(text) } else { Err(text) }
 }

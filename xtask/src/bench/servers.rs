@@ -38,8 +38,13 @@ pub(crate) struct Haechi {
     address: String,
     pub(crate) folder: PathBuf,
     pub(crate) tokens: Vec<String>,
+    /// Tokens of one person, each other bytes.
+    pub(crate) once: Vec<String>,
+    /// What proves that a device has signed in before, for each of those who sign in.
+    pub(crate) devices: Vec<String>,
     pub(crate) ids: Vec<String>,
     pub(crate) started_ms: u128,
+    pub(crate) idle_mb: u64,
 }
 
 pub(crate) struct Raw {
@@ -80,7 +85,12 @@ impl Drop for Raw {
     }
 }
 
-const CONFIG: &str = "roles = [\"member\", \"reader\"]\n";
+const CONFIG: &str = "roles = [\"member\", \"reader\"]\n[limits]\ncaller_per_minute = 10_000_000\nanonymous_per_minute = 10_000_000\n";
+/// People who sign in with a password, and the one that they have.
+pub(crate) const SIGNERS: usize = 16;
+pub(crate) const PASSWORD: &str = "seven purple otters dance";
+/// Tokens that are each sent once: more than a server remembers.
+const STRANGERS: usize = 200_000;
 const NOTES: &str = r#"[collection]
 owner = "author"
 [fields]
@@ -175,17 +185,42 @@ impl Haechi {
         let child = serve(port)?;
         wait(&address, "/healthz")?;
         let started_ms = started.elapsed().as_millis();
-        let mut server = Self { child, address, folder, tokens: Vec::new(), ids: (0..ROWS).map(note_id).collect(), started_ms };
+        let mut server = Self {
+            child,
+            address,
+            folder,
+            tokens: Vec::new(),
+            once: Vec::new(),
+            devices: Vec::new(),
+            ids: (0..ROWS).map(note_id).collect(),
+            started_ms,
+            idle_mb: 0,
+        };
+        server.idle_mb = server.memory_mb();
         for at in 0..PEOPLE.min(100) {
-            let output = Command::new(binary("haechi"))
-                .arg("-C")
-                .arg(&server.folder)
-                .args(["token", &format!("p{at}")])
-                .output()
-                .map_err(|error| error.to_string())?;
-            server.tokens.push(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+            server.tokens.push(server.command(&["token", &format!("p{at}")])?.trim().to_owned());
+        }
+        let once = server.command(&["token", "p1", "--count", &STRANGERS.to_string()])?;
+        server.once = once.lines().map(str::to_owned).collect();
+        for at in 0..SIGNERS {
+            let said = server.command(&["--json", "user", "add", &format!("signer{at}@example.test"), "--role", "member"])?;
+            let code = said.split('"').nth(3).unwrap_or_default().to_owned();
+            let set = format!("{{\"code\":\"{code}\",\"new_password\":\"{PASSWORD}\"}}");
+            super::load::once(&server.address, &super::load::post("/auth/v1/password", "", &set), 204)?;
+            let reply = super::load::once(&server.address, &super::load::sign_in(at, ""), 200)?;
+            let device = reply.split("\"device\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+            server.devices.push(device.to_owned());
         }
         Ok(server)
+    }
+
+    /// What a command prints about this folder.
+    fn command(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(binary("haechi")).arg("-C").arg(&self.folder).args(arguments).output().map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

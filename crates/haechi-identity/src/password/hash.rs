@@ -4,13 +4,8 @@ use crate::error::IdentityError;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
-    },
-    thread,
-};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
+use std::{thread, time::Duration};
 use tokio::sync::oneshot;
 
 /// OWASP's second set: 19 MiB, two passes, one lane.
@@ -21,18 +16,19 @@ const HASH_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 /// Passwords that wait; more are answered 503.
 const QUEUE: usize = 64;
+/// How long a thread keeps its memory without work.
+const KEPT: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce(&mut [Block]) + Send>;
 
 /// The pool.
 pub(crate) struct Hasher {
-    jobs: SyncSender<Job>,
+    jobs: Sender<Job>,
 }
 
 impl Hasher {
     pub(crate) fn start() -> Option<Self> {
-        let (jobs, queue) = sync_channel::<Job>(QUEUE);
-        let queue = Arc::new(Mutex::new(queue));
+        let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             let queue = queue.clone();
             thread::Builder::new().name("haechi-hash".to_owned()).spawn(move || work(&queue)).ok()?;
@@ -81,12 +77,22 @@ pub(crate) fn dummy() -> &'static str {
     })
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
-    // Once per thread: taking and clearing 19 MiB for each password costs as much as a tenth of the hash.
-    let mut memory = vec![Block::default(); MEMORY_KIB as usize];
+fn work(queue: &Receiver<Job>) {
+    // Kept from one password to the next: taking and clearing 19 MiB each time costs as much as a tenth of the hash.
+    let mut memory = Vec::new();
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+        let job = match queue.recv_timeout(KEPT) {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                memory = Vec::new();
+                match queue.recv() {
+                    Ok(job) => job,
+                    Err(_) => return,
+                }
+            }
+        };
+        memory.resize(MEMORY_KIB as usize, Block::default());
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut memory)));
     }
 }

@@ -11,6 +11,9 @@ use std::{path::Path, process::ExitCode};
 pub(crate) struct Token {
     /// The name before the @ of the address, the address, or the id.
     name: String,
+    /// So many tokens, each other bytes: for load tests.
+    #[arg(long, default_value_t = 1)]
+    count: i64,
 }
 
 /// One of the people.
@@ -58,7 +61,10 @@ impl Token {
         };
         let (revision, _) = place.load()?;
         let master = folder::master_key(&revision.app.config, &data, true)?;
-        println!("{}", dev_token(&master, id, SystemClock.now_ms()));
+        let now = SystemClock.now_ms();
+        for number in 0..self.count {
+            println!("{}", dev_token(&master, id, now - number));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
