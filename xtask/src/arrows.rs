@@ -31,6 +31,7 @@ mod tests {
             ],
         ),
         ("haechi-testkit", &["haechi", "haechi-layers", "haechi-gate", "haechi-model"]),
+        ("example-embedded", &["haechi"]),
         ("xtask", &[]),
         ("bench-raw", &[]),
     ];

@@ -23,7 +23,7 @@ struct Rate {
 
 const DEVICE: Rate = Rate { name: "device", attempts: 10, per_ms: 15 * MINUTE };
 const PAIR: Rate = Rate { name: "pair", attempts: 10, per_ms: 15 * MINUTE };
-const ADDRESS: Rate = Rate { name: "address", attempts: 60, per_ms: 15 * MINUTE };
+const ADDRESS: Rate = Rate { name: "address", attempts: 30, per_ms: 15 * MINUTE };
 const ACCOUNT: Rate = Rate { name: "account", attempts: 100, per_ms: 60 * MINUTE };
 const SIGN_UPS: Rate = Rate { name: "sign-ups", attempts: 10, per_ms: 60 * MINUTE };
 const CODES: Rate = Rate { name: "codes", attempts: 20, per_ms: 15 * MINUTE };

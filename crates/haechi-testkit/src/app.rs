@@ -120,6 +120,11 @@ impl TestApp {
 
     /// Another node of the same app: a folder and a data directory of its own, the same database and keys.
     pub async fn second_node(&self) -> Self {
+        self.second_node_by(self.clock.clone()).await
+    }
+
+    /// As [`TestApp::second_node`], with a clock of its own.
+    pub async fn second_node_by(&self, clock: Arc<TestClock>) -> Self {
         let root = self.root.with_extension("second");
         let _ = std::fs::remove_dir_all(&root);
         for folder in ["", "collections", "policies", ".haechi"] {
@@ -128,7 +133,7 @@ impl TestApp {
                 std::fs::copy(entry.path(), root.join(folder).join(entry.file_name())).unwrap();
             }
         }
-        Self::open(root, self.backend, self.clock.clone()).await
+        Self::open(root, self.backend, clock).await
     }
 
     /// Is gone without a word: nothing is written, nothing released.

@@ -2,16 +2,28 @@
 
 pub mod accept;
 pub mod database;
+mod embed;
 pub mod folder;
 pub mod house;
 pub mod logs;
 pub mod metrics;
 pub mod ops;
+pub mod refusals;
+mod reload;
 pub mod report;
 pub mod serve;
 pub mod shutdown;
 pub mod stack;
 pub mod tls;
 
+pub use embed::{Haechi, ServeError};
 pub use folder::{DataDir, FolderError};
 pub use house::{House, Mode};
+
+/// The gate, for handlers of one's own.
+pub use haechi_gate as gate;
+pub use haechi_gate::Ask;
+/// What is declared, and the data of reading and writing it.
+pub use haechi_model as model;
+/// Problems (RFC 9457), and what becomes one.
+pub use haechi_problem as problem;

@@ -2,7 +2,7 @@
 
 use super::{Done, Place};
 use clap::Args;
-use haechi::{database, folder, report};
+use haechi::{refusals::refusals, report};
 use haechi_gate::{Reach, Revision};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -13,38 +13,6 @@ pub(crate) struct Check {
     /// Also check what `serve` refuses.
     #[arg(long)]
     production: bool,
-}
-
-/// Why `serve` would refuse, each with the line that mends it.
-pub(crate) fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
-    let config = &revision.app.config;
-    let mut found = Vec::new();
-    let listen = config.server.listen.parse::<std::net::SocketAddr>();
-    if config.server.public_url.is_none() {
-        found.push("no public_url: add public_url = \"https://…\" under [server] in haechi.toml".to_owned());
-    }
-    if listen.is_ok_and(|address| !address.ip().is_loopback()) {
-        if let Some(files) = &config.server.tls {
-            if let Err(error) = haechi::tls::Tls::open(files) {
-                found.push(format!("TLS: {error}: mend cert_file and key_file under [server]"));
-            }
-        } else {
-            found.push(
-                "listen is not loopback and there is no TLS: add cert_file and key_file under [server], or listen on 127.0.0.1 behind a proxy"
-                    .to_owned(),
-            );
-        }
-    }
-    if let Err(error) = folder::master_key(config, data, false) {
-        found.push(error.to_string());
-    }
-    if let Err(error) = database::database(config, data) {
-        found.push(error.to_string());
-    }
-    for (collection, action) in revision.undeclared_reach() {
-        found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy, or add \"{collection}:{action}\" to reach under [anonymous] in haechi.toml"));
-    }
-    found
 }
 
 /// What is allowed but probably not meant.

@@ -118,6 +118,8 @@ pub(crate) enum Failed {
     House(#[from] HouseError),
     #[error("{}", .0.problem().explained())]
     Identity(#[from] haechi_identity::IdentityError),
+    #[error(transparent)]
+    Serve(#[from] haechi::ServeError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -157,7 +159,11 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         }
     };
     match done {
-        Err(Failed::Folder(FolderError::Findings(findings)) | Failed::House(HouseError::Folder(FolderError::Findings(findings)))) => {
+        Err(
+            Failed::Folder(FolderError::Findings(findings))
+            | Failed::House(HouseError::Folder(FolderError::Findings(findings)))
+            | Failed::Serve(haechi::ServeError::Folder(FolderError::Findings(findings))),
+        ) => {
             if place.json {
                 print!("{}", report::json(&findings))
             } else {

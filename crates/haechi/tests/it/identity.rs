@@ -432,7 +432,7 @@ async fn nobody_locks_somebody_else_out(backend: Backend) {
     for at in 0..100 {
         tried += usize::from(attempt("10.6.6.6", &format!("p{at}@example.com"), OTHER, None).await.status == 401);
     }
-    assert!((50..=70).contains(&tried), "{tried}");
+    assert!((25..=40).contains(&tried), "{tried}");
     // It passes by itself.
     app.clock.advance_ms(61 * 60_000);
     attempt("10.1.1.1", "kim@example.com", GOOD, None).await.expect(200);
@@ -522,5 +522,69 @@ async fn profiles_are_filled_in_as_the_folder_says(backend: Backend) {
     let nobody = "{\"name\":\"Ann\",\"boss\":\"01920000-0000-7000-8000-000000000000\"}";
     assert!(identity.add_person("ann@example.com", &[], &parse(nobody)).await.is_err());
     identity.add_person("ann@example.com", &[], &parse("{\"name\":\"Ann\"}")).await.unwrap();
+    app.finish().await;
+}
+
+/// AUTHN-20, SESS-02 [V7.4.1 V7.4.2]: what one node revokes is dead on the other a second later, without a word between
+/// them, also when their clocks are five minutes apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_node_hears_of_a_revocation_within_a_second() {
+    let first = start(Backend::Postgres, "sign_up = \"open\"").await;
+    let ahead = std::sync::Arc::new(haechi_gate::TestClock::new());
+    ahead.advance_ms(5 * 60_000);
+    let second = first.second_node_by(ahead.clone()).await;
+    sign_up(&first, "kim@example.com", GOOD).await;
+    let here = sign_in(&first, "kim@example.com", GOOD).await["token"].clone();
+    let there = sign_in(&second, "kim@example.com", GOOD).await["token"].clone();
+    for token in [&here, &there] {
+        for app in [&first, &second] {
+            with(app, token).get("/auth/v1/me").await.expect(200);
+        }
+    }
+    with(&first, &here).post("/auth/v1/sign-out", json!({})).await.expect(204);
+    with(&first, &here).get("/auth/v1/me").await.expect(401);
+    ahead.advance_ms(1_000);
+    with(&second, &here).get("/auth/v1/me").await.expect(401);
+    // Everything of a person, by an operator at the other node.
+    with(&first, &there).get("/auth/v1/me").await.expect(200);
+    let operator = second.house.identity.operator("test");
+    let person = operator.find_person("kim@example.com").await.unwrap();
+    operator.set_disabled(&person.id, true).await.unwrap();
+    with(&second, &there).get("/auth/v1/me").await.expect(401);
+    first.clock.advance_ms(1_000);
+    with(&first, &there).get("/auth/v1/me").await.expect(401);
+    second.house.close().await;
+    first.finish().await;
+}
+
+/// AUTHN-01 [V6.3.1]: ten thousand sign-ins over a thousand accounts from fifty networks; few are computed, and whoever
+/// has signed in before comes in meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spray_is_bounded_and_honest_people_get_in() {
+    let app = start(Backend::Sqlite, "sign_up = \"open\"\n[limits]\nanonymous_per_minute = 1_000_000").await;
+    sign_up(&app, "kim@example.com", GOOD).await;
+    let device = sign_in(&app, "kim@example.com", GOOD).await["device"].as_str().unwrap().to_owned();
+    let (mut computed, mut refused, mut busy) = (0, 0, 0);
+    for round in 0..200 {
+        let attempts = (0..50).map(|network| {
+            let anybody = app.anonymous().from_address(&format!("10.7.{network}.1"));
+            let account = (round * 50 + network) % 1000;
+            async move { anybody.post("/auth/v1/sign-in", json!({"email": format!("p{account}@example.com"), "password": OTHER})).await.status }
+        });
+        for status in futures_util::future::join_all(attempts).await {
+            match status {
+                401 => computed += 1,
+                429 => refused += 1,
+                503 => busy += 1,
+                other => panic!("{other}"),
+            }
+        }
+        if round % 50 == 25 {
+            let body = json!({"email": "kim@example.com", "password": GOOD, "device": device});
+            app.anonymous().from_address("10.7.1.1").post("/auth/v1/sign-in", body).await.expect(200);
+        }
+    }
+    // Thirty at once from each network, and those that come back while it runs.
+    assert!(computed <= 50 * 40 && refused >= 5_000, "{computed} computed, {refused} refused, {busy} turned away");
     app.finish().await;
 }

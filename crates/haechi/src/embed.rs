@@ -1,0 +1,212 @@
+//! An app folder served by a program of one's own, with routes of its own behind the same stack and the same gate.
+
+use crate::{
+    DataDir, FolderError, House, Mode,
+    accept::{Bounds, Server},
+    folder,
+    house::HouseError,
+    ops,
+    reload::reload_on_hangup,
+    report,
+    serve::stack,
+    shutdown,
+    tls::{Tls, TlsError},
+};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::Response,
+    middleware::{self, Next},
+    response::IntoResponse,
+    routing::MethodRouter,
+};
+use haechi_gate::Ask;
+use haechi_model::Config;
+use haechi_problem::{Problem, kinds};
+use std::{path::PathBuf, sync::Arc};
+use thiserror::Error;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// Where routes of one's own cannot be.
+const RESERVED: [&str; 8] = ["/api/", "/auth/", "/.well-known/", "/problems/", "/healthz", "/readyz", "/metrics", "/openapi.json"];
+
+/// Why nothing is served.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The folder, or its data directory.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The database, or the keys.
+    #[error(transparent)]
+    House(#[from] HouseError),
+    /// Settings are not safe to serve with; each line says what mends it.
+    #[error("serve refuses:\n  {}", .0.join("\n  "))]
+    Refused(Vec<String>),
+    /// The database is not as the folder describes it.
+    #[error("the database is not as the folder describes it: run `haechi migrate apply`\n  {}", .0.join("\n  "))]
+    NotMigrated(Vec<String>),
+    /// The migration cannot be planned, or not be done.
+    #[error("{0}")]
+    Migrate(String),
+    /// An address cannot be listened on.
+    #[error("{0} cannot be listened on: {1}")]
+    Listen(String, std::io::ErrorKind),
+    /// Development is for this host alone.
+    #[error("development listens on loopback only, not on {0}")]
+    NotLoopback(String),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A path belongs to Haechi.
+    #[error("{0} cannot be a route of one's own: the path is reserved")]
+    Reserved(String),
+}
+
+/// An app folder, about to be served.
+///
+/// ```no_run
+/// use axum::{Extension, routing::get};
+/// use haechi::{Ask, Haechi};
+///
+/// async fn who(Extension(ask): Extension<Ask>) -> String {
+///     format!("you are {}\n", ask.caller().id())
+/// }
+///
+/// # async fn example() -> Result<(), haechi::ServeError> {
+/// Haechi::open("clinic")?.route("/who", get(who))?.serve().await
+/// # }
+/// ```
+pub struct Haechi {
+    root: PathBuf,
+    data: PathBuf,
+    mode: Mode,
+    routes: Router,
+}
+
+impl Haechi {
+    /// Reads a folder; its data directory is `.haechi` in it.
+    ///
+    /// # Errors
+    /// When the folder has errors.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, ServeError> {
+        let root = root.into();
+        folder::load(&root)?;
+        Ok(Self { data: folder::default_data(&root), root, mode: Mode::Serve, routes: Router::new() })
+    }
+
+    /// With another data directory.
+    #[must_use]
+    pub fn data(self, path: impl Into<PathBuf>) -> Self {
+        Self { data: path.into(), ..self }
+    }
+
+    /// For developing: on loopback, with developers' tokens, migrating at the start.
+    #[must_use]
+    pub fn development(self) -> Self {
+        Self { mode: Mode::Dev, ..self }
+    }
+
+    /// Adds a route of one's own for callers that are known; others are answered 401 before the handler runs.
+    ///
+    /// The handler finds the caller and the gate as `Extension<Ask>`.
+    ///
+    /// # Errors
+    /// When the path is reserved.
+    pub fn route(self, path: &str, handler: MethodRouter) -> Result<Self, ServeError> {
+        self.public_route(path, handler.layer(middleware::from_fn(known_only)))
+    }
+
+    /// Adds a route of one's own for anybody.
+    ///
+    /// # Errors
+    /// When the path is reserved.
+    pub fn public_route(self, path: &str, handler: MethodRouter) -> Result<Self, ServeError> {
+        if RESERVED.iter().any(|reserved| path.starts_with(reserved)) {
+            return Err(ServeError::Reserved(path.to_owned()));
+        }
+        Ok(Self { routes: self.routes.route(path, handler), ..self })
+    }
+
+    /// Serves until the process is asked to end.
+    ///
+    /// # Errors
+    /// Why nothing is served.
+    pub async fn serve(self) -> Result<(), ServeError> {
+        self.serve_with(|_, _| tokio::spawn(async {})).await
+    }
+
+    /// As [`Haechi::serve`]; `begun` starts what else goes on while it is served.
+    ///
+    /// # Errors
+    /// Why nothing is served.
+    pub async fn serve_with(self, begun: impl FnOnce(Arc<House>, &DataDir) -> JoinHandle<()>) -> Result<(), ServeError> {
+        let (revision, warnings) = folder::load(&self.root)?;
+        eprint!("{}", report::render(&warnings));
+        if self.mode == Mode::Serve {
+            let refused = crate::refusals::refusals(&revision, &self.data);
+            if !refused.is_empty() {
+                return Err(ServeError::Refused(refused));
+            }
+        }
+        let data = DataDir::open(self.data.clone())?;
+        let house = Arc::new(House::with(revision, warnings, &data, self.mode).await?);
+        self.migrate(&house).await?;
+        let config = house.gate.revision().app.config.clone();
+        if config.ledger.witness.is_empty() && self.mode == Mode::Serve {
+            tracing::warn!(target: "haechi", "no witness is told of the ledger's checkpoints");
+        }
+        let (listener, tls) = self.listen(&config).await?;
+        let ops_listener = if self.mode == Mode::Serve { Some(bind(&config.server.ops_listen).await?) } else { None };
+        house.start();
+        tracing::info!(target: "haechi", address = config.server.listen, "serving");
+        let routes = self.routes;
+        let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).around(|ours| ours.merge(routes))));
+        let mut tasks = vec![tokio::spawn(reload_on_hangup(house.gate.clone(), self.root.clone())), begun(house.clone(), &data)];
+        tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
+        let bounds = Bounds { head_ms: config.limits.head_ms, connections: config.limits.connections };
+        Server { listener, stack: current, tls, bounds }.run(shutdown::signal()).await;
+        tasks.iter().for_each(JoinHandle::abort);
+        house.close().await;
+        tracing::info!(target: "haechi", "stopped");
+        Ok(())
+    }
+
+    /// `serve` takes the database as it is; developing migrates it, never dropping anything.
+    async fn migrate(&self, house: &House) -> Result<(), ServeError> {
+        let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| ServeError::Migrate(error.to_string()))?;
+        if plan.is_empty() {
+            return Ok(());
+        }
+        if self.mode == Mode::Serve {
+            return Err(ServeError::NotMigrated(plan.summary()));
+        }
+        house.gate.migrate(&house.keys.schema, plan, false).await.map_err(|error| ServeError::Migrate(error.to_string()))
+    }
+
+    async fn listen(&self, config: &Config) -> Result<(TcpListener, Option<Arc<Tls>>), ServeError> {
+        let address = &config.server.listen;
+        let loopback = address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+        if self.mode == Mode::Dev && !loopback {
+            return Err(ServeError::NotLoopback(address.clone()));
+        }
+        let tls = match config.server.tls.as_ref().filter(|_| self.mode == Mode::Serve) {
+            Some(files) => Some(Tls::open(files)?),
+            None => None,
+        };
+        Ok((bind(address).await?, tls))
+    }
+}
+
+async fn bind(address: &str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen(address.to_owned(), error.kind()))
+}
+
+async fn known_only(request: Request, next: Next) -> Response<Body> {
+    let ask = request.extensions().get::<Ask>();
+    if ask.is_none_or(|ask| ask.caller().is_anonymous()) {
+        let id = ask.map(Ask::request_id).unwrap_or_default();
+        return Problem::new(kinds::UNAUTHENTICATED, "Sign in first.").response("", id);
+    }
+    next.run(request).await.into_response()
+}

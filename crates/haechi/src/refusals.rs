@@ -1,0 +1,37 @@
+//! What `serve` refuses, each with what mends it.
+
+use crate::{database, folder, tls::Tls};
+use haechi_gate::Revision;
+
+/// Why `serve` would refuse, each with the line that mends it.
+#[must_use]
+pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
+    let config = &revision.app.config;
+    let mut found = Vec::new();
+    let listen = config.server.listen.parse::<std::net::SocketAddr>();
+    if config.server.public_url.is_none() {
+        found.push("no public_url: add public_url = \"https://…\" under [server] in haechi.toml".to_owned());
+    }
+    if listen.is_ok_and(|address| !address.ip().is_loopback()) {
+        if let Some(files) = &config.server.tls {
+            if let Err(error) = Tls::open(files) {
+                found.push(format!("TLS: {error}: mend cert_file and key_file under [server]"));
+            }
+        } else {
+            found.push(
+                "listen is not loopback and there is no TLS: add cert_file and key_file under [server], or listen on 127.0.0.1 behind a proxy"
+                    .to_owned(),
+            );
+        }
+    }
+    if let Err(error) = folder::master_key(config, data, false) {
+        found.push(error.to_string());
+    }
+    if let Err(error) = database::database(config, data) {
+        found.push(error.to_string());
+    }
+    for (collection, action) in revision.undeclared_reach() {
+        found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy, or add \"{collection}:{action}\" to reach under [anonymous] in haechi.toml"));
+    }
+    found
+}

@@ -1,0 +1,37 @@
+//! SIGHUP: the policies anew, all or nothing.
+
+use crate::folder;
+use std::path::PathBuf;
+
+/// SIGHUP: policies anew, all or nothing; the model changes with a restart only.
+pub(crate) async fn reload_on_hangup(gate: haechi_gate::Gate, root: PathBuf) {
+    #[cfg(unix)]
+    {
+        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+        while hangup.recv().await.is_some() {
+            let loaded = folder::load(&root);
+            let old = gate.revision();
+            match loaded {
+                Err(error) => tracing::error!(target: "haechi", %error, "the folder was not reloaded; the old policies go on"),
+                Ok((revision, _)) if !revision.undeclared_reach().is_empty() => {
+                    tracing::error!(target: "haechi", "the folder was not reloaded: a policy opens more than [anonymous] reach declares")
+                }
+                Ok((revision, _)) => {
+                    let same = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision
+                        .app
+                        .collections
+                        .iter()
+                        .map(|collection| (&collection.table, &collection.fields)));
+                    if same && old.app.classes == revision.app.classes {
+                        gate.replace(revision);
+                        tracing::info!(target: "haechi", "policies reloaded");
+                    } else {
+                        tracing::error!(target: "haechi", "the folder was not reloaded: the model changed, which needs a restart");
+                    }
+                }
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    drop((gate, root));
+}
