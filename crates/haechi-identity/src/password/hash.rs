@@ -16,6 +16,9 @@ const HASH_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 /// Passwords that wait; more are answered 503.
 const QUEUE: usize = 64;
+/// On Linux, of each of the threads.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 15;
 /// How long a thread keeps its memory without work.
 const KEPT: Duration = Duration::from_secs(10);
 
@@ -78,6 +81,9 @@ pub(crate) fn dummy() -> &'static str {
 }
 
 fn work(queue: &Receiver<Job>) {
+    // Behind everybody else: whoever signs in can wait a moment, requests in work cannot.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICENESS);
     // Kept from one password to the next: taking and clearing 19 MiB each time costs as much as a tenth of the hash.
     let mut memory = Vec::new();
     loop {
