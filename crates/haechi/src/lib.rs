@@ -12,6 +12,7 @@ pub mod refusals;
 mod reload;
 pub mod report;
 pub mod serve;
+mod setup;
 pub mod shutdown;
 pub mod stack;
 pub mod tls;

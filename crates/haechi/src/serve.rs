@@ -27,6 +27,7 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
     Router::new()
         .merge(haechi_data::router(data))
         .merge(haechi_identity::router(house.identity.clone(), base.clone()))
+        .merge(crate::setup::routes())
         .route("/healthz", get(|| async { plain("ok") }))
         .route("/readyz", get(move || ready(health.clone())))
         .route("/openapi.json", get(move |Extension(ask): Extension<Ask>| async move { describe(&ask, &openapi, mode) }))

@@ -157,8 +157,7 @@ pub(crate) async fn offer_setup(house: &House, base: &str) {
         Ok(Some(code)) => {
             let role = house.identity.administrator_role();
             let role = role.map_or_else(|| "a role-less person: name one as administrator under [auth]".to_owned(), |role| format!("role {role}"));
-            say!("  first administrator ({role}; once, within 10 minutes):");
-            say!("  curl {base}/auth/v1/setup -H 'Content-Type: application/json' -d '{{\"code\":\"{code}\",\"email\":\"…\",\"password\":\"…\"}}'");
+            say!("  administrator ({role}): {base}/setup#k={code}   (once, within 10 minutes)");
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(target: "haechi", %error, "the code for the first administrator could not be made"),
