@@ -270,12 +270,12 @@ impl Gate {
     }
 }
 
-/// Puts a backup into a place where nothing is yet.
+/// Puts a backup into a place where nothing is yet, but for the rows of the tables that are `left` out.
 ///
 /// # Errors
 /// When there is something already, or it cannot be written.
-pub async fn restore(file: &Path, database: &Database) -> Result<(), RestoreError> {
-    haechi_store::restore(file, &database.target()).await
+pub async fn restore(file: &Path, database: &Database, left: &[&str]) -> Result<(), RestoreError> {
+    haechi_store::restore(file, &database.target(), left).await
 }
 
 impl Database {

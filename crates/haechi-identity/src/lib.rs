@@ -22,7 +22,7 @@ pub use error::IdentityError;
 pub use key::{NewKey, Shown};
 pub use router::{ClientAddress, router, routes};
 pub use session::{SessionView, Started};
-pub use tables::tables;
+pub use tables::{ISSUED, tables};
 pub use user::{Operator, Person};
 
 use haechi_gate::{Authenticator, Gate, Identity as Area, Mac, MasterKey, System};

@@ -64,6 +64,11 @@ impl Inner {
         slot
     }
 
+    /// Once there is somebody, nobody becomes the first.
+    pub(crate) fn no_setup_any_more(&self, work: &mut SystemWork<Identity>) {
+        work.clear(self.tables.once, is(once::PURPOSE, Purpose::Setup.name()));
+    }
+
     /// Whom a value is for, when it could be consumed now.
     pub(crate) async fn subject(&self, purpose: Purpose, code: &str) -> Result<Option<String>, haechi_model::Failure> {
         let row = self.gate.system_row(self.tables.once, &credential_hash(code)).await?;

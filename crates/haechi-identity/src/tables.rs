@@ -20,6 +20,9 @@ columns! {
     buckets { UNTIL 1 }
 }
 
+/// Tables of what was issued and may have been revoked since: a restore leaves them empty.
+pub const ISSUED: &[&str] = &["_sessions", "_keys", "_once", "_buckets"];
+
 /// The tables, as the planner and the gate need them.
 #[must_use]
 pub fn tables() -> Vec<Table> {

@@ -62,6 +62,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let slots = Arc::new(Semaphore::new(self.bounds.connections));
         let (end, ended) = watch::channel(false);
+        let metrics = self.stack.borrow().metrics.clone();
         let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
         let connection = Connection { builder: builder(self.bounds.head_ms), stack: self.stack, tls: self.tls, ended, head_ms: self.bounds.head_ms };
         tokio::pin!(stop);
@@ -87,6 +88,7 @@ impl Server {
             }
         }
         drop(self.listener);
+        metrics.drain();
         let _ = end.send(true);
         let all = u32::try_from(self.bounds.connections).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(DRAIN, slots.acquire_many(all)).await;
@@ -144,12 +146,12 @@ impl Connection {
         let used = use_.clone();
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let (stack, used) = (stack.borrow().clone(), used.clone());
-            used.begin();
+            let in_use = InUse::new(used);
             async move {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer.ip()));
                 let response: Response<Body> = stack.handle(request).await;
-                used.end();
+                drop(in_use);
                 Ok::<_, Infallible>(response)
             }
         });
@@ -183,6 +185,22 @@ impl Connection {
             }
         }
         Metrics::connection_closed(&metrics);
+    }
+}
+
+/// A request of a connection, until it is answered or given up.
+struct InUse(Arc<Use>);
+
+impl InUse {
+    fn new(used: Arc<Use>) -> Self {
+        used.begin();
+        Self(used)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -125,9 +125,10 @@ pub(crate) fn secret(reference: &SecretRef, key: &str) -> Result<String, FolderE
                 .map_err(|_| FolderError::Secret(format!("`{key}` names the file {}, which cannot be read", path.display())))?;
             #[cfg(unix)]
             {
-                use std::os::unix::fs::PermissionsExt;
-                let mode = std::fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
-                if mode & 0o077 != 0 {
+                use std::os::unix::fs::{MetadataExt, PermissionsExt};
+                // As PostgreSQL has it: a group may read what root owns, which is how secrets are handed to services.
+                let open = |meta: std::fs::Metadata| meta.permissions().mode() & if meta.uid() == 0 { 0o027 } else { 0o077 } != 0;
+                if std::fs::metadata(path).is_ok_and(open) {
                     return Err(FolderError::Secret(format!("{} may be read by others; run `chmod 600 {}`", path.display(), path.display())));
                 }
             }

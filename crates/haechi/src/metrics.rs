@@ -6,7 +6,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use std::{
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,16 @@ pub struct Metrics {
     refused_credentials: Counter,
     seal_lag: Gauge<i64, AtomicI64>,
     ready: Gauge,
+    draining: AtomicBool,
+}
+
+/// A request in work.
+pub(crate) struct InWork(Arc<Metrics>);
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.0.in_work.dec();
+    }
 }
 
 impl Metrics {
@@ -59,18 +72,41 @@ impl Metrics {
         let shed = counter("http_requests_shed", "Requests that were refused because too many were in work");
         let limited = counter("http_requests_limited", "Requests that were refused because their sender sent too many");
         let refused_credentials = counter("credentials_refused", "Requests whose credential was not good");
-        Arc::new(Self { registry, by_class, duration, in_work, connections, opened, shed, limited, refused_credentials, seal_lag, ready })
+        Arc::new(Self {
+            registry,
+            by_class,
+            duration,
+            in_work,
+            connections,
+            opened,
+            shed,
+            limited,
+            refused_credentials,
+            seal_lag,
+            ready,
+            draining: AtomicBool::new(false),
+        })
     }
 
-    pub(crate) fn began(&self) {
+    /// A request is in work until the guard is dropped, also when its client goes away.
+    pub(crate) fn begin(self: &Arc<Self>) -> InWork {
         self.in_work.inc();
+        InWork(self.clone())
     }
 
     pub(crate) fn answered(&self, status: u16, took: Duration) {
-        self.in_work.dec();
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.by_class[class].inc();
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// The process is asked to end: no more requests should be sent here.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     pub(crate) fn shed(&self) {

@@ -13,21 +13,28 @@ use tokio::net::TcpListener;
 
 /// Serves until it is aborted.
 pub async fn serve(listener: TcpListener, gate: Gate, metrics: Arc<Metrics>) {
-    let for_ready = gate.clone();
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route(
-            "/readyz",
-            get(async move || if is_ready(&for_ready).await { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready") }),
-        )
-        .route(
-            "/metrics",
-            get(async move || {
-                let text = metrics.text(gate.seal_lag_ms(), is_ready(&gate).await);
-                let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-                ([(header::CONTENT_TYPE, media)], text).into_response()
-            }),
-        );
+    let for_ready = (gate.clone(), metrics.clone());
+    let router =
+        Router::new()
+            .route("/healthz", get(|| async { "ok" }))
+            .route(
+                "/readyz",
+                get(async move || {
+                    if is_ready(&for_ready.0, &for_ready.1).await {
+                        (StatusCode::OK, "ready")
+                    } else {
+                        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+                    }
+                }),
+            )
+            .route(
+                "/metrics",
+                get(async move || {
+                    let text = metrics.text(gate.seal_lag_ms(), is_ready(&gate, &metrics).await);
+                    let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+                    ([(header::CONTENT_TYPE, media)], text).into_response()
+                }),
+            );
     if let Err(error) = axum::serve(listener, router).await {
         tracing::error!(target: "haechi", %error, "the ops listener has ended");
     }

@@ -12,17 +12,16 @@ pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     if config.server.public_url.is_none() {
         found.push("no public_url: add public_url = \"https://…\" under [server] in haechi.toml".to_owned());
     }
-    if listen.is_ok_and(|address| !address.ip().is_loopback()) {
-        if let Some(files) = &config.server.tls {
+    match &config.server.tls {
+        Some(files) => {
             if let Err(error) = Tls::open(files) {
                 found.push(format!("TLS: {error}: mend cert_file and key_file under [server]"));
             }
-        } else {
-            found.push(
-                "listen is not loopback and there is no TLS: add cert_file and key_file under [server], or listen on 127.0.0.1 behind a proxy"
-                    .to_owned(),
-            );
         }
+        None if listen.is_ok_and(|address| !address.ip().is_loopback()) => found.push(
+            "listen is not loopback and there is no TLS: add cert_file and key_file under [server], or listen on 127.0.0.1 behind a proxy".to_owned(),
+        ),
+        None => {}
     }
     if let Err(error) = folder::master_key(config, data, false) {
         found.push(error.to_string());

@@ -2,6 +2,7 @@
 
 use crate::{
     house::{House, Mode},
+    metrics::Metrics,
     stack::{RequestId, Stack},
 };
 use axum::{
@@ -20,7 +21,7 @@ const MAX_SEAL_LAG_MS: i64 = 10_000;
 
 /// All routes of all features, in one table.
 pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
-    let gate = &house.gate;
+    let (gate, metrics) = (&house.gate, house.metrics.clone());
     let config = &gate.revision().app.config;
     let data = Data { gate: gate.clone(), base: base.clone(), body_bytes: config.limits.body_bytes };
     let (missing, wrong_method, health, openapi) = (base.clone(), base.clone(), gate.clone(), base.clone());
@@ -29,7 +30,7 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
         .merge(haechi_identity::router(house.identity.clone(), base.clone()))
         .merge(crate::setup::routes())
         .route("/healthz", get(|| async { plain("ok") }))
-        .route("/readyz", get(move || ready(health.clone())))
+        .route("/readyz", get(move || ready(health.clone(), metrics.clone())))
         .route("/openapi.json", get(move |Extension(ask): Extension<Ask>| async move { describe(&ask, &openapi, mode) }))
         .route("/problems/{slug}", get(problem_page))
         .fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move {
@@ -49,12 +50,12 @@ pub fn stack(house: &House, mode: Mode) -> Stack {
 }
 
 /// Whether requests should be sent here.
-pub(crate) async fn is_ready(gate: &Gate) -> bool {
-    gate.seal_lag_ms() < MAX_SEAL_LAG_MS && gate.reachable().await
+pub(crate) async fn is_ready(gate: &Gate, metrics: &Metrics) -> bool {
+    !metrics.is_draining() && gate.seal_lag_ms() < MAX_SEAL_LAG_MS && gate.reachable().await
 }
 
-async fn ready(gate: Gate) -> Response<Body> {
-    if is_ready(&gate).await {
+async fn ready(gate: Gate, metrics: Arc<Metrics>) -> Response<Body> {
+    if is_ready(&gate, &metrics).await {
         return plain("ready");
     }
     let mut response = plain("not ready");

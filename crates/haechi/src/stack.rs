@@ -94,7 +94,7 @@ impl Stack {
     /// Serves one request.
     pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let began = Instant::now();
-        self.metrics.began();
+        let _in_work = self.metrics.begin();
         // 1. Id: ours, never the client's.
         let id: Arc<str> = uuid::Uuid::now_v7().simple().to_string().into();
         // 2. Pages of other origins: open for those that the folder names.
@@ -137,7 +137,9 @@ impl Stack {
             Ok(caller) => caller,
             Err(problem) => {
                 // Whoever guesses credentials is counted like somebody without.
-                self.metrics.refused_credential();
+                if problem.kind == kinds::UNAUTHENTICATED {
+                    self.metrics.refused_credential();
+                }
                 self.counted(&self.networks, network(client))?;
                 return Err(problem);
             }

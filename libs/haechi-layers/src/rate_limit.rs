@@ -39,7 +39,7 @@ pub struct Decision {
 #[derive(Clone, Copy, Default)]
 struct Bucket {
     key: u64,
-    /// When it is empty, milliseconds on the limiter's clock.
+    /// When it is empty, microseconds on the limiter's clock.
     empty_at: u64,
 }
 
@@ -66,12 +66,16 @@ impl RateLimit {
 
     /// Counts one request of a key now.
     pub fn take(&self, key: impl Hash) -> Decision {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.take_at(key, now)
+        let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.count(key, now)
     }
 
     /// Counts one request of a key at a time, milliseconds on a clock that never goes back.
-    pub fn take_at(&self, key: impl Hash, now: u64) -> Decision {
+    pub fn take_at(&self, key: impl Hash, now_ms: u64) -> Decision {
+        self.count(key, now_ms.saturating_mul(1000))
+    }
+
+    fn count(&self, key: impl Hash, now: u64) -> Decision {
         let hash = self.hasher.hash_one(key).max(1);
         let mut sets = self.locks[(hash % LOCKS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner);
         let at = ((hash / LOCKS as u64) % sets.len() as u64) as usize;
@@ -83,15 +87,15 @@ impl RateLimit {
         if known.is_none() {
             *bucket = Bucket { key: hash, empty_at: 0 };
         }
-        let cost = (self.rate.per_ms / u64::from(self.rate.burst.max(1))).max(1);
+        let cost = (self.rate.per_ms * 1000 / u64::from(self.rate.burst.max(1))).max(1);
         let full = cost * u64::from(self.rate.burst);
         let level = bucket.empty_at.saturating_sub(now);
         if level + cost > full {
-            return Decision { allowed: false, remaining: 0, reset_ms: level + cost - full };
+            return Decision { allowed: false, remaining: 0, reset_ms: (level + cost - full).div_ceil(1000) };
         }
         bucket.empty_at = now + level + cost;
         let remaining = u32::try_from((full - level - cost) / cost).unwrap_or(u32::MAX);
-        Decision { allowed: true, remaining, reset_ms: level + cost }
+        Decision { allowed: true, remaining, reset_ms: (level + cost).div_ceil(1000) }
     }
 
     /// Says in a reply what was decided (draft-ietf-httpapi-ratelimit-headers): quota and window, what remains, until when.

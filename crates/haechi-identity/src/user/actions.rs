@@ -88,6 +88,7 @@ impl Identity {
         if let Some((purpose, code)) = code {
             inner.consume(&mut work, purpose, code, MISS_CODE);
         }
+        inner.no_setup_any_more(&mut work);
         let (id, slot) = work.insert_user(&values);
         self.put_password(&mut work, &id, hash);
         work.entry("create", Some(&id), None, Some(slot), format!("\"by\":\"{action}\""));

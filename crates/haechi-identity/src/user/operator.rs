@@ -98,6 +98,7 @@ impl Operator {
         let mut work = self.work();
         let (id, slot) = work.insert_user(&values);
         work.entry("create", Some(&id), None, Some(slot), "\"by\":\"operator\"".to_owned());
+        self.identity.0.no_setup_any_more(&mut work);
         let code = self.identity.0.issue(&mut work, Purpose::Password, &id);
         work.commit().await?;
         Ok((self.find_person(&id).await?, code))
@@ -202,16 +203,12 @@ impl Operator {
         Ok(Some(code))
     }
 
-    /// After a restore: everything that was ever issued ends, for what was revoked since the backup would live again.
+    /// Says in the ledger that everything was restored, without what had been issued.
     ///
     /// # Errors
     /// When the database cannot be had.
-    pub async fn after_restore(&self) -> Result<(), IdentityError> {
-        let tables = &self.identity.0.tables;
+    pub async fn restored(&self) -> Result<(), IdentityError> {
         let mut work = self.work();
-        for table in [tables.sessions, tables.keys, tables.once, tables.buckets] {
-            work.clear(table, Predicate::True);
-        }
         work.entry("restore", None, None, None, String::new());
         work.commit().await.map(|_| ()).map_err(Into::into)
     }

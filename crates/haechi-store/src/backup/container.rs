@@ -18,7 +18,12 @@ pub(super) struct Page {
 }
 
 /// Starts writing a new file with these tables. The file is whole when the channel was closed and the outcome is good.
-pub(super) fn write(file: &Path, tables: Vec<Table>, sql: Vec<String>) -> (mpsc::Sender<Page>, oneshot::Receiver<rusqlite::Result<()>>) {
+pub(super) fn write(
+    file: &Path,
+    tables: Vec<Table>,
+    sql: Vec<String>,
+    time_ms: i64,
+) -> (mpsc::Sender<Page>, oneshot::Receiver<rusqlite::Result<()>>) {
     let (pages, mut queue) = mpsc::channel::<Page>(AHEAD);
     let (done, outcome) = oneshot::channel();
     let file = file.to_owned();
@@ -27,7 +32,7 @@ pub(super) fn write(file: &Path, tables: Vec<Table>, sql: Vec<String>) -> (mpsc:
             let target = Connection::open(&file)?;
             target.pragma_update(None, "foreign_keys", false)?;
             target.execute_batch("BEGIN")?;
-            create(&target, &tables, &sql)?;
+            create(&target, &tables, &sql, time_ms)?;
             while let Some(page) = queue.blocking_recv() {
                 let table = &tables[page.table];
                 let marks = vec!["?"; table.columns.len()].join(", ");
@@ -44,14 +49,14 @@ pub(super) fn write(file: &Path, tables: Vec<Table>, sql: Vec<String>) -> (mpsc:
 }
 
 /// The tables, and the one migration that a new database would have.
-fn create(target: &Connection, tables: &[Table], sql: &[String]) -> rusqlite::Result<()> {
+fn create(target: &Connection, tables: &[Table], sql: &[String], time_ms: i64) -> rusqlite::Result<()> {
     target.execute_batch(BOOTSTRAP)?;
     for statement in sql {
         target.execute_batch(statement)?;
     }
     let sql = sql.join(";\n");
     let tables = serde_json::to_string(tables).unwrap_or_default();
-    target.execute("INSERT INTO \"_migrations\" VALUES (1, 0, ?, ?, ?)", (checksum(&sql), &sql, tables)).map(|_| ())
+    target.execute("INSERT INTO \"_migrations\" VALUES (1, ?, ?, ?, ?)", (time_ms, checksum(&sql), &sql, tables)).map(|_| ())
 }
 
 /// Starts reading all rows of these tables, in their order. A page that cannot be read ends it with the error.

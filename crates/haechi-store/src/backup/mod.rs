@@ -45,14 +45,14 @@ impl Store {
     }
 }
 
-/// Puts a backup into a place where nothing is yet.
+/// Puts a backup into a place where nothing is yet, but for the rows of the tables that are `left` out.
 ///
 /// # Errors
 /// When there is something already, or it cannot be written.
-pub async fn restore(file: &Path, target: &Target) -> Result<(), RestoreError> {
+pub async fn restore(file: &Path, target: &Target, left: &[&str]) -> Result<(), RestoreError> {
     match target {
-        Target::Sqlite(path) => sqlite::restore(file, path),
-        Target::Postgres(url, trust) => postgres::restore(file, url, trust).await,
+        Target::Sqlite(path) => sqlite::restore(file, path, left),
+        Target::Postgres(url, trust) => postgres::restore(file, url, trust, left).await,
     }
 }
 

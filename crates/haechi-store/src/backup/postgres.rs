@@ -27,9 +27,11 @@ const LEASES: &str = "_leases";
 impl Postgres {
     pub(crate) async fn backup(&self, file: &Path) -> Result<(), Failure> {
         let broken = |error: tokio_postgres::Error| failure(&error);
-        let tables = portable(&self.applied().await?).map_err(|_| Failure::Broken)?;
+        let applied = self.applied().await?;
+        let time_ms = applied.last().map_or(0, |last| last.time_ms);
+        let tables = portable(&applied).map_err(|_| Failure::Broken)?;
         let (wanted, sql) = made(Dialect::Sqlite, &tables);
-        let (pages, outcome) = container::write(file, wanted.clone(), sql);
+        let (pages, outcome) = container::write(file, wanted.clone(), sql, time_ms);
         let mut client = self.client().await?;
         let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await.map_err(broken)?;
         for (at, table) in wanted.iter().enumerate().filter(|(_, table)| table.name != LEASES) {
@@ -66,12 +68,13 @@ fn cells(row: &tokio_postgres::Row, table: &Table) -> Vec<Cell> {
 }
 
 /// Fills an empty database from a backup, in one transaction.
-pub(super) async fn restore(file: &Path, url: &str, trust: &Trust) -> Result<(), RestoreError> {
+pub(super) async fn restore(file: &Path, url: &str, trust: &Trust, left: &[&str]) -> Result<(), RestoreError> {
     let broken = |error: tokio_postgres::Error| {
         let _ = failure(&error);
         RestoreError::Database
     };
-    let tables = portable(&migrations(file)?)?;
+    let before = migrations(file)?;
+    let tables = portable(&before)?;
     let (from, _) = made(Dialect::Sqlite, &tables);
     let (wanted, sql) = made(Dialect::Postgres, &tables);
     let (catalog, journal) = silent();
@@ -89,7 +92,7 @@ pub(super) async fn restore(file: &Path, url: &str, trust: &Trust) -> Result<(),
     for alter in &references {
         transaction.batch_execute(&format!("{alter} DEFERRABLE INITIALLY DEFERRED")).await.map_err(broken)?;
     }
-    fill(&transaction, file, &from, &wanted).await?;
+    fill(&transaction, file, &from, &wanted, left).await?;
     transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(broken)?;
     for alter in &references {
         transaction.batch_execute(&format!("{alter} NOT DEFERRABLE")).await.map_err(broken)?;
@@ -98,8 +101,9 @@ pub(super) async fn restore(file: &Path, url: &str, trust: &Trust) -> Result<(),
     transaction.batch_execute(arrival).await.map_err(broken)?;
     let sql = sql.join(";\n");
     let after = serde_json::to_string(&wanted).map_err(|_| RestoreError::Database)?;
-    let insert = "INSERT INTO \"_migrations\" VALUES (1, 0, $1::text, $2::text, $3::text)";
-    transaction.execute(insert, &[&checksum(&sql), &sql, &after]).await.map_err(broken)?;
+    let insert = "INSERT INTO \"_migrations\" VALUES (1, $4::bigint, $1::text, $2::text, $3::text)";
+    let time_ms = before.last().map_or(0, |last| last.time_ms);
+    transaction.execute(insert, &[&checksum(&sql), &sql, &after, &time_ms]).await.map_err(broken)?;
     transaction.commit().await.map_err(broken)
 }
 
@@ -110,7 +114,7 @@ fn migrations(file: &Path) -> Result<Vec<Applied>, RestoreError> {
     if found.is_empty() { Err(RestoreError::NoBackup) } else { Ok(found) }
 }
 
-async fn fill(transaction: &Transaction<'_>, file: &Path, from: &[Table], to: &[Table]) -> Result<(), RestoreError> {
+async fn fill(transaction: &Transaction<'_>, file: &Path, from: &[Table], to: &[Table], left: &[&str]) -> Result<(), RestoreError> {
     let broken = |error: tokio_postgres::Error| {
         let _ = failure(&error);
         RestoreError::Database
@@ -127,7 +131,8 @@ async fn fill(transaction: &Transaction<'_>, file: &Path, from: &[Table], to: &[
     let mut pages = container::read(file, from.to_vec());
     while let Some(page) = pages.recv().await {
         let page = page.map_err(|_| RestoreError::NoBackup)?;
-        if from[page.table].name == LEASES {
+        let name = from[page.table].name.as_str();
+        if name == LEASES || left.contains(&name) {
             continue;
         }
         let (insert, with_arrival) = &inserts[page.table];

@@ -21,7 +21,7 @@ impl Sqlite {
 }
 
 /// Copies the file to where nothing is.
-pub(super) fn restore(file: &Path, to: &Path) -> Result<(), RestoreError> {
+pub(super) fn restore(file: &Path, to: &Path, left: &[&str]) -> Result<(), RestoreError> {
     let io = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => RestoreError::NotEmpty,
         kind => RestoreError::Io(kind),
@@ -35,13 +35,28 @@ pub(super) fn restore(file: &Path, to: &Path) -> Result<(), RestoreError> {
         return Err(RestoreError::NoBackup);
     }
     drop(source);
+    // A log that was left behind would be played into the restored file.
+    let beside = |ending: &str| std::path::PathBuf::from(format!("{}{ending}", to.display()));
+    if ["", "-wal", "-shm", "-journal"].into_iter().any(|ending| beside(ending).exists()) {
+        return Err(RestoreError::NotEmpty);
+    }
     // Whole or not at all: a copy that was cut off lies beside the place, never in it.
     let part = to.with_extension("part");
     let copied = File::create(&part).and_then(|mut target| {
         std::io::copy(&mut File::open(file)?, &mut target)?;
         target.sync_all()?;
+        emptied(&part, left).map_err(std::io::Error::other)?;
         std::fs::hard_link(&part, to)
     });
     let _ = std::fs::remove_file(&part);
     copied.map_err(io)
+}
+
+fn emptied(file: &Path, tables: &[&str]) -> rusqlite::Result<()> {
+    let connection = Connection::open(file)?;
+    for table in tables {
+        connection.execute(&format!("DELETE FROM \"{table}\""), [])?;
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.close().map_err(|(_, error)| error)
 }

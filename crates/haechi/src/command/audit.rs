@@ -69,7 +69,9 @@ impl Audit {
                 loop {
                     let (lines, next) =
                         house.gate.export_entries(key, from).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
-                    said(String::from_utf8_lossy(&lines).trim_end());
+                    if !lines.is_empty() {
+                        said(String::from_utf8_lossy(&lines).trim_end());
+                    }
                     match next {
                         Some(next) => from = next,
                         None => break,
@@ -80,7 +82,7 @@ impl Audit {
             Self::Checkpoint => {
                 house.gate.settle().await;
                 let note = house.gate.checkpoint(key).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
-                print!("{}", note.ok_or_else(|| "nothing is sealed yet".to_owned())?);
+                said(note.ok_or_else(|| "nothing is sealed yet".to_owned())?.trim_end_matches('\n'));
                 ExitCode::SUCCESS
             }
             Self::Key => {

@@ -29,8 +29,7 @@ impl Backup {
         if file.exists() {
             return Err(Failed::Said(format!("{} is there already; name another file", file.display())));
         }
-        let part = file.with_extension("part");
-        let _ = std::fs::remove_file(&part);
+        let part = beside(&file, "part");
         house.gate.settle().await;
         house
             .gate
@@ -46,7 +45,11 @@ impl Backup {
                 return Err(failed);
             }
         };
-        std::fs::rename(&part, &file)?;
+        std::fs::hard_link(&part, &file).map_err(|error| format!("{} could not be put in its place: {}", file.display(), error.kind()))?;
+        let _ = std::fs::remove_file(&part);
+        if let Some(folder) = file.parent().and_then(|folder| std::fs::File::open(folder).ok()) {
+            folder.sync_all()?;
+        }
         say!("{}: {entries} ledger entries, verified", file.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -61,9 +64,9 @@ impl Restore {
         let entries = check(&self.file, place).await?;
         let data = DataDir::open(place.data())?;
         let target = database::database(&revision.app.config, &data.path)?;
-        haechi_gate::restore(&self.file, &target).await.map_err(|error| Failed::Said(error.to_string()))?;
+        haechi_gate::restore(&self.file, &target, haechi_identity::ISSUED).await.map_err(|error| Failed::Said(error.to_string()))?;
         let house = House::open(&place.folder, &data, Mode::Dev).await?;
-        house.identity.operator(&super::live::operator()).after_restore().await?;
+        house.identity.operator(&super::live::operator()).restored().await?;
         house.gate.settle().await;
         house.close().await;
         println!("{entries} ledger entries restored; all sessions, keys and codes have ended");
@@ -71,11 +74,16 @@ impl Restore {
     }
 }
 
+/// A name of its own beside a file: nothing that lies there is ever replaced or removed.
+fn beside(file: &Path, what: &str) -> PathBuf {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    file.with_file_name(format!(".{name}.{}.{what}", haechi_gate::random_hex::<8>()))
+}
+
 /// Opens a copy of a backup and verifies its ledger and rows.
 async fn check(file: &Path, place: &Place) -> Result<i64, Failed> {
     let (revision, warnings) = place.load()?;
-    let beside = file.with_extension("verify");
-    let _ = std::fs::remove_dir_all(&beside);
+    let beside = beside(file, "verify");
     let verified = async {
         let _private = DataDir::open(beside.clone())?;
         std::fs::copy(file, beside.join("backup.db"))?;

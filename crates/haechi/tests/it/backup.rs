@@ -128,7 +128,15 @@ async fn there_and_back(from: Backend, to: Backend) {
         std::fs::write(&bad, &bytes).unwrap();
         rusqlite::Connection::open(&bad).unwrap().execute("UPDATE notes SET rank = 999 WHERE rank = 107", []).unwrap();
         refused(&haechi(&restored, &["restore", bad.to_str().unwrap()]), "does not verify");
+        // What was left behind by another file would be played into this one.
+        if to == Backend::Sqlite {
+            std::fs::write(restored.join(".haechi/haechi.db-wal"), b"old").unwrap();
+            refused(&haechi(&restored, &["restore", file.to_str().unwrap()]), "empty place only");
+            std::fs::remove_file(restored.join(".haechi/haechi.db-wal")).unwrap();
+        }
         done(&haechi(&restored, &["restore", file.to_str().unwrap()]));
+        let left: Vec<String> = std::fs::read_dir(&root).unwrap().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        assert!(!left.iter().any(|name| name.contains("part") || name.contains("verify")), "{left:?}");
         assert!(done(&haechi(&restored, &["audit", "verify", "--rows"])).contains(" 0 findings"));
         let dev = Dev::start(&restored);
         // What was issued has ended; who knows the password comes in.

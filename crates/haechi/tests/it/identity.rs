@@ -200,6 +200,12 @@ async fn the_first_administrator_is_made_once(backend: Backend) {
     assert_eq!(with(&app, &session["token"]).get("/auth/v1/me").await.expect(200).json()["roles"], json!(["admin"]));
     assert_eq!(app.house.identity.operator("test").setup_code().await.unwrap(), None);
     app.finish().await;
+    // A code that was printed is of no use once there is somebody.
+    let app = start(backend, "").await;
+    let code = app.house.identity.operator("test").setup_code().await.unwrap().unwrap();
+    app.house.identity.operator("test").add_person("kim@example.com", &[], &none()).await.unwrap();
+    app.anonymous().post("/auth/v1/setup", json!({"code": code, "email": "a@example.com", "password": GOOD})).await.expect(400);
+    app.finish().await;
 }
 
 async fn fifty_sign_up_with_one_address(backend: Backend) {
