@@ -27,6 +27,12 @@ impl From<Failure> for AuthError {
 }
 
 impl Identity {
+    /// Whether a credential was verified a short time ago, so that nothing has to be asked.
+    #[must_use]
+    pub fn remembers(&self, token: &str) -> bool {
+        matches!(self.0.authenticator.known(token), Known::Caller(_))
+    }
+
     /// The caller that a credential stands for. `cookie`: it came in a cookie.
     ///
     /// # Errors

@@ -54,6 +54,11 @@ impl Members {
     /// A string that may be there.
     pub(crate) fn optional_text(&mut self, name: &str) -> Option<String> {
         match self.take(name)? {
+            // A password is its bytes, whatever they are; everything else is stored as text.
+            Json::Text(text) if text.contains('\0') && !name.ends_with("password") => {
+                self.wrong(name, "zero_character", "holds a zero character");
+                None
+            }
             Json::Text(text) => Some(text.into()),
             _ => {
                 self.wrong(name, "wrong_type", "must be a string");
@@ -79,7 +84,9 @@ impl Members {
         let text = |json: &Json| if let Json::Text(text) = json { Some(text.to_string()) } else { None };
         match self.take(name) {
             None => Vec::new(),
-            Some(Json::List(items)) if items.iter().all(|item| text(item).is_some()) => items.iter().filter_map(text).collect(),
+            Some(Json::List(items)) if items.iter().all(|item| text(item).is_some_and(|text| !text.contains('\0'))) => {
+                items.iter().filter_map(text).collect()
+            }
             Some(_) => {
                 self.wrong(name, "wrong_type", "must be a list of strings");
                 Vec::new()

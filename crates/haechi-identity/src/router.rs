@@ -57,7 +57,7 @@ impl Asked {
 
 /// The id in a path; what is no text names nothing.
 pub(crate) fn named(path: Result<Path<String>, PathRejection>) -> Result<String, IdentityError> {
-    path.map(|Path(id)| id).map_err(|_| IdentityError::NotFound)
+    path.ok().map(|Path(id)| id).filter(|id| !id.contains('\0')).ok_or(IdentityError::NotFound)
 }
 
 /// The routes.

@@ -29,7 +29,7 @@ pub fn database(config: &Config, data: &Path) -> Result<Database, FolderError> {
 
 /// TLS whenever the server is on another host or the URL asks for it; there is no "if it can be had".
 fn postgres(mut url: Url, authorities: Trust) -> Result<Database, FolderError> {
-    let mut local = matches!(url.host_str(), None | Some("" | "localhost" | "127.0.0.1" | "[::1]"));
+    let local = matches!(url.host_str(), None | Some("" | "localhost" | "127.0.0.1" | "[::1]"));
     let mut asked = matches!(authorities, Trust::Authorities(_));
     for (key, value) in url.query_pairs() {
         match (&*key, &*value) {
@@ -37,8 +37,8 @@ fn postgres(mut url: Url, authorities: Trust) -> Result<Database, FolderError> {
             ("sslmode", "disable" | "allow" | "prefer") if local => {}
             ("sslmode", _) => return Err(refused("sslmode in the database URL must be verify-full, or disable for a database on this host")),
             ("sslrootcert", _) => return Err(refused("name the certificate authority as ca_file under [database], not as sslrootcert in the URL")),
-            // A socket's folder; a name or address here would go around the host that was looked at above.
-            ("host", path) if path.starts_with('/') => local = true,
+            // A socket's folder, where the URL names no host: the driver adds this to the URL's own and takes lists.
+            ("host", path) if path.starts_with('/') && !path.contains(',') && url.host_str().is_none_or(str::is_empty) => {}
             ("host" | "hostaddr", _) => return Err(refused("name the database's host before the path of the URL, not as a parameter")),
             _ => {}
         }
@@ -92,6 +92,8 @@ mod tests {
             "postgres://me@localhost/app?host=db.example.com",
             "postgres://me@localhost/app?hostaddr=10.0.0.7",
             "postgres:///app?host=db.example.com",
+            "postgres:///app?host=/run/postgresql,db.example.com",
+            "postgres://me:secret@db.example.com/app?host=/run/postgresql",
         ] {
             assert!(trust(refused).is_err(), "{refused}");
         }

@@ -13,6 +13,7 @@ mod reload;
 pub mod report;
 pub mod serve;
 mod setup;
+mod shares;
 pub mod shutdown;
 pub mod stack;
 pub mod tls;

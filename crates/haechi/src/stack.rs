@@ -1,6 +1,6 @@
 //! Everything that happens to every request, in order.
 
-use crate::{house::House, metrics::Metrics};
+use crate::{house::House, metrics::Metrics, shares::Shares};
 use axum::{
     Router,
     body::Body,
@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::ServiceExt;
 
 /// The longest URL that is served.
@@ -29,6 +29,9 @@ const WITHOUT_SESSION: [&str; 5] = ["/auth/v1/sign-in", "/auth/v1/sign-up", "/au
 
 /// Of the requests in work, how many may be of callers that are not known: a flood of those leaves room for the others.
 const ANONYMOUS_PART: (usize, usize) = (3, 4);
+/// Of the requests in work, one caller or network may have one in so many, but at least a few.
+const SHARE: usize = 8;
+const MIN_SHARE: usize = 8;
 /// Callers, and networks, whose requests are counted at once.
 const COUNTED: usize = 65_536;
 const MINUTE_MS: u64 = 60_000;
@@ -45,6 +48,8 @@ pub struct Stack {
     /// Requests in work at once, of anybody and of callers that are not known.
     slots: Semaphore,
     anonymous_slots: Semaphore,
+    /// Requests in work of one caller, or of one network without credentials.
+    shares: Shares,
     timeout: Duration,
     proxies: Proxies,
     cors: Cors,
@@ -73,6 +78,7 @@ impl Stack {
             identity: house.identity.clone(),
             slots: Semaphore::new(limits.concurrency),
             anonymous_slots: Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1)),
+            shares: Shares::new((limits.concurrency / SHARE).max(MIN_SHARE)),
             timeout: Duration::from_millis(limits.request_ms),
             // The folder was checked: what does not parse is not there.
             proxies: Proxies::parse(config.server.trusted_proxies.iter().map(String::as_str)).unwrap_or_default(),
@@ -120,11 +126,7 @@ impl Stack {
 
     async fn admitted(&self, mut request: Request<Body>, id: &Arc<str>) -> Result<Response<Body>, Problem> {
         // 3. Concurrency and size: refused at once rather than queued without end.
-        let busy = || {
-            self.metrics.shed();
-            Problem::new(kinds::BUSY, "Too many requests are in work.").retry_after(1)
-        };
-        let _slot = self.slots.try_acquire().map_err(|_| busy())?;
+        let _slot = self.slots.try_acquire().map_err(|_| self.busy())?;
         if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
             return Err(Problem::new(kinds::MALFORMED, "The URL is too long."));
         }
@@ -144,11 +146,13 @@ impl Stack {
                 return Err(problem);
             }
         };
-        let (limit, decision, _anonymous_slot) = if caller.is_anonymous() {
-            let slot = self.anonymous_slots.try_acquire().map_err(|_| busy())?;
-            (&self.networks, self.counted(&self.networks, network(client))?, Some(slot))
+        let (limit, decision, _anonymous_slot, _share) = if caller.is_anonymous() {
+            let network = network(client);
+            let share = self.shares.take(network).ok_or_else(|| self.busy())?;
+            (&self.networks, self.counted(&self.networks, network)?, Some(self.anonymous_slot()?), share)
         } else {
-            (&self.callers, self.counted(&self.callers, caller.id())?, None)
+            let share = self.shares.take(caller.id()).ok_or_else(|| self.busy())?;
+            (&self.callers, self.counted(&self.callers, caller.id())?, None, share)
         };
         let ask = self.gate.ask(&caller, id);
         request.extensions_mut().insert(ask);
@@ -173,6 +177,15 @@ impl Stack {
             Err(_) if !safe => Err(Problem::new(kinds::UNKNOWN, "The reply took too long.")),
             Err(_) => Err(Problem::new(kinds::TIMEOUT, "The reply took too long.")),
         }
+    }
+
+    fn busy(&self) -> Problem {
+        self.metrics.shed();
+        Problem::new(kinds::BUSY, "Too many requests are in work.").retry_after(1)
+    }
+
+    fn anonymous_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.anonymous_slots.try_acquire().map_err(|_| self.busy())
     }
 
     fn counted(&self, limit: &RateLimit, key: impl std::hash::Hash) -> Result<Decision, Problem> {
@@ -203,6 +216,8 @@ impl Stack {
         if found.next().is_some() || token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Err(unauthenticated());
         }
+        // While it is looked up, whoever brings it is nobody yet: guesses do not take the room of known callers.
+        let _slot = if self.identity.remembers(token) { None } else { Some(self.anonymous_slot()?) };
         let caller = match self.identity.authenticate(token, in_cookie).await {
             Ok(caller) => caller,
             // A browser whose session has ended can sign in, sign out and use a code all the same.

@@ -6,9 +6,9 @@ use crate::{
     error::IdentityError,
     once::secret,
     session::session_of,
-    tables::{above, int, is, keys, text},
+    tables::{above, int, is, keys, sessions, text},
 };
-use haechi_gate::{Caller, Scope, SystemWork, credential_hash};
+use haechi_gate::{Caller, Refusal, Scope, SystemError, SystemWork, credential_hash};
 use haechi_model::{Actor, Predicate, Row, Value};
 
 const MINUTE: i64 = 60_000;
@@ -20,6 +20,7 @@ const MAX_LIFE: i64 = 365 * DAY;
 /// Keys of one owner.
 const MAX_KEYS: usize = 50;
 const MAX_LABEL: usize = 100;
+const MISS_ENDED: u16 = 100;
 /// Characters of a key that its owner sees later, to tell which is which.
 const HINT: usize = PREFIX.len() + 4;
 
@@ -56,7 +57,7 @@ pub struct Shown {
 impl Identity {
     /// Makes a key for whoever asks; the credential is returned this once.
     pub(crate) async fn create_key(&self, caller: &Caller, new: &NewKey, context: &Context) -> Result<(String, Shown), IdentityError> {
-        let (user, .., auth_time_ms) = session_of(caller)?;
+        let (user, session, _, auth_time_ms) = session_of(caller)?;
         if self.0.now_ms() - auth_time_ms > self.0.config().fresh_minutes * MINUTE {
             return Err(IdentityError::Stale);
         }
@@ -66,7 +67,10 @@ impl Identity {
         if self.keys_of("user", user).await?.len() >= MAX_KEYS {
             return Err(IdentityError::field("/label", "too_many", "you have 50 keys; revoke some first"));
         }
-        let work = self.0.gate.system_work(&self.0.key, Actor::clone(caller.actor()), &context.request_id);
+        let mut work = self.0.gate.system_work(&self.0.key, Actor::clone(caller.actor()), &context.request_id);
+        // The session and its owner must be alive when the key is made, not when the request began: what ends them ends keys, too.
+        work.lock(self.0.tables.sessions, session, is(sessions::USER, user), MISS_ENDED);
+        work.lock(self.0.tables.users, user, is(self.user_field("disabled"), 0), MISS_ENDED);
         self.put_key(work, ("user", user), new, &[], Some(user)).await
     }
 
@@ -100,8 +104,8 @@ impl Identity {
         user: Option<&str>,
     ) -> Result<(String, Shown), IdentityError> {
         let now = self.0.now_ms();
-        if new.label.is_empty() || new.label.chars().count() > MAX_LABEL {
-            return Err(IdentityError::field("/label", "length", "must have 1 to 100 characters"));
+        if new.label.is_empty() || new.label.chars().count() > MAX_LABEL || new.label.chars().any(char::is_control) {
+            return Err(IdentityError::field("/label", "length", "must have 1 to 100 characters, none of them a control character"));
         }
         let expires_ms = new.expires_ms.unwrap_or(now + DEFAULT_LIFE);
         if !(now + MINUTE..=now + MAX_LIFE).contains(&expires_ms) {
@@ -132,8 +136,11 @@ impl Identity {
         let shown = shown(&row);
         work.insert(self.0.tables.keys, row);
         work.entry("create_key", user, None, None, format!("\"key\":\"{name}\",\"owner\":\"{owner}\""));
-        work.commit().await?;
-        Ok((token, shown))
+        match work.commit().await {
+            Ok(_) => Ok((token, shown)),
+            Err(SystemError::Missed(MISS_ENDED)) => Err(IdentityError::Refused(Refusal::Unauthenticated)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The keys of whoever asks that are alive.

@@ -50,6 +50,8 @@ impl Identity {
         match self.add(values, hash, invitation.map(|code| (Purpose::Invitation, code.as_str())), "sign_up", context).await {
             // Whoever has the address learns nothing from this, and neither does whoever guesses.
             Ok(_) | Err(IdentityError::Taken { email: true }) => Ok(()),
+            // Which of two values a database names first is its own affair: a taken address always comes first here.
+            Err(IdentityError::Taken { email: false }) if self.has_address(&new.email).await? => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -73,6 +75,13 @@ impl Identity {
         let app = &self.0.gate.revision().app;
         let declared = |name: &str| app.roles.iter().find(|role| *role == name).cloned();
         app.config.auth.administrator.clone().or_else(|| declared("administrator")).or_else(|| declared("admin"))
+    }
+
+    async fn has_address(&self, email: &str) -> Result<bool, IdentityError> {
+        match self.canonical_email(email) {
+            Some(canonical) => Ok(self.user_by_email(&canonical).await?.is_some()),
+            None => Ok(false),
+        }
     }
 
     async fn add(

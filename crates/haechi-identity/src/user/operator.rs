@@ -5,7 +5,7 @@ use crate::{
     Identity, NewKey, SessionView, Shown,
     error::IdentityError,
     once::Purpose,
-    tables::{int, is, keys, sessions, text},
+    tables::{at_most, int, is, keys, once, sessions, text},
 };
 use haechi_gate::SystemWork;
 use haechi_model::{Actor, Collection, Json, Predicate, Row, Value};
@@ -48,7 +48,8 @@ impl Identity {
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
         inner.forget_ended(&mut work);
         inner.forget_empty(&mut work);
-        work.clear(inner.tables.once, crate::tables::at_most(crate::tables::once::EXPIRES, now));
+        work.clear(inner.tables.once, at_most(once::EXPIRES, now));
+        work.clear(inner.tables.keys, at_most(keys::EXPIRES, now));
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 }

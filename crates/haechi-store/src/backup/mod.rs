@@ -38,6 +38,8 @@ impl Store {
     /// # Errors
     /// When the file cannot be written or the database cannot be had.
     pub async fn backup(&self, file: &Path) -> Result<(), Failure> {
+        // Its owner's alone from the first byte on.
+        private(file).map_err(|_| Failure::Unavailable)?;
         match &self.driver {
             crate::Driver::Sqlite(sqlite) => sqlite.backup(file).await,
             crate::Driver::Postgres(postgres) => postgres.backup(file).await,
@@ -54,6 +56,15 @@ pub async fn restore(file: &Path, target: &Target, left: &[&str]) -> Result<(), 
         Target::Sqlite(path) => sqlite::restore(file, path, left),
         Target::Postgres(url, trust) => postgres::restore(file, url, trust, left).await,
     }
+}
+
+/// Makes an empty file that nobody else may read.
+pub(crate) fn private(file: &Path) -> std::io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)
 }
 
 /// The tables of the collections and features that were there after the last migration.

@@ -41,8 +41,9 @@ pub(super) fn restore(file: &Path, to: &Path, left: &[&str]) -> Result<(), Resto
         return Err(RestoreError::NotEmpty);
     }
     // Whole or not at all: a copy that was cut off lies beside the place, never in it.
-    let part = to.with_extension("part");
-    let copied = File::create(&part).and_then(|mut target| {
+    let part = beside(".part");
+    let _ = std::fs::remove_file(&part);
+    let copied = super::private(&part).and_then(|mut target| {
         std::io::copy(&mut File::open(file)?, &mut target)?;
         target.sync_all()?;
         emptied(&part, left).map_err(std::io::Error::other)?;

@@ -103,22 +103,33 @@ impl Sql<'_> {
 
     /// Raises a bucket that is not full, making it when it is not there.
     pub(crate) fn take(&mut self, table: usize, id: &str, now_ms: i64, cost_ms: i64, depth_ms: i64) {
-        let larger = if self.dialect == Dialect::Sqlite { "MAX" } else { "GREATEST" };
         self.push("INSERT INTO ");
         self.name(&self.table(table).name);
         self.push(" AS t0 (\"id\", \"until\") VALUES (");
         self.bind(&Value::text(id));
         self.push(", ");
         self.bind(&Value::Int(now_ms + cost_ms));
-        let _ = write!(self.text, ") ON CONFLICT (\"id\") DO UPDATE SET \"until\" = {larger}(t0.\"until\", ");
-        self.bind(&Value::Int(now_ms));
-        self.push(") + ");
+        self.push(") ON CONFLICT (\"id\") DO UPDATE SET \"until\" = ");
+        self.level(now_ms, depth_ms);
+        self.push(" + ");
         self.bind(&Value::Int(cost_ms));
-        let _ = write!(self.text, " WHERE {larger}(t0.\"until\", ");
-        self.bind(&Value::Int(now_ms));
-        self.push(") <= ");
+        self.push(" WHERE ");
+        self.level(now_ms, depth_ms);
+        self.push(" <= ");
         self.bind(&Value::Int(now_ms + depth_ms - cost_ms));
         self.push(" RETURNING \"id\"");
+    }
+
+    /// When a bucket is empty, from now on. One that would be for longer than clocks differ was filled by a clock that was wrong.
+    fn level(&mut self, now_ms: i64, depth_ms: i64) {
+        const SKEW_MS: i64 = 3_600_000;
+        self.push("CASE WHEN t0.\"until\" > ");
+        self.bind(&Value::Int(now_ms));
+        self.push(" AND t0.\"until\" <= ");
+        self.bind(&Value::Int(now_ms + depth_ms + SKEW_MS));
+        self.push(" THEN t0.\"until\" ELSE ");
+        self.bind(&Value::Int(now_ms));
+        self.push(" END");
     }
 
     /// Rows of which a condition holds, in the order of their ids.

@@ -5,7 +5,7 @@ use super::{
     live::{path, say},
 };
 use clap::Args;
-use haechi::{DataDir, House, Mode, database, folder};
+use haechi::{DataDir, House, Mode, database};
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -36,10 +36,8 @@ impl Backup {
             .backup(&house.keys.backup, &part, &super::live::operator())
             .await
             .map_err(|failure| format!("the backup could not be made: {failure:?}"))?;
-        folder::private(&part, 0o600)?;
-        let checked = check(&part, place).await;
-        let entries = match checked {
-            Ok(entries) => entries,
+        let entries = match check(&part, place).await {
+            Ok(verified) => verified.entries,
             Err(failed) => {
                 let _ = std::fs::remove_file(&part);
                 return Err(failed);
@@ -61,15 +59,15 @@ impl Restore {
         if !self.file.is_file() {
             return Err(Failed::Said(format!("{} is no file", self.file.display())));
         }
-        let entries = check(&self.file, place).await?;
+        let verified = check(&self.file, place).await?;
         let data = DataDir::open(place.data())?;
         let target = database::database(&revision.app.config, &data.path)?;
-        haechi_gate::restore(&self.file, &target, haechi_identity::ISSUED).await.map_err(|error| Failed::Said(error.to_string()))?;
+        haechi_gate::restore(&verified.file, &target, haechi_identity::ISSUED).await.map_err(|error| Failed::Said(error.to_string()))?;
         let house = House::open(&place.folder, &data, Mode::Dev).await?;
         house.identity.operator(&super::live::operator()).restored().await?;
         house.gate.settle().await;
         house.close().await;
-        println!("{entries} ledger entries restored; all sessions, keys and codes have ended");
+        println!("{} ledger entries restored; all sessions, keys and codes have ended", verified.entries);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -80,33 +78,38 @@ fn beside(file: &Path, what: &str) -> PathBuf {
     file.with_file_name(format!(".{name}.{}.{what}", haechi_gate::random_hex::<8>()))
 }
 
-/// Opens a copy of a backup and verifies its ledger and rows.
-async fn check(file: &Path, place: &Place) -> Result<i64, Failed> {
+/// A private copy of a backup that was verified: what is restored is what was looked at.
+struct Verified {
+    folder: PathBuf,
+    file: PathBuf,
+    entries: i64,
+}
+
+impl Drop for Verified {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Copies a backup and verifies the copy's ledger and rows.
+async fn check(file: &Path, place: &Place) -> Result<Verified, Failed> {
     let (revision, warnings) = place.load()?;
-    let beside = beside(file, "verify");
-    let verified = async {
-        let _private = DataDir::open(beside.clone())?;
-        std::fs::copy(file, beside.join("backup.db"))?;
-        let house = House::over_file(revision, warnings, &beside.join("backup.db"), &place.data()).await?;
-        let plan = house
-            .gate
-            .plan(&house.keys.schema)
-            .await
-            .map_err(|error| Failed::Said(format!("{} is no backup of this app: {error}", file.display())))?;
-        if !plan.is_empty() {
-            return Err(Failed::Said(format!("{} was made with another model: take the folder that it was made with", file.display())));
-        }
-        let report = house
-            .gate
-            .verify(&house.keys.audit, &[], true)
-            .await
-            .map_err(|failure| Failed::Said(format!("{} cannot be read: {failure:?}", file.display())))?;
-        match report.findings.first() {
-            None => Ok(report.entries),
-            Some(finding) => Err(Failed::Said(format!("{} does not verify: {} ({} findings)", file.display(), finding.what, report.count))),
-        }
-    };
-    let verified = verified.await;
-    let _ = std::fs::remove_dir_all(&beside);
-    verified
+    let folder = beside(file, "verify");
+    let mut verified = Verified { file: folder.join("backup.db"), folder, entries: 0 };
+    let _private = DataDir::open(verified.folder.clone())?;
+    std::fs::copy(file, &verified.file)?;
+    let house = House::over_file(revision, warnings, &verified.file, &place.data()).await?;
+    let plan = house.gate.plan(&house.keys.schema).await;
+    let plan = plan.map_err(|error| Failed::Said(format!("{} is no backup of this app: {error}", file.display())))?;
+    if !plan.is_empty() {
+        return Err(Failed::Said(format!("{} was made with another model: take the folder that it was made with", file.display())));
+    }
+    let report = house.gate.verify(&house.keys.audit, &[], true).await;
+    let report = report.map_err(|failure| Failed::Said(format!("{} cannot be read: {failure:?}", file.display())))?;
+    if let Some(finding) = report.findings.first() {
+        return Err(Failed::Said(format!("{} does not verify: {} ({} findings)", file.display(), finding.what, report.count)));
+    }
+    verified.entries = report.entries;
+    house.close().await;
+    Ok(verified)
 }

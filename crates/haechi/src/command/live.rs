@@ -9,6 +9,7 @@ use haechi::{DataDir, FolderError, House, Mode, folder::private};
 use serde_json::{Value, json};
 use std::{
     cell::RefCell,
+    convert::Infallible,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -125,19 +126,26 @@ async fn forward(socket: &Path) -> Option<Done> {
 
 /// Answers on the control socket until it is aborted.
 pub(crate) async fn control(data: PathBuf, place: Place, current: watch::Receiver<Arc<House>>) {
-    if let Err(error) = listen(&data, place, current).await {
-        tracing::warn!(target: "haechi", %error, "there is no control socket: commands need this process to be stopped");
-    }
+    let Err(error) = listen(&data, place, current).await;
+    tracing::warn!(target: "haechi", %error, "there is no control socket: commands need this process to be stopped");
 }
 
-async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>) -> std::io::Result<()> {
+async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>) -> std::io::Result<Infallible> {
     let at = socket(data);
     // The data directory is locked: whatever lies there is of a process that is gone.
     let _ = std::fs::remove_file(&at);
     let listener = UnixListener::bind(&at)?;
     private(&at, 0o600)?;
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of descriptors, most likely: whoever runs it needs this most when it is under attack.
+                tracing::warn!(target: "haechi", %error, "a command could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
         let (place, house) = (place.clone(), current.borrow().clone());
         tokio::spawn(async move {
             if let Err(error) = answer(stream, house, place).await {

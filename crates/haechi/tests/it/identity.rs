@@ -21,6 +21,9 @@ on_both!(
     bad_bodies_are_told,
     codes_are_no_credentials,
     profiles_are_filled_in_as_the_folder_says,
+    a_request_that_began_before_a_password_change_makes_no_key,
+    a_clock_that_was_ahead_locks_nobody_out,
+    zero_characters_and_controls_are_refused,
 );
 
 const GOOD: &str = "seven purple otters dance";
@@ -592,5 +595,68 @@ async fn a_spray_is_bounded_and_honest_people_get_in() {
     }
     // Thirty at once from each network, and those that come back while it runs.
     assert!(computed <= 50 * 40 && refused >= 5_000, "{computed} computed, {refused} refused, {busy} turned away");
+    app.finish().await;
+}
+
+/// SESS-08, AUTHN-13 [V7.4.3]: a thief's request that waits with its last byte finds its session ended.
+async fn a_request_that_began_before_a_password_change_makes_no_key(backend: Backend) {
+    let app = start(backend, "sign_up = \"open\"").await;
+    sign_up(&app, "kim@example.com", GOOD).await;
+    for end in ["password", "disable"] {
+        let password = if end == "password" { GOOD } else { OTHER };
+        let thief = sign_in(&app, "kim@example.com", password).await["token"].as_str().unwrap().to_owned();
+        let (send, last) = tokio::sync::oneshot::channel::<()>();
+        let body = json!({"label": "k", "scopes": ["*:*"]}).to_string();
+        let parts = futures_util::stream::once(async move {
+            let _ = last.await;
+            Ok::<_, std::convert::Infallible>(body)
+        });
+        let request = axum::http::Request::post("/auth/v1/keys")
+            .header("authorization", format!("Bearer {thief}"))
+            .header("content-type", "application/json")
+            .body(axum::body::Body::from_stream(parts))
+            .unwrap();
+        let stack = app.stack.clone();
+        let waiting = tokio::spawn(async move { stack.handle(request).await.status().as_u16() });
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        if end == "password" {
+            let kim = with(&app, &sign_in(&app, "kim@example.com", GOOD).await["token"]);
+            kim.post("/auth/v1/password", json!({"current_password": GOOD, "new_password": OTHER})).await.expect(200);
+        } else {
+            let person = app.house.identity.operator("test").find_person("kim@example.com").await.unwrap();
+            app.house.identity.operator("test").set_disabled(&person.id, true).await.unwrap();
+        }
+        send.send(()).unwrap();
+        assert_eq!(waiting.await.unwrap(), 401, "{end}");
+        assert_eq!(app.house.identity.operator("test").keys().await.unwrap().len(), 0);
+    }
+    app.finish().await;
+}
+
+async fn a_clock_that_was_ahead_locks_nobody_out(backend: Backend) {
+    let app = start(backend, "sign_up = \"open\"").await;
+    sign_up(&app, "kim@example.com", GOOD).await;
+    let year = 365 * 24 * 3_600_000;
+    app.clock.advance_ms(year);
+    app.anonymous().post("/auth/v1/sign-in", json!({"email": "kim@example.com", "password": OTHER})).await.expect(401);
+    app.clock.advance_ms(-year);
+    sign_in(&app, "kim@example.com", GOOD).await;
+    app.finish().await;
+}
+
+/// INJ, LOG-01 [V1.3.3 V16.4.1]
+async fn zero_characters_and_controls_are_refused(backend: Backend) {
+    let app = start(backend, "sign_up = \"open\"").await;
+    sign_up(&app, "kim@example.com", "with\u{0}a zero inside it").await;
+    app.anonymous().post("/auth/v1/sign-in", json!({"email": "kim@example.com", "password": "with"})).await.expect(401);
+    let kim = with(&app, &sign_in(&app, "kim@example.com", "with\u{0}a zero inside it").await["token"]);
+    for label in ["a\u{0}b", "a\u{1b}[2Kb", "a\nb"] {
+        kim.post("/auth/v1/keys", json!({"label": label, "scopes": ["*:read"]})).await.expect(422);
+    }
+    kim.post("/auth/v1/keys", json!({"label": "fine", "scopes": ["a\u{0}:read"]})).await.expect(422);
+    for path in ["/auth/v1/sessions/%00", "/auth/v1/keys/%00", "/auth/v1/keys/%FF"] {
+        assert_eq!(kim.delete(path).await.expect(404).problem(), "not-found");
+    }
+    app.anonymous().post("/auth/v1/sign-in", json!({"email": "a\u{0}@example.com", "password": GOOD})).await.expect(422);
     app.finish().await;
 }

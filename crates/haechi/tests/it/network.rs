@@ -281,3 +281,39 @@ async fn metrics_are_on_the_listener_of_operations_alone() {
     ops.abort();
     app.finish().await;
 }
+
+/// DOS: whoever holds as many requests as he can, half sent, takes his own room and nobody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_takes_the_room_of_all() {
+    let app = with("[limits]\nconcurrency = 64").await;
+    let mut held = Vec::new();
+    for at in 0..40 {
+        let parts = futures_util::stream::pending::<Result<String, std::convert::Infallible>>();
+        let request = axum::http::Request::post("/auth/v1/sign-in")
+            .header("content-type", "application/json")
+            .extension(haechi_layers::Peer("203.0.113.9".parse().unwrap()))
+            .body(axum::body::Body::from_stream(parts))
+            .unwrap();
+        let stack = app.stack.clone();
+        held.push(tokio::spawn(async move { (at, stack.handle(request).await.status().as_u16()) }));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let kim = app.person("kim", &["member"]).await;
+    kim.get("/api/v1/notes").await.expect(200);
+    app.anonymous().from_address("203.0.113.10").get("/api/v1/posts").await.expect(200);
+    app.anonymous().from_address("203.0.113.9").get("/api/v1/posts").await.expect(503);
+    let mut waiting = 0;
+    for held in held {
+        if held.is_finished() {
+            assert_eq!(held.await.unwrap().1, 503);
+        } else {
+            waiting += 1;
+            held.abort();
+            let _ = held.await;
+        }
+    }
+    assert_eq!(waiting, 8);
+    // What was given up is given back.
+    app.anonymous().from_address("203.0.113.9").get("/api/v1/posts").await.expect(200);
+    app.finish().await;
+}
