@@ -15,6 +15,7 @@ const OPEN: &[(&str, &str)] = &[
     ("POST", "/auth/v1/password"),
     ("POST", "/auth/v1/setup"),
     ("GET", "/healthz"),
+    ("GET", "/setup"),
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),
     ("GET", "/problems/{slug}"),
