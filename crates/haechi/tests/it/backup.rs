@@ -58,6 +58,14 @@ impl Dev {
     }
 }
 
+impl Drop for Dev {
+    fn drop(&mut self) {
+        // Also when the test fails: nothing of it goes on.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn haechi(root: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_haechi")).args(arguments).arg("-C").arg(root).output().unwrap()
 }
