@@ -206,16 +206,24 @@ fn paths() -> Map<String, Value> {
 fn schemas() -> Map<String, Value> {
     let text = || json!({ "type": "string" });
     let time = || json!({ "type": "string", "format": "date-time" });
+    let email = || json!({ "type": "string", "format": "email", "maxLength": 254 });
+    let once = || json!({ "type": "string", "pattern": "^haechi_once_[A-Za-z0-9_-]{43}$" });
     let password = || json!({ "type": "string", "minLength": 15, "maxLength": 1024, "format": "password" });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
     let list = |of: &str| object(&["items"], json!({ "items": { "type": "array", "items": schema(of) } }));
     let all = [
         (
             "SignUp",
-            object(&["email", "password"], json!({ "email": text(), "password": password(), "invitation": text(), "profile": { "type": "object" } })),
+            object(
+                &["email", "password"],
+                json!({ "email": email(), "password": password(), "invitation": once(), "profile": { "type": "object" } }),
+            ),
         ),
         ("SignedUp", object(&["next"], json!({ "next": { "const": "sign-in" } }))),
-        ("SignIn", object(&["email", "password"], json!({ "email": text(), "password": text(), "device": text(), "cookie": { "type": "boolean" } }))),
+        (
+            "SignIn",
+            object(&["email", "password"], json!({ "email": email(), "password": text(), "device": text(), "cookie": { "type": "boolean" } })),
+        ),
         (
             "NewSession",
             object(
@@ -223,12 +231,12 @@ fn schemas() -> Map<String, Value> {
                 json!({ "session": text(), "expire_time": time(), "user": text(), "token": text(), "device": text(), "csrf_token": text() }),
             ),
         ),
-        ("NewPassword", object(&["new_password"], json!({ "current_password": text(), "code": text(), "new_password": password() }))),
+        ("NewPassword", object(&["new_password"], json!({ "current_password": text(), "code": once(), "new_password": password() }))),
         (
             "SetUp",
             object(
                 &["code", "email", "password"],
-                json!({ "code": text(), "email": text(), "password": password(), "profile": { "type": "object" } }),
+                json!({ "code": once(), "email": email(), "password": password(), "profile": { "type": "object" } }),
             ),
         ),
         ("SetUpDone", object(&["user"], json!({ "user": text() }))),
@@ -236,7 +244,7 @@ fn schemas() -> Map<String, Value> {
             "Me",
             object(
                 &["kind", "id", "roles"],
-                json!({ "kind": { "enum": ["user", "service"] }, "id": text(), "roles": { "type": "array", "items": text() }, "email": text(), "session": text(), "auth_time": time(), "csrf_token": text() }),
+                json!({ "kind": { "enum": ["user", "service"] }, "id": text(), "roles": { "type": "array", "items": text() }, "email": email(), "session": text(), "auth_time": time(), "csrf_token": text() }),
             ),
         ),
         (
