@@ -27,21 +27,17 @@ impl From<Failure> for AuthError {
 }
 
 impl Identity {
-    /// Whether a credential was verified a short time ago, so that nothing has to be asked.
+    /// The caller that a credential stands for, when it was verified a short time ago; else what is to be verified.
     #[must_use]
-    pub fn remembers(&self, token: &str) -> bool {
-        matches!(self.0.authenticator.known(token), Known::Caller(_))
+    pub fn known(&self, token: &str) -> Known {
+        self.0.authenticator.known(token)
     }
 
-    /// The caller that a credential stands for. `cookie`: it came in a cookie.
+    /// Verifies a credential that is not known.
     ///
     /// # Errors
     /// When it is not good, or cannot be checked.
-    pub async fn authenticate(&self, token: &str, cookie: bool) -> Result<Caller, AuthError> {
-        let pending = match self.0.authenticator.known(token) {
-            Known::Caller(caller) => return if in_place(&caller, cookie) { Ok(caller) } else { Err(AuthError::Invalid) },
-            Known::Unknown(pending) => pending,
-        };
+    pub async fn verify(&self, token: &str, pending: Pending) -> Result<Caller, AuthError> {
         let (caller, ends_ms) = if token.starts_with(session::PREFIX) {
             self.session_caller(&pending).await?
         } else if token.starts_with(key::PREFIX) {
@@ -50,7 +46,13 @@ impl Identity {
             self.developer_caller(token).await?
         };
         self.0.authenticator.remember(pending, &caller, ends_ms);
-        if in_place(&caller, cookie) { Ok(caller) } else { Err(AuthError::Invalid) }
+        Ok(caller)
+    }
+
+    /// A browser's session comes in its cookie and nowhere else; nothing else comes in a cookie.
+    #[must_use]
+    pub fn in_place(caller: &Caller, in_cookie: bool) -> bool {
+        matches!(caller.credential(), Credential::Session { cookie: true, .. }) == in_cookie
     }
 
     async fn session_caller(&self, pending: &Pending) -> Result<(Caller, i64), AuthError> {
@@ -124,10 +126,4 @@ impl Identity {
         let signed_in = SignedIn { credential: Credential::Developer, scope: None };
         Ok((inner.authenticator.user(row, signed_in).ok_or(AuthError::Invalid)?, ends_ms))
     }
-}
-
-/// A browser's session comes in its cookie and nowhere else; nothing else comes in a cookie.
-fn in_place(caller: &Caller, in_cookie: bool) -> bool {
-    let meant = matches!(caller.credential(), Credential::Session { cookie: true, .. });
-    meant == in_cookie
 }

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use futures_util::FutureExt;
-use haechi_gate::{Caller, Gate};
+use haechi_gate::{Caller, Gate, Known};
 use haechi_identity::{AuthError, ClientAddress, Identity};
 use haechi_layers::{ContentSecurityPolicy, Cors, Decision, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict};
 use haechi_model::Config;
@@ -216,16 +216,24 @@ impl Stack {
         if found.next().is_some() || token.is_empty() || token.len() > MAX_TOKEN_BYTES {
             return Err(unauthenticated());
         }
-        // While it is looked up, whoever brings it is nobody yet: guesses do not take the room of known callers.
-        let _slot = if self.identity.remembers(token) { None } else { Some(self.anonymous_slot()?) };
-        let caller = match self.identity.authenticate(token, in_cookie).await {
+        let verified = match self.identity.known(token) {
+            Known::Caller(caller) => Ok(caller),
+            Known::Unknown(pending) => {
+                // While it is looked up, whoever brings it is nobody yet: guesses do not take the room of known callers.
+                let _slot = self.anonymous_slot()?;
+                self.identity.verify(token, pending).await
+            }
+        };
+        let caller = match verified.and_then(|caller| if Identity::in_place(&caller, in_cookie) { Ok(caller) } else { Err(AuthError::Invalid) }) {
             Ok(caller) => caller,
             // A browser whose session has ended can sign in, sign out and use a code all the same.
             Err(AuthError::Invalid) if in_cookie && WITHOUT_SESSION.contains(&path) => return Ok(Caller::anonymous()),
             Err(AuthError::Invalid) => return Err(unauthenticated()),
             Err(AuthError::Unavailable) => return Err(Problem::new(kinds::UNAVAILABLE, "The credential cannot be checked.").retry_after(2)),
         };
-        self.identity.proven(&caller, method, headers, &self.own_origin(headers)).map_err(|error| error.problem())?;
+        if in_cookie {
+            self.identity.proven(&caller, method, headers, &self.own_origin(headers)).map_err(|error| error.problem())?;
+        }
         Ok(caller)
     }
 

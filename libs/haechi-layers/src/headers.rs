@@ -112,6 +112,7 @@ impl SecurityHeaders {
 
     /// Adds them to a reply.
     pub fn apply(&self, headers: &mut HeaderMap, nonce: Option<&Nonce>) {
+        headers.reserve(self.fixed.len() + 1);
         for (name, value) in &self.fixed {
             headers.entry(name).or_insert_with(|| value.clone());
         }
