@@ -63,10 +63,10 @@ fn properties() -> Outcome {
 
 fn ci() -> Outcome {
     run(Command::new(cargo()).args(["fmt", "--all", "--check"]))?;
-    run(Command::new(cargo()).args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    run(Command::new(cargo()).args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]))?;
     supply::deny()?;
     test(&[])?;
-    run(Command::new(cargo()).args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))
+    run(Command::new(cargo()).args(["doc", "--workspace", "--all-features", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))
 }
 
 /// The cargo that runs this.
