@@ -44,9 +44,6 @@ pub enum IdentityError {
     /// The sign-in is too long ago.
     #[error("a fresh sign-in is needed")]
     Stale,
-    /// A cookie came without proof that our own page sent it.
-    #[error("the request may come from another site")]
-    CrossSite,
     /// Signing up is closed.
     #[error("sign-up is closed")]
     Closed,
@@ -113,7 +110,6 @@ impl IdentityError {
             Self::Refused(Refusal::Forbidden(_)) => Problem::new(kind::FORBIDDEN, "This is not yours to do."),
             Self::WrongCredential(what) => Problem::new(kind::FORBIDDEN, *what),
             Self::Stale => Problem::new(kind::FRESH_SIGN_IN, "Show your password again by signing in."),
-            Self::CrossSite => Problem::new(kind::FORBIDDEN, "A request with a cookie must come from this site and carry X-CSRF-Token."),
             Self::Closed => Problem::new(kind::FORBIDDEN, "Nobody can sign up here; ask whoever runs the service."),
             Self::InvalidCode => Problem::new(kind::INVALID_CODE, "Ask for a new one."),
             Self::NotFound => Problem::new(kind::NOT_FOUND, "There is no such thing, or it is not yours to see."),

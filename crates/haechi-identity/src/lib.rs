@@ -17,10 +17,10 @@ mod throttle;
 mod user;
 
 pub use authenticate::AuthError;
-pub use context::Context;
+pub use context::{ClientAddress, Context};
 pub use error::IdentityError;
 pub use key::{NewKey, Shown};
-pub use router::{ClientAddress, router, routes};
+pub use router::{router, routes};
 pub use session::{SessionView, Started};
 pub use tables::{ISSUED, tables};
 pub use user::{Operator, Person};
@@ -79,18 +79,10 @@ impl Inner {
 }
 
 impl Identity {
-    /// Whether a request that came with a cookie was made by a page of ours.
-    ///
-    /// # Errors
-    /// When it may come from another site.
-    pub fn proven(
-        &self,
-        caller: &haechi_gate::Caller,
-        method: &http::Method,
-        headers: &http::HeaderMap,
-        own_origin: &str,
-    ) -> Result<(), IdentityError> {
-        session::proven(&self.0, caller, method, headers, own_origin)
+    /// Whether a request that came with a cookie carries the token that its page was given.
+    #[must_use]
+    pub fn proven(&self, caller: &haechi_gate::Caller, headers: &http::HeaderMap) -> bool {
+        session::proven(&self.0, caller, headers)
     }
 
     /// The session in a browser's cookie.

@@ -1,6 +1,6 @@
 //! All routes of this crate, what each request brings with it, and their description.
 
-use crate::{Context, Identity, IdentityError, key, password, session, tables::text, user};
+use crate::{ClientAddress, Context, Identity, IdentityError, key, password, session, tables::text, user};
 use axum::{
     Router,
     body::Body,
@@ -10,11 +10,7 @@ use axum::{
 use haechi_gate::{Ask, Caller, CallerKind};
 use haechi_problem::{Problem, kinds};
 use serde_json::{Value, json};
-use std::{net::IpAddr, sync::Arc};
-
-/// Where a request came from; the stack puts it into the request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientAddress(pub IpAddr);
+use std::sync::Arc;
 
 /// The origin of problem types; the router puts it into the request's extensions.
 #[derive(Clone)]
@@ -36,7 +32,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         let base = parts.extensions.get::<Base>().map(|base| base.0.clone()).unwrap_or_default();
         let inside = || Problem::new(kinds::INTERNAL, "Nothing was done.").response(&base, "");
         let ask = parts.extensions.get::<Ask>().cloned().ok_or_else(inside)?;
-        let address = parts.extensions.get::<ClientAddress>().ok_or_else(inside)?.0;
+        let address = *parts.extensions.get::<ClientAddress>().ok_or_else(inside)?;
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let context = Context::new(ask.request_id(), address, agent);
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {

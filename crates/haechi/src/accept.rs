@@ -1,6 +1,6 @@
 //! The accept loop: connections to requests, each with a bound on its time.
 
-use crate::{metrics::Metrics, stack::Stack, tls::Tls};
+use crate::{stack::Stack, tls::Tls};
 use axum::{
     body::Body,
     http::{Request, Response},
@@ -184,7 +184,7 @@ impl Connection {
                 }
             }
         }
-        Metrics::connection_closed(&metrics);
+        metrics.connection_closed();
     }
 }
 

@@ -126,8 +126,8 @@ impl Metrics {
         self.connections.inc();
     }
 
-    pub(crate) fn connection_closed(metrics: &Arc<Self>) {
-        metrics.connections.dec();
+    pub(crate) fn connection_closed(&self) {
+        self.connections.dec();
     }
 
     /// As text (OpenMetrics 1.0).

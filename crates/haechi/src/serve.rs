@@ -3,7 +3,7 @@
 use crate::{
     house::{House, Mode},
     metrics::Metrics,
-    stack::{RequestId, Stack},
+    stack::Stack,
 };
 use axum::{
     Extension, Router,
@@ -13,6 +13,7 @@ use axum::{
 };
 use haechi_data::Data;
 use haechi_gate::{Ask, Gate};
+use haechi_layers::RequestId;
 use haechi_problem::{Problem, kinds};
 use std::sync::Arc;
 

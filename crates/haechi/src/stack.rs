@@ -9,7 +9,7 @@ use axum::{
 use futures_util::FutureExt;
 use haechi_gate::{Caller, Gate, Known};
 use haechi_identity::{AuthError, ClientAddress, Identity};
-use haechi_layers::{ContentSecurityPolicy, Cors, Decision, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict};
+use haechi_layers::{ContentSecurityPolicy, Cors, Decision, Peer, Proxies, Rate, RateLimit, RequestId, SecurityHeaders, Verdict, made_here};
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{
@@ -61,10 +61,6 @@ pub struct Stack {
     pub metrics: Arc<Metrics>,
 }
 
-/// A request's id: shown in the reply, in problems, in the log and in the ledger.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub Arc<str>);
-
 impl Stack {
     /// Around the routes of a house.
     #[must_use]
@@ -91,7 +87,7 @@ impl Stack {
         }
     }
 
-    /// The same stack around other routes: for tests.
+    /// The same stack around these and other routes.
     #[must_use]
     pub fn around(self, routes: impl FnOnce(Router) -> Router) -> Self {
         Self { routes: routes(self.routes), ..self }
@@ -133,7 +129,7 @@ impl Stack {
         // 4. Address: behind declared proxies only.
         let peer = request.extensions().get().copied().unwrap_or(UNKNOWN_PEER);
         let client = self.proxies.client(peer.0, request.headers());
-        let client = client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?;
+        let client = ClientAddress(client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?);
         // 5. Caller, and 6. how often he may ask.
         let caller = match self.caller(request.method(), request.uri().path(), request.headers()).await {
             Ok(caller) => caller,
@@ -142,12 +138,12 @@ impl Stack {
                 if problem.kind == kinds::UNAUTHENTICATED {
                     self.metrics.refused_credential();
                 }
-                self.counted(&self.networks, network(client))?;
+                self.counted(&self.networks, client.network())?;
                 return Err(problem);
             }
         };
         let (limit, decision, _anonymous_slot, _share) = if caller.is_anonymous() {
-            let network = network(client);
+            let network = client.network();
             let share = self.shares.take(network).ok_or_else(|| self.busy())?;
             (&self.networks, self.counted(&self.networks, network)?, Some(self.anonymous_slot()?), share)
         } else {
@@ -156,7 +152,7 @@ impl Stack {
         };
         let ask = self.gate.ask(&caller, id);
         request.extensions_mut().insert(ask);
-        request.extensions_mut().insert(ClientAddress(client));
+        request.extensions_mut().insert(client);
         request.extensions_mut().insert(RequestId(id.clone()));
         let mut response = self.routed(request, id).await?;
         limit.mark(decision, response.headers_mut());
@@ -231,8 +227,10 @@ impl Stack {
             Err(AuthError::Invalid) => return Err(unauthenticated()),
             Err(AuthError::Unavailable) => return Err(Problem::new(kinds::UNAVAILABLE, "The credential cannot be checked.").retry_after(2)),
         };
-        if in_cookie {
-            self.identity.proven(&caller, method, headers, &self.own_origin(headers)).map_err(|error| error.problem())?;
+        // A browser adds a cookie by itself: what changes something shows that a page of ours sent it.
+        let proven = || made_here(headers, &self.own_origin(headers)) && self.identity.proven(&caller, headers);
+        if in_cookie && !method.is_safe() && !proven() {
+            return Err(Problem::new(kinds::FORBIDDEN, "A request with a cookie must come from this site and carry X-CSRF-Token."));
         }
         Ok(caller)
     }
@@ -243,13 +241,5 @@ impl Stack {
             return self.base.to_string();
         }
         format!("http://{}", headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default())
-    }
-}
-
-/// What one customer has: IPv6 hands out /64s.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u32::from(address).into(),
-        IpAddr::V6(address) => u128::from(address) >> 64 << 64,
     }
 }

@@ -97,8 +97,7 @@ impl Identity {
         let id = text(&user, Collection::ID).to_owned();
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "user", id: id.as_str().into() }, &context.request_id);
         // What was verified must still be so when the session begins.
-        let password = work.lock(inner.tables.passwords, &id, is(passwords::HASH, stored), MISS_STALE);
-        let _ = password;
+        work.lock(inner.tables.passwords, &id, is(passwords::HASH, stored), MISS_STALE);
         work.lock(inner.tables.users, &id, is(self.user_field("disabled"), 0), MISS_STALE);
         inner.make_room(&mut work, &id).await?;
         let session = fresh(inner, &mut work, &id, cookie, context);
@@ -201,7 +200,8 @@ pub(crate) fn session_of(caller: &Caller) -> Result<(&str, &str, &str, i64), Ide
     }
 }
 
-fn view(row: &[Value], current: &str) -> SessionView {
+/// A session as its owner sees it; `current` is the hash of the one that asks, if one does.
+pub(crate) fn view(row: &[Value], current: &str) -> SessionView {
     SessionView {
         name: text(row, sessions::NAME).to_owned(),
         created_ms: int(row, sessions::CREATED),

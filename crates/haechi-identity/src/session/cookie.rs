@@ -2,7 +2,7 @@
 
 use crate::{Inner, error::IdentityError};
 use haechi_gate::{Caller, Credential};
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, header};
 
 /// The `__Host-` prefix binds it to this host, over TLS, on every path (RFC 6265bis §4.1.3).
 pub(crate) const SESSION: &str = "__Host-haechi_session";
@@ -46,18 +46,9 @@ pub(crate) fn csrf_token(inner: &Inner, session_hash: &str) -> String {
     inner.csrf.hex(session_hash.as_bytes())
 }
 
-/// Whether a request with a cookie was made by a page of this origin: by where it says it comes from, and by a token bound to the session.
-pub(crate) fn proven(inner: &Inner, caller: &Caller, method: &Method, headers: &HeaderMap, own_origin: &str) -> Result<(), IdentityError> {
-    let Credential::Session { hash, cookie: true, .. } = caller.credential() else { return Ok(()) };
-    if method.is_safe() {
-        return Ok(());
-    }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let same_site = match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), origin) => site == "same-origin" && origin.is_none_or(|origin| origin == own_origin),
-        (None, Some(origin)) => origin == own_origin,
-        (None, None) => text("referer").is_some_and(|referer| referer.strip_prefix(own_origin).is_some_and(|rest| rest.starts_with('/'))),
-    };
-    let token = text(CSRF_HEADER).is_some_and(|token| inner.csrf.is_hex(hash.as_bytes(), token));
-    if same_site && token { Ok(()) } else { Err(IdentityError::CrossSite) }
+/// Whether a request carries the token that is bound to its session. Where it was made is the stack's to check.
+pub(crate) fn proven(inner: &Inner, caller: &Caller, headers: &HeaderMap) -> bool {
+    let Credential::Session { hash, cookie: true, .. } = caller.credential() else { return false };
+    let token = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+    token.is_some_and(|token| inner.csrf.is_hex(hash.as_bytes(), token))
 }

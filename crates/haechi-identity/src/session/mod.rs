@@ -5,8 +5,8 @@ mod cookie;
 mod http;
 mod store;
 
-pub(crate) use actions::session_of;
 pub use actions::{SessionView, Started};
+pub(crate) use actions::{session_of, view};
 pub(crate) use cookie::{SESSION, from_cookies, proven};
 pub(crate) use http::{routes, started_reply};
 pub(crate) use store::{alive, fresh};

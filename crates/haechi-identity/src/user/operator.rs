@@ -5,7 +5,8 @@ use crate::{
     Identity, NewKey, SessionView, Shown,
     error::IdentityError,
     once::Purpose,
-    tables::{at_most, int, is, keys, once, sessions, text},
+    session::view,
+    tables::{at_most, int, is, keys, once, text},
 };
 use haechi_gate::SystemWork;
 use haechi_model::{Actor, Collection, Json, Predicate, Row, Value};
@@ -164,16 +165,7 @@ impl Operator {
     /// # Errors
     /// When the database cannot be had.
     pub async fn sessions_of(&self, id: &str) -> Result<Vec<SessionView>, IdentityError> {
-        let view = |row: &Row| SessionView {
-            name: text(row, sessions::NAME).to_owned(),
-            created_ms: int(row, sessions::CREATED),
-            seen_ms: int(row, sessions::SEEN),
-            expires_ms: int(row, sessions::EXPIRES),
-            address: text(row, sessions::ADDRESS).to_owned(),
-            agent: text(row, sessions::AGENT).to_owned(),
-            current: false,
-        };
-        Ok(self.identity.0.sessions_of(id).await?.iter().map(view).collect())
+        Ok(self.identity.0.sessions_of(id).await?.iter().map(|row| view(row, "")).collect())
     }
 
     /// Ends all of a person's sessions.
