@@ -2,6 +2,7 @@
 
 use crate::{
     gate::Gate,
+    keys::unhex,
     seal::unpack,
     system::{Audit, System},
 };
@@ -248,7 +249,7 @@ impl Walk {
                 let parsed: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
                 for pair in parsed["rows"].as_array().into_iter().flatten() {
                     if let (Some(id), Some(digest)) = (pair[0].as_str(), pair[1].as_str()) {
-                        rows.insert(format!("{}/{id}", entry.target), (position, unhex(digest)));
+                        rows.insert(format!("{}/{id}", entry.target), (position, unhex(digest).unwrap_or_default()));
                     }
                 }
             }
@@ -336,9 +337,4 @@ fn write_record(record: &LogRecord, out: &mut Vec<u8>) {
         out.extend_from_slice(record.detail.as_bytes());
     }
     out.extend_from_slice(b"}\n");
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or_default() as u8;
-    text.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }

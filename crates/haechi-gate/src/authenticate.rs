@@ -3,7 +3,7 @@
 use crate::{
     caller::{Caller, CallerKind, Credential, Scope},
     gate::Inner,
-    keys::MasterKey,
+    keys::{MasterKey, hex, unhex},
     system_work::Revocation,
 };
 use aws_lc_rs::{digest, hmac};
@@ -45,11 +45,6 @@ pub fn dev_token(master: &MasterKey, user_id: &str, now_ms: i64) -> String {
 #[must_use]
 pub fn credential_hash(token: &str) -> String {
     hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
 }
 
 /// What is remembered of verified credentials.
@@ -185,14 +180,4 @@ fn user(app: &App, row: Row, signed_in: SignedIn) -> Option<Caller> {
     let roles: Vec<String> = value("roles").and_then(Value::as_text).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let id = row.first().and_then(Value::as_text)?.to_owned();
     Some(Caller::new(CallerKind::User, &id, roles.into_iter().map(Into::into).collect(), row, signed_in))
-}
-
-/// Lower-case digits only: one credential has one spelling.
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| if byte.is_ascii_uppercase() { None } else { char::from(byte).to_digit(16).map(|digit| digit as u8) };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }

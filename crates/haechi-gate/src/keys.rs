@@ -22,22 +22,13 @@ impl MasterKey {
     /// From its text form: 64 hex digits.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let text = text.trim().as_bytes();
-        if text.len() != 64 {
-            return None;
-        }
-        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-        let mut key = [0; 32];
-        for (slot, pair) in key.iter_mut().zip(text.chunks_exact(2)) {
-            *slot = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Some(Self(key))
+        unhex(&text.trim().to_ascii_lowercase())?.try_into().ok().map(Self)
     }
 
     /// A new random key, as text.
     #[must_use]
     pub fn generate_hex() -> String {
-        random::<32>().iter().map(|byte| format!("{byte:02x}")).collect()
+        random_hex::<32>()
     }
 
     pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
@@ -67,7 +58,7 @@ impl Mac {
     /// The digest in lower-case hexadecimal.
     #[must_use]
     pub fn hex(&self, text: &[u8]) -> String {
-        hmac::sign(&self.0, text).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(hmac::sign(&self.0, text).as_ref())
     }
 
     /// Whether a text in lower-case hexadecimal is the digest; in constant time.
@@ -77,10 +68,26 @@ impl Mac {
     }
 }
 
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+}
+
+/// The inverse of [`hex`]. Lower-case digits only: one credential has one spelling.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| if byte.is_ascii_uppercase() { None } else { char::from(byte).to_digit(16).map(|digit| digit as u8) };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+}
+
 /// Random bytes from the operating system, in lower-case hexadecimal.
 #[must_use]
 pub fn random_hex<const N: usize>() -> String {
-    random::<N>().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&random::<N>())
 }
 
 /// Random bytes from the operating system.

@@ -117,5 +117,5 @@ fn version(app: &App) -> Box<str> {
         context.update(policy.source.text.as_bytes());
         context.update(&[0]);
     }
-    context.finish().as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    crate::keys::hex(&context.finish().as_ref()[..6]).into()
 }

@@ -26,7 +26,7 @@ pub(crate) struct SealState {
 impl SealState {
     pub(crate) fn new(master: &MasterKey, witness: Vec<Witness>) -> Option<Self> {
         // The name follows from the key: it stays when addresses change, and tells two ledgers apart.
-        let name: String = master.derive("ledger name")[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = crate::keys::hex(&master.derive("ledger name")[..8]);
         let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
         Some(Self { signer, witnesses: Witnesses::new(witness), tree: Mutex::new(None) })
     }

@@ -20,6 +20,8 @@ const MAX_LIFE: i64 = 365 * DAY;
 /// Keys of one owner.
 const MAX_KEYS: usize = 50;
 const MAX_LABEL: usize = 100;
+/// Most keys that an operator's list shows.
+const MANY: u32 = 100_000;
 const MISS_ENDED: u16 = 100;
 /// Characters of a key that its owner sees later, to tell which is which.
 const HINT: usize = PREFIX.len() + 4;
@@ -151,13 +153,13 @@ impl Identity {
 
     async fn keys_of(&self, kind: &str, owner: &str) -> Result<Vec<Shown>, IdentityError> {
         let theirs = Predicate::all([is(keys::KIND, kind), is(keys::OWNER, owner), above(keys::EXPIRES, self.0.now_ms())]);
-        let rows = self.0.gate.system_find(self.0.tables.keys, theirs, 1000).await?;
+        let rows = self.0.gate.system_find(self.0.tables.keys, theirs, MANY).await?;
         Ok(rows.iter().map(shown).collect())
     }
 
     /// All keys that are alive.
     pub(crate) async fn all_keys(&self) -> Result<Vec<Shown>, IdentityError> {
-        let rows = self.0.gate.system_find(self.0.tables.keys, above(keys::EXPIRES, self.0.now_ms()), 100_000).await?;
+        let rows = self.0.gate.system_find(self.0.tables.keys, above(keys::EXPIRES, self.0.now_ms()), MANY).await?;
         Ok(rows.iter().map(shown).collect())
     }
 

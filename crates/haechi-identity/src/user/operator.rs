@@ -11,6 +11,7 @@ use crate::{
 use haechi_gate::SystemWork;
 use haechi_model::{Actor, Collection, Json, Predicate, Row, Value};
 
+/// Most people that an operator's list shows.
 const MANY: u32 = 100_000;
 const MISS_GONE: u16 = 100;
 
