@@ -1,15 +1,8 @@
 //! The client's address, behind declared proxies only. Nobody else's `X-Forwarded-For` is believed.
 
-use crate::reply::{Reply, refuse};
+use crate::service::{Finish, Guard, layers, refuse};
 use http::{HeaderMap, Request, Response, StatusCode};
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use std::{fmt, net::IpAddr, sync::Arc};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 /// More hops than anybody honest has.
@@ -127,45 +120,17 @@ impl ClientIpLayer {
     }
 }
 
-impl<S> Layer<S> for ClientIpLayer {
-    type Service = ClientIpService<S>;
+layers!(ClientIpLayer);
 
-    fn layer(&self, inner: S) -> Self::Service {
-        ClientIpService { inner, proxies: self.proxies.clone() }
-    }
-}
-
-/// See [`ClientIpLayer`].
-#[derive(Clone, Debug)]
-pub struct ClientIpService<S> {
-    inner: S,
-    proxies: Arc<Proxies>,
-}
-
-impl<S, B, R> Service<Request<B>> for ClientIpService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<&'static str> + Unpin,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = Reply<S::Future, R>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+impl<B, R: From<&'static str>> Guard<B, R> for ClientIpLayer {
+    fn begin(&self, request: &mut Request<B>) -> Result<Finish<R>, Response<R>> {
         let Some(Peer(peer)) = request.extensions().get().copied() else {
-            return Reply::now(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection's address is not known"));
+            return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the connection's address is not known"));
         };
-        match self.proxies.client(peer, request.headers()) {
-            Ok(client) => {
-                request.extensions_mut().insert(ClientIp(client));
-                Reply::later(self.inner.call(request), |_| ())
-            }
-            Err(Unreadable) => Reply::now(refuse(StatusCode::BAD_REQUEST, "X-Forwarded-For cannot be read")),
-        }
+        let client = self.proxies.client(peer, request.headers());
+        let client = client.map_err(|Unreadable| refuse(StatusCode::BAD_REQUEST, "X-Forwarded-For cannot be read"))?;
+        request.extensions_mut().insert(ClientIp(client));
+        Ok(Box::new(|_| ()))
     }
 }
 

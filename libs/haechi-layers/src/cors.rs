@@ -1,13 +1,8 @@
 //! Cross-origin requests: closed by default, opened for exact origins. `null` is refused; there is no wildcard.
 
-use crate::reply::Reply;
+use crate::service::{Finish, Guard, layers};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use std::sync::Arc;
 
 /// What is open to whom.
 ///
@@ -128,44 +123,18 @@ impl CorsLayer {
     }
 }
 
-impl<S> Layer<S> for CorsLayer {
-    type Service = CorsService<S>;
+layers!(CorsLayer);
 
-    fn layer(&self, inner: S) -> Self::Service {
-        CorsService { inner, cors: self.cors.clone() }
-    }
-}
-
-/// See [`CorsLayer`].
-#[derive(Clone, Debug)]
-pub struct CorsService<S> {
-    inner: S,
-    cors: Arc<Cors>,
-}
-
-impl<S, B, R> Service<Request<B>> for CorsService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<&'static str> + Unpin + 'static,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = Reply<S::Future, R>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let verdict = self.cors.judge(request.method(), request.headers());
+impl<B, R: From<&'static str>> Guard<B, R> for CorsLayer {
+    fn begin(&self, request: &mut Request<B>) -> Result<Finish<R>, Response<R>> {
+        let (cors, verdict) = (self.cors.clone(), self.cors.judge(request.method(), request.headers()));
         if matches!(verdict, Verdict::Preflight(_)) {
             let mut response = Response::new(R::from(""));
             *response.status_mut() = StatusCode::NO_CONTENT;
-            self.cors.mark(&verdict, response.headers_mut());
-            return Reply::now(response);
+            cors.mark(&verdict, response.headers_mut());
+            return Err(response);
         }
-        let cors = self.cors.clone();
-        Reply::later(self.inner.call(request), move |response| cors.mark(&verdict, response.headers_mut()))
+        Ok(Box::new(move |response| cors.mark(&verdict, response.headers_mut())))
     }
 }
 

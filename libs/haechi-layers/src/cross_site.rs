@@ -1,13 +1,8 @@
 //! Requests that another site made a browser send: refused when they could change something.
 
-use crate::reply::{Reply, refuse};
+use crate::service::{Finish, Guard, layers, refuse};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use std::sync::Arc;
 
 /// Whether a request was made by a page of `own_origin`: by Fetch Metadata, else by Origin, else by Referer. A request
 /// that says nothing of where it comes from is not believed.
@@ -45,40 +40,15 @@ impl CrossSiteLayer {
     }
 }
 
-impl<S> Layer<S> for CrossSiteLayer {
-    type Service = CrossSiteService<S>;
+layers!(CrossSiteLayer);
 
-    fn layer(&self, inner: S) -> Self::Service {
-        CrossSiteService { inner, own_origin: self.own_origin.clone() }
-    }
-}
-
-/// See [`CrossSiteLayer`].
-#[derive(Clone, Debug)]
-pub struct CrossSiteService<S> {
-    inner: S,
-    own_origin: Arc<str>,
-}
-
-impl<S, B, R> Service<Request<B>> for CrossSiteService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<&'static str> + Unpin,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = Reply<S::Future, R>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+impl<B, R: From<&'static str>> Guard<B, R> for CrossSiteLayer {
+    fn begin(&self, request: &mut Request<B>) -> Result<Finish<R>, Response<R>> {
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         if changes && request.headers().contains_key(header::COOKIE) && !made_here(request.headers(), &self.own_origin) {
-            return Reply::now(refuse(StatusCode::FORBIDDEN, "this request may come from another site"));
+            return Err(refuse(StatusCode::FORBIDDEN, "this request may come from another site"));
         }
-        Reply::later(self.inner.call(request), |_| ())
+        Ok(Box::new(|_| ()))
     }
 }
 

@@ -1,15 +1,8 @@
 //! Security headers of every reply, and a content security policy with a nonce where pages need one.
 
+use crate::service::{Finish, Guard, layers};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use std::{
-    fmt::Write,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use std::{fmt::Write, sync::Arc};
 
 /// A nonce for the scripts and styles of one page, among the request's extensions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,45 +138,16 @@ impl SecurityHeadersLayer {
     }
 }
 
-impl<S> Layer<S> for SecurityHeadersLayer {
-    type Service = SecurityHeadersService<S>;
+layers!(SecurityHeadersLayer);
 
-    fn layer(&self, inner: S) -> Self::Service {
-        SecurityHeadersService { inner, layer: self.clone() }
-    }
-}
-
-/// See [`SecurityHeadersLayer`].
-#[derive(Clone)]
-pub struct SecurityHeadersService<S> {
-    inner: S,
-    layer: SecurityHeadersLayer,
-}
-
-impl<S, B, R> Service<Request<B>> for SecurityHeadersService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let nonce = self.layer.make_nonce.as_ref().map(|make| Nonce(make().into()));
+impl<B, R> Guard<B, R> for SecurityHeadersLayer {
+    fn begin(&self, request: &mut Request<B>) -> Result<Finish<R>, Response<R>> {
+        let nonce = self.make_nonce.as_ref().map(|make| Nonce(make().into()));
         if let Some(nonce) = &nonce {
             request.extensions_mut().insert(nonce.clone());
         }
-        let (reply, headers) = (self.inner.call(request), self.layer.headers.clone());
-        Box::pin(async move {
-            let mut response = reply.await?;
-            headers.apply(response.headers_mut(), nonce.as_ref());
-            Ok(response)
-        })
+        let headers = self.headers.clone();
+        Ok(Box::new(move |response| headers.apply(response.headers_mut(), nonce.as_ref())))
     }
 }
 

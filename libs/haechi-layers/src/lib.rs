@@ -26,20 +26,21 @@ mod cross_site;
 mod headers;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
-#[cfg(any(feature = "client-ip", feature = "cors", feature = "cross-site", feature = "rate-limit"))]
-mod reply;
 #[cfg(feature = "request-id")]
 mod request_id;
+mod service;
+
+pub use service::{Finish, Guard, Guarded};
 
 #[cfg(feature = "client-ip")]
-pub use client_ip::{ClientIp, ClientIpLayer, ClientIpService, NotANetwork, Peer, Proxies, Unreadable};
+pub use client_ip::{ClientIp, ClientIpLayer, NotANetwork, Peer, Proxies, Unreadable};
 #[cfg(feature = "cors")]
-pub use cors::{Cors, CorsLayer, CorsService, Verdict};
+pub use cors::{Cors, CorsLayer, Verdict};
 #[cfg(feature = "cross-site")]
-pub use cross_site::{CrossSiteLayer, CrossSiteService, made_here};
+pub use cross_site::{CrossSiteLayer, made_here};
 #[cfg(feature = "headers")]
-pub use headers::{ContentSecurityPolicy, Nonce, SecurityHeaders, SecurityHeadersLayer, SecurityHeadersService};
+pub use headers::{ContentSecurityPolicy, Nonce, SecurityHeaders, SecurityHeadersLayer};
 #[cfg(feature = "rate-limit")]
-pub use rate_limit::{Decision, Rate, RateLimit, RateLimitLayer, RateLimitService};
+pub use rate_limit::{Decision, Rate, RateLimit, RateLimitLayer};
 #[cfg(feature = "request-id")]
-pub use request_id::{RequestId, RequestIdLayer, RequestIdService};
+pub use request_id::{RequestId, RequestIdLayer};

@@ -1,16 +1,13 @@
 //! A leaky bucket per key (GCRA), in memory of a fixed size whatever is thrown at it.
 
-use crate::reply::{Reply, refuse};
+use crate::service::{Finish, Guard, Guarded, refuse};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hash},
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::Instant,
 };
-use tower_layer::Layer;
-use tower_service::Service;
 
 /// Buckets that share one place; when all are taken, the emptiest makes room.
 const WAYS: usize = 8;
@@ -133,49 +130,25 @@ impl<B> Clone for RateLimitLayer<B> {
     }
 }
 
-impl<S, B> Layer<S> for RateLimitLayer<B> {
-    type Service = RateLimitService<S, B>;
+impl<S, B> tower_layer::Layer<S> for RateLimitLayer<B> {
+    type Service = Guarded<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateLimitService { inner, layer: self.clone() }
+        Guarded::new(inner, self.clone())
     }
 }
 
-/// See [`RateLimitLayer`].
-pub struct RateLimitService<S, B> {
-    inner: S,
-    layer: RateLimitLayer<B>,
-}
-
-impl<S: Clone, B> Clone for RateLimitService<S, B> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), layer: self.layer.clone() }
-    }
-}
-
-impl<S, B, R> Service<Request<B>> for RateLimitService<S, B>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<&'static str> + Unpin + 'static,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = Reply<S::Future, R>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Some(key) = (self.layer.key)(&request) else { return Reply::later(self.inner.call(request), |_| ()) };
-        let limit = self.layer.limit.clone();
+impl<B, R: From<&'static str>> Guard<B, R> for RateLimitLayer<B> {
+    fn begin(&self, request: &mut Request<B>) -> Result<Finish<R>, Response<R>> {
+        let Some(key) = (self.key)(request) else { return Ok(Box::new(|_| ())) };
+        let limit = self.limit.clone();
         let decision = limit.take(key);
-        if !decision.allowed {
-            let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests");
-            limit.mark(decision, response.headers_mut());
-            return Reply::now(response);
+        if decision.allowed {
+            return Ok(Box::new(move |response| limit.mark(decision, response.headers_mut())));
         }
-        Reply::later(self.inner.call(request), move |response| limit.mark(decision, response.headers_mut()))
+        let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+        limit.mark(decision, response.headers_mut());
+        Err(response)
     }
 }
 

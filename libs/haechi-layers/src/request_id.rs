@@ -1,14 +1,8 @@
 //! An id for every request: ours, never the client's.
 
+use crate::service::{Finish, Guard, layers};
 use http::{HeaderValue, Request, Response};
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use std::sync::Arc;
 
 /// A request's id, among its extensions and in the reply's `x-request-id`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,44 +26,16 @@ impl RequestIdLayer {
     }
 }
 
-impl<S> Layer<S> for RequestIdLayer {
-    type Service = RequestIdService<S>;
+layers!(RequestIdLayer);
 
-    fn layer(&self, inner: S) -> Self::Service {
-        RequestIdService { inner, make: self.make.clone() }
-    }
-}
-
-/// See [`RequestIdLayer`].
-#[derive(Clone)]
-pub struct RequestIdService<S> {
-    inner: S,
-    make: Arc<dyn Fn() -> String + Send + Sync>,
-}
-
-impl<S, B, R> Service<Request<B>> for RequestIdService<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<R>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+impl<B, R> Guard<B, R> for RequestIdLayer {
+    fn begin(&self, request: &mut Request<B>) -> Result<Finish<R>, Response<R>> {
         let id = (self.make)();
         request.extensions_mut().insert(RequestId(id.as_str().into()));
-        let reply = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = reply.await?;
+        Ok(Box::new(move |response| {
             if let Ok(value) = HeaderValue::try_from(id) {
                 response.headers_mut().insert("x-request-id", value);
             }
-            Ok(response)
-        })
+        }))
     }
 }
