@@ -19,6 +19,8 @@ const QUEUE: usize = 64;
 /// On Linux, of each of the threads.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 15;
+/// Longest wait for a password's turn and its hash.
+const WAIT: Duration = Duration::from_secs(5);
 /// How long a thread keeps its memory without work.
 const KEPT: Duration = Duration::from_secs(10);
 
@@ -65,7 +67,8 @@ impl Hasher {
             }
         });
         match self.jobs.try_send(job) {
-            Ok(()) => answer.await.map_err(|_| IdentityError::Busy),
+            // Whoever waits longer is told so while it is certain that nothing was done; the job is dropped with the receiver.
+            Ok(()) => tokio::time::timeout(WAIT, answer).await.map_err(|_| IdentityError::Busy)?.map_err(|_| IdentityError::Busy),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(IdentityError::Busy),
         }
     }
