@@ -26,7 +26,7 @@ pub struct Ask {
     pub(crate) gate: Arc<Inner>,
     pub(crate) revision: Arc<Revision>,
     pub(crate) caller: Caller,
-    pub(crate) request_id: Box<str>,
+    pub(crate) request_id: Arc<str>,
     pub(crate) now_ms: i64,
 }
 
@@ -77,7 +77,7 @@ impl Ask {
 
     /// Records a refusal and says which it is.
     pub(crate) fn refuse(&self, action: impl Into<Cow<'static, str>>, collection: Option<CollectionId>, record: Option<&str>) -> Refusal {
-        let request = record.map_or_else(|| self.request_id.clone(), |record| format!("{}/{record}", self.request_id).into());
+        let request = record.map_or_else(|| Box::from(&*self.request_id), |record| format!("{}/{record}", self.request_id).into());
         let action = action.into();
         self.gate.sightings.refused(self.caller.actor(), action.clone(), collection, request);
         if self.caller.is_anonymous() {

@@ -122,11 +122,11 @@ impl Gate {
 
     /// One request's question.
     #[must_use]
-    pub fn ask(&self, caller: &Caller, request_id: &str) -> Ask {
+    pub fn ask(&self, caller: &Caller, request_id: &Arc<str>) -> Ask {
         Ask {
             revision: self.0.revision.load_full(),
             caller: caller.clone(),
-            request_id: request_id.into(),
+            request_id: request_id.clone(),
             now_ms: self.0.clock.now_ms(),
             gate: self.0.clone(),
         }

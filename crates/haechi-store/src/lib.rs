@@ -89,7 +89,8 @@ impl Store {
     pub async fn select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.readers.select(select, scan).await,
-            Driver::Postgres(postgres) => postgres.select(select).await,
+            // On the heap: what one driver needs is not carried through every request of the other.
+            Driver::Postgres(postgres) => Box::pin(postgres.select(select)).await,
         }
     }
 

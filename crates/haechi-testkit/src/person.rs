@@ -73,8 +73,8 @@ impl Person {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.extension(Peer(self.address)).body(Body::from(body)).expect("the request cannot be built");
-        let response = self.stack.handle(request).await;
+        let request = request.body(Body::from(body)).expect("the request cannot be built");
+        let response = self.stack.handle(request, Peer(self.address)).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes().to_vec();
         Reply { status: parts.status.as_u16(), headers: parts.headers, bytes }

@@ -148,9 +148,7 @@ impl Connection {
             let (stack, used) = (stack.borrow().clone(), used.clone());
             let in_use = InUse::new(used);
             async move {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(Peer(peer.ip()));
-                let response: Response<Body> = stack.handle(request).await;
+                let response: Response<Body> = stack.handle(request.map(Body::new), Peer(peer.ip())).await;
                 drop(in_use);
                 Ok::<_, Infallible>(response)
             }

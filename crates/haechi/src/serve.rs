@@ -13,7 +13,6 @@ use axum::{
 };
 use haechi_data::Data;
 use haechi_gate::{Ask, Gate};
-use haechi_layers::RequestId;
 use haechi_problem::{Problem, kinds};
 use std::sync::Arc;
 
@@ -34,11 +33,11 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
         .route("/readyz", get(move || ready(health.clone(), metrics.clone())))
         .route("/openapi.json", get(move |Extension(ask): Extension<Ask>| async move { describe(&ask, &openapi, mode) }))
         .route("/problems/{slug}", get(problem_page))
-        .fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move {
-            Problem::new(kinds::NOT_FOUND, "There is no such route.").response(&missing, &id)
+        .fallback(move |Extension(ask): Extension<Ask>| async move {
+            Problem::new(kinds::NOT_FOUND, "There is no such route.").response(&missing, ask.request_id())
         })
-        .method_not_allowed_fallback(move |Extension(RequestId(id)): Extension<RequestId>| async move {
-            Problem::new(kinds::METHOD_NOT_ALLOWED, "See the Allow header.").response(&wrong_method, &id)
+        .method_not_allowed_fallback(move |Extension(ask): Extension<Ask>| async move {
+            Problem::new(kinds::METHOD_NOT_ALLOWED, "See the Allow header.").response(&wrong_method, ask.request_id())
         })
 }
 

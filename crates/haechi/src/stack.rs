@@ -9,11 +9,10 @@ use axum::{
 use futures_util::FutureExt;
 use haechi_gate::{Caller, Gate, Known};
 use haechi_identity::{AuthError, ClientAddress, Identity};
-use haechi_layers::{ContentSecurityPolicy, Cors, Decision, Peer, Proxies, Rate, RateLimit, RequestId, SecurityHeaders, Verdict, made_here};
+use haechi_layers::{ContentSecurityPolicy, Cors, Decision, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict, made_here};
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{
-    net::{IpAddr, Ipv4Addr},
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -35,8 +34,6 @@ const MIN_SHARE: usize = 8;
 /// Callers, and networks, whose requests are counted at once.
 const COUNTED: usize = 65_536;
 const MINUTE_MS: u64 = 60_000;
-/// Who came by no connection of ours shares what is counted with all who did so.
-const UNKNOWN_PEER: Peer = Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
 
 /// The stack around the routes.
 pub struct Stack {
@@ -94,7 +91,7 @@ impl Stack {
     }
 
     /// Serves one request.
-    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+    pub async fn handle(&self, request: Request<Body>, peer: Peer) -> Response<Body> {
         let began = Instant::now();
         let _in_work = self.metrics.begin();
         // 1. Id: ours, never the client's.
@@ -106,7 +103,7 @@ impl Stack {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         } else {
-            self.admitted(request, &id).await.unwrap_or_else(|problem| problem.response(&self.base, &id))
+            self.admitted(request, peer, &id).await.unwrap_or_else(|problem| problem.response(&self.base, &id))
         };
         // 9. Headers.
         let headers = response.headers_mut();
@@ -120,14 +117,13 @@ impl Stack {
         response
     }
 
-    async fn admitted(&self, mut request: Request<Body>, id: &Arc<str>) -> Result<Response<Body>, Problem> {
+    async fn admitted(&self, mut request: Request<Body>, peer: Peer, id: &Arc<str>) -> Result<Response<Body>, Problem> {
         // 3. Concurrency and size: refused at once rather than queued without end.
         let _slot = self.slots.try_acquire().map_err(|_| self.busy())?;
         if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
             return Err(Problem::new(kinds::MALFORMED, "The URL is too long."));
         }
         // 4. Address: behind declared proxies only.
-        let peer = request.extensions().get().copied().unwrap_or(UNKNOWN_PEER);
         let client = self.proxies.client(peer.0, request.headers());
         let client = ClientAddress(client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?);
         // 5. Caller, and 6. how often he may ask.
@@ -153,7 +149,6 @@ impl Stack {
         let ask = self.gate.ask(&caller, id);
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
-        request.extensions_mut().insert(RequestId(id.clone()));
         let mut response = self.routed(request, id).await?;
         limit.mark(decision, response.headers_mut());
         Ok(response)
@@ -217,7 +212,7 @@ impl Stack {
             Known::Unknown(pending) => {
                 // While it is looked up, whoever brings it is nobody yet: guesses do not take the room of known callers.
                 let _slot = self.anonymous_slot()?;
-                self.identity.verify(token, pending).await
+                Box::pin(self.identity.verify(token, pending)).await
             }
         };
         let caller = match verified.and_then(|caller| if Identity::in_place(&caller, in_cookie) { Ok(caller) } else { Err(AuthError::Invalid) }) {

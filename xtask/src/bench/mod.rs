@@ -26,6 +26,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
     let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));
+    let only = arguments.iter().position(|found| found == "--only").and_then(|at| arguments.get(at + 1));
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
     let haechi = Haechi::start()?;
     println!("start to first answer: {} ms with {} rows; idle memory {} MB", haechi.started_ms, servers::ROWS, haechi.idle_mb);
@@ -37,7 +38,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         "64 connections", "haechi/s", "p50 ms", "p99 ms", "CPU µs", "raw/s", "CPU µs", "ratio"
     );
     let mut cached_get = None;
-    for (name, reference) in SCENARIOS {
+    let wanted = |name: &str| only.is_none_or(|only| only.split(',').any(|one| one == name));
+    for (name, reference) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let (mut ours, mut theirs): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             ours.push(load.measure(name, &haechi, time)?);

@@ -57,7 +57,7 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
         scan: false,
     };
     let page = grant.list(wanted).await.map_err(|error| RecordError::read(error, declared))?;
-    let expansions = expansions(ask, declared, &query.expand, &page).await?;
+    let expansions = Box::pin(expansions(ask, declared, &query.expand, &page)).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
     bytes.extend_from_slice(b"{\"items\":[");
     with_expansions(declared, &query.expand, &page, &expansions, &mut bytes);
@@ -94,7 +94,7 @@ pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &Q
     if follow.is_empty() {
         return Ok(Page { bytes: page.bytes, version, ..Page::default() });
     }
-    let expansions = expansions(ask, declared, &follow, &page).await?;
+    let expansions = Box::pin(expansions(ask, declared, &follow, &page)).await?;
     let mut bytes = Vec::new();
     with_expansions(declared, &follow, &page, &expansions, &mut bytes);
     Ok(Page { bytes, version, ..Page::default() })

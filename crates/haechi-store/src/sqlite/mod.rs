@@ -26,7 +26,7 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) fn open(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
         let writer = Writer::start(path, catalog.clone(), journal, committed)?;
-        let readers = Readers::start(path, &catalog)?;
+        let readers = Readers::start(path, &catalog, &writer.commits())?;
         Ok(Self { writer, readers })
     }
 }

@@ -1,6 +1,6 @@
 //! Reader threads: jobs in, finished bytes out, each under a budget of steps and a deadline.
 
-use super::{connection, failure};
+use super::{connection, failure, write::Commits};
 use crate::{
     catalog::Catalog,
     page::{Cells, PageWriter},
@@ -28,6 +28,9 @@ const READ_LOOKS: u64 = 2_000;
 /// Looks that one scan (export, verification) may take: minutes.
 const SCAN_LOOKS: u64 = 2_000_000;
 
+/// Jobs that one snapshot serves at most, so that the WAL can be copied back.
+const SNAPSHOT_JOBS: u32 = 64;
+
 type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// The reader threads. They end when this is dropped.
@@ -38,13 +41,13 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    pub(crate) fn start(path: &Path, catalog: &Arc<Catalog>) -> Result<Self, Failure> {
+    pub(crate) fn start(path: &Path, catalog: &Arc<Catalog>, commits: &Arc<Commits>) -> Result<Self, Failure> {
         let (reads, jobs) = crossbeam_channel::bounded(QUEUE);
         for _ in 0..THREADS {
-            spawn(path, jobs.clone(), READ_LOOKS)?;
+            spawn(path, jobs.clone(), READ_LOOKS, Some(commits.clone()))?;
         }
         let (scans, jobs) = crossbeam_channel::bounded(QUEUE);
-        spawn(path, jobs, SCAN_LOOKS)?;
+        spawn(path, jobs, SCAN_LOOKS, None)?;
         Ok(Self { reads, scans, catalog: catalog.clone() })
     }
 
@@ -116,14 +119,19 @@ impl Readers {
     }
 }
 
-fn spawn(path: &Path, jobs: Receiver<Job>, looks: u64) -> Result<(), Failure> {
+fn spawn(path: &Path, jobs: Receiver<Job>, looks: u64, commits: Option<Arc<Commits>>) -> Result<(), Failure> {
     let mut connection = connection::reader(path).map_err(|error| failure(&error))?;
     let left = Arc::new(AtomicU64::new(looks));
     let budget = left.clone();
     let guard = move || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
     connection.progress_handler(STEPS_PER_LOOK, Some(guard)).map_err(|error| failure(&error))?;
     let work = move || {
-        for job in jobs {
+        let mut snapshot = Snapshot { connection: &connection, commits, begun: None, jobs: 0 };
+        while let Some(job) = jobs.try_recv().ok().or_else(|| {
+            snapshot.end();
+            jobs.recv().ok()
+        }) {
+            snapshot.renew(!jobs.is_empty());
             left.store(looks, Ordering::Relaxed);
             // A panic must cost one answer, not the thread: the job's reply is dropped and answered 503.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&connection)));
@@ -131,6 +139,42 @@ fn spawn(path: &Path, jobs: Receiver<Job>, looks: u64) -> Result<(), Failure> {
     };
     thread::Builder::new().name("haechi-read".to_owned()).spawn(work).map_err(|_| Failure::Unavailable)?;
     Ok(())
+}
+
+/// A transaction around jobs that follow each other: its locks are taken once for many reads.
+///
+/// Nobody sees less than he was told: when something was committed since it began, it ends before the next job.
+struct Snapshot<'a> {
+    connection: &'a Connection,
+    /// Without them every read is a transaction of its own.
+    commits: Option<Arc<Commits>>,
+    /// The count of commits when it began.
+    begun: Option<u64>,
+    jobs: u32,
+}
+
+impl Snapshot<'_> {
+    /// Before a job; it begins only where another one waits.
+    fn renew(&mut self, waiting: bool) {
+        let Some(now) = self.commits.as_ref().map(|commits| commits.now()) else { return };
+        if self.begun.is_some_and(|begun| begun != now || self.jobs >= SNAPSHOT_JOBS) {
+            self.end();
+        }
+        if self.begun.is_none() && waiting && self.run("BEGIN") {
+            (self.begun, self.jobs) = (Some(now), 0);
+        }
+        self.jobs += 1;
+    }
+
+    fn end(&mut self) {
+        if self.begun.take().is_some() && !self.connection.is_autocommit() && !self.run("COMMIT") {
+            self.run("ROLLBACK");
+        }
+    }
+
+    fn run(&self, sql: &str) -> bool {
+        self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).is_ok()
+    }
 }
 
 fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Result<Vec<Row>> {

@@ -6,7 +6,10 @@ use haechi_model::{Change, Failure, Outcome};
 use rusqlite::Connection;
 use std::{
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -30,15 +33,37 @@ enum Job {
 /// The writer thread. It ends when this is dropped, after what is queued.
 pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
+    commits: Arc<Commits>,
+}
+
+/// How often something was committed: what was read at the same count is of today.
+#[derive(Default)]
+pub(crate) struct Commits(AtomicU64);
+
+impl Commits {
+    /// The count. Whoever was told of a commit sees it counted.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn count(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl Writer {
     pub(crate) fn start(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
         let connection = connection::writer(path).map_err(|error| failure(&error))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let thread = Thread { connection, catalog, journal, committed, position: -1, data_version: -1, queue };
+        let commits = Arc::new(Commits::default());
+        let thread = Thread { connection, catalog, journal, committed, commits: commits.clone(), position: -1, data_version: -1, queue };
         thread::Builder::new().name("haechi-write".to_owned()).spawn(move || thread.run()).map_err(|_| Failure::Unavailable)?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, commits })
+    }
+
+    /// The count of commits.
+    pub(crate) fn commits(&self) -> Arc<Commits> {
+        self.commits.clone()
     }
 
     pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
@@ -50,8 +75,11 @@ impl Writer {
     /// Runs something alone on the writing connection.
     pub(crate) async fn alone<T: Send + 'static>(&self, work: impl FnOnce(&mut Connection) -> T + Send + 'static) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
+        let commits = self.commits.clone();
         let job: Closure = Box::new(move |connection| {
-            let _ = reply.send(work(connection));
+            let result = work(connection);
+            commits.count();
+            let _ = reply.send(result);
         });
         self.jobs.try_send(Job::Alone(job)).map_err(refused)?;
         answer.await.map_err(|_| Failure::Unknown)
@@ -70,6 +98,7 @@ struct Thread {
     catalog: Arc<Catalog>,
     journal: Arc<dyn Journal>,
     committed: Arc<Notify>,
+    commits: Arc<Commits>,
     /// Position of the next entry; −1 until it was read.
     position: i64,
     /// What SQLite says of other connections' writes.
@@ -178,7 +207,7 @@ impl Thread {
     /// Commits the batch, or, when the transaction was lost, runs each survivor in one of its own.
     fn finish(&mut self, done: &mut [(Change, Answer, Result<Outcome, Failure>)]) {
         let lost = self.connection.is_autocommit();
-        let commit = if lost { Ok(()) } else { self.connection.execute_batch("COMMIT") };
+        let commit = if lost { Ok(()) } else { self.commit() };
         if !lost && commit.is_ok() {
             if done.iter().any(|(_, _, result)| result.is_ok()) {
                 self.committed.notify_one();
@@ -202,7 +231,7 @@ impl Thread {
         self.begin()?;
         let result = steps::run(&self.connection, &self.catalog, &*self.journal, change, &mut self.position);
         match result {
-            Ok(outcome) => match self.connection.execute_batch("COMMIT") {
+            Ok(outcome) => match self.commit() {
                 Ok(()) => {
                     self.committed.notify_one();
                     Ok(outcome)
@@ -217,6 +246,13 @@ impl Thread {
                 Err(failure)
             }
         }
+    }
+
+    fn commit(&self) -> rusqlite::Result<()> {
+        let result = self.connection.execute_batch("COMMIT");
+        // Counted whatever came of it: to read once more costs little.
+        self.commits.count();
+        result
     }
 
     fn roll_back(&mut self) {

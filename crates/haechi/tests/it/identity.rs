@@ -617,7 +617,7 @@ async fn a_request_that_began_before_a_password_change_makes_no_key(backend: Bac
             .body(axum::body::Body::from_stream(parts))
             .unwrap();
         let stack = app.stack.clone();
-        let waiting = tokio::spawn(async move { stack.handle(request).await.status().as_u16() });
+        let waiting = tokio::spawn(async move { stack.handle(request, haechi_layers::Peer("203.0.113.9".parse().unwrap())).await.status().as_u16() });
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         if end == "password" {
             let kim = with(&app, &sign_in(&app, "kim@example.com", GOOD).await["token"]);

@@ -286,16 +286,16 @@ async fn metrics_are_on_the_listener_of_operations_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_takes_the_room_of_all() {
     let app = with("[limits]\nconcurrency = 64").await;
+    let peer = haechi_layers::Peer("203.0.113.9".parse().unwrap());
     let mut held = Vec::new();
     for at in 0..40 {
         let parts = futures_util::stream::pending::<Result<String, std::convert::Infallible>>();
         let request = axum::http::Request::post("/auth/v1/sign-in")
             .header("content-type", "application/json")
-            .extension(haechi_layers::Peer("203.0.113.9".parse().unwrap()))
             .body(axum::body::Body::from_stream(parts))
             .unwrap();
         let stack = app.stack.clone();
-        held.push(tokio::spawn(async move { (at, stack.handle(request).await.status().as_u16()) }));
+        held.push(tokio::spawn(async move { (at, stack.handle(request, peer).await.status().as_u16()) }));
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
     let kim = app.person("kim", &["member"]).await;

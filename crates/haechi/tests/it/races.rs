@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use haechi_testkit::{Backend, TestApp, on_both};
 use serde_json::json;
 
-on_both!(fifty_want_one_unique_value, fifty_send_one_key, fifty_update_one_version, fifty_merge_into_one_row);
+on_both!(fifty_want_one_unique_value, fifty_send_one_key, fifty_update_one_version, fifty_merge_into_one_row, whoever_was_told_of_a_write_reads_it);
 
 const RACERS: usize = 50;
 
@@ -77,5 +77,24 @@ async fn fifty_merge_into_one_row(backend: Backend) {
     assert!(replies.iter().all(|reply| reply.status == 200));
     let note = kim.get(&format!("/api/v1/notes/{id}")).await.json();
     assert_eq!((&note["body"], &note["rank"], &note["version"]), (&json!("b"), &json!(5), &json!(RACERS + 1)));
+    app.finish().await;
+}
+
+/// Readers share snapshots: never one from before a write that was answered.
+async fn whoever_was_told_of_a_write_reads_it(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    join_all((0..RACERS).map(|_| {
+        let kim = kim.clone();
+        async move {
+            let path = format!("/api/v1/notes/{}", kim.create("notes", json!({"title": "t"})).await);
+            for turn in 1..=20 {
+                let (written, other) = tokio::join!(kim.patch(&path, json!({"body": turn.to_string()})), kim.get(&path));
+                assert_eq!((written.status, other.status), (200, 200));
+                assert_eq!(kim.get(&path).await.json()["body"], json!(turn.to_string()));
+            }
+        }
+    }))
+    .await;
     app.finish().await;
 }
