@@ -211,3 +211,38 @@ impl Cells for Reader<'_, '_> {
         self.0.get_ref(at).ok()?.as_str().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_ends_with_the_next_commit() {
+        let folder = std::env::temp_dir().join(format!("haechi-snapshot-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("t.db");
+        let writer = connection::writer(&path).unwrap();
+        writer.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)").unwrap();
+        let (reader, commits) = (connection::reader(&path).unwrap(), Arc::new(Commits::default()));
+        let mut snapshot = Snapshot { connection: &reader, commits: Some(commits.clone()), begun: None, jobs: 0 };
+        let read = || reader.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+        snapshot.renew(true);
+        assert!(!reader.is_autocommit() && read() == 1);
+        writer.execute_batch("UPDATE t SET n = 2").unwrap();
+        snapshot.renew(true);
+        assert_eq!(read(), 1, "one snapshot for what follows each other");
+        commits.count();
+        snapshot.renew(true);
+        assert_eq!(read(), 2, "what was committed and told of is seen");
+        snapshot.end();
+        snapshot.renew(false);
+        assert!(reader.is_autocommit(), "nothing waits: no transaction is left open");
+        for _ in 0..=SNAPSHOT_JOBS {
+            snapshot.renew(true);
+        }
+        writer.execute_batch("UPDATE t SET n = 3").unwrap();
+        (0..SNAPSHOT_JOBS).for_each(|_| snapshot.renew(true));
+        assert_eq!(read(), 3, "a snapshot does not last for ever");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

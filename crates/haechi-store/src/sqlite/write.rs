@@ -46,7 +46,7 @@ impl Commits {
         self.0.load(Ordering::Acquire)
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
 }
