@@ -239,9 +239,6 @@ impl Walk {
     fn remember_row(&mut self, position: i64, entry: &Entry, detail: &str) {
         let Some(rows) = &mut self.rows else { return };
         match entry.action.as_str() {
-            "create" | "update" if !entry.row_digest.is_empty() => {
-                rows.insert(entry.target.clone(), (position, entry.row_digest.clone()));
-            }
             "delete" if entry.outcome == "allowed" => {
                 rows.remove(&entry.target);
             }
@@ -252,6 +249,10 @@ impl Walk {
                         rows.insert(format!("{}/{id}", entry.target), (position, unhex(digest).unwrap_or_default()));
                     }
                 }
+            }
+            // Create, update, and what collections declare.
+            _ if !entry.row_digest.is_empty() => {
+                rows.insert(entry.target.clone(), (position, entry.row_digest.clone()));
             }
             _ => {}
         }

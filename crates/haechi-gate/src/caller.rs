@@ -1,7 +1,7 @@
 //! Who asks, and how they proved it.
 
 use crate::authenticate::SignedIn;
-use haechi_model::{Actor, App, CollectionId, Row};
+use haechi_model::{Actor, App, CollectionId, Row, VERBS};
 use haechi_policy::{ActionId, Principal, PrincipalKind};
 use std::sync::Arc;
 
@@ -62,8 +62,8 @@ impl Scope {
             let (collection, action) = text.split_once(':').ok_or_else(unknown)?;
             let mut met = false;
             for (at, _) in app.collections.iter().enumerate().filter(|(_, known)| collection == "*" || known.name == collection) {
-                // Classes beyond `read` and `write` are named, never meant by a star.
-                let meant = |known: &&str| action == *known || action == "*" && !known.contains('_');
+                // Actions of classes, and declared ones, are named, never meant by a star.
+                let meant = |known: &&str| action == *known || action == "*" && VERBS.contains(known);
                 for (bit, _) in actions.iter().map(String::as_str).enumerate().filter(|(_, known)| meant(known)) {
                     bits[at] |= 1 << bit;
                     met = true;

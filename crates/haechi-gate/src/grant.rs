@@ -255,7 +255,7 @@ impl Grant<Create> {
         }
         if !checked_here {
             // Before the row is written, so that a refusal never depends on what unique values others have.
-            let miss = work.meaning(Meaning::Denied { action: Create::NAME, collection: self.collection });
+            let miss = work.meaning(Meaning::Denied { action: Create::NAME.into(), collection: self.collection });
             work.step(Step::Holds { filter: allowed.of_row(&row), miss });
         }
         let after = work.slot();
@@ -277,27 +277,18 @@ impl Grant<Update> {
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         let allowed = self.with_classes(&named)?;
         let id: Box<str> = id.into();
-        let miss = work.meaning(Meaning::Row { action: Update::NAME, collection: self.collection, id: id.clone(), version });
+        let miss = work.meaning(Meaning::Row { action: Update::NAME.into(), collection: self.collection, id: id.clone(), version });
         let before = work.slot();
         work.step(Step::Lock { table: self.collection, id: id.clone(), filter: allowed.clone(), version, miss });
         let collection = self.ask.collection(self.collection);
-        let mut set: Vec<(usize, Value)> = Vec::with_capacity(values.len() + 2);
-        for (field, value) in &values {
-            if let Some(shadow) = collection.fields[*field].shadow {
-                set.push((shadow, collection.fields[*field].ty.folded(value.clone())));
-            }
-        }
-        set.extend(values.iter().cloned());
-        // One order, whatever the order in the body: equal changes are equal statements.
-        set.sort_by_key(|(column, _)| *column);
-        let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::UPDATE_TIME, Collection::VERSION]).collect();
-        set.push((Collection::UPDATE_TIME, Value::Int(self.ask.now_ms)));
+        let set = columns_set(collection, &values, self.ask.now_ms);
+        let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::VERSION]).collect();
         let after = work.slot();
         work.step(Step::Update { table: self.collection, id: id.clone(), set, miss });
         let after_image = Predicate::all([self.ask.bind(self.ask.revision.verbs.update, self.collection), allowed]);
         let after_image = if after_image.reads_any(&changed) { self.after_image(&named)? } else { Predicate::True };
         if after_image != Predicate::True {
-            let miss = work.meaning(Meaning::Denied { action: Update::NAME, collection: self.collection });
+            let miss = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
             work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
         }
         references(&self.ask, collection, &values, work)?;
@@ -316,7 +307,7 @@ impl Grant<Delete> {
     /// Deletes a row, and what refers to it as the folder declares.
     pub fn delete(self, work: &mut Work, id: &str, version: Option<i64>) {
         let id: Box<str> = id.into();
-        let miss = work.meaning(Meaning::Row { action: Delete::NAME, collection: self.collection, id: id.clone(), version });
+        let miss = work.meaning(Meaning::Row { action: Delete::NAME.into(), collection: self.collection, id: id.clone(), version });
         let before = work.slot();
         work.step(Step::Lock { table: self.collection, id: id.clone(), filter: self.rows.clone(), version, miss });
         let too_many = work.meaning(Meaning::TooManyChildren);
@@ -335,8 +326,22 @@ impl<A: Verb> Grant<A> {
     }
 }
 
+/// The columns that a change of these fields sets, in one order whatever their order: equal changes are equal statements.
+pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], now_ms: i64) -> Vec<(usize, Value)> {
+    let mut set: Vec<(usize, Value)> = Vec::with_capacity(values.len() + 2);
+    for (field, value) in values {
+        if let Some(shadow) = collection.fields[*field].shadow {
+            set.push((shadow, collection.fields[*field].ty.folded(value.clone())));
+        }
+    }
+    set.extend(values.iter().cloned());
+    set.sort_by_key(|(column, _)| *column);
+    set.push((Collection::UPDATE_TIME, Value::Int(now_ms)));
+    set
+}
+
 /// Where the classes of the named fields may be written.
-fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Result<Predicate, WriteError> {
+pub(crate) fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Result<Predicate, WriteError> {
     let mut parts = Vec::new();
     for field in named {
         let Some((_, write)) = ask.revision.classes[ask.collection(collection).fields[*field].class] else { continue };
@@ -352,7 +357,7 @@ fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Re
 }
 
 /// Writing a reference needs `read` on its target; hidden and missing give the same error.
-fn references(ask: &Ask, collection: &Collection, values: &[(FieldId, Value)], work: &mut Work) -> Result<(), WriteError> {
+pub(crate) fn references(ask: &Ask, collection: &Collection, values: &[(FieldId, Value)], work: &mut Work) -> Result<(), WriteError> {
     for (field, value) in values {
         let (FieldType::Ref { to, .. }, Value::Text(id)) = (&collection.fields[*field].ty, value) else { continue };
         let self_reference = *to == USERS && !ask.caller.is_anonymous() && **id == *ask.caller.id();

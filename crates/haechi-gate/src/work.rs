@@ -2,6 +2,7 @@
 
 use crate::{ask::Ask, grant};
 use haechi_model::{Change, Claim, CollectionId, Failure, FieldId, Miss, Predicate, Row, Step};
+use std::borrow::Cow;
 
 /// What a missed expectation means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,7 +10,7 @@ pub enum Meaning {
     /// The row is not there, not as it should be, or not the caller's to write.
     Row {
         /// The verb.
-        action: &'static str,
+        action: Cow<'static, str>,
         /// The collection.
         collection: CollectionId,
         /// The row.
@@ -20,7 +21,7 @@ pub enum Meaning {
     /// Policy denies the row as it would become.
     Denied {
         /// The verb.
-        action: &'static str,
+        action: Cow<'static, str>,
         /// The collection.
         collection: CollectionId,
     },
@@ -205,7 +206,7 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
     match meaning {
         Meaning::Row { action, collection, id, version } => second_look(ask, action, *collection, id, *version).await,
         Meaning::Denied { action, collection } => {
-            ask.refuse(*action, Some(*collection), None);
+            ask.refuse(action.clone(), Some(*collection), None);
             WriteError::Forbidden
         }
         Meaning::Reference(field) => WriteError::Reference(*field),
@@ -214,7 +215,7 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
 }
 
 /// Looks again under `read`: no row is 404, another version 412, else 403.
-async fn second_look(ask: &Ask, action: &'static str, collection: CollectionId, id: &str, version: Option<i64>) -> WriteError {
+async fn second_look(ask: &Ask, action: &Cow<'static, str>, collection: CollectionId, id: &str, version: Option<i64>) -> WriteError {
     let rows = ask.readable(collection);
     if rows == Predicate::False {
         return WriteError::NotFound;
@@ -239,7 +240,7 @@ async fn second_look(ask: &Ask, action: &'static str, collection: CollectionId, 
             (None, _) => WriteError::NotFound,
             (Some(found), Some(wanted)) if *found != wanted => WriteError::VersionMismatch,
             _ => {
-                ask.refuse(action, Some(collection), Some(id));
+                ask.refuse(action.clone(), Some(collection), Some(id));
                 WriteError::Forbidden
             }
         },

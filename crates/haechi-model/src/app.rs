@@ -1,6 +1,7 @@
 //! The app folder, read and checked as a whole.
 
 use crate::{
+    action::VERBS,
     class::{Class, Sensitivity},
     collection::{Collection, CollectionId},
     config::{Config, ENVIRONMENT},
@@ -20,9 +21,10 @@ use std::{
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Each guarded class has two actions, and all actions of an app fit into 64 bits.
 const MAX_CLASSES: usize = 24;
+const MAX_ACTIONS: usize = 64;
 const MAX_COLLECTIONS: usize = 500;
 /// What anonymous callers can be let do.
-const VERBS: &[&str] = &["list", "read", "create", "update", "delete"];
+const ANONYMOUS_VERBS: &[&str] = &["list", "read", "create", "update", "delete"];
 
 /// A file of `policies/`.
 #[derive(Clone, Debug)]
@@ -254,6 +256,42 @@ impl App {
         let mut error = |source: &Arc<Source>, span, message, help| findings.borrow_mut().error(source, span, "unknown-collection", message, help);
         self.collections = drafts.into_iter().enumerate().map(|(id, draft)| draft.finish(id, &names, &mut error)).collect();
         self.check_clashes(findings);
+        self.check_actions(findings);
+    }
+
+    /// The names of the actions that collections declare, each once, by name.
+    #[must_use]
+    pub fn declared_actions(&self) -> Vec<&str> {
+        let names = self.collections.iter().flat_map(|collection| collection.actions.iter().map(|action| action.name.as_str()));
+        names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Whether the other differs in policies alone, so that a running house can take it over.
+    #[must_use]
+    pub fn same_model(&self, other: &Self) -> bool {
+        let same = |(left, right): (&Collection, &Collection)| {
+            let same_actions = left.actions.iter().map(|action| (&action.name, &action.input.fields));
+            left.table == right.table
+                && left.fields == right.fields
+                && same_actions.eq(right.actions.iter().map(|action| (&action.name, &action.input.fields)))
+        };
+        self.classes == other.classes
+            && self.collections.len() == other.collections.len()
+            && self.collections.iter().zip(&other.collections).all(same)
+    }
+
+    fn check_actions(&self, findings: &RefCell<Findings>) {
+        let guarded = self.classes.iter().filter(|class| class.guarded()).count();
+        let left = MAX_ACTIONS - VERBS.len() - 2 * guarded;
+        let declared = self.declared_actions().len();
+        let Some(source) = self.collections.iter().rev().find(|collection| !collection.actions.is_empty()).and_then(|found| found.source.as_ref())
+        else {
+            return;
+        };
+        if declared > left {
+            let help = "give actions of the same kind the same name in each collection, or declare fewer classes".to_owned();
+            findings.borrow_mut().error(source, None, "too-many-actions", format!("{declared} actions are declared; {left} are allowed"), help);
+        }
     }
 
     fn check_clashes(&self, findings: &RefCell<Findings>) {
@@ -317,13 +355,13 @@ impl App {
         for (text, span) in reach {
             let (name, verb) = text.split_once(':').unwrap_or((text, ""));
             match self.collections.iter().find(|collection| collection.name == name) {
-                Some(collection) if VERBS.contains(&verb) => self.anonymous.push((collection.id, verb.to_owned())),
+                Some(collection) if ANONYMOUS_VERBS.contains(&verb) => self.anonymous.push((collection.id, verb.to_owned())),
                 Some(_) => findings.borrow_mut().error(
                     source,
                     span.clone(),
                     "wrong-value",
                     format!("`{text}` names no action"),
-                    format!("write \"{name}:list\"; actions: {}", VERBS.join(", ")),
+                    format!("write \"{name}:list\"; actions: {}", ANONYMOUS_VERBS.join(", ")),
                 ),
                 None => {
                     let help = suggest(name, self.collections.iter().map(|collection| collection.name.as_str()))

@@ -1,6 +1,7 @@
 //! A collection's file, read into a collection: names, fields, indexes, and the table that follows.
 
 use crate::{
+    action::DeclaredAction,
     class::Class,
     collection::{Collection, CollectionId},
     field::{DefaultValue, Field, FieldId, FieldType, OnDelete},
@@ -72,8 +73,17 @@ impl Draft {
 
     fn of(name: &str, singular: &str, fields: Vec<Field>) -> Self {
         let table = Table { name: name.to_owned(), was: None, columns: Vec::new(), key: 1, indexes: Vec::new(), references: Vec::new() };
-        let collection =
-            Collection { id: 0, name: name.to_owned(), singular: singular.to_owned(), was: None, owner: None, fields, table, source: None };
+        let collection = Collection {
+            id: 0,
+            name: name.to_owned(),
+            singular: singular.to_owned(),
+            was: None,
+            owner: None,
+            fields,
+            table,
+            actions: Vec::new(),
+            source: None,
+        };
         Self { name: name.to_owned(), collection, targets: Vec::new(), indexes: Vec::new() }
     }
 
@@ -104,6 +114,11 @@ impl Draft {
         }
         for section in top.sections("indexes") {
             self.read_index(section);
+        }
+        if let Some(actions) = top.section("actions") {
+            let read = |(name, span, item)| DeclaredAction::read(&actions, name, span, item, classes);
+            self.collection.actions = actions.entries().into_iter().filter_map(read).collect();
+            self.collection.actions.sort_by(|left, right| left.name.cmp(&right.name));
         }
         if let Some((name, span)) = owner {
             self.read_owner(top, &name, span);
@@ -147,7 +162,7 @@ impl Draft {
         }
     }
 
-    fn read_field(&mut self, fields: &Section<'_>, name: &str, span: Option<Range<usize>>, item: &Item, classes: &[Class]) {
+    pub(crate) fn read_field(&mut self, fields: &Section<'_>, name: &str, span: Option<Range<usize>>, item: &Item, classes: &[Class]) {
         if let Some(problem) = name_problem(name) {
             return fields.error(span, "bad-name", problem, "choose another name");
         }

@@ -3,6 +3,7 @@
 //! This crate knows no database, no policy engine and no HTTP. Everything in it is plain data that has been
 //! validated: an [`App`] that exists is one that can be served.
 
+mod action;
 mod app;
 mod change;
 mod class;
@@ -24,6 +25,7 @@ mod table;
 mod time;
 mod value;
 
+pub use action::{DeclaredAction, VERBS};
 pub use app::{App, PolicyFile};
 pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, Miss, Outcome, Row, Step};
 pub use class::{Class, ClassId, Sensitivity};

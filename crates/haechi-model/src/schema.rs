@@ -85,6 +85,10 @@ pub fn collection_schema() -> Value {
                 "singular": { "type": "string", "pattern": "^[A-Z][A-Za-z0-9]*$" }, "owner": name, "was": name } },
             "fields": { "type": "object", "propertyNames": name, "additionalProperties": {
                 "type": "object", "required": ["type"], "additionalProperties": false, "properties": properties } },
+            "actions": { "type": "object", "propertyNames": name, "description": "Actions of one's own on a record.", "additionalProperties": {
+                "type": "object", "additionalProperties": false, "properties": {
+                    "input": { "type": "object", "propertyNames": name, "description": "Fields of the body.", "additionalProperties": {
+                        "type": "object", "required": ["type"], "additionalProperties": false, "properties": properties } } } } },
             "indexes": { "type": "array", "items": { "type": "object", "required": ["fields"], "additionalProperties": false, "properties": {
                 "fields": { "type": "array", "items": name, "minItems": 1 }, "unique": { "type": "boolean" } } } }
         }

@@ -25,7 +25,6 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("schema", "JSON Schema on json fields"),
     ("upstream", "upstream services"),
     ("mail", "mail"),
-    ("actions", "custom actions"),
 ];
 
 impl<'a> Section<'a> {

@@ -19,7 +19,8 @@ mod property;
 mod tests;
 
 pub use bind::{Principal, PrincipalKind};
-pub use schema::{VERBS, actions, schema_text, visible};
+use schema::Actions;
+pub use schema::{actions, schema_text, visible};
 
 use crate::{
     bind::Binder,
@@ -108,9 +109,8 @@ impl Policies {
         if strict {
             validate(&schema, &set, &statements, &mut findings);
         }
-        let action_names = actions(app);
-        let actions: HashMap<Box<str>, ActionId> = action_names.iter().enumerate().map(|(at, name)| (name.as_str().into(), at)).collect();
-        let mut slices = Slices::new(app.collections.len(), actions.len());
+        let actions = Actions::of(app);
+        let mut slices = Slices::new(app.collections.len(), actions.by_name.len());
         if !findings.has_errors() {
             for (at, statement) in statements.iter().enumerate() {
                 compile_statement(app, statement, at, &actions, &mut slices, &mut findings);
@@ -126,7 +126,7 @@ impl Policies {
             forbids: statement.policy.effect() == Effect::Forbid,
         });
         let users_roles_column = app.collections[USERS].field("roles").unwrap_or(0);
-        Ok((Self { actions, names: names.collect(), slices, users_roles_column, set, schema }, findings))
+        Ok((Self { actions: actions.by_name, names: names.collect(), slices, users_roles_column, set, schema }, findings))
     }
 
     /// The position of an action.
@@ -225,14 +225,7 @@ fn validate(schema: &Schema, set: &PolicySet, statements: &[Statement], findings
     }
 }
 
-fn compile_statement(
-    app: &App,
-    statement: &Statement,
-    at: usize,
-    actions: &HashMap<Box<str>, ActionId>,
-    slices: &mut Slices,
-    findings: &mut Findings,
-) {
+fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &Actions, slices: &mut Slices, findings: &mut Findings) {
     let mut error = |code, message: String, help: &str| findings.error(&statement.source, Some(statement.span()), code, message, help.to_owned());
     let parsed = match statement.policy.to_pst() {
         Ok(parsed) => parsed,
@@ -248,10 +241,10 @@ fn compile_statement(
                     "name the actions, or add @everything(\"the reason\")",
                 );
             }
-            actions.values().copied().collect()
+            actions.by_name.values().copied().collect()
         }
-        pst::ActionConstraint::Eq(uid) => actions.get(uid.eid.as_str()).copied().into_iter().collect(),
-        pst::ActionConstraint::In(uids) => uids.iter().filter_map(|uid| actions.get(uid.eid.as_str()).copied()).collect(),
+        pst::ActionConstraint::Eq(uid) => actions.by_name.get(uid.eid.as_str()).copied().into_iter().collect(),
+        pst::ActionConstraint::In(uids) => uids.iter().filter_map(|uid| actions.by_name.get(uid.eid.as_str()).copied()).collect(),
     };
     let only = match &body.resource {
         pst::ResourceConstraint::Any => None,
@@ -275,6 +268,10 @@ fn compile_statement(
         return error("unknown-role", format!("no role is named `{role}`"), &help);
     }
     for collection in app.collections.iter().filter(|collection| only.as_ref().is_none_or(|only| *only == collection.name)) {
+        let wanted = actions.on(collection, &wanted);
+        if wanted.is_empty() {
+            continue;
+        }
         let compiler = Compiler { app, collection: collection.id };
         match compiler.policy(&body.principal, &body.resource, body.clauses()) {
             Ok(plan) => slices.add(collection.id, &wanted, role, at, body.effect == pst::Effect::Forbid, plan),

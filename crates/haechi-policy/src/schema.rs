@@ -1,17 +1,37 @@
 //! The Cedar schema of an app, in the human syntax: generated, printable, never written by hand.
 
-use haechi_model::{App, Collection, FieldType};
-use std::fmt::Write;
+use crate::ActionId;
+use haechi_model::{App, Collection, FieldType, VERBS};
+use std::{collections::HashMap, fmt::Write};
 
-/// The verbs that every collection has.
-pub const VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watch", "export"];
-
-/// All actions of an app: verbs, then `read_<class>` and `write_<class>` of each guarded class.
+/// All actions of an app: verbs, then `read_<class>` and `write_<class>` of each guarded class, then what collections declare.
 #[must_use]
 pub fn actions(app: &App) -> Vec<String> {
     let guarded =
         app.classes.iter().filter(|class| class.guarded()).flat_map(|class| [format!("read_{}", class.name), format!("write_{}", class.name)]);
-    VERBS.iter().map(|verb| (*verb).to_owned()).chain(guarded).collect()
+    VERBS.iter().map(|verb| (*verb).to_owned()).chain(guarded).chain(app.declared_actions().into_iter().map(str::to_owned)).collect()
+}
+
+/// The actions of an app, by name and by position.
+pub(crate) struct Actions {
+    pub(crate) by_name: HashMap<Box<str>, ActionId>,
+    names: Vec<String>,
+    /// So many are of every collection; the others are of those that declare them.
+    shared: usize,
+}
+
+impl Actions {
+    pub(crate) fn of(app: &App) -> Self {
+        let names = actions(app);
+        let by_name = names.iter().enumerate().map(|(at, name)| (name.as_str().into(), at)).collect();
+        Self { by_name, shared: names.len() - app.declared_actions().len(), names }
+    }
+
+    /// Those that rows of a collection can be asked about with.
+    pub(crate) fn on(&self, collection: &Collection, wanted: &[ActionId]) -> Vec<ActionId> {
+        let applies = |id: &&ActionId| **id < self.shared || collection.actions.iter().any(|declared| declared.name == self.names[**id]);
+        wanted.iter().filter(applies).copied().collect()
+    }
 }
 
 /// The schema as text.
@@ -29,13 +49,22 @@ pub fn schema_text(app: &App) -> String {
         out.push_str("};\n");
     }
     let resources: Vec<&str> = app.collections.iter().map(|collection| collection.name.as_str()).collect();
-    let actions: Vec<String> = actions(app).iter().map(|action| format!("\"{action}\"")).collect();
-    let _ = writeln!(
-        out,
-        "action {} appliesTo {{\n  principal: [users, services, Anonymous],\n  resource: [{}],\n  context: {{ now: datetime }},\n}};",
-        actions.join(", "),
-        resources.join(", ")
-    );
+    let declared = app.declared_actions();
+    let shared: Vec<String> =
+        actions(app).iter().filter(|action| !declared.contains(&action.as_str())).map(|action| format!("\"{action}\"")).collect();
+    let mut write = |actions: &str, resources: &[&str]| {
+        let _ = writeln!(
+            out,
+            "action {actions} appliesTo {{\n  principal: [users, services, Anonymous],\n  resource: [{}],\n  context: {{ now: datetime }},\n}};",
+            resources.join(", ")
+        );
+    };
+    write(&shared.join(", "), &resources);
+    for action in declared {
+        let on = |collection: &&Collection| collection.actions.iter().any(|found| found.name == action);
+        let resources: Vec<&str> = app.collections.iter().filter(on).map(|collection| collection.name.as_str()).collect();
+        write(&format!("\"{action}\""), &resources);
+    }
     out
 }
 

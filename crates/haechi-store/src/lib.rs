@@ -19,7 +19,7 @@ pub use migrate::{Action, Applied, MigrateError, Migration, plan};
 pub use render::Dialect;
 pub use system::system_tables;
 
-use haechi_model::{Change, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust};
+use haechi_model::{Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Notify;
 
@@ -251,6 +251,21 @@ impl Store {
                 Err(error) => Err(sqlite::failure(&error)),
             },
             Driver::Postgres(postgres) => postgres.save_seal(&seal).await,
+        }
+    }
+
+    /// What the change that claimed this idempotency key did, when there was one.
+    ///
+    /// # Errors
+    /// When it was another request, or the database cannot be had.
+    pub async fn claimed(&self, claim: &Claim) -> Result<Option<Box<str>>, Failure> {
+        let found = match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.claimed(&claim.key).await?,
+            Driver::Postgres(postgres) => postgres.claimed(&claim.key).await?,
+        };
+        match found {
+            Some((digest, _)) if digest != *claim.digest => Err(Failure::KeyReused),
+            found => Ok(found.map(|(_, result)| result.into())),
         }
     }
 

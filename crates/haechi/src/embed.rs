@@ -21,6 +21,7 @@ use axum::{
     response::IntoResponse,
     routing::MethodRouter,
 };
+use haechi_data::{Act, Acted, Handlers};
 use haechi_gate::Ask;
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
@@ -82,6 +83,7 @@ pub struct Haechi {
     data: PathBuf,
     mode: Mode,
     routes: Router,
+    handlers: Handlers,
 }
 
 impl Haechi {
@@ -92,7 +94,7 @@ impl Haechi {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, ServeError> {
         let root = root.into();
         folder::load(&root)?;
-        Ok(Self { data: folder::default_data(&root), root, mode: Mode::Serve, routes: Router::new() })
+        Ok(Self { data: folder::default_data(&root), root, mode: Mode::Serve, routes: Router::new(), handlers: Handlers::default() })
     }
 
     /// With another data directory.
@@ -105,6 +107,28 @@ impl Haechi {
     #[must_use]
     pub fn development(self) -> Self {
         Self { mode: Mode::Dev, ..self }
+    }
+
+    /// Adds the handler of an action that a collection declares under `[actions]`: policy has said yes when it runs.
+    ///
+    /// ```no_run
+    /// use haechi::{Act, Acted, Haechi, problem::Problem};
+    ///
+    /// async fn approve(act: Act) -> Result<Acted, Problem> {
+    ///     act.change(&serde_json::json!({ "status": "approved" })).await
+    /// }
+    ///
+    /// # async fn example() -> Result<(), haechi::ServeError> {
+    /// Haechi::open("clinic")?.action("invoices", "approve", approve).serve().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn action<F>(mut self, collection: &str, action: &str, handler: impl Fn(Act) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Acted, Problem>> + Send + 'static,
+    {
+        self.handlers.add(collection, action, handler);
+        self
     }
 
     /// Adds a route of one's own for callers that are known; others are answered 401 before the handler runs.
@@ -150,7 +174,10 @@ impl Haechi {
             }
         }
         let data = DataDir::open(self.data.clone())?;
-        let house = Arc::new(House::with(revision, warnings, &data, self.mode).await?);
+        let mut house = House::with(revision, warnings, &data, self.mode).await?;
+        house.handlers.clone_from(&self.handlers);
+        house.handled()?;
+        let house = Arc::new(house);
         self.migrate(&house).await?;
         let config = house.gate.revision().app.config.clone();
         if config.ledger.witness.is_empty() && self.mode == Mode::Serve {

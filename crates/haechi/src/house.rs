@@ -5,6 +5,7 @@ use crate::{
     folder::{self, DataDir, FolderError},
     metrics::Metrics,
 };
+use haechi_data::Handlers;
 use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_identity::Identity;
 use haechi_model::Findings;
@@ -37,6 +38,12 @@ pub enum HouseError {
     /// The gate.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The folder declares actions, and this program has no code that does them.
+    #[error("no handler does {}: serve the folder with a program that links Haechi and adds one (docs/embedding.md), or remove the actions", .0.join(", "))]
+    Unhandled(Vec<String>),
+    /// The program has handlers, and the folder declares no such actions.
+    #[error("the folder declares no action {}: declare it under [actions] of its collection", .0.join(", "))]
+    Undeclared(Vec<String>),
 }
 
 /// An open folder.
@@ -47,6 +54,8 @@ pub struct House {
     pub identity: Identity,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What does the actions that collections declare.
+    pub handlers: Handlers,
     /// Keys to what no caller may do.
     pub keys: SystemKeys,
     /// The master key, for developers' tokens.
@@ -108,7 +117,29 @@ impl House {
         let (gate, mut keys) = Gate::open(database, revision, options).await?;
         let identity = Identity::open(&gate, &mut keys, &master).ok_or(OpenError::Keys)?;
         let (stop, _) = watch::channel(false);
-        Ok(Self { gate, identity, metrics: Metrics::new(), keys, master, warnings, stop, background: Mutex::default() })
+        Ok(Self {
+            gate,
+            identity,
+            metrics: Metrics::new(),
+            handlers: Handlers::default(),
+            keys,
+            master,
+            warnings,
+            stop,
+            background: Mutex::default(),
+        })
+    }
+
+    /// Whether every declared action has a handler, and every handler an action.
+    ///
+    /// # Errors
+    /// Those that have none.
+    pub fn handled(&self) -> Result<(), HouseError> {
+        match self.handlers.mismatches(&self.gate.revision().app) {
+            (unhandled, _) if !unhandled.is_empty() => Err(HouseError::Unhandled(unhandled)),
+            (_, undeclared) if !undeclared.is_empty() => Err(HouseError::Undeclared(undeclared)),
+            _ => Ok(()),
+        }
     }
 
     /// Starts sealing and the other work behind requests. The tables must be there.

@@ -22,6 +22,8 @@ pub use embed::{Haechi, ServeError};
 pub use folder::{DataDir, FolderError};
 pub use house::{House, Mode};
 
+/// A request for a declared action, and its answer.
+pub use haechi_data::{Act, Acted};
 /// The gate, for handlers of one's own.
 pub use haechi_gate as gate;
 pub use haechi_gate::Ask;

@@ -17,12 +17,7 @@ pub(crate) async fn reload_on_hangup(gate: haechi_gate::Gate, root: PathBuf) {
                     tracing::error!(target: "haechi", "the folder was not reloaded: a policy opens more than [anonymous] reach declares")
                 }
                 Ok((revision, _)) => {
-                    let same = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision
-                        .app
-                        .collections
-                        .iter()
-                        .map(|collection| (&collection.table, &collection.fields)));
-                    if same && old.app.classes == revision.app.classes {
+                    if old.app.same_model(&revision.app) {
                         gate.replace(revision);
                         tracing::info!(target: "haechi", "policies reloaded");
                     } else {

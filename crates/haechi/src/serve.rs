@@ -23,7 +23,7 @@ const MAX_SEAL_LAG_MS: i64 = 10_000;
 pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
     let (gate, metrics) = (&house.gate, house.metrics.clone());
     let config = &gate.revision().app.config;
-    let data = Data { gate: gate.clone(), base: base.clone(), body_bytes: config.limits.body_bytes };
+    let data = Data { gate: gate.clone(), base: base.clone(), body_bytes: config.limits.body_bytes, handlers: house.handlers.clone() };
     let (missing, wrong_method, health, openapi) = (base.clone(), base.clone(), gate.clone(), base.clone());
     Router::new()
         .merge(haechi_data::router(data))

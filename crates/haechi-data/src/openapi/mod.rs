@@ -60,6 +60,9 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
         if collection.id != haechi_model::USERS {
             add("DELETE", format!("/api/v1/{name}/{{id}}"), "delete");
         }
+        for action in &collection.actions {
+            add("POST", format!("/api/v1/{name}/{{id}}:{}", action.name), &action.name);
+        }
     }
     routes.push(("POST", "/api/v1:batch".to_owned(), "create, update, delete of each operation".to_owned()));
     for (path, who) in [

@@ -62,6 +62,9 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         "operationId": format!("delete_{name}"), "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
         "responses": with(problems(&[403, 404, 409, 412, 422, 507]), "204", json!({ "description": "Deleted." }))
     });
+    for action in &collection.actions {
+        all.insert(format!("/api/v1/{name}/{{id}}:{}", action.name), json!({ "post": declared(collection, action) }));
+    }
     if collection.id == haechi_model::USERS {
         // People are made and ended by identity alone.
         all.insert(format!("/api/v1/{name}"), json!({ "get": list }));
@@ -72,6 +75,26 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
     all.insert(format!("/api/v1/{name}"), json!({ "get": list, "post": create }));
     all.insert(format!("/api/v1/{name}:query"), json!({ "post": query }));
     all.insert(format!("/api/v1/{name}/{{id}}"), json!({ "get": read, "patch": update, "delete": delete }));
+}
+
+/// The route of an action that a collection declares.
+fn declared(collection: &Collection, action: &haechi_model::DeclaredAction) -> Value {
+    let (name, parameter) = (&collection.name, |name: &str| reference("parameters", name));
+    let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } });
+    let mut operation = json!({
+        "operationId": format!("{}_{name}", action.name), "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
+        "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", reply("The record as it is now.", reference("schemas", &collection.singular), true))
+    });
+    if action.input.declared().next().is_some() {
+        let properties: Map<String, Value> =
+            action.input.declared().map(|(_, field)| (field.name.clone(), super::schemas::field_schema(&field.ty, !field.required))).collect();
+        let required: Vec<&str> =
+            action.input.declared().filter(|(_, field)| field.required && field.default.is_none()).map(|(_, field)| field.name.as_str()).collect();
+        operation["requestBody"] =
+            json_body(json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties }));
+        operation["requestBody"]["required"] = json!(!required.is_empty());
+    }
+    operation
 }
 
 pub(super) fn batch() -> Value {

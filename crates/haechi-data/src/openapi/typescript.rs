@@ -23,6 +23,17 @@ pub fn typescript(app: &App) -> String {
         }
         out.push_str("}\n");
         let _ = writeln!(out, "\nexport type {0}Update = Partial<{0}Create>;", collection.singular);
+        for action in collection.actions.iter().filter(|action| action.input.declared().next().is_some()) {
+            // `approve` of an `Invoice` takes an `InvoiceApprove`.
+            let name: String = action.name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
+            let _ = writeln!(out, "\nexport interface {}{name} {{", collection.singular);
+            for (_, field) in action.input.declared() {
+                let needed = field.required && field.default.is_none();
+                let null = if field.required { "" } else { " | null" };
+                let _ = writeln!(out, "  {}{}: {}{null};", field.name, if needed { "" } else { "?" }, ty(&field.ty));
+            }
+            out.push_str("}\n");
+        }
     }
     out
 }

@@ -120,7 +120,7 @@ pub(crate) async fn create(ask: &Ask, collection: CollectionId, json: &Json, cla
     if let Some(claim) = claim {
         work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
     }
-    finish(ask, work, declared).await
+    finish(ask, work, declared, None).await
 }
 
 /// Changes fields of a record.
@@ -141,7 +141,7 @@ pub(crate) async fn update(
     if let Some(claim) = claim {
         work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
     }
-    finish(ask, work, declared).await
+    finish(ask, work, declared, None).await
 }
 
 /// Deletes a record; `true` when an earlier request with the same key did it.
@@ -157,12 +157,13 @@ pub(crate) async fn delete(ask: &Ask, collection: CollectionId, id: &str, versio
     work.commit().await.map(|(_, replayed)| replayed.is_some()).map_err(|error| RecordError::write(error, String::new(), declared))
 }
 
-async fn finish(ask: &Ask, work: haechi_gate::Work, declared: &Collection) -> Result<Page, RecordError> {
+/// Commits, and shows the record of this id, or the first that was written.
+pub(crate) async fn finish(ask: &Ask, work: haechi_gate::Work, declared: &Collection, id: Option<&str>) -> Result<Page, RecordError> {
     let (done, replayed) = work.commit().await.map_err(|error| RecordError::write(error, String::new(), declared))?;
     if let Some(result) = replayed {
         return replay(ask, declared, &result).await;
     }
-    let Some(done) = done.into_iter().next() else { return Err(RecordError::NotFound) };
+    let Some(done) = done.into_iter().find(|done| id.is_none_or(|id| *done.id == *id)) else { return Err(RecordError::NotFound) };
     let (bytes, version) = shown(ask, &done).await?;
     Ok(Page { bytes, version, id: Some(done.id), replayed: false })
 }

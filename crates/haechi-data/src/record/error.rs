@@ -41,6 +41,9 @@ pub enum RecordError {
     /// No such collection or record, as far as the caller may know.
     #[error("not found")]
     NotFound,
+    /// A record was posted to without naming an action.
+    #[error("no action is named")]
+    NoAction,
     /// Policy says no.
     #[error("refused")]
     Refused(Refusal),
@@ -116,6 +119,7 @@ impl RecordError {
                 format!("`{field}` is personal: URLs end up in logs and histories. Send the query as a body to `:query`."),
             ),
             Self::PageToken => Problem::new(kind::INVALID_PAGE_TOKEN, "Start again from the first page."),
+            Self::NoAction => Problem::new(kind::METHOD_NOT_ALLOWED, "Name an action of the collection: POST /{id}:ACTION."),
             Self::Fields(errors) => {
                 let count = errors.len();
                 let detail = if count == 1 { "1 field is not valid.".to_owned() } else { format!("{count} fields are not valid.") };

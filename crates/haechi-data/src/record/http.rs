@@ -3,13 +3,14 @@
 use super::{
     actions::{self, Listing, Page},
     batch,
+    declared::{self, Handlers, Wanted},
     error::RecordError,
     query::QueryInput,
 };
 use aws_lc_rs::digest;
 use axum::{
     Extension, Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::Response,
@@ -33,6 +34,8 @@ pub struct Data {
     pub base: Arc<str>,
     /// Largest body.
     pub body_bytes: usize,
+    /// What does the actions that collections declare.
+    pub handlers: Handlers,
 }
 
 /// All routes of records.
@@ -40,7 +43,7 @@ pub fn router(data: Data) -> Router {
     Router::new()
         .route("/api/v1:batch", post(run_batch))
         .route("/api/v1/{collection}", get(list).post(create_or_query))
-        .route("/api/v1/{collection}/{id}", get(read).patch(update).delete(delete))
+        .route("/api/v1/{collection}/{id}", get(read).patch(update).delete(delete).post(act))
         .with_state(Arc::new(data))
 }
 
@@ -156,6 +159,42 @@ async fn delete(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, p
         }
         Err(error) => Err(refuse(&data, &ask, &error)),
     }
+}
+
+/// `POST /api/v1/{collection}/{id}:{action}`.
+async fn act(
+    State(data): State<Arc<Data>>,
+    Extension(ask): Extension<Ask>,
+    path: Named<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Reply {
+    let begin = async {
+        let (name, target) = named(path)?;
+        no_query(&uri)?;
+        let collection = actions::collection(&ask, &name)?;
+        let (id, action) = target.split_once(':').ok_or(RecordError::NoAction)?;
+        let grant = declared::grant(&ask, collection, action)?;
+        let version = if_match(&headers)?;
+        let (json, bytes) = if body.is_end_stream() {
+            (None, Bytes::new())
+        } else {
+            read_body(&data, &headers, body).await.map(|(json, bytes)| (Some(json), bytes))?
+        };
+        let claim = claim(&ask, &headers, &Method::POST, uri.path(), &bytes)?;
+        Ok((grant, id.to_owned(), action.to_owned(), version, json, claim))
+    };
+    let (grant, id, action, version, json, claim) = begin.await.map_err(|error| {
+        let mut response = refuse(&data, &ask, &error);
+        if matches!(error, RecordError::NoAction) {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD,PATCH,DELETE"));
+        }
+        response
+    })?;
+    let wanted = Wanted { action: &action, id: &id, version };
+    let done = declared::act(&ask, grant, &data.handlers, wanted, json.as_ref(), claim).await;
+    done.map(record).map_err(|problem| problem.response(&data.base, ask.request_id()))
 }
 
 async fn run_batch(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, uri: Uri, headers: HeaderMap, body: Body) -> Reply {

@@ -29,6 +29,12 @@ impl Postgres {
         Ok(self.0.read().await?.query(sql, &[]).await?.first().map(seal))
     }
 
+    /// Digest and result of a claimed key.
+    pub(crate) async fn claimed(&self, key: &str) -> Result<Option<(String, String)>, Failure> {
+        let sql = "SELECT \"digest\", \"result\" FROM \"_idempotency\" WHERE \"key\" = $1::text";
+        Ok(self.0.read().await?.query(sql, &[Value::text(key)]).await?.first().map(|row| (row.get(0), row.get(1))))
+    }
+
     pub(crate) async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
         let client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
         client.execute("DELETE FROM \"_idempotency\" WHERE \"time\" < $1", &[&before_ms]).await.map(|_| ()).map_err(|error| failure(&error))

@@ -63,6 +63,13 @@ impl Sqlite {
         self.readers.run(true, move |connection| connection.prepare_cached(sql)?.query_row([], seal).optional()).await
     }
 
+    /// Digest and result of a claimed key.
+    pub(crate) async fn claimed(&self, key: &str) -> Result<Option<(String, String)>, Failure> {
+        let (key, sql) = (key.to_owned(), "SELECT \"digest\", \"result\" FROM \"_idempotency\" WHERE \"key\" = ?");
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        self.readers.run(false, move |connection| connection.prepare_cached(sql)?.query_row([key], read).optional()).await
+    }
+
     pub(crate) async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
         let work = move |connection: &mut rusqlite::Connection| connection.execute("DELETE FROM \"_idempotency\" WHERE \"time\" < ?", [before_ms]);
         self.writer.alone(work).await?.map(|_| ()).map_err(|error| failure(&error))

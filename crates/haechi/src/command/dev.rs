@@ -84,6 +84,7 @@ impl Dev {
     /// Opens the folder, migrates and seeds.
     async fn build(&self, place: &Place, data: &DataDir) -> Result<House, Failed> {
         let house = House::open(&place.folder, data, Mode::Dev).await?;
+        house.handled()?;
         let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
         for line in plan.summary() {
             println!("  {line}");
@@ -117,14 +118,7 @@ impl Dev {
         for line in access_changes(&old, &revision) {
             println!("  access: {line}");
         }
-        let same_model = old.app.collections.iter().map(|collection| (&collection.table, &collection.fields)).eq(revision
-            .app
-            .collections
-            .iter()
-            .map(|collection| (&collection.table, &collection.fields)))
-            && old.app.classes == revision.app.classes
-            && old.app.config == revision.app.config;
-        if same_model {
+        if old.app.same_model(&revision.app) && old.app.config == revision.app.config {
             house.gate.replace(revision);
             println!("  reloaded");
             return house;

@@ -6,6 +6,7 @@ mod backup;
 mod bad_days;
 mod crash;
 mod database;
+mod declared;
 mod embed;
 mod fixture;
 mod found;

@@ -1,0 +1,113 @@
+//! Actions that a collection declares: policy says who and on which rows, code of one's own says what is done.
+
+use crate::{
+    ask::{Ask, Refusal},
+    grant::{self, ReadError},
+    work::{Meaning, Work, WriteError},
+};
+use haechi_model::{Claim, Collection, CollectionId, Comparison, DeclaredAction, Failure, FieldId, Operand, Predicate, Select, Step, Value};
+use std::borrow::Cow;
+
+/// Proof that policy said yes to a declared action, for some rows of its collection.
+///
+/// As with grants to write, it is used up by its statement.
+pub struct ActionGrant {
+    ask: Ask,
+    collection: CollectionId,
+    /// Position among the actions that the collection declares.
+    action: usize,
+    rows: Predicate,
+}
+
+impl Ask {
+    /// The policy's answer to a declared action; `None` when the collection declares none of this name.
+    ///
+    /// # Errors
+    /// When policy says no whatever the row.
+    pub fn act(&self, collection: CollectionId, name: &str) -> Option<Result<ActionGrant, Refusal>> {
+        let action = self.collection(collection).actions.iter().position(|action| action.name == name)?;
+        let id = self.revision.policies.action(name)?;
+        // Callers without credentials do what `[anonymous] reach` names; declared actions are not among it.
+        let rows = if self.caller.is_anonymous() { Predicate::False } else { self.bind(id, collection) };
+        if rows == Predicate::False {
+            return Some(Err(self.refuse(name.to_owned(), Some(collection), None)));
+        }
+        let rows = Predicate::all([rows, self.readable(collection)]);
+        Some(Ok(ActionGrant { ask: self.clone(), collection, action, rows }))
+    }
+}
+
+impl Ask {
+    /// What an earlier request with this idempotency key did, as `collection/id`: before code runs that cannot be undone.
+    ///
+    /// # Errors
+    /// When the key was another request's, or the database cannot be had.
+    pub async fn claimed(&self, claim: &Claim) -> Result<Option<Box<str>>, WriteError> {
+        self.gate.store.claimed(claim).await.map_err(|failure| match failure {
+            Failure::KeyReused => WriteError::KeyReused,
+            other => WriteError::Store(other),
+        })
+    }
+}
+
+impl ActionGrant {
+    /// The collection it is for.
+    #[must_use]
+    pub fn collection(&self) -> &Collection {
+        self.ask.collection(self.collection)
+    }
+
+    /// What is declared.
+    #[must_use]
+    pub fn action(&self) -> &DeclaredAction {
+        &self.collection().actions[self.action]
+    }
+
+    /// The version of a row on which the action may be done; `None` when the caller may not know of it.
+    ///
+    /// The change looks again, under a lock: this is for refusing before work is done.
+    ///
+    /// # Errors
+    /// When the caller may read the row but not do this, or the database cannot be had.
+    pub async fn version_of(&self, id: &str) -> Result<Option<i64>, ReadError> {
+        if let Some(version) = self.find(id, self.rows.clone()).await? {
+            return Ok(Some(version));
+        }
+        if self.find(id, self.ask.readable(self.collection)).await?.is_none() {
+            return Ok(None);
+        }
+        Err(ReadError::Refused(self.ask.refuse(self.action().name.clone(), Some(self.collection), Some(id))))
+    }
+
+    async fn find(&self, id: &str, rows: Predicate) -> Result<Option<i64>, ReadError> {
+        let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
+        let filter = Predicate::all([one, rows]);
+        let select =
+            Select { collection: self.collection, outputs: Vec::new(), filter, order: Vec::new(), after: None, limit: 1, follow: Vec::new() };
+        let page = self.ask.gate.store.select(select, false).await.map_err(ReadError::Store)?;
+        Ok(page.versions.first().copied())
+    }
+
+    /// Does the action on a row: sets these fields, and leaves an entry with the action's name.
+    ///
+    /// Fields of guarded classes need `write_<class>`, as everywhere. What the row becomes is the code's to decide, not
+    /// policy's: an approval ends the state in which it was allowed. `version`: only when the row has it.
+    ///
+    /// # Errors
+    /// When policy denies the fields whatever the row, or a reference names a row that the caller may not read.
+    pub fn change(self, work: &mut Work, id: &str, values: &[(FieldId, Value)], version: Option<i64>) -> Result<(), WriteError> {
+        let name: Cow<'static, str> = self.action().name.clone().into();
+        let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
+        let filter = Predicate::all([self.rows.clone(), grant::class_condition(&self.ask, self.collection, &named)?]);
+        let miss = work.meaning(Meaning::Row { action: name.clone(), collection: self.collection, id: id.into(), version });
+        let before = work.slot();
+        work.step(Step::Lock { table: self.collection, id: id.into(), filter, version, miss });
+        let collection = self.ask.collection(self.collection);
+        let set = grant::columns_set(collection, values, self.ask.now_ms);
+        let after = work.slot();
+        work.step(Step::Update { table: self.collection, id: id.into(), set, miss });
+        grant::references(&self.ask, collection, values, work)?;
+        work.entry(&name, self.collection, id, Some(before), Some(after));
+        Ok(())
+    }
+}
