@@ -5,9 +5,10 @@ use crate::{
     accept::{Bounds, Server},
     folder,
     house::HouseError,
-    ops,
+    ops, people,
     reload::reload_on_hangup,
     report,
+    rows::{self, RowsError},
     serve::stack,
     shutdown,
     tls::{Tls, TlsError},
@@ -50,6 +51,9 @@ pub enum ServeError {
     /// The migration cannot be planned, or not be done.
     #[error("{0}")]
     Migrate(String),
+    /// The seed rows.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
     /// An address cannot be listened on.
     #[error("{0} cannot be listened on: {1}")]
     Listen(String, std::io::ErrorKind),
@@ -179,6 +183,9 @@ impl Haechi {
         house.handled()?;
         let house = Arc::new(house);
         self.migrate(&house).await?;
+        if self.mode == Mode::Dev {
+            self.seed(&house, &data).await?;
+        }
         let config = house.gate.revision().app.config.clone();
         if config.ledger.witness.is_empty() && self.mode == Mode::Serve {
             tracing::warn!(target: "haechi", "no witness is told of the ledger's checkpoints");
@@ -209,6 +216,13 @@ impl Haechi {
             return Err(ServeError::NotMigrated(plan.summary()));
         }
         house.gate.migrate(&house.keys.schema, plan, false).await.map_err(|error| ServeError::Migrate(error.to_string()))
+    }
+
+    /// Developing begins with the seed rows, and with people for `haechi token`.
+    async fn seed(&self, house: &House, data: &DataDir) -> Result<(), ServeError> {
+        rows::seed(house, &self.root).await?;
+        let people = people::list(house).await.map_err(|failure| RowsError::Store("users".to_owned(), failure))?;
+        people::write(&people, &data.path).map_err(|error| ServeError::Folder(FolderError::Data(data.path.clone(), error.kind())))
     }
 
     async fn listen(&self, config: &Config) -> Result<(TcpListener, Option<Arc<Tls>>), ServeError> {

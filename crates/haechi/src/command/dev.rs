@@ -1,11 +1,11 @@
 //! `haechi dev`: everything at once on loopback, and again whenever the folder changes.
 
-use super::{Done, Failed, Place, people, transfer};
+use super::{Done, Failed, Place};
 use clap::Args;
 use haechi::{
     DataDir, House, Mode,
     accept::{Bounds, Server},
-    folder, report,
+    folder, people, report, rows,
     serve::stack,
     shutdown,
     stack::Stack,
@@ -94,8 +94,10 @@ impl Dev {
             .migrate(&house.keys.schema, plan, self.allow_drop)
             .await
             .map_err(|error| format!("{error}; run with --allow-drop to drop data"))?;
-        transfer::seed(&house, &place.folder).await?;
-        people::write(&house, &data.path).await?;
+        for (collection, count) in rows::seed(&house, &place.folder).await? {
+            println!("  seeded {collection} with {count} rows");
+        }
+        people::write(&people::list(&house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?, &data.path)?;
         Ok(house)
     }
 

@@ -1,7 +1,8 @@
 //! `haechi explain`: which policies decide, and how.
 
-use super::{Done, Failed, collection, live::say, people};
+use super::{Done, Failed, collection, live::say};
 use clap::Args;
+use haechi::people;
 use haechi_model::{Collection, Lookup, Row, USERS, Value};
 use haechi_policy::{Principal, PrincipalKind};
 use std::{collections::HashMap, process::ExitCode};
@@ -153,7 +154,7 @@ impl Question {
         if self.who == "anonymous" {
             return Ok((PrincipalKind::Anonymous, "anonymous".to_owned(), Row::new()));
         }
-        let people = people::list(house).await?;
+        let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?;
         let person = people
             .iter()
             .find(|person| [&person.name, &person.email, &person.id].contains(&&self.who))

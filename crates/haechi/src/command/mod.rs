@@ -12,10 +12,10 @@ mod key;
 mod live;
 mod migrate;
 mod new;
-mod people;
 mod policy_test;
 mod routes;
 mod serve;
+mod token;
 mod transfer;
 mod user;
 
@@ -76,7 +76,7 @@ enum Command {
     /// List the routes.
     Routes(routes::Routes),
     /// A token of one of the people of `dev`.
-    Token(people::Token),
+    Token(token::Token),
     /// Add people, give roles, disable, reset passwords, end sessions.
     #[command(subcommand)]
     User(user::User),
@@ -120,6 +120,8 @@ pub(crate) enum Failed {
     Identity(#[from] haechi_identity::IdentityError),
     #[error(transparent)]
     Serve(#[from] haechi::ServeError),
+    #[error(transparent)]
+    Rows(#[from] haechi::rows::RowsError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }

@@ -1,21 +1,17 @@
-//! `haechi import`, `haechi export`, and the seed rows of `dev`.
+//! `haechi import` and `haechi export`.
 
 use super::{Done, Failed, Place, collection, print};
 use clap::Args;
-use haechi::House;
-use haechi_data::transfer::{Format, MAX_FILE_BYTES, read_rows, write_footer, write_header, write_rows};
-use haechi_gate::ImportError;
-use haechi_model::{App, Collection, FieldType};
+use haechi::{House, rows::import_file};
+use haechi_data::transfer::{Format, write_footer, write_header, write_rows};
+use haechi_model::Collection;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
-
-/// Most bad rows that are printed; the count goes on.
-const MAX_SHOWN: usize = 200;
 
 #[derive(Args)]
 pub(crate) struct Import {
@@ -42,7 +38,10 @@ impl Import {
         let revision = house.gate.revision();
         let declared = collection(&revision.app, &self.collection)?;
         ready(&house).await?;
-        let count = read_file(&house, declared, &self.file).await?;
+        let bar = progress(&format!("{}: reading and writing", self.file.display()));
+        let imported = import_file(&house, declared, &self.file).await;
+        bar.finish_and_clear();
+        let count = imported?;
         house.gate.settle().await;
         if place.json {
             println!("{{\"imported\":{count}}}")
@@ -64,21 +63,6 @@ async fn ready(house: &House) -> Result<(), Failed> {
     }
 }
 
-async fn read_file(house: &House, declared: &Collection, path: &Path) -> Result<usize, Failed> {
-    let unreadable = |error: std::io::Error| Failed::Said(format!("{} cannot be read: {error}", path.display()));
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
-        return Err(Failed::Said(format!("{} is larger than {MAX_FILE_BYTES} bytes", path.display())));
-    }
-    let format = Format::of(path).ok_or_else(|| format!("{}: the name must end in .csv, .json or .jsonl", path.display()))?;
-    let bar = progress(&format!("{}: reading", path.display()));
-    let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?).map_err(|_| format!("{} is not UTF-8", path.display()))?;
-    let rows = read_rows(text.strip_prefix('\u{feff}').unwrap_or(&text), format, declared).map_err(|errors| listed(declared, path, &errors))?;
-    bar.set_message(format!("{}: writing {} rows", path.display(), rows.len()));
-    let imported = house.gate.import(&house.keys.import, declared.id, rows).await;
-    bar.finish_and_clear();
-    imported.map_err(|errors| listed(declared, path, &errors))
-}
-
 /// A moving line on a terminal; nothing elsewhere.
 fn progress(message: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
@@ -90,17 +74,6 @@ fn progress(message: &str) -> ProgressBar {
     }
     bar.enable_steady_tick(Duration::from_millis(100));
     bar
-}
-
-fn listed(declared: &Collection, path: &Path, errors: &[ImportError]) -> Failed {
-    let mut out = String::new();
-    for error in errors.iter().take(MAX_SHOWN) {
-        let field = error.field.map_or_else(String::new, |field| format!("{}: ", declared.fields[field].name));
-        let line = if error.line == 0 { String::new() } else { format!("{}:", error.line) };
-        out.push_str(&format!("{}:{line} {field}{}\n", path.display(), error.what));
-    }
-    let rows: std::collections::BTreeSet<usize> = errors.iter().map(|error| error.line).collect();
-    Failed::Said(format!("nothing was imported; {} errors in {} rows\n{out}", errors.len(), rows.len()))
 }
 
 impl Export {
@@ -148,38 +121,4 @@ impl Export {
         house.close().await;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Imports `seed/` into collections that have no rows, in the order of their references.
-pub(crate) async fn seed(house: &House, root: &Path) -> Result<(), Failed> {
-    let revision = house.gate.revision();
-    for declared in by_reference(&revision.app) {
-        let file =
-            ["csv", "json", "jsonl"].iter().map(|ending| root.join("seed").join(format!("{}.{ending}", declared.name))).find(|path| path.exists());
-        let Some(file) = file else { continue };
-        let empty =
-            house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("{} cannot be read: {failure:?}", declared.name))?;
-        if empty {
-            let count = read_file(house, declared, &file).await?;
-            println!("  seeded {} with {count} rows", declared.name);
-        }
-    }
-    Ok(())
-}
-
-/// Collections so that what is referred to comes first, as far as there is such an order.
-fn by_reference(app: &App) -> Vec<&Collection> {
-    let mut left: Vec<&Collection> = app.collections.iter().collect();
-    let mut ordered: Vec<&Collection> = Vec::with_capacity(left.len());
-    while !left.is_empty() {
-        let ready = |collection: &&Collection| {
-            collection.fields.iter().all(|field| match field.ty {
-                FieldType::Ref { to, .. } => to == collection.id || ordered.iter().any(|done| done.id == to),
-                _ => true,
-            })
-        };
-        let at = left.iter().position(ready).unwrap_or(0);
-        ordered.push(left.remove(at));
-    }
-    ordered
 }

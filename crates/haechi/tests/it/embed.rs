@@ -2,7 +2,7 @@
 
 use crate::fixture::FILES;
 use axum::{Extension, routing::get};
-use haechi::{Ask, Haechi, ServeError, gate::Read};
+use haechi::{Act, Ask, Haechi, ServeError, gate::Read};
 use haechi_testkit::{Backend, TestApp};
 use std::time::Duration;
 use tokio::{
@@ -19,6 +19,7 @@ async fn who(Extension(ask): Extension<Ask>) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn routes_of_ones_own_stand_behind_the_same_gate() {
     let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let thing = app.person("kim", &["member"]).await.create("things", serde_json::json!({"text": "dull"})).await;
     let operator = app.house.identity.operator("test");
     let new = haechi_identity::NewKey { label: "probe".to_owned(), ..Default::default() };
     let (member, _) = operator.create_service_key("reader", &["member".to_owned()], &new).await.unwrap();
@@ -30,7 +31,17 @@ async fn routes_of_ones_own_stand_behind_the_same_gate() {
     for reserved in ["/api/v1/mine", "/auth/v1/me", "/healthz", "/metrics"] {
         assert!(matches!(Haechi::open(&root).unwrap().route(reserved, get(who)), Err(ServeError::Reserved(_))), "{reserved}");
     }
-    let own = Haechi::open(&root).unwrap().development();
+    let things = root.join("collections/things.toml");
+    std::fs::write(&things, format!("{}\n[actions.polish]\n", std::fs::read_to_string(&things).unwrap())).unwrap();
+    let policies = root.join("policies/main.cedar");
+    let polish = "permit (principal, action == Action::\"polish\", resource is things);";
+    std::fs::write(&policies, format!("{}\n{polish}\n", std::fs::read_to_string(&policies).unwrap())).unwrap();
+    let unhandled = Haechi::open(&root).unwrap().development().serve().await.unwrap_err().to_string();
+    assert!(unhandled.contains("no handler does things:polish"), "{unhandled}");
+    let polished = async |act: Act| act.change(&serde_json::json!({ "text": "shiny" })).await;
+    let undeclared = Haechi::open(&root).unwrap().development().action("things", "polish", polished).action("things", "melt", polished);
+    assert!(undeclared.serve().await.unwrap_err().to_string().contains("declares no action things:melt"));
+    let own = Haechi::open(&root).unwrap().development().action("things", "polish", polished);
     let own = own.route("/who", get(who)).and_then(|own| own.public_route("/hello", get(async || "hello"))).unwrap();
     let served = tokio::spawn(own.serve());
     let ask = async |path: &str, token: &str| {
@@ -54,6 +65,23 @@ async fn routes_of_ones_own_stand_behind_the_same_gate() {
     assert!(reply.ends_with("looker reads nothing") && reply.contains("content-security-policy") && reply.contains("ratelimit"), "{reply}");
     assert!(ask("/hello", "").await.unwrap().ends_with("hello"));
     assert!(ask("/api/v1/things", &member).await.unwrap().starts_with("HTTP/1.1 200 "));
+    let polish = |token: &str| {
+        let request = format!(
+            "POST /api/v1/things/{thing}:polish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        let address = address.clone();
+        async move {
+            let mut stream = TcpStream::connect(&address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).await.unwrap();
+            reply
+        }
+    };
+    let reply = polish(&member).await;
+    assert!(reply.starts_with("HTTP/1.1 200 ") && reply.contains("\"text\":\"shiny\""), "{reply}");
+    let reply = polish(&auditor).await;
+    assert!(reply.starts_with("HTTP/1.1 404 "), "he may not read it: {reply}");
     served.abort();
     let _ = served.await;
     std::fs::remove_dir_all(root).unwrap();

@@ -42,7 +42,11 @@ async fn ask(person: &Person, method: &str, path: &str) -> (u16, String) {
 async fn every_route_as_everybody(backend: Backend) {
     let files: Vec<(&str, String)> = FILES
         .iter()
-        .map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n[auth]\nsign_up = \"open\"\n") } else { (*text).to_owned() }))
+        .map(|(path, text)| match *path {
+            "haechi.toml" => (*path, format!("{text}\n[auth]\nsign_up = \"open\"\n")),
+            "collections/things.toml" => (*path, format!("{text}\n[actions.polish]\n")),
+            _ => (*path, (*text).to_owned()),
+        })
         .collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let app = TestApp::start(backend, &files).await;

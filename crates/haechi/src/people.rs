@@ -1,0 +1,56 @@
+//! The people of a house, and the list of them that `haechi token` reads.
+
+use crate::{House, folder};
+use haechi_model::{Collection, Failure, USERS};
+use std::path::Path;
+
+/// The list's file in the data directory.
+const FILE: &str = "people.json";
+
+/// One of the people.
+pub struct Person {
+    /// Id.
+    pub id: String,
+    /// What stands before the @ of the address.
+    pub name: String,
+    /// Address.
+    pub email: String,
+}
+
+/// All people that may sign in.
+///
+/// # Errors
+/// When the database cannot be read.
+pub async fn list(house: &House) -> Result<Vec<Person>, Failure> {
+    let revision = house.gate.revision();
+    let users = &revision.app.collections[USERS];
+    let email = users.field("email").unwrap_or_default();
+    let person = |row: &haechi_model::Row| {
+        let id = row[Collection::ID].as_text().unwrap_or_default().to_owned();
+        let email = row[email].as_text().unwrap_or_default().to_owned();
+        let name = email.split('@').next().filter(|name| !name.is_empty()).unwrap_or(&id).to_owned();
+        Person { id, name, email }
+    };
+    Ok(house.gate.people(&house.keys.import).await?.iter().map(person).collect())
+}
+
+/// Writes the people down, readable for their owner alone.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(people: &[Person], data: &Path) -> std::io::Result<()> {
+    let people: Vec<serde_json::Value> =
+        people.iter().map(|person| serde_json::json!({ "id": person.id, "name": person.name, "email": person.email })).collect();
+    let path = data.join(FILE);
+    std::fs::write(&path, serde_json::Value::from(people).to_string())?;
+    folder::private(&path, 0o600)
+}
+
+/// The people that were written down; `None` before the first `dev`.
+#[must_use]
+pub fn read(data: &Path) -> Option<Vec<Person>> {
+    let text = std::fs::read_to_string(data.join(FILE)).ok()?;
+    let people: Vec<serde_json::Value> = serde_json::from_str(&text).ok()?;
+    let text = |person: &serde_json::Value, key: &str| person[key].as_str().map(str::to_owned);
+    people.iter().map(|person| Some(Person { id: text(person, "id")?, name: text(person, "name")?, email: text(person, "email")? })).collect()
+}

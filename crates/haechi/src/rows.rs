@@ -1,0 +1,112 @@
+//! Files of rows into collections: `import`, and the seed rows of developing.
+
+use crate::House;
+use haechi_data::transfer::{Format, MAX_FILE_BYTES, read_rows};
+use haechi_gate::ImportError;
+use haechi_model::{App, Collection, Failure, FieldType};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Most bad rows that are told of; the count goes on.
+const MAX_SHOWN: usize = 200;
+
+/// A file of rows was not imported; nothing of it was.
+#[derive(Debug, Error)]
+pub enum RowsError {
+    /// The file cannot be read.
+    #[error("{} cannot be read: {}", .0.display(), .1)]
+    Unreadable(PathBuf, std::io::ErrorKind),
+    /// The file is too large.
+    #[error("{} is larger than {MAX_FILE_BYTES} bytes", .0.display())]
+    TooLarge(PathBuf),
+    /// The name says nothing of the format.
+    #[error("{}: the name must end in .csv, .json or .jsonl", .0.display())]
+    Format(PathBuf),
+    /// The file is not UTF-8.
+    #[error("{} is not UTF-8", .0.display())]
+    NotText(PathBuf),
+    /// Rows are wrong.
+    #[error("{0}")]
+    Rows(BadRows),
+    /// The database cannot be had.
+    #[error("{0} cannot be read: {1:?}")]
+    Store(String, Failure),
+}
+
+/// Rows that are wrong, each with its line.
+#[derive(Debug)]
+pub struct BadRows {
+    path: PathBuf,
+    fields: Vec<String>,
+    errors: Vec<ImportError>,
+}
+
+impl fmt::Display for BadRows {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: BTreeSet<usize> = self.errors.iter().map(|error| error.line).collect();
+        writeln!(out, "nothing was imported; {} errors in {} rows", self.errors.len(), rows.len())?;
+        for error in self.errors.iter().take(MAX_SHOWN) {
+            let field = error.field.map_or_else(String::new, |field| format!("{}: ", self.fields[field]));
+            let line = if error.line == 0 { String::new() } else { format!("{}:", error.line) };
+            writeln!(out, "{}:{line} {field}{}", self.path.display(), error.what)?;
+        }
+        Ok(())
+    }
+}
+
+/// Imports a file: all of it or nothing. Returns how many rows.
+///
+/// # Errors
+/// Why nothing was imported.
+pub async fn import_file(house: &House, declared: &Collection, path: &Path) -> Result<usize, RowsError> {
+    let unreadable = |error: std::io::Error| RowsError::Unreadable(path.to_owned(), error.kind());
+    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
+        return Err(RowsError::TooLarge(path.to_owned()));
+    }
+    let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
+    let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?).map_err(|_| RowsError::NotText(path.to_owned()))?;
+    let bad =
+        |errors| RowsError::Rows(BadRows { path: path.to_owned(), fields: declared.fields.iter().map(|field| field.name.clone()).collect(), errors });
+    let rows = read_rows(text.strip_prefix('\u{feff}').unwrap_or(&text), format, declared).map_err(bad)?;
+    house.gate.import(&house.keys.import, declared.id, rows).await.map_err(bad)
+}
+
+/// Imports `seed/` into collections that have no rows, in the order of their references. Returns which, and how many rows.
+///
+/// # Errors
+/// Why a file was not imported; those before it were.
+pub async fn seed(house: &House, root: &Path) -> Result<Vec<(String, usize)>, RowsError> {
+    let revision = house.gate.revision();
+    let mut seeded = Vec::new();
+    for declared in by_reference(&revision.app) {
+        let file =
+            ["csv", "json", "jsonl"].iter().map(|ending| root.join("seed").join(format!("{}.{ending}", declared.name))).find(|path| path.exists());
+        let Some(file) = file else { continue };
+        let empty = house.gate.is_empty(&house.keys.import, declared.id).await;
+        if empty.map_err(|failure| RowsError::Store(declared.name.clone(), failure))? {
+            seeded.push((declared.name.clone(), import_file(house, declared, &file).await?));
+        }
+    }
+    Ok(seeded)
+}
+
+/// Collections so that what is referred to comes first, as far as there is such an order.
+fn by_reference(app: &App) -> Vec<&Collection> {
+    let mut left: Vec<&Collection> = app.collections.iter().collect();
+    let mut ordered: Vec<&Collection> = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let ready = |collection: &&Collection| {
+            collection.fields.iter().all(|field| match field.ty {
+                FieldType::Ref { to, .. } => to == collection.id || ordered.iter().any(|done| done.id == to),
+                _ => true,
+            })
+        };
+        let at = left.iter().position(ready).unwrap_or(0);
+        ordered.push(left.remove(at));
+    }
+    ordered
+}
