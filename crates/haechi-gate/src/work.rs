@@ -204,7 +204,7 @@ async fn explain(
 
 async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
     match meaning {
-        Meaning::Row { action, collection, id, version } => second_look(ask, action, *collection, id, *version).await,
+        Meaning::Row { action, collection, id, version } => second_look(ask, action.clone(), *collection, id, *version).await,
         Meaning::Denied { action, collection } => {
             ask.refuse(action.clone(), Some(*collection), None);
             WriteError::Forbidden
@@ -215,7 +215,7 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
 }
 
 /// Looks again under `read`: no row is 404, another version 412, else 403.
-async fn second_look(ask: &Ask, action: &Cow<'static, str>, collection: CollectionId, id: &str, version: Option<i64>) -> WriteError {
+async fn second_look(ask: &Ask, action: Cow<'static, str>, collection: CollectionId, id: &str, version: Option<i64>) -> WriteError {
     let rows = ask.readable(collection);
     if rows == Predicate::False {
         return WriteError::NotFound;
@@ -240,7 +240,7 @@ async fn second_look(ask: &Ask, action: &Cow<'static, str>, collection: Collecti
             (None, _) => WriteError::NotFound,
             (Some(found), Some(wanted)) if *found != wanted => WriteError::VersionMismatch,
             _ => {
-                ask.refuse(action.clone(), Some(collection), Some(id));
+                ask.refuse(action, Some(collection), Some(id));
                 WriteError::Forbidden
             }
         },

@@ -105,7 +105,7 @@ async fn policy_decides_and_the_handler_does(backend: Backend) {
     assert_eq!((&note["body"], &note["rank"], &note["version"], done.header("etag")), (&json!("ready"), &json!(10), &json!(2), "\"2\""));
     assert_eq!(act(&kim, &id, "publish", &[], REASON).await.status, 403, "the action has ended the state that allowed it");
     let ledger = app.ledger().await;
-    let entry = ledger.iter().find(|entry| entry["action"] == "publish" && entry["outcome"] == "allowed").expect("no entry");
+    let entry = ledger.iter().find(|entry| entry["action"] == "publish" && entry["outcome"] == "allowed").unwrap();
     assert!(entry.to_string().contains(&id) && entry.to_string().contains("ready"), "{entry}");
     assert!(ledger.iter().any(|entry| entry["action"] == "publish" && entry["outcome"] == "refused"));
     app.finish().await;
