@@ -1,54 +1,42 @@
 //! Witnesses: places outside that keep each checkpoint as it is made. A slow or lost one holds up nobody.
 
+use crate::outbound::{Outbound, TIMEOUT};
+use bytes::Bytes;
 use haechi_model::{Witness, write_json_text};
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, header};
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use hyper::{header, header::HeaderValue};
 use std::{
     io::{self, Write},
     path::Path,
     sync::Arc,
-    time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UdpSocket},
-};
-use tokio_rustls::TlsConnector;
+use tokio::net::UdpSocket;
 use url::Url;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 /// Facility 13 (log audit), severity 5 (notice): RFC 5424 §6.2.1.
 const PRIORITY: u8 = 13 * 8 + 5;
 
 pub(crate) struct Witnesses {
     all: Vec<Arc<Witness>>,
-    tls: Option<TlsConnector>,
+    outbound: Option<Outbound>,
 }
 
 impl Witnesses {
     pub(crate) fn new(all: Vec<Witness>) -> Self {
-        let https = all.iter().any(|witness| matches!(witness, Witness::Http(address) if address.starts_with("https:")));
-        let tls = https.then(|| {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            TlsConnector::from(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
-        });
-        Self { all: all.into_iter().map(Arc::new).collect(), tls }
+        let outbound = all.iter().any(|witness| matches!(witness, Witness::Http(_))).then(Outbound::new);
+        Self { all: all.into_iter().map(Arc::new).collect(), outbound }
     }
 
     /// Sends a checkpoint to all of them.
     pub(crate) fn tell(&self, note: &str) {
         for witness in &self.all {
-            let (witness, tls, note) = (witness.clone(), self.tls.clone(), note.to_owned());
+            let (witness, outbound, note) = (witness.clone(), self.outbound.clone(), note.to_owned());
             if let Witness::File(path) = &*witness {
                 // At once and in order: a file is what `audit verify --checkpoint` reads.
                 warn(&witness, append(path, &note));
                 continue;
             }
             tokio::spawn(async move {
-                let told = tokio::time::timeout(TIMEOUT, send(&witness, tls, &note)).await;
+                let told = tokio::time::timeout(TIMEOUT, send(&witness, outbound.as_ref(), &note)).await;
                 warn(&witness, told.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
             });
         }
@@ -61,20 +49,13 @@ fn warn(witness: &Witness, told: io::Result<()>) {
     }
 }
 
-async fn send(witness: &Witness, tls: Option<TlsConnector>, note: &str) -> io::Result<()> {
+async fn send(witness: &Witness, outbound: Option<&Outbound>, note: &str) -> io::Result<()> {
     match witness {
         Witness::File(path) => append(path, note),
         Witness::Http(address) => {
             let url = Url::parse(address).map_err(io::Error::other)?;
-            let host = url.host_str().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-            let stream = TcpStream::connect((host.trim_matches(['[', ']']), url.port_or_known_default().unwrap_or(80))).await?;
-            match tls.filter(|_| url.scheme() == "https") {
-                Some(tls) => {
-                    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
-                    post(&url, tls.connect(name, stream).await?, note).await
-                }
-                None => post(&url, stream, note).await,
-            }
+            let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))].into_iter().collect();
+            outbound.ok_or(io::ErrorKind::InvalidInput)?.post(&url, headers, Bytes::copy_from_slice(note.as_bytes())).await
         }
         Witness::Syslog(to) => syslog(to, note).await,
     }
@@ -85,23 +66,6 @@ fn append(path: &Path, note: &str) -> io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
     file.write_all(format!("{note}\n").as_bytes())?;
     file.sync_data()
-}
-
-/// One POST over a connection of its own. Witness addresses come from the folder, never from a request.
-async fn post(url: &Url, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, note: &str) -> io::Result<()> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let driver = tokio::spawn(connection);
-    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let request = Request::post(&url[url::Position::BeforePath..url::Position::AfterQuery])
-        .header(header::HOST, authority)
-        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
-        .body(Full::new(hyper::body::Bytes::copy_from_slice(note.as_bytes())))
-        .map_err(io::Error::other)?;
-    let reply = sender.send_request(request).await.map_err(io::Error::other)?;
-    let status = reply.status();
-    drop(reply.into_body().boxed());
-    driver.abort();
-    if status.is_success() { Ok(()) } else { Err(io::Error::other(format!("it answered {}", status.as_u16()))) }
 }
 
 /// One RFC 5424 datagram; the note is a JSON string in it, because collectors break lines.
@@ -144,7 +108,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             String::from_utf8(seen).unwrap()
         });
-        send(&Witness::Http(format!("http://{address}/keep?from=haechi")), None, NOTE).await.unwrap();
+        send(&Witness::Http(format!("http://{address}/keep?from=haechi")), Some(&Outbound::new()), NOTE).await.unwrap();
         let seen = server.await.unwrap();
         assert!(seen.starts_with("POST /keep?from=haechi HTTP/1.1\r\n") && seen.contains(&format!("host: {address}\r\n")), "{seen}");
     }
@@ -158,7 +122,7 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]).await;
             stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
         });
-        assert!(send(&Witness::Http(format!("http://{address}/")), None, NOTE).await.is_err());
+        assert!(send(&Witness::Http(format!("http://{address}/")), Some(&Outbound::new()), NOTE).await.is_err());
     }
 
     #[tokio::test]

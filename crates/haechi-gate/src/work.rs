@@ -118,6 +118,12 @@ impl Work {
         self.results.iter().map(target).collect::<Vec<_>>().join(" ").into()
     }
 
+    /// How many operations there are so far: the number of the next.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.operation
+    }
+
     pub(crate) fn slot(&mut self) -> usize {
         self.slots += 1;
         self.slots - 1

@@ -3,7 +3,7 @@
 use crate::{
     class::Class,
     collection::Collection,
-    draft::Draft,
+    draft::{Draft, MAX_FIELDS},
     field::FieldType,
     name::name_problem,
     section::{Section, Span},
@@ -13,7 +13,26 @@ use toml_edit::Item;
 /// The verbs that every collection has.
 pub const VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watch", "export"];
 /// What stands behind a colon in a path and is no action of a record, and what the ledger says of the house itself.
-const RESERVED: &[&str] = &["query", "batch", "import", "rebase", "migrate", "backup", "restore"];
+const RESERVED: &[&str] = &[
+    "query",
+    "batch",
+    "import",
+    "rebase",
+    "migrate",
+    "backup",
+    "restore",
+    "sign_in",
+    "sign_out",
+    "end_session",
+    "end_sessions",
+    "change_password",
+    "set_password",
+    "reset_password",
+    "create_key",
+    "revoke_key",
+    "invite",
+    "setup_code",
+];
 
 /// An action on one record. What it does is written in Rust; who may do it is policy's.
 #[derive(Clone, Debug)]
@@ -61,6 +80,14 @@ impl DeclaredAction {
                 }
             }
         }
+        if input.collection.fields.len() > MAX_FIELDS {
+            section.error(
+                None,
+                "too-many-fields",
+                format!("the body has more than {MAX_FIELDS} fields"),
+                "take a json field for what belongs together",
+            );
+        }
         section.finish();
         Some(Self { name: name.to_owned(), input: input.collection })
     }
@@ -99,6 +126,7 @@ mod tests {
             ("[actions.query]", "reserved-name"),
             ("[actions.read_pii]", "reserved-name"),
             ("[actions.restore]", "reserved-name"),
+            ("[actions.sign_in]", "reserved-name"),
             ("[actions]\npublish = 7", "wrong-type"),
             ("[actions.publish]\nhandler = \"x\"", "unknown-key"),
             ("[actions.publish]\ninput = 7", "wrong-type"),

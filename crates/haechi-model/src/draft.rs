@@ -15,7 +15,7 @@ use crate::{
 use std::{ops::Range, sync::Arc};
 use toml_edit::Item;
 
-const MAX_FIELDS: usize = 60;
+pub(crate) const MAX_FIELDS: usize = 60;
 const MAX_INDEXES: usize = 32;
 
 /// Takes an error: file, place, message and remedy.

@@ -48,10 +48,17 @@ pub fn config_schema() -> Value {
                 "reads": { "enum": ["classed", "all", "none"], "description": "Which reads leave an access entry." },
                 "witness": { "type": "array", "items": { "type": "string", "pattern": "^(file:|https?://|syslog:)" }, "description": "Where signed checkpoints are sent." }
             })),
+            "telemetry": section(json!({
+                "traces": { "type": "string", "format": "uri", "description": "Where spans are sent (OTLP over HTTP), e.g. http://127.0.0.1:4318/v1/traces." },
+                "traces_percent": bounded(1, 100, "Of a hundred requests, how many leave spans."),
+                "authorization": secret()
+            })),
             "limits": section(json!({
                 "body_bytes": bounded(1024, 1 << 30, "Largest request body, in bytes."),
                 "request_ms": bounded(100, 600_000, "Longest time for a reply, in milliseconds."),
                 "head_ms": bounded(100, 60_000, "Longest time for a request head to arrive, in milliseconds."),
+                "body_ms": bounded(100, 600_000, "Longest time for a request body to arrive, in milliseconds."),
+                "connections_per_address": bounded(1, 1_000_000, "Most open connections of one address."),
                 "concurrency": bounded(1, 1_000_000, "Most requests in work at once."),
                 "connections": bounded(1, 1_000_000, "Most open connections."),
                 "page_size": bounded(1, 1000, "Largest page of a list."),

@@ -22,6 +22,7 @@ pub use system::system_tables;
 use haechi_model::{Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Notify;
+use tracing::{Instrument, Span};
 
 /// Where the data is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,11 @@ impl Store {
     /// # Errors
     /// When the database is busy, cannot be had, or the budget is used up.
     pub async fn select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
+        let span = self.span("select", &self.catalog.tables[select.collection].name);
+        if span.is_disabled() { self.run_select(select, scan).await } else { Box::pin(self.run_select(select, scan).instrument(span)).await }
+    }
+
+    async fn run_select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.readers.select(select, scan).await,
             // On the heap: what one driver needs is not carried through every request of the other.
@@ -148,6 +154,17 @@ impl Store {
     /// # Errors
     /// When an expectation is not met or the database cannot do it; nothing was done then, unless the failure is `Unknown`.
     pub async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
+        let span = self.span("commit", "");
+        if span.is_disabled() { self.run_change(change).await } else { Box::pin(self.run_change(change).instrument(span)).await }
+    }
+
+    /// What a trace says of a statement: never its text, never its values.
+    fn span(&self, operation: &'static str, table: &str) -> Span {
+        let system = if self.dialect() == Dialect::Sqlite { "sqlite" } else { "postgresql" };
+        tracing::info_span!(target: "haechi::trace", "database", otel.kind = "client", otel.name = operation, db.system.name = system, db.operation.name = operation, db.collection.name = table)
+    }
+
+    async fn run_change(&self, change: Change) -> Result<Outcome, Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.writer.commit(change).await,
             Driver::Postgres(postgres) => postgres.commit(change).await,

@@ -5,13 +5,14 @@ use crate::{
     accept::{Bounds, Server},
     folder,
     house::HouseError,
-    ops, people,
+    logs, ops, people,
     reload::reload_on_hangup,
     report,
     rows::{self, RowsError},
     serve::stack,
     shutdown,
     tls::{Tls, TlsError},
+    traces::Traces,
 };
 use axum::{
     Router,
@@ -177,6 +178,8 @@ impl Haechi {
                 return Err(ServeError::Refused(refused));
             }
         }
+        let traces = Traces::open(&revision.app.config.telemetry)?;
+        let _logs = logs::start(self.mode == Mode::Serve, traces.as_ref());
         let data = DataDir::open(self.data.clone())?;
         let mut house = House::with(revision, warnings, &data, self.mode).await?;
         house.handlers.clone_from(&self.handlers);
@@ -202,6 +205,9 @@ impl Haechi {
         Server { listener, stack: current, tls, bounds }.run(shutdown::signal()).await;
         tasks.iter().for_each(JoinHandle::abort);
         house.close().await;
+        if let Some(traces) = traces {
+            traces.close().await;
+        }
         tracing::info!(target: "haechi", "stopped");
         Ok(())
     }

@@ -19,6 +19,7 @@ mod shares;
 pub mod shutdown;
 pub mod stack;
 pub mod tls;
+pub mod traces;
 
 pub use embed::{Haechi, ServeError};
 pub use folder::{DataDir, FolderError};

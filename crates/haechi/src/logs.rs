@@ -1,15 +1,26 @@
 //! Logs: JSON lines on stderr. Values of fields, bodies, queries and credentials are never given to them.
 
-use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+use crate::traces::{TARGET, Traces};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{EnvFilter, Layer, filter::filter_fn, fmt, prelude::*};
 
-/// Starts logging. `HAECHI_LOG` filters, e.g. `info` or `haechi::store=debug`.
-pub fn start(json: bool) {
+/// Lines that wait for a slow reader of stderr; what comes when so many wait is dropped. No request waits for one.
+const WAITING: usize = 8_192;
+
+/// Keeps logs running; what waits is written when it is dropped.
+pub struct Logs(#[expect(dead_code, reason = "it is kept for its end")] WorkerGuard);
+
+/// Starts logging. `HAECHI_LOG` filters, e.g. `info` or `haechi::store=debug`. A program that has a subscriber of its own keeps it.
+#[must_use]
+pub fn start(json: bool, traces: Option<&Traces>) -> Logs {
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(std::io::stderr());
     let filter = EnvFilter::try_from_env("HAECHI_LOG").unwrap_or_else(|_| EnvFilter::new("warn,haechi=info"));
-    let registry = tracing_subscriber::registry().with(filter);
-    let result = if json {
-        registry.with(fmt::layer().json().with_writer(std::io::stderr).flatten_event(true)).try_init()
-    } else {
-        registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false).without_time()).try_init()
-    };
-    drop(result);
+    // Spans are for the collector alone: with none, they are never made.
+    let lines = filter_fn(|metadata| metadata.target() != TARGET);
+    // A stderr that is gone is nobody's failure: without this the complaint about it would end the thread.
+    let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
+    let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.with_target(false).without_time().boxed() };
+    let spans = traces.map(|traces| traces.layer().with_filter(filter_fn(|metadata| metadata.target() == TARGET)));
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter).with_filter(lines)).with(spans).try_init();
+    Logs(guard)
 }

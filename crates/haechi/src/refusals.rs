@@ -30,6 +30,10 @@ pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
         found.push(error.to_string());
     }
     for (collection, action) in revision.undeclared_reach() {
+        if revision.app.declared_actions().contains(&action.as_str()) {
+            found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy; declared actions are for known callers"));
+            continue;
+        }
         found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy, or add \"{collection}:{action}\" to reach under [anonymous] in haechi.toml"));
     }
     found

@@ -1,6 +1,6 @@
 //! Everything that happens to every request, in order.
 
-use crate::{house::House, metrics::Metrics, shares::Shares};
+use crate::{house::House, metrics::Metrics, shares::Shares, traces};
 use axum::{
     Router,
     body::Body,
@@ -19,6 +19,7 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::ServiceExt;
+use tracing::{Instrument, Span};
 
 /// The longest URL that is served.
 const MAX_URL_BYTES: usize = 8 * 1024;
@@ -54,8 +55,15 @@ pub struct Stack {
     /// How often known callers, and networks without credentials, may ask.
     callers: RateLimit,
     networks: RateLimit,
+    /// Whether requests leave spans.
+    traced: bool,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+}
+
+/// Lets routes name the spans of their requests.
+fn named(routes: Router, traced: bool) -> Router {
+    if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes }
 }
 
 impl Stack {
@@ -65,8 +73,10 @@ impl Stack {
         let limits = &config.limits;
         let rate = |per_minute: i64| Rate { burst: u32::try_from(per_minute).unwrap_or(u32::MAX), per_ms: MINUTE_MS };
         let over_tls = base.starts_with("https:") || config.server.tls.is_some();
+        let traced = config.telemetry.traces.is_some();
         Self {
-            routes,
+            routes: named(routes, traced),
+            traced,
             gate: house.gate.clone(),
             identity: house.identity.clone(),
             slots: Semaphore::new(limits.concurrency),
@@ -87,7 +97,7 @@ impl Stack {
     /// The same stack around these and other routes.
     #[must_use]
     pub fn around(self, routes: impl FnOnce(Router) -> Router) -> Self {
-        Self { routes: routes(self.routes), ..self }
+        Self { routes: named(routes(self.routes), self.traced), ..self }
     }
 
     /// Serves one request.
@@ -103,7 +113,13 @@ impl Stack {
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         } else {
-            self.admitted(request, peer, &id).await.unwrap_or_else(|problem| problem.response(&self.base, &id))
+            let span =
+                if self.traced { traces::of_request(request.method(), request.headers(), &id, self.proxies.trusts(peer.0)) } else { Span::none() };
+            let work = self.admitted(request, peer, &id);
+            let answered = if span.is_disabled() { work.await } else { Box::pin(work.instrument(span.clone())).await };
+            let response = answered.unwrap_or_else(|problem| problem.response(&self.base, &id));
+            traces::answered(&span, response.status().as_u16());
+            response
         };
         // 9. Headers.
         let headers = response.headers_mut();

@@ -91,7 +91,10 @@ impl Proxies {
         Ok(client)
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether an address is one of ours.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|(network, length)| match (network.to_canonical(), address) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
                 shifted(u32::from(network).into(), 32, *length) == shifted(u32::from(address).into(), 32, *length)

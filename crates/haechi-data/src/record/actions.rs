@@ -6,7 +6,7 @@ use super::{
     page_token,
     query::{Query, QueryInput},
 };
-use haechi_gate::{Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, WorkError};
+use haechi_gate::{Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, WorkError, WriteError};
 use haechi_model::{Claim, Collection, CollectionId, FieldId, FieldType, Json, RowPage};
 use std::collections::BTreeMap;
 
@@ -120,7 +120,7 @@ pub(crate) async fn create(ask: &Ask, collection: CollectionId, json: &Json, cla
     if let Some(claim) = claim {
         work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
     }
-    finish(ask, work, declared, None).await
+    finish(ask, work, declared, 0).await
 }
 
 /// Changes fields of a record.
@@ -141,7 +141,7 @@ pub(crate) async fn update(
     if let Some(claim) = claim {
         work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
     }
-    finish(ask, work, declared, None).await
+    finish(ask, work, declared, 0).await
 }
 
 /// Deletes a record; `true` when an earlier request with the same key did it.
@@ -157,13 +157,17 @@ pub(crate) async fn delete(ask: &Ask, collection: CollectionId, id: &str, versio
     work.commit().await.map(|(_, replayed)| replayed.is_some()).map_err(|error| RecordError::write(error, String::new(), declared))
 }
 
-/// Commits, and shows the record of this id, or the first that was written.
-pub(crate) async fn finish(ask: &Ask, work: haechi_gate::Work, declared: &Collection, id: Option<&str>) -> Result<Page, RecordError> {
-    let (done, replayed) = work.commit().await.map_err(|error| RecordError::write(error, String::new(), declared))?;
+/// Commits, and shows the record that an operation of the change writes; what other operations meet is not about it.
+pub(crate) async fn finish(ask: &Ask, work: haechi_gate::Work, declared: &Collection, operation: usize) -> Result<Page, RecordError> {
+    let (done, replayed) = work.commit().await.map_err(|error| match &error.error {
+        WriteError::Store(_) | WriteError::KeyReused => RecordError::write(error, String::new(), declared),
+        _ if error.operation == operation => RecordError::write(error, String::new(), declared),
+        _ => RecordError::Beside,
+    })?;
     if let Some(result) = replayed {
         return replay(ask, declared, &result).await;
     }
-    let Some(done) = done.into_iter().find(|done| id.is_none_or(|id| *done.id == *id)) else { return Err(RecordError::NotFound) };
+    let Some(done) = done.into_iter().nth(operation) else { return Err(RecordError::NotFound) };
     let (bytes, version) = shown(ask, &done).await?;
     Ok(Page { bytes, version, id: Some(done.id), replayed: false })
 }

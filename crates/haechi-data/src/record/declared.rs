@@ -98,11 +98,12 @@ impl Act {
         let declared = grant.collection().clone();
         let json = parse_json(fields.to_string().as_bytes())?;
         let values = read_values(&json, &declared, Purpose::Merge, "")?;
+        let operation = work.operations();
         grant.change(&mut work, &id, &values, version).map_err(|error| write(error, &declared))?;
         if let Some(claim) = claim {
             work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
         }
-        finish(&ask, work, &declared, Some(&id)).await
+        finish(&ask, work, &declared, operation).await
     }
 }
 
@@ -155,6 +156,9 @@ pub(crate) async fn act(
         Begun::Replayed(page) => return Ok(page),
         Begun::New { handler, id, input, found } => (handler, id, input, found),
     };
+    if wanted.version.is_some_and(|wanted| wanted != found) {
+        return Err(write(WriteError::VersionMismatch, grant.collection()).problem());
+    }
     let act = Act { work: ask.work(), ask: ask.clone(), grant, id, input, claim, found, version: wanted.version };
     handler(act).await.map(|Acted(page)| page)
 }

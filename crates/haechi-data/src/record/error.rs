@@ -44,6 +44,9 @@ pub enum RecordError {
     /// A record was posted to without naming an action.
     #[error("no action is named")]
     NoAction,
+    /// What a declared action does with other records was not done.
+    #[error("an operation beside the action's own was not done")]
+    Beside,
     /// Policy says no.
     #[error("refused")]
     Refused(Refusal),
@@ -120,6 +123,7 @@ impl RecordError {
             ),
             Self::PageToken => Problem::new(kind::INVALID_PAGE_TOKEN, "Start again from the first page."),
             Self::NoAction => Problem::new(kind::METHOD_NOT_ALLOWED, "Name an action of the collection: POST /{id}:ACTION."),
+            Self::Beside => Problem::new(kind::CONFLICT, "What the action does with other records cannot be done as they are. Nothing was done."),
             Self::Fields(errors) => {
                 let count = errors.len();
                 let detail = if count == 1 { "1 field is not valid.".to_owned() } else { format!("{count} fields are not valid.") };

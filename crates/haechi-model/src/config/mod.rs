@@ -104,14 +104,29 @@ pub struct LimitsConfig {
     pub head_ms: u64,
     /// Most requests in work at once; more are answered 503.
     pub concurrency: usize,
+    /// Longest time for the request body to arrive.
+    pub body_ms: u64,
     /// Most open connections.
     pub connections: usize,
+    /// Most open connections of one address; of declared proxies and of this host there is no such bound.
+    pub connections_per_address: usize,
     /// Largest page.
     pub page_size: u32,
     /// Requests that one network without credentials may send a minute.
     pub anonymous_per_minute: i64,
     /// Requests that one caller may send a minute.
     pub caller_per_minute: i64,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct TelemetryConfig {
+    /// Where spans are sent (OTLP over HTTP).
+    pub traces: Option<String>,
+    /// Of a hundred requests, how many leave spans.
+    pub traces_percent: i64,
+    /// The `Authorization` header that the collector wants.
+    pub authorization: Option<SecretRef>,
 }
 
 /// Who may sign up by himself.
@@ -159,6 +174,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// `[auth]`
     pub auth: AuthConfig,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
     /// `master_key`: all other keys are derived from it.
     pub master_key: Option<SecretRef>,
     /// Where each value that is not a default came from: key to place.
@@ -184,7 +201,9 @@ impl Default for Config {
                 request_ms: 10_000,
                 head_ms: 10_000,
                 concurrency: 1024,
+                body_ms: 8_000,
                 connections: 10_000,
+                connections_per_address: 1_000,
                 page_size: 200,
                 anonymous_per_minute: 3_000,
                 caller_per_minute: 60_000,
@@ -198,6 +217,7 @@ impl Default for Config {
                 fresh_minutes: 10,
                 sessions: 20,
             },
+            telemetry: TelemetryConfig { traces_percent: 100, ..TelemetryConfig::default() },
             master_key: None,
             origins: BTreeMap::new(),
         }
@@ -226,6 +246,10 @@ impl Config {
         if let Some(auth) = top.section("auth") {
             self.apply_auth(&auth);
             auth.finish();
+        }
+        if let Some(telemetry) = top.section("telemetry") {
+            self.apply_telemetry(&telemetry);
+            telemetry.finish();
         }
         if let Some(found) = read::secret(top, "master_key") {
             self.origin("master_key", top);
@@ -279,7 +303,9 @@ impl Config {
             ("limits.request_ms", limits.request_ms.to_string()),
             ("limits.head_ms", limits.head_ms.to_string()),
             ("limits.concurrency", limits.concurrency.to_string()),
+            ("limits.body_ms", limits.body_ms.to_string()),
             ("limits.connections", limits.connections.to_string()),
+            ("limits.connections_per_address", limits.connections_per_address.to_string()),
             ("limits.page_size", limits.page_size.to_string()),
             ("limits.anonymous_per_minute", limits.anonymous_per_minute.to_string()),
             ("limits.caller_per_minute", limits.caller_per_minute.to_string()),
@@ -290,6 +316,9 @@ impl Config {
             ("auth.session_minutes", auth.session_minutes.to_string()),
             ("auth.fresh_minutes", auth.fresh_minutes.to_string()),
             ("auth.sessions", auth.sessions.to_string()),
+            ("telemetry.traces", self.telemetry.traces.clone().unwrap_or_default()),
+            ("telemetry.traces_percent", self.telemetry.traces_percent.to_string()),
+            ("telemetry.authorization", self.telemetry.authorization.as_ref().map(secret).unwrap_or_default()),
         ]
         .into_iter()
         .map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned())))

@@ -210,6 +210,27 @@ impl Config {
         }
     }
 
+    pub(super) fn apply_telemetry(&mut self, section: &Section<'_>) {
+        if let Some(text) = section.text("traces") {
+            let good = url::Url::parse(text)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && url.username().is_empty() && url.password().is_none());
+            if !good {
+                let help = "write the collector's whole address without credentials, e.g. \"http://127.0.0.1:4318/v1/traces\"";
+                section.error(section.span_of("traces"), "not-an-address", format!("`{text}` is not an address"), help);
+            }
+            self.telemetry.traces = Some(text.to_owned());
+            self.origin("telemetry.traces", section);
+        }
+        if let Some(found) = section.bounded("traces_percent", 1..=100) {
+            self.telemetry.traces_percent = found;
+            self.origin("telemetry.traces_percent", section);
+        }
+        if let Some(found) = secret(section, "authorization") {
+            self.telemetry.authorization = Some(found);
+            self.origin("telemetry.authorization", section);
+        }
+    }
+
     pub(super) fn apply_limits(&mut self, section: &Section<'_>) {
         let limits = &mut self.limits;
         let mut set = Vec::new();
@@ -224,6 +245,14 @@ impl Config {
         if let Some(found) = section.bounded("head_ms", 100..=60_000) {
             limits.head_ms = found.unsigned_abs();
             set.push("limits.head_ms");
+        }
+        if let Some(found) = section.bounded("body_ms", 100..=600_000) {
+            limits.body_ms = found.unsigned_abs();
+            set.push("limits.body_ms");
+        }
+        if let Some(found) = section.bounded("connections_per_address", 1..=1_000_000) {
+            limits.connections_per_address = usize::try_from(found).unwrap_or(limits.connections_per_address);
+            set.push("limits.connections_per_address");
         }
         if let Some(found) = section.bounded("concurrency", 1..=1_000_000) {
             limits.concurrency = usize::try_from(found).unwrap_or(limits.concurrency);

@@ -5,10 +5,11 @@ use clap::Args;
 use haechi::{
     DataDir, House, Mode,
     accept::{Bounds, Server},
-    folder, people, report, rows,
+    folder, logs, people, report, rows,
     serve::stack,
     shutdown,
     stack::Stack,
+    traces::Traces,
 };
 use haechi_gate::{Reach, Revision};
 use std::{
@@ -38,7 +39,8 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) async fn run(self, place: Place) -> Done {
         let place = place.at(self.folder.as_ref());
-        drop(place.load()?);
+        let traces = Traces::open(&place.load()?.0.app.config.telemetry)?;
+        let _logs = logs::start(false, traces.as_ref());
         let data = DataDir::open(place.data())?;
         let mut house = Arc::new(self.build(&place, &data).await?);
         let config = house.gate.revision().app.config.clone();
@@ -78,6 +80,9 @@ impl Dev {
         let _ = server.await;
         control.abort();
         house.close().await;
+        if let Some(traces) = traces {
+            traces.close().await;
+        }
         Ok(ExitCode::SUCCESS)
     }
 

@@ -136,7 +136,8 @@ pub(crate) type Done = Result<ExitCode, Failed>;
 
 pub(crate) async fn run(arguments: Arguments) -> Done {
     let place = arguments.place;
-    haechi::logs::start(matches!(arguments.command, Command::Serve(_)));
+    // `serve` and `dev` begin theirs when they know the folder.
+    let _logs = (!matches!(arguments.command, Command::Serve(_) | Command::Dev(_))).then(|| haechi::logs::start(false, None));
     let done = match arguments.command {
         Command::New(command) => command.run(),
         Command::Add(command) => command.run(&place),

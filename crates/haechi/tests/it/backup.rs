@@ -1,85 +1,16 @@
 //! Backups are made while requests go on, verified, restored to empty places only, also from one database to the other.
 
-use crate::fixture::FILES;
+use crate::{
+    fixture::FILES,
+    process::{Dev, done, haechi, refused},
+};
 use haechi_testkit::{Backend, fresh_folder};
 use std::{
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    io::Write,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
 };
 
 const GOOD: &str = "seven purple otters dance";
-
-struct Dev {
-    child: Child,
-    address: String,
-    root: PathBuf,
-}
-
-impl Dev {
-    fn start(root: &Path) -> Self {
-        let address = format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_haechi"));
-        let child = command.arg("dev").arg(root).args(["--listen", &address]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let dev = Self { child, address, root: root.to_owned() };
-        for _ in 0..2_000 {
-            if dev.root.join(".haechi/control.sock").exists() && dev.try_ask("GET", "/healthz", "", "").is_some_and(|reply| reply.contains(" 200 ")) {
-                return dev;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        panic!("it does not start");
-    }
-
-    fn try_ask(&self, method: &str, path: &str, token: &str, body: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(&self.address).ok()?;
-        let credential = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{credential}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).ok()?;
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).ok()?;
-        Some(reply)
-    }
-
-    fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, serde_json::Value) {
-        let reply = self.try_ask(method, path, token, body).unwrap();
-        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap_or_default())
-    }
-
-    fn end(mut self) {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // Also when the test fails: nothing of it goes on.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn haechi(root: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_haechi")).args(arguments).arg("-C").arg(root).output().unwrap()
-}
-
-fn done(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    text
-}
-
-fn refused(output: &Output, why: &str) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains(why), "{text}");
-}
 
 /// A folder of its own with the keys of another.
 async fn beside(backend: Backend, other: &Path) -> PathBuf {

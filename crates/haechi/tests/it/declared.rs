@@ -25,10 +25,11 @@ const ACTIONS: &str = r#"
 input = { reason = { type = "text", required = true, max_length = 20 }, rank = { type = "int", default = 10, max = 100 } }
 [actions.whisper]
 [actions.count]
+[actions.clash]
 "#;
 const POLICIES: &str = r#"
 permit (principal in Role::"member", action == Action::"publish", resource is notes) when { resource.author == principal && !(resource has rank) };
-permit (principal, action in [Action::"whisper", Action::"count"], resource is notes);
+permit (principal, action in [Action::"whisper", Action::"count", Action::"clash"], resource is notes);
 "#;
 
 async fn publish(act: Act) -> Result<Acted, Problem> {
@@ -51,6 +52,15 @@ async fn count(mut act: Act) -> Result<Acted, Problem> {
     act.change(&json!({"rank": 5})).await
 }
 
+/// Adds a note whose slug is taken.
+async fn clash(mut act: Act) -> Result<Acted, Problem> {
+    let notes = act.ask().app().collection("notes").unwrap();
+    let (id, title, slug) = (notes.id, notes.field("title").unwrap(), notes.field("slug").unwrap());
+    let text = haechi::model::Value::text;
+    act.ask().on::<Create>(id).unwrap_or_else(|_| panic!("no grant")).insert(&mut act.work, vec![(title, text("t")), (slug, text("taken"))]).unwrap();
+    act.change(&json!({"rank": 6})).await
+}
+
 async fn start(backend: Backend) -> (TestApp, Arc<AtomicUsize>) {
     let with = |path: &str, text: &str| match path {
         "collections/notes.toml" => format!("{text}{ACTIONS}"),
@@ -61,7 +71,7 @@ async fn start(backend: Backend) -> (TestApp, Arc<AtomicUsize>) {
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let mut app = TestApp::start(backend, &files).await;
     let runs = Arc::new(AtomicUsize::new(0));
-    assert!(app.house.handled().unwrap_err().to_string().contains("notes:count, notes:publish, notes:whisper"));
+    assert!(app.house.handled().unwrap_err().to_string().contains("notes:clash, notes:count, notes:publish, notes:whisper"));
     let runs_of_publish = runs.clone();
     app.house.handlers.add("notes", "publish", move |act| {
         runs_of_publish.fetch_add(1, Ordering::Relaxed);
@@ -69,6 +79,7 @@ async fn start(backend: Backend) -> (TestApp, Arc<AtomicUsize>) {
     });
     app.house.handlers.add("notes", "whisper", whisper);
     app.house.handlers.add("notes", "count", count);
+    app.house.handlers.add("notes", "clash", clash);
     app.house.handled().unwrap();
     app.stack = Arc::new(stack(&app.house, haechi::Mode::Dev));
     (app, runs)
@@ -99,7 +110,7 @@ async fn policy_decides_and_the_handler_does(backend: Backend) {
     let plain = kim.send("POST", &format!("/api/v1/notes/{id}"), &[("content-type", "application/json")], b"{}".to_vec()).await;
     assert_eq!((plain.status, plain.header("allow")), (405, "GET,HEAD,PATCH,DELETE"));
     assert_eq!(act(&kim, &id, "publish", &[("if-match", "\"7\"")], REASON).await.status, 412);
-    assert_eq!(runs.load(Ordering::Relaxed), 1, "a handler runs for whoever may, and for nobody else");
+    assert_eq!(runs.load(Ordering::Relaxed), 0, "a handler runs for whoever may, and for nobody else");
     let done = act(&kim, &id, "publish", &[("if-match", "\"1\"")], REASON).await.expect(200);
     let note = done.json();
     assert_eq!((&note["body"], &note["rank"], &note["version"], done.header("etag")), (&json!("ready"), &json!(10), &json!(2), "\"2\""));
@@ -177,6 +188,10 @@ async fn what_a_handler_adds_is_done_with_it_or_not_at_all(backend: Backend) {
     assert_eq!(counted().await, 1, "what was refused leaves nothing");
     act(&auditor, &id, "count", &[], "").await.expect(200);
     assert_eq!(counted().await, 1, "an auditor creates no things, in a handler neither");
+    let clash = kim.create("notes", json!({"title": "t", "slug": "taken"})).await;
+    let beside = act(&kim, &clash, "clash", &[], "").await;
+    assert_eq!((beside.status, beside.problem().as_str()), (409, "conflict"), "{}", beside.text());
+    assert!(beside.json()["errors"].is_null(), "what another record met says nothing of the fields of this one");
     app.finish().await;
 }
 
