@@ -37,6 +37,8 @@ pub struct Report {
     pub rows: i64,
     /// Entries whose detail was erased.
     pub erased: i64,
+    /// Entries that were archived: they are in files.
+    pub archived: i64,
     /// What is wrong, at most a thousand.
     pub findings: Vec<Finding>,
     /// How many findings there are in all.
@@ -44,7 +46,8 @@ pub struct Report {
 }
 
 impl Report {
-    fn find(&mut self, position: Option<i64>, what: impl Into<String>) {
+    /// Adds something that is wrong.
+    pub fn find(&mut self, position: Option<i64>, what: impl Into<String>) {
         self.count += 1;
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(Finding { position, what: what.into() });
@@ -52,9 +55,12 @@ impl Report {
     }
 }
 
+/// Newest digest of each live row: collection/id to position and digest.
+pub(crate) type LastEntries = HashMap<String, (i64, Vec<u8>)>;
+
 /// The state of a walk over the ledger.
-struct Walk {
-    report: Report,
+pub(crate) struct Walk {
+    pub(crate) report: Report,
     tree: Frontier,
     /// Leaves since the last seal, as the rows give them.
     leaves: Vec<Hash>,
@@ -62,8 +68,7 @@ struct Walk {
     outside: Vec<Checkpoint>,
     /// The tree over the entries as they are, for checkpoints kept elsewhere: those end anywhere.
     as_read: Frontier,
-    /// Newest digest of each live row: collection/id to position and digest.
-    rows: Option<HashMap<String, (i64, Vec<u8>)>>,
+    rows: Option<LastEntries>,
 }
 
 impl Gate {
@@ -72,16 +77,30 @@ impl Gate {
     /// # Errors
     /// When the database cannot be had, or a checkpoint kept elsewhere is not signed by this ledger's key.
     pub async fn verify(&self, _: &System<Audit>, outside: &[String], rows: bool) -> Result<Report, Failure> {
+        let mut walk = self.walk(outside, rows).await?;
+        if let Some(known) = walk.rows.take() {
+            self.check_rows(&mut walk.report, known).await?;
+        }
+        Ok(walk.report)
+    }
+
+    /// As [`Gate::verify`] with rows, and the newest entry of each live row.
+    pub(crate) async fn verify_with_rows(&self, _: &System<Audit>) -> Result<(Report, LastEntries), Failure> {
+        let mut walk = self.walk(&[], true).await?;
+        let known = walk.rows.take().unwrap_or_default();
+        self.check_rows(&mut walk.report, known.clone()).await?;
+        Ok((walk.report, known))
+    }
+
+    /// A checkpoint kept elsewhere, when this ledger's key has signed it.
+    #[must_use]
+    pub fn kept_checkpoint(&self, note: &str) -> Option<Checkpoint> {
+        self.0.seals.verifier().verify(note).ok()
+    }
+
+    async fn walk(&self, outside: &[String], rows: bool) -> Result<Walk, Failure> {
         let verifier = self.0.seals.verifier();
-        let mut walk = Walk {
-            report: Report::default(),
-            tree: Frontier::default(),
-            leaves: Vec::new(),
-            position: 0,
-            outside: Vec::new(),
-            as_read: Frontier::default(),
-            rows: rows.then(HashMap::new),
-        };
+        let mut walk = Walk::new(rows);
         for note in outside {
             match verifier.verify(note) {
                 Ok(checkpoint) => walk.outside.push(checkpoint),
@@ -89,6 +108,11 @@ impl Gate {
             }
         }
         let mut seal_size = 1;
+        if let Some(start) = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal)) {
+            walk.report.archived = i64::try_from(start.size()).unwrap_or_default();
+            seal_size = walk.report.archived + 1;
+            walk.start_at(start);
+        }
         loop {
             let seals = self.0.store.seals_from(seal_size, PAGE).await?;
             for seal in &seals {
@@ -113,10 +137,7 @@ impl Gate {
                 walk.remember_row(walk.position, &entry, &record.detail);
             }
         }
-        if let Some(known) = walk.rows.take() {
-            self.check_rows(&mut walk.report, known).await?;
-        }
-        Ok(walk.report)
+        Ok(walk)
     }
 
     /// Reads entries up to a position, or all.
@@ -196,8 +217,38 @@ impl Gate {
 }
 
 impl Walk {
+    pub(crate) fn new(rows: bool) -> Self {
+        Self {
+            report: Report::default(),
+            tree: Frontier::default(),
+            leaves: Vec::new(),
+            position: 0,
+            outside: Vec::new(),
+            as_read: Frontier::default(),
+            rows: rows.then(HashMap::new),
+        }
+    }
+
+    /// Begins where an archive ended.
+    pub(crate) fn start_at(&mut self, tree: Frontier) {
+        self.position = i64::try_from(tree.size()).unwrap_or_default();
+        // Checkpoints of what is in files are looked at with the files.
+        let (size, root) = (tree.size(), tree.root());
+        if self.outside.iter().any(|checkpoint| checkpoint.size == size && checkpoint.root != root) {
+            self.report.find(Some(self.position), "what was archived is not what a checkpoint kept elsewhere says");
+        }
+        self.outside.retain(|checkpoint| checkpoint.size > size);
+        self.as_read = tree.clone();
+        self.tree = tree;
+    }
+
+    /// The tree over the entries as they are.
+    pub(crate) fn tree_as_read(&self) -> &Frontier {
+        &self.as_read
+    }
+
     /// Positions that are not there.
-    fn missing_until(&mut self, position: i64) {
+    pub(crate) fn missing_until(&mut self, position: i64) {
         if self.position < position {
             let (from, to) = (self.position, position - 1);
             let what = if from == to { "the entry was dropped".to_owned() } else { format!("the entries {from} to {to} were dropped") };
@@ -210,7 +261,7 @@ impl Walk {
         }
     }
 
-    fn check(&mut self, record: &LogRecord) {
+    pub(crate) fn check(&mut self, record: &LogRecord) {
         let position = record.position;
         let hash = leaf_hash(&record.entry);
         self.position += 1;

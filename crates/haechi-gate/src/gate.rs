@@ -333,7 +333,7 @@ impl Inner {
         self.change_of(System::<A>::actor(), entries)
     }
 
-    fn change_of(&self, actor: Arc<Actor>, entries: Vec<EntryDraft>) -> Change {
+    pub(crate) fn change_of(&self, actor: Arc<Actor>, entries: Vec<EntryDraft>) -> Change {
         Change {
             claim: None,
             steps: Vec::new(),

@@ -153,7 +153,7 @@ impl Gate {
     }
 
     /// One entry per part, with the digest of every row.
-    fn part_entries(&self, action: &str, declared: &Collection, rows: &[(usize, Row)]) -> Vec<EntryDraft> {
+    pub(crate) fn part_entries(&self, action: &str, declared: &Collection, rows: &[(usize, Row)]) -> Vec<EntryDraft> {
         let part = |rows: &[(usize, Row)]| {
             let mut extra = format!("\"count\":{},\"rows\":[", rows.len());
             for (at, (_, row)) in rows.iter().enumerate() {

@@ -55,6 +55,11 @@ impl MasterKey {
 pub struct Mac(hmac::Key);
 
 impl Mac {
+    /// The digest.
+    pub(crate) fn bytes(&self, text: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.0, text).as_ref().to_vec()
+    }
+
     /// The digest in lower-case hexadecimal.
     #[must_use]
     pub fn hex(&self, text: &[u8]) -> String {

@@ -67,6 +67,7 @@
 //! ```
 
 mod access;
+mod archive;
 mod ask;
 mod audit;
 mod authenticate;
@@ -88,6 +89,7 @@ mod witness;
 mod work;
 
 pub use access::AccessFull;
+pub use archive::{ArchiveError, ArchiveReport, Part};
 pub use ask::{Ask, Refusal};
 pub use audit::{Finding as AuditFinding, Report as AuditReport};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};

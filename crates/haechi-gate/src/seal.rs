@@ -1,6 +1,10 @@
 //! Sealing: entries into the Merkle tree, a signed checkpoint, off to the witnesses.
 
-use crate::{gate::Inner, keys::MasterKey, witness::Witnesses};
+use crate::{
+    gate::Inner,
+    keys::{Mac, MasterKey},
+    witness::Witnesses,
+};
 use haechi_ledger::{Frontier, Hash, Signer, Verifier};
 use haechi_model::Witness;
 use haechi_store::Seal;
@@ -19,6 +23,7 @@ const MISSING_LAG_MS: i64 = 60_000;
 pub(crate) struct SealState {
     signer: Signer,
     witnesses: Witnesses,
+    archive: Mac,
     /// The tree so far; `None` until it was read. The lock lets one task seal at a time.
     tree: Mutex<Option<Frontier>>,
 }
@@ -28,7 +33,12 @@ impl SealState {
         // The name follows from the key: it stays when addresses change, and tells two ledgers apart.
         let name = crate::keys::hex(&master.derive("ledger name")[..8]);
         let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
-        Some(Self { signer, witnesses: Witnesses::new(witness), tree: Mutex::new(None) })
+        Some(Self { signer, witnesses: Witnesses::new(witness), archive: master.mac("ledger archive"), tree: Mutex::new(None) })
+    }
+
+    /// Marks where an archive ended.
+    pub(crate) fn archive_mac(&self) -> &Mac {
+        &self.archive
     }
 
     pub(crate) fn verifier(&self) -> Verifier {

@@ -271,6 +271,18 @@ impl Store {
         }
     }
 
+    /// Deletes entries before a position, and the seals before it; the seal at it keeps another state. What was begun is
+    /// finished by the next call.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn take_out_log(&self, size: i64, frontier: Vec<u8>) -> Result<(), Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.take_out_log(size, frontier).await,
+            Driver::Postgres(postgres) => postgres.take_out_log(size, frontier).await,
+        }
+    }
+
     /// What the change that claimed this idempotency key did, when there was one.
     ///
     /// # Errors

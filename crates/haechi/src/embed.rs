@@ -199,7 +199,7 @@ impl Haechi {
         tracing::info!(target: "haechi", address = config.server.listen, "serving");
         let routes = self.routes;
         let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).around(|ours| ours.merge(routes))));
-        let mut tasks = vec![tokio::spawn(reload_on_hangup(house.gate.clone(), self.root.clone())), begun(house.clone(), &data)];
+        let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
         let bounds = Bounds { head_ms: config.limits.head_ms, connections: config.limits.connections };
         Server { listener, stack: current, tls, bounds }.run(shutdown::signal()).await;

@@ -35,6 +35,21 @@ impl Postgres {
         Ok(self.0.read().await?.query(sql, &[Value::text(key)]).await?.first().map(|row| (row.get(0), row.get(1))))
     }
 
+    pub(crate) async fn take_out_log(&self, size: i64, frontier: Vec<u8>) -> Result<(), Failure> {
+        let mut client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        let fail = |error: tokio_postgres::Error| failure(&error);
+        let transaction = client.transaction().await.map_err(fail)?;
+        transaction.execute("UPDATE \"_seals\" SET \"frontier\" = $1 WHERE \"size\" = $2", &[&frontier, &size]).await.map_err(fail)?;
+        transaction.execute("DELETE FROM \"_seals\" WHERE \"size\" < $1", &[&size]).await.map_err(fail)?;
+        transaction.commit().await.map_err(fail)?;
+        loop {
+            let sql = "DELETE FROM \"_log\" WHERE \"position\" IN (SELECT \"position\" FROM \"_log\" WHERE \"position\" < $1 LIMIT 5000)";
+            if client.execute(sql, &[&size]).await.map_err(fail)? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     pub(crate) async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
         let client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
         client.execute("DELETE FROM \"_idempotency\" WHERE \"time\" < $1", &[&before_ms]).await.map(|_| ()).map_err(|error| failure(&error))

@@ -70,6 +70,24 @@ impl Sqlite {
         self.readers.run(false, move |connection| connection.prepare_cached(sql)?.query_row([key], read).optional()).await
     }
 
+    pub(crate) async fn take_out_log(&self, size: i64, frontier: Vec<u8>) -> Result<(), Failure> {
+        let mark = move |connection: &mut rusqlite::Connection| {
+            let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            transaction.execute("UPDATE \"_seals\" SET \"frontier\" = ? WHERE \"size\" = ?", (frontier, size))?;
+            transaction.execute("DELETE FROM \"_seals\" WHERE \"size\" < ?", [size])?;
+            transaction.commit()
+        };
+        self.writer.alone(mark).await?.map_err(|error| failure(&error))?;
+        // In pieces, so that nobody's change waits long.
+        loop {
+            let sql = "DELETE FROM \"_log\" WHERE \"position\" IN (SELECT \"position\" FROM \"_log\" WHERE \"position\" < ? LIMIT 5000)";
+            let piece = move |connection: &mut rusqlite::Connection| connection.execute(sql, [size]);
+            if self.writer.alone(piece).await?.map_err(|error| failure(&error))? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     pub(crate) async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
         let work = move |connection: &mut rusqlite::Connection| connection.execute("DELETE FROM \"_idempotency\" WHERE \"time\" < ?", [before_ms]);
         self.writer.alone(work).await?.map(|_| ()).map_err(|error| failure(&error))

@@ -1,12 +1,18 @@
-//! `haechi audit`: verify, export, checkpoint.
+//! `haechi audit`: verify, export, checkpoint, archive.
 
 use super::{
-    Done, Failed,
+    Done, Failed, backup,
     live::{said, say},
 };
 use clap::Subcommand;
 use haechi::House;
-use std::{path::PathBuf, process::ExitCode};
+use haechi_model::{parse_date, parse_datetime};
+use std::{
+    fs::File,
+    io::{BufReader, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 #[derive(Subcommand)]
 pub(crate) enum Audit {
@@ -18,6 +24,17 @@ pub(crate) enum Audit {
         /// A file of checkpoints that were kept elsewhere.
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
+        /// A file that `audit archive` wrote.
+        #[arg(long, value_name = "FILE")]
+        archive: Vec<PathBuf>,
+    },
+    /// Move what was sealed before a day into a file; what stays is proven as before.
+    Archive {
+        /// A day or a time, e.g. 2026-01-01 or 2026-01-01T12:00:00Z.
+        #[arg(long, value_name = "TIME")]
+        before: String,
+        /// The file to write; it must not be there.
+        file: PathBuf,
     },
     /// Print all entries as JSON lines.
     Export,
@@ -31,38 +48,12 @@ impl Audit {
     pub(crate) async fn on(self, house: &House, as_json: bool) -> Done {
         let key = &house.keys.audit;
         let code = match self {
-            Self::Verify { rows, checkpoint } => {
-                let mut notes = Vec::new();
-                for path in checkpoint {
-                    let text = std::fs::read_to_string(super::live::path(&path))
-                        .map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
-                    notes.extend(split_notes(&text));
-                }
-                let report = house.gate.verify(key, &notes, rows).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
-                if as_json {
-                    let findings: Vec<serde_json::Value> =
-                        report.findings.iter().map(|finding| serde_json::json!({ "position": finding.position, "what": finding.what })).collect();
-                    say!(
-                        "{}",
-                        serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "rows": report.rows, "erased": report.erased, "findings": findings, "count": report.count })
-                    );
-                } else {
-                    for finding in &report.findings {
-                        match finding.position {
-                            Some(position) => say!("entry {position}: {}", finding.what),
-                            None => say!("{}", finding.what),
-                        }
-                    }
-                    say!(
-                        "{} entries, {} sealed, {} rows compared, {} erased, {} findings",
-                        report.entries,
-                        report.sealed,
-                        report.rows,
-                        report.erased,
-                        report.count
-                    );
-                }
-                if report.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            Self::Verify { rows, checkpoint, archive } => verify(house, rows, (&checkpoint, &archive), as_json).await?,
+            Self::Archive { before, file } => {
+                let time = parse_datetime(&before).or_else(|| parse_date(&before));
+                let before_ms = time.ok_or_else(|| format!("`{before}` is no day and no time; write 2026-01-01 or 2026-01-01T12:00:00Z"))?;
+                archive(house, before_ms, &super::live::path(&file)).await?;
+                ExitCode::SUCCESS
             }
             Self::Export => {
                 let mut from = 0;
@@ -92,6 +83,124 @@ impl Audit {
         };
         Ok(code)
     }
+}
+
+async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[PathBuf]), as_json: bool) -> Done {
+    let mut notes = Vec::new();
+    for path in checkpoints {
+        let text =
+            std::fs::read_to_string(super::live::path(path)).map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
+        notes.extend(split_notes(&text));
+    }
+    let mut report = house.gate.verify(&house.keys.audit, &notes, rows).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+    archives(house, files, &notes, &mut report)?;
+    if as_json {
+        let findings: Vec<serde_json::Value> =
+            report.findings.iter().map(|finding| serde_json::json!({ "position": finding.position, "what": finding.what })).collect();
+        say!(
+            "{}",
+            serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "rows": report.rows, "erased": report.erased, "archived": report.archived, "findings": findings, "count": report.count })
+        );
+    } else {
+        for finding in &report.findings {
+            match finding.position {
+                Some(position) => say!("entry {position}: {}", finding.what),
+                None => say!("{}", finding.what),
+            }
+        }
+        say!(
+            "{} entries, {} sealed, {} rows compared, {} erased, {} archived, {} findings",
+            report.entries,
+            report.sealed,
+            report.rows,
+            report.erased,
+            report.archived,
+            report.count
+        );
+    }
+    Ok(if report.count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the file, reads it again as a stranger would, and only then takes the part out.
+async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Failed> {
+    if file.exists() {
+        return Err(Failed::Said(format!("{} is there already; name another file", file.display())));
+    }
+    house.gate.settle().await;
+    let key = &house.keys.audit;
+    let said = |error: haechi_gate::ArchiveError| Failed::Said(error.to_string());
+    let Some(part) = house.gate.archivable(key, before_ms).await.map_err(said)? else {
+        say!("nothing was sealed before then");
+        return Ok(());
+    };
+    let beside = backup::beside(file, "part");
+    let written = write(house, &part, &beside).await;
+    if let Err(failed) = written {
+        let _ = std::fs::remove_file(&beside);
+        return Err(failed);
+    }
+    backup::put(&beside, file)?;
+    let (from, size) = (part.from, part.size);
+    house.gate.take_out(key, part, &super::live::operator()).await.map_err(said)?;
+    house.gate.settle().await;
+    say!("{}: entries {from} to {}, verified; keep it with the checkpoints", file.display(), size - 1);
+    Ok(())
+}
+
+async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(), Failed> {
+    let mut out = std::io::BufWriter::new(std::fs::OpenOptions::new().write(true).create_new(true).open(file)?);
+    haechi::folder::private(file, 0o600)?;
+    let mut next = Some(part.from);
+    while let Some(position) = next {
+        let lines = house.gate.archive_lines(&house.keys.audit, part, position).await;
+        let (lines, after) = lines.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+        out.write_all(&lines)?;
+        next = after;
+    }
+    out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+    let report = house.gate.verify_archive(BufReader::new(File::open(file)?), &[]);
+    match report.findings.findings.first() {
+        Some(finding) => Err(Failed::Said(format!("the file does not verify: {}", finding.what))),
+        None if (report.from, report.size) == (part.from, part.size) => Ok(()),
+        None => Err(Failed::Said("the file does not hold what it should".to_owned())),
+    }
+}
+
+/// Checks files, that they join each other, and that together with the database they are the whole ledger.
+fn archives(house: &House, files: &[PathBuf], notes: &[String], report: &mut haechi_gate::AuditReport) -> Result<(), Failed> {
+    let kept: Vec<_> = notes.iter().filter_map(|note| house.gate.kept_checkpoint(note)).collect();
+    let old = |size: u64| i64::try_from(size).is_ok_and(|size| size < report.archived);
+    let mut open: Vec<u64> = kept.iter().map(|checkpoint| checkpoint.size).filter(|size| *size > 0 && old(*size)).collect();
+    let mut parts = Vec::new();
+    for path in files {
+        let file = File::open(super::live::path(path)).map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
+        let part = house.gate.verify_archive(BufReader::new(file), &kept);
+        for finding in &part.findings.findings {
+            report.find(finding.position, format!("{}: {}", path.display(), finding.what));
+        }
+        open.retain(|size| !part.confirmed.contains(size));
+        parts.push((part, path));
+    }
+    parts.sort_by_key(|(part, _)| part.from);
+    let mut at = 0;
+    for (part, path) in &parts {
+        if part.from != at {
+            report.find(None, format!("entries {at} to {} are in no file that was given", part.from - 1));
+        } else if part.from > 0 && parts.iter().all(|(before, _)| before.size != part.from || before.roots.1 != part.roots.0) {
+            report.find(None, format!("{} does not go on where the file before it ends", path.display()));
+        }
+        at = part.size;
+        report.entries += part.size - part.from;
+    }
+    if !files.is_empty() && at != report.archived {
+        report.find(None, format!("entries up to {} are archived; the files end at {at}", report.archived));
+    }
+    open.sort_unstable();
+    open.dedup();
+    for size in open {
+        report.find(None, format!("a checkpoint kept elsewhere covers {size} entries, which are archived: give the files with --archive"));
+    }
+    Ok(())
 }
 
 /// A witness file holds notes one after the other; a note has an empty line in it and one after it.

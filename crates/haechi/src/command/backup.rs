@@ -43,11 +43,7 @@ impl Backup {
                 return Err(failed);
             }
         };
-        std::fs::hard_link(&part, &file).map_err(|error| format!("{} could not be put in its place: {}", file.display(), error.kind()))?;
-        let _ = std::fs::remove_file(&part);
-        if let Some(folder) = file.parent().and_then(|folder| std::fs::File::open(folder).ok()) {
-            folder.sync_all()?;
-        }
+        put(&part, &file)?;
         say!("{}: {entries} ledger entries, verified", file.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -72,8 +68,18 @@ impl Restore {
     }
 }
 
+/// Gives a finished file its name, never over another one.
+pub(super) fn put(part: &Path, file: &Path) -> Result<(), Failed> {
+    std::fs::hard_link(part, file).map_err(|error| format!("{} could not be put in its place: {}", file.display(), error.kind()))?;
+    let _ = std::fs::remove_file(part);
+    if let Some(folder) = file.parent().and_then(|folder| std::fs::File::open(folder).ok()) {
+        folder.sync_all()?;
+    }
+    Ok(())
+}
+
 /// A name of its own beside a file: nothing that lies there is ever replaced or removed.
-fn beside(file: &Path, what: &str) -> PathBuf {
+pub(super) fn beside(file: &Path, what: &str) -> PathBuf {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     file.with_file_name(format!(".{name}.{}.{what}", haechi_gate::random_hex::<8>()))
 }

@@ -165,7 +165,7 @@ async fn a_reload_is_all_or_nothing() {
         let mut child = Command::new(env!("CARGO_BIN_EXE_haechi"))
             .arg("serve")
             .arg(&root)
-            .env("TEST_MASTER_KEY", master)
+            .env("TEST_MASTER_KEY", &master)
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
@@ -214,6 +214,9 @@ async fn a_reload_is_all_or_nothing() {
         Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
         assert!(child.wait().unwrap().success());
         assert!(!std::fs::read_to_string(&log).unwrap().contains(&key), "the log holds a key");
+        let entries = Command::new(env!("CARGO_BIN_EXE_haechi")).args(["audit", "export", "-C"]).arg(&root).env("TEST_MASTER_KEY", &master).output();
+        let entries = String::from_utf8(entries.unwrap().stdout).unwrap();
+        assert_eq!(entries.matches("\"action\":\"reload\"").count(), 2, "two policies were taken over: {entries}");
         std::fs::remove_dir_all(&root).unwrap();
     };
     tokio::task::spawn_blocking(work).await.unwrap();

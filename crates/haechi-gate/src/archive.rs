@@ -1,0 +1,346 @@
+//! Old parts of the ledger leave the database for files, and the proof stays whole.
+//!
+//! A file holds entries as JSON lines, with the signed checkpoints between them. What stays in the database is the
+//! checkpoint at which the file ends, marked with a code that only the master key makes: whoever merely deletes entries
+//! has none, and is found.
+
+use crate::{
+    audit::{Report, Walk},
+    gate::{Gate, Inner},
+    keys::Mac,
+    seal::{pack, unpack},
+    system::{Audit, System},
+};
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use haechi_ledger::{Checkpoint, Frontier, Hash, Verifier};
+use haechi_model::{Actor, Collection, Failure, Predicate, Row, Step};
+use haechi_store::{LogRecord, Seal};
+use serde_json::{Value, json};
+use std::{fmt::Write, io::BufRead, sync::Arc};
+
+const PAGE: u32 = 1_000;
+/// Rows that are stated anew in one change, each under its lock.
+const ROWS: usize = 200;
+/// How often rows that change meanwhile are read again.
+const ROUNDS: usize = 5;
+/// Most bytes of a line of a file.
+const MAX_LINE: u64 = 64 << 20;
+
+/// A part of the ledger that can leave: all of it is under a checkpoint.
+pub struct Part {
+    /// First position.
+    pub from: i64,
+    /// The position after the last one.
+    pub size: i64,
+    /// Signed checkpoints in it, each with its size; the last is at its end.
+    seals: Vec<(i64, String)>,
+    start: Frontier,
+    end: Frontier,
+    /// Rows whose last entry is in the part: collection and id.
+    rows: Vec<(usize, Box<str>)>,
+}
+
+/// Why nothing was archived.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The ledger does not verify: a file would keep what is wrong.
+    #[error("the ledger does not verify: {0} findings; run `haechi audit verify --rows`")]
+    Findings(u64),
+    /// Rows changed each time they were looked at.
+    #[error("rows kept changing; try again when less is written")]
+    Busy,
+    /// The database cannot be had.
+    #[error("the database cannot be had: {0:?}")]
+    Store(Failure),
+}
+
+impl From<Failure> for ArchiveError {
+    fn from(failure: Failure) -> Self {
+        Self::Store(failure)
+    }
+}
+
+impl Gate {
+    /// What was sealed before a time and is still in the database. The whole ledger is verified first.
+    ///
+    /// # Errors
+    /// When the ledger does not verify, or the database cannot be had.
+    pub async fn archivable(&self, key: &System<Audit>, before_ms: i64) -> Result<Option<Part>, ArchiveError> {
+        let (report, last_entries) = self.verify_with_rows(key).await?;
+        if report.count > 0 {
+            return Err(ArchiveError::Findings(report.count));
+        }
+        let mut part = Part {
+            from: report.archived,
+            size: report.archived,
+            seals: Vec::new(),
+            start: Frontier::default(),
+            end: Frontier::default(),
+            rows: Vec::new(),
+        };
+        let mut from = 1;
+        'seals: loop {
+            let seals = self.0.store.seals_from(from, PAGE).await?;
+            for seal in &seals {
+                from = seal.size + 1;
+                let Some((frontier, _)) = unpack(&seal.frontier) else { break 'seals };
+                if seal.size == part.from {
+                    part.start = frontier.clone();
+                    part.end = frontier;
+                } else if seal.time_ms < before_ms {
+                    part.size = seal.size;
+                    part.end = frontier;
+                } else {
+                    break 'seals;
+                }
+                part.seals.push((seal.size, seal.note.clone()));
+            }
+            if seals.len() < PAGE as usize {
+                break;
+            }
+        }
+        if part.size == part.from {
+            return Ok(None);
+        }
+        let revision = self.revision();
+        part.rows = last_entries
+            .into_iter()
+            .filter(|(_, (position, _))| *position < part.size)
+            .filter_map(|(target, _)| {
+                let (collection, id) = target.split_once('/')?;
+                Some((revision.app.collection(collection)?.id, id.into()))
+            })
+            .collect();
+        part.rows.sort_unstable();
+        Ok(Some(part))
+    }
+
+    /// Lines of a part's file from a position on, and the next position; the first lines say what the file is.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn archive_lines(&self, _: &System<Audit>, part: &Part, position: i64) -> Result<(Vec<u8>, Option<i64>), Failure> {
+        let mut out = Vec::new();
+        let mut line = |value: Value| {
+            out.extend_from_slice(value.to_string().as_bytes());
+            out.push(b'\n');
+        };
+        let note = |size: i64| part.seals.iter().find(|(at, _)| *at == size).map(|(_, note)| note);
+        if position == part.from {
+            let start = crate::keys::hex(&part.start.to_bytes());
+            line(
+                json!({ "archive": 1, "from": part.from, "size": part.size, "start": start, "start_note": note(part.from), "key": self.ledger_key() }),
+            );
+        }
+        let want = u32::try_from(part.size - position).unwrap_or(PAGE).min(PAGE);
+        for record in self.0.store.log_from(position, want).await? {
+            line(json!({
+                "position": record.position, "id": record.id, "entry": BASE64.encode(&record.entry),
+                "salt": BASE64.encode(&record.salt), "detail": record.detail
+            }));
+            if let Some(note) = note(record.position + 1) {
+                line(json!({ "size": record.position + 1, "note": note }));
+            }
+        }
+        let next = position + i64::from(want);
+        if next >= part.size {
+            line(json!({ "end": part.size }));
+        }
+        Ok((out, (next < part.size).then_some(next)))
+    }
+
+    /// Takes a part out of the database, once its file is safe. `operator` stands in the ledger.
+    ///
+    /// # Errors
+    /// When the database cannot be had; the part is then still there, or the rest of it is taken out the next time.
+    pub async fn take_out(&self, key: &System<Audit>, part: Part, operator: &str) -> Result<(), ArchiveError> {
+        // What the last entries of the part say of live rows is said again, so that the rows stay provable without the file.
+        for rows in part.rows.chunks(ROWS) {
+            self.state_anew(key, rows).await?;
+        }
+        let extra = format!("\"from\":{},\"size\":{},\"root\":\"{}\"", part.from, part.size, crate::keys::hex(&part.end.root()));
+        let entry = self.0.system_entry("archive", None, extra);
+        self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
+        self.settle().await;
+        let frontier = pack(&part.end, &[self.0.archive_code(&part.end)]);
+        Ok(self.0.store.take_out_log(part.size, frontier).await?)
+    }
+
+    async fn state_anew(&self, key: &System<Audit>, wanted: &[(usize, Box<str>)]) -> Result<(), ArchiveError> {
+        let revision = self.revision();
+        for _ in 0..ROUNDS {
+            let mut found: Vec<(usize, Row)> = Vec::with_capacity(wanted.len());
+            for (collection, id) in wanted {
+                found.extend(self.0.store.row(*collection, id).await?.map(|row| (*collection, row)));
+            }
+            let mut change = self.0.system_change(key, Vec::new());
+            for same in found.chunk_by(|left, right| left.0 == right.0) {
+                change.entries.extend(self.part_entries("rebase", &revision.app.collections[same[0].0], same));
+            }
+            let lock = |(table, row): &(usize, Row)| Step::Lock {
+                table: *table,
+                id: row[Collection::ID].as_text().unwrap_or_default().into(),
+                filter: Predicate::True,
+                version: row[Collection::VERSION].as_int(),
+                miss: 0,
+            };
+            change.steps = found.iter().map(lock).collect();
+            if change.entries.is_empty() {
+                return Ok(());
+            }
+            match self.0.commit(change).await {
+                // One of them was changed since it was read: once more.
+                Err(Failure::Missed(_)) => {}
+                other => return Ok(other.map(|_| ())?),
+            }
+        }
+        Err(ArchiveError::Busy)
+    }
+
+    /// Checks a file on its own: its entries, its checkpoints, and where it begins and ends.
+    #[must_use]
+    pub fn verify_archive(&self, file: impl BufRead, outside: &[Checkpoint]) -> ArchiveReport {
+        let mut check = Check {
+            walk: Walk::new(false),
+            verifier: self.0.seals.verifier(),
+            outside: outside.to_vec(),
+            report: ArchiveReport::default(),
+            proven: 0,
+            ended: false,
+        };
+        let mut file = file;
+        for number in 1.. {
+            let mut line = String::new();
+            match std::io::Read::take(&mut file, MAX_LINE).read_line(&mut line) {
+                Ok(0) => break,
+                Ok(_) if check.line(number, line.trim_end()).is_some() => {}
+                _ => {
+                    check.walk.report.find(None, format!("line {number} of the file cannot be read"));
+                    break;
+                }
+            }
+        }
+        if !check.ended {
+            check.walk.report.find(None, "the file was cut off: its last line is missing");
+        }
+        ArchiveReport { findings: check.walk.report, ..check.report }
+    }
+}
+
+impl Inner {
+    fn archive_code(&self, end: &Frontier) -> Hash {
+        let mut code = [0; 32];
+        let text = format!("{}\0{}", end.size(), crate::keys::hex(&end.root()));
+        code.copy_from_slice(&self.archive_mac().bytes(text.as_bytes()));
+        code
+    }
+
+    fn archive_mac(&self) -> &Mac {
+        self.seals.archive_mac()
+    }
+
+    /// Where the ledger in the database begins, when its older part was archived: the tree at that place.
+    pub(crate) fn archived_start(&self, seal: &Seal) -> Option<Frontier> {
+        let (frontier, marks) = unpack(&seal.frontier)?;
+        let checkpoint = self.seals.verifier().verify(&seal.note).ok()?;
+        let fits = i64::try_from(checkpoint.size) == Ok(seal.size) && checkpoint.size == frontier.size() && checkpoint.root == frontier.root();
+        let ours =
+            matches!(marks.as_slice(), [mark] if aws_lc_rs::constant_time::verify_slices_are_equal(mark, &self.archive_code(&frontier)).is_ok());
+        (fits && ours).then_some(frontier)
+    }
+}
+
+/// What was found of a file.
+#[derive(Default)]
+pub struct ArchiveReport {
+    /// First position.
+    pub from: i64,
+    /// The position after the last one.
+    pub size: i64,
+    /// Root of the tree where it begins and ends.
+    pub roots: (Hash, Hash),
+    /// Checkpoints kept elsewhere that it confirms, by their size.
+    pub confirmed: Vec<u64>,
+    /// What is wrong with it.
+    pub findings: Report,
+}
+
+struct Check {
+    walk: Walk,
+    verifier: Verifier,
+    outside: Vec<Checkpoint>,
+    report: ArchiveReport,
+    /// Size of the last checkpoint: what comes after it is not proven.
+    proven: u64,
+    ended: bool,
+}
+
+impl Check {
+    /// Takes one line; `None` when it is none of such a file.
+    fn line(&mut self, number: usize, line: &str) -> Option<()> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let int = |key: &str| value[key].as_i64();
+        let text = |key: &str| value[key].as_str();
+        if number == 1 {
+            int("archive").filter(|version| *version == 1)?;
+            let start = Frontier::from_bytes(&crate::keys::unhex(text("start")?)?)?;
+            (self.report.from, self.report.size) = (int("from")?, int("size")?);
+            if i64::try_from(start.size()) != Ok(self.report.from) {
+                self.walk.report.find(None, "the file does not say where it begins");
+            }
+            self.report.roots.0 = start.root();
+            if self.report.from > 0 {
+                self.note(start.size(), &start.root(), text("start_note")?);
+            }
+            self.walk.start_at(start);
+        } else if let Some(position) = int("position") {
+            let record = LogRecord {
+                position,
+                id: text("id")?.to_owned(),
+                entry: BASE64.decode(text("entry")?).ok()?,
+                hash: Vec::new(),
+                salt: BASE64.decode(text("salt")?).ok()?,
+                detail: text("detail")?.to_owned(),
+            };
+            let record = LogRecord { hash: haechi_ledger::leaf_hash(&record.entry).to_vec(), ..record };
+            self.walk.missing_until(position);
+            self.walk.check(&record);
+            let (size, root) = (self.walk.tree_as_read().size(), self.walk.tree_as_read().root());
+            for kept in self.outside.iter().filter(|kept| kept.size == size) {
+                if kept.root == root {
+                    self.report.confirmed.push(size);
+                } else {
+                    self.walk.report.find(None, format!("a checkpoint kept elsewhere over {size} entries is not of this file's entries"));
+                }
+            }
+        } else if let Some(size) = int("size") {
+            let tree = self.walk.tree_as_read();
+            let (found, root) = (tree.size(), tree.root());
+            if i64::try_from(found) != Ok(size) {
+                self.walk.report.find(Some(size), "a checkpoint stands in another place");
+            }
+            self.note(found, &root, text("note")?);
+        } else {
+            let (found, root) = (self.walk.tree_as_read().size(), self.walk.tree_as_read().root());
+            self.report.roots.1 = root;
+            if self.proven != found {
+                self.walk.report.find(None, "no checkpoint is over the last entries of the file");
+            }
+            if int("end")? != self.report.size || i64::try_from(found) != Ok(self.report.size) {
+                self.walk.report.find(None, "the file does not hold what it says");
+            }
+            self.ended = true;
+        }
+        Some(())
+    }
+
+    fn note(&mut self, size: u64, root: &Hash, note: &str) {
+        self.proven = size;
+        let good = self.verifier.verify(note).is_ok_and(|checkpoint| checkpoint.size == size && checkpoint.root == *root);
+        if !good {
+            let mut what = String::new();
+            let _ = write!(what, "the checkpoint over {size} entries is not genuine, or entries before it were altered");
+            self.walk.report.find(i64::try_from(size).ok(), what);
+        }
+    }
+}

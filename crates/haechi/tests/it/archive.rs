@@ -1,0 +1,184 @@
+//! Old parts of the ledger leave for files: what stays verifies, what left verifies, and nobody else can take anything out.
+
+use crate::{
+    fixture::FILES,
+    process::{Dev, done, haechi, refused},
+};
+use haechi_gate::Part;
+use haechi_testkit::{Backend, TestApp, fresh_folder, on_both};
+use serde_json::json;
+
+on_both!(what_leaves_and_what_stays_verify, rows_that_change_meanwhile_stay_provable, deleting_is_not_archiving);
+
+async fn grown(backend: Backend) -> (TestApp, haechi_testkit::Person) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    for at in 0..30 {
+        let id = kim.create("notes", json!({"title": format!("n{at}"), "secret": "words"})).await;
+        if at % 3 == 0 {
+            kim.delete(&format!("/api/v1/notes/{id}")).await.expect(204);
+        }
+        if at % 10 == 9 {
+            app.house.gate.settle().await;
+            app.clock.advance_ms(60_000);
+        }
+    }
+    app.verify().await;
+    let kim = kim.renewed(&app);
+    (app, kim)
+}
+
+async fn file(app: &TestApp, part: &Part) -> Vec<u8> {
+    let (mut all, mut next) = (Vec::new(), Some(part.from));
+    while let Some(position) = next {
+        let (lines, after) = app.house.gate.archive_lines(&app.house.keys.audit, part, position).await.unwrap();
+        all.extend(lines);
+        next = after;
+    }
+    all
+}
+
+/// AUD-01 [V16.4.2 V16.4.3]
+async fn what_leaves_and_what_stays_verify(backend: Backend) {
+    let (app, kim) = grown(backend).await;
+    let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
+    let before = app.ledger().await;
+    let (now, mut files) = (haechi_gate::Clock::now_ms(&*app.clock), Vec::new());
+    assert!(gate.archivable(key, now - 3_600_000).await.unwrap().is_none(), "nothing is so old");
+    for minutes in [2, 1] {
+        let part = gate.archivable(key, now - minutes * 60_000 + 1).await.unwrap().unwrap();
+        let bytes = file(&app, &part).await;
+        let report = gate.verify_archive(bytes.as_slice(), &[]);
+        assert_eq!((report.findings.count, report.from, report.size), (0, part.from, part.size), "{:?}", report.findings.findings);
+        let (from, size) = (part.from, part.size);
+        gate.take_out(key, part, "uid 0").await.unwrap();
+        let report = app.verify().await;
+        assert_eq!(report.archived, size);
+        assert!(report.rows >= 20, "every row is still compared: {report:?}");
+        files.push((from, size, bytes));
+    }
+    assert_eq!((files[0].0, files[0].1), (0, files[1].0), "the second goes on where the first ends");
+    let left = app.ledger().await;
+    assert!(left.len() < before.len() && left.iter().any(|entry| entry["action"] == "archive"));
+    // The house goes on, also after a restart.
+    kim.create("notes", json!({"title": "later"})).await;
+    app.verify().await;
+    let app = app.restart().await;
+    app.verify().await;
+    for (_, _, bytes) in &files {
+        for (what, altered) in alterations(bytes) {
+            let report = app.house.gate.verify_archive(altered.as_slice(), &[]);
+            assert!(report.findings.count > 0, "{what} is not found");
+        }
+    }
+    app.finish().await;
+}
+
+/// A file with one thing wrong each.
+fn alterations(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let lines: Vec<serde_json::Value> = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let join = |lines: &[serde_json::Value]| lines.iter().map(|line| format!("{line}\n")).collect::<String>().into_bytes();
+    let entry = lines.iter().position(|line| line["position"].is_i64()).unwrap();
+    let last = lines.iter().rposition(|line| line["note"].is_string()).unwrap();
+    let with = |change: &dyn Fn(&mut Vec<serde_json::Value>)| {
+        let mut lines = lines.clone();
+        change(&mut lines);
+        join(&lines)
+    };
+    vec![
+        ("cut in half", bytes[..bytes.len() / 2].to_vec()),
+        ("a dropped entry", with(&|lines| drop(lines.remove(entry)))),
+        ("swapped entries", with(&|lines| lines.swap(entry, entry + 1))),
+        ("an altered detail", with(&|lines| lines[entry]["detail"] = json!("{\"a\":1}"))),
+        ("an altered entry", with(&|lines| lines[entry]["entry"] = lines[entry + 1]["entry"].clone())),
+        ("a moved checkpoint", with(&|lines| lines.swap(last, last - 1))),
+        ("no last checkpoint", with(&|lines| drop(lines.remove(last)))),
+        ("another beginning", with(&|lines| lines[0]["from"] = json!(7))),
+        ("another end", with(&|lines| lines[0]["size"] = json!(9_999))),
+        ("no end", with(&|lines| drop(lines.pop()))),
+        ("nothing", Vec::new()),
+        ("nonsense", b"nonsense\n".to_vec()),
+    ]
+}
+
+async fn rows_that_change_meanwhile_stay_provable(backend: Backend) {
+    let (app, kim) = grown(backend).await;
+    let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
+    let now = haechi_gate::Clock::now_ms(&*app.clock);
+    let part = gate.archivable(key, now + 1).await.unwrap().unwrap();
+    let ids: Vec<String> = kim.get("/api/v1/notes?page_size=100").await.json()["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["id"].as_str().unwrap().to_owned())
+        .collect();
+    let writing = async {
+        for id in ids.iter().cycle().take(60) {
+            kim.patch(&format!("/api/v1/notes/{id}"), json!({"body": "meanwhile"})).await.expect(200);
+        }
+        kim.delete(&format!("/api/v1/notes/{}", ids[0])).await.expect(204);
+    };
+    let (_, taken) = tokio::join!(writing, gate.take_out(key, part, "uid 0"));
+    match taken {
+        Ok(()) | Err(haechi_gate::ArchiveError::Busy) => {}
+        Err(other) => panic!("{other}"),
+    }
+    app.finish().await;
+}
+
+/// Whoever deletes old entries has no code that says so.
+async fn deleting_is_not_archiving(backend: Backend) {
+    let (app, _) = grown(backend).await;
+    let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
+    let now = haechi_gate::Clock::now_ms(&*app.clock);
+    let part = gate.archivable(key, now - 2 * 60_000 + 1).await.unwrap().unwrap();
+    let size = part.size;
+    if backend == Backend::Sqlite {
+        let connection = rusqlite::Connection::open(app.database_file()).unwrap();
+        connection.execute("DELETE FROM _log WHERE position < ?", [size]).unwrap();
+        connection.execute("DELETE FROM _seals WHERE size < ?", [size]).unwrap();
+        // A leaf in the place of the code: the shape alone is not enough.
+        let frontier: Vec<u8> = connection.query_row("SELECT frontier FROM _seals WHERE size = ?", [size], |row| row.get(0)).unwrap();
+        let tree = 4 + u32::from_be_bytes(frontier[..4].try_into().unwrap()) as usize;
+        connection.execute("UPDATE _seals SET frontier = ? WHERE size = ?", (&frontier[..tree + 32], size)).unwrap();
+        let report = gate.verify(key, &[], true).await.unwrap();
+        assert!(report.count > 0 && report.archived == 0, "{report:?}");
+        assert!(gate.archivable(key, now).await.is_err(), "what is wrong is not archived");
+        app.house.close().await;
+        return;
+    }
+    gate.take_out(key, part, "uid 0").await.unwrap();
+    app.finish().await;
+}
+
+/// The command, on a running house and without one.
+#[tokio::test]
+async fn archive_from_the_command_line() {
+    let root = fresh_folder(Backend::Sqlite, FILES).await;
+    std::fs::create_dir_all(root.join("seed")).unwrap();
+    std::fs::write(root.join("seed/things.csv"), "text\none\ntwo\n").unwrap();
+    let witness = root.join("witness");
+    let toml = std::fs::read_to_string(root.join("haechi.toml")).unwrap();
+    std::fs::write(root.join("haechi.toml"), format!("{toml}\n[ledger]\nwitness = [\"file:{}\"]\n", witness.display())).unwrap();
+    let dev = Dev::start(&root);
+    let at = |name: &str| root.join(name).display().to_string();
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    refused(&haechi(&root, &["audit", "archive", "--before", "soon", &at("a")]), "`soon` is no day");
+    assert!(done(&haechi(&root, &["audit", "archive", "--before", "2001-01-01", &at("a")])).contains("nothing was sealed before then"));
+    assert!(done(&haechi(&root, &["audit", "archive", "--before", "2101-01-01", &at("a")])).contains("verified"));
+    refused(&haechi(&root, &["audit", "archive", "--before", "2101-01-01", &at("a")]), "is there already");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(at("a")).unwrap().permissions()) & 0o777;
+    assert_eq!(mode, 0o600);
+    dev.end();
+    assert!(done(&haechi(&root, &["audit", "archive", "--before", "2101-01-01", &at("b")])).contains("verified"));
+    assert!(done(&haechi(&root, &["audit", "verify", "--rows"])).contains(" 0 findings"));
+    let kept = witness.display().to_string();
+    let both = ["audit", "verify", "--rows", "--checkpoint", &kept, "--archive", &at("a"), "--archive", &at("b")];
+    assert!(done(&haechi(&root, &both)).contains(" 0 findings"));
+    let missing = haechi(&root, &["audit", "verify", "--checkpoint", &kept, "--archive", &at("b")]);
+    let text = String::from_utf8_lossy(&missing.stdout).into_owned();
+    assert!(!missing.status.success() && text.contains("are in no file that was given"), "{text}");
+    let without = haechi(&root, &["audit", "verify", "--checkpoint", &kept]);
+    assert!(!without.status.success() && String::from_utf8_lossy(&without.stdout).contains("give the files with --archive"));
+    std::fs::remove_dir_all(root).unwrap();
+}
