@@ -1,6 +1,6 @@
 //! The accept loop: connections to requests, each with a bound on its time.
 
-use crate::{stack::Stack, tls::Tls};
+use crate::{admission::Admission, stack::Stack, tls::Tls};
 use axum::{
     body::Body,
     http::{Request, Response},
@@ -23,7 +23,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::Instant,
 };
 
@@ -36,15 +36,6 @@ const MAX_STREAMS: u32 = 128;
 /// Streams that a client may open and reset before the server has had a chance (CVE-2023-44487).
 const MAX_RESETS: usize = 20;
 
-/// What bounds connections.
-#[derive(Clone, Copy)]
-pub struct Bounds {
-    /// Longest time for a request's head, and for a TLS handshake.
-    pub head_ms: u64,
-    /// Most open connections.
-    pub connections: usize,
-}
-
 /// Something that is served on a listener.
 pub struct Server {
     /// Connections come from here.
@@ -53,18 +44,19 @@ pub struct Server {
     pub stack: watch::Receiver<Arc<Stack>>,
     /// With TLS, or in plain text.
     pub tls: Option<Arc<Tls>>,
-    /// What bounds connections.
-    pub bounds: Bounds,
+    /// Which connections are let in.
+    pub admission: Admission,
+    /// Longest time for a request's head, and for a TLS handshake.
+    pub head_ms: u64,
 }
 
 impl Server {
     /// Serves until `stop`, then answers what is in work.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let slots = Arc::new(Semaphore::new(self.bounds.connections));
         let (end, ended) = watch::channel(false);
         let metrics = self.stack.borrow().metrics.clone();
         let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
-        let connection = Connection { builder: builder(self.bounds.head_ms), stack: self.stack, tls: self.tls, ended, head_ms: self.bounds.head_ms };
+        let connection = Connection { builder: builder(self.head_ms), stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms };
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -73,11 +65,14 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+                    let Some(place) = self.admission.admit(peer.ip()) else {
+                        metrics.connection_refused();
+                        continue;
+                    };
                     let connection = connection.clone();
                     tokio::spawn(async move {
                         connection.serve(stream, peer).await;
-                        drop(slot);
+                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -90,8 +85,7 @@ impl Server {
         drop(self.listener);
         metrics.drain();
         let _ = end.send(true);
-        let all = u32::try_from(self.bounds.connections).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(DRAIN, slots.acquire_many(all)).await;
+        let _ = tokio::time::timeout(DRAIN, self.admission.emptied()).await;
         if let Some(watch) = watch {
             watch.abort();
         }

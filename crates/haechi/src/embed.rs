@@ -2,7 +2,8 @@
 
 use crate::{
     DataDir, FolderError, House, Mode,
-    accept::{Bounds, Server},
+    accept::Server,
+    admission::Admission,
     folder,
     house::HouseError,
     logs, ops, people,
@@ -201,8 +202,8 @@ impl Haechi {
         let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).around(|ours| ours.merge(routes))));
         let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
-        let bounds = Bounds { head_ms: config.limits.head_ms, connections: config.limits.connections };
-        Server { listener, stack: current, tls, bounds }.run(shutdown::signal()).await;
+        let (admission, head_ms) = (Admission::new(&config), config.limits.head_ms);
+        Server { listener, stack: current, tls, admission, head_ms }.run(shutdown::signal()).await;
         tasks.iter().for_each(JoinHandle::abort);
         house.close().await;
         if let Some(traces) = traces {

@@ -27,6 +27,7 @@ pub struct Metrics {
     in_work: Gauge,
     connections: Gauge,
     opened: Counter,
+    refused_connections: Counter,
     shed: Counter,
     limited: Counter,
     refused_credentials: Counter,
@@ -69,6 +70,7 @@ impl Metrics {
             counter
         };
         let opened = counter("connections_opened", "Connections that were opened");
+        let refused_connections = counter("connections_refused", "Connections that were refused because there were too many");
         let shed = counter("http_requests_shed", "Requests that were refused because too many were in work");
         let limited = counter("http_requests_limited", "Requests that were refused because their sender sent too many");
         let refused_credentials = counter("credentials_refused", "Requests whose credential was not good");
@@ -79,6 +81,7 @@ impl Metrics {
             in_work,
             connections,
             opened,
+            refused_connections,
             shed,
             limited,
             refused_credentials,
@@ -124,6 +127,10 @@ impl Metrics {
     pub(crate) fn connection_opened(&self) {
         self.opened.inc();
         self.connections.inc();
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.refused_connections.inc();
     }
 
     pub(crate) fn connection_closed(&self) {

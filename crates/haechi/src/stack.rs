@@ -3,13 +3,15 @@
 use crate::{house::House, metrics::Metrics, shares::Shares, traces};
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use futures_util::FutureExt;
 use haechi_gate::{Caller, Gate, Known};
 use haechi_identity::{AuthError, ClientAddress, Identity};
-use haechi_layers::{ContentSecurityPolicy, Cors, Decision, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict, made_here};
+use haechi_layers::{
+    BodyFault, BodyLimits, ContentSecurityPolicy, Cors, Decision, LimitedBody, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict, made_here,
+};
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{
@@ -49,6 +51,7 @@ pub struct Stack {
     /// Requests in work of one caller, or of one network without credentials.
     shares: Shares,
     timeout: Duration,
+    bodies: BodyLimits,
     proxies: Proxies,
     cors: Cors,
     headers: SecurityHeaders,
@@ -83,6 +86,8 @@ impl Stack {
             anonymous_slots: Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1)),
             shares: Shares::new((limits.concurrency / SHARE).max(MIN_SHARE)),
             timeout: Duration::from_millis(limits.request_ms),
+            // How large and how deep a body may be is each route's own.
+            bodies: BodyLimits { bytes: u64::MAX, arrival_ms: limits.body_ms, json_depth: u32::MAX },
             // The folder was checked: what does not parse is not there.
             proxies: Proxies::parse(config.server.trusted_proxies.iter().map(String::as_str)).unwrap_or_default(),
             cors: Cors::new(config.server.cors_origins.iter().map(String::as_str)),
@@ -165,9 +170,23 @@ impl Stack {
         let ask = self.gate.ask(&caller, id);
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
-        let mut response = self.routed(request, id).await?;
+        let mut response = self.with_body(request, id).await?;
         limit.mark(decision, response.headers_mut());
         Ok(response)
+    }
+
+    /// A body has its time to arrive: without all of it nothing was done.
+    async fn with_body(&self, request: Request<Body>, id: &str) -> Result<Response<Body>, Problem> {
+        if request.body().is_end_stream() {
+            return self.routed(request, id).await;
+        }
+        let (parts, body) = request.into_parts();
+        let (body, watch) = LimitedBody::new(body, self.bodies, false);
+        let response = self.routed(Request::from_parts(parts, Body::new(body)), id).await;
+        match watch.fault() {
+            Some(BodyFault::TooSlow) => Err(Problem::new(kinds::TIMEOUT, "The body came too slowly. Nothing was done.")),
+            _ => response,
+        }
     }
 
     /// 7. Time and 8. panics: one request's end is nobody else's.

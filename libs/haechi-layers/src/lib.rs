@@ -12,6 +12,9 @@
 //! | `cors` | [`CorsLayer`] | closed by default, opened for exact origins |
 //! | `cross-site` | [`CrossSiteLayer`] | refuses requests with cookies that another site made |
 //! | `rate-limit` | [`RateLimitLayer`] | a leaky bucket per key in memory of a fixed size |
+//! | `limits` | [`LimitsLayer`] | bounds of head, body, JSON depth, time and requests at once |
+//! | `decompression` | [`DecompressionLayer`] | unpacks gzip and deflate bodies of requests within bounds |
+//! | `idempotency` | [`IdempotencyLayer`] | a request with an `Idempotency-Key` happens at most once |
 //!
 //! `examples/all.rs` mounts them all on an Axum service, in their order.
 #![warn(missing_docs)]
@@ -22,8 +25,14 @@ mod client_ip;
 mod cors;
 #[cfg(feature = "cross-site")]
 mod cross_site;
+#[cfg(feature = "decompression")]
+mod decompression;
 #[cfg(feature = "headers")]
 mod headers;
+#[cfg(feature = "idempotency")]
+mod idempotency;
+#[cfg(feature = "limits")]
+mod limits;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 #[cfg(feature = "request-id")]
@@ -38,8 +47,14 @@ pub use client_ip::{ClientIp, ClientIpLayer, NotANetwork, Peer, Proxies, Unreada
 pub use cors::{Cors, CorsLayer, Verdict};
 #[cfg(feature = "cross-site")]
 pub use cross_site::{CrossSiteLayer, made_here};
+#[cfg(feature = "decompression")]
+pub use decompression::{Decompressed, DecompressionLayer, UnpackError, Unpacking};
 #[cfg(feature = "headers")]
 pub use headers::{ContentSecurityPolicy, Nonce, SecurityHeaders, SecurityHeadersLayer};
+#[cfg(feature = "idempotency")]
+pub use idempotency::{IdempotencyLayer, Idempotent, Remembering};
+#[cfg(feature = "limits")]
+pub use limits::{BodyFault, BodyLimits, BodyWatch, Limited, LimitedBody, Limits, LimitsLayer};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{Decision, Rate, RateLimit, RateLimitLayer};
 #[cfg(feature = "request-id")]

@@ -81,7 +81,14 @@ macro_rules! layers {
 pub(crate) use layers;
 
 /// A refusal in plain text.
-#[cfg(any(feature = "client-ip", feature = "cross-site", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "client-ip",
+    feature = "cross-site",
+    feature = "decompression",
+    feature = "idempotency",
+    feature = "limits",
+    feature = "rate-limit"
+))]
 pub(crate) fn refuse<R: From<&'static str>>(status: http::StatusCode, text: &'static str) -> Response<R> {
     let mut response = Response::new(R::from(text));
     *response.status_mut() = status;

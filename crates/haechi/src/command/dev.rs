@@ -3,12 +3,7 @@
 use super::{Done, Failed, Place};
 use clap::Args;
 use haechi::{
-    DataDir, House, Mode,
-    accept::{Bounds, Server},
-    folder, logs, people, report, rows,
-    serve::stack,
-    shutdown,
-    stack::Stack,
+    DataDir, House, Mode, accept::Server, admission::Admission, folder, logs, people, report, rows, serve::stack, shutdown, stack::Stack,
     traces::Traces,
 };
 use haechi_gate::{Reach, Revision};
@@ -54,10 +49,8 @@ impl Dev {
         let address = listener.local_addr()?;
         banner(&house, &place, address).await;
         let (publish, current) = watch::channel(Arc::new(stack(&house, Mode::Dev)));
-        let limits = config.limits;
         let (stop, mut stopped) = watch::channel(false);
-        let bounds = Bounds { head_ms: limits.head_ms, connections: limits.connections };
-        let server = Server { listener, stack: current, tls: None, bounds };
+        let server = Server { listener, stack: current, tls: None, admission: Admission::new(&config), head_ms: config.limits.head_ms };
         let server = tokio::spawn(server.run(async move { drop(stopped.changed().await) }));
         let (open, houses) = watch::channel(house.clone());
         let control = tokio::spawn(super::live::control(data.path.clone(), place.clone(), houses));

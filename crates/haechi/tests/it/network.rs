@@ -1,11 +1,7 @@
 //! The open network: TLS, other origins, proxies and those who pretend to be one, too many requests, slow connections.
 
 use crate::fixture::FILES;
-use haechi::{
-    accept::{Bounds, Server},
-    ops,
-    tls::Tls,
-};
+use haechi::{accept::Server, admission::Admission, ops, tls::Tls};
 use haechi_model::TlsFiles;
 use haechi_testkit::{Backend, TestApp};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -57,7 +53,7 @@ async fn run(app: &TestApp, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
     let address = listener.local_addr().unwrap();
     let (stop, mut stopped) = watch::channel(false);
     let (publish, stack) = watch::channel(app.stack.clone());
-    let server = Server { listener, stack, tls, bounds: Bounds { head_ms, connections: 5_000 } };
+    let server = Server { listener, stack, tls, admission: Admission::bounded(5_000, 1_000, Default::default()), head_ms };
     let task = tokio::spawn(async move {
         server.run(async move { drop(stopped.changed().await) }).await;
         drop(publish);

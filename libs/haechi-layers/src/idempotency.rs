@@ -1,0 +1,380 @@
+//! `Idempotency-Key` for services that have no transaction to put it in: a request happens at most once per key.
+
+use crate::service::refuse;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::{
+    collections::{HashMap, VecDeque, hash_map::RandomState},
+    future::Future,
+    hash::BuildHasher,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+use tower_service::Service;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+const KEY: &str = "idempotency-key";
+const REPLAYED: &str = "idempotency-replayed";
+const MAX_KEY_BYTES: usize = 255;
+
+/// What is kept of a reply.
+#[derive(Clone, Debug)]
+struct Kept {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+enum State {
+    /// It is being done.
+    InWork,
+    /// It was done; later requests get the same reply.
+    Done(Kept),
+    /// It was begun, and nobody knows how it ended: it is not begun again.
+    Unknown,
+}
+
+struct Entry {
+    fingerprint: [u64; 2],
+    state: State,
+    until: Instant,
+    /// Which of the entries that this key has had.
+    number: u64,
+}
+
+/// Bounds of what is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembering {
+    /// Keys at once; the oldest one that is done makes room.
+    pub keys: usize,
+    /// How long a key is remembered, milliseconds.
+    pub keep_ms: u64,
+    /// Largest body of a request with a key, and of a reply that is kept.
+    pub body_bytes: usize,
+    /// Bytes of all replies that are kept; the oldest make room.
+    pub kept_bytes: usize,
+}
+
+impl Default for Remembering {
+    fn default() -> Self {
+        Self { keys: 10_000, keep_ms: 24 * 3_600_000, body_bytes: 256 << 10, kept_bytes: 64 << 20 }
+    }
+}
+
+#[derive(Default)]
+struct Entries {
+    by_key: HashMap<[u64; 2], Entry>,
+    /// Oldest first, each with its number; those whose number is no longer the key's are gone.
+    order: VecDeque<([u64; 2], u64)>,
+    numbers: u64,
+    kept_bytes: usize,
+}
+
+impl Entries {
+    fn is_live(&self, (key, number): &([u64; 2], u64)) -> bool {
+        self.by_key.get(key).is_some_and(|entry| entry.number == *number)
+    }
+
+    fn remove(&mut self, key: &[u64; 2]) {
+        if let Some(Entry { state: State::Done(kept), .. }) = self.by_key.remove(key) {
+            self.kept_bytes -= kept.body.len();
+        }
+    }
+
+    /// Forgets what has ended, and keeps the order as short as the map.
+    fn tidy(&mut self, now: Instant, most: usize) {
+        while let Some(oldest) = self.order.front().copied() {
+            if self.is_live(&oldest) {
+                if self.by_key.get(&oldest.0).is_some_and(|entry| entry.until > now) {
+                    break;
+                }
+                self.remove(&oldest.0);
+            }
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * most + 16 {
+            let order = std::mem::take(&mut self.order);
+            self.order = order.into_iter().filter(|entry| self.is_live(entry)).collect();
+        }
+    }
+
+    /// Lets the oldest one go that is done. What is in work keeps its place: otherwise it could happen twice.
+    fn make_room(&mut self) -> bool {
+        let done = |at: &([u64; 2], u64)| self.is_live(at) && matches!(self.by_key.get(&at.0), Some(Entry { state: State::Done(_), .. }));
+        let Some(at) = self.order.iter().position(done) else { return false };
+        if let Some((key, _)) = self.order.remove(at) {
+            self.remove(&key);
+        }
+        true
+    }
+}
+
+/// Finds whose request it is: two callers may choose the same key.
+type CallerOf<B> = dyn Fn(&Request<B>) -> Option<String> + Send + Sync;
+
+/// Lets a request with an `Idempotency-Key` happen at most once in this process; what is repeated gets the first reply.
+///
+/// Only successes are kept: whoever was refused may try again with the same key. A request whose end nobody knows
+/// (its client went away, its service failed) is answered 409 from then on: at most once, not at least once.
+pub struct IdempotencyLayer<B> {
+    caller: Arc<CallerOf<B>>,
+    memory: Arc<Memory>,
+}
+
+struct Memory {
+    bounds: Remembering,
+    hashers: [RandomState; 2],
+    entries: Mutex<Entries>,
+}
+
+impl<B> IdempotencyLayer<B> {
+    /// `caller` says whose request it is; without a caller a key is refused.
+    pub fn new(bounds: Remembering, caller: impl Fn(&Request<B>) -> Option<String> + Send + Sync + 'static) -> Self {
+        let memory = Memory { bounds, hashers: [RandomState::new(), RandomState::new()], entries: Mutex::default() };
+        Self { caller: Arc::new(caller), memory: Arc::new(memory) }
+    }
+}
+
+impl<B> Clone for IdempotencyLayer<B> {
+    fn clone(&self) -> Self {
+        Self { caller: self.caller.clone(), memory: self.memory.clone() }
+    }
+}
+
+impl<S, B> tower_layer::Layer<S> for IdempotencyLayer<B> {
+    type Service = Idempotent<S, B>;
+
+    fn layer(&self, inner: S) -> Idempotent<S, B> {
+        Idempotent { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind [`IdempotencyLayer`].
+pub struct Idempotent<S, B> {
+    inner: S,
+    layer: IdempotencyLayer<B>,
+}
+
+impl<S: Clone, B> Clone for Idempotent<S, B> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), layer: self.layer.clone() }
+    }
+}
+
+enum Begun {
+    Yes(Running),
+    Replay(Kept),
+    Refused(StatusCode, &'static str),
+}
+
+/// A key in work; dropped without an end it is `Unknown`.
+struct Running {
+    memory: Arc<Memory>,
+    key: [u64; 2],
+    ended: bool,
+}
+
+impl Running {
+    fn end(mut self, kept: Option<Kept>) {
+        self.ended = true;
+        let mut entries = self.memory.lock();
+        match kept {
+            Some(kept) => {
+                let bytes = kept.body.len();
+                if let Some(entry) = entries.by_key.get_mut(&self.key) {
+                    entry.state = State::Done(kept);
+                    entries.kept_bytes += bytes;
+                }
+                while entries.kept_bytes > self.memory.bounds.kept_bytes && entries.make_room() {}
+            }
+            None => entries.remove(&self.key),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Some(entry) = self.memory.lock().by_key.get_mut(&self.key)
+        {
+            entry.state = State::Unknown;
+        }
+    }
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// 128 bits under secrets of the process: nobody finds two that are alike.
+    fn hash(&self, parts: &[&[u8]]) -> [u64; 2] {
+        [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)]
+    }
+
+    fn begin(self: &Arc<Self>, key: [u64; 2], fingerprint: [u64; 2]) -> Begun {
+        let (now, mut entries) = (Instant::now(), self.lock());
+        entries.tidy(now, self.bounds.keys);
+        if let Some(entry) = entries.by_key.get(&key) {
+            return match &entry.state {
+                _ if entry.fingerprint != fingerprint => {
+                    Begun::Refused(StatusCode::UNPROCESSABLE_ENTITY, "the idempotency key belongs to another request")
+                }
+                State::InWork => Begun::Refused(StatusCode::CONFLICT, "a request with this idempotency key is in work"),
+                State::Unknown => Begun::Refused(StatusCode::CONFLICT, "how the request with this idempotency key ended is not known"),
+                State::Done(kept) => Begun::Replay(kept.clone()),
+            };
+        }
+        if entries.by_key.len() >= self.bounds.keys && !entries.make_room() {
+            return Begun::Refused(StatusCode::SERVICE_UNAVAILABLE, "too many idempotency keys are in work");
+        }
+        entries.numbers += 1;
+        let (number, until) = (entries.numbers, now + Duration::from_millis(self.bounds.keep_ms));
+        entries.by_key.insert(key, Entry { fingerprint, state: State::InWork, until, number });
+        entries.order.push_back((key, number));
+        Begun::Yes(Running { memory: self.clone(), key, ended: false })
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Idempotent<S, B>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send,
+    B: Body<Data = Bytes> + From<Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: Body<Data = Bytes> + From<&'static str> + From<Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+        if safe || !request.headers().contains_key(KEY) {
+            return Box::pin(self.inner.call(request));
+        }
+        let refused = |status, text| -> Self::Future { Box::pin(std::future::ready(Ok(refuse(status, text)))) };
+        let mut keys = request.headers().get_all(KEY).iter();
+        let key = keys.next().map(HeaderValue::as_bytes).unwrap_or_default().to_vec();
+        let visible = key.iter().all(|byte| (0x21..=0x7e).contains(byte));
+        if keys.next().is_some() || key.is_empty() || key.len() > MAX_KEY_BYTES || !visible {
+            return refused(StatusCode::BAD_REQUEST, "Idempotency-Key must be one header of 1 to 255 visible ASCII characters");
+        }
+        let Some(caller) = (self.layer.caller)(&request) else {
+            return refused(StatusCode::UNAUTHORIZED, "an idempotency key needs a caller that is known");
+        };
+        let (fresh, memory) = (self.inner.clone(), self.layer.memory.clone());
+        let inner = std::mem::replace(&mut self.inner, fresh);
+        Box::pin(once(inner, request, memory, caller, key))
+    }
+}
+
+async fn once<S, B, R>(mut inner: S, request: Request<B>, memory: Arc<Memory>, caller: String, key: Vec<u8>) -> Result<Response<R>, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    B: Body<Data = Bytes> + From<Bytes>,
+    B::Error: Into<BoxError>,
+    R: Body<Data = Bytes> + From<&'static str> + From<Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, memory.bounds.body_bytes).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Ok(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large for an idempotency key"));
+        }
+        Err(_) => return Ok(refuse(StatusCode::BAD_REQUEST, "the body did not arrive whole")),
+    };
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let fingerprint = memory.hash(&[parts.method.as_str().as_bytes(), path.as_bytes(), &body]);
+    let key = memory.hash(&[caller.as_bytes(), &key]);
+    let running = match memory.begin(key, fingerprint) {
+        Begun::Refused(status, text) => return Ok(refuse(status, text)),
+        Begun::Replay(kept) => {
+            let mut response = Response::new(R::from(kept.body));
+            (*response.status_mut(), *response.headers_mut()) = (kept.status, kept.headers);
+            response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+            return Ok(response);
+        }
+        Begun::Yes(running) => running,
+    };
+    let response = inner.call(Request::from_parts(parts, B::from(body))).await?;
+    if !response.status().is_success() {
+        // A failure of the service may have done its work: then nobody knows.
+        if !response.status().is_server_error() {
+            running.end(None);
+        }
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let Ok(body) = Limited::new(body, memory.bounds.body_bytes).collect().await else {
+        return Ok(refuse(StatusCode::INTERNAL_SERVER_ERROR, "the reply is too large to be kept for its idempotency key"));
+    };
+    let body = body.to_bytes();
+    let mut headers = parts.headers.clone();
+    // Credentials are given once.
+    headers.remove(header::SET_COOKIE);
+    running.end(Some(Kept { status: parts.status, headers, body: body.clone() }));
+    Ok(Response::from_parts(parts, R::from(body)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(keys: usize, keep_ms: u64, kept_bytes: usize) -> Arc<Memory> {
+        let bounds = Remembering { keys, keep_ms, kept_bytes, ..Remembering::default() };
+        Arc::new(Memory { bounds, hashers: [RandomState::new(), RandomState::new()], entries: Mutex::default() })
+    }
+
+    fn kept(bytes: usize) -> Option<Kept> {
+        Some(Kept { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(vec![0; bytes]) })
+    }
+
+    fn running(begun: Begun) -> Running {
+        let Begun::Yes(running) = begun else { panic!("it is not begun") };
+        running
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_is_sent() {
+        let memory = memory(10, 60_000, 1_000);
+        for at in 0..1_000 {
+            running(memory.begin([at, 0], [0, 0])).end(kept(150));
+            running(memory.begin([7, 7], [0, 0])).end(None);
+        }
+        let entries = memory.lock();
+        assert!(entries.by_key.len() <= 10 && entries.order.len() <= 40 && entries.kept_bytes <= 1_000, "{}", entries.order.len());
+        assert_eq!(entries.kept_bytes, entries.by_key.len() * 150);
+    }
+
+    #[test]
+    fn what_is_in_work_keeps_its_place() {
+        let memory = memory(2, 60_000, 1_000);
+        let (first, _second) = (running(memory.begin([1, 0], [0, 0])), running(memory.begin([2, 0], [0, 0])));
+        assert!(matches!(memory.begin([3, 0], [0, 0]), Begun::Refused(StatusCode::SERVICE_UNAVAILABLE, _)));
+        first.end(kept(1));
+        let third = running(memory.begin([3, 0], [0, 0]));
+        assert!(matches!(memory.begin([2, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)));
+        drop(third);
+        assert!(matches!(memory.begin([3, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)), "nobody knows how it ended");
+    }
+
+    #[test]
+    fn keys_end() {
+        let memory = memory(10, 0, 1_000);
+        running(memory.begin([1, 0], [0, 0])).end(kept(1));
+        assert!(matches!(memory.begin([1, 0], [9, 9]), Begun::Yes(_)));
+    }
+}
