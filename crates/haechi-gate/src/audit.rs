@@ -204,6 +204,7 @@ impl Gate {
         for record in &records {
             write_record(record, &mut out);
         }
+        let out = visible(out);
         Ok((out, records.last().map(|record| record.position + 1)))
     }
 
@@ -214,6 +215,21 @@ impl Gate {
     pub async fn checkpoint(&self, _: &System<Audit>) -> Result<Option<String>, Failure> {
         Ok(self.0.store.last_seal().await?.map(|seal| seal.note))
     }
+}
+
+/// Lines as they are, but for characters that break or turn lines in viewers: those are written as JSON escapes.
+fn visible(lines: Vec<u8>) -> Vec<u8> {
+    let hides = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
+    let text = match String::from_utf8(lines) {
+        Ok(text) if text.chars().any(hides) => text,
+        Ok(text) => return text.into_bytes(),
+        Err(error) => return error.into_bytes(),
+    };
+    let mut out = String::with_capacity(text.len() + 64);
+    for c in text.chars() {
+        if hides(c) { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
+    }
+    out.into_bytes()
 }
 
 impl Walk {

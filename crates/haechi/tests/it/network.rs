@@ -42,13 +42,13 @@ fn files(root: &Path) -> TlsFiles {
 }
 
 /// A running server and how it is stopped.
-struct Running {
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
-async fn run(app: &TestApp, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
+pub(crate) async fn run(app: &TestApp, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, mut stopped) = watch::channel(false);
@@ -62,7 +62,7 @@ async fn run(app: &TestApp, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
 }
 
 impl Running {
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.send(true).unwrap();
         self.task.await.unwrap();
     }
