@@ -13,7 +13,7 @@ const TASKS: &[(&str, &str)] = &[
     ("test", "start what the tests need, then run all of them"),
     ("ci", "format, lints, test, supply chain, documents"),
     ("services", "start PostgreSQL and print its URL; ends with this process"),
-    ("bench", "measure against the hand-written reference"),
+    ("bench", "measure against the hand-written reference; with --layers: what the layers cost"),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("properties", "the long property test of the policies (a million cases)"),
 ];
@@ -51,7 +51,20 @@ fn test(rest: &[String]) -> Outcome {
     let url = postgres.url();
     // What the tests drive as a process of its own.
     run(Command::new(cargo()).args(["build", "--package", "haechi", "--bin", "haechi"]))?;
+    no_lab("target/debug/haechi")?;
     run(Command::new(cargo()).args(["test", "--workspace", "--no-fail-fast"]).args(rest).env("HAECHI_TEST_POSTGRES", url))
+}
+
+/// A binary in which controls can be switched off carries this mark (`crates/haechi/src/lab.rs`).
+const LAB: &[u8] = b"HAECHI-UNSAFE-LAB";
+
+fn has_lab(binary: &str) -> Result<bool, String> {
+    let bytes = std::fs::read(binary).map_err(|error| format!("{binary} cannot be read: {error}"))?;
+    Ok(bytes.windows(LAB.len()).any(|part| part == LAB))
+}
+
+fn no_lab(binary: &str) -> Outcome {
+    if has_lab(binary)? { Err(format!("{binary} is a build in which controls can be switched off")) } else { Ok(()) }
 }
 
 fn properties() -> Outcome {

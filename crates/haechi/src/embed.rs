@@ -173,6 +173,10 @@ impl Haechi {
     pub async fn serve_with(self, begun: impl FnOnce(Arc<House>, &DataDir) -> JoinHandle<()>) -> Result<(), ServeError> {
         let (revision, warnings) = folder::load(&self.root)?;
         eprint!("{}", report::render(&warnings));
+        #[cfg(haechi_unsafe_lab)]
+        if self.mode == Mode::Serve {
+            return Err(ServeError::Refused(vec![crate::lab::MARK.to_owned()]));
+        }
         if self.mode == Mode::Serve {
             let refused = crate::refusals::refusals(&revision, &self.data);
             if !refused.is_empty() {

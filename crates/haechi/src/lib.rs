@@ -6,6 +6,8 @@ pub mod database;
 mod embed;
 pub mod folder;
 pub mod house;
+#[cfg(haechi_unsafe_lab)]
+pub mod lab;
 pub mod logs;
 pub mod metrics;
 pub mod ops;

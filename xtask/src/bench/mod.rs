@@ -21,6 +21,31 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("get-beside-sign-ins", ""),
 ];
 
+/// What the layers cost: the same house without them, interleaved. That build is made here and nowhere else.
+fn layers(haechi: &Haechi, rounds: u64, time: Duration) -> Outcome {
+    let mut build = Command::new(cargo());
+    build.args(["build", "--release", "--package", "haechi", "--target-dir", "target/lab"]).env("RUSTFLAGS", "--cfg haechi_unsafe_lab");
+    run_command(&mut build)?;
+    let binary = "target/lab/release/haechi";
+    if !crate::has_lab(binary)? {
+        return Err(format!("{binary} does not carry the mark that the tests look for"));
+    }
+    crate::no_lab("target/release/haechi")?;
+    let bare = haechi.without_layers(binary)?;
+    let load = Load::new(haechi)?;
+    println!("{:<10} {:>12} {:>12} {:>8}", "CPU µs", "with layers", "without", "ratio");
+    for name in ["get", "list", "create"] {
+        let (mut with, mut without): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            with.push(load.measure(name, haechi, time)?);
+            without.push(load.measure(name, &bare, time)?);
+        }
+        let (with, without) = (Measured::median(with).cpu_us, Measured::median(without).cpu_us);
+        println!("{name:<10} {with:>12.1} {without:>12.1} {:>8.2}", with / without);
+    }
+    Ok(())
+}
+
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let option = |name: &str, default: u64| {
         arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
@@ -30,6 +55,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
     let haechi = Haechi::start()?;
     println!("start to first answer: {} ms with {} rows; idle memory {} MB", haechi.started_ms, servers::ROWS, haechi.idle_mb);
+    if arguments.iter().any(|found| found == "--layers") {
+        return layers(&haechi, rounds, Duration::from_secs(seconds));
+    }
     let raw = Raw::start(&haechi)?;
     let load = Load::new(&haechi)?;
     let time = Duration::from_secs(seconds);

@@ -214,6 +214,30 @@ impl Haechi {
         Ok(server)
     }
 
+    /// Serves a copy of the same folder with the build in which the layers are switched off.
+    pub(crate) fn without_layers(&self, binary: &str) -> Result<Self, String> {
+        let folder = self.folder.with_extension("lab");
+        crate::run(Command::new("cp").arg("-r").arg(&self.folder).arg(&folder))?;
+        let _ = std::fs::remove_file(folder.join(".haechi/control.sock"));
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut command = Command::new(binary);
+        command.arg("dev").arg(&folder).args(["--listen", &address]).env("HAECHI_LAB", "layers-off").stdout(Stdio::null());
+        let child = command.spawn().map_err(|error| error.to_string())?;
+        let server = Self {
+            child,
+            address,
+            folder,
+            tokens: self.tokens.clone(),
+            once: Vec::new(),
+            devices: Vec::new(),
+            ids: Vec::new(),
+            started_ms: 0,
+            idle_mb: 0,
+        };
+        wait(&server.address, "/healthz")?;
+        Ok(server)
+    }
+
     /// What a command prints about this folder.
     fn command(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(binary("haechi")).arg("-C").arg(&self.folder).args(arguments).output().map_err(|error| error.to_string())?;

@@ -45,6 +45,8 @@ impl Dev {
             return Err(Failed::Said(format!("dev listens on loopback only, not on {address}; use `haechi serve` for others")));
         }
         let listener = TcpListener::bind(&address).await.map_err(|error| Failed::Said(format!("{address} cannot be listened on: {error}")))?;
+        #[cfg(haechi_unsafe_lab)]
+        eprintln!("{}", haechi::lab::MARK);
         house.start();
         let address = listener.local_addr()?;
         banner(&house, &place, address).await;

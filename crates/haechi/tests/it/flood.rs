@@ -108,7 +108,7 @@ async fn frames_without_end_are_bounded() {
     let before = memory_kb();
     let mut stream = http2(server.address).await;
     let open = frame(1, 1, 1, HEADERS);
-    let more = frame(9, 0, 1, &[&b"\x40\x04name\x7f\x81\x7e"[..], &[b'v'; 253 + 128]].concat()[..200].to_vec());
+    let more = frame(9, 0, 1, &[&b"\x40\x04name\x7f\x81\x7e"[..], &[b'v'; 253 + 128]].concat()[..200]);
     let pieces = std::iter::once(open).chain(std::iter::repeat_n(more, 100_000));
     until_closed(&mut stream, pieces).await;
     // One long header in the table, named a thousand times: the list is beyond what is taken.

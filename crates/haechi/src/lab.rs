@@ -1,0 +1,13 @@
+//! Builds with `--cfg haechi_unsafe_lab`: controls can be switched off to measure what they cost. Never shipped: such a
+//! binary says so, refuses to serve, and holds a mark that the tests look for in every other one.
+
+use std::sync::OnceLock;
+
+/// The mark.
+pub const MARK: &str = "HAECHI-UNSAFE-LAB: a build for measuring, never for serving";
+
+/// Whether the layers are switched off: `HAECHI_LAB=layers-off`.
+pub(crate) fn layers_are_off() -> bool {
+    static OFF: OnceLock<bool> = OnceLock::new();
+    *OFF.get_or_init(|| std::env::var("HAECHI_LAB").is_ok_and(|wanted| wanted == "layers-off"))
+}
