@@ -73,7 +73,7 @@ impl Problem {
         if self.errors.is_empty() {
             return format!("{}. {}", self.kind.title, self.detail);
         }
-        let places: Vec<String> = self.errors.iter().map(|error| format!("{} {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
+        let places: Vec<String> = self.errors.iter().map(|error| format!("{}: {}", error.pointer.trim_start_matches('/'), error.detail)).collect();
         places.join("; ")
     }
 

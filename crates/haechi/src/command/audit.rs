@@ -2,7 +2,7 @@
 
 use super::{
     Done, Failed, backup,
-    live::{said, say},
+    live::{said, say, sent},
 };
 use clap::Subcommand;
 use haechi::House;
@@ -62,6 +62,9 @@ impl Audit {
                         house.gate.export_entries(key, from).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
                     if !lines.is_empty() {
                         said(String::from_utf8_lossy(&lines).trim_end());
+                    }
+                    if !sent().await {
+                        break;
                     }
                     match next {
                         Some(next) => from = next,

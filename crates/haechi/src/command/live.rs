@@ -5,10 +5,9 @@
 
 use super::{Arguments, Command, Done, Failed, Place};
 use clap::Parser;
-use haechi::{DataDir, FolderError, House, Mode, folder::private};
+use haechi::{DataDir, FolderError, House, Mode, folder::private, people};
 use serde_json::{Value, json};
 use std::{
-    cell::RefCell,
     convert::Infallible,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,7 +17,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::watch,
+    sync::{mpsc, oneshot, watch},
 };
 
 const MAX_BYTES: u64 = 64 * 1024;
@@ -27,14 +26,21 @@ const ASKING: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
     /// Of a command that somebody else asked for: where its words go, and who he is.
-    static FORWARDED: RefCell<Forwarded>;
+    static FORWARDED: Forwarded;
 }
 
 struct Forwarded {
-    said: String,
-    warned: String,
+    words: mpsc::UnboundedSender<Word>,
     folder: PathBuf,
     user: String,
+}
+
+/// What goes back to whoever asked, a line each.
+enum Word {
+    Said(String),
+    Warned(String),
+    /// Answered when all before it are sent.
+    Sent(oneshot::Sender<()>),
 }
 
 /// Prints a line for whoever asked.
@@ -50,25 +56,35 @@ macro_rules! note {
 pub(crate) use {note, say};
 
 pub(crate) fn said(line: &str) {
-    if FORWARDED.try_with(|asked| asked.borrow_mut().said.push_str(&format!("{line}\n"))).is_err() {
+    // Whoever asked and is gone hears no more.
+    if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Said(format!("{line}\n"))))).is_err() {
         super::print(format!("{line}\n").as_bytes());
     }
 }
 
 pub(crate) fn warned(line: &str) {
-    if FORWARDED.try_with(|asked| asked.borrow_mut().warned.push_str(&format!("{line}\n"))).is_err() {
+    if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Warned(format!("{line}\n"))))).is_err() {
         eprintln!("{line}");
+    }
+}
+
+/// Waits until what was said has gone out: long answers are never gathered. `false` when nobody listens any more.
+pub(crate) async fn sent() -> bool {
+    let (sent, all) = oneshot::channel();
+    match FORWARDED.try_with(|asked| asked.words.send(Word::Sent(sent)).is_ok()) {
+        Err(_) => true,
+        Ok(going) => going && all.await.is_ok(),
     }
 }
 
 /// A path as whoever asked meant it.
 pub(crate) fn path(path: &Path) -> PathBuf {
-    FORWARDED.try_with(|asked| asked.borrow().folder.join(path)).unwrap_or_else(|_| path.to_owned())
+    FORWARDED.try_with(|asked| asked.folder.join(path)).unwrap_or_else(|_| path.to_owned())
 }
 
 /// The operating system's user who asked.
 pub(crate) fn operator() -> String {
-    FORWARDED.try_with(|asked| asked.borrow().user.clone()).unwrap_or_else(|_| own_user())
+    FORWARDED.try_with(|asked| asked.user.clone()).unwrap_or_else(|_| own_user())
 }
 
 fn own_user() -> String {
@@ -96,7 +112,15 @@ pub(crate) async fn run(command: Command, place: &Place) -> Done {
 
 async fn on(house: &House, command: Command, place: &Place) -> Done {
     match command {
-        Command::User(command) => command.on(house, place.json).await,
+        Command::User(command) => {
+            let done = command.on(house, place.json).await?;
+            // Where `dev` has written down who there is, whoever was added has a token at once.
+            if people::read(&place.data()).is_some() {
+                let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?;
+                people::write(&people, &place.data())?;
+            }
+            Ok(done)
+        }
         Command::Key(command) => command.on(house, place.json).await,
         Command::Explain(command) => command.on(house).await,
         Command::Audit(command) => command.on(house, place.json).await,
@@ -116,12 +140,16 @@ async fn forward(socket: &Path) -> Option<Done> {
     let folder = std::env::current_dir().ok()?;
     let asked = json!({ "arguments": arguments, "folder": folder.display().to_string() });
     stream.write_all(format!("{asked}\n").as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let answer: Value = serde_json::from_str(&answer).ok()?;
-    super::print(answer["said"].as_str().unwrap_or_default().as_bytes());
-    eprint!("{}", answer["warned"].as_str().unwrap_or_default());
-    Some(Ok(if answer["done"] == true { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let answer: Value = serde_json::from_str(&line).ok()?;
+        super::print(answer["said"].as_str().unwrap_or_default().as_bytes());
+        eprint!("{}", answer["warned"].as_str().unwrap_or_default());
+        if let Some(done) = answer["done"].as_bool() {
+            return Some(Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }));
+        }
+    }
+    Some(Err(Failed::Said("the running process ended before it had answered".to_owned())))
 }
 
 /// Answers on the control socket until it is aborted.
@@ -163,21 +191,38 @@ async fn answer(stream: UnixStream, house: Arc<House>, place: Place) -> std::io:
     let asked: Value = serde_json::from_str(&line).map_err(std::io::Error::other)?;
     let arguments: Vec<String> = asked["arguments"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
     let folder = PathBuf::from(asked["folder"].as_str().unwrap_or_default());
-    let forwarded = RefCell::new(Forwarded { said: String::new(), warned: String::new(), folder, user });
-    let answer = FORWARDED
-        .scope(forwarded, async {
-            let done = match Arguments::try_parse_from(arguments) {
-                Ok(asked) => on(&house, asked.command, &Place { json: asked.place.json, ..place }).await,
-                Err(error) => Err(Failed::Said(error.to_string())),
+    let (words, mut waiting) = mpsc::unbounded_channel();
+    let writing = async {
+        let mut written = Ok(());
+        while let Some(word) = waiting.recv().await {
+            let line = match word {
+                // Nobody listens any more: the rest is let go, so that nobody waits for it.
+                _ if written.is_err() => continue,
+                Word::Said(text) => json!({ "said": text }),
+                Word::Warned(text) => json!({ "warned": text }),
+                Word::Sent(sent) => {
+                    let _ = sent.send(());
+                    continue;
+                }
             };
-            if let Err(failed) = &done {
-                note!("haechi: {failed}");
-            }
-            house.gate.settle().await;
-            let done = done.is_ok_and(|code| code == ExitCode::SUCCESS);
-            FORWARDED.with(|asked| json!({ "done": done, "said": asked.borrow().said, "warned": asked.borrow().warned }))
-        })
-        .await;
-    writer.write_all(answer.to_string().as_bytes()).await?;
+            written = writer.write_all(format!("{line}\n").as_bytes()).await;
+        }
+        written
+    };
+    let working = FORWARDED.scope(Forwarded { words, folder, user }, async {
+        let done = match Arguments::try_parse_from(arguments) {
+            Ok(asked) => on(&house, asked.command, &Place { json: asked.place.json, ..place }).await,
+            Err(error) => Err(Failed::Said(error.to_string())),
+        };
+        if let Err(failed) = &done {
+            note!("haechi: {failed}");
+        }
+        house.gate.settle().await;
+        done.is_ok_and(|code| code == ExitCode::SUCCESS)
+    });
+    // What was begun is finished, whoever listens.
+    let (done, written) = tokio::join!(working, writing);
+    written?;
+    writer.write_all(format!("{}\n", json!({ "done": done })).as_bytes()).await?;
     writer.shutdown().await
 }

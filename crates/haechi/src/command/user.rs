@@ -78,7 +78,13 @@ impl User {
                     let (name, value) = field.split_once('=').ok_or_else(|| Failed::Said(format!("write NAME=VALUE, not `{field}`")))?;
                     profile.push((name.into(), parse_json(value.as_bytes()).unwrap_or_else(|_| Json::Text(value.into()))));
                 }
-                let (person, code) = identity.add_person(&email, &roles, &Json::Object(profile)).await?;
+                let added = identity.add_person(&email, &roles, &Json::Object(profile)).await;
+                let (person, code) = added.map_err(|error| match error {
+                    IdentityError::Fields(_) => {
+                        Failed::Said(format!("{} (fields of users are given with --set NAME=VALUE)", error.problem().explained()))
+                    }
+                    other => other.into(),
+                })?;
                 print_code(as_json, "code", &code, &format!("{} was added as {}; within 24 hours, once:", person.email, person.id));
             }
             Self::Invite { email } => {

@@ -128,6 +128,28 @@ async fn tls_is_served_and_its_certificate_replaced() {
     app.finish().await;
 }
 
+/// Bad days [V12.3.2]: a certificate that has expired is what clients see, until it is replaced, without a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_certificate_is_replaced_while_serving() {
+    let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let (authority, files) = (authority(), files(&app.root));
+    let key = KeyPair::generate().unwrap();
+    let mut old = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    (old.not_before, old.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2021, 1, 1));
+    std::fs::write(&files.key_file, key.serialize_pem()).unwrap();
+    std::fs::write(&files.cert_file, old.signed_by(&key, &authority).unwrap().pem()).unwrap();
+    let tls = Tls::open(&files).unwrap();
+    let server = run(&app, Some(tls.clone()), 2_000).await;
+    let error = connect(server.address, &authority, &[&rustls::version::TLS13]).await.unwrap_err().to_string();
+    assert!(error.contains("expired"), "{error}");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    certify(&authority, "127.0.0.1", &files);
+    tls.look();
+    connect(server.address, &authority, &[&rustls::version::TLS13]).await.unwrap();
+    server.end().await;
+    app.finish().await;
+}
+
 #[test]
 fn tls_that_cannot_be_served_is_refused() {
     let root = std::env::temp_dir().join(format!("haechi-tls-{}", std::process::id()));
