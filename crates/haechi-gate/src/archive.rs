@@ -16,7 +16,7 @@ use haechi_ledger::{Checkpoint, Frontier, Hash, Verifier};
 use haechi_model::{Actor, Collection, Failure, Predicate, Row, Step};
 use haechi_store::{LogRecord, Seal};
 use serde_json::{Value, json};
-use std::{fmt::Write, io::BufRead, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write, io::BufRead, sync::Arc};
 
 const PAGE: u32 = 1_000;
 /// Rows that are stated anew in one change, each under its lock.
@@ -125,7 +125,7 @@ impl Gate {
             out.extend_from_slice(value.to_string().as_bytes());
             out.push(b'\n');
         };
-        let note = |size: i64| part.seals.iter().find(|(at, _)| *at == size).map(|(_, note)| note);
+        let note = |size: i64| part.seals.binary_search_by_key(&size, |(at, _)| *at).ok().map(|at| &part.seals[at].1);
         if position == part.from {
             let start = crate::keys::hex(&part.start.to_bytes());
             line(
@@ -203,7 +203,7 @@ impl Gate {
         let mut check = Check {
             walk: Walk::new(false),
             verifier: self.0.seals.verifier(),
-            outside: outside.to_vec(),
+            outside: outside.iter().map(|kept| (kept.size, kept.root)).collect(),
             report: ArchiveReport::default(),
             proven: 0,
             ended: false,
@@ -268,7 +268,8 @@ pub struct ArchiveReport {
 struct Check {
     walk: Walk,
     verifier: Verifier,
-    outside: Vec<Checkpoint>,
+    /// Checkpoints kept elsewhere, by size.
+    outside: BTreeSet<(u64, Hash)>,
     report: ArchiveReport,
     /// Size of the last checkpoint: what comes after it is not proven.
     proven: u64,
@@ -306,8 +307,8 @@ impl Check {
             self.walk.missing_until(position);
             self.walk.check(&record);
             let (size, root) = (self.walk.tree_as_read().size(), self.walk.tree_as_read().root());
-            for kept in self.outside.iter().filter(|kept| kept.size == size) {
-                if kept.root == root {
+            for (_, kept) in self.outside.range((size, [0; 32])..=(size, [0xff; 32])) {
+                if *kept == root {
                     self.report.confirmed.push(size);
                 } else {
                     self.walk.report.find(None, format!("a checkpoint kept elsewhere over {size} entries is not of this file's entries"));

@@ -7,9 +7,9 @@ use crate::{
     system::{Audit, System},
 };
 use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, leaf_hash};
-use haechi_model::{Collection, Failure, write_json_text};
+use haechi_model::{App, Collection, Failure, write_json_text};
 use haechi_store::{LogRecord, Seal};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const PAGE: u32 = 1_000;
 /// Most entries without position that are looked at.
@@ -69,6 +69,8 @@ pub(crate) struct Walk {
     /// The tree over the entries as they are, for checkpoints kept elsewhere: those end anywhere.
     as_read: Frontier,
     rows: Option<LastEntries>,
+    /// Of rows that are looked at once more: what entries have said of them since, `None` where there was none.
+    heard: HashMap<String, Vec<Option<Vec<u8>>>>,
 }
 
 impl Gate {
@@ -78,18 +80,15 @@ impl Gate {
     /// When the database cannot be had, or a checkpoint kept elsewhere is not signed by this ledger's key.
     pub async fn verify(&self, _: &System<Audit>, outside: &[String], rows: bool) -> Result<Report, Failure> {
         let mut walk = self.walk(outside, rows).await?;
-        if let Some(known) = walk.rows.take() {
-            self.check_rows(&mut walk.report, known).await?;
-        }
+        self.check_rows(&mut walk).await?;
         Ok(walk.report)
     }
 
     /// As [`Gate::verify`] with rows, and the newest entry of each live row.
     pub(crate) async fn verify_with_rows(&self, _: &System<Audit>) -> Result<(Report, LastEntries), Failure> {
         let mut walk = self.walk(&[], true).await?;
-        let known = walk.rows.take().unwrap_or_default();
-        self.check_rows(&mut walk.report, known.clone()).await?;
-        Ok((walk.report, known))
+        self.check_rows(&mut walk).await?;
+        Ok((walk.report, walk.rows.unwrap_or_default()))
     }
 
     /// A checkpoint kept elsewhere, when this ledger's key has signed it.
@@ -131,13 +130,18 @@ impl Gate {
                 format!("a checkpoint kept elsewhere covers {} entries, but the ledger has {}: the end was cut off", checkpoint.size, walk.position),
             );
         }
-        // What was committed and waits for its position says of its row what a sealed entry would.
+        self.hear_waiting(&mut walk).await?;
+        Ok(walk)
+    }
+
+    /// What was committed and waits for its position says of its row what a sealed entry would.
+    async fn hear_waiting(&self, walk: &mut Walk) -> Result<(), Failure> {
         for record in self.0.store.log_waiting(MAX_WAITING).await? {
             if let Ok(entry) = Entry::from_bytes(&record.entry) {
                 walk.remember_row(walk.position, &entry, &record.detail);
             }
         }
-        Ok(walk)
+        Ok(())
     }
 
     /// Reads entries up to a position, or all.
@@ -163,8 +167,14 @@ impl Gate {
         Ok(())
     }
 
-    async fn check_rows(&self, report: &mut Report, mut known: HashMap<String, (i64, Vec<u8>)>) -> Result<(), Failure> {
+    /// Compares every row with its last entry. Rows that do not fit are looked at once more, beside what was written meanwhile.
+    async fn check_rows(&self, walk: &mut Walk) -> Result<(), Failure> {
+        if walk.rows.is_none() {
+            return Ok(());
+        }
         let revision = self.revision();
+        let mut unseen: HashSet<String> = walk.rows.iter().flatten().map(|(target, _)| target.clone()).collect();
+        let mut suspects: Vec<(usize, String)> = Vec::new();
         for collection in &revision.app.collections {
             let mut after = String::new();
             loop {
@@ -172,25 +182,54 @@ impl Gate {
                 let Some(last) = rows.last() else { break };
                 after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
                 for row in &rows {
-                    report.rows += 1;
-                    let target = format!("{}/{}", collection.name, row[Collection::ID].as_text().unwrap_or_default());
-                    match known.remove(&target) {
-                        None => report.find(None, format!("{target} was inserted behind the ledger's back: no entry makes it")),
-                        Some((position, digest)) if digest != self.0.journal.row_digest(collection, row) => {
-                            report.find(Some(position), format!("{target} was edited behind the ledger's back: it is not as its last entry left it"));
-                        }
-                        Some(_) => {}
+                    walk.report.rows += 1;
+                    let id = row[Collection::ID].as_text().unwrap_or_default();
+                    let target = format!("{}/{id}", collection.name);
+                    unseen.remove(&target);
+                    if walk.known(&target) != Some(self.0.journal.row_digest(collection, row).as_slice()) {
+                        suspects.push((collection.id, id.to_owned()));
                     }
                 }
             }
         }
-        let mut gone: Vec<(String, i64)> = known.into_iter().map(|(target, (position, _))| (target, position)).collect();
-        gone.sort_by_key(|(_, position)| *position);
-        for (target, position) in gone {
-            if revision.app.collection(target.split('/').next().unwrap_or_default()).is_some() {
-                report.find(Some(position), format!("{target} was deleted behind the ledger's back: no entry deletes it"));
-            }
+        for target in unseen {
+            let Some((name, id)) = target.split_once('/') else { continue };
+            suspects.extend(revision.app.collection(name).map(|collection| (collection.id, id.to_owned())));
         }
+        self.check_again(walk, &revision.app, suspects).await
+    }
+
+    /// Reads the rows first and the log after them: what a row says now, an entry of the log up to then must say.
+    async fn check_again(&self, walk: &mut Walk, app: &App, suspects: Vec<(usize, String)>) -> Result<(), Failure> {
+        let mut now = Vec::with_capacity(suspects.len());
+        for (collection, id) in suspects {
+            let digest = self.0.store.row(collection, &id).await?.map(|row| self.0.journal.row_digest(&app.collections[collection], &row).to_vec());
+            let target = format!("{}/{id}", app.collections[collection].name);
+            let before = walk.known(&target).map(<[u8]>::to_vec);
+            walk.heard.insert(target.clone(), vec![before]);
+            now.push((target, digest));
+        }
+        if now.is_empty() {
+            return Ok(());
+        }
+        self.settle().await;
+        self.walk_to(walk, None).await?;
+        self.hear_waiting(walk).await?;
+        let mut wrong: Vec<(Option<i64>, String)> = Vec::new();
+        for (target, digest) in now {
+            let heard = walk.heard.remove(&target).unwrap_or_default();
+            let position = walk.rows.iter().find_map(|rows| rows.get(&target)).map(|(position, _)| *position);
+            let known = heard.iter().any(Option::is_some);
+            let what = match digest {
+                found if heard.contains(&found) => continue,
+                Some(_) if known => "was edited behind the ledger's back: it is not as its last entry left it",
+                Some(_) => "was inserted behind the ledger's back: no entry makes it",
+                None => "was deleted behind the ledger's back: no entry deletes it",
+            };
+            wrong.push((position, format!("{target} {what}")));
+        }
+        wrong.sort();
+        wrong.into_iter().for_each(|(position, what)| walk.report.find(position, what));
         Ok(())
     }
 
@@ -199,7 +238,10 @@ impl Gate {
     /// # Errors
     /// When the database cannot be had.
     pub async fn export_entries(&self, _: &System<Audit>, from: i64) -> Result<(Vec<u8>, Option<i64>), Failure> {
-        let records = self.0.store.log_from(from, PAGE).await?;
+        // What an archive has not finished taking out is in its file.
+        let start = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal));
+        let start = start.and_then(|start| i64::try_from(start.size()).ok()).unwrap_or_default();
+        let records = self.0.store.log_from(from.max(start), PAGE).await?;
         let mut out = Vec::new();
         for record in &records {
             write_record(record, &mut out);
@@ -242,6 +284,18 @@ impl Walk {
             outside: Vec::new(),
             as_read: Frontier::default(),
             rows: rows.then(HashMap::new),
+            heard: HashMap::new(),
+        }
+    }
+
+    /// What the newest entry says of a row.
+    fn known(&self, target: &str) -> Option<&[u8]> {
+        self.rows.as_ref()?.get(target).map(|(_, digest)| digest.as_slice())
+    }
+
+    fn hear(&mut self, target: &str) {
+        if let Some(digest) = self.heard.contains_key(target).then(|| self.known(target).map(<[u8]>::to_vec)) {
+            self.heard.entry(target.to_owned()).or_default().push(digest);
         }
     }
 
@@ -308,18 +362,22 @@ impl Walk {
         match entry.action.as_str() {
             "delete" if entry.outcome == "allowed" => {
                 rows.remove(&entry.target);
+                self.hear(&entry.target);
             }
             "import" | "rebase" => {
                 let parsed: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
                 for pair in parsed["rows"].as_array().into_iter().flatten() {
                     if let (Some(id), Some(digest)) = (pair[0].as_str(), pair[1].as_str()) {
-                        rows.insert(format!("{}/{id}", entry.target), (position, unhex(digest).unwrap_or_default()));
+                        let target = format!("{}/{id}", entry.target);
+                        self.rows.iter_mut().for_each(|rows| drop(rows.insert(target.clone(), (position, unhex(digest).unwrap_or_default()))));
+                        self.hear(&target);
                     }
                 }
             }
             // Create, update, and what collections declare.
             _ if !entry.row_digest.is_empty() => {
                 rows.insert(entry.target.clone(), (position, entry.row_digest.clone()));
+                self.hear(&entry.target);
             }
             _ => {}
         }

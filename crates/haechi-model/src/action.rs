@@ -83,7 +83,7 @@ impl DeclaredAction {
                 }
             }
         }
-        if input.collection.fields.len() > MAX_FIELDS {
+        if input.collection.declared().count() > MAX_FIELDS {
             section.error(
                 None,
                 "too-many-fields",

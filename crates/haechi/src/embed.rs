@@ -203,7 +203,7 @@ impl Haechi {
         house.start();
         tracing::info!(target: "haechi", address = config.server.listen, "serving");
         let routes = self.routes;
-        let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).around(|ours| ours.merge(routes))));
+        let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).with_routes(routes)));
         let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
         let (admission, head_ms) = (Admission::new(&config), config.limits.head_ms);

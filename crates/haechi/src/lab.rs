@@ -1,5 +1,5 @@
 //! Builds with `--cfg haechi_unsafe_lab`: controls can be switched off to measure what they cost. Never shipped: such a
-//! binary says so, refuses to serve, and holds a mark that the tests look for in every other one.
+//! binary says so in `dev`, refuses to serve, and holds a mark that the tests and the benchmark look for in others.
 
 use std::sync::OnceLock;
 

@@ -29,6 +29,11 @@ pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     if let Err(error) = database::database(config, data) {
         found.push(error.to_string());
     }
+    if let Some(reference) = &config.telemetry.authorization
+        && let Err(error) = folder::secret(reference, "authorization")
+    {
+        found.push(error.to_string());
+    }
     for (collection, action) in revision.undeclared_reach() {
         if revision.app.declared_actions().contains(&action.as_str()) {
             found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy; declared actions are for known callers"));

@@ -101,8 +101,9 @@ impl Stack {
 
     /// The same stack around these and other routes.
     #[must_use]
-    pub fn around(self, routes: impl FnOnce(Router) -> Router) -> Self {
-        Self { routes: named(routes(self.routes), self.traced), ..self }
+    pub fn with_routes(self, more: Router) -> Self {
+        let more = if more.has_routes() { named(more, self.traced) } else { more };
+        Self { routes: self.routes.merge(more), ..self }
     }
 
     /// Serves one request.
@@ -114,7 +115,7 @@ impl Stack {
         let began = Instant::now();
         let _in_work = self.metrics.begin();
         // 1. Id: ours, never the client's.
-        let id: Arc<str> = uuid::Uuid::now_v7().simple().to_string().into();
+        let id: Arc<str> = (&*uuid::Uuid::now_v7().simple().encode_lower(&mut [0; 32])).into();
         // 2. Pages of other origins: open for those that the folder names.
         let verdict = self.cors.judge(request.method(), request.headers());
         let mut response = if matches!(verdict, Verdict::Preflight(_)) {

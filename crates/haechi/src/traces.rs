@@ -12,7 +12,10 @@ use axum::{
 use bytes::Bytes;
 use haechi_gate::Outbound;
 use haechi_model::TelemetryConfig;
-use opentelemetry::{propagation::TextMapPropagator, trace::TraceContextExt, trace::TracerProvider};
+use opentelemetry::{
+    propagation::TextMapPropagator,
+    trace::{SpanContext, TraceContextExt, TraceState, TracerProvider},
+};
 use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
@@ -88,8 +91,7 @@ impl Traces {
 
 /// The span of a request. Only a proxy of ours continues a trace of its own; a stranger's is linked to, and decides nothing.
 pub(crate) fn of_request(method: &Method, headers: &HeaderMap, request_id: &str, from_proxy: bool) -> Span {
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS];
-    let method = if known.contains(method) { method.as_str() } else { "_OTHER" };
+    let method = known(method);
     let span = tracing::info_span!(
         target: TARGET,
         "request",
@@ -106,10 +108,18 @@ pub(crate) fn of_request(method: &Method, headers: &HeaderMap, request_id: &str,
         if from_proxy {
             let _ = span.set_parent(theirs);
         } else {
-            span.add_link(theirs.span().span_context().clone());
+            // Its ids alone: what else a stranger sends does not reach the collector.
+            let theirs = theirs.span().span_context().clone();
+            span.add_link(SpanContext::new(theirs.trace_id(), theirs.span_id(), theirs.trace_flags(), true, TraceState::NONE));
         }
     }
     span
+}
+
+/// A method of the standard; others are whatever somebody sends.
+fn known(method: &Method) -> &str {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS];
+    if known.contains(method) { method.as_str() } else { "_OTHER" }
 }
 
 /// Ends what is said of a request.
@@ -125,7 +135,7 @@ pub(crate) async fn name_route(request: Request<Body>, next: Next) -> Response {
     if let Some(path) = request.extensions().get::<MatchedPath>() {
         let span = Span::current();
         span.record("http.route", path.as_str());
-        span.context().span().update_name(format!("{} {}", request.method(), path.as_str()));
+        span.context().span().update_name(format!("{} {}", known(request.method()), path.as_str()));
     }
     next.run(request).await
 }

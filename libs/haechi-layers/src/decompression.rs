@@ -158,7 +158,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !request.headers().contains_key(header::CONTENT_ENCODING) {
+        let plain = request.headers().get_all(header::CONTENT_ENCODING).iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        if plain {
             return Box::pin(self.inner.call(request));
         }
         // The service that was made ready is the one that is called.
@@ -176,6 +177,7 @@ where
                 Err(error) => return Ok(refuse(error.status(), "the body cannot be unpacked")),
             };
             parts.headers.remove(header::CONTENT_ENCODING);
+            parts.headers.remove(header::TRANSFER_ENCODING);
             parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(plain.len()));
             inner.call(Request::from_parts(parts, B::from(plain))).await
         })

@@ -107,7 +107,9 @@ impl SecurityHeaders {
     pub fn apply(&self, headers: &mut HeaderMap, nonce: Option<&Nonce>) {
         headers.reserve(self.fixed.len() + 1);
         for (name, value) in &self.fixed {
-            headers.entry(name).or_insert_with(|| value.clone());
+            if let http::header::Entry::Vacant(place) = headers.entry(name) {
+                place.insert(value.clone());
+            }
         }
         if let Some(nonce) = nonce
             && let Ok(value) = HeaderValue::try_from(self.policy.to_text(Some(&nonce.0)))

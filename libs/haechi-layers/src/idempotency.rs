@@ -30,6 +30,12 @@ struct Kept {
     body: Bytes,
 }
 
+impl Kept {
+    fn bytes(&self) -> usize {
+        self.body.len() + self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>()
+    }
+}
+
 enum State {
     /// It is being done.
     InWork,
@@ -56,7 +62,7 @@ pub struct Remembering {
     pub keep_ms: u64,
     /// Largest body of a request with a key, and of a reply that is kept.
     pub body_bytes: usize,
-    /// Bytes of all replies that are kept; the oldest make room.
+    /// Bytes of all replies that are kept, with their headers; the oldest make room.
     pub kept_bytes: usize,
 }
 
@@ -82,7 +88,7 @@ impl Entries {
 
     fn remove(&mut self, key: &[u64; 2]) {
         if let Some(Entry { state: State::Done(kept), .. }) = self.by_key.remove(key) {
-            self.kept_bytes -= kept.body.len();
+            self.kept_bytes -= kept.bytes();
         }
     }
 
@@ -103,10 +109,13 @@ impl Entries {
         }
     }
 
-    /// Lets the oldest one go that is done. What is in work keeps its place: otherwise it could happen twice.
+    /// Lets the oldest one go that is done, else the oldest whose end nobody knows. What is in work keeps its place.
     fn make_room(&mut self) -> bool {
-        let done = |at: &([u64; 2], u64)| self.is_live(at) && matches!(self.by_key.get(&at.0), Some(Entry { state: State::Done(_), .. }));
-        let Some(at) = self.order.iter().position(done) else { return false };
+        let is =
+            |at: &([u64; 2], u64), wanted: fn(&State) -> bool| self.is_live(at) && self.by_key.get(&at.0).is_some_and(|entry| wanted(&entry.state));
+        let done = self.order.iter().position(|at| is(at, |state| matches!(state, State::Done(_))));
+        let unknown = || self.order.iter().position(|at| is(at, |state| matches!(state, State::Unknown)));
+        let Some(at) = done.or_else(unknown) else { return false };
         if let Some((key, _)) = self.order.remove(at) {
             self.remove(&key);
         }
@@ -176,6 +185,7 @@ enum Begun {
 struct Running {
     memory: Arc<Memory>,
     key: [u64; 2],
+    number: u64,
     ended: bool,
 }
 
@@ -183,9 +193,12 @@ impl Running {
     fn end(mut self, kept: Option<Kept>) {
         self.ended = true;
         let mut entries = self.memory.lock();
+        if !entries.is_live(&(self.key, self.number)) {
+            return;
+        }
         match kept {
             Some(kept) => {
-                let bytes = kept.body.len();
+                let bytes = kept.bytes();
                 if let Some(entry) = entries.by_key.get_mut(&self.key) {
                     entry.state = State::Done(kept);
                     entries.kept_bytes += bytes;
@@ -199,8 +212,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if !self.ended
-            && let Some(entry) = self.memory.lock().by_key.get_mut(&self.key)
+        if self.ended {
+            return;
+        }
+        let mut entries = self.memory.lock();
+        if entries.is_live(&(self.key, self.number))
+            && let Some(entry) = entries.by_key.get_mut(&self.key)
         {
             entry.state = State::Unknown;
         }
@@ -237,7 +254,7 @@ impl Memory {
         let (number, until) = (entries.numbers, now + Duration::from_millis(self.bounds.keep_ms));
         entries.by_key.insert(key, Entry { fingerprint, state: State::InWork, until, number });
         entries.order.push_back((key, number));
-        Begun::Yes(Running { memory: self.clone(), key, ended: false })
+        Begun::Yes(Running { memory: self.clone(), key, number, ended: false })
     }
 }
 
@@ -300,7 +317,13 @@ where
     let fingerprint = memory.hash(&[parts.method.as_str().as_bytes(), path.as_bytes(), &body]);
     let key = memory.hash(&[caller.as_bytes(), &key]);
     let running = match memory.begin(key, fingerprint) {
-        Begun::Refused(status, text) => return Ok(refuse(status, text)),
+        Begun::Refused(status, text) => {
+            let mut response = refuse(status, text);
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            return Ok(response);
+        }
         Begun::Replay(kept) => {
             let mut response = Response::new(R::from(kept.body));
             (*response.status_mut(), *response.headers_mut()) = (kept.status, kept.headers);
@@ -367,6 +390,9 @@ mod tests {
         first.end(kept(1));
         let third = running(memory.begin([3, 0], [0, 0]));
         assert!(matches!(memory.begin([2, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)));
+        drop(third);
+        assert!(matches!(memory.begin([4, 0], [0, 0]), Begun::Yes(_)), "what nobody knows the end of makes room at last");
+        let third = running(memory.begin([3, 0], [0, 0]));
         drop(third);
         assert!(matches!(memory.begin([3, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)), "nobody knows how it ended");
     }

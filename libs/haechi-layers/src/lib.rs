@@ -1,6 +1,6 @@
 //! Tower layers that keep a service safe on the open network, a feature each.
 //!
-//! Each layer has a plain core (a type with methods over `http` types) that can be used without Tower, and a thin
+//! Most layers have a plain core (a type with methods over `http` types) that can be used without Tower, and a thin
 //! [`tower_layer::Layer`] around it. They know neither Haechi nor a database; what a layer must remember it keeps in
 //! bounded memory.
 //!

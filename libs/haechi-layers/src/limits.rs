@@ -237,6 +237,11 @@ impl JsonDepth {
     }
 }
 
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.to_ascii_lowercase().contains("json")
+}
+
 /// Refuses what goes beyond [`Limits`]: 413, 414, 431 and 400 for what is too much, 408 for what is too slow, 503 when
 /// too many are in work.
 #[derive(Clone, Debug)]
@@ -298,7 +303,8 @@ where
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             return Box::pin(std::future::ready(Ok(response)));
         };
-        let json = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.contains("json")));
+        // What is packed is no JSON yet.
+        let json = !request.headers().contains_key(header::CONTENT_ENCODING) && is_json(request.headers());
         let (parts, body) = request.into_parts();
         let (body, watch) = LimitedBody::new(body, limits.body, json);
         let (time, reply) = (Duration::from_millis(limits.request_ms), self.inner.call(Request::from_parts(parts, body)));

@@ -226,6 +226,15 @@ impl Config {
             self.origin("telemetry.traces_percent", section);
         }
         if let Some(found) = secret(section, "authorization") {
+            if self.telemetry.traces.is_none() {
+                let help = "add traces = \"http://HOST:4318/v1/traces\", or remove `authorization`";
+                section.error(
+                    section.span_of("authorization"),
+                    "missing-key",
+                    "`authorization` is for a collector, and none is named".to_owned(),
+                    help,
+                );
+            }
             self.telemetry.authorization = Some(found);
             self.origin("telemetry.authorization", section);
         }

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use haechi::House;
 use haechi_model::{parse_date, parse_datetime};
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{BufReader, Write},
     path::{Path, PathBuf},
@@ -151,7 +152,8 @@ async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Faile
 }
 
 async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(), Failed> {
-    let mut out = std::io::BufWriter::new(std::fs::OpenOptions::new().write(true).create_new(true).open(file)?);
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    let mut out = std::io::BufWriter::new(made.map_err(|error| format!("{} cannot be written: {error}", file.display()))?);
     haechi::folder::private(file, 0o600)?;
     let mut next = Some(part.from);
     while let Some(position) = next {
@@ -161,7 +163,8 @@ async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(
         next = after;
     }
     out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
-    let report = house.gate.verify_archive(BufReader::new(File::open(file)?), &[]);
+    let written = BufReader::new(File::open(file)?);
+    let report = tokio::task::block_in_place(|| house.gate.verify_archive(written, &[]));
     match report.findings.findings.first() {
         Some(finding) => Err(Failed::Said(format!("the file does not verify: {}", finding.what))),
         None if (report.from, report.size) == (part.from, part.size) => Ok(()),
@@ -173,21 +176,26 @@ async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(
 fn archives(house: &House, files: &[PathBuf], notes: &[String], report: &mut haechi_gate::AuditReport) -> Result<(), Failed> {
     let kept: Vec<_> = notes.iter().filter_map(|note| house.gate.kept_checkpoint(note)).collect();
     let old = |size: u64| i64::try_from(size).is_ok_and(|size| size < report.archived);
-    let mut open: Vec<u64> = kept.iter().map(|checkpoint| checkpoint.size).filter(|size| *size > 0 && old(*size)).collect();
+    let mut open: BTreeSet<u64> = kept.iter().map(|checkpoint| checkpoint.size).filter(|size| *size > 0 && old(*size)).collect();
     let mut parts = Vec::new();
     for path in files {
         let file = File::open(super::live::path(path)).map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
-        let part = house.gate.verify_archive(BufReader::new(file), &kept);
+        let part = tokio::task::block_in_place(|| house.gate.verify_archive(BufReader::new(file), &kept));
         for finding in &part.findings.findings {
             report.find(finding.position, format!("{}: {}", path.display(), finding.what));
         }
-        open.retain(|size| !part.confirmed.contains(size));
+        for size in &part.confirmed {
+            open.remove(size);
+        }
+        report.erased += part.findings.erased;
         parts.push((part, path));
     }
     parts.sort_by_key(|(part, _)| part.from);
     let mut at = 0;
     for (part, path) in &parts {
-        if part.from != at {
+        if part.from < at {
+            report.find(None, format!("{} holds entries that another file holds, too", path.display()));
+        } else if part.from > at {
             report.find(None, format!("entries {at} to {} are in no file that was given", part.from - 1));
         } else if part.from > 0 && parts.iter().all(|(before, _)| before.size != part.from || before.roots.1 != part.roots.0) {
             report.find(None, format!("{} does not go on where the file before it ends", path.display()));
@@ -198,8 +206,6 @@ fn archives(house: &House, files: &[PathBuf], notes: &[String], report: &mut hae
     if !files.is_empty() && at != report.archived {
         report.find(None, format!("entries up to {} are archived; the files end at {at}", report.archived));
     }
-    open.sort_unstable();
-    open.dedup();
     for size in open {
         report.find(None, format!("a checkpoint kept elsewhere covers {size} entries, which are archived: give the files with --archive"));
     }

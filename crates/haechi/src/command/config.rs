@@ -17,7 +17,7 @@ impl Config {
             if place.json {
                 println!("{}", serde_json::json!({ "key": key, "value": value, "origin": origin }))
             } else {
-                println!("{key:<20} {value:<40} {origin}")
+                println!("{key:<31} {value:<40} {origin}")
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -8,7 +8,12 @@ use haechi_gate::Part;
 use haechi_testkit::{Backend, TestApp, fresh_folder, on_both};
 use serde_json::json;
 
-on_both!(what_leaves_and_what_stays_verify, rows_that_change_meanwhile_stay_provable, deleting_is_not_archiving);
+on_both!(
+    rows_are_verified_while_they_are_written,
+    what_leaves_and_what_stays_verify,
+    rows_that_change_meanwhile_stay_provable,
+    deleting_is_not_archiving
+);
 
 async fn grown(backend: Backend) -> (TestApp, haechi_testkit::Person) {
     let app = TestApp::start(backend, FILES).await;
@@ -122,6 +127,48 @@ async fn rows_that_change_meanwhile_stay_provable(backend: Backend) {
     match taken {
         Ok(()) | Err(haechi_gate::ArchiveError::Busy) => {}
         Err(other) => panic!("{other}"),
+    }
+    app.finish().await;
+}
+
+/// Rows that are written while they are compared are no finding; a row that was edited is one all the same.
+async fn rows_are_verified_while_they_are_written(backend: Backend) {
+    let (app, kim) = grown(backend).await;
+    let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
+    let page = kim.get("/api/v1/notes?page_size=100").await.json();
+    let ids: Vec<String> = page["items"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    let busy = std::sync::atomic::AtomicBool::new(true);
+    let writing = async {
+        let mut at = 0;
+        while busy.load(std::sync::atomic::Ordering::Relaxed) {
+            at += 1;
+            let id = kim.create("notes", json!({"title": "new"})).await;
+            let change =
+                ids.iter().take(8).map(|id| async { kim.patch(&format!("/api/v1/notes/{}", id.clone()), json!({"body": at.to_string()})).await });
+            futures_util::future::join_all(change).await;
+            kim.delete(&format!("/api/v1/notes/{id}")).await.expect(204);
+        }
+    };
+    let verifying = async {
+        for _ in 0..12 {
+            let report = gate.verify(key, &[], true).await.unwrap();
+            assert_eq!(report.findings, [], "rows that are written are told as wrong");
+        }
+        busy.store(false, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(writing, verifying);
+    if backend == Backend::Sqlite {
+        let connection = rusqlite::Connection::open(app.database_file()).unwrap();
+        connection.execute("UPDATE notes SET body = 'edited' WHERE id = ?", [&ids[9]]).unwrap();
+        connection.execute("DELETE FROM notes WHERE id = ?", [&ids[10]]).unwrap();
+        let report = gate.verify(key, &[], true).await.unwrap();
+        let found: Vec<&str> = report.findings.iter().map(|finding| finding.what.as_str()).collect();
+        assert!(
+            found.len() == 2 && found.iter().any(|what| what.contains("edited")) && found.iter().any(|what| what.contains("deleted")),
+            "{found:?}"
+        );
+        app.house.close().await;
+        return;
     }
     app.finish().await;
 }

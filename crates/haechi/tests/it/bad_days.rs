@@ -32,7 +32,7 @@ async fn a_panic_is_a_500_and_nothing_else_falls(backend: Backend) {
             }
         }),
     );
-    let stack = Arc::new(usual.around(|routes| panics.merge(routes)));
+    let stack = Arc::new(usual.with_routes(panics));
     let kim = Person::at(stack, &kim);
     for _ in 0..100 {
         let reply = kim.get("/panic").await.expect(500);

@@ -295,8 +295,7 @@ async fn a_panic_is_one_requests_end() {
 #[tokio::test]
 async fn settings_are_shown_without_secrets() {
     let key = "feedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedfacefeedface";
-    let toml =
-        "master_key = { env = \"PROBE_KEY\" }\n[telemetry]\nauthorization = { env = \"PROBE_TOKEN\" }\n[database]\nurl = { env = \"PROBE_URL\" }\n";
+    let toml = "master_key = { env = \"PROBE_KEY\" }\n[telemetry]\ntraces = \"http://127.0.0.1:4318/v1/traces\"\nauthorization = { env = \"PROBE_TOKEN\" }\n[database]\nurl = { env = \"PROBE_URL\" }\n";
     let root = haechi_testkit::fresh_folder(Backend::Sqlite, &[("haechi.toml", toml)]).await;
     for arguments in [&["config", "print"][..], &["--json", "config", "print"], &["check", "--production"]] {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_haechi"))

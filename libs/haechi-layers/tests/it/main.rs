@@ -1,4 +1,5 @@
 //! The layers as they are mounted: together, around a service.
+#![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect ends loudly")]
 
 use axum::{Extension, Router, body::Body, http::Request, routing::any};
 use haechi_layers::{
