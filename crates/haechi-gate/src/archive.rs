@@ -5,7 +5,7 @@
 //! has none, and is found.
 
 use crate::{
-    audit::{Report, Walk},
+    audit::{MAX_WAITING, Report, Walk},
     gate::{Gate, Inner},
     keys::Mac,
     seal::{pack, unpack},
@@ -16,13 +16,16 @@ use haechi_ledger::{Checkpoint, Frontier, Hash, Verifier};
 use haechi_model::{Actor, Collection, Failure, Predicate, Row, Step};
 use haechi_store::{LogRecord, Seal};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt::Write, io::BufRead, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write, io::BufRead, sync::Arc, time::Duration};
 
 const PAGE: u32 = 1_000;
 /// Rows that are stated anew in one change, each under its lock.
 const ROWS: usize = 200;
 /// How often rows that change meanwhile are read again.
 const ROUNDS: usize = 5;
+/// How long, and how often, the archive's own entry is looked for among those with a position.
+const NUMBERED_LOOKS: u32 = 100;
+const NUMBERED_EVERY: Duration = Duration::from_millis(200);
 /// Most bytes of a line of a file.
 const MAX_LINE: u64 = 64 << 20;
 
@@ -32,12 +35,19 @@ pub struct Part {
     pub from: i64,
     /// The position after the last one.
     pub size: i64,
-    /// Signed checkpoints in it, each with its size; the last is at its end.
-    seals: Vec<(i64, String)>,
     start: Frontier,
+    /// The checkpoint where it begins, unless that is the beginning of the ledger.
+    start_note: Option<String>,
     end: Frontier,
-    /// Rows whose last entry is in the part: collection and id.
-    rows: Vec<(usize, Box<str>)>,
+    /// Rows whose last entry is in the part, with what that entry says of them.
+    rows: Vec<LastSaid>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct LastSaid {
+    collection: usize,
+    id: Box<str>,
+    digest: Vec<u8>,
 }
 
 /// Why nothing was archived.
@@ -66,6 +76,7 @@ impl Gate {
     /// # Errors
     /// When the ledger does not verify, or the database cannot be had.
     pub async fn archivable(&self, key: &System<Audit>, before_ms: i64) -> Result<Option<Part>, ArchiveError> {
+        self.finish_taking_out().await?;
         let (report, last_entries) = self.verify_with_rows(key).await?;
         if report.count > 0 {
             return Err(ArchiveError::Findings(report.count));
@@ -73,8 +84,8 @@ impl Gate {
         let mut part = Part {
             from: report.archived,
             size: report.archived,
-            seals: Vec::new(),
             start: Frontier::default(),
+            start_note: None,
             end: Frontier::default(),
             rows: Vec::new(),
         };
@@ -85,15 +96,16 @@ impl Gate {
                 from = seal.size + 1;
                 let Some((frontier, _)) = unpack(&seal.frontier) else { break 'seals };
                 if seal.size == part.from {
+                    part.start_note = Some(seal.note.clone());
                     part.start = frontier.clone();
                     part.end = frontier;
-                } else if seal.time_ms < before_ms {
+                } else if seal.time_ms < before_ms && seal.size <= report.sealed {
+                    // Never beyond what was verified: what came meanwhile stays.
                     part.size = seal.size;
                     part.end = frontier;
                 } else {
                     break 'seals;
                 }
-                part.seals.push((seal.size, seal.note.clone()));
             }
             if seals.len() < PAGE as usize {
                 break;
@@ -106,9 +118,9 @@ impl Gate {
         part.rows = last_entries
             .into_iter()
             .filter(|(_, (position, _))| *position < part.size)
-            .filter_map(|(target, _)| {
+            .filter_map(|(target, (_, digest))| {
                 let (collection, id) = target.split_once('/')?;
-                Some((revision.app.collection(collection)?.id, id.into()))
+                Some(LastSaid { collection: revision.app.collection(collection)?.id, id: id.into(), digest })
             })
             .collect();
         part.rows.sort_unstable();
@@ -125,14 +137,16 @@ impl Gate {
             out.extend_from_slice(value.to_string().as_bytes());
             out.push(b'\n');
         };
-        let note = |size: i64| part.seals.binary_search_by_key(&size, |(at, _)| *at).ok().map(|at| &part.seals[at].1);
+        let want = u32::try_from(part.size - position).unwrap_or(PAGE).min(PAGE);
+        let next = position + i64::from(want);
+        let seals = self.0.store.seals_from(position + 1, want).await?;
+        let note = |size: i64| seals.binary_search_by_key(&size, |seal| seal.size).ok().map(|at| &seals[at].note);
         if position == part.from {
             let start = crate::keys::hex(&part.start.to_bytes());
             line(
-                json!({ "archive": 1, "from": part.from, "size": part.size, "start": start, "start_note": note(part.from), "key": self.ledger_key() }),
+                json!({ "archive": 1, "from": part.from, "size": part.size, "start": start, "start_note": part.start_note, "key": self.ledger_key() }),
             );
         }
-        let want = u32::try_from(part.size - position).unwrap_or(PAGE).min(PAGE);
         for record in self.0.store.log_from(position, want).await? {
             line(json!({
                 "position": record.position, "id": record.id, "entry": BASE64.encode(&record.entry),
@@ -142,7 +156,6 @@ impl Gate {
                 line(json!({ "size": record.position + 1, "note": note }));
             }
         }
-        let next = position + i64::from(want);
         if next >= part.size {
             line(json!({ "end": part.size }));
         }
@@ -155,23 +168,61 @@ impl Gate {
     /// When the database cannot be had; the part is then still there, or the rest of it is taken out the next time.
     pub async fn take_out(&self, key: &System<Audit>, part: Part, operator: &str) -> Result<(), ArchiveError> {
         // What the last entries of the part say of live rows is said again, so that the rows stay provable without the file.
+        let mut changed = Vec::new();
         for rows in part.rows.chunks(ROWS) {
-            self.state_anew(key, rows).await?;
+            changed.extend(self.state_anew(key, rows).await?);
         }
         let extra = format!("\"from\":{},\"size\":{},\"root\":\"{}\"", part.from, part.size, crate::keys::hex(&part.end.root()));
         let entry = self.0.system_entry("archive", None, extra);
+        let id = entry.id.clone();
         self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
-        self.settle().await;
+        self.numbered(&id).await?;
+        self.provable_without(&part, changed).await?;
         let frontier = pack(&part.end, &[self.0.archive_code(&part.end)]);
         Ok(self.0.store.take_out_log(part.size, frontier).await?)
     }
 
-    async fn state_anew(&self, key: &System<Audit>, wanted: &[(usize, Box<str>)]) -> Result<(), ArchiveError> {
+    /// Entries get their positions from one node: waits until that one has come so far. What follows never takes its place.
+    async fn numbered(&self, entry: &str) -> Result<(), ArchiveError> {
+        for _ in 0..NUMBERED_LOOKS {
+            self.settle().await;
+            if !self.0.store.log_waiting(MAX_WAITING).await?.iter().any(|record| record.id == entry) {
+                return Ok(());
+            }
+            tokio::time::sleep(NUMBERED_EVERY).await;
+        }
+        Err(ArchiveError::Busy)
+    }
+
+    /// Verifies what would be left: every row by the entries that stay, and a deletion for each row that has gone meanwhile.
+    async fn provable_without(&self, part: &Part, changed: Vec<String>) -> Result<(), ArchiveError> {
+        let mut walk = Walk::new(true);
+        walk.start_at(part.end.clone());
+        let gone = self.walk_rest(&mut walk, changed).await?;
+        let count = walk.report.count + gone;
+        if count == 0 { Ok(()) } else { Err(ArchiveError::Findings(count)) }
+    }
+
+    /// What an archive that was interrupted has left behind.
+    pub(crate) async fn finish_taking_out(&self) -> Result<(), Failure> {
+        let Some(seal) = self.0.store.seals_from(1, 1).await?.pop() else { return Ok(()) };
+        if self.0.archived_start(&seal).is_none() || self.0.store.log_from(0, 1).await?.first().is_none_or(|record| record.position >= seal.size) {
+            return Ok(());
+        }
+        self.0.store.take_out_log(seal.size, seal.frontier).await
+    }
+
+    /// Says of rows again what their last entries say, where they still are so; returns those that are not.
+    async fn state_anew(&self, key: &System<Audit>, wanted: &[LastSaid]) -> Result<Vec<String>, ArchiveError> {
         let revision = self.revision();
         for _ in 0..ROUNDS {
-            let mut found: Vec<(usize, Row)> = Vec::with_capacity(wanted.len());
-            for (collection, id) in wanted {
-                found.extend(self.0.store.row(*collection, id).await?.map(|row| (*collection, row)));
+            let (mut found, mut changed): (Vec<(usize, Row)>, Vec<String>) = (Vec::with_capacity(wanted.len()), Vec::new());
+            for said in wanted {
+                let declared = &revision.app.collections[said.collection];
+                match self.0.store.row(said.collection, &said.id).await? {
+                    Some(row) if self.0.journal.row_digest(declared, &row) == said.digest.as_slice() => found.push((said.collection, row)),
+                    _ => changed.push(format!("{}/{}", declared.name, said.id)),
+                }
             }
             let mut change = self.0.system_change(key, Vec::new());
             for same in found.chunk_by(|left, right| left.0 == right.0) {
@@ -186,12 +237,12 @@ impl Gate {
             };
             change.steps = found.iter().map(lock).collect();
             if change.entries.is_empty() {
-                return Ok(());
+                return Ok(changed);
             }
             match self.0.commit(change).await {
                 // One of them was changed since it was read: once more.
                 Err(Failure::Missed(_)) => {}
-                other => return Ok(other.map(|_| ())?),
+                other => return Ok(other.map(|_| changed)?),
             }
         }
         Err(ArchiveError::Busy)
@@ -279,6 +330,10 @@ struct Check {
 impl Check {
     /// Takes one line; `None` when it is none of such a file.
     fn line(&mut self, number: usize, line: &str) -> Option<()> {
+        if self.ended {
+            // Nothing proves what comes after the end.
+            return None;
+        }
         let value: Value = serde_json::from_str(line).ok()?;
         let int = |key: &str| value[key].as_i64();
         let text = |key: &str| value[key].as_str();
@@ -304,8 +359,12 @@ impl Check {
                 detail: text("detail")?.to_owned(),
             };
             let record = LogRecord { hash: haechi_ledger::leaf_hash(&record.entry).to_vec(), ..record };
-            self.walk.missing_until(position);
+            if u64::try_from(position) != Ok(self.walk.tree_as_read().size()) {
+                self.walk.report.find(Some(position), "an entry stands in another place than it says, or entries before it were dropped");
+            }
+            self.walk.position = i64::try_from(self.walk.tree_as_read().size()).unwrap_or(position);
             self.walk.check(&record);
+            self.walk.forget_leaves();
             let (size, root) = (self.walk.tree_as_read().size(), self.walk.tree_as_read().root());
             for (_, kept) in self.outside.range((size, [0; 32])..=(size, [0xff; 32])) {
                 if *kept == root {

@@ -13,7 +13,9 @@ use std::collections::{HashMap, HashSet};
 
 const PAGE: u32 = 1_000;
 /// Most entries without position that are looked at.
-const MAX_WAITING: u32 = 100_000;
+pub(crate) const MAX_WAITING: u32 = 100_000;
+/// Most entries that are missing in one place and still counted one by one.
+const MAX_GAP: i64 = 1_000_000;
 /// Most findings that a report lists; the count goes on.
 const MAX_FINDINGS: usize = 1_000;
 
@@ -39,6 +41,8 @@ pub struct Report {
     pub erased: i64,
     /// Entries that were archived: they are in files.
     pub archived: i64,
+    /// Root of the tree over them.
+    pub archived_root: Option<Hash>,
     /// What is wrong, at most a thousand.
     pub findings: Vec<Finding>,
     /// How many findings there are in all.
@@ -64,7 +68,7 @@ pub(crate) struct Walk {
     tree: Frontier,
     /// Leaves since the last seal, as the rows give them.
     leaves: Vec<Hash>,
-    position: i64,
+    pub(crate) position: i64,
     outside: Vec<Checkpoint>,
     /// The tree over the entries as they are, for checkpoints kept elsewhere: those end anywhere.
     as_read: Frontier,
@@ -110,7 +114,13 @@ impl Gate {
         if let Some(start) = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal)) {
             walk.report.archived = i64::try_from(start.size()).unwrap_or_default();
             seal_size = walk.report.archived + 1;
+            walk.report.archived_root = Some(start.root());
             walk.start_at(start);
+            if self.0.store.log_from(0, 1).await?.first().is_some_and(|record| record.position < walk.position) {
+                let what = "entries that were archived are in the database: what an interrupted archive has left is deleted when the house \
+                            is opened, anything else was put there";
+                walk.report.find(Some(0), what);
+            }
         }
         loop {
             let seals = self.0.store.seals_from(seal_size, PAGE).await?;
@@ -142,6 +152,26 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Walks to the end and compares the rows; returns how many of the targets named have gone without an entry that deletes them.
+    pub(crate) async fn walk_rest(&self, walk: &mut Walk, targets: Vec<String>) -> Result<u64, Failure> {
+        walk.heard.extend(targets.iter().map(|target| (target.clone(), Vec::new())));
+        self.walk_to(walk, None).await?;
+        self.hear_waiting(walk).await?;
+        let revision = self.revision();
+        let mut gone = 0;
+        for target in targets {
+            let deleted = walk.heard.remove(&target).unwrap_or_default().contains(&None);
+            let Some((collection, id)) = target.split_once('/').and_then(|(name, id)| Some((revision.app.collection(name)?.id, id))) else {
+                continue;
+            };
+            if !deleted && self.0.store.row(collection, id).await?.is_none() {
+                gone += 1;
+            }
+        }
+        self.check_rows(walk).await?;
+        Ok(gone)
     }
 
     /// Reads entries up to a position, or all.
@@ -312,6 +342,11 @@ impl Walk {
         self.tree = tree;
     }
 
+    /// Where no seal is compared with them, the leaves are not kept.
+    pub(crate) fn forget_leaves(&mut self) {
+        self.leaves.clear();
+    }
+
     /// The tree over the entries as they are.
     pub(crate) fn tree_as_read(&self) -> &Frontier {
         &self.as_read
@@ -324,7 +359,8 @@ impl Walk {
             let what = if from == to { "the entry was dropped".to_owned() } else { format!("the entries {from} to {to} were dropped") };
             self.report.find(Some(from), what);
             self.position = position;
-            for _ in from..=to {
+            // Beyond this the tree cannot be anybody's: a forged position must not fill the memory.
+            for _ in from..=to.min(from + MAX_GAP) {
                 self.leaves.push([0; 32]);
                 self.read_leaf([0; 32]);
             }

@@ -239,6 +239,9 @@ impl Gate {
     }
 
     async fn background(&self, mut stop: watch::Receiver<bool>) {
+        if let Err(failure) = self.finish_taking_out().await {
+            tracing::warn!(target: "haechi::ledger", ?failure, "what an interrupted archive has left could not be deleted");
+        }
         let mut sightings = tokio::time::interval(SIGHTINGS_EVERY);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
         let mut sequence = tokio::time::interval(crate::seal::SEQUENCE_EVERY);

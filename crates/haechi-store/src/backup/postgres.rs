@@ -18,7 +18,8 @@ use tokio::sync::Notify;
 use tokio_postgres::{IsolationLevel, Transaction, types::ToSql};
 
 /// What was committed and waits for its position gets the next ones, in the order of its arrival.
-const LOG: &str = "SELECT (row_number() OVER (ORDER BY \"position\" NULLS LAST, \"arrival\") - 1)::bigint AS \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\"";
+const LOG: &str = "SELECT COALESCE(\"position\", (SELECT GREATEST((SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\"))) \
+                   + row_number() OVER (PARTITION BY \"position\" IS NULL ORDER BY \"arrival\") - 1)::bigint AS \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\"";
 /// The beginning of a statement that alters each foreign key.
 const REFERENCES: &str = "SELECT format('ALTER TABLE %s ALTER CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint WHERE contype = 'f' AND connamespace = current_schema()::regnamespace";
 /// Of this moment's nodes alone.

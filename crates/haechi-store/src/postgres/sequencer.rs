@@ -94,7 +94,7 @@ impl Inner {
             if transaction.query_opt(&held, &[&self.node, &fence]).await?.is_none() {
                 return Ok(None);
             }
-            let sql = "WITH base AS (SELECT COALESCE(MAX(\"position\") + 1, 0) AS next FROM \"_log\"), \
+            let sql = "WITH base AS (SELECT GREATEST((SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\")) AS next), \
                        todo AS (SELECT \"id\", row_number() OVER (ORDER BY \"arrival\") - 1 AS place \
                                 FROM (SELECT \"id\", \"arrival\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1) waiting) \
                        UPDATE \"_log\" l SET \"position\" = base.next + todo.place FROM base, todo WHERE l.\"id\" = todo.\"id\"";

@@ -165,7 +165,9 @@ impl Thread {
             self.data_version = seen.unwrap_or(-1);
         }
         if self.position < 0 {
-            let next = self.connection.query_row("SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"", [], |row| row.get(0));
+            // What was sealed has its place, also where its entries have left.
+            let sql = "SELECT MAX((SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\"))";
+            let next = self.connection.query_row(sql, [], |row| row.get(0));
             match next {
                 Ok(next) => self.position = next,
                 Err(error) => {

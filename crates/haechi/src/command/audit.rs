@@ -203,6 +203,10 @@ fn archives(house: &House, files: &[PathBuf], notes: &[String], report: &mut hae
         at = part.size;
         report.entries += part.size - part.from;
     }
+    let joins = parts.last().is_none_or(|(part, _)| Some(part.roots.1) == report.archived_root);
+    if !files.is_empty() && at == report.archived && !joins {
+        report.find(None, "the last file is of another ledger than the database: what it ends with is not what was archived here");
+    }
     if !files.is_empty() && at != report.archived {
         report.find(None, format!("entries up to {} are archived; the files end at {at}", report.archived));
     }

@@ -70,12 +70,13 @@ impl Restore {
 
 /// Gives a finished file its name, never over another one.
 pub(super) fn put(part: &Path, file: &Path) -> Result<(), Failed> {
-    std::fs::hard_link(part, file).map_err(|error| format!("{} could not be put in its place: {}", file.display(), error.kind()))?;
+    let put = std::fs::hard_link(part, file);
     let _ = std::fs::remove_file(part);
-    if let Some(folder) = file.parent().and_then(|folder| std::fs::File::open(folder).ok()) {
-        folder.sync_all()?;
-    }
-    Ok(())
+    put.map_err(|error| format!("{} could not be put in its place: {}", file.display(), error.kind()))?;
+    // The name is safe when its folder is: without that nothing may be deleted for it.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(synced.map_err(|error| format!("{} could not be made safe: {}", folder.display(), error.kind()))?)
 }
 
 /// A name of its own beside a file: nothing that lies there is ever replaced or removed.
