@@ -9,6 +9,7 @@ use haechi_testkit::{Backend, TestApp, fresh_folder, on_both};
 use serde_json::json;
 
 on_both!(
+    a_backup_after_an_archive_is_whole,
     rows_are_verified_while_they_are_written,
     what_leaves_and_what_stays_verify,
     rows_that_change_meanwhile_stay_provable,
@@ -75,6 +76,17 @@ async fn what_leaves_and_what_stays_verify(backend: Backend) {
             let report = app.house.gate.verify_archive(altered.as_slice(), &[]);
             assert!(report.findings.count > 0, "{what} is not found");
         }
+        let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+        let wiped: String = lines
+            .map(|mut line| {
+                if line["position"].is_i64() {
+                    (line["salt"], line["detail"]) = (json!(""), json!(""));
+                }
+                format!("{line}\n")
+            })
+            .collect();
+        let report = app.house.gate.verify_archive(wiped.as_bytes(), &[]);
+        assert_eq!(report.findings.erased, report.size - report.from, "what was wiped is counted");
     }
     app.finish().await;
 }
@@ -101,6 +113,9 @@ fn alterations(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("another beginning", with(&|lines| lines[0]["from"] = json!(7))),
         ("another end", with(&|lines| lines[0]["size"] = json!(9_999))),
         ("no end", with(&|lines| drop(lines.pop()))),
+        ("an entry after the end", with(&|lines| lines.push(lines[entry].clone()))),
+        ("another position", with(&|lines| lines[entry + 3]["position"] = json!(1))),
+        ("a position far away", with(&|lines| lines[entry]["position"] = json!(9_000_000_000_000_i64))),
         ("nothing", Vec::new()),
         ("nonsense", b"nonsense\n".to_vec()),
     ]
@@ -170,6 +185,77 @@ async fn rows_are_verified_while_they_are_written(backend: Backend) {
         app.house.close().await;
         return;
     }
+    app.finish().await;
+}
+
+/// What is edited or deleted behind the ledger's back while an archive is made is found, and nothing is taken out.
+#[tokio::test]
+async fn nothing_is_laundered_by_an_archive() {
+    for sql in ["UPDATE notes SET title = 'edited' WHERE id = ?", "DELETE FROM notes WHERE id = ?"] {
+        let (app, kim) = grown(Backend::Sqlite).await;
+        let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
+        let part = gate.archivable(key, haechi_gate::Clock::now_ms(&*app.clock) + 1).await.unwrap().unwrap();
+        let size = part.size;
+        let page = kim.get("/api/v1/notes").await.json();
+        let id = page["items"][0]["id"].as_str().unwrap();
+        let connection = rusqlite::Connection::open(app.database_file()).unwrap();
+        connection.execute(sql, [id]).unwrap();
+        let taken = gate.take_out(key, part, "uid 0").await;
+        assert!(matches!(taken, Err(haechi_gate::ArchiveError::Findings(1..))), "{sql}: {taken:?}");
+        let report = gate.verify(key, &[], true).await.unwrap();
+        assert!(report.archived == 0 && report.count == 1, "{sql}: {report:?}");
+        let left: i64 = connection.query_row("SELECT count(*) FROM _log WHERE position < ?", [size], |row| row.get(0)).unwrap();
+        assert_eq!(left, size, "{sql}: entries were deleted");
+        app.house.close().await;
+    }
+}
+
+/// Below an archive nothing stands unseen, and positions go on where they were, whatever is deleted.
+#[tokio::test]
+async fn nothing_takes_the_place_of_what_left() {
+    let (app, kim) = grown(Backend::Sqlite).await;
+    let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
+    let part = gate.archivable(key, haechi_gate::Clock::now_ms(&*app.clock) + 1).await.unwrap().unwrap();
+    kim.create("notes", json!({"title": "meanwhile"})).await;
+    gate.take_out(key, part, "uid 0").await.unwrap();
+    app.verify().await;
+    let connection = rusqlite::Connection::open(app.database_file()).unwrap();
+    connection.execute("INSERT INTO _log SELECT 5, 'forged', entry, hash, salt, detail, event, organisation FROM _log LIMIT 1", []).unwrap();
+    assert!(gate.verify(key, &[], true).await.unwrap().count > 0);
+    assert!(!app.ledger().await.iter().any(|entry| entry["position"] == 5), "what is forged is exported");
+    let app = app.restart().await;
+    let clean = async || app.house.gate.verify(&app.house.keys.audit, &[], true).await.unwrap().count == 0;
+    for _ in 0..500 {
+        if clean().await {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(clean().await, "what does not belong there is not deleted when the house is opened");
+    let last: i64 = connection.query_row("SELECT max(size) FROM _seals", [], |row| row.get(0)).unwrap();
+    connection.execute("DELETE FROM _log", []).unwrap();
+    let app = app.restart().await;
+    app.person("ann", &["member"]).await.create("notes", json!({"title": "after all were deleted"})).await;
+    let first: i64 = connection.query_row("SELECT min(position) FROM _log", [], |row| row.get(0)).unwrap();
+    assert!(first >= last, "an entry took the place of one that was sealed");
+    assert!(app.house.gate.verify(&app.house.keys.audit, &[], false).await.unwrap().count > 0, "what was deleted is missed");
+    app.house.close().await;
+}
+
+async fn a_backup_after_an_archive_is_whole(backend: Backend) {
+    let (app, kim) = grown(backend).await;
+    let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
+    let part = gate.archivable(key, haechi_gate::Clock::now_ms(&*app.clock) - 60_000).await.unwrap().unwrap();
+    let size = part.size;
+    gate.take_out(key, part, "uid 0").await.unwrap();
+    kim.create("notes", json!({"title": "later"})).await;
+    let file = app.root.join("copy.db");
+    gate.backup(&app.house.keys.backup, &file, "uid 0").await.unwrap();
+    let (revision, warnings) = haechi::folder::load(&app.root).unwrap();
+    let copy = haechi::House::over_file(revision, warnings, &file, &app.root.join(".haechi")).await.unwrap();
+    let report = copy.gate.verify(&copy.keys.audit, &[], true).await.unwrap();
+    assert_eq!((report.findings.as_slice(), report.archived), (&[][..], size));
+    copy.close().await;
     app.finish().await;
 }
 
