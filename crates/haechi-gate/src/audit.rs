@@ -7,9 +7,9 @@ use crate::{
     system::{Audit, System},
 };
 use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, leaf_hash};
-use haechi_model::{App, Collection, Failure, write_json_text};
+use haechi_model::{Failure, write_json_text};
 use haechi_store::{LogRecord, Seal};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 const PAGE: u32 = 1_000;
 /// Most entries without position that are looked at.
@@ -72,9 +72,9 @@ pub(crate) struct Walk {
     outside: Vec<Checkpoint>,
     /// The tree over the entries as they are, for checkpoints kept elsewhere: those end anywhere.
     as_read: Frontier,
-    rows: Option<LastEntries>,
+    pub(crate) rows: Option<LastEntries>,
     /// Of rows that are looked at once more: what entries have said of them since, `None` where there was none.
-    heard: HashMap<String, Vec<Option<Vec<u8>>>>,
+    pub(crate) heard: HashMap<String, Vec<Option<Vec<u8>>>>,
 }
 
 impl Gate {
@@ -145,7 +145,7 @@ impl Gate {
     }
 
     /// What was committed and waits for its position says of its row what a sealed entry would.
-    async fn hear_waiting(&self, walk: &mut Walk) -> Result<(), Failure> {
+    pub(crate) async fn hear_waiting(&self, walk: &mut Walk) -> Result<(), Failure> {
         for record in self.0.store.log_waiting(MAX_WAITING).await? {
             if let Ok(entry) = Entry::from_bytes(&record.entry) {
                 walk.remember_row(walk.position, &entry, &record.detail);
@@ -154,28 +154,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Walks to the end and compares the rows; returns how many of the targets named have gone without an entry that deletes them.
-    pub(crate) async fn walk_rest(&self, walk: &mut Walk, targets: Vec<String>) -> Result<u64, Failure> {
-        walk.heard.extend(targets.iter().map(|target| (target.clone(), Vec::new())));
-        self.walk_to(walk, None).await?;
-        self.hear_waiting(walk).await?;
-        let revision = self.revision();
-        let mut gone = 0;
-        for target in targets {
-            let deleted = walk.heard.remove(&target).unwrap_or_default().contains(&None);
-            let Some((collection, id)) = target.split_once('/').and_then(|(name, id)| Some((revision.app.collection(name)?.id, id))) else {
-                continue;
-            };
-            if !deleted && self.0.store.row(collection, id).await?.is_none() {
-                gone += 1;
-            }
-        }
-        self.check_rows(walk).await?;
-        Ok(gone)
-    }
-
     /// Reads entries up to a position, or all.
-    async fn walk_to(&self, walk: &mut Walk, end: Option<i64>) -> Result<(), Failure> {
+    pub(crate) async fn walk_to(&self, walk: &mut Walk, end: Option<i64>) -> Result<(), Failure> {
         while end.is_none_or(|end| walk.position < end) {
             let want = end.map_or(PAGE, |end| u32::try_from(end - walk.position).unwrap_or(PAGE).min(PAGE));
             let records = self.0.store.log_from(walk.position, want).await?;
@@ -194,72 +174,6 @@ impl Gate {
         if let Some(end) = end {
             walk.missing_until(end);
         }
-        Ok(())
-    }
-
-    /// Compares every row with its last entry. Rows that do not fit are looked at once more, beside what was written meanwhile.
-    async fn check_rows(&self, walk: &mut Walk) -> Result<(), Failure> {
-        if walk.rows.is_none() {
-            return Ok(());
-        }
-        let revision = self.revision();
-        let mut unseen: HashSet<String> = walk.rows.iter().flatten().map(|(target, _)| target.clone()).collect();
-        let mut suspects: Vec<(usize, String)> = Vec::new();
-        for collection in &revision.app.collections {
-            let mut after = String::new();
-            loop {
-                let rows = self.0.store.rows_after(collection.id, &after, PAGE).await?;
-                let Some(last) = rows.last() else { break };
-                after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
-                for row in &rows {
-                    walk.report.rows += 1;
-                    let id = row[Collection::ID].as_text().unwrap_or_default();
-                    let target = format!("{}/{id}", collection.name);
-                    unseen.remove(&target);
-                    if walk.known(&target) != Some(self.0.journal.row_digest(collection, row).as_slice()) {
-                        suspects.push((collection.id, id.to_owned()));
-                    }
-                }
-            }
-        }
-        for target in unseen {
-            let Some((name, id)) = target.split_once('/') else { continue };
-            suspects.extend(revision.app.collection(name).map(|collection| (collection.id, id.to_owned())));
-        }
-        self.check_again(walk, &revision.app, suspects).await
-    }
-
-    /// Reads the rows first and the log after them: what a row says now, an entry of the log up to then must say.
-    async fn check_again(&self, walk: &mut Walk, app: &App, suspects: Vec<(usize, String)>) -> Result<(), Failure> {
-        let mut now = Vec::with_capacity(suspects.len());
-        for (collection, id) in suspects {
-            let digest = self.0.store.row(collection, &id).await?.map(|row| self.0.journal.row_digest(&app.collections[collection], &row).to_vec());
-            let target = format!("{}/{id}", app.collections[collection].name);
-            let before = walk.known(&target).map(<[u8]>::to_vec);
-            walk.heard.insert(target.clone(), vec![before]);
-            now.push((target, digest));
-        }
-        if now.is_empty() {
-            return Ok(());
-        }
-        self.settle().await;
-        self.walk_to(walk, None).await?;
-        self.hear_waiting(walk).await?;
-        let mut wrong: Vec<(Option<i64>, String)> = Vec::new();
-        for (target, digest) in now {
-            let heard = walk.heard.remove(&target).unwrap_or_default();
-            let position = walk.rows.iter().find_map(|rows| rows.get(&target)).map(|(position, _)| *position);
-            let known = heard.iter().any(Option::is_some);
-            let what = match digest {
-                found if heard.contains(&found) => continue,
-                Some(_) if known => "was edited behind the ledger's back: it is not as its last entry left it",
-                Some(_) => "was inserted behind the ledger's back: no entry makes it",
-                None => "was deleted behind the ledger's back: no entry deletes it",
-            };
-            wrong.push((position, format!("{target} {what}")));
-        }
-        wrong.sort();
-        wrong.into_iter().for_each(|(position, what)| walk.report.find(position, what));
         Ok(())
     }
 
@@ -319,7 +233,7 @@ impl Walk {
     }
 
     /// What the newest entry says of a row.
-    fn known(&self, target: &str) -> Option<&[u8]> {
+    pub(crate) fn known(&self, target: &str) -> Option<&[u8]> {
         self.rows.as_ref()?.get(target).map(|(_, digest)| digest.as_slice())
     }
 

@@ -344,6 +344,10 @@ pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], 
 pub(crate) fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Result<Predicate, WriteError> {
     let mut parts = Vec::new();
     for field in named {
+        // What the server sets is nobody's to write, also not by code that holds a grant.
+        if ask.collection(collection).fields[*field].read_only {
+            return Err(WriteError::FieldForbidden(*field));
+        }
         let Some((_, write)) = ask.revision.classes[ask.collection(collection).fields[*field].class] else { continue };
         let condition = if ask.caller.is_anonymous() { Predicate::False } else { ask.bind(write, collection) };
         if condition == Predicate::False {

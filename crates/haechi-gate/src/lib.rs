@@ -70,6 +70,7 @@ mod access;
 mod archive;
 mod ask;
 mod audit;
+mod audit_rows;
 mod authenticate;
 mod caller;
 mod clock;

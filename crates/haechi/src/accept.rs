@@ -147,7 +147,7 @@ impl Connection {
                 Ok::<_, Infallible>(response)
             }
         });
-        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         // Both are registered once and looked at lazily: a timer for each request would cost as much as the request's parsing.
         let mut ended = self.ended;

@@ -34,6 +34,17 @@ pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     {
         found.push(error.to_string());
     }
+    let in_the_clear = |address: &String| {
+        url::Url::parse(address).is_ok_and(|url| {
+            let local = url.host_str().is_some_and(|host| {
+                host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            });
+            url.scheme() == "http" && !local
+        })
+    };
+    if config.telemetry.authorization.is_some() && config.telemetry.traces.as_ref().is_some_and(in_the_clear) {
+        found.push("the collector's credential would go in plain text: name an https:// address in traces under [telemetry]".to_owned());
+    }
     for (collection, action) in revision.undeclared_reach() {
         if revision.app.declared_actions().contains(&action.as_str()) {
             found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy; declared actions are for known callers"));

@@ -205,6 +205,8 @@ impl Stack {
         let (body, watch) = LimitedBody::new(body, self.bodies, false);
         let response = self.routed(Request::from_parts(parts, Body::new(body)), id).await;
         match watch.fault() {
+            // A route of one's own may have done its work with what had come.
+            Some(BodyFault::TooSlow) if response.as_ref().is_ok_and(|response| response.status().is_success()) => response,
             Some(BodyFault::TooSlow) => Err(Problem::new(kinds::TIMEOUT, "The body came too slowly. Nothing was done.")),
             _ => response,
         }

@@ -1,6 +1,9 @@
 //! Compressed request bodies, unpacked within bounds: a small body never becomes a large one unseen.
 
-use crate::service::refuse;
+use crate::{
+    json_depth::{JsonDepth, is_json},
+    service::refuse,
+};
 use bytes::Bytes;
 use flate2::write::{GzDecoder, ZlibDecoder};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -25,11 +28,13 @@ pub struct Unpacking {
     pub unpacked_bytes: usize,
     /// How many times larger it may become.
     pub ratio: usize,
+    /// How deep JSON may be nested, when the body is declared as JSON.
+    pub json_depth: u32,
 }
 
 impl Default for Unpacking {
     fn default() -> Self {
-        Self { packed_bytes: 256 << 10, unpacked_bytes: 1 << 20, ratio: 100 }
+        Self { packed_bytes: 256 << 10, unpacked_bytes: 1 << 20, ratio: 100, json_depth: 64 }
     }
 }
 
@@ -42,6 +47,8 @@ pub enum UnpackError {
     Broken,
     /// An encoding that is not unpacked here, or more than one.
     Unsupported,
+    /// Its JSON is nested too deep.
+    TooDeep,
 }
 
 impl UnpackError {
@@ -50,7 +57,7 @@ impl UnpackError {
     pub fn status(self) -> StatusCode {
         match self {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Broken | Self::TooDeep => StatusCode::BAD_REQUEST,
             Self::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         }
     }
@@ -105,6 +112,7 @@ impl Unpacking {
             _ => return Err(UnpackError::Unsupported),
         };
         match unpacked {
+            Ok(sink) if is_json(headers) && JsonDepth::default().read(&sink.out) > self.json_depth => Err(UnpackError::TooDeep),
             Ok(sink) => Ok(Some(sink.out)),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(UnpackError::TooLarge),
             Err(_) => Err(UnpackError::Broken),
@@ -209,7 +217,7 @@ mod tests {
     /// DOS [V4.3.1 V1.5.2]: a bomb is refused when it grows, long before it is unpacked.
     #[test]
     fn a_body_grows_within_bounds() {
-        let unpacking = Unpacking { packed_bytes: 10_000, unpacked_bytes: 100_000, ratio: 50 };
+        let unpacking = Unpacking { packed_bytes: 10_000, unpacked_bytes: 100_000, ratio: 50, ..Unpacking::default() };
         let honest: Vec<u8> = (0..20_000u32).flat_map(|at| at.wrapping_mul(2_654_435_761).to_be_bytes()[..1].to_vec()).take(5_000).collect();
         assert_eq!(unpacking.unpack(&headers(&["gzip"]), &gzip(&honest)), Ok(Some(honest.clone())));
         let mut deflate = ZlibEncoder::new(Vec::new(), Compression::fast());
@@ -219,6 +227,16 @@ mod tests {
             assert_eq!(unpacking.unpack(&headers(&["gzip"]), &gzip(&bomb)), Err(UnpackError::TooLarge), "{what}");
         }
         assert_eq!(unpacking.unpack(&headers(&["gzip"]), &[0; 10_001]), Err(UnpackError::TooLarge));
+    }
+
+    #[test]
+    fn depth_is_looked_at_when_it_is_unpacked() {
+        let mut json = headers(&["gzip"]);
+        json.insert(header::CONTENT_TYPE, HeaderValue::from_static("Application/JSON"));
+        let nested = |depth: usize| gzip(format!("{}1{}", "[".repeat(depth), "]".repeat(depth)).as_bytes());
+        assert!(Unpacking::default().unpack(&json, &nested(64)).is_ok());
+        assert_eq!(Unpacking::default().unpack(&json, &nested(65)), Err(UnpackError::TooDeep));
+        assert!(Unpacking::default().unpack(&headers(&["gzip"]), &nested(65)).is_ok());
     }
 
     #[test]

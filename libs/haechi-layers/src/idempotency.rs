@@ -21,6 +21,8 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotency-replayed";
 const MAX_KEY_BYTES: usize = 255;
+/// Of all keys, one caller may have one in so many.
+const CALLER_SHARE: usize = 8;
 
 /// What is kept of a reply.
 #[derive(Clone, Debug)]
@@ -47,6 +49,7 @@ enum State {
 
 struct Entry {
     fingerprint: [u64; 2],
+    caller: u64,
     state: State,
     until: Instant,
     /// Which of the entries that this key has had.
@@ -56,7 +59,7 @@ struct Entry {
 /// Bounds of what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembering {
-    /// Keys at once; the oldest one that is done makes room.
+    /// Keys at once; the oldest one that is done makes room. One caller has an eighth of them at most.
     pub keys: usize,
     /// How long a key is remembered, milliseconds.
     pub keep_ms: u64,
@@ -77,6 +80,8 @@ struct Entries {
     by_key: HashMap<[u64; 2], Entry>,
     /// Oldest first, each with its number; those whose number is no longer the key's are gone.
     order: VecDeque<([u64; 2], u64)>,
+    /// How many keys each caller has.
+    callers: HashMap<u64, usize>,
     numbers: u64,
     kept_bytes: usize,
 }
@@ -87,8 +92,15 @@ impl Entries {
     }
 
     fn remove(&mut self, key: &[u64; 2]) {
-        if let Some(Entry { state: State::Done(kept), .. }) = self.by_key.remove(key) {
+        let Some(entry) = self.by_key.remove(key) else { return };
+        if let State::Done(kept) = &entry.state {
             self.kept_bytes -= kept.bytes();
+        }
+        if let Some(count) = self.callers.get_mut(&entry.caller) {
+            *count -= 1;
+            if *count == 0 {
+                self.callers.remove(&entry.caller);
+            }
         }
     }
 
@@ -110,9 +122,10 @@ impl Entries {
     }
 
     /// Lets the oldest one go that is done, else the oldest whose end nobody knows. What is in work keeps its place.
-    fn make_room(&mut self) -> bool {
-        let is =
-            |at: &([u64; 2], u64), wanted: fn(&State) -> bool| self.is_live(at) && self.by_key.get(&at.0).is_some_and(|entry| wanted(&entry.state));
+    fn make_room(&mut self, of: Option<u64>) -> bool {
+        let is = |at: &([u64; 2], u64), wanted: fn(&State) -> bool| {
+            self.is_live(at) && self.by_key.get(&at.0).is_some_and(|entry| wanted(&entry.state) && of.is_none_or(|caller| entry.caller == caller))
+        };
         let done = self.order.iter().position(|at| is(at, |state| matches!(state, State::Done(_))));
         let unknown = || self.order.iter().position(|at| is(at, |state| matches!(state, State::Unknown)));
         let Some(at) = done.or_else(unknown) else { return false };
@@ -203,7 +216,7 @@ impl Running {
                     entry.state = State::Done(kept);
                     entries.kept_bytes += bytes;
                 }
-                while entries.kept_bytes > self.memory.bounds.kept_bytes && entries.make_room() {}
+                while entries.kept_bytes > self.memory.bounds.kept_bytes && entries.make_room(None) {}
             }
             None => entries.remove(&self.key),
         }
@@ -234,7 +247,7 @@ impl Memory {
         [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)]
     }
 
-    fn begin(self: &Arc<Self>, key: [u64; 2], fingerprint: [u64; 2]) -> Begun {
+    fn begin(self: &Arc<Self>, caller: u64, key: [u64; 2], fingerprint: [u64; 2]) -> Begun {
         let (now, mut entries) = (Instant::now(), self.lock());
         entries.tidy(now, self.bounds.keys);
         if let Some(entry) = entries.by_key.get(&key) {
@@ -247,12 +260,16 @@ impl Memory {
                 State::Done(kept) => Begun::Replay(kept.clone()),
             };
         }
-        if entries.by_key.len() >= self.bounds.keys && !entries.make_room() {
+        // Whoever has many makes room among his own: nobody pushes out what others rely on.
+        let share = (self.bounds.keys / CALLER_SHARE).max(1);
+        let full = entries.callers.get(&caller).is_some_and(|count| *count >= share) && !entries.make_room(Some(caller));
+        if full || entries.by_key.len() >= self.bounds.keys && !entries.make_room(None) {
             return Begun::Refused(StatusCode::SERVICE_UNAVAILABLE, "too many idempotency keys are in work");
         }
+        *entries.callers.entry(caller).or_default() += 1;
         entries.numbers += 1;
         let (number, until) = (entries.numbers, now + Duration::from_millis(self.bounds.keep_ms));
-        entries.by_key.insert(key, Entry { fingerprint, state: State::InWork, until, number });
+        entries.by_key.insert(key, Entry { fingerprint, caller, state: State::InWork, until, number });
         entries.order.push_back((key, number));
         Begun::Yes(Running { memory: self.clone(), key, number, ended: false })
     }
@@ -316,7 +333,8 @@ where
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let fingerprint = memory.hash(&[parts.method.as_str().as_bytes(), path.as_bytes(), &body]);
     let key = memory.hash(&[caller.as_bytes(), &key]);
-    let running = match memory.begin(key, fingerprint) {
+    let [caller, _] = memory.hash(&[caller.as_bytes()]);
+    let running = match memory.begin(caller, key, fingerprint) {
         Begun::Refused(status, text) => {
             let mut response = refuse(status, text);
             if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -333,9 +351,9 @@ where
         Begun::Yes(running) => running,
     };
     let response = inner.call(Request::from_parts(parts, B::from(body))).await?;
-    if !response.status().is_success() {
-        // A failure of the service may have done its work: then nobody knows.
-        if !response.status().is_server_error() {
+    if !response.status().is_success() && !response.status().is_redirection() {
+        // A failure of the service, or of its time, may have done its work: then nobody knows.
+        if response.status().is_client_error() && response.status() != StatusCode::REQUEST_TIMEOUT {
             running.end(None);
         }
         return Ok(response);
@@ -372,35 +390,46 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_whatever_is_sent() {
-        let memory = memory(10, 60_000, 1_000);
+        let memory = memory(80, 60_000, 1_000);
         for at in 0..1_000 {
-            running(memory.begin([at, 0], [0, 0])).end(kept(150));
-            running(memory.begin([7, 7], [0, 0])).end(None);
+            running(memory.begin(0, [at, 0], [0, 0])).end(kept(150));
+            running(memory.begin(0, [7, 7], [0, 0])).end(None);
         }
         let entries = memory.lock();
-        assert!(entries.by_key.len() <= 10 && entries.order.len() <= 40 && entries.kept_bytes <= 1_000, "{}", entries.order.len());
+        assert!(entries.by_key.len() <= 10 && entries.order.len() <= 180 && entries.kept_bytes <= 1_000, "{}", entries.order.len());
         assert_eq!(entries.kept_bytes, entries.by_key.len() * 150);
     }
 
     #[test]
     fn what_is_in_work_keeps_its_place() {
-        let memory = memory(2, 60_000, 1_000);
-        let (first, _second) = (running(memory.begin([1, 0], [0, 0])), running(memory.begin([2, 0], [0, 0])));
-        assert!(matches!(memory.begin([3, 0], [0, 0]), Begun::Refused(StatusCode::SERVICE_UNAVAILABLE, _)));
+        let memory = memory(16, 60_000, 1_000);
+        let (first, _second) = (running(memory.begin(0, [1, 0], [0, 0])), running(memory.begin(0, [2, 0], [0, 0])));
+        assert!(matches!(memory.begin(0, [3, 0], [0, 0]), Begun::Refused(StatusCode::SERVICE_UNAVAILABLE, _)));
         first.end(kept(1));
-        let third = running(memory.begin([3, 0], [0, 0]));
-        assert!(matches!(memory.begin([2, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)));
+        let third = running(memory.begin(0, [3, 0], [0, 0]));
+        assert!(matches!(memory.begin(0, [2, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)));
         drop(third);
-        assert!(matches!(memory.begin([4, 0], [0, 0]), Begun::Yes(_)), "what nobody knows the end of makes room at last");
-        let third = running(memory.begin([3, 0], [0, 0]));
+        assert!(matches!(memory.begin(0, [4, 0], [0, 0]), Begun::Yes(_)), "what nobody knows the end of makes room at last");
+        let third = running(memory.begin(0, [3, 0], [0, 0]));
         drop(third);
-        assert!(matches!(memory.begin([3, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)), "nobody knows how it ended");
+        assert!(matches!(memory.begin(0, [3, 0], [0, 0]), Begun::Refused(StatusCode::CONFLICT, _)), "nobody knows how it ended");
+    }
+
+    #[test]
+    fn nobody_pushes_out_what_others_rely_on() {
+        let memory = memory(80, 60_000, 1 << 20);
+        running(memory.begin(1, [1, 1], [0, 0])).end(kept(1));
+        for at in 0..1_000 {
+            drop(running(memory.begin(2, [at, 2], [0, 0])));
+        }
+        assert!(matches!(memory.begin(1, [1, 1], [0, 0]), Begun::Replay(_)));
+        assert_eq!(memory.lock().callers, HashMap::from([(1, 1), (2, 10)]));
     }
 
     #[test]
     fn keys_end() {
         let memory = memory(10, 0, 1_000);
-        running(memory.begin([1, 0], [0, 0])).end(kept(1));
-        assert!(matches!(memory.begin([1, 0], [9, 9]), Begun::Yes(_)));
+        running(memory.begin(0, [1, 0], [0, 0])).end(kept(1));
+        assert!(matches!(memory.begin(0, [1, 0], [9, 9]), Begun::Yes(_)));
     }
 }

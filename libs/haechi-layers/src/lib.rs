@@ -31,6 +31,8 @@ mod decompression;
 mod headers;
 #[cfg(feature = "idempotency")]
 mod idempotency;
+#[cfg(any(feature = "decompression", feature = "limits"))]
+mod json_depth;
 #[cfg(feature = "limits")]
 mod limits;
 #[cfg(feature = "rate-limit")]

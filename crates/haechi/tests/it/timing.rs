@@ -9,6 +9,8 @@ const GOOD: &str = "seven purple otters dance";
 const WRONG: &str = "eleven green boats sail away";
 /// Pairs that are compared; attempts are spread over as many addresses.
 const PAIRS: usize = 60;
+/// A difference must show in so many samples to be one.
+const ROUNDS: usize = 3;
 
 /// How often a value of the first sample is larger than one of the second, from 0 to 1: a half when nothing tells them apart.
 fn larger(first: &[Duration], second: &[Duration]) -> f64 {
@@ -39,12 +41,29 @@ async fn known_and_unknown_people_take_as_long() {
         .collect();
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let app = TestApp::start(Backend::Sqlite, &files).await;
+    // Three deviations and more of the statistic under "no difference", for 60 and 60. What is there is there each time;
+    // what the machine does beside is not.
+    let deviation = ((2.0 * PAIRS as f64 + 1.0) / (12.0 * PAIRS as f64 * PAIRS as f64)).sqrt();
+    let mut differences = Vec::new();
+    for round in 0..ROUNDS {
+        let difference = tell_apart(&app, round).await;
+        differences.push(difference / deviation);
+        if difference < 4.0 * deviation {
+            break;
+        }
+    }
+    assert!(differences.last().is_some_and(|last| *last < 4.0), "somebody and nobody are told apart: {differences:.1?} deviations");
+    app.finish().await;
+}
+
+/// How far the probability that somebody takes longer than nobody is from a half.
+async fn tell_apart(app: &TestApp, round: usize) -> f64 {
     for at in 0..PAIRS {
-        let anybody = app.anonymous().from_address(&format!("10.1.{at}.1"));
-        anybody.post("/auth/v1/sign-up", json!({"email": format!("known{at}@example.com"), "password": GOOD})).await.expect(202);
+        let anybody = app.anonymous().from_address(&format!("10.{round}.{at}.1"));
+        anybody.post("/auth/v1/sign-up", json!({"email": format!("known{at}@{round}.example.com"), "password": GOOD})).await.expect(202);
     }
     let took = async |email: String, password: &str, network: usize| {
-        let anybody = app.anonymous().from_address(&format!("10.2.{network}.1"));
+        let anybody = app.anonymous().from_address(&format!("10.{}.{network}.1", 100 + round));
         let body = json!({"email": email, "password": password});
         let began = Instant::now();
         let reply = anybody.post("/auth/v1/sign-in", body).await;
@@ -52,21 +71,17 @@ async fn known_and_unknown_people_take_as_long() {
     };
     let (mut known, mut unknown, mut unhashed) = (Vec::new(), Vec::new(), Vec::new());
     for at in 0..PAIRS {
-        let (time, status) = took(format!("known{at}@example.com"), WRONG, at).await;
+        let (time, status) = took(format!("known{at}@{round}.example.com"), WRONG, at).await;
         assert_eq!(status, 401);
         known.push(time);
-        let (time, status) = took(format!("nobody{at}@example.com"), WRONG, at).await;
+        let (time, status) = took(format!("nobody{at}@{round}.example.com"), WRONG, at).await;
         assert_eq!(status, 401);
         unknown.push(time);
         // Planted: a refusal before the hash.
-        let (time, status) = took(format!("known{at}@example.com"), &"x".repeat(2_000), at).await;
+        let (time, status) = took(format!("known{at}@{round}.example.com"), &"x".repeat(2_000), at).await;
         assert_eq!(status, 422);
         unhashed.push(time);
     }
-    // Three deviations of the statistic under "no difference", for 60 and 60.
-    let deviation = ((2.0 * PAIRS as f64 + 1.0) / (12.0 * PAIRS as f64 * PAIRS as f64)).sqrt();
-    let difference = (larger(&known, &unknown) - 0.5).abs();
-    assert!(difference < 4.0 * deviation, "somebody and nobody are told apart: {difference:.3} at a deviation of {deviation:.3}");
     assert!(larger(&known, &unhashed) > 0.95, "the test would not see a missing hash");
-    app.finish().await;
+    (larger(&known, &unknown) - 0.5).abs()
 }

@@ -148,6 +148,8 @@ async fn a_key_makes_a_request_happen_once() {
             tokio::time::sleep(Duration::from_millis(30)).await;
             match request.uri().path() {
                 "/refused" => (axum::http::StatusCode::FORBIDDEN, [("x-number", number.to_string())], "no".to_owned()),
+                "/see-other" => (axum::http::StatusCode::SEE_OTHER, [("x-number", number.to_string())], String::new()),
+                "/late" => (axum::http::StatusCode::REQUEST_TIMEOUT, [("x-number", number.to_string())], String::new()),
                 "/broken" => (axum::http::StatusCode::INTERNAL_SERVER_ERROR, [("x-number", number.to_string())], "oh".to_owned()),
                 _ => (axum::http::StatusCode::CREATED, [("x-number", number.to_string())], format!("number {number}")),
             }
@@ -178,6 +180,9 @@ async fn a_key_makes_a_request_happen_once() {
     let before = count.load(Ordering::Relaxed);
     assert_eq!((ask("/broken", "kim", "k3", "").await.0, ask("/broken", "kim", "k3", "").await.0), (500, 409));
     assert_eq!(count.load(Ordering::Relaxed), before + 1);
+    assert_eq!((ask("/see-other", "kim", "k6", "").await.0, ask("/see-other", "kim", "k6", "").await.0), (303, 303));
+    assert_eq!((ask("/late", "kim", "k7", "").await.0, ask("/late", "kim", "k7", "").await.0), (408, 409));
+    assert_eq!(count.load(Ordering::Relaxed), before + 3);
     // Fifty at once: one does it.
     let before = count.load(Ordering::Relaxed);
     let racers: Vec<_> = (0..50).map(|_| ask("/", "kim", "k4", "a")).collect();
