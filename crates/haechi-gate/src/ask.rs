@@ -1,10 +1,10 @@
 //! One request's question: a caller, a revision and a time, fixed when the request begins.
 
 use crate::{
-    access::Sighting,
     caller::Caller,
     gate::Inner,
     grant::{Grant, ReadError, Verb},
+    ledger::access::Sighting,
     revision::Revision,
     work::{Done, Work},
 };

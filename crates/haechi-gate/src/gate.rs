@@ -1,15 +1,15 @@
 //! The gate: opened once, then shared by every feature.
 
 use crate::{
-    access::{Key, Sightings, Tally},
     ask::Ask,
     authenticate::{Authenticator, Memory},
     caller::Caller,
     clock::Clock,
-    journal::GateJournal,
     keys::{MasterKey, Sealer},
+    ledger::access::{Key, Sightings, Tally},
+    ledger::journal::GateJournal,
+    ledger::seal::SealState,
     revision::Revision,
-    seal::SealState,
     system::{Area, Backup, Schema, System, SystemKeys},
     system_work::Revocation,
 };
@@ -244,8 +244,8 @@ impl Gate {
         }
         let mut sightings = tokio::time::interval(SIGHTINGS_EVERY);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
-        let mut sequence = tokio::time::interval(crate::seal::SEQUENCE_EVERY);
-        let mut seal = tokio::time::interval(crate::seal::SEAL_EVERY);
+        let mut sequence = tokio::time::interval(crate::ledger::seal::SEQUENCE_EVERY);
+        let mut seal = tokio::time::interval(crate::ledger::seal::SEAL_EVERY);
         for timer in [&mut sightings, &mut housekeeping, &mut sequence, &mut seal] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }

@@ -66,11 +66,7 @@
 //! use haechi_gate::Store;
 //! ```
 
-mod access;
-mod archive;
 mod ask;
-mod audit;
-mod audit_rows;
 mod authenticate;
 mod caller;
 mod clock;
@@ -78,21 +74,15 @@ mod declared;
 mod gate;
 mod grant;
 mod import;
-mod journal;
 mod keys;
+mod ledger;
 mod outbound;
-mod refused;
 mod revision;
-mod seal;
 mod system;
 mod system_work;
-mod witness;
 mod work;
 
-pub use access::AccessFull;
-pub use archive::{ArchiveError, ArchiveReport, Part};
 pub use ask::{Ask, Refusal};
-pub use audit::{Finding as AuditFinding, Report as AuditReport};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use clock::{Clock, SystemClock, TestClock};
@@ -101,8 +91,11 @@ pub use gate::{Database, Gate, OpenError, Options, restore};
 pub use grant::{Create, Delete, Grant, List, ListQuery, Read, ReadError, Update, Verb};
 pub use import::{ImportError, ImportRow};
 pub use keys::{Mac, MasterKey, Sealer, Unsealed, random, random_hex};
+pub use ledger::access::AccessFull;
+pub use ledger::archive::{ArchiveError, ArchiveReport, Part};
+pub use ledger::audit::{Finding as AuditFinding, Report as AuditReport};
+pub use ledger::refused::RefusedRequest;
 pub use outbound::Outbound;
-pub use refused::RefusedRequest;
 pub use revision::{Reach, Revision, RevisionError};
 pub use system::{Area, Audit, Backup, Identity, Import, Schema, System, SystemKeys};
 pub use system_work::{SystemError, SystemTable, SystemWork};

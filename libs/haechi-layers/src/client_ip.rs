@@ -150,7 +150,7 @@ mod tests {
         proxies.client(peer.parse().unwrap(), &headers).map(|address| address.to_string())
     }
 
-    /// HDR, V4.1.3: strangers forge nothing.
+    /// HDR [V4.1.3 V15.3.4]: strangers forge nothing.
     #[test]
     fn only_declared_proxies_are_believed() {
         let ours = ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1"];

@@ -73,7 +73,7 @@ pub(super) fn says_little_beyond(password: &str, about: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    /// V6.2.4, AUTHN-04: at least the 3 000 commonest that are long enough are refused.
+    /// AUTHN-04 [V6.2.4 V6.2.12]: at least the 3 000 commonest that are long enough are refused.
     #[test]
     fn the_commonest_are_refused() {
         let long: Vec<&str> = list().iter().copied().filter(|word| word.chars().count() >= super::super::MIN_CHARS).collect();
@@ -86,6 +86,7 @@ mod tests {
         }
     }
 
+    /// [V6.2.5]: any composition; words, signs and scripts alike.
     #[test]
     fn phrases_are_accepted() {
         for good in [
@@ -100,6 +101,7 @@ mod tests {
         }
     }
 
+    /// [V6.2.11]: words about the person and the service are no secret.
     #[test]
     fn patterns_and_context_are_refused() {
         for poor in ["aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "abcdefghijklmnopqr", "1234567890123456", "zyxwvutsrqponmlk"] {

@@ -276,7 +276,7 @@ async fn malformed_json_is_400(backend: Backend) {
     app.finish().await;
 }
 
-/// ERR-01 [V16.5.1], AC-14, AC-15: odd paths, methods and headers get a documented problem, never a 500.
+/// ERR-01 [V16.5.1 V15.3.7], AC-14, AC-15: odd paths, methods and headers get a documented problem, never a 500.
 async fn err_no_500_from_odd_requests(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let (kim, nobody) = (app.person("kim", &["member"]).await, app.anonymous());

@@ -56,6 +56,7 @@ fn with(app: &TestApp, token: &Value) -> Person {
     app.bearer(token.as_str().unwrap())
 }
 
+/// [V7.2.1 V7.2.2]: a session is a random token that the server looks up.
 async fn somebody_signs_up_and_in_and_out(backend: Backend) {
     let app = start(backend, "sign_up = \"open\"").await;
     sign_up(&app, "Kim@Example.com", GOOD).await;
@@ -131,7 +132,7 @@ async fn a_session_ends(backend: Backend) {
     app.finish().await;
 }
 
-/// SESS-08 [V6.2.3 V7.4.3 V7.2.4]
+/// SESS-08 [V6.2.2 V6.2.3 V7.4.3 V7.2.4]
 async fn a_password_change_ends_everything_older(backend: Backend) {
     let app = start(backend, "sign_up = \"open\"").await;
     sign_up(&app, "kim@example.com", GOOD).await;
@@ -154,6 +155,7 @@ async fn a_password_change_ends_everything_older(backend: Backend) {
 }
 
 /// V6.4.1: single use under a race of 50, and never after a change or its time.
+/// [V6.4.3 V6.5.1 V6.6.3]: once, for a day, not by guessing.
 async fn a_reset_code_works_once(backend: Backend) {
     let app = start(backend, "").await;
     let (person, code) = app.house.identity.operator("test").add_person("kim@example.com", &["member".to_owned()], &none()).await.unwrap();
@@ -304,7 +306,7 @@ async fn services_have_roles_of_their_own(backend: Backend) {
     app.finish().await;
 }
 
-/// SESS-01, SESS-05, SESS-07, CSRF [V3.3.1 V3.3.2 V3.3.4 V3.5.1 V7.2.4]
+/// SESS-01, SESS-05, SESS-07, CSRF [V3.3.1 V3.3.2 V3.3.3 V3.3.4 V3.5.1 V7.2.4]
 async fn a_browser_has_a_cookie(backend: Backend) {
     let app = start(backend, "sign_up = \"open\"\n[server]\npublic_url = \"https://app.example.com\"").await;
     sign_up(&app, "kim@example.com", GOOD).await;
@@ -465,6 +467,7 @@ async fn the_oldest_session_makes_room(backend: Backend) {
     app.finish().await;
 }
 
+/// [V2.2.1 V6.2.1]: by an allow list of members, with lengths.
 async fn bad_bodies_are_told(backend: Backend) {
     let app = start(backend, "sign_up = \"open\"").await;
     let anybody = app.anonymous();

@@ -51,6 +51,7 @@ async fn a_record_lives(backend: Backend) {
     app.finish().await;
 }
 
+/// [V1.4.2 V15.3.5]: every type keeps its value, at its bounds too.
 async fn types_round_trip(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;
@@ -135,6 +136,7 @@ async fn pages_cover_everything_once(backend: Backend) {
     app.finish().await;
 }
 
+/// [V8.2.3 V15.3.1]: a reply has the fields that its reader may see, and names the others.
 async fn masks_follow_the_row(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let (kim, judge) = (app.person("kim", &["member"]).await, app.person("judge", &["auditor"]).await);
@@ -152,6 +154,7 @@ async fn masks_follow_the_row(backend: Backend) {
     app.finish().await;
 }
 
+/// [V2.3.3 V2.2.2]: all of it or nothing, validated by the server.
 async fn batches_are_whole(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;

@@ -5,10 +5,10 @@
 //! has none, and is found.
 
 use crate::{
-    audit::{MAX_WAITING, Report, Walk},
     gate::{Gate, Inner},
     keys::Mac,
-    seal::{pack, unpack},
+    ledger::audit::{MAX_WAITING, Report, Walk},
+    ledger::seal::{pack, unpack},
     system::{Audit, System},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};

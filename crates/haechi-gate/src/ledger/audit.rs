@@ -3,7 +3,7 @@
 use crate::{
     gate::Gate,
     keys::unhex,
-    seal::unpack,
+    ledger::seal::unpack,
     system::{Audit, System},
 };
 use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, leaf_hash};

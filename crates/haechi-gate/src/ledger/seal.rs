@@ -3,7 +3,7 @@
 use crate::{
     gate::Inner,
     keys::{Mac, MasterKey},
-    witness::Witnesses,
+    ledger::witness::Witnesses,
 };
 use haechi_ledger::{Frontier, Hash, Signer, Verifier};
 use haechi_model::Witness;

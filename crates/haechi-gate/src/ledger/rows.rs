@@ -1,6 +1,6 @@
 //! Rows against the ledger: each must be as its last entry left it.
 
-use crate::{audit::Walk, gate::Gate};
+use crate::{gate::Gate, ledger::audit::Walk};
 use haechi_model::{App, Collection, Failure};
 use std::collections::HashSet;
 

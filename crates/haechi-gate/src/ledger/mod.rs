@@ -1,0 +1,10 @@
+//! The ledger of this house: what is written down, sealed, witnessed, verified, and archived.
+
+pub(crate) mod access;
+pub(crate) mod archive;
+pub(crate) mod audit;
+pub(crate) mod journal;
+pub(crate) mod refused;
+mod rows;
+pub(crate) mod seal;
+pub(crate) mod witness;
