@@ -2,7 +2,7 @@
 
 use crate::finding::{Findings, Source};
 use crate::name::suggest;
-use std::{cell::RefCell, ops::Range, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, ops::Range, sync::Arc};
 use toml_edit::{Item, TableLike, Value as Toml};
 
 /// A place in a file, in bytes.
@@ -155,7 +155,7 @@ impl<'a> Section<'a> {
             }
             let help = match suggest(key, asked.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known keys: {}", asked.join(", ")),
+                None => format!("known keys: {}", asked.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")),
             };
             self.error(span, "unknown-key", format!("unknown key `{key}` in {}", self.title), help);
         }

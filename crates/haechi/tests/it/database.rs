@@ -107,7 +107,7 @@ async fn doorway(listener: TcpListener, to: String, open: watch::Receiver<bool>)
     }
 }
 
-/// OPS: the database goes away and comes back; nothing acknowledged is lost, nothing is half done.
+/// DOS-15, ERR-02 [V16.5.2]: the database goes away and comes back; nothing acknowledged is lost, nothing is half done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_gone_and_back() {
     let root = fresh_folder(Backend::Postgres, FILES).await;

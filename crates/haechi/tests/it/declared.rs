@@ -167,6 +167,7 @@ async fn a_request_is_done_once(backend: Backend) {
     app.finish().await;
 }
 
+/// AC-10, AC-19 [V2.3.3]: the decision and the change are one.
 async fn fifty_publish_one_note(backend: Backend) {
     let (app, _) = start(backend).await;
     let kim = app.person("kim", &["member"]).await;

@@ -100,7 +100,7 @@ async fn rapid_reset_ends_the_connection() {
     app.finish().await;
 }
 
-/// DOS-04 [V15.2.2]: headers that never end, a table that is blown up, frames that say nothing.
+/// DOS-04, DOS-05 [V15.2.2]: headers that never end, a table that is blown up, frames that say nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_without_end_are_bounded() {
     let app = TestApp::start(Backend::Sqlite, FILES).await;

@@ -56,7 +56,7 @@ fn safe(what: &str, reply: &Reply) {
     }
 }
 
-/// HDR-01, HDR-03, HDR-04, HDR-06, HDR-10 [V3.4.3 V3.4.4 V3.4.5 V3.4.6 V4.1.1 V3.5.2 V13.4.4 V13.4.6 V14.2.5 V14.3.2 V3.5.3]: every
+/// HDR-01, HDR-03, HDR-04, HDR-06, HDR-09, HDR-10 [V3.4.3 V3.4.4 V3.4.5 V3.4.6 V4.1.1 V3.5.2 V13.4.4 V13.4.6 V14.2.5 V14.3.2 V3.5.3]: every
 /// route by every method, known and not: the headers stand, nothing is kept by caches, and reading changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_reply_is_safe_to_have() {

@@ -569,7 +569,7 @@ async fn another_node_hears_of_a_revocation_within_a_second() {
     first.finish().await;
 }
 
-/// AUTHN-01 [V6.3.1]: ten thousand sign-ins over a thousand accounts from fifty networks; few are computed, and whoever
+/// AUTHN-01, DOS-16 [V6.3.1]: ten thousand sign-ins over a thousand accounts from fifty networks; few are computed, and whoever
 /// has signed in before comes in meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spray_is_bounded_and_honest_people_get_in() {

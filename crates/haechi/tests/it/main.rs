@@ -1,6 +1,7 @@
 //! The house as a whole, on both databases.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::too_many_lines, reason = "a test that meets what it did not expect ends loudly")]
 
+mod abuse;
 mod archive;
 mod attack;
 mod backup;

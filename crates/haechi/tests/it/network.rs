@@ -170,7 +170,7 @@ async fn with(toml: &str) -> TestApp {
     TestApp::start(Backend::Sqlite, &files).await
 }
 
-/// [V3.4.2]: closed by default, open for exactly what the folder names.
+/// HDR-07 [V3.4.2]: closed by default, open for exactly what the folder names.
 #[tokio::test]
 async fn other_origins_reach_what_the_folder_opens() {
     let app = with("[server]\ncors_origins = [\"https://app.example.com\"]").await;
@@ -266,7 +266,7 @@ async fn slow_connections_do_not_stay() {
     app.finish().await;
 }
 
-/// [V13.4.5]: what is measured is not on the public listener.
+/// ERR-06 [V13.4.5]: what is measured is not on the public listener.
 #[tokio::test]
 async fn metrics_are_on_the_listener_of_operations_alone() {
     let app = TestApp::start(Backend::Sqlite, FILES).await;
@@ -300,7 +300,7 @@ async fn metrics_are_on_the_listener_of_operations_alone() {
     app.finish().await;
 }
 
-/// DOS: whoever holds as many requests as he can, half sent, takes his own room and nobody else's.
+/// DOS-14: whoever holds as many requests as he can, half sent, takes his own room and nobody else's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_takes_the_room_of_all() {
     let app = with("[limits]\nconcurrency = 64").await;

@@ -154,7 +154,7 @@ async fn masks_follow_the_row(backend: Backend) {
     app.finish().await;
 }
 
-/// [V2.3.3 V2.2.2]: all of it or nothing, validated by the server.
+/// ERR-03 [V2.3.3 V2.2.2]: all of it or nothing, validated by the server.
 async fn batches_are_whole(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;
