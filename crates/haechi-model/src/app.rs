@@ -341,7 +341,10 @@ impl App {
             let may =
                 |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, crate::field::FieldType::Ref { .. });
             if !users.fields.iter().any(may) {
-                error(format!("`sign_up_fields` under [auth] names `{name}`, which is no field of users that may be set"), "remove it".to_owned());
+                error(
+                    format!("`sign_up_fields` under [auth] names `{name}`, which is no field of users that may be set"),
+                    format!("declare it: haechi add collection users {name}:text; or remove it"),
+                );
             }
         }
         let missing = users.declared().find(|(_, field)| field.required && field.default.is_none() && !auth.sign_up_fields.contains(&field.name));

@@ -6,6 +6,7 @@ use super::{
 };
 use clap::Subcommand;
 use haechi::House;
+use haechi_gate::{Clock, SystemClock};
 use haechi_model::{parse_date, parse_datetime};
 use std::{
     collections::BTreeSet,
@@ -53,6 +54,9 @@ impl Audit {
             Self::Archive { before, file } => {
                 let time = parse_datetime(&before).or_else(|| parse_date(&before));
                 let before_ms = time.ok_or_else(|| format!("`{before}` is no day and no time; write 2026-01-01 or 2026-01-01T12:00:00Z"))?;
+                if before_ms > SystemClock.now_ms() {
+                    return Err(Failed::Said(format!("{before} is still to come; name a day or a time that has been")));
+                }
                 archive(house, before_ms, &super::live::path(&file)).await?;
                 ExitCode::SUCCESS
             }
@@ -134,8 +138,7 @@ async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Faile
     let key = &house.keys.audit;
     let said = |error: haechi_gate::ArchiveError| Failed::Said(error.to_string());
     let Some(part) = house.gate.archivable(key, before_ms).await.map_err(said)? else {
-        say!("nothing was sealed before then");
-        return Ok(());
+        return Err(Failed::Said("nothing that was sealed before then is in the database; nothing was archived".to_owned()));
     };
     let beside = backup::beside(file, "part");
     let written = write(house, &part, &beside).await;
@@ -153,7 +156,8 @@ async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Faile
 
 async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(), Failed> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
-    let mut out = std::io::BufWriter::new(made.map_err(|error| format!("{} cannot be written: {error}", file.display()))?);
+    let mut out =
+        std::io::BufWriter::new(made.map_err(|error| format!("no file can be made in {}: {error}", file.parent().unwrap_or(file).display()))?);
     haechi::folder::private(file, 0o600)?;
     let mut next = Some(part.from);
     while let Some(position) = next {

@@ -44,7 +44,9 @@ impl Dev {
         if !loopback {
             return Err(Failed::Said(format!("dev listens on loopback only, not on {address}; use `haechi serve` for others")));
         }
-        let listener = TcpListener::bind(&address).await.map_err(|error| Failed::Said(format!("{address} cannot be listened on: {error}")))?;
+        let listener = TcpListener::bind(&address)
+            .await
+            .map_err(|error| Failed::Said(format!("{address} cannot be listened on: {error}; name another one with --listen")))?;
         #[cfg(haechi_unsafe_lab)]
         eprintln!("{}", haechi::lab::MARK);
         house.start();

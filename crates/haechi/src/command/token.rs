@@ -17,13 +17,13 @@ pub(crate) struct Token {
 
 impl Token {
     pub(crate) fn run(&self, place: &Place) -> Done {
+        let (revision, _) = place.load()?;
         let data = place.data();
-        let people = people::read(&data).ok_or("no people yet: start `haechi dev` first")?;
+        let people = people::read(&data).ok_or("no people yet: start `haechi dev`, or a program of your own in development, on this folder first")?;
         let Some(person) = people.iter().find(|person| [&person.name, &person.email, &person.id].contains(&&self.name)) else {
             let names: Vec<&str> = people.iter().map(|person| person.name.as_str()).take(20).collect();
             return Err(Failed::Said(format!("nobody is named `{}`; people: {}", self.name, names.join(", "))));
         };
-        let (revision, _) = place.load()?;
         let master = folder::master_key(&revision.app.config, &data, true)?;
         let now = SystemClock.now_ms();
         for number in 0..self.count {

@@ -162,7 +162,10 @@ pub(crate) async fn offer_setup(house: &House, base: &str) {
     match house.identity.operator("first start").setup_code().await {
         Ok(Some(code)) => {
             let role = house.identity.administrator_role();
-            let role = role.map_or_else(|| "no role: none is declared as administrator".to_owned(), |role| format!("role {role}"));
+            let role = role.map_or_else(
+                || "without a role: add administrator = \"ROLE\" under [auth] in haechi.toml, or a role named admin".to_owned(),
+                |role| format!("role {role}"),
+            );
             say!("  administrator ({role}): {base}/setup#k={code}   (once, within 10 minutes)");
         }
         Ok(None) => {}
