@@ -296,7 +296,13 @@ async fn archive_from_the_command_line() {
     let dev = Dev::start(&root);
     let at = |name: &str| root.join(name).display().to_string();
     let now = || haechi_model::format_datetime(haechi_gate::Clock::now_ms(&haechi_gate::SystemClock));
-    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let sealed = (0..600).any(|_| {
+        witness.exists() || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            false
+        }
+    });
+    assert!(sealed, "no checkpoint reached its witness");
     refused(&haechi(&root, &["audit", "archive", "--before", "soon", &at("a")]), "`soon` is no day");
     refused(&haechi(&root, &["audit", "archive", "--before", "2001-01-01", &at("a")]), "nothing that was sealed before then");
     refused(&haechi(&root, &["audit", "archive", "--before", "2101-01-01", &at("a")]), "still to come");
