@@ -8,7 +8,7 @@ use crate::{
     revision::Revision,
     work::{Done, Work},
 };
-use haechi_model::{App, Collection, CollectionId, Mask, Predicate, Row, USERS, Value};
+use haechi_model::{App, Collection, CollectionId, Comparison, Failure, Mask, Operand, Predicate, Row, Select, USERS, Value};
 use std::{borrow::Cow, sync::Arc};
 
 /// Why the gate says no before any row is looked at.
@@ -136,6 +136,14 @@ impl Ask {
 
     pub(crate) fn readable(&self, collection: CollectionId) -> Predicate {
         self.bind(self.revision.verbs.read, collection)
+    }
+
+    /// The version of a row, when it is there and a condition holds of it.
+    pub(crate) async fn version_where(&self, collection: CollectionId, id: &str, rows: Predicate) -> Result<Option<i64>, Failure> {
+        let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
+        let filter = Predicate::all([one, rows]);
+        let select = Select { collection, outputs: Vec::new(), filter, order: Vec::new(), after: None, limit: 1, follow: Vec::new() };
+        Ok(self.gate.store.select(select, false).await?.versions.first().copied())
     }
 
     /// How each class of a collection is masked in rows of which `rows` holds.

@@ -5,7 +5,7 @@ use crate::{
     grant::{self, ReadError},
     work::{Meaning, Work, WriteError},
 };
-use haechi_model::{Claim, Collection, CollectionId, Comparison, DeclaredAction, Failure, FieldId, Operand, Predicate, Select, Step, Value};
+use haechi_model::{Claim, Collection, CollectionId, DeclaredAction, Failure, FieldId, Predicate, Step, Value};
 use std::borrow::Cow;
 
 /// Proof that policy said yes to a declared action, for some rows of its collection.
@@ -35,9 +35,7 @@ impl Ask {
         let rows = Predicate::all([rows, self.readable(collection)]);
         Some(Ok(ActionGrant { ask: self.clone(), collection, action, rows }))
     }
-}
 
-impl Ask {
     /// What an earlier request with this idempotency key did, as `collection/id`: before code runs that cannot be undone.
     ///
     /// # Errors
@@ -70,22 +68,14 @@ impl ActionGrant {
     /// # Errors
     /// When the caller may read the row but not do this, or the database cannot be had.
     pub async fn version_of(&self, id: &str) -> Result<Option<i64>, ReadError> {
-        if let Some(version) = self.find(id, self.rows.clone()).await? {
+        if let Some(version) = self.ask.version_where(self.collection, id, self.rows.clone()).await.map_err(ReadError::Store)? {
             return Ok(Some(version));
         }
-        if self.find(id, self.ask.readable(self.collection)).await?.is_none() {
+        let readable = self.ask.readable(self.collection);
+        if self.ask.version_where(self.collection, id, readable).await.map_err(ReadError::Store)?.is_none() {
             return Ok(None);
         }
         Err(ReadError::Refused(self.ask.refuse(self.action().name.clone(), Some(self.collection), Some(id))))
-    }
-
-    async fn find(&self, id: &str, rows: Predicate) -> Result<Option<i64>, ReadError> {
-        let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
-        let filter = Predicate::all([one, rows]);
-        let select =
-            Select { collection: self.collection, outputs: Vec::new(), filter, order: Vec::new(), after: None, limit: 1, follow: Vec::new() };
-        let page = self.ask.gate.store.select(select, false).await.map_err(ReadError::Store)?;
-        Ok(page.versions.first().copied())
     }
 
     /// Does the action on a row: sets these fields, and leaves an entry with the action's name.

@@ -5,8 +5,8 @@ use crate::{
     work::{Meaning, Work, WriteError},
 };
 use haechi_model::{
-    Children, Collection, CollectionId, DefaultValue, EntryDraft, EntryKind, Failure, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output,
-    Predicate, Row, RowPage, Select, Step, USERS, Value,
+    Children, Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output, Predicate, Row,
+    RowPage, Select, Step, USERS, Value,
 };
 use std::marker::PhantomData;
 
@@ -387,11 +387,8 @@ pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, V
     row[Collection::UPDATE_TIME] = Value::Int(now_ms);
     row[Collection::VERSION] = Value::Int(1);
     for (at, field) in collection.declared() {
-        match &field.default {
-            Some(DefaultValue::Fixed(value)) => row[at] = value.clone(),
-            Some(DefaultValue::Now) if field.ty == FieldType::Date => row[at] = Value::Int(now_ms.div_euclid(86_400_000) * 86_400_000),
-            Some(DefaultValue::Now) => row[at] = Value::Int(now_ms),
-            None => {}
+        if let Some(value) = field.default_at(now_ms) {
+            row[at] = value;
         }
     }
     if let (Some(field), Some(owner)) = (collection.owner, owner) {

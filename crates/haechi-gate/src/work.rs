@@ -226,25 +226,11 @@ async fn second_look(ask: &Ask, action: Cow<'static, str>, collection: Collectio
     if rows == Predicate::False {
         return WriteError::NotFound;
     }
-    let one = Predicate::Compare(
-        haechi_model::Operand::Column(0),
-        haechi_model::Comparison::Equal,
-        haechi_model::Operand::Constant(haechi_model::Value::text(id)),
-    );
-    let select = haechi_model::Select {
-        collection,
-        outputs: Vec::new(),
-        filter: Predicate::all([one, rows]),
-        order: Vec::new(),
-        after: None,
-        limit: 1,
-        follow: Vec::new(),
-    };
-    match ask.gate.store.select(select, false).await {
+    match ask.version_where(collection, id, rows).await {
         Err(failure) => WriteError::Store(failure),
-        Ok(page) => match (page.versions.first(), version) {
+        Ok(found) => match (found, version) {
             (None, _) => WriteError::NotFound,
-            (Some(found), Some(wanted)) if *found != wanted => WriteError::VersionMismatch,
+            (Some(found), Some(wanted)) if found != wanted => WriteError::VersionMismatch,
             _ => {
                 ask.refuse(action, Some(collection), Some(id));
                 WriteError::Forbidden

@@ -148,6 +148,17 @@ pub struct Field {
     pub shadow: Option<usize>,
 }
 
+impl Field {
+    /// The value of a row or a body that leaves it out.
+    pub fn default_at(&self, now_ms: i64) -> Option<Value> {
+        match self.default.as_ref()? {
+            DefaultValue::Fixed(value) => Some(value.clone()),
+            DefaultValue::Now if self.ty == FieldType::Date => Some(Value::Int(now_ms.div_euclid(86_400_000) * 86_400_000)),
+            DefaultValue::Now => Some(Value::Int(now_ms)),
+        }
+    }
+}
+
 /// Why a value does not fit a field. The code is stable; it stands in the problem's `errors`.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("{detail}")]

@@ -36,6 +36,9 @@ pub struct LogRecord {
     pub detail: String,
 }
 
+/// Entries that leave the log in one piece when they are taken out, so that nobody's change waits long.
+pub(crate) const TAKEN_OUT_AT_ONCE: u32 = 5_000;
+
 /// A signed checkpoint and what the next one continues from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {

@@ -6,7 +6,7 @@ use super::{
     error::RecordError,
 };
 use haechi_gate::{ActionGrant, Ask, ReadError, Work, WorkError, WriteError};
-use haechi_model::{App, Claim, Collection, CollectionId, DefaultValue, FieldType, Json, Value, parse_json};
+use haechi_model::{App, Claim, Collection, CollectionId, Json, Value, parse_json};
 use haechi_problem::Problem;
 use std::{collections::HashMap, pin::Pin, sync::Arc};
 
@@ -109,8 +109,6 @@ impl Act {
 
 /// What a request brings beside its body.
 pub(crate) struct Wanted<'a> {
-    /// The action's name.
-    pub(crate) action: &'a str,
     /// The record.
     pub(crate) id: &'a str,
     /// The version of `If-Match`.
@@ -133,12 +131,9 @@ pub(crate) async fn act(
 ) -> Result<Page, Problem> {
     let begin = async {
         let id = record_id(wanted.id).ok_or(RecordError::NotFound)?;
-        let name = (grant.collection().name.clone(), wanted.action.to_owned());
+        let name = (grant.collection().name.clone(), grant.action().name.clone());
         let handler = handlers.0.get(&name).cloned().ok_or(RecordError::NotFound)?;
-        let input = match json {
-            Some(json) => read_values(json, &grant.action().input, Purpose::Create, "")?,
-            None => read_values(&Json::Object(Vec::new()), &grant.action().input, Purpose::Create, "")?,
-        };
+        let input = read_values(json.unwrap_or(&Json::Object(Vec::new())), &grant.action().input, Purpose::Create, "")?;
         let input = with_defaults(&grant.action().input, input, ask.now_ms());
         if let Some(claim) = &claim
             && let Some(result) = ask.claimed(claim).await.map_err(|error| write(error, grant.collection()))?
@@ -178,16 +173,11 @@ fn write(error: WriteError, declared: &Collection) -> RecordError {
     RecordError::write(WorkError { operation: 0, error }, String::new(), declared)
 }
 
+/// What the body leaves out, as declared.
 fn with_defaults(input: &Collection, mut values: Vec<(usize, Value)>, now_ms: i64) -> Vec<(usize, Value)> {
     for (at, field) in input.declared() {
-        if values.iter().any(|(known, _)| *known == at) {
-            continue;
-        }
-        match &field.default {
-            Some(DefaultValue::Fixed(value)) => values.push((at, value.clone())),
-            Some(DefaultValue::Now) if field.ty == FieldType::Date => values.push((at, Value::Int(now_ms.div_euclid(86_400_000) * 86_400_000))),
-            Some(DefaultValue::Now) => values.push((at, Value::Int(now_ms))),
-            None => {}
+        if !values.iter().any(|(known, _)| *known == at) {
+            values.extend(field.default_at(now_ms).map(|value| (at, value)));
         }
     }
     values

@@ -185,16 +185,16 @@ async fn act(
             read_body(&data, &headers, body).await.map(|(json, bytes)| (Some(json), bytes))?
         };
         let claim = claim(&ask, &headers, &Method::POST, uri.path(), &bytes)?;
-        Ok((grant, id.to_owned(), action.to_owned(), version, json, claim))
+        Ok((grant, id.to_owned(), version, json, claim))
     };
-    let (grant, id, action, version, json, claim) = begin.await.map_err(|error| {
+    let (grant, id, version, json, claim) = begin.await.map_err(|error| {
         let mut response = refuse(&data, &ask, &error);
         if matches!(error, RecordError::NoAction) {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD,PATCH,DELETE"));
         }
         response
     })?;
-    let wanted = Wanted { action: &action, id: &id, version };
+    let wanted = Wanted { id: &id, version };
     let done = declared::act(&ask, grant, &data.handlers, wanted, json.as_ref(), claim).await;
     done.map(record).map_err(|problem| problem.response(&data.base, ask.request_id()))
 }

@@ -7,7 +7,7 @@
 use crate::{
     gate::{Gate, Inner},
     keys::Mac,
-    ledger::audit::{MAX_WAITING, Report, Walk},
+    ledger::audit::{MAX_WAITING, PAGE, Report, Walk},
     ledger::seal::{pack, unpack},
     system::{Audit, System},
 };
@@ -16,9 +16,8 @@ use haechi_ledger::{Checkpoint, Frontier, Hash, Verifier};
 use haechi_model::{Actor, Collection, Failure, Predicate, Row, Step};
 use haechi_store::{LogRecord, Seal};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fmt::Write, io::BufRead, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io::BufRead, sync::Arc, time::Duration};
 
-const PAGE: u32 = 1_000;
 /// Rows that are stated anew in one change, each under its lock.
 const ROWS: usize = 200;
 /// How often rows that change meanwhile are read again.
@@ -172,12 +171,12 @@ impl Gate {
         for rows in part.rows.chunks(ROWS) {
             changed.extend(self.state_anew(key, rows).await?);
         }
+        self.provable_without(&part, changed).await?;
         let extra = format!("\"from\":{},\"size\":{},\"root\":\"{}\"", part.from, part.size, crate::keys::hex(&part.end.root()));
         let entry = self.0.system_entry("archive", None, extra);
         let id = entry.id.clone();
         self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
         self.numbered(&id).await?;
-        self.provable_without(&part, changed).await?;
         let frontier = pack(&part.end, &[self.0.archive_code(&part.end)]);
         Ok(self.0.store.take_out_log(part.size, frontier).await?)
     }
@@ -398,8 +397,7 @@ impl Check {
         self.proven = size;
         let good = self.verifier.verify(note).is_ok_and(|checkpoint| checkpoint.size == size && checkpoint.root == *root);
         if !good {
-            let mut what = String::new();
-            let _ = write!(what, "the checkpoint over {size} entries is not genuine, or entries before it were altered");
+            let what = format!("the checkpoint over {size} entries is not genuine, or entries before it were altered");
             self.walk.report.find(i64::try_from(size).ok(), what);
         }
     }

@@ -11,7 +11,8 @@ use haechi_model::{Failure, write_json_text};
 use haechi_store::{LogRecord, Seal};
 use std::collections::HashMap;
 
-const PAGE: u32 = 1_000;
+/// Entries, seals or rows read at a time.
+pub(crate) const PAGE: u32 = 1_000;
 /// Most entries without position that are looked at.
 pub(crate) const MAX_WAITING: u32 = 100_000;
 /// Most entries that are missing in one place and still counted one by one.

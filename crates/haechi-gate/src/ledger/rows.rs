@@ -1,11 +1,11 @@
 //! Rows against the ledger: each must be as its last entry left it.
 
-use crate::{gate::Gate, ledger::audit::Walk};
+use crate::{
+    gate::Gate,
+    ledger::audit::{PAGE, Walk},
+};
 use haechi_model::{App, Collection, Failure};
 use std::collections::HashSet;
-
-/// Rows read at a time.
-const PAGE: u32 = 1_000;
 
 impl Gate {
     /// Walks to the end and compares the rows; returns how many of the targets named have gone without an entry that deletes them.

@@ -1,7 +1,7 @@
 //! Reading the log and its seals.
 
 use super::{Postgres, connection::failure};
-use crate::journal::{LogRecord, Seal};
+use crate::journal::{LogRecord, Seal, TAKEN_OUT_AT_ONCE};
 use haechi_model::{Failure, Value};
 
 impl Postgres {
@@ -42,9 +42,11 @@ impl Postgres {
         transaction.execute("UPDATE \"_seals\" SET \"frontier\" = $1 WHERE \"size\" = $2", &[&frontier, &size]).await.map_err(fail)?;
         transaction.execute("DELETE FROM \"_seals\" WHERE \"size\" < $1", &[&size]).await.map_err(fail)?;
         transaction.commit().await.map_err(fail)?;
+        let sql = format!(
+            "DELETE FROM \"_log\" WHERE \"position\" IN (SELECT \"position\" FROM \"_log\" WHERE \"position\" < $1 LIMIT {TAKEN_OUT_AT_ONCE})"
+        );
         loop {
-            let sql = "DELETE FROM \"_log\" WHERE \"position\" IN (SELECT \"position\" FROM \"_log\" WHERE \"position\" < $1 LIMIT 5000)";
-            if client.execute(sql, &[&size]).await.map_err(fail)? == 0 {
+            if client.execute(&sql, &[&size]).await.map_err(fail)? == 0 {
                 return Ok(());
             }
         }

@@ -3,7 +3,7 @@
 use super::{Sqlite, connection, failure};
 use crate::{
     catalog::Catalog,
-    journal::{LogRecord, Seal},
+    journal::{LogRecord, Seal, TAKEN_OUT_AT_ONCE},
     render::{Dialect, Sql},
 };
 use haechi_model::{Failure, Row};
@@ -78,10 +78,11 @@ impl Sqlite {
             transaction.commit()
         };
         self.writer.alone(mark).await?.map_err(|error| failure(&error))?;
-        // In pieces, so that nobody's change waits long.
         loop {
-            let sql = "DELETE FROM \"_log\" WHERE \"position\" IN (SELECT \"position\" FROM \"_log\" WHERE \"position\" < ? LIMIT 5000)";
-            let piece = move |connection: &mut rusqlite::Connection| connection.execute(sql, [size]);
+            let sql = format!(
+                "DELETE FROM \"_log\" WHERE \"position\" IN (SELECT \"position\" FROM \"_log\" WHERE \"position\" < ? LIMIT {TAKEN_OUT_AT_ONCE})"
+            );
+            let piece = move |connection: &mut rusqlite::Connection| connection.execute(&sql, [size]);
             if self.writer.alone(piece).await?.map_err(|error| failure(&error))? == 0 {
                 return Ok(());
             }
