@@ -36,15 +36,30 @@ pub struct TestApp {
 
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
+/// These files, with more text at the end of some of them.
+///
+/// # Panics
+/// When a file that is to have more is not there.
+pub fn with_more(files: &[(&'static str, &str)], more: &[(&str, &str)]) -> Vec<(&'static str, String)> {
+    let mut files: Vec<(&'static str, String)> = files.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+    for (path, text) in more {
+        let (_, file) = files.iter_mut().find(|(known, _)| known == path).unwrap_or_else(|| panic!("{path} is not there"));
+        file.push('\n');
+        file.push_str(text);
+        file.push('\n');
+    }
+    files
+}
+
 /// Makes a folder with these files; `haechi.toml` names a database of its own on PostgreSQL.
-pub async fn fresh_folder(backend: Backend, files: &[(&str, &str)]) -> PathBuf {
+pub async fn fresh_folder(backend: Backend, files: &[(&str, impl AsRef<str>)]) -> PathBuf {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let root = std::env::temp_dir().join(format!("haechi-test-{}-{number}", std::process::id()));
     let _ = std::fs::remove_dir_all(&root);
     for (path, text) in files {
         let path = root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(path, text.as_ref()).unwrap();
     }
     if backend == Backend::Postgres {
         let url = database(number).await;
@@ -71,7 +86,7 @@ async fn database(number: usize) -> String {
 
 impl TestApp {
     /// Makes a folder, opens it, creates its tables.
-    pub async fn start(backend: Backend, files: &[(&str, &str)]) -> Self {
+    pub async fn start(backend: Backend, files: &[(&str, impl AsRef<str>)]) -> Self {
         let root = fresh_folder(backend, files).await;
         Self::open(root, backend, Arc::new(TestClock::new())).await
     }

@@ -4,7 +4,7 @@
 mod app;
 mod person;
 
-pub use app::{Backend, TestApp, fresh_folder};
+pub use app::{Backend, TestApp, fresh_folder, with_more};
 pub use person::{Person, Reply};
 
 /// Runs an `async fn name(backend: Backend)` on SQLite and on PostgreSQL.

@@ -1,7 +1,7 @@
 //! Small abuses, one after the other: each is refused or means what it says, and its honest twin goes through.
 
 use crate::fixture::FILES;
-use haechi_testkit::{Backend, TestApp, on_both};
+use haechi_testkit::{Backend, TestApp, on_both, with_more};
 use serde_json::json;
 
 on_both!(text_means_itself, somebody_elses_rows_are_not_there);
@@ -105,14 +105,7 @@ async fn somebody_elses_rows_are_not_there(backend: Backend) {
 /// no new series; what is measured is not for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_make_no_room_for_themselves() {
-    let files: Vec<(&str, String)> = FILES
-        .iter()
-        .map(|(path, text)| match *path {
-            "haechi.toml" => (*path, format!("{text}\n[limits]\nanonymous_per_minute = 60\n")),
-            _ => (*path, (*text).to_owned()),
-        })
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("haechi.toml", "[limits]\nanonymous_per_minute = 60")]);
     let app = TestApp::start(Backend::Sqlite, &files).await;
     let series = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
     let before = series(&app.house.metrics.text(0, true));

@@ -3,7 +3,7 @@
 use crate::fixture::FILES;
 use futures_util::future::join_all;
 use haechi::{Act, Acted, gate::Create, problem::Problem, serve::stack};
-use haechi_testkit::{Backend, Person, TestApp, on_both};
+use haechi_testkit::{Backend, Person, TestApp, on_both, with_more};
 use serde_json::json;
 use std::sync::{
     Arc,
@@ -62,13 +62,7 @@ async fn clash(mut act: Act) -> Result<Acted, Problem> {
 }
 
 async fn start(backend: Backend) -> (TestApp, Arc<AtomicUsize>) {
-    let with = |path: &str, text: &str| match path {
-        "collections/notes.toml" => format!("{text}{ACTIONS}"),
-        "policies/main.cedar" => format!("{text}{POLICIES}"),
-        _ => text.to_owned(),
-    };
-    let files: Vec<(&str, String)> = FILES.iter().map(|(path, text)| (*path, with(path, text))).collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("collections/notes.toml", ACTIONS), ("policies/main.cedar", POLICIES)]);
     let mut app = TestApp::start(backend, &files).await;
     let runs = Arc::new(AtomicUsize::new(0));
     assert!(app.house.handled().unwrap_err().to_string().contains("notes:clash, notes:count, notes:publish, notes:whisper"));

@@ -2,7 +2,7 @@
 //! bodies that never end. Each beside an honest caller.
 
 use crate::{fixture::FILES, network::run};
-use haechi_testkit::{Backend, TestApp};
+use haechi_testkit::{Backend, TestApp, with_more};
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -168,11 +168,7 @@ async fn frames_without_end_are_bounded() {
 /// DOS-02 [V15.2.2]: a body that trickles has its time, and is answered when it is over; nothing was done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_trickles_is_answered() {
-    let files: Vec<(&str, String)> = FILES
-        .iter()
-        .map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n[limits]\nbody_ms = 400\n") } else { (*text).to_owned() }))
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("haechi.toml", "[limits]\nbody_ms = 400")]);
     let app = TestApp::start(Backend::Sqlite, &files).await;
     let kim = app.person("kim", &["member"]).await;
     let server = run(&app, None, 5_000).await;

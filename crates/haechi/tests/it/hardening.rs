@@ -2,7 +2,7 @@
 
 use crate::fixture::FILES;
 use haechi::{Act, Acted, Mode, problem::Problem, serve::stack};
-use haechi_testkit::{Backend, Reply, TestApp, on_both};
+use haechi_testkit::{Backend, Reply, TestApp, on_both, with_more};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -17,11 +17,7 @@ on_both!(each_event_leaves_one_entry, hostile_text_stays_one_record);
 const GOOD: &str = "seven purple otters dance";
 
 async fn with_sign_up(backend: Backend) -> TestApp {
-    let files: Vec<(&str, String)> = FILES
-        .iter()
-        .map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n[auth]\nsign_up = \"open\"\n") } else { (*text).to_owned() }))
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("haechi.toml", "[auth]\nsign_up = \"open\"")]);
     TestApp::start(backend, &files).await
 }
 
@@ -261,15 +257,13 @@ async fn a_panic_is_one_requests_end() {
         assert!(act.id().is_empty(), "a mistake in a handler");
         act.change(&json!({})).await
     }
-    let files: Vec<(&str, String)> = FILES
-        .iter()
-        .map(|(path, text)| match *path {
-            "collections/things.toml" => (*path, format!("{text}\n[actions.break]\n")),
-            "policies/main.cedar" => (*path, format!("{text}\npermit (principal, action == Action::\"break\", resource is things);\n")),
-            _ => (*path, (*text).to_owned()),
-        })
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(
+        FILES,
+        &[
+            ("collections/things.toml", "[actions.break]"),
+            ("policies/main.cedar", "permit (principal, action == Action::\"break\", resource is things);"),
+        ],
+    );
     let mut app = TestApp::start(Backend::Sqlite, &files).await;
     app.house.handlers.add("things", "break", broken);
     app.stack = Arc::new(stack(&app.house, Mode::Dev));

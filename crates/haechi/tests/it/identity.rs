@@ -1,7 +1,7 @@
 //! People sign up, sign in, sign out, change passwords and make keys; attackers do not.
 
 use crate::fixture::FILES;
-use haechi_testkit::{Backend, Person, TestApp, on_both};
+use haechi_testkit::{Backend, Person, TestApp, on_both, with_more};
 use serde_json::{Value, json};
 
 on_both!(
@@ -31,7 +31,7 @@ const OTHER: &str = "eleven green boats sail away";
 
 /// The fixture with open sign-up.
 fn files(auth: &str) -> Vec<(&'static str, String)> {
-    FILES.iter().map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n[auth]\n{auth}\n") } else { (*text).to_owned() })).collect()
+    with_more(FILES, &[("haechi.toml", &format!("[auth]\n{auth}"))])
 }
 
 fn none() -> haechi_model::Json {
@@ -39,9 +39,7 @@ fn none() -> haechi_model::Json {
 }
 
 async fn start(backend: Backend, auth: &str) -> TestApp {
-    let files = files(auth);
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
-    TestApp::start(backend, &files).await
+    TestApp::start(backend, &files(auth)).await
 }
 
 async fn sign_up(app: &TestApp, email: &str, password: &str) {
@@ -515,7 +513,6 @@ async fn profiles_are_filled_in_as_the_folder_says(backend: Backend) {
     let users = "[fields]\nname = { type = \"text\", required = true }\nlocale = { type = \"text\", required = true, default = \"en\" }\nnick = { type = \"text\", unique = true }\nboss = { type = \"ref\", to = \"users\" }\n";
     let mut all = files("sign_up = \"open\"\nsign_up_fields = [\"name\", \"locale\", \"nick\"]");
     all.iter_mut().filter(|(path, _)| *path == "collections/users.toml").for_each(|(_, text)| users.clone_into(text));
-    let all: Vec<(&str, &str)> = all.iter().map(|(path, text)| (*path, text.as_str())).collect();
     let app = TestApp::start(backend, &all).await;
     let identity = &app.house.identity.operator("test");
     let sign_up = async |email: &str, profile: Value| {

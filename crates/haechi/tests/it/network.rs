@@ -3,7 +3,7 @@
 use crate::fixture::FILES;
 use haechi::{accept::Server, admission::Admission, ops, tls::Tls};
 use haechi_model::TlsFiles;
-use haechi_testkit::{Backend, TestApp};
+use haechi_testkit::{Backend, TestApp, with_more};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::json;
@@ -164,9 +164,7 @@ fn tls_that_cannot_be_served_is_refused() {
 }
 
 async fn with(toml: &str) -> TestApp {
-    let files: Vec<(&str, String)> =
-        FILES.iter().map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n{toml}\n") } else { (*text).to_owned() })).collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("haechi.toml", toml)]);
     TestApp::start(Backend::Sqlite, &files).await
 }
 

@@ -1,7 +1,7 @@
 //! Every route of the table, as nobody, a stranger, somebody whose credential has ended, and a key without scope.
 
 use crate::fixture::FILES;
-use haechi_testkit::{Backend, Person, TestApp, on_both};
+use haechi_testkit::{Backend, Person, TestApp, on_both, with_more};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -40,15 +40,7 @@ async fn ask(person: &Person, method: &str, path: &str) -> (u16, String) {
 
 /// AC-13, AC-16 [V8.2.1 V8.3.1 V4.1.1]: generated from the route table, so a new route is swept by itself.
 async fn every_route_as_everybody(backend: Backend) {
-    let files: Vec<(&str, String)> = FILES
-        .iter()
-        .map(|(path, text)| match *path {
-            "haechi.toml" => (*path, format!("{text}\n[auth]\nsign_up = \"open\"\n")),
-            "collections/things.toml" => (*path, format!("{text}\n[actions.polish]\n")),
-            _ => (*path, (*text).to_owned()),
-        })
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("haechi.toml", "[auth]\nsign_up = \"open\""), ("collections/things.toml", "[actions.polish]")]);
     let app = TestApp::start(backend, &files).await;
     let sign_in = async |email: &str| {
         let body = json!({"email": email, "password": GOOD});

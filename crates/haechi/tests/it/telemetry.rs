@@ -1,7 +1,7 @@
 //! Spans to a collector, and what happens when it, or whoever reads the log, is gone.
 
 use crate::{fixture::FILES, process::Dev};
-use haechi_testkit::{Backend, fresh_folder};
+use haechi_testkit::{Backend, fresh_folder, with_more};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     trace::v1::{Span, span::SpanKind},
@@ -52,9 +52,7 @@ fn collector() -> (String, Receiver<(String, Vec<u8>)>) {
 }
 
 async fn folder(more: &str) -> PathBuf {
-    let files: Vec<(&str, String)> =
-        FILES.iter().map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n{more}\n") } else { (*text).to_owned() })).collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("haechi.toml", more)]);
     let root = fresh_folder(Backend::Sqlite, &files).await;
     std::fs::create_dir_all(root.join("seed")).unwrap();
     std::fs::write(root.join("seed/users.csv"), "id,email,roles\n01930000-0000-7000-8000-000000000001,kim@example.test,\"[\"\"member\"\"]\"\n")

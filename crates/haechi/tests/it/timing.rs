@@ -1,7 +1,7 @@
 //! What somebody could learn from the time that an answer takes. Samples are compared with each other, never with a clock.
 
 use crate::fixture::FILES;
-use haechi_testkit::{Backend, TestApp};
+use haechi_testkit::{Backend, TestApp, with_more};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,7 @@ fn larger(first: &[Duration], second: &[Duration]) -> f64 {
 /// must tell a sign-in from a refusal that hashes nothing: it can see a difference of one hash.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn known_and_unknown_people_take_as_long() {
-    let files: Vec<(&str, String)> = FILES
-        .iter()
-        .map(|(path, text)| (*path, if *path == "haechi.toml" { format!("{text}\n[auth]\nsign_up = \"open\"\n") } else { (*text).to_owned() }))
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+    let files = with_more(FILES, &[("haechi.toml", "[auth]\nsign_up = \"open\"")]);
     let app = TestApp::start(Backend::Sqlite, &files).await;
     // What is there grows plainer with every sample; what the machine does beside does not.
     let (mut known, mut unknown, mut differences) = (Vec::new(), Vec::new(), Vec::new());
