@@ -2,13 +2,12 @@
 
 use crate::{
     json_depth::{JsonDepth, is_json},
-    service::refuse,
+    service::{refuse, whole},
 };
 use bytes::Bytes;
 use flate2::write::{GzDecoder, ZlibDecoder};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::{
     future::Future,
     io::{self, Write},
@@ -175,10 +174,9 @@ where
         let (mut inner, unpacking) = (std::mem::replace(&mut self.inner, fresh), self.unpacking);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let body = match Limited::new(body, unpacking.packed_bytes).collect().await {
-                Ok(body) => body.to_bytes(),
-                Err(error) if error.is::<LengthLimitError>() => return Ok(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")),
-                Err(_) => return Ok(refuse(StatusCode::BAD_REQUEST, "the body did not arrive whole")),
+            let body = match whole(body, unpacking.packed_bytes, "the body is too large").await {
+                Ok(body) => body,
+                Err((status, text)) => return Ok(refuse(status, text)),
             };
             let plain = match unpacking.unpack(&parts.headers, &body) {
                 Ok(plain) => plain.map_or(body, Bytes::from),

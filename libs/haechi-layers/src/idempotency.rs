@@ -1,10 +1,10 @@
 //! `Idempotency-Key` for services that have no transaction to put it in: a request happens at most once per key.
 
-use crate::service::refuse;
+use crate::service::{refuse, whole};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 use std::{
     collections::{HashMap, VecDeque, hash_map::RandomState},
     future::Future,
@@ -323,12 +323,9 @@ where
     R::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let body = match Limited::new(body, memory.bounds.body_bytes).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            return Ok(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large for an idempotency key"));
-        }
-        Err(_) => return Ok(refuse(StatusCode::BAD_REQUEST, "the body did not arrive whole")),
+    let body = match whole(body, memory.bounds.body_bytes, "the body is too large for an idempotency key").await {
+        Ok(body) => body,
+        Err((status, text)) => return Ok(refuse(status, text)),
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let fingerprint = memory.hash(&[parts.method.as_str().as_bytes(), path.as_bytes(), &body]);

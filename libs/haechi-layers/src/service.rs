@@ -95,3 +95,18 @@ pub(crate) fn refuse<R: From<&'static str>>(status: http::StatusCode, text: &'st
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
+
+/// A whole body of at most so many bytes, or how it is refused.
+#[cfg(any(feature = "decompression", feature = "idempotency"))]
+pub(crate) async fn whole<B>(body: B, most: usize, too_large: &'static str) -> Result<bytes::Bytes, (http::StatusCode, &'static str)>
+where
+    B: http_body::Body<Data = bytes::Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    use http_body_util::{BodyExt, LengthLimitError, Limited};
+    match Limited::new(body, most).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err((http::StatusCode::PAYLOAD_TOO_LARGE, too_large)),
+        Err(_) => Err((http::StatusCode::BAD_REQUEST, "the body did not arrive whole")),
+    }
+}
