@@ -3,12 +3,15 @@
 use crate::{
     caller::Caller,
     gate::Inner,
-    grant::{Grant, ReadError, Verb},
+    grant::{Grant, ReadError, Verb, Wanted},
     ledger::access::Sighting,
     revision::Revision,
     work::{Done, Work},
 };
-use haechi_model::{App, Collection, CollectionId, Comparison, Failure, Mask, Operand, Predicate, Row, Select, USERS, Value};
+use haechi_model::{
+    App, Collection, CollectionId, Comparison, Failure, Field, FieldId, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select, Shape,
+    USERS, Value, Written,
+};
 use std::{borrow::Cow, sync::Arc};
 
 /// Why the gate says no before any row is looked at.
@@ -142,7 +145,7 @@ impl Ask {
     pub(crate) async fn version_where(&self, collection: CollectionId, id: &str, rows: Predicate) -> Result<Option<i64>, Failure> {
         let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
         let filter = Predicate::all([one, rows]);
-        let select = Select { collection, outputs: Vec::new(), filter, order: Vec::new(), after: None, limit: 1, follow: Vec::new() };
+        let select = Select::new(collection, filter, 1);
         Ok(self.gate.store.select(select, false).await?.versions.first().copied())
     }
 
@@ -161,11 +164,48 @@ impl Ask {
         self.revision.classes.iter().enumerate().map(mask).collect()
     }
 
+    /// The conditions under which a query may use the guarded fields that it uses, and which these are.
+    pub(crate) fn conditions_of_use(
+        &self,
+        collection: CollectionId,
+        rows: &Predicate,
+        action: &'static str,
+        used: impl Fn(FieldId, &Field) -> bool,
+    ) -> Result<(Vec<Predicate>, Vec<FieldId>), ReadError> {
+        let mut masks: Option<Vec<Mask>> = None;
+        let (mut conditions, mut found) = (Vec::new(), Vec::new());
+        for (at, field) in self.collection(collection).fields.iter().enumerate() {
+            if self.revision.classes[field.class].is_none() || !used(at, field) {
+                continue;
+            }
+            found.push(at);
+            match &masks.get_or_insert_with(|| self.masks(collection, rows))[field.class] {
+                Mask::Shown => {}
+                Mask::Hidden => {
+                    self.refuse(action, Some(collection), None);
+                    return Err(ReadError::FieldRefused(at));
+                }
+                Mask::When(condition) => conditions.push(condition.clone()),
+            }
+        }
+        Ok((conditions, found))
+    }
+
+    /// Fields with their masks; all in the order of a reply when none are named.
+    pub(crate) fn outputs(&self, collection: CollectionId, masks: &[Mask], fields: Option<&[FieldId]>) -> Vec<Output> {
+        let collection = self.collection(collection);
+        let output = |field: FieldId| Output { field, mask: masks[collection.fields[field].class].clone() };
+        match fields {
+            None => reply_order(collection).map(output).collect(),
+            Some(fields) => fields.iter().copied().map(output).collect(),
+        }
+    }
+
     /// A written row as the caller may see it; `None` when he may not.
     ///
     /// # Errors
     /// When the database cannot be had or the access log is full.
-    pub async fn representation(&self, done: &Done) -> Result<Option<Vec<u8>>, ReadError> {
+    pub async fn representation(&self, done: &Done, wanted: Wanted<'_>) -> Result<Option<RowPage>, ReadError> {
         let collection = done.collection;
         let rows = if self.reachable(collection, "read") { self.readable(collection) } else { Predicate::False };
         let Some(row) = &done.row else { return Ok(None) };
@@ -175,15 +215,17 @@ impl Ask {
         let masks = self.masks(collection, &rows);
         let local = rows.is_local() && masks.iter().all(|mask| !matches!(mask, Mask::When(condition) if !condition.is_local()));
         if !local {
-            let page = Grant::<crate::grant::Read>::new(self.clone(), collection, rows).get(&done.id, None, &[]).await?;
-            return Ok(page.map(|page| page.bytes));
+            return Grant::<crate::grant::Read>::new(self.clone(), collection, rows).get(&done.id, wanted).await;
         }
         if !rows.holds(row, &NoRows) {
             return Ok(None);
         }
-        let (bytes, shown) = write_row(self.collection(collection), row, &masks);
+        let fields = wanted.fields.map(|fields| with_followed(fields, wanted.follow));
+        let outputs = self.outputs(collection, &masks, fields.as_deref());
+        let view = View { collection: self.collection(collection), outputs: &outputs, shape: &wanted.shape };
+        let (page, shown) = view.page(row, wanted.follow);
         self.sight("read", collection, &shown, std::slice::from_ref(&done.id), false)?;
-        Ok(Some(bytes))
+        Ok(Some(page))
     }
 
     /// Leaves an access entry when a reply shows guarded fields.
@@ -206,6 +248,48 @@ impl Ask {
     }
 }
 
+/// A row in memory, as outputs and a shape show it.
+pub(crate) struct View<'a> {
+    pub(crate) collection: &'a Collection,
+    pub(crate) outputs: &'a [Output],
+    pub(crate) shape: &'a Shape,
+}
+
+impl View<'_> {
+    /// The row as a page of its own, and the fields that it shows. Conditions of masks look at the row alone.
+    pub(crate) fn page(&self, row: &Row, follow: &[FieldId]) -> (RowPage, Vec<FieldId>) {
+        let mut written = Written::default();
+        let shows = |output: &Output| match &output.mask {
+            Mask::Shown => true,
+            Mask::Hidden => false,
+            Mask::When(condition) => condition.holds(row, &NoRows),
+        };
+        let cell = |output: usize| shows(&self.outputs[output]).then_some(self.outputs[output].field);
+        RowForm::new(self.collection, self.outputs, self.shape).write(row.as_slice(), cell, &mut written);
+        let shown = self.outputs.iter().enumerate().filter(|(at, _)| written.shown >> at & 1 == 1).map(|(_, output)| output.field).collect();
+        let followed = |field: &FieldId| {
+            let output = self.outputs.iter().find(|output| output.field == *field).filter(|output| shows(output))?;
+            row[output.field].as_text().map(Into::into)
+        };
+        let page = RowPage {
+            ends: vec![written.bytes.len()],
+            bytes: written.bytes,
+            ids: row[Collection::ID].as_text().map(Into::into).into_iter().collect(),
+            versions: row[Collection::VERSION].as_int().into_iter().collect(),
+            followed: vec![follow.iter().map(followed).collect()],
+            holes: written.holes,
+            shown: written.shown,
+            ..RowPage::default()
+        };
+        (page, shown)
+    }
+}
+
+/// What is expanded is shown.
+pub(crate) fn with_followed(fields: &[FieldId], follow: &[FieldId]) -> Vec<FieldId> {
+    fields.iter().chain(follow.iter().filter(|field| !fields.contains(field))).copied().collect()
+}
+
 /// Conditions that the row alone decides need no other rows.
 pub(crate) struct NoRows;
 
@@ -219,41 +303,4 @@ impl haechi_model::Lookup for NoRows {
 pub(crate) fn reply_order(collection: &Collection) -> impl Iterator<Item = usize> {
     let declared = Collection::FIRST_DECLARED..collection.fields.len();
     std::iter::once(Collection::ID).chain(declared).chain([Collection::CREATE_TIME, Collection::UPDATE_TIME, Collection::VERSION])
-}
-
-/// A row as JSON, with the fields that it shows.
-fn write_row(collection: &Collection, row: &Row, masks: &[Mask]) -> (Vec<u8>, Vec<usize>) {
-    let mut out = Vec::with_capacity(512);
-    let (mut shown, mut masked) = (Vec::new(), Vec::new());
-    out.push(b'{');
-    for field in reply_order(collection) {
-        let visible = match &masks[collection.fields[field].class] {
-            Mask::Shown => true,
-            Mask::Hidden => false,
-            Mask::When(condition) => condition.holds(row, &NoRows),
-        };
-        if !visible {
-            masked.push(field);
-            continue;
-        }
-        if !shown.is_empty() {
-            out.push(b',');
-        }
-        haechi_model::write_json_text(&collection.fields[field].name, &mut out);
-        out.push(b':');
-        collection.fields[field].ty.write(&row[field], &mut out);
-        shown.push(field);
-    }
-    if !masked.is_empty() {
-        out.extend_from_slice(b",\"_masked\":[");
-        for (at, field) in masked.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            haechi_model::write_json_text(&collection.fields[*field].name, &mut out);
-        }
-        out.push(b']');
-    }
-    out.push(b'}');
-    (out, shown)
 }

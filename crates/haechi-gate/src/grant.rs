@@ -1,12 +1,12 @@
 //! Grants: proof that policy said yes. Statements about collections are made here and nowhere else.
 
 use crate::{
-    ask::{Ask, Refusal, reply_order},
+    ask::{Ask, Refusal, with_followed},
     work::{Meaning, Work, WriteError},
 };
 use haechi_model::{
-    Children, Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output, Predicate, Row,
-    RowPage, Select, Step, USERS, Value,
+    Aggregate, AggregateFunction, Children, Collection, CollectionId, EntryDraft, EntryKind, Failure, Field, FieldId, FieldType, OnDelete, Operand,
+    Order, Output, PerParent, Predicate, Row, RowPage, Select, Shape, Step, USERS, Value,
 };
 use std::marker::PhantomData;
 
@@ -86,6 +86,42 @@ pub struct ListQuery {
     pub follow: Vec<FieldId>,
     /// Whether this is part of an export: a larger budget.
     pub scan: bool,
+    /// How each row is written.
+    pub shape: Shape,
+    /// Whether the place of every row in the order is wanted beside the bytes.
+    pub places: bool,
+    /// A page for each of these rows, of those that refer to it, instead of one page.
+    pub per: Option<PerParent>,
+}
+
+impl ListQuery {
+    /// All rows, all fields, as records, in the order of their ids.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self {
+            fields: None,
+            filter: Predicate::True,
+            order: Vec::new(),
+            after: None,
+            limit,
+            follow: Vec::new(),
+            scan: false,
+            shape: Shape::Record,
+            places: false,
+            per: None,
+        }
+    }
+}
+
+/// What of a row, or of several that are known by id, is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Fields of the reply; all when `None`.
+    pub fields: Option<&'a [FieldId]>,
+    /// References whose ids are wanted beside the bytes.
+    pub follow: &'a [FieldId],
+    /// How each row is written.
+    pub shape: Shape,
 }
 
 /// Why rows could not be read.
@@ -117,15 +153,8 @@ impl<A: Verb> Grant<A> {
     /// The fields to show and how each is masked; `id` and `version` are always read.
     fn outputs(&self, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Vec<Output> {
         let masks = self.ask.masks(self.collection, &self.rows);
-        let output = |field: FieldId| Output { field, mask: masks[self.collection().fields[field].class].clone() };
-        match fields {
-            None => reply_order(self.collection()).map(output).collect(),
-            Some(fields) => {
-                // What is expanded is shown.
-                let more = follow.iter().filter(|field| !fields.contains(field));
-                fields.iter().chain(more).copied().map(output).collect()
-            }
-        }
+        let fields = fields.map(|fields| with_followed(fields, follow));
+        self.ask.outputs(self.collection, &masks, fields.as_deref())
     }
 
     /// `used`: guarded fields that the query looks at; using them is seeing them, also where no row is found.
@@ -157,44 +186,46 @@ impl Grant<List> {
         if !order.iter().any(|part| part.column == Collection::ID) {
             order.push(Order { column: Collection::ID, descending: order.last().is_some_and(|last| last.descending) });
         }
-        let outputs = self.outputs(query.fields.as_deref(), &query.follow);
         let select = Select {
-            collection: self.collection,
-            outputs,
-            filter: Predicate::all(parts),
+            outputs: self.outputs(query.fields.as_deref(), &query.follow),
+            shape: query.shape,
             order,
             after: query.after,
-            limit: query.limit,
             follow: query.follow,
+            places: query.places,
+            per: query.per,
+            ..Select::new(self.collection, Predicate::all(parts), query.limit)
         };
         self.select(select, query.scan, "list", &used).await
     }
 
+    /// A computation over the rows; each of its fields must be readable in every row that it is taken from.
+    ///
+    /// # Errors
+    /// When it uses a field that the caller may not read, or the database cannot be had.
+    pub async fn aggregate(&self, filter: Predicate, parts: Vec<(AggregateFunction, Option<FieldId>)>) -> Result<Vec<Value>, ReadError> {
+        let mut query = ListQuery::new(0);
+        query.filter = filter;
+        if !query.filter.is_local() {
+            return Err(ReadError::NotLocal);
+        }
+        query.order = parts.iter().filter_map(|(_, field)| Some(((*field)?, false))).collect();
+        let (conditions, used) = self.conditions_of_use(&query)?;
+        let filter = Predicate::all([self.rows.clone()].into_iter().chain(conditions).chain([query.filter]));
+        let aggregate = Aggregate { collection: self.collection, filter, parts };
+        let values = self.ask.gate.store.aggregate(aggregate).await.map_err(ReadError::Store)?;
+        self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
+        Ok(values)
+    }
+
     /// A field that a query uses must be readable: rows in which it is not are left out, or the query is refused.
     fn conditions_of_use(&self, query: &ListQuery) -> Result<(Vec<Predicate>, Vec<FieldId>), ReadError> {
-        let mut masks: Option<Vec<Mask>> = None;
-        let (mut conditions, mut used) = (Vec::new(), Vec::new());
-        for (at, field) in self.collection().fields.iter().enumerate() {
-            let columns = [at, field.shadow.unwrap_or(at)];
-            let ordered = query.order.iter().any(|(used, _)| *used == at);
-            if !ordered && !query.filter.reads_any(&columns) {
-                continue;
-            }
-            if self.ask.revision.classes[field.class].is_none() {
-                continue;
-            }
-            used.push(at);
-            let masks = masks.get_or_insert_with(|| self.ask.masks(self.collection, &self.rows));
-            match &masks[field.class] {
-                Mask::Shown => {}
-                Mask::Hidden => {
-                    self.ask.refuse(List::NAME, Some(self.collection), None);
-                    return Err(ReadError::FieldRefused(at));
-                }
-                Mask::When(condition) => conditions.push(condition.clone()),
-            }
-        }
-        Ok((conditions, used))
+        let used = |at: FieldId, field: &Field| {
+            query.order.iter().any(|(used, _)| *used == at)
+                || query.per.as_ref().is_some_and(|per| per.column == at)
+                || query.filter.reads_any(&[at, field.shadow.unwrap_or(at)])
+        };
+        self.ask.conditions_of_use(self.collection, &self.rows, List::NAME, used)
     }
 }
 
@@ -203,9 +234,9 @@ impl Grant<Read> {
     ///
     /// # Errors
     /// When the database cannot be had or the access log is full.
-    pub async fn get(&self, id: &str, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Result<Option<RowPage>, ReadError> {
+    pub async fn get(&self, id: &str, wanted: Wanted<'_>) -> Result<Option<RowPage>, ReadError> {
         let one = Predicate::Compare(Operand::Column(Collection::ID), haechi_model::Comparison::Equal, Operand::Constant(Value::text(id)));
-        let page = self.fetch(one, 1, fields, follow).await?;
+        let page = self.fetch(one, 1, wanted).await?;
         Ok((!page.ids.is_empty()).then_some(page))
     }
 
@@ -213,23 +244,20 @@ impl Grant<Read> {
     ///
     /// # Errors
     /// When the database cannot be had or the access log is full.
-    pub async fn many(&self, ids: &[Box<str>]) -> Result<RowPage, ReadError> {
-        let wanted = Predicate::OneOf(Operand::Column(Collection::ID), ids.iter().map(|id| Value::Text(id.clone())).collect());
-        self.fetch(wanted, u32::try_from(ids.len()).unwrap_or(u32::MAX), None, &[]).await
+    pub async fn many(&self, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, ReadError> {
+        let some = Predicate::OneOf(Operand::Column(Collection::ID), ids.iter().map(|id| Value::Text(id.clone())).collect());
+        self.fetch(some, u32::try_from(ids.len()).unwrap_or(u32::MAX), wanted).await
     }
 
-    async fn fetch(&self, wanted: Predicate, limit: u32, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Result<RowPage, ReadError> {
-        let filter = Predicate::all([wanted, self.rows.clone()]);
+    async fn fetch(&self, which: Predicate, limit: u32, wanted: Wanted<'_>) -> Result<RowPage, ReadError> {
+        let filter = Predicate::all([which, self.rows.clone()]);
         let select = Select {
-            collection: self.collection,
-            outputs: self.outputs(fields, follow),
-            filter,
-            order: Vec::new(),
-            after: None,
-            limit,
-            follow: follow.to_vec(),
+            outputs: self.outputs(wanted.fields, wanted.follow),
+            shape: wanted.shape,
+            follow: wanted.follow.to_vec(),
+            ..Select::new(self.collection, filter, limit)
         };
-        self.select(select, false, "read", &[]).await
+        self.select(select, false, Read::NAME, &[]).await
     }
 }
 

@@ -9,7 +9,7 @@
 //! ```
 //! async fn read(ask: &haechi_gate::Ask) -> Option<Vec<u8>> {
 //!     let grant = ask.on::<haechi_gate::Read>(0).ok()?;
-//!     grant.get("id", None, &[]).await.ok().flatten().map(|page| page.bytes)
+//!     grant.get("id", haechi_gate::Wanted::default()).await.ok().flatten().map(|page| page.bytes)
 //! }
 //! fn write(grant: haechi_gate::Grant<haechi_gate::Delete>, work: &mut haechi_gate::Work) {
 //!     grant.delete(work, "id", None);
@@ -88,7 +88,7 @@ pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use clock::{Clock, SystemClock, TestClock};
 pub use declared::ActionGrant;
 pub use gate::{Database, Gate, OpenError, Options, restore};
-pub use grant::{Create, Delete, Grant, List, ListQuery, Read, ReadError, Update, Verb};
+pub use grant::{Create, Delete, Grant, List, ListQuery, Read, ReadError, Update, Verb, Wanted};
 pub use import::{ImportError, ImportRow};
 pub use keys::{Mac, MasterKey, Sealer, Unsealed, random, random_hex};
 pub use ledger::access::AccessFull;

@@ -1,6 +1,6 @@
 //! Reading, as data: which rows, which fields, in which order.
 
-use crate::{field::FieldId, predicate::Predicate, value::Value};
+use crate::{field::FieldId, predicate::Predicate, shape::Shape, value::Value};
 
 /// Whether a field is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +38,8 @@ pub struct Select {
     pub collection: usize,
     /// What each row shows.
     pub outputs: Vec<Output>,
+    /// How each row is written.
+    pub shape: Shape,
     /// Which rows.
     pub filter: Predicate,
     /// In which order; the id is always the last part of a list's order.
@@ -48,14 +50,46 @@ pub struct Select {
     pub limit: u32,
     /// Ids of these references are wanted beside the bytes, for expansion; each must be among the outputs, whose mask counts.
     pub follow: Vec<FieldId>,
+    /// Whether the order's values of every row are wanted beside the bytes.
+    pub places: bool,
+    /// A page for each of these rows instead of one page.
+    pub per: Option<PerParent>,
 }
 
-/// Rows as finished JSON.
+/// Rows that other rows refer to: each has a page of those that refer to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerParent {
+    /// The column that refers.
+    pub column: usize,
+    /// Ids of the rows referred to.
+    pub ids: Vec<Box<str>>,
+}
+
+impl Select {
+    /// Rows of a collection of which a condition holds, without order and without outputs.
+    #[must_use]
+    pub fn new(collection: usize, filter: Predicate, limit: u32) -> Self {
+        Self {
+            collection,
+            outputs: Vec::new(),
+            shape: Shape::Record,
+            filter,
+            order: Vec::new(),
+            after: None,
+            limit,
+            follow: Vec::new(),
+            places: false,
+            per: None,
+        }
+    }
+}
+
+/// Rows as finished bytes.
 #[derive(Clone, Debug, Default)]
 pub struct RowPage {
-    /// The objects, one after the other, separated by commas.
+    /// The rows, one after the other; JSON objects are separated by commas.
     pub bytes: Vec<u8>,
-    /// Where each object ends in `bytes`.
+    /// Where each row ends in `bytes`.
     pub ends: Vec<usize>,
     /// Id of each row.
     pub ids: Vec<Box<str>>,
@@ -63,8 +97,42 @@ pub struct RowPage {
     pub versions: Vec<i64>,
     /// Per row, the ids in the columns to follow.
     pub followed: Vec<Vec<Option<Box<str>>>>,
+    /// Where in `bytes` the holes of the shape are, row by row.
+    pub holes: Vec<usize>,
+    /// The order's values of each row, when they were wanted.
+    pub places: Vec<Vec<Value>>,
     /// The order's values of the last row that is shown, when there are more rows.
     pub next: Option<Vec<Value>>,
+    /// For pages of parents: per row, the number of its parent; rows of a parent stand together.
+    pub parents: Vec<usize>,
+    /// For pages of parents: of which there are more rows.
+    pub more: Vec<bool>,
     /// Bit *n* is set when at least one row showed output *n*.
     pub shown: u64,
+}
+
+/// What is computed over rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AggregateFunction {
+    /// How many values there are.
+    Count,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Average,
+}
+
+/// A computation over the rows of one collection of which a condition holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregate {
+    /// The collection.
+    pub collection: usize,
+    /// Which rows.
+    pub filter: Predicate,
+    /// What is computed over which column; rows are counted without one.
+    pub parts: Vec<(AggregateFunction, Option<usize>)>,
 }

@@ -2,6 +2,7 @@
 //!
 //! Only the gate holds one (and the binary, to open it). Nothing here decides who may do what.
 
+mod aggregate;
 mod backup;
 mod catalog;
 mod journal;
@@ -19,7 +20,7 @@ pub use migrate::{Action, Applied, MigrateError, Migration, plan};
 pub use render::Dialect;
 pub use system::system_tables;
 
-use haechi_model::{Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust};
+use haechi_model::{Aggregate, Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Notify;
 use tracing::{Instrument, Span};
@@ -97,6 +98,17 @@ impl Store {
             Driver::Sqlite(sqlite) => sqlite.readers.select(select, scan).await,
             // On the heap: what one driver needs is not carried through every request of the other.
             Driver::Postgres(postgres) => Box::pin(postgres.select(select)).await,
+        }
+    }
+
+    /// What is computed over rows: a value per part; a sum of whole numbers is their digits.
+    ///
+    /// # Errors
+    /// When the database is busy, cannot be had, or the budget is used up.
+    pub async fn aggregate(&self, aggregate: Aggregate) -> Result<Vec<Value>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.aggregate(aggregate).await,
+            Driver::Postgres(postgres) => Box::pin(postgres.aggregate(&aggregate)).await,
         }
     }
 

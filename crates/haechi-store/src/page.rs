@@ -1,147 +1,123 @@
-//! Rows of a select straight to JSON bytes: no value in between.
+//! Rows of a select straight to bytes: no value in between.
 
 use crate::render::Layout;
-use haechi_model::{Collection, FieldType, Mask, RowPage, Select, Value};
-
-/// A row of a driver.
-pub(crate) trait Cells {
-    fn int(&self, at: usize) -> Option<i64>;
-    fn real(&self, at: usize) -> Option<f64>;
-    fn text(&self, at: usize) -> Option<&str>;
-}
+use haechi_model::{Cells, Collection, Mask, RowForm, RowPage, Select, Storage, Value, Written};
+use std::collections::HashMap;
 
 /// Builds a page row by row.
 pub(crate) struct PageWriter<'a> {
     select: &'a Select,
     collection: &'a Collection,
     layout: Layout,
-    /// `,"name":` per output, ready to copy.
-    keys: Vec<Vec<u8>>,
-    /// Whether any output may be hidden.
-    masks: bool,
-    pub(crate) page: RowPage,
+    form: RowForm<'a>,
+    /// Whether rows stand between commas.
+    commas: bool,
+    written: Written,
+    page: RowPage,
+    /// For pages of parents: the number of each, and how many rows the present one has.
+    parents: HashMap<&'a str, usize>,
+    of_parent: u32,
     last_order: Vec<Value>,
 }
 
 impl<'a> PageWriter<'a> {
     pub(crate) fn new(select: &'a Select, collection: &'a Collection, layout: Layout) -> Self {
-        let keys = select.outputs.iter().map(|output| {
-            // Names of fields are plain ASCII: nothing to escape.
-            let name = &collection.fields[output.field].name;
-            let mut key = Vec::with_capacity(name.len() + 4);
-            key.extend_from_slice(b",\"");
-            key.extend_from_slice(name.as_bytes());
-            key.extend_from_slice(b"\":");
-            key
-        });
         let bytes = Vec::with_capacity(if select.limit > 1 { 8192 } else { 512 });
+        let ids = select.per.iter().flat_map(|per| per.ids.iter().enumerate());
         Self {
-            keys: keys.collect(),
-            masks: select.outputs.iter().any(|output| output.mask != Mask::Shown),
+            parents: ids.map(|(at, id)| (&**id, at)).collect(),
+            form: RowForm::new(collection, &select.outputs, &select.shape),
+            commas: !matches!(select.shape, haechi_model::Shape::Message(_)),
+            written: Written { bytes, ..Written::default() },
+            page: RowPage { more: vec![false; select.per.as_ref().map_or(0, |per| per.ids.len())], ..RowPage::default() },
             select,
             collection,
             layout,
-            page: RowPage { bytes, ..RowPage::default() },
+            of_parent: 0,
             last_order: Vec::new(),
         }
     }
 
     /// Adds a row; `false` when the page is full and the row only says that there are more.
     pub(crate) fn row(&mut self, cells: &impl Cells) -> bool {
+        if let Some(parent) = self.layout.parent {
+            return self.row_of_parent(cells, parent);
+        }
         if self.page.ids.len() == self.select.limit as usize {
             self.page.next = Some(std::mem::take(&mut self.last_order));
             return false;
         }
-        if !self.page.ids.is_empty() {
-            self.page.bytes.push(b',');
+        self.add(cells);
+        if self.page.ids.len() == self.select.limit as usize {
+            self.last_order = self.place(cells);
+        }
+        true
+    }
+
+    /// Rows of a parent stand together; the one beyond its page only says that there are more.
+    fn row_of_parent(&mut self, cells: &impl Cells, column: usize) -> bool {
+        let Some(parent) = cells.text(column).and_then(|id| self.parents.get(id)).copied() else { return true };
+        self.of_parent = if self.page.parents.last() == Some(&parent) { self.of_parent + 1 } else { 1 };
+        if self.of_parent > self.select.limit {
+            self.page.more[parent] = true;
+            return true;
+        }
+        self.page.parents.push(parent);
+        self.add(cells);
+        true
+    }
+
+    fn add(&mut self, cells: &impl Cells) {
+        if self.commas && !self.page.ids.is_empty() {
+            self.written.bytes.push(b',');
         }
         self.page.ids.push(cells.text(0).unwrap_or_default().into());
         self.page.versions.push(cells.int(1).unwrap_or_default());
-        self.object(cells);
-        self.page.ends.push(self.page.bytes.len());
-        if self.page.ids.len() == self.select.limit as usize {
-            self.last_order = (0..self.select.order.len()).map(|at| self.order_value(cells, at)).collect();
+        let (select, layout) = (self.select, &self.layout);
+        self.form.write(cells, |output| layout.cells[output].filter(|_| shows(select, layout, cells, output)), &mut self.written);
+        self.page.ends.push(self.written.bytes.len());
+        if self.select.places {
+            let place = self.place(cells);
+            self.page.places.push(place);
         }
         if !self.select.follow.is_empty() {
             let followed: Vec<Option<Box<str>>> = (0..self.select.follow.len()).map(|at| self.followed(cells, at)).collect();
             self.page.followed.push(followed);
         }
-        true
+    }
+
+    /// The page, finished.
+    pub(crate) fn finish(self) -> RowPage {
+        RowPage { bytes: self.written.bytes, holes: self.written.holes, shown: self.written.shown, ..self.page }
     }
 
     /// The id in a reference that is followed: only where the row shows it.
     fn followed(&self, cells: &impl Cells, at: usize) -> Option<Box<str>> {
         let output = self.select.outputs.iter().position(|output| output.field == self.select.follow[at])?;
-        if !self.shows(cells, output) {
+        if !shows(self.select, &self.layout, cells, output) {
             return None;
         }
         cells.text(self.layout.follow[at]).map(Into::into)
     }
 
-    fn shows(&self, cells: &impl Cells, output: usize) -> bool {
-        match (&self.select.outputs[output].mask, self.layout.flags[output]) {
-            (Mask::Shown, _) => true,
-            (Mask::When(_), Some(flag)) => cells.int(flag) == Some(1),
-            _ => false,
-        }
-    }
-
-    fn object(&mut self, cells: &impl Cells) {
-        let mut out = std::mem::take(&mut self.page.bytes);
-        out.push(b'{');
-        let start = out.len();
-        for (at, output) in self.select.outputs.iter().enumerate() {
-            let Some(cell) = self.layout.cells[at].filter(|_| self.shows(cells, at)) else { continue };
-            // Each key starts with its comma; the first one's is left out.
-            let key = &self.keys[at];
-            out.extend_from_slice(if out.len() == start { &key[1..] } else { key });
-            write_cell(&self.collection.fields[output.field].ty, cells, cell, &mut out);
-            self.page.shown |= 1 << at;
-        }
-        if self.masks {
-            self.masked(cells, start, &mut out);
-        }
-        out.push(b'}');
-        self.page.bytes = out;
-    }
-
-    /// The names of the fields that this row does not show.
-    fn masked(&self, cells: &impl Cells, start: usize, out: &mut Vec<u8>) {
-        let mut first = true;
-        for at in (0..self.select.outputs.len()).filter(|at| !self.shows(cells, *at)) {
-            let opening: &[u8] = match (first, out.len() == start) {
-                (true, true) => b"\"_masked\":[\"",
-                (true, false) => b",\"_masked\":[\"",
-                (false, _) => b",\"",
-            };
-            first = false;
-            out.extend_from_slice(opening);
-            out.extend_from_slice(self.collection.fields[self.select.outputs[at].field].name.as_bytes());
-            out.push(b'"');
-        }
-        if !first {
-            out.push(b']');
-        }
-    }
-
-    fn order_value(&self, cells: &impl Cells, at: usize) -> Value {
-        let cell = self.layout.order[at];
-        let column = &self.collection.table.columns[self.select.order[at].column];
-        match column.storage {
-            haechi_model::Storage::Int => cells.int(cell).map_or(Value::Null, Value::Int),
-            haechi_model::Storage::Real => cells.real(cell).map_or(Value::Null, Value::Real),
-            _ => cells.text(cell).map_or(Value::Null, Value::text),
-        }
+    /// The order's values of a row.
+    fn place(&self, cells: &impl Cells) -> Vec<Value> {
+        let value = |at: usize| {
+            let cell = self.layout.order[at];
+            match self.collection.table.columns[self.select.order[at].column].storage {
+                Storage::Int => cells.int(cell).map_or(Value::Null, Value::Int),
+                Storage::Real => cells.real(cell).map_or(Value::Null, Value::Real),
+                _ => cells.text(cell).map_or(Value::Null, Value::text),
+            }
+        };
+        (0..self.select.order.len()).map(value).collect()
     }
 }
 
-fn write_cell(ty: &FieldType, cells: &impl Cells, at: usize, out: &mut Vec<u8>) {
-    let written = match ty.storage() {
-        haechi_model::Storage::Int => cells.int(at).map(|int| ty.write_int(int, out)),
-        haechi_model::Storage::Real => cells.real(at).map(|real| ty.write(&Value::Real(real), out)),
-        _ => cells.text(at).map(|text| ty.write_text(text, out)),
-    };
-    if written.is_none() {
-        out.extend_from_slice(b"null");
+fn shows(select: &Select, layout: &Layout, cells: &impl Cells, output: usize) -> bool {
+    match (&select.outputs[output].mask, layout.flags[output]) {
+        (Mask::Shown, _) => true,
+        (Mask::When(_), Some(flag)) => cells.int(flag) == Some(1),
+        _ => false,
     }
 }

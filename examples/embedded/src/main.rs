@@ -44,7 +44,7 @@ async fn drafts(ask: &Ask) -> Result<Vec<serde_json::Value>, ReadError> {
     let invoices = ask.app().collection("invoices").ok_or(ReadError::NotLocal)?;
     let (status, amount) = (invoices.field("status").unwrap_or_default(), invoices.field("amount").unwrap_or_default());
     let filter = Predicate::Compare(Operand::Column(status), Comparison::Equal, Operand::Constant(Value::text("draft")));
-    let query = ListQuery { fields: Some(vec![amount]), filter, order: Vec::new(), after: None, limit: MOST, follow: Vec::new(), scan: true };
+    let query = ListQuery { fields: Some(vec![amount]), filter, scan: true, ..ListQuery::new(MOST) };
     let page = ask.on::<List>(invoices.id).map_err(ReadError::Refused)?.list(query).await?;
     Ok(serde_json::from_slice(&[b"[", &page.bytes[..], b"]"].concat()).unwrap_or_default())
 }

@@ -7,7 +7,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use resolve::{Filter, read_filter, read_order};
+pub use resolve::{Filter, read_filter, read_order, restriction};
 
 /// Why a filter or an order cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -65,6 +65,17 @@ pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<(FieldId, b
     Ok(order)
 }
 
+/// A comparison of one field, for doors whose filters have types: the operator as a filter writes it, `None` for null.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn restriction(collection: &Collection, field: FieldId, operator: &str, value: Option<&str>, me: Option<&str>) -> Result<Predicate, FilterError> {
+    let mut resolver = Resolver { collection, me, fields: Vec::new() };
+    // Quoted, so that nothing in it is a word of the language; `me` is no id of anybody.
+    let literal = Literal { text: value.unwrap_or("null").to_owned(), quoted: value.is_some_and(|text| text != "me"), column: 1 };
+    resolver.restriction(&collection.fields[field].name, 1, operator, &literal)
+}
+
 fn field(collection: &Collection, name: &str, column: usize) -> Result<FieldId, FilterError> {
     collection.field(name).ok_or_else(|| {
         let near = suggest(name, collection.fields.iter().map(|field| field.name.as_str()))

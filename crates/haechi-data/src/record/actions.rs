@@ -4,10 +4,10 @@ use super::{
     body::{Purpose, read_values},
     error::RecordError,
     page_token,
-    query::{Query, QueryInput},
+    query::QueryInput,
 };
-use haechi_gate::{Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, WorkError, WriteError};
-use haechi_model::{Claim, Collection, CollectionId, FieldId, FieldType, Json, RowPage};
+use haechi_gate::{Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, Wanted, WorkError, WriteError};
+use haechi_model::{AggregateFunction, Claim, Collection, CollectionId, FieldId, FieldType, Json, Predicate, RowPage, Value};
 use std::collections::BTreeMap;
 
 /// One record, or one page of them, as JSON.
@@ -31,6 +31,80 @@ pub struct Listing<'a> {
     pub tokens: &'a Sealer,
 }
 
+/// Pages of a query: where they end is sealed, and bound to the caller and to the query.
+pub struct Pages<'a> {
+    ask: &'a Ask,
+    tokens: &'a Sealer,
+    binding: Vec<u8>,
+}
+
+impl<'a> Pages<'a> {
+    /// Of the query that the fingerprint tells from others.
+    #[must_use]
+    pub fn new(ask: &'a Ask, tokens: &'a Sealer, fingerprint: &str) -> Self {
+        let binding = format!("{:?}\0{}\0\0{fingerprint}", ask.caller().kind(), ask.caller().id()).into_bytes();
+        Self { ask, tokens, binding }
+    }
+
+    /// The place after which the next page starts.
+    ///
+    /// # Errors
+    /// When the token is of another query or caller, or too old.
+    pub fn open(&self, token: &str) -> Result<Vec<Value>, RecordError> {
+        page_token::open(self.tokens, token, &self.binding, self.ask.now_ms()).ok_or(RecordError::PageToken)
+    }
+
+    /// The token of a place.
+    #[must_use]
+    pub fn seal(&self, place: &[Value]) -> String {
+        page_token::seal(self.tokens, place, &self.binding, self.ask.now_ms())
+    }
+}
+
+/// Rows of a collection, for a door that says itself what it shows of them and how.
+///
+/// # Errors
+/// When policy says no, the query uses a field that the caller may not read, or the database cannot be had.
+pub async fn rows(ask: &Ask, collection: CollectionId, query: ListQuery) -> Result<RowPage, RecordError> {
+    let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
+    grant.list(query).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
+}
+
+/// One row.
+///
+/// # Errors
+/// When policy says no, there is none as far as the caller may know, or the database cannot be had.
+pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
+    let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
+    let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
+    let page = grant.get(&id, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))?;
+    page.ok_or(RecordError::NotFound)
+}
+
+/// Those of the rows that there are and that the caller may read: what references name.
+///
+/// # Errors
+/// When the database cannot be had.
+pub async fn referred(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
+    let grant = if ids.is_empty() { None } else { ask.on::<Read>(collection).ok() };
+    let Some(grant) = grant else { return Ok(RowPage::default()) };
+    grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
+}
+
+/// A computation over the rows of a collection.
+///
+/// # Errors
+/// When policy says no, it uses a field that the caller may not read, or the database cannot be had.
+pub async fn aggregate(
+    ask: &Ask,
+    collection: CollectionId,
+    filter: Predicate,
+    parts: Vec<(AggregateFunction, Option<FieldId>)>,
+) -> Result<Vec<Value>, RecordError> {
+    let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
+    grant.aggregate(filter, parts).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
+}
+
 /// The collection of this name.
 pub(crate) fn collection(ask: &Ask, name: &str) -> Result<CollectionId, RecordError> {
     ask.app().collection(name).map(|collection| collection.id).ok_or(RecordError::NotFound)
@@ -38,25 +112,20 @@ pub(crate) fn collection(ask: &Ask, name: &str) -> Result<CollectionId, RecordEr
 
 /// A page of records.
 pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<'_>) -> Result<Page, RecordError> {
-    let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
+    let _: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];
     let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
     let query = listing.input.resolve(ask.app(), declared, me)?;
-    let binding = binding(ask, &query);
-    let after = match &query.page_token {
-        None => None,
-        Some(token) => Some(page_token::open(listing.tokens, token, &binding, ask.now_ms()).ok_or(RecordError::PageToken)?),
-    };
+    let pages = Pages::new(ask, listing.tokens, &query.fingerprint);
     let wanted = ListQuery {
-        fields: query.fields.clone(),
-        filter: query.filter.clone(),
-        order: query.order.clone(),
-        after,
-        limit: query.page_size,
+        after: query.page_token.as_deref().map(|token| pages.open(token)).transpose()?,
+        fields: query.fields,
+        filter: query.filter,
+        order: query.order,
         follow: query.expand.clone(),
-        scan: false,
+        ..ListQuery::new(query.page_size)
     };
-    let page = grant.list(wanted).await.map_err(|error| RecordError::read(error, declared))?;
+    let page = rows(ask, collection, wanted).await?;
     let expansions = Box::pin(expansions(ask, declared, &query.expand, &page)).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
     bytes.extend_from_slice(b"{\"items\":[");
@@ -64,15 +133,11 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
     bytes.push(b']');
     if let Some(place) = &page.next {
         bytes.extend_from_slice(b",\"next_page_token\":\"");
-        bytes.extend_from_slice(page_token::seal(listing.tokens, place, &binding, ask.now_ms()).as_bytes());
+        bytes.extend_from_slice(pages.seal(place).as_bytes());
         bytes.push(b'"');
     }
     bytes.push(b'}');
     Ok(Page { bytes, ..Page::default() })
-}
-
-fn binding(ask: &Ask, query: &Query) -> Vec<u8> {
-    format!("{:?}\0{}\0\0{}", ask.caller().kind(), ask.caller().id(), query.fingerprint).into_bytes()
 }
 
 /// One record.
@@ -88,7 +153,10 @@ pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &Q
         (fields, follow) = (query.fields, query.expand);
     }
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
-    let page = grant.get(&id, fields.as_deref(), &follow).await.map_err(|error| RecordError::read(error, declared))?;
+    let page = grant
+        .get(&id, Wanted { fields: fields.as_deref(), follow: &follow, ..Wanted::default() })
+        .await
+        .map_err(|error| RecordError::read(error, declared))?;
     let page = page.ok_or(RecordError::NotFound)?;
     let version = page.versions.first().copied();
     if follow.is_empty() {
@@ -110,8 +178,51 @@ pub(crate) fn record_id(text: &str) -> Option<String> {
     shape.then(|| text.to_owned())
 }
 
+/// A record that was written.
+pub struct Made {
+    collection: CollectionId,
+    /// Its id.
+    pub id: Box<str>,
+    /// What was done; `None` when an earlier request with the same key did it.
+    done: Option<Done>,
+}
+
+impl Made {
+    /// Whether an earlier request with the same key did it.
+    #[must_use]
+    pub fn replayed(&self) -> bool {
+        self.done.is_none()
+    }
+
+    /// The record as its writer may see it under today's policies; nothing when he may not.
+    ///
+    /// The change is made: whatever keeps its record from being shown, the answer is not a failure.
+    pub async fn shown(&self, ask: &Ask, wanted: Wanted<'_>) -> Option<RowPage> {
+        match &self.done {
+            Some(done) => ask.representation(done, wanted).await.ok().flatten(),
+            None => ask.on::<Read>(self.collection).ok()?.get(&self.id, wanted).await.ok().flatten(),
+        }
+    }
+
+    /// As REST shows it: at least its id.
+    pub(crate) async fn record(&self, ask: &Ask) -> Page {
+        let page = match self.shown(ask, Wanted::default()).await {
+            Some(row) => Page { version: row.versions.first().copied(), bytes: row.bytes, ..Page::default() },
+            None => Page { bytes: format!("{{\"id\":\"{}\"}}", self.id).into_bytes(), version: self.version(), ..Page::default() },
+        };
+        Page { id: Some(self.id.clone()), replayed: self.replayed(), ..page }
+    }
+
+    fn version(&self) -> Option<i64> {
+        self.done.as_ref()?.row.as_ref()?[Collection::VERSION].as_int()
+    }
+}
+
 /// Adds a record.
-pub(crate) async fn create(ask: &Ask, collection: CollectionId, json: &Json, claim: Option<Claim>) -> Result<Page, RecordError> {
+///
+/// # Errors
+/// Why nothing was done.
+pub async fn create(ask: &Ask, collection: CollectionId, json: &Json, claim: Option<Claim>) -> Result<Made, RecordError> {
     let grant: Grant<Create> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];
     let values = read_values(json, declared, Purpose::Create, "")?;
@@ -120,18 +231,21 @@ pub(crate) async fn create(ask: &Ask, collection: CollectionId, json: &Json, cla
     if let Some(claim) = claim {
         work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
     }
-    finish(ask, work, declared, 0).await
+    finish(work, declared, 0).await
 }
 
 /// Changes fields of a record.
-pub(crate) async fn update(
+///
+/// # Errors
+/// Why nothing was done.
+pub async fn update(
     ask: &Ask,
     collection: CollectionId,
     id: &str,
     json: &Json,
     version: Option<i64>,
     claim: Option<Claim>,
-) -> Result<Page, RecordError> {
+) -> Result<Made, RecordError> {
     let grant: Grant<Update> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];
     let values = read_values(json, declared, Purpose::Merge, "")?;
@@ -141,11 +255,14 @@ pub(crate) async fn update(
     if let Some(claim) = claim {
         work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
     }
-    finish(ask, work, declared, 0).await
+    finish(work, declared, 0).await
 }
 
 /// Deletes a record; `true` when an earlier request with the same key did it.
-pub(crate) async fn delete(ask: &Ask, collection: CollectionId, id: &str, version: Option<i64>, claim: Option<Claim>) -> Result<bool, RecordError> {
+///
+/// # Errors
+/// Why nothing was done.
+pub async fn delete(ask: &Ask, collection: CollectionId, id: &str, version: Option<i64>, claim: Option<Claim>) -> Result<bool, RecordError> {
     let grant: Grant<Delete> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
@@ -157,40 +274,29 @@ pub(crate) async fn delete(ask: &Ask, collection: CollectionId, id: &str, versio
     work.commit().await.map(|(_, replayed)| replayed.is_some()).map_err(|error| RecordError::write(error, String::new(), declared))
 }
 
-/// Commits, and shows the record that an operation of the change writes; what other operations meet is not about it.
-pub(crate) async fn finish(ask: &Ask, work: haechi_gate::Work, declared: &Collection, operation: usize) -> Result<Page, RecordError> {
+/// Commits: what an operation of the change wrote. What other operations meet is not about it.
+pub(crate) async fn finish(work: haechi_gate::Work, declared: &Collection, operation: usize) -> Result<Made, RecordError> {
     let (done, replayed) = work.commit().await.map_err(|error| match &error.error {
         WriteError::Store(_) | WriteError::KeyReused => RecordError::write(error, String::new(), declared),
         _ if error.operation == operation => RecordError::write(error, String::new(), declared),
         _ => RecordError::Beside,
     })?;
     if let Some(result) = replayed {
-        return replay(ask, declared, &result).await;
+        return Ok(replay(declared, &result));
     }
-    let Some(done) = done.into_iter().nth(operation) else { return Err(RecordError::NotFound) };
-    let (bytes, version) = shown(ask, &done).await?;
-    Ok(Page { bytes, version, id: Some(done.id), replayed: false })
+    let done = done.into_iter().nth(operation).ok_or(RecordError::NotFound)?;
+    Ok(made(done))
 }
 
-/// A written record as its writer may see it: at least its id.
-pub(crate) async fn shown(ask: &Ask, done: &Done) -> Result<(Vec<u8>, Option<i64>), RecordError> {
-    let version = done.row.as_ref().and_then(|row| row[Collection::VERSION].as_int());
-    // The change is made: whatever keeps its record from being shown, the answer is not a failure.
-    match ask.representation(done).await {
-        Ok(Some(bytes)) => Ok((bytes, version)),
-        Ok(None) | Err(_) => Ok((format!("{{\"id\":\"{}\"}}", done.id).into_bytes(), version)),
-    }
+/// What an operation of a change wrote.
+pub(crate) fn made(done: Done) -> Made {
+    Made { collection: done.collection, id: done.id.clone(), done: Some(done) }
 }
 
-/// What an earlier request with the same key did, read under today's policies.
-pub(crate) async fn replay(ask: &Ask, declared: &Collection, result: &str) -> Result<Page, RecordError> {
+/// What an earlier request with the same key did.
+pub(crate) fn replay(declared: &Collection, result: &str) -> Made {
     let id = result.strip_prefix(&declared.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
-    let bare = || Page { bytes: format!("{{\"id\":\"{id}\"}}").into_bytes(), id: Some(id.into()), replayed: true, ..Page::default() };
-    match get(ask, declared.id, id, &QueryInput::default()).await {
-        Ok(page) => Ok(Page { id: Some(id.into()), replayed: true, ..page }),
-        Err(RecordError::NotFound | RecordError::Refused(_)) => Ok(bare()),
-        Err(error) => Err(error),
-    }
+    Made { collection: declared.id, id: id.into(), done: None }
 }
 
 /// Rows that references name, as far as the caller may read them: per reference, id to JSON.
@@ -201,16 +307,12 @@ async fn expansions(ask: &Ask, declared: &Collection, follow: &[FieldId], page: 
         let mut ids: Vec<Box<str>> = page.followed.iter().filter_map(|row| row.get(at)?.clone()).collect();
         ids.sort_unstable();
         ids.dedup();
-        let grant = if ids.is_empty() { None } else { ask.on::<Read>(to).ok() };
+        let rows = referred(ask, to, &ids, Wanted::default()).await?;
         let mut by_id = BTreeMap::new();
-        if let Some(grant) = grant {
-            let target = &ask.app().collections[to];
-            let rows = grant.many(&ids).await.map_err(|error| RecordError::read(error, target))?;
-            let mut start = 0;
-            for (id, end) in rows.ids.iter().zip(&rows.ends) {
-                by_id.insert(id.clone(), rows.bytes[start..*end].to_vec());
-                start = end + 1;
-            }
+        let mut start = 0;
+        for (id, end) in rows.ids.iter().zip(&rows.ends) {
+            by_id.insert(id.clone(), rows.bytes[start..*end].to_vec());
+            start = end + 1;
         }
         found.push(by_id);
     }

@@ -1,7 +1,7 @@
 //! Several operations as one change: all or nothing, later ones may name what earlier ones made.
 
 use super::{
-    actions::{collection, record_id, replay, shown},
+    actions::{collection, made, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
 };
@@ -33,7 +33,7 @@ struct Operation<'a> {
 pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<u8>, bool), RecordError> {
     let operations = read(json)?;
     let mut work = ask.work();
-    let mut made: HashMap<&str, Box<str>> = HashMap::new();
+    let mut named: HashMap<&str, Box<str>> = HashMap::new();
     let mut collections: Vec<CollectionId> = Vec::with_capacity(operations.len());
     for (at, operation) in operations.iter().enumerate() {
         let base = format!("/operations/{at}");
@@ -45,23 +45,23 @@ pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Resul
         match operation.kind {
             Kind::Create => {
                 let grant = ask.on::<Create>(target).map_err(RecordError::Refused)?;
-                let values = values(operation, &made, declared, Purpose::Create, &data_base)?;
+                let values = values(operation, &named, declared, Purpose::Create, &data_base)?;
                 let id = grant.insert(&mut work, values).map_err(fail)?;
                 if let Some(name) = operation.name
-                    && made.insert(name, id).is_some()
+                    && named.insert(name, id).is_some()
                 {
                     return Err(place(&format!("{base}/as"), "clash", "the name stands twice"));
                 }
             }
             Kind::Update => {
                 let grant = ask.on::<Update>(target).map_err(RecordError::Refused)?;
-                let values = values(operation, &made, declared, Purpose::Merge, &data_base)?;
-                let id = id(operation, &made, &base)?;
+                let values = values(operation, &named, declared, Purpose::Merge, &data_base)?;
+                let id = id(operation, &named, &base)?;
                 grant.update(&mut work, &id, values, operation.if_match).map_err(fail)?;
             }
             Kind::Delete => {
                 let grant = ask.on::<Delete>(target).map_err(RecordError::Refused)?;
-                grant.delete(&mut work, &id(operation, &made, &base)?, operation.if_match);
+                grant.delete(&mut work, &id(operation, &named, &base)?, operation.if_match);
             }
         }
     }
@@ -76,12 +76,12 @@ pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Resul
         return Ok((replayed_results(ask, &result).await?, true));
     }
     let mut out = Vec::from(&b"{\"results\":["[..]);
-    for (at, done) in done.iter().enumerate() {
+    for (at, done) in done.into_iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         match done.row {
-            Some(_) => out.extend(shown(ask, done).await?.0),
+            Some(_) => out.extend(made(done).record(ask).await.bytes),
             None => out.extend(format!("{{\"id\":\"{}\",\"_deleted\":true}}", done.id).into_bytes()),
         }
     }
@@ -98,7 +98,7 @@ async fn replayed_results(ask: &Ask, result: &str) -> Result<Vec<u8>, RecordErro
         }
         let name = target.split('/').next().unwrap_or_default();
         let declared = &ask.app().collections[collection(ask, name)?];
-        out.extend(replay(ask, declared, target).await?.bytes);
+        out.extend(replay(declared, target).record(ask).await.bytes);
     }
     out.extend_from_slice(b"]}");
     Ok(out)

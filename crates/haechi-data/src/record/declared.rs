@@ -103,7 +103,8 @@ impl Act {
         if let Some(claim) = claim {
             work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
         }
-        finish(&ask, work, &declared, operation).await
+        let made = finish(work, &declared, operation).await?;
+        Ok(made.record(&ask).await)
     }
 }
 
@@ -138,7 +139,7 @@ pub(crate) async fn act(
         if let Some(claim) = &claim
             && let Some(result) = ask.claimed(claim).await.map_err(|error| write(error, grant.collection()))?
         {
-            return Ok(Begun::Replayed(replay(ask, grant.collection(), &result).await?));
+            return Ok(Begun::Replayed(replay(grant.collection(), &result).record(ask).await));
         }
         let found = match grant.version_of(&id).await {
             Ok(found) => found.ok_or(RecordError::NotFound)?,

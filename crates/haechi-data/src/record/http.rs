@@ -102,7 +102,7 @@ async fn create(data: &Data, ask: &Ask, name: &str, headers: &HeaderMap, body: B
     let _: haechi_gate::Grant<haechi_gate::Create> = ask.on(collection).map_err(RecordError::Refused)?;
     let (json, bytes) = read_body(data, headers, body).await?;
     let claim = claim(ask, headers, &Method::POST, name, &bytes)?;
-    let page = actions::create(ask, collection, &json, claim).await?;
+    let page = actions::create(ask, collection, &json, claim).await?.record(ask).await;
     let location = format!("{}{}", data.base, pointer(&format!("/api/v1/{name}"), page.id.as_deref().unwrap_or_default()));
     let mut response = record(page);
     *response.status_mut() = StatusCode::CREATED;
@@ -138,7 +138,7 @@ async fn update(
         let version = if_match(&headers)?;
         let (json, bytes) = read_body(&data, &headers, body).await?;
         let claim = claim(&ask, &headers, &Method::PATCH, uri.path(), &bytes)?;
-        actions::update(&ask, collection, &id, &json, version, claim).await
+        Ok(actions::update(&ask, collection, &id, &json, version, claim).await?.record(&ask).await)
     };
     run.await.map(record).map_err(|error| refuse(&data, &ask, &error))
 }

@@ -1,6 +1,6 @@
 //! Records: create, read, update, delete, list, batch.
 
-mod actions;
+pub mod actions;
 mod batch;
 mod body;
 mod declared;

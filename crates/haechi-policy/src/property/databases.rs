@@ -37,7 +37,7 @@ impl Databases {
     /// Ids of the rows of which the condition holds, per database.
     pub(super) fn select(&self, collection: usize, predicate: &Predicate) -> Vec<(&'static str, Vec<String>)> {
         let order = vec![Order { column: 0, descending: false }];
-        let select = Select { collection, outputs: Vec::new(), filter: predicate.clone(), order, after: None, limit: 1000, follow: Vec::new() };
+        let select = Select { order, ..Select::new(collection, predicate.clone(), 1000) };
         let found =
             |store: &Store| self.runtime.block_on(store.select(select.clone(), false)).map(|page| page.ids.into_iter().map(String::from).collect());
         self.stores.iter().map(|(name, store)| (*name, found(store).unwrap_or_else(|failure| vec![format!("{failure:?}")]))).collect()

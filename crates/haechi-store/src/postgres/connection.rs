@@ -1,8 +1,8 @@
 //! Connections, bound values and what errors mean.
 
 use super::tls::Tls;
-use crate::page::Cells;
 use bytes::BytesMut;
+use haechi_model::Cells;
 use haechi_model::{Failure, Row, Value};
 use std::{
     collections::HashMap,

@@ -5,10 +5,11 @@ use super::{
     connection::{Connection, Reader, row_values},
 };
 use crate::{
+    aggregate::Parts,
     page::PageWriter,
     render::{Dialect, Sql},
 };
-use haechi_model::{Failure, Predicate, Row, RowPage, Select, Value};
+use haechi_model::{Aggregate, Failure, Predicate, Row, RowPage, Select, Value};
 use std::sync::{Arc, atomic::Ordering};
 
 impl Inner {
@@ -29,7 +30,14 @@ impl Postgres {
                 break;
             }
         }
-        Ok(writer.page)
+        Ok(writer.finish())
+    }
+
+    pub(crate) async fn aggregate(&self, aggregate: &Aggregate) -> Result<Vec<Value>, Failure> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+        sql.aggregate(aggregate);
+        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        rows.first().map(|row| Parts::of(aggregate, &self.0.catalog).read(&Reader(row))).ok_or(Failure::Broken)
     }
 
     pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {

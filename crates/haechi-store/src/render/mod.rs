@@ -3,7 +3,9 @@
 mod steps;
 
 use crate::catalog::Catalog;
-use haechi_model::{Collection, Comparison, LikePart, Mask, Operand, Order, Output, Predicate, Select, Table, Value};
+use haechi_model::{
+    Aggregate, AggregateFunction, Collection, Comparison, LikePart, Mask, Operand, Order, Output, PerParent, Predicate, Select, Storage, Table, Value,
+};
 use std::fmt::Write;
 
 /// Which SQL.
@@ -34,6 +36,8 @@ pub(crate) struct Layout {
     pub(crate) cells: Vec<Option<usize>>,
     /// Position of each followed reference.
     pub(crate) follow: Vec<usize>,
+    /// For pages of parents: position of the column that refers.
+    pub(crate) parent: Option<usize>,
 }
 
 impl<'a> Sql<'a> {
@@ -90,6 +94,7 @@ impl<'a> Sql<'a> {
         let shown = |output: &Output| output.mask != Mask::Hidden;
         let cells = select.outputs.iter().map(|output| shown(output).then(|| self.read_once(select.collection, output.field, &mut read))).collect();
         let follow = select.follow.iter().map(|field| self.read_once(select.collection, *field, &mut read)).collect();
+        let parent = select.per.as_ref().map(|per| self.read_once(select.collection, per.column, &mut read));
         let mut next = read.len();
         let mut flags: Vec<Option<usize>> = Vec::with_capacity(select.outputs.len());
         for (at, output) in select.outputs.iter().enumerate() {
@@ -110,8 +115,11 @@ impl<'a> Sql<'a> {
             flags.push(Some(next));
             next += 1;
         }
-        self.tail(select);
-        Layout { order, flags, cells, follow }
+        match &select.per {
+            None => self.tail(select),
+            Some(per) => self.tail_per_parent(select, per),
+        }
+        Layout { order, flags, cells, follow, parent }
     }
 
     /// The position of a column among those that are read.
@@ -130,13 +138,23 @@ impl<'a> Sql<'a> {
     fn tail(&mut self, select: &Select) {
         self.push(" FROM ");
         self.name(&self.table(select.collection).name);
-        self.push(" t0 WHERE ");
+        self.push(" t0");
+        self.condition(select);
+        self.order(select);
+        let _ = write!(self.text, " LIMIT {}", u64::from(select.limit) + 1);
+    }
+
+    fn condition(&mut self, select: &Select) {
+        self.push(" WHERE ");
         self.predicate(&select.filter, select.collection, 0, false);
         if let Some(after) = &select.after {
             let keyset = self.keyset(select.collection, &select.order, after);
             self.push(" AND ");
             self.predicate(&keyset, select.collection, 0, false);
         }
+    }
+
+    fn order(&mut self, select: &Select) {
         for (at, part) in select.order.iter().enumerate() {
             self.push(if at == 0 { " ORDER BY " } else { ", " });
             self.column(select.collection, 0, part.column);
@@ -148,7 +166,65 @@ impl<'a> Sql<'a> {
                 self.push(if part.descending { " NULLS LAST" } else { " NULLS FIRST" });
             }
         }
-        let _ = write!(self.text, " LIMIT {}", u64::from(select.limit) + 1);
+    }
+
+    /// Numbered within each parent; what is read of a row stands around it, under the same name.
+    fn tail_per_parent(&mut self, select: &Select, per: &PerParent) {
+        self.push(" FROM (SELECT t0.*, ROW_NUMBER() OVER (PARTITION BY ");
+        self.column(select.collection, 0, per.column);
+        self.order(select);
+        self.push(") AS \"_number\" FROM ");
+        self.name(&self.table(select.collection).name);
+        self.push(" t0");
+        self.condition(select);
+        self.push(" AND ");
+        let ids = per.ids.iter().map(|id| Value::Text(id.clone())).collect();
+        self.predicate(&Predicate::OneOf(Operand::Column(per.column), ids), select.collection, 0, false);
+        let _ = write!(self.text, ") t0 WHERE t0.\"_number\" <= {} ORDER BY ", u64::from(select.limit) + 1);
+        self.column(select.collection, 0, per.column);
+        self.push(", t0.\"_number\"");
+    }
+
+    /// What is computed over rows: a column for each part, two for a sum.
+    pub(crate) fn aggregate(&mut self, aggregate: &Aggregate) {
+        let real = |column: usize| self.catalog.tables[aggregate.collection].columns[column].storage == Storage::Real;
+        let reals: Vec<bool> = aggregate.parts.iter().map(|(_, column)| column.is_some_and(real)).collect();
+        let cast = |ty: &'static str| if self.dialect == Dialect::Postgres { ty } else { "" };
+        let (bigint, float) = (cast("::bigint"), cast("::float8"));
+        self.push("SELECT ");
+        for (at, ((function, column), real)) in aggregate.parts.iter().zip(reals).enumerate() {
+            if at > 0 {
+                self.push(", ");
+            }
+            let Some(column) = *column else {
+                self.push("COUNT(*)");
+                self.push(bigint);
+                continue;
+            };
+            let (before, after, cast) = match function {
+                AggregateFunction::Count => ("COUNT(", ")", bigint),
+                AggregateFunction::Min => ("MIN(", ")", ""),
+                AggregateFunction::Max => ("MAX(", ")", ""),
+                AggregateFunction::Average => ("AVG(", ")", float),
+                AggregateFunction::Sum if real => ("SUM(", ")", float),
+                // In two parts, neither of which overflows.
+                AggregateFunction::Sum => ("SUM(", " / 1000000000)", bigint),
+            };
+            self.push(before);
+            self.column(aggregate.collection, 0, column);
+            self.push(after);
+            self.push(cast);
+            if *function == AggregateFunction::Sum && !real {
+                self.push(", SUM(");
+                self.column(aggregate.collection, 0, column);
+                self.push(" % 1000000000)");
+                self.push(bigint);
+            }
+        }
+        self.push(" FROM ");
+        self.name(&self.table(aggregate.collection).name);
+        self.push(" t0 WHERE ");
+        self.predicate(&aggregate.filter, aggregate.collection, 0, false);
     }
 
     /// Rows after a place in an order, NULL being the smallest value.

@@ -2,12 +2,13 @@
 
 use super::{connection, failure, write::Commits};
 use crate::{
+    aggregate::Parts,
     catalog::Catalog,
-    page::{Cells, PageWriter},
+    page::PageWriter,
     render::{Dialect, Sql},
 };
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use haechi_model::{Failure, Predicate, Row, RowPage, Select};
+use haechi_model::{Aggregate, Cells, Failure, Predicate, Row, RowPage, Select, Value};
 use rusqlite::Connection;
 use std::{
     path::Path,
@@ -55,6 +56,18 @@ impl Readers {
     pub(crate) async fn select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
         let catalog = self.catalog.clone();
         self.run(scan, move |connection| page(connection, &catalog, &select)).await
+    }
+
+    /// What is computed over rows.
+    pub(crate) async fn aggregate(&self, aggregate: Aggregate) -> Result<Vec<Value>, Failure> {
+        let catalog = self.catalog.clone();
+        self.run(true, move |connection| {
+            let mut sql = Sql::new(Dialect::Sqlite, &catalog);
+            sql.aggregate(&aggregate);
+            let mut statement = connection.prepare_cached(&sql.text)?;
+            statement.query_row(connection::bound(&sql.values), |row| Ok(Parts::of(&aggregate, &catalog).read(&Reader(row))))
+        })
+        .await
     }
 
     /// One stored row.
@@ -193,7 +206,7 @@ fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite
             break;
         }
     }
-    Ok(writer.page)
+    Ok(writer.finish())
 }
 
 struct Reader<'a, 'b>(&'a rusqlite::Row<'b>);
