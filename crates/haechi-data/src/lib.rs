@@ -7,4 +7,4 @@ pub mod openapi;
 pub mod record;
 pub mod transfer;
 
-pub use record::{Act, Acted, Data, Handlers, RecordError, actions, router};
+pub use record::{Act, Acted, Data, Handlers, QueryInput, RecordError, actions, claim, declared, router};

@@ -23,6 +23,15 @@ pub enum Refusal {
     Forbidden(Option<Box<str>>),
 }
 
+/// How much more a caller may ask for: what requests count, when one of them asks for many things.
+pub trait Allowance: Send + Sync {
+    /// Takes so many; the seconds after which to try again when there are not so many left.
+    ///
+    /// # Errors
+    /// When there are not so many left; nothing was taken then.
+    fn take(&self, caller: &Caller, network: std::net::IpAddr, items: u32) -> Result<(), u32>;
+}
+
 /// One request's question.
 #[derive(Clone)]
 pub struct Ask {
@@ -31,6 +40,7 @@ pub struct Ask {
     pub(crate) caller: Caller,
     pub(crate) request_id: Arc<str>,
     pub(crate) now_ms: i64,
+    pub(crate) allowance: Option<(Arc<dyn Allowance>, std::net::IpAddr)>,
 }
 
 impl Ask {
@@ -56,6 +66,23 @@ impl Ask {
     #[must_use]
     pub fn now_ms(&self) -> i64 {
         self.now_ms
+    }
+
+    /// The same question, counted against an allowance of the caller's, or of the network that it comes from.
+    #[must_use]
+    pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr) -> Self {
+        Self { allowance: Some((allowance, network)), ..self }
+    }
+
+    /// Counts what the request asks for beyond the one thing that it has been counted for.
+    ///
+    /// # Errors
+    /// The seconds after which to try again.
+    pub fn spend(&self, items: usize) -> Result<(), u32> {
+        match (&self.allowance, u32::try_from(items).unwrap_or(u32::MAX)) {
+            (None, _) | (_, 0) => Ok(()),
+            (Some((allowance, network)), items) => allowance.take(&self.caller, *network, items),
+        }
     }
 
     /// The policy's answer: a grant, or a refusal that is the same for every row.

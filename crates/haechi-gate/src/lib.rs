@@ -82,7 +82,7 @@ mod system;
 mod system_work;
 mod work;
 
-pub use ask::{Ask, Refusal};
+pub use ask::{Allowance, Ask, Refusal};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use clock::{Clock, SystemClock, TestClock};

@@ -52,6 +52,8 @@ pub struct App {
     pub policies: Vec<PolicyFile>,
     /// Policy tests by path.
     pub policy_tests: Vec<Arc<Source>>,
+    /// Files of `graphql/`: documents that are known by their hash.
+    pub documents: Vec<Arc<Source>>,
 }
 
 impl App {
@@ -109,6 +111,7 @@ impl App {
             collections: Vec::new(),
             policies: Vec::new(),
             policy_tests: Vec::new(),
+            documents: Vec::new(),
         };
         let mut reach = Vec::new();
         with_table(&main, findings, |top| {
@@ -130,6 +133,9 @@ impl App {
         }
         for path in files(root, "policies/tests", "toml", findings) {
             app.policy_tests.extend(read_file(root, &path, findings));
+        }
+        for path in files(root, "graphql", "graphql", findings) {
+            app.documents.extend(read_file(root, &path, findings));
         }
         Some(app)
     }
@@ -272,10 +278,13 @@ impl App {
         let same = |(left, right): (&Collection, &Collection)| {
             let same_actions = left.actions.iter().map(|action| (&action.name, &action.input.fields));
             left.table == right.table
+                && left.singular == right.singular
                 && left.fields == right.fields
                 && same_actions.eq(right.actions.iter().map(|action| (&action.name, &action.input.fields)))
         };
+        let texts = |app: &Self| app.documents.iter().map(|document| document.text.clone()).collect::<Vec<_>>();
         self.classes == other.classes
+            && texts(self) == texts(other)
             && self.collections.len() == other.collections.len()
             && self.collections.iter().zip(&other.collections).all(same)
     }

@@ -33,7 +33,8 @@ use thiserror::Error;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// Where routes of one's own cannot be.
-const RESERVED: [&str; 9] = ["/setup", "/api/", "/auth/", "/.well-known/", "/problems/", "/healthz", "/readyz", "/metrics", "/openapi.json"];
+const RESERVED: [&str; 10] =
+    ["/setup", "/graphql", "/api/", "/auth/", "/.well-known/", "/problems/", "/healthz", "/readyz", "/metrics", "/openapi.json"];
 
 /// Why nothing is served.
 #[derive(Debug, Error)]

@@ -1,7 +1,7 @@
 //! The app folder on disk: what it declares, its data directory, its lock and its secrets.
 
 use haechi_gate::{MasterKey, Revision};
-use haechi_model::{App, Config, Findings, SecretRef};
+use haechi_model::{App, Config, Finding, Findings, SecretRef, Severity};
 use std::{
     fs::{File, OpenOptions},
     io::Write,
@@ -36,9 +36,30 @@ pub enum FolderError {
 pub fn load(root: &Path) -> Result<(Revision, Findings), FolderError> {
     let environment: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with("HAECHI__")).collect();
     let (app, mut findings) = App::load(root, &environment).map_err(FolderError::Findings)?;
+    doors(&app, &mut findings);
+    if findings.has_errors() {
+        return Err(FolderError::Findings(findings));
+    }
     let (revision, more) = Revision::new(app).map_err(|error| FolderError::Findings(error.0))?;
     findings.append(more);
     Ok((revision, findings))
+}
+
+/// What the doors beside REST cannot serve of an app.
+fn doors(app: &App, findings: &mut Findings) {
+    for fault in haechi_graphql::faults(app) {
+        let source = match (fault.collection, fault.document) {
+            (Some(at), _) => app.collections[at].source.clone(),
+            (None, at) => at.map(|at| app.documents[at].clone()),
+        };
+        let help = if fault.document.is_some() {
+            "mend the document: `haechi generate graphql` prints the schema"
+        } else {
+            "see docs/graphql.md, \"Names\""
+        };
+        let finding = Finding { severity: Severity::Error, code: "graphql", message: fault.what, help: help.to_owned(), source, span: None };
+        findings.push(finding);
+    }
 }
 
 /// A data directory, locked for this process as long as this lives.

@@ -25,8 +25,15 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
     let config = &gate.revision().app.config;
     let data = Data { gate: gate.clone(), base: base.clone(), body_bytes: config.limits.body_bytes, handlers: house.handlers.clone() };
     let (missing, wrong_method, health, openapi) = (base.clone(), base.clone(), gate.clone(), base.clone());
+    let graphql = haechi_graphql::Options { gate: gate.clone(), base: base.clone(), handlers: house.handlers.clone(), open: mode == Mode::Dev };
+    // The folder was checked: what cannot be a schema is not there.
+    let graphql = haechi_graphql::Door::new(graphql).map(|door| haechi_graphql::router(Arc::new(door)));
+    if let Err(what) = &graphql {
+        tracing::error!(target: "haechi", what, "GraphQL is not served");
+    }
     Router::new()
         .merge(haechi_data::router(data))
+        .merge(graphql.unwrap_or_default())
         .merge(haechi_identity::router(house.identity.clone(), base.clone()))
         .merge(crate::setup::routes())
         .route("/healthz", get(|| async { plain("ok") }))

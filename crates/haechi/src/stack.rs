@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use futures_util::FutureExt;
-use haechi_gate::{Caller, Gate, Known};
+use haechi_gate::{Allowance, Caller, Gate, Known};
 use haechi_identity::{AuthError, ClientAddress, Identity};
 use haechi_layers::{
     BodyFault, BodyLimits, ContentSecurityPolicy, Cors, Decision, LimitedBody, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict, made_here,
@@ -15,6 +15,7 @@ use haechi_layers::{
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{
+    net::IpAddr,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -56,12 +57,34 @@ pub struct Stack {
     cors: Cors,
     headers: SecurityHeaders,
     /// How often known callers, and networks without credentials, may ask.
-    callers: RateLimit,
-    networks: RateLimit,
+    rates: Arc<Rates>,
     /// Whether requests leave spans.
     traced: bool,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+}
+
+/// How often known callers, and networks without credentials, may ask.
+struct Rates {
+    callers: RateLimit,
+    networks: RateLimit,
+    metrics: Arc<Metrics>,
+}
+
+impl Allowance for Rates {
+    fn take(&self, caller: &Caller, network: IpAddr, items: u32) -> Result<(), u32> {
+        let decision = if caller.is_anonymous() { self.networks.take_many(network, items) } else { self.callers.take_many(caller.id(), items) };
+        if decision.allowed {
+            return Ok(());
+        }
+        self.metrics.limited();
+        Err(seconds(decision))
+    }
+}
+
+/// After how long there is room again.
+fn seconds(decision: Decision) -> u32 {
+    u32::try_from(decision.reset_ms.div_ceil(1000)).unwrap_or(60).max(1)
 }
 
 /// Lets routes name the spans of their requests.
@@ -92,8 +115,11 @@ impl Stack {
             proxies: Proxies::parse(config.server.trusted_proxies.iter().map(String::as_str)).unwrap_or_default(),
             cors: Cors::new(config.server.cors_origins.iter().map(String::as_str)),
             headers: SecurityHeaders::new(ContentSecurityPolicy::api(), over_tls),
-            callers: RateLimit::new(rate(limits.caller_per_minute), COUNTED),
-            networks: RateLimit::new(rate(limits.anonymous_per_minute), COUNTED),
+            rates: Arc::new(Rates {
+                callers: RateLimit::new(rate(limits.caller_per_minute), COUNTED),
+                networks: RateLimit::new(rate(limits.anonymous_per_minute), COUNTED),
+                metrics: house.metrics.clone(),
+            }),
             metrics: house.metrics.clone(),
             base,
         }
@@ -160,19 +186,19 @@ impl Stack {
                 if problem.kind == kinds::UNAUTHENTICATED {
                     self.metrics.refused_credential();
                 }
-                self.counted(&self.networks, client.network())?;
+                self.counted(&self.rates.networks, client.network())?;
                 return Err(problem);
             }
         };
         let (limit, decision, _anonymous_slot, _share) = if caller.is_anonymous() {
             let network = client.network();
             let share = self.shares.take(network).ok_or_else(|| self.busy())?;
-            (&self.networks, self.counted(&self.networks, network)?, Some(self.anonymous_slot()?), share)
+            (&self.rates.networks, self.counted(&self.rates.networks, network)?, Some(self.anonymous_slot()?), share)
         } else {
             let share = self.shares.take(caller.id()).ok_or_else(|| self.busy())?;
-            (&self.callers, self.counted(&self.callers, caller.id())?, None, share)
+            (&self.rates.callers, self.counted(&self.rates.callers, caller.id())?, None, share)
         };
-        let ask = self.gate.ask(&caller, id);
+        let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network());
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
         let mut response = self.with_body(request, id).await?;
@@ -243,7 +269,7 @@ impl Stack {
             return Ok(decision);
         }
         self.metrics.limited();
-        let seconds = u32::try_from(decision.reset_ms.div_ceil(1000)).unwrap_or(60).max(1);
+        let seconds = seconds(decision);
         Err(Problem::new(kinds::TOO_MANY_REQUESTS, "Send fewer requests a minute.").retry_after(seconds))
     }
 

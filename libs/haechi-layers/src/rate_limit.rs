@@ -64,15 +64,21 @@ impl RateLimit {
     /// Counts one request of a key now.
     pub fn take(&self, key: impl Hash) -> Decision {
         let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.count(key, now)
+        self.count(key, 1, now)
+    }
+
+    /// Counts so many requests of a key now: all of them, or none when there is no room for all.
+    pub fn take_many(&self, key: impl Hash, requests: u32) -> Decision {
+        let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.count(key, requests, now)
     }
 
     /// Counts one request of a key at a time, milliseconds on a clock that never goes back.
     pub fn take_at(&self, key: impl Hash, now_ms: u64) -> Decision {
-        self.count(key, now_ms.saturating_mul(1000))
+        self.count(key, 1, now_ms.saturating_mul(1000))
     }
 
-    fn count(&self, key: impl Hash, now: u64) -> Decision {
+    fn count(&self, key: impl Hash, requests: u32, now: u64) -> Decision {
         let hash = self.hasher.hash_one(key).max(1);
         let mut sets = self.locks[(hash % LOCKS as u64) as usize].lock().unwrap_or_else(PoisonError::into_inner);
         let at = ((hash / LOCKS as u64) % sets.len() as u64) as usize;
@@ -85,13 +91,14 @@ impl RateLimit {
             *bucket = Bucket { key: hash, empty_at: 0 };
         }
         let cost = (self.rate.per_ms * 1000 / u64::from(self.rate.burst.max(1))).max(1);
-        let full = cost * u64::from(self.rate.burst);
+        let (one, full) = (cost, cost * u64::from(self.rate.burst));
+        let cost = one.saturating_mul(requests.into());
         let level = bucket.empty_at.saturating_sub(now);
-        if level + cost > full {
-            return Decision { allowed: false, remaining: 0, reset_ms: (level + cost - full).div_ceil(1000) };
+        if level.saturating_add(cost) > full {
+            return Decision { allowed: false, remaining: 0, reset_ms: (level.saturating_add(cost) - full).div_ceil(1000) };
         }
         bucket.empty_at = now + level + cost;
-        let remaining = u32::try_from((full - level - cost) / cost).unwrap_or(u32::MAX);
+        let remaining = u32::try_from((full - level - cost) / one).unwrap_or(u32::MAX);
         Decision { allowed: true, remaining, reset_ms: (level + cost).div_ceil(1000) }
     }
 

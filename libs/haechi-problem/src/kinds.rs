@@ -20,12 +20,15 @@ kinds! {
     INVALID_FILTER "invalid-filter" 400 "The filter cannot be read" "The detail names the column. See docs/rest.md for the filter language.";
     INVALID_PAGE_TOKEN "invalid-page-token" 400 "The page token is not valid here" "Start again from the first page: a token belongs to one caller and one query, for 24 hours.";
     USE_QUERY_BODY "use-query-body" 400 "A personal field must not stand in a URL" "Send the same query as a JSON body to POST /api/v1/COLLECTION:query.";
+    INVALID_DOCUMENT "invalid-document" 400 "The GraphQL document is not valid" "Mend the document as the message says; `haechi generate graphql` prints the schema.";
+    PERSISTED_QUERY_NOT_FOUND "persisted-query-not-found" 404 "No document has this hash here" "Send the document together with its hash once; then the hash alone is enough.";
     UNAUTHENTICATED "unauthenticated" 401 "Who you are is not known" "Send Authorization: Bearer with a token that is alive.";
     SIGN_IN_FAILED "sign-in-failed" 401 "The address or the password is wrong" "Check both. What is wrong is not told, so that nobody learns who has an account.";
     FRESH_SIGN_IN "fresh-sign-in-needed" 401 "The sign-in is too long ago for this" "Sign in again and repeat the request with the new session.";
     FORBIDDEN "forbidden" 403 "Policy does not allow this" "Ask whoever runs the service; the request id finds the decision in the ledger.";
     NOT_FOUND "not-found" 404 "There is nothing here for you" "Check the path and the id. What you may not read looks the same as what is not there.";
     METHOD_NOT_ALLOWED "method-not-allowed" 405 "The method is not served here" "The Allow header names the methods that are.";
+    NOT_ACCEPTABLE "not-acceptable" 406 "No media type that is asked for is served here" "Accept a media type that the detail names.";
     TIMEOUT "timeout" 408 "The request took too long" "Send the request faster, or ask for less.";
     CONFLICT "conflict" 409 "The change conflicts with another" "Read the record again and decide anew.";
     NOT_UNIQUE "not-unique" 409 "Another record has the same value" "Choose another value for the fields named.";

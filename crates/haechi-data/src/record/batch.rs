@@ -32,6 +32,8 @@ struct Operation<'a> {
 /// Runs a batch; the reply has a result per operation.
 pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<u8>, bool), RecordError> {
     let operations = read(json)?;
+    // The request has been counted for one of them.
+    ask.spend(operations.len() - 1).map_err(RecordError::Spent)?;
     let mut work = ask.work();
     let mut named: HashMap<&str, Box<str>> = HashMap::new();
     let mut collections: Vec<CollectionId> = Vec::with_capacity(operations.len());

@@ -1,7 +1,7 @@
 //! Actions that collections declare (`[actions.approve]`): who may is policy's, what is done is a handler's.
 
 use super::{
-    actions::{Page, finish, record_id, replay},
+    actions::{Made, finish, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
 };
@@ -57,7 +57,7 @@ pub struct Act {
 }
 
 /// A declared action that was done.
-pub struct Acted(Page);
+pub struct Acted(Made);
 
 impl Act {
     /// The request: its caller, and the way to other grants.
@@ -93,8 +93,8 @@ impl Act {
         self.commit(fields).await.map(Acted).map_err(|error| error.problem())
     }
 
-    async fn commit(self, fields: &serde_json::Value) -> Result<Page, RecordError> {
-        let Self { ask, grant, id, claim, version, mut work, .. } = self;
+    async fn commit(self, fields: &serde_json::Value) -> Result<Made, RecordError> {
+        let Self { grant, id, claim, version, mut work, .. } = self;
         let declared = grant.collection().clone();
         let json = parse_json(fields.to_string().as_bytes())?;
         let values = read_values(&json, &declared, Purpose::Merge, "")?;
@@ -103,35 +103,40 @@ impl Act {
         if let Some(claim) = claim {
             work.claim(Claim { result: format!("{}/{id}", declared.name).into(), ..claim });
         }
-        let made = finish(work, &declared, operation).await?;
-        Ok(made.record(&ask).await)
+        finish(work, &declared, operation).await
     }
 }
 
 /// What a request brings beside its body.
-pub(crate) struct Wanted<'a> {
+pub struct Target<'a> {
     /// The record.
-    pub(crate) id: &'a str,
+    pub id: &'a str,
     /// The version of `If-Match`.
-    pub(crate) version: Option<i64>,
+    pub version: Option<i64>,
 }
 
 /// The grant to a declared action: asked for before a byte of the body is read.
-pub(crate) fn grant(ask: &Ask, collection: CollectionId, action: &str) -> Result<ActionGrant, RecordError> {
+///
+/// # Errors
+/// When there is no such action, or policy says no.
+pub fn grant(ask: &Ask, collection: CollectionId, action: &str) -> Result<ActionGrant, RecordError> {
     ask.act(collection, action).ok_or(RecordError::NotFound)?.map_err(RecordError::Refused)
 }
 
 /// Does a declared action.
-pub(crate) async fn act(
+///
+/// # Errors
+/// Why nothing was done.
+pub async fn act(
     ask: &Ask,
     grant: ActionGrant,
     handlers: &Handlers,
-    wanted: Wanted<'_>,
+    target: Target<'_>,
     json: Option<&Json>,
     claim: Option<Claim>,
-) -> Result<Page, Problem> {
+) -> Result<Made, Problem> {
     let begin = async {
-        let id = record_id(wanted.id).ok_or(RecordError::NotFound)?;
+        let id = record_id(target.id).ok_or(RecordError::NotFound)?;
         let name = (grant.collection().name.clone(), grant.action().name.clone());
         let handler = handlers.0.get(&name).cloned().ok_or(RecordError::NotFound)?;
         let input = read_values(json.unwrap_or(&Json::Object(Vec::new())), &grant.action().input, Purpose::Create, "")?;
@@ -139,7 +144,7 @@ pub(crate) async fn act(
         if let Some(claim) = &claim
             && let Some(result) = ask.claimed(claim).await.map_err(|error| write(error, grant.collection()))?
         {
-            return Ok(Begun::Replayed(replay(grant.collection(), &result).record(ask).await));
+            return Ok(Begun::Replayed(replay(grant.collection(), &result)));
         }
         let found = match grant.version_of(&id).await {
             Ok(found) => found.ok_or(RecordError::NotFound)?,
@@ -149,19 +154,19 @@ pub(crate) async fn act(
         Ok(Begun::New { handler, id, input, found })
     };
     let (handler, id, input, found) = match begin.await.map_err(|error: RecordError| error.problem())? {
-        Begun::Replayed(page) => return Ok(page),
+        Begun::Replayed(made) => return Ok(made),
         Begun::New { handler, id, input, found } => (handler, id, input, found),
     };
-    if wanted.version.is_some_and(|wanted| wanted != found) {
+    if target.version.is_some_and(|wanted| wanted != found) {
         return Err(write(WriteError::VersionMismatch, grant.collection()).problem());
     }
-    let act = Act { work: ask.work(), ask: ask.clone(), grant, id, input, claim, found, version: wanted.version };
-    handler(act).await.map(|Acted(page)| page)
+    let act = Act { work: ask.work(), ask: ask.clone(), grant, id, input, claim, found, version: target.version };
+    handler(act).await.map(|Acted(made)| made)
 }
 
 enum Begun {
     /// An earlier request with the same key did it.
-    Replayed(Page),
+    Replayed(Made),
     New {
         handler: Handler,
         id: String,

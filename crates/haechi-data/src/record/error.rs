@@ -84,6 +84,9 @@ pub enum RecordError {
     /// The access log is full.
     #[error("the access log is full")]
     AccessFull,
+    /// The caller has asked for more things than he may; the seconds after which to try again.
+    #[error("too much was asked for")]
+    Spent(u32),
 }
 
 impl RecordError {
@@ -141,6 +144,9 @@ impl RecordError {
             Self::Body => Problem::new(kind::MALFORMED, "The body did not arrive whole."),
             Self::Write { base, fields, error } => write_problem(base, fields, error),
             Self::Store(failure) => store_problem(failure),
+            Self::Spent(seconds) => {
+                Problem::new(kind::TOO_MANY_REQUESTS, "Each operation counts as a request: send fewer a minute.").retry_after(*seconds)
+            }
             Self::AccessFull => Problem::new(kind::BUSY, "What would be shown cannot be recorded at the moment.").retry_after(1),
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     actions::{self, Listing, Page},
     batch,
-    declared::{self, Handlers, Wanted},
+    declared::{self, Handlers, Target},
     error::RecordError,
     query::QueryInput,
 };
@@ -194,9 +194,12 @@ async fn act(
         }
         response
     })?;
-    let wanted = Wanted { id: &id, version };
-    let done = declared::act(&ask, grant, &data.handlers, wanted, json.as_ref(), claim).await;
-    done.map(record).map_err(|problem| problem.response(&data.base, ask.request_id()))
+    let target = Target { id: &id, version };
+    let done = declared::act(&ask, grant, &data.handlers, target, json.as_ref(), claim).await;
+    match done {
+        Ok(made) => Ok(record(made.record(&ask).await)),
+        Err(problem) => Err(problem.response(&data.base, ask.request_id())),
+    }
 }
 
 async fn run_batch(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, uri: Uri, headers: HeaderMap, body: Body) -> Reply {
@@ -286,7 +289,10 @@ fn if_match(headers: &HeaderMap) -> Result<Option<i64>, RecordError> {
 }
 
 /// The claim on an idempotency key: bound to the caller, the method, the route and the body.
-fn claim(ask: &Ask, headers: &HeaderMap, method: &Method, route: &str, body: &[u8]) -> Result<Option<Claim>, RecordError> {
+///
+/// # Errors
+/// When the header is malformed.
+pub fn claim(ask: &Ask, headers: &HeaderMap, method: &Method, route: &str, body: &[u8]) -> Result<Option<Claim>, RecordError> {
     let mut found = headers.get_all("idempotency-key").iter();
     let Some(key) = found.next() else { return Ok(None) };
     let visible = key.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte));

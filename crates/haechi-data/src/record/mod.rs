@@ -3,7 +3,7 @@
 pub mod actions;
 mod batch;
 mod body;
-mod declared;
+pub mod declared;
 mod error;
 mod http;
 mod page_token;
@@ -12,5 +12,5 @@ mod query;
 pub use actions::{Listing, Page};
 pub use declared::{Act, Acted, Handlers};
 pub use error::RecordError;
-pub use http::{Data, router};
+pub use http::{Data, claim, router};
 pub use query::QueryInput;

@@ -33,7 +33,10 @@ pub(crate) struct Query {
 
 impl QueryInput {
     /// From the query part of a URL. Names that stand twice are refused.
-    pub(crate) fn from_url(query: &str) -> Result<Self, RecordError> {
+    ///
+    /// # Errors
+    /// When it is not well formed.
+    pub fn from_url(query: &str) -> Result<Self, RecordError> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));

@@ -1,6 +1,9 @@
 //! `haechi.toml`: every section, its defaults and where each effective value came from.
 
+mod doors;
 mod read;
+
+pub use doors::GraphqlConfig;
 
 use crate::section::Section;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -176,6 +179,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[telemetry]`
     pub telemetry: TelemetryConfig,
+    /// `[graphql]`
+    pub graphql: GraphqlConfig,
     /// `master_key`: all other keys are derived from it.
     pub master_key: Option<SecretRef>,
     /// Where each value that is not a default came from: key to place.
@@ -218,6 +223,7 @@ impl Default for Config {
                 sessions: 20,
             },
             telemetry: TelemetryConfig { traces_percent: 100, ..TelemetryConfig::default() },
+            graphql: GraphqlConfig::default(),
             master_key: None,
             origins: BTreeMap::new(),
         }
@@ -250,6 +256,10 @@ impl Config {
         if let Some(telemetry) = top.section("telemetry") {
             self.apply_telemetry(&telemetry);
             telemetry.finish();
+        }
+        if let Some(graphql) = top.section("graphql") {
+            self.apply_graphql(&graphql);
+            graphql.finish();
         }
         if let Some(found) = read::secret(top, "master_key") {
             self.origin("master_key", top);
@@ -321,6 +331,7 @@ impl Config {
             ("telemetry.authorization", self.telemetry.authorization.as_ref().map(secret).unwrap_or_default()),
         ]
         .into_iter()
+        .chain(self.graphql.effective())
         .map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned())))
         .collect()
     }

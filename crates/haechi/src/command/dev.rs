@@ -192,7 +192,7 @@ pub(crate) fn access_changes(old: &Revision, new: &Revision) -> Vec<String> {
 /// Paths, sizes and times of the folder's files.
 fn fingerprint(root: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
     let mut found = Vec::new();
-    for folder in ["", "collections", "policies"] {
+    for folder in ["", "collections", "policies", "graphql"] {
         let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();

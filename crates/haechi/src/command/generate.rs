@@ -1,6 +1,6 @@
 //! `haechi generate`: what follows from the folder.
 
-use super::{Done, Place, print};
+use super::{Done, Failed, Place, print};
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -18,6 +18,8 @@ pub(crate) enum Generate {
     },
     /// TypeScript types of the collections.
     Typescript,
+    /// The GraphQL schema.
+    Graphql,
 }
 
 impl Generate {
@@ -37,6 +39,7 @@ impl Generate {
             Self::Openapi => print(&haechi_data::openapi::describe(&revision.app, &base, haechi_identity::openapi::describe())),
             Self::Cedar => print!("{}", haechi_policy::schema_text(&revision.app)),
             Self::Typescript => print!("{}", haechi_data::openapi::typescript(&revision.app)),
+            Self::Graphql => print!("{}", haechi_graphql::sdl(&revision.app).map_err(Failed::Said)?),
             Self::JsonSchema { .. } => {}
         }
         Ok(ExitCode::SUCCESS)

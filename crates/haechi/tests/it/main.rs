@@ -13,6 +13,7 @@ mod embed;
 mod fixture;
 mod flood;
 mod found;
+mod graphql;
 mod hardening;
 mod identity;
 mod ledger;

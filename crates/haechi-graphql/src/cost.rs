@@ -1,0 +1,44 @@
+//! What an operation may cost, by its page sizes alone: known before the store is touched.
+
+use crate::{
+    execute::first,
+    input::Variables,
+    plan::{Connection, Hole, PayloadPart, Plan, Selection, Step},
+};
+use haechi_gate::Ask;
+
+/// What an aggregate counts as: it may look at every record.
+const AGGREGATE: u64 = 100;
+/// What a change counts as, beside what it shows.
+const CHANGE: u64 = 10;
+
+/// The most records that a plan may show.
+pub(crate) fn cost(ask: &Ask, plan: &Plan, variables: &Variables) -> u64 {
+    let of = |step: &Step| match step {
+        Step::Typename(_) | Step::Introspection => 1,
+        Step::One { selection, .. } => of_selection(ask, selection, variables),
+        Step::List(connection) => of_connection(ask, connection, variables),
+        Step::Aggregate { .. } => AGGREGATE,
+        Step::Change(mutation) => {
+            let shown = |part: &PayloadPart| if let PayloadPart::Record(_, selection) = part { of_selection(ask, selection, variables) } else { 0 };
+            mutation.parts.iter().map(shown).fold(CHANGE, u64::saturating_add)
+        }
+        Step::Watch { .. } => CHANGE,
+    };
+    plan.roots.iter().map(|root| of(&root.step)).fold(0, u64::saturating_add)
+}
+
+fn of_connection(ask: &Ask, connection: &Connection, variables: &Variables) -> u64 {
+    // What cannot be read is refused when it is run.
+    let rows = u64::from(first(ask, connection, variables).unwrap_or(1));
+    let each = connection.selections.iter().map(|selection| of_selection(ask, selection, variables)).fold(0, u64::saturating_add);
+    rows.saturating_mul(each)
+}
+
+fn of_selection(ask: &Ask, selection: &Selection, variables: &Variables) -> u64 {
+    let of = |hole: &Hole| match hole {
+        Hole::Referred { selection, .. } => of_selection(ask, selection, variables),
+        Hole::Referring { connection, .. } => of_connection(ask, connection, variables),
+    };
+    selection.holes.iter().map(of).fold(1, u64::saturating_add)
+}

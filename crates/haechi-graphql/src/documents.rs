@@ -1,0 +1,184 @@
+//! Documents that were parsed and validated, and the plans made of them: kept by their text, within bounds.
+
+use crate::{
+    check::{self, Refused},
+    plan::{Flags, Plan, Planner, flag_names},
+    types::Types,
+};
+use async_graphql::{
+    dynamic::Schema,
+    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition},
+};
+use aws_lc_rs::digest;
+use haechi_model::{App, GraphqlConfig, Json};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// Documents that are kept, and the longest of them.
+const MAX_DOCUMENTS: usize = 1_024;
+const MAX_KEPT_BYTES: usize = 16 * 1024;
+/// Plans of one document: by operation, and by what `@skip` and `@include` look at.
+const MAX_PLANS: usize = 32;
+
+/// A document and its plans.
+pub(crate) struct Document {
+    pub(crate) parsed: ExecutableDocument,
+    flags: Vec<String>,
+    plans: RwLock<HashMap<PlanKey, Arc<Plan>>>,
+}
+
+type PlanKey = (Option<Box<str>>, Flags);
+
+/// What is kept.
+pub(crate) struct Documents {
+    kept: RwLock<HashMap<Box<str>, Arc<Document>>>,
+    /// Texts by their hash: those of the folder, and those that clients have registered.
+    known: HashMap<String, Arc<str>>,
+    registered: RwLock<HashMap<String, Arc<str>>>,
+    only_known: bool,
+}
+
+/// Why there is no document.
+pub(crate) enum Missing {
+    /// A hash without its text, and nobody has sent the text yet.
+    NotFound,
+    /// The hash is another text's.
+    WrongHash,
+    /// Only documents of the folder are executed.
+    NotKnown,
+}
+
+impl Documents {
+    pub(crate) fn new(texts: impl Iterator<Item = Arc<str>>, only_known: bool) -> Self {
+        let known = texts.map(|text| (hash(&text), text)).collect();
+        Self { kept: RwLock::default(), known, registered: RwLock::default(), only_known }
+    }
+
+    /// The text of a request: its own, or the one that its hash names.
+    pub(crate) fn text(&self, query: Option<&str>, wanted: Option<&str>) -> Result<Arc<str>, Missing> {
+        match (query, wanted) {
+            (query, Some(wanted)) => {
+                if let Some(text) = self.known.get(wanted) {
+                    return Ok(text.clone());
+                }
+                if self.only_known {
+                    return Err(Missing::NotKnown);
+                }
+                let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner).get(wanted).cloned();
+                match (registered, query) {
+                    (Some(text), _) => Ok(text),
+                    (None, None) => Err(Missing::NotFound),
+                    (None, Some(query)) if hash(query) != wanted => Err(Missing::WrongHash),
+                    (None, Some(query)) => Ok(self.register(wanted, query)),
+                }
+            }
+            (Some(query), None) if self.only_known => self.known.get(&hash(query)).cloned().ok_or(Missing::NotKnown),
+            (Some(query), None) => Ok(query.into()),
+            (None, None) => Err(Missing::NotFound),
+        }
+    }
+
+    fn register(&self, wanted: &str, query: &str) -> Arc<str> {
+        let text: Arc<str> = query.into();
+        if query.len() <= MAX_KEPT_BYTES {
+            let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
+            if registered.len() >= MAX_DOCUMENTS {
+                registered.clear();
+            }
+            registered.insert(wanted.to_owned(), text.clone());
+        }
+        text
+    }
+
+    /// The document of a text.
+    pub(crate) fn document(&self, text: &str, limits: &GraphqlConfig) -> Result<Arc<Document>, Refused> {
+        if let Some(found) = self.kept.read().unwrap_or_else(PoisonError::into_inner).get(text) {
+            return Ok(found.clone());
+        }
+        let parsed = check::parse(text, limits)?;
+        let document = Arc::new(Document { flags: flag_names(&parsed), parsed, plans: RwLock::default() });
+        if text.len() <= MAX_KEPT_BYTES {
+            let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() >= MAX_DOCUMENTS {
+                kept.clear();
+            }
+            kept.insert(text.into(), document.clone());
+        }
+        Ok(document)
+    }
+}
+
+/// Why there is no plan.
+pub(crate) enum NoPlan {
+    /// The document has several operations and none is named, or the name is none's.
+    Operation,
+    Refused(Refused),
+}
+
+impl Document {
+    /// The operation that a request names.
+    pub(crate) fn operation(&self, name: Option<&str>) -> Option<&OperationDefinition> {
+        match (&self.parsed.operations, name) {
+            (DocumentOperations::Single(only), None) => Some(&only.node),
+            (DocumentOperations::Multiple(all), None) if all.len() == 1 => all.values().next().map(|operation| &operation.node),
+            (DocumentOperations::Multiple(all), Some(name)) => all.get(name).map(|operation| &operation.node),
+            _ => None,
+        }
+    }
+
+    /// The plan of an operation, made when it is first asked for.
+    pub(crate) async fn plan(
+        &self,
+        app: &App,
+        types: &Types,
+        schema: &Schema,
+        name: Option<&str>,
+        given: Option<&Json>,
+    ) -> Result<Arc<Plan>, NoPlan> {
+        let operation = self.operation(name).ok_or(NoPlan::Operation)?;
+        let flags = self.flags_of(operation, given);
+        let key: PlanKey = (name.map(Into::into), flags);
+        if let Some(found) = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(found.clone());
+        }
+        check::validate(schema, &self.parsed, name).await.map_err(NoPlan::Refused)?;
+        let plan = Arc::new(Planner { app, types, document: &self.parsed, flags: &key.1 }.plan(operation));
+        let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() >= MAX_PLANS {
+            plans.clear();
+        }
+        plans.insert(key, plan.clone());
+        Ok(plan)
+    }
+
+    /// What the variables say that `@skip` and `@include` look at.
+    fn flags_of(&self, operation: &OperationDefinition, given: Option<&Json>) -> Flags {
+        if self.flags.is_empty() {
+            return BTreeMap::new();
+        }
+        let members: &[(Box<str>, Json)] = if let Some(Json::Object(members)) = given { members } else { &[] };
+        let value = |name: &String| {
+            let default = || operation.variable_definitions.iter().find(|definition| definition.node.name.node == name.as_str());
+            match members.iter().find(|(known, _)| **known == **name) {
+                Some((_, Json::Bool(flag))) => *flag,
+                Some(_) => false,
+                None => matches!(
+                    default().and_then(|definition| definition.node.default_value.as_ref()).map(|value| &value.node),
+                    Some(async_graphql::Value::Boolean(true))
+                ),
+            }
+        };
+        self.flags.iter().map(|name| (name.clone(), value(name))).collect()
+    }
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub(crate) fn hash(text: &str) -> String {
+    digest::digest(&digest::SHA256, text.as_bytes()).as_ref().iter().fold(String::with_capacity(64), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}

@@ -1,0 +1,120 @@
+//! Errors as GraphQL tells of them: message, path, and the problem in `extensions`.
+
+use haechi_data::RecordError;
+use haechi_model::write_json_text;
+use haechi_problem::{FieldProblem, Problem, kinds};
+
+/// A part of a path into the response.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Segment {
+    Key(Box<str>),
+    Index(usize),
+}
+
+/// A place in the response, from the innermost outwards.
+#[derive(Clone, Copy)]
+pub(crate) struct Path<'a> {
+    pub(crate) parent: Option<&'a Path<'a>>,
+    pub(crate) key: &'a str,
+    /// Position in the list of this key.
+    pub(crate) index: Option<usize>,
+}
+
+impl Path<'_> {
+    fn segments(&self) -> Vec<Segment> {
+        let mut segments = self.parent.map(Path::segments).unwrap_or_default();
+        segments.push(Segment::Key(self.key.into()));
+        segments.extend(self.index.map(Segment::Index));
+        segments
+    }
+}
+
+/// An error of a response.
+#[derive(Clone, Debug)]
+pub(crate) struct GraphqlError {
+    problem: Problem,
+    message: String,
+    path: Vec<Segment>,
+}
+
+impl GraphqlError {
+    /// At a place of the response.
+    pub(crate) fn at(path: &Path<'_>, problem: Problem) -> Self {
+        Self { message: problem.detail.to_string(), problem, path: path.segments() }
+    }
+
+    /// Of the whole request.
+    pub(crate) fn of_request(problem: Problem) -> Self {
+        Self { message: problem.detail.to_string(), problem, path: Vec::new() }
+    }
+
+    /// A rule of the language or of the schema that a document breaks.
+    pub(crate) fn of_document(error: &async_graphql::ServerError) -> Self {
+        let place = error.locations.first().map(|place| format!(" (line {}, column {})", place.line, place.column)).unwrap_or_default();
+        let message = format!("{}{place}", error.message);
+        Self { problem: Problem::new(kinds::INVALID_DOCUMENT, message.clone()), message, path: Vec::new() }
+    }
+
+    /// What is wrong with an input.
+    pub(crate) fn input(path: &Path<'_>, what: String) -> Self {
+        Self::at(path, Problem::new(kinds::MALFORMED, what))
+    }
+
+    /// Why an action was not done.
+    pub(crate) fn record(path: &Path<'_>, error: &RecordError) -> Self {
+        Self::at(path, error.problem())
+    }
+
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.problem
+    }
+
+    pub(crate) fn write(&self, base: &str, request_id: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"message\":");
+        write_json_text(&self.message, out);
+        if !self.path.is_empty() {
+            out.extend_from_slice(b",\"path\":[");
+            for (at, segment) in self.path.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                match segment {
+                    Segment::Key(key) => write_json_text(key, out),
+                    Segment::Index(index) => out.extend_from_slice(index.to_string().as_bytes()),
+                }
+            }
+            out.push(b']');
+        }
+        out.extend_from_slice(b",\"extensions\":{\"code\":");
+        write_json_text(self.problem.kind.slug, out);
+        out.extend_from_slice(format!(",\"status\":{},\"type\":", self.problem.kind.status).as_bytes());
+        write_json_text(&format!("{base}/problems/{}", self.problem.kind.slug), out);
+        out.extend_from_slice(b",\"request_id\":");
+        write_json_text(request_id, out);
+        if let Some(seconds) = self.problem.retry_after_s {
+            out.extend_from_slice(format!(",\"retry_after\":{seconds}").as_bytes());
+        }
+        if !self.problem.errors.is_empty() {
+            out.extend_from_slice(b",\"errors\":");
+            write_problems(&self.problem.errors, out);
+        }
+        out.extend_from_slice(b"}}");
+    }
+}
+
+fn write_problems(problems: &[FieldProblem], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (at, problem) in problems.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"pointer\":");
+        write_json_text(&problem.pointer, out);
+        out.extend_from_slice(b",\"code\":");
+        write_json_text(problem.code, out);
+        out.extend_from_slice(b",\"detail\":");
+        write_json_text(&problem.detail, out);
+        out.push(b'}');
+    }
+    out.push(b']');
+}

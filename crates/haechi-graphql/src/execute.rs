@@ -1,0 +1,400 @@
+//! Runs a plan: one question to the actions for each root field and each level below, whatever the number of records.
+
+use crate::{
+    error::{GraphqlError, Path},
+    input::{self, Filters, Variables},
+    plan::{Connection, ConnectionPart, EdgePart, Hole, PagePart, Selection},
+    types::Types,
+};
+use async_graphql_value::Value;
+use haechi_data::{
+    RecordError,
+    actions::{self, Pages},
+};
+use haechi_gate::{Ask, ListQuery, Sealer, Wanted};
+use haechi_model::{Collection, FieldId, Json, PerParent, Predicate, RowPage, write_json_text};
+use haechi_problem::{Problem, kinds};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{Mutex, PoisonError},
+};
+
+/// Records of a page when the query does not say.
+pub(crate) const DEFAULT_PAGE: u32 = 20;
+
+/// One run of an operation.
+pub(crate) struct Run<'a> {
+    pub(crate) ask: &'a Ask,
+    pub(crate) types: &'a Types,
+    pub(crate) tokens: &'a Sealer,
+    pub(crate) variables: &'a Variables,
+    pub(crate) errors: Mutex<Vec<GraphqlError>>,
+    /// Whether the query stands in a URL: nothing personal is filtered or ordered by there.
+    pub(crate) in_url: bool,
+}
+
+/// A finished object per row. As the store wrote them they stand between commas, filled ones side by side.
+struct Objects {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    gap: usize,
+}
+
+impl Objects {
+    /// The object of a row. A row that came between two questions has none.
+    fn get(&self, at: usize) -> &[u8] {
+        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).map(|end| end + self.gap));
+        start.zip(self.ends.get(at)).and_then(|(start, end)| self.bytes.get(start..*end)).unwrap_or(b"null")
+    }
+}
+
+/// One page of a list: whose rows, and whether there are more.
+struct Slice {
+    from: usize,
+    to: usize,
+    more: bool,
+}
+
+/// A list as it is asked for.
+struct Question {
+    filter: Predicate,
+    order: Vec<(FieldId, bool)>,
+    first: u32,
+    after: Option<String>,
+    fingerprint: String,
+}
+
+impl Run<'_> {
+    pub(crate) fn fail(&self, error: GraphqlError) {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+    }
+
+    fn collection(&self, connection: &Connection) -> &Collection {
+        &self.ask.app().collections[connection.collection]
+    }
+
+    /// One record; nothing when it cannot be had, which is told.
+    pub(crate) async fn one(&self, id: &Value, selection: &Selection, path: &Path<'_>) -> Option<Vec<u8>> {
+        let id = match input::argument(Some(id), self.variables) {
+            Some(Json::Text(id) | Json::Number(id)) => id,
+            _ => {
+                self.fail(GraphqlError::input(path, "`id` is required.".to_owned()));
+                return None;
+            }
+        };
+        let wanted = Wanted { fields: Some(&selection.fields), follow: &selection.follow, shape: selection.shape.clone() };
+        match actions::row(self.ask, selection.collection, &id, wanted).await {
+            Ok(page) => Some(self.only(selection, page, path).await),
+            Err(RecordError::NotFound) => None,
+            Err(error) => {
+                self.fail(GraphqlError::record(path, &error));
+                None
+            }
+        }
+    }
+
+    /// The one row of a page, finished.
+    pub(crate) async fn only(&self, selection: &Selection, page: RowPage, path: &Path<'_>) -> Vec<u8> {
+        if selection.holes.is_empty() {
+            return page.bytes;
+        }
+        self.fill(selection, page, path).await.get(0).to_vec()
+    }
+
+    /// A list; nothing when it cannot be had, which is told.
+    pub(crate) async fn list(&self, connection: &Connection, path: &Path<'_>) -> Option<Vec<u8>> {
+        let mut pages = self.pages(connection, None, path).await?;
+        pages.pop()
+    }
+
+    /// The pages of a list: one, or one for each parent.
+    async fn pages(&self, connection: &Connection, per: Option<PerParent>, path: &Path<'_>) -> Option<Vec<Vec<u8>>> {
+        match self.try_pages(connection, per, path).await {
+            Ok(pages) => Some(pages),
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    async fn try_pages(&self, connection: &Connection, per: Option<PerParent>, path: &Path<'_>) -> Result<Vec<Vec<u8>>, GraphqlError> {
+        let question = self.question(connection, per.as_ref().map(|per| per.column), path)?;
+        let pages = Pages::new(self.ask, self.tokens, &question.fingerprint);
+        let after = question.after.as_deref().map(|token| pages.open(token)).transpose().map_err(|error| GraphqlError::record(path, &error))?;
+        let mut shown: Vec<Objects> = Vec::with_capacity(connection.selections.len());
+        let (mut slices, mut cursors) = (Vec::new(), Vec::new());
+        for (at, selection) in connection.selections.iter().enumerate() {
+            let query = ListQuery {
+                fields: Some(selection.fields.clone()),
+                follow: selection.follow.clone(),
+                shape: selection.shape.clone(),
+                filter: question.filter.clone(),
+                order: question.order.clone(),
+                after: after.clone(),
+                places: connection.cursors && at == 0,
+                per: per.clone(),
+                ..ListQuery::new(question.first)
+            };
+            let page = actions::rows(self.ask, connection.collection, query).await.map_err(|error| GraphqlError::record(path, &error))?;
+            if at == 0 {
+                slices = slices_of(&page, per.as_ref());
+                cursors = page.places.iter().map(|place| pages.seal(place)).collect();
+            }
+            shown.push(if selection.holes.is_empty() { whole(page) } else { self.fill(selection, page, path).await });
+        }
+        Ok(slices.iter().map(|slice| write_connection(connection, slice, &shown, &cursors)).collect())
+    }
+
+    /// The arguments of a list, resolved. The fingerprint is what its cursors are bound to.
+    fn question(&self, connection: &Connection, by: Option<FieldId>, path: &Path<'_>) -> Result<Question, GraphqlError> {
+        let wrong = |what: String| GraphqlError::input(path, what);
+        let collection = self.collection(connection);
+        let singular = &collection.singular;
+        let filter = input::typed(self.types, connection.filter.as_ref(), self.variables, &format!("{singular}Filter")).map_err(wrong)?;
+        let order = input::typed_list(self.types, connection.order.as_ref(), self.variables, &format!("{singular}Order")).map_err(wrong)?;
+        let first = first(self.ask, connection, self.variables).map_err(|what| wrong(what.to_owned()))?;
+        let after = match input::argument(connection.after.as_ref(), self.variables) {
+            Some(Json::Text(token)) => Some(token.to_string()),
+            _ => None,
+        };
+        let mut fingerprint = format!("graphql\0{}\0{by:?}", collection.name);
+        if let Some(filter) = &filter {
+            let _ = write!(fingerprint, "\0{filter:?}");
+        }
+        let _ = write!(fingerprint, "\0{order:?}");
+        let (filter, order) = (self.condition(collection, filter.as_ref()).map_err(wrong)?, order_of(collection, &order).map_err(wrong)?);
+        self.not_personal(collection, &filter, &order).map_err(|problem| GraphqlError::at(path, problem))?;
+        Ok(Question { filter, order, first, after, fingerprint })
+    }
+
+    /// What stands in a URL is written down on its way: no personal field is used there.
+    pub(crate) fn not_personal(&self, collection: &Collection, filter: &Predicate, order: &[(FieldId, bool)]) -> Result<(), Problem> {
+        let used = |(at, field): &(FieldId, &haechi_model::Field)| {
+            self.ask.app().classes[field.class].guarded()
+                && (order.iter().any(|(used, _)| used == at) || filter.reads_any(&[*at, field.shadow.unwrap_or(*at)]))
+        };
+        match collection.fields.iter().enumerate().find(used) {
+            Some((_, field)) if self.in_url => {
+                Err(Problem::new(kinds::USE_QUERY_BODY, format!("`{}` is personal: send the query by POST.", field.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A typed filter as a condition.
+    pub(crate) fn condition(&self, collection: &Collection, filter: Option<&Json>) -> Result<Predicate, input::Wrong> {
+        let Some(filter) = filter else { return Ok(Predicate::True) };
+        let me = (!self.ask.caller().is_anonymous()).then(|| self.ask.caller().id());
+        Filters { collection, me, terms: 0 }.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))
+    }
+
+    /// Fills the holes of rows: one question for each hole, whatever the number of rows.
+    async fn fill(&self, selection: &Selection, page: RowPage, path: &Path<'_>) -> Objects {
+        let mut fillings: Vec<Vec<Filling>> = Vec::with_capacity(selection.holes.len());
+        for hole in &selection.holes {
+            // The place of the first row stands for all: they are asked for together.
+            let filling = match hole {
+                Hole::Referred { key, follow, selection } => {
+                    let path = Path { parent: Some(path), key, index: None };
+                    Box::pin(self.referred(selection, *follow, &page, &path)).await
+                }
+                Hole::Referring { key, by, connection } => {
+                    let path = Path { parent: Some(path), key, index: None };
+                    let per = PerParent { column: *by, ids: page.ids.clone() };
+                    match if page.ids.is_empty() { Some(Vec::new()) } else { Box::pin(self.pages(connection, Some(per), &path)).await } {
+                        Some(pages) => pages.into_iter().map(Filling::Own).collect(),
+                        None => page.ids.iter().map(|_| Filling::Null).collect(),
+                    }
+                }
+            };
+            fillings.push(filling);
+        }
+        spliced(&page, &fillings)
+    }
+
+    /// Per row, what the reference shows; null when there is none that the caller may read.
+    async fn referred(&self, selection: &Selection, follow: usize, page: &RowPage, path: &Path<'_>) -> Vec<Filling> {
+        let id = |row: &Vec<Option<Box<str>>>| row.get(follow).cloned().flatten();
+        let mut ids: Vec<Box<str>> = page.followed.iter().filter_map(id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let wanted = Wanted { fields: Some(&selection.fields), follow: &selection.follow, shape: selection.shape.clone() };
+        let found = match actions::referred(self.ask, selection.collection, &ids, wanted).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.fail(GraphqlError::record(path, &error));
+                RowPage::default()
+            }
+        };
+        let places: HashMap<Box<str>, usize> = found.ids.iter().cloned().zip(0..).collect();
+        let objects = if selection.holes.is_empty() { whole(found) } else { self.fill(selection, found, path).await };
+        let filling = |row: &Vec<Option<Box<str>>>| match id(row).and_then(|id| places.get(&id).copied()) {
+            Some(at) => Filling::Own(objects.get(at).to_vec()),
+            None => Filling::Null,
+        };
+        page.followed.iter().map(filling).collect()
+    }
+}
+
+/// What fills a hole of one row.
+enum Filling {
+    Null,
+    Own(Vec<u8>),
+}
+
+fn whole(page: RowPage) -> Objects {
+    Objects { bytes: page.bytes, ends: page.ends, gap: 1 }
+}
+
+/// Copies rows, with what fills their holes in its place.
+fn spliced(page: &RowPage, fillings: &[Vec<Filling>]) -> Objects {
+    let more: usize = fillings.iter().flatten().map(|filling| if let Filling::Own(bytes) = filling { bytes.len() } else { 4 }).sum();
+    let mut rows = Objects { bytes: Vec::with_capacity(page.bytes.len() + more), ends: Vec::with_capacity(page.ends.len()), gap: 0 };
+    let mut start = 0;
+    for (row, end) in page.ends.iter().enumerate() {
+        for (at, filling) in fillings.iter().enumerate() {
+            let hole = page.holes[row * fillings.len() + at];
+            rows.bytes.extend_from_slice(&page.bytes[start..hole]);
+            rows.bytes.extend_from_slice(match filling.get(row) {
+                Some(Filling::Own(bytes)) => bytes,
+                _ => b"null",
+            });
+            start = hole;
+        }
+        rows.bytes.extend_from_slice(&page.bytes[start..*end]);
+        rows.ends.push(rows.bytes.len());
+        start = end + 1;
+    }
+    rows
+}
+
+fn slices_of(page: &RowPage, per: Option<&PerParent>) -> Vec<Slice> {
+    let Some(per) = per else { return vec![Slice { from: 0, to: page.ids.len(), more: page.next.is_some() }] };
+    let mut slices: Vec<Slice> = page.more.iter().map(|more| Slice { from: 0, to: 0, more: *more }).collect();
+    slices.resize_with(per.ids.len(), || Slice { from: 0, to: 0, more: false });
+    for (row, parent) in page.parents.iter().enumerate() {
+        let slice = &mut slices[*parent];
+        if slice.from == slice.to {
+            slice.from = row;
+        }
+        slice.to = row + 1;
+    }
+    slices
+}
+
+fn write_connection(connection: &Connection, slice: &Slice, shown: &[Objects], cursors: &[String]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.push(b'{');
+    for (at, part) in connection.parts.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match part {
+            ConnectionPart::Literal(key, value) => member(key, value.as_bytes(), &mut out),
+            ConnectionPart::Nodes(key, number) => {
+                out.extend_from_slice(key.as_bytes());
+                list(slice, &mut out, |row, out| out.extend_from_slice(shown[*number].get(row)));
+            }
+            ConnectionPart::Edges(key, parts) => {
+                out.extend_from_slice(key.as_bytes());
+                list(slice, &mut out, |row, out| write_edge(parts, row, shown, cursors, out));
+            }
+            ConnectionPart::PageInfo(key, parts) => {
+                out.extend_from_slice(key.as_bytes());
+                write_page_info(parts, slice, cursors, &mut out);
+            }
+        }
+    }
+    out.push(b'}');
+    out
+}
+
+fn list(slice: &Slice, out: &mut Vec<u8>, mut write: impl FnMut(usize, &mut Vec<u8>)) {
+    out.push(b'[');
+    for row in slice.from..slice.to {
+        if row > slice.from {
+            out.push(b',');
+        }
+        write(row, out);
+    }
+    out.push(b']');
+}
+
+fn write_edge(parts: &[EdgePart], row: usize, shown: &[Objects], cursors: &[String], out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match part {
+            EdgePart::Literal(key, value) => member(key, value.as_bytes(), out),
+            EdgePart::Cursor(key) => cursor(key, cursors.get(row), out),
+            EdgePart::Node(key, number) => member(key, shown[*number].get(row), out),
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_page_info(parts: &[PagePart], slice: &Slice, cursors: &[String], out: &mut Vec<u8>) {
+    let page = cursors.get(slice.from..slice.to).unwrap_or_default();
+    out.push(b'{');
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match part {
+            PagePart::Literal(key, value) => member(key, value.as_bytes(), out),
+            PagePart::HasNext(key) => member(key, if slice.more { b"true" } else { b"false" }, out),
+            PagePart::Start(key) => cursor(key, page.first(), out),
+            PagePart::End(key) => cursor(key, page.last(), out),
+        }
+    }
+    out.push(b'}');
+}
+
+fn member(key: &str, value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(value);
+}
+
+fn cursor(key: &str, cursor: Option<&String>, out: &mut Vec<u8>) {
+    out.extend_from_slice(key.as_bytes());
+    match cursor {
+        Some(cursor) => write_json_text(cursor, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Records of a page: what the query says, within what is allowed.
+pub(crate) fn first(ask: &Ask, connection: &Connection, variables: &Variables) -> Result<u32, &'static str> {
+    let most = ask.app().config.limits.page_size;
+    match input::argument(connection.first.as_ref(), variables) {
+        None | Some(Json::Null) => Ok(DEFAULT_PAGE.min(most)),
+        Some(Json::Number(digits)) => match digits.parse::<i64>() {
+            Ok(first) if first >= 1 => Ok(u32::try_from(first).unwrap_or(u32::MAX).min(most)),
+            _ => Err("`first` must be at least 1."),
+        },
+        Some(_) => Err("`first` must be a whole number."),
+    }
+}
+
+/// Most fields of an order.
+const MAX_ORDER: usize = 4;
+
+fn order_of(collection: &Collection, order: &[Json]) -> Result<Vec<(FieldId, bool)>, input::Wrong> {
+    let mut found: Vec<(FieldId, bool)> = Vec::with_capacity(order.len());
+    for part in order {
+        let Json::Object(members) = part else { return Err("`order_by` is not well formed.".to_owned()) };
+        let word = |name: &str| {
+            members.iter().find(|(known, _)| **known == *name).and_then(|(_, json)| if let Json::Text(text) = json { Some(&**text) } else { None })
+        };
+        let field = word("field").and_then(|name| collection.field(name)).ok_or("`order_by` names no field.")?;
+        if found.iter().any(|(known, _)| *known == field) || found.len() == MAX_ORDER {
+            return Err(format!("`order_by` names each field once, and at most {MAX_ORDER}."));
+        }
+        found.push((field, word("direction") == Some("DESC")));
+    }
+    Ok(found)
+}

@@ -1,0 +1,220 @@
+//! GraphQL over HTTP: parameters from a body or a URL, the media type that was asked for, the status that goes with it.
+
+use crate::door::{Answer, Door, Parameters, Place};
+use axum::{
+    Extension, Router,
+    body::{Body, Bytes},
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::Response,
+    routing::get,
+};
+use haechi_data::RecordError;
+use haechi_gate::{Ask, Refusal};
+use haechi_model::{Json, parse_json};
+use haechi_problem::{Problem, kinds};
+use std::sync::Arc;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const GRAPHQL: HeaderValue = HeaderValue::from_static("application/graphql-response+json; charset=utf-8");
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+
+/// The routes of the door.
+pub fn router(door: Arc<Door>) -> Router {
+    Router::new().route("/graphql", get(by_url).post(by_body)).with_state(door)
+}
+
+/// Which media type a client wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// `application/json`: whatever came of a well-formed request is 200.
+    Json,
+    /// `application/graphql-response+json`: what was not executed has its own status.
+    Graphql,
+}
+
+type Reply = Result<Response, Response>;
+
+/// What is done with one request, whichever way it came.
+struct Exchange<'a> {
+    door: &'a Door,
+    ask: &'a Ask,
+    wanted: Wanted,
+}
+
+async fn by_url(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, RawQuery(query): RawQuery, headers: HeaderMap) -> Reply {
+    let exchange = begin(&door, &ask, &headers)?;
+    let parameters = from_url(query.as_deref().unwrap_or_default()).map_err(|problem| exchange.refuse(&problem))?;
+    let answer = door.execute(&ask, &parameters, Place::Url, None).await;
+    Ok(exchange.reply(answer))
+}
+
+async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, headers: HeaderMap, body: Body) -> Reply {
+    let exchange = begin(&door, &ask, &headers)?;
+    let run = async {
+        let bytes = read(&door, &headers, body).await.map_err(|error| error.problem())?;
+        let json = parse_json(&bytes).map_err(|error| RecordError::Json(error).problem())?;
+        let claim = haechi_data::claim(&ask, &headers, &Method::POST, "/graphql", &bytes).map_err(|error| error.problem())?;
+        let Json::List(many) = json else {
+            let parameters = from_json(json)?;
+            return Ok(exchange.reply(door.execute(&ask, &parameters, Place::Body, claim).await));
+        };
+        if claim.is_some() || many.is_empty() || many.len() > door.limits.batch {
+            let what = format!("A list holds 1 to {} operations, without Idempotency-Key.", door.limits.batch);
+            return Err(Problem::new(kinds::MALFORMED, what));
+        }
+        ask.spend(many.len() - 1).map_err(|seconds| RecordError::Spent(seconds).problem())?;
+        let mut bytes = vec![b'['];
+        for (at, json) in many.into_iter().enumerate() {
+            if at > 0 {
+                bytes.push(b',');
+            }
+            let parameters = from_json(json)?;
+            bytes.extend(door.execute(&ask, &parameters, Place::Body, None).await.bytes);
+        }
+        bytes.push(b']');
+        Ok(exchange.reply(Answer { bytes, refused: None }))
+    };
+    run.await.map_err(|problem| exchange.refuse(&problem))
+}
+
+/// Refused before a byte of the body is read: whoever reaches nothing, and whoever takes neither media type.
+fn begin<'a>(door: &'a Door, ask: &'a Ask, headers: &HeaderMap) -> Result<Exchange<'a>, Response> {
+    let wanted = accepted(headers);
+    let exchange = Exchange { door, ask, wanted: wanted.unwrap_or(Wanted::Json) };
+    if ask.caller().is_anonymous() && ask.app().anonymous.is_empty() {
+        return Err(exchange.refuse(&RecordError::Refused(Refusal::Unauthenticated).problem()));
+    }
+    if wanted.is_none() {
+        let problem = Problem::new(kinds::NOT_ACCEPTABLE, "Accept application/graphql-response+json or application/json.");
+        return Err(exchange.refuse(&problem));
+    }
+    Ok(exchange)
+}
+
+/// The first of the two media types that the client names; without a header, and for anything, the older one.
+fn accepted(headers: &HeaderMap) -> Option<Wanted> {
+    let mut named = false;
+    for value in headers.get_all(header::ACCEPT) {
+        for part in value.to_str().unwrap_or_default().split(',') {
+            named = true;
+            match part.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+                "application/graphql-response+json" => return Some(Wanted::Graphql),
+                "application/json" | "application/*" | "*/*" => return Some(Wanted::Json),
+                _ => {}
+            }
+        }
+    }
+    (!named).then_some(Wanted::Json)
+}
+
+async fn read(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, RecordError> {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let mut parts = kind.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let utf8 = parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8") || part.eq_ignore_ascii_case("charset=\"utf-8\""));
+    // Nothing that a form of another site can send.
+    if kinds.next().is_some() || !utf8 || essence != "application/json" || headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(RecordError::MediaType);
+    }
+    axum::body::to_bytes(body, door.body_bytes).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
+        if too_large { RecordError::TooLarge } else { RecordError::Body }
+    })
+}
+
+fn malformed(what: &'static str) -> Problem {
+    Problem::new(kinds::MALFORMED, what)
+}
+
+/// The members of a request's object.
+pub(crate) fn from_json(json: Json) -> Result<Parameters, Problem> {
+    let Json::Object(members) = json else { return Err(malformed("A request is an object with `query`.")) };
+    let mut parameters = Parameters::default();
+    for (name, json) in members {
+        match (&*name, json) {
+            ("query", Json::Text(text)) => parameters.query = Some(text),
+            ("operationName", Json::Text(name)) => parameters.operation = Some(name),
+            ("query" | "operationName" | "variables" | "extensions", Json::Null) => {}
+            ("variables", json @ Json::Object(_)) => parameters.variables = Some(json),
+            ("extensions", Json::Object(extensions)) => parameters.hash = persisted(&extensions)?,
+            ("query", _) => return Err(malformed("`query` must be a string.")),
+            ("operationName", _) => return Err(malformed("`operationName` must be a string.")),
+            ("variables", _) => return Err(malformed("`variables` must be an object.")),
+            ("extensions", _) => return Err(malformed("`extensions` must be an object.")),
+            // Clients add members of their own.
+            _ => {}
+        }
+    }
+    Ok(parameters)
+}
+
+/// `{"persistedQuery": {"version": 1, "sha256Hash": "…"}}`
+fn persisted(extensions: &[(Box<str>, Json)]) -> Result<Option<Box<str>>, Problem> {
+    let Some((_, json)) = extensions.iter().find(|(name, _)| **name == *"persistedQuery") else { return Ok(None) };
+    let hash = match json {
+        Json::Object(members) => members.iter().find_map(|(name, json)| match json {
+            Json::Text(hash) if **name == *"sha256Hash" => Some(hash.to_ascii_lowercase()),
+            _ => None,
+        }),
+        _ => None,
+    };
+    match hash {
+        Some(hash) if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(Some(hash.into())),
+        _ => Err(malformed("`persistedQuery` needs `sha256Hash`, 64 hexadecimal digits.")),
+    }
+}
+
+/// The parameters of a URL; objects stand in it as JSON.
+fn from_url(query: &str) -> Result<Parameters, Problem> {
+    let input = haechi_data::QueryInput::from_url(query).map_err(|error| error.problem())?;
+    let mut members: Vec<(Box<str>, Json)> = Vec::with_capacity(input.parameters.len());
+    for (name, text) in input.parameters {
+        let json = match name.as_str() {
+            "variables" | "extensions" if !text.is_empty() => parse_json(text.as_bytes()).map_err(|error| RecordError::Json(error).problem())?,
+            "variables" | "extensions" => Json::Null,
+            _ => Json::Text(text.into()),
+        };
+        members.push((name.into(), json));
+    }
+    from_json(Json::Object(members))
+}
+
+impl Exchange<'_> {
+    fn reply(&self, answer: Answer) -> Response {
+        let Answer { bytes, refused } = answer;
+        let mut response = Response::new(Body::from(bytes));
+        let wrong_method = refused.as_ref().is_some_and(|problem| problem.kind.status == 405);
+        let status = match (self.wanted, &refused) {
+            // Whatever came of a well-formed request.
+            (Wanted::Json, Some(problem)) if self.well_formed(problem) => StatusCode::OK,
+            (_, Some(problem)) => StatusCode::from_u16(problem.kind.status).unwrap_or(StatusCode::BAD_REQUEST),
+            (_, None) => StatusCode::OK,
+        };
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, if self.wanted == Wanted::Json { JSON } else { GRAPHQL });
+        headers.insert(header::CACHE_CONTROL, PRIVATE);
+        if wrong_method {
+            headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+        }
+        if let Some(seconds) = refused.and_then(|problem| problem.retry_after_s) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn well_formed(&self, problem: &Problem) -> bool {
+        problem.kind == kinds::INVALID_DOCUMENT || problem.kind == kinds::PERSISTED_QUERY_NOT_FOUND
+    }
+
+    fn refuse(&self, problem: &Problem) -> Response {
+        let answer = self.door.refused(self.ask, &[crate::error::GraphqlError::of_request(problem.clone())]);
+        let mut response = self.reply(answer);
+        if problem.kind.status == 401 {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,20 @@
+//! The GraphQL door: a schema of the model, and an executor that asks the actions of records.
+//!
+//! It has no rules of its own: who may do what is asked by the actions, once for REST and for this.
+
+mod aggregate;
+mod check;
+mod cost;
+mod documents;
+mod door;
+mod error;
+mod execute;
+mod http;
+mod input;
+mod mutate;
+mod plan;
+mod schema;
+mod types;
+
+pub use door::{Door, Fault, Options, faults, sdl};
+pub use http::router;

@@ -1,0 +1,162 @@
+//! Changes: the actions that REST has, with what is wrong with an input as part of the payload.
+
+use crate::{
+    error::{GraphqlError, Path},
+    execute::Run,
+    input,
+    plan::{Mutation, PayloadPart, ProblemPart},
+    types::{Root, pascal},
+};
+use haechi_data::{
+    Handlers, RecordError, actions,
+    actions::Made,
+    declared::{self, Target},
+};
+use haechi_gate::Wanted;
+use haechi_model::{Claim, CollectionId, Json, write_json_text};
+use haechi_problem::{FieldProblem, Problem, kinds};
+
+/// What a change came to.
+enum Done {
+    Made(Made),
+    Deleted(Box<str>),
+}
+
+/// Why a change was not made.
+enum Failed {
+    /// Something is wrong with the input: it stands in the payload.
+    Fields(Vec<FieldProblem>),
+    Other(Problem),
+}
+
+impl From<RecordError> for Failed {
+    fn from(error: RecordError) -> Self {
+        Self::from(error.problem())
+    }
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        let of_input = problem.kind == kinds::INVALID_FIELDS || problem.kind == kinds::NOT_UNIQUE;
+        if of_input && !problem.errors.is_empty() { Self::Fields(problem.errors) } else { Self::Other(problem) }
+    }
+}
+
+impl Run<'_> {
+    /// Makes a change; nothing when it cannot be made, which is told.
+    pub(crate) async fn change(&self, mutation: &Mutation, handlers: &Handlers, claim: Option<Claim>, path: &Path<'_>) -> Option<Vec<u8>> {
+        match self.make(mutation, handlers, claim).await {
+            Ok(done) => Some(self.payload(mutation, Some(&done), &[], path).await),
+            Err(Failed::Fields(problems)) => Some(self.payload(mutation, None, &problems, path).await),
+            Err(Failed::Other(problem)) => {
+                self.fail(GraphqlError::at(path, problem));
+                None
+            }
+        }
+    }
+
+    async fn make(&self, mutation: &Mutation, handlers: &Handlers, claim: Option<Claim>) -> Result<Done, Failed> {
+        let malformed = |what: String| Failed::Other(Problem::new(kinds::MALFORMED, what));
+        let body = |at: CollectionId, suffix: &str| {
+            let name = format!("{}{suffix}Input", self.ask.app().collections[at].singular);
+            input::typed(self.types, mutation.input.as_ref(), self.variables, &name).map_err(|what| malformed(format!("`input`: {what}")))
+        };
+        let empty = || Json::Object(Vec::new());
+        let id = match input::argument(mutation.id.as_ref(), self.variables) {
+            Some(Json::Text(id) | Json::Number(id)) => id,
+            _ => "".into(),
+        };
+        let version = match input::argument(mutation.version.as_ref(), self.variables) {
+            None | Some(Json::Null) => None,
+            Some(Json::Number(digits)) => Some(digits.parse::<i64>().map_err(|_| malformed("`version` is a whole number.".to_owned()))?),
+            Some(_) => return Err(malformed("`version` is a whole number.".to_owned())),
+        };
+        match &mutation.root {
+            Root::Create(at) => {
+                let json = body(*at, "Create")?.unwrap_or_else(empty);
+                Ok(Done::Made(actions::create(self.ask, *at, &json, claim).await?))
+            }
+            Root::Update(at) => {
+                let json = body(*at, "Update")?.unwrap_or_else(empty);
+                Ok(Done::Made(actions::update(self.ask, *at, &id, &json, version, claim).await?))
+            }
+            Root::Act(at, name) => {
+                let grant = declared::grant(self.ask, *at, name)?;
+                let json = body(*at, &pascal(name))?;
+                Ok(Done::Made(declared::act(self.ask, grant, handlers, Target { id: &id, version }, json.as_ref(), claim).await?))
+            }
+            Root::Delete(at) => {
+                actions::delete(self.ask, *at, &id, version, claim).await?;
+                Ok(Done::Deleted(id))
+            }
+            Root::One(_) | Root::List(_) | Root::Aggregate(_) | Root::Watch(_) => Err(RecordError::NotFound.into()),
+        }
+    }
+
+    async fn payload(&self, mutation: &Mutation, done: Option<&Done>, problems: &[FieldProblem], path: &Path<'_>) -> Vec<u8> {
+        let mut out = vec![b'{'];
+        for (at, part) in mutation.parts.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            match part {
+                PayloadPart::Literal(key, value) => {
+                    out.extend_from_slice(key.as_bytes());
+                    out.extend_from_slice(value.as_bytes());
+                }
+                PayloadPart::Id(key) => {
+                    out.extend_from_slice(key.as_bytes());
+                    match done {
+                        Some(Done::Made(made)) => write_json_text(&made.id, &mut out),
+                        Some(Done::Deleted(id)) => write_json_text(id, &mut out),
+                        None => out.extend_from_slice(b"null"),
+                    }
+                }
+                PayloadPart::Errors(key, parts) => {
+                    out.extend_from_slice(key.as_bytes());
+                    write_problems(parts, problems, &mut out);
+                }
+                PayloadPart::Record(key, selection) => {
+                    out.extend_from_slice(key.as_bytes());
+                    let wanted = Wanted { fields: Some(&selection.fields), follow: &selection.follow, shape: selection.shape.clone() };
+                    let shown = match done {
+                        Some(Done::Made(made)) => made.shown(self.ask, wanted).await,
+                        _ => None,
+                    };
+                    match shown {
+                        Some(page) => out.extend(Box::pin(self.only(selection, page, path)).await),
+                        None => out.extend_from_slice(b"null"),
+                    }
+                }
+            }
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+fn write_problems(parts: &[ProblemPart], problems: &[FieldProblem], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (at, problem) in problems.iter().enumerate() {
+        out.extend_from_slice(if at > 0 { b",{" } else { b"{" });
+        for (at, part) in parts.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            let (key, text) = match part {
+                ProblemPart::Literal(key, value) => {
+                    out.extend_from_slice(key.as_bytes());
+                    out.extend_from_slice(value.as_bytes());
+                    continue;
+                }
+                ProblemPart::Pointer(key) => (key, problem.pointer.as_str()),
+                ProblemPart::Code(key) => (key, problem.code),
+                ProblemPart::Detail(key) => (key, problem.detail.as_str()),
+            };
+            out.extend_from_slice(key.as_bytes());
+            write_json_text(text, out);
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+}

@@ -1,0 +1,263 @@
+//! The schema as the library knows it: for validation, for introspection and to be printed. Its resolvers are never run.
+
+use crate::types::{Input, InputRef, Root, Types, enum_name, enum_values, referring_name, scalar, snake};
+use async_graphql::dynamic::{
+    Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
+    SubscriptionFieldFuture, TypeRef,
+};
+use haechi_model::{App, Collection, FieldId, FieldType, USERS};
+use std::collections::BTreeMap;
+
+/// The schema of an app; a suggestion names what is near in an error.
+pub(crate) fn schema(app: &App, types: &Types, open: bool) -> Result<Schema, SchemaError> {
+    let builder = Schema::build("Query", Some("Mutation"), Some("Subscription"));
+    let mut builder = scalars(builder).extension(crate::check::Stop);
+    if !open {
+        builder = builder.disable_suggestions();
+    }
+    for (name, input) in types.inputs.iter().collect::<BTreeMap<_, _>>() {
+        builder = match input {
+            Input::Enum(words) => builder.register(Enum::new(name).items(words.iter().map(String::as_str))),
+            Input::Object(members) => {
+                builder.register(members.iter().fold(InputObject::new(name), |object, (name, ty)| object.field(InputValue::new(name, input_ref(ty)))))
+            }
+            Input::Scalar(_) | Input::Custom => builder,
+        };
+    }
+    builder = common(builder);
+    for collection in &app.collections {
+        builder = builder.register(record(app, collection));
+        builder = lists(builder, collection);
+        builder = aggregates(builder, collection);
+        builder = changes(builder, collection);
+    }
+    let sorted =
+        |roots: &std::collections::HashMap<String, Root>| roots.iter().map(|(name, root)| (name.clone(), root.clone())).collect::<BTreeMap<_, _>>();
+    let query = sorted(&types.queries).iter().fold(Object::new("Query"), |object, (name, root)| object.field(query_field(app, name, root)));
+    let mutation =
+        sorted(&types.mutations).iter().fold(Object::new("Mutation"), |object, (name, root)| object.field(mutation_field(app, name, root)));
+    let mut subscription = Subscription::new("Subscription");
+    for (name, root) in sorted(&types.subscriptions) {
+        let Root::Watch(id) = root else { continue };
+        let singular = &app.collections[id].singular;
+        let field = SubscriptionField::new(name, TypeRef::named_nn(format!("{singular}Change")), |_| {
+            SubscriptionFieldFuture::new(async { Ok(futures_util::stream::empty::<async_graphql::Result<async_graphql::Value>>()) })
+        });
+        let field = field.description("Changes of records, as they are made: docs/live.md.");
+        subscription = subscription.field(
+            field
+                .argument(InputValue::new("filter", TypeRef::named(format!("{singular}Filter"))))
+                .argument(InputValue::new("after", TypeRef::named("String")).description("The position after which to go on.")),
+        );
+    }
+    builder.register(query).register(mutation).register(subscription).finish()
+}
+
+fn scalars(builder: SchemaBuilder) -> SchemaBuilder {
+    let scalar = |name: &str, what: &str| Scalar::new(name).description(what);
+    builder
+        .register(scalar("SafeInt", "A whole number that every JSON reader keeps exactly: from -(2^53 - 1) to 2^53 - 1."))
+        .register(scalar("Int64", "A whole number of 64 bits, written as a string."))
+        .register(scalar("Decimal", "A decimal number, written as a string such as \"12.50\"."))
+        .register(scalar("DateTime", "A time in UTC, RFC 3339, to the millisecond."))
+        .register(scalar("Date", "A day such as \"2026-02-28\"."))
+        .register(scalar("JSON", "Any JSON."))
+}
+
+fn common(builder: SchemaBuilder) -> SchemaBuilder {
+    let page = Object::new("PageInfo")
+        .field(plain("has_next_page", TypeRef::named_nn("Boolean")))
+        .field(plain("has_previous_page", TypeRef::named_nn("Boolean")).description("Pages are read forward: always false."))
+        .field(plain("start_cursor", TypeRef::named("String")))
+        .field(plain("end_cursor", TypeRef::named("String")));
+    let problem = Object::new("FieldProblem")
+        .description("What is wrong with a field of an input.")
+        .field(plain("pointer", TypeRef::named_nn("String")).description("JSON Pointer into the input."))
+        .field(plain("code", TypeRef::named_nn("String")))
+        .field(plain("detail", TypeRef::named_nn("String")));
+    let change = Enum::new("ChangeType").items(["READY", "CREATE", "UPDATE", "DELETE", "RESYNC"]);
+    builder.register(page).register(problem).register(change)
+}
+
+fn plain(name: impl Into<String>, ty: TypeRef) -> Field {
+    Field::new(name, ty, |_| FieldFuture::new(async { Ok(None::<async_graphql::Value>) }))
+}
+
+fn input_ref(ty: &InputRef) -> TypeRef {
+    match (ty.list, ty.required) {
+        (false, false) => TypeRef::named(&ty.name),
+        (false, true) => TypeRef::named_nn(&ty.name),
+        (true, _) => TypeRef::named_nn_list(&ty.name),
+    }
+}
+
+/// The type of a stored field. What a caller may not see is null, so only plain fields can promise a value.
+fn output_type(app: &App, collection: &Collection, field: FieldId) -> TypeRef {
+    let declared = &collection.fields[field];
+    let sure = declared.required && !app.classes[declared.class].guarded();
+    let (name, list) = match &declared.ty {
+        FieldType::List { of, .. } => (scalar(of).to_owned(), true),
+        ty if enum_values(ty).is_some() => (enum_name(collection, field), false),
+        ty => (scalar(ty).to_owned(), false),
+    };
+    match (list, sure) {
+        (false, false) => TypeRef::named(name),
+        (false, true) => TypeRef::named_nn(name),
+        (true, false) => TypeRef::named_nn_list(name),
+        (true, true) => TypeRef::named_nn_list_nn(name),
+    }
+}
+
+fn record(app: &App, collection: &Collection) -> Object {
+    let mut object = Object::new(&collection.singular);
+    for (at, field) in collection.fields.iter().enumerate() {
+        let class = &app.classes[field.class];
+        let mut member = match field.ty {
+            FieldType::Ref { to, .. } => {
+                let target = &app.collections[to].singular;
+                object = object.field(plain(format!("{}_id", field.name), output_type(app, collection, at)));
+                plain(&field.name, TypeRef::named(target)).description("Null, too, when the record is not yours to read.")
+            }
+            _ => plain(&field.name, output_type(app, collection, at)),
+        };
+        if class.guarded() {
+            member = member.description(format!("Class `{}`: null and named in `_masked` when it is not yours to read.", class.name));
+        }
+        object = object.field(member);
+    }
+    for (referring, field) in app.referrers(collection.id) {
+        let name = referring_name(referring, field);
+        object = object.field(paged(plain(name, TypeRef::named(format!("{}Connection", referring.singular))), referring));
+    }
+    object.field(plain("_masked", TypeRef::named_nn_list_nn("String")).description("Names of the selected fields that are not yours to read."))
+}
+
+/// The arguments of a list.
+fn paged(field: Field, collection: &Collection) -> Field {
+    let singular = &collection.singular;
+    field
+        .argument(InputValue::new("filter", TypeRef::named(format!("{singular}Filter"))))
+        .argument(InputValue::new("order_by", TypeRef::named_nn_list(format!("{singular}Order"))))
+        .argument(InputValue::new("first", TypeRef::named("Int")).description("Records of the page; 20 when left out."))
+        .argument(InputValue::new("after", TypeRef::named("String")).description("A cursor of the same list."))
+}
+
+fn lists(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
+    let singular = &collection.singular;
+    let edge =
+        Object::new(format!("{singular}Edge")).field(plain("cursor", TypeRef::named_nn("String"))).field(plain("node", TypeRef::named_nn(singular)));
+    let connection = Object::new(format!("{singular}Connection"))
+        .field(plain("edges", TypeRef::named_nn_list_nn(format!("{singular}Edge"))))
+        .field(plain("nodes", TypeRef::named_nn_list_nn(singular)))
+        .field(plain("page_info", TypeRef::named_nn("PageInfo")));
+    builder.register(edge).register(connection)
+}
+
+/// Whether a field can be summed up.
+pub(crate) fn summable(ty: &FieldType) -> bool {
+    matches!(ty, FieldType::Int { .. } | FieldType::Int64 { .. } | FieldType::Decimal { .. } | FieldType::Float { .. })
+}
+
+/// Whether a field has a smallest and a largest value.
+pub(crate) fn comparable(ty: &FieldType) -> bool {
+    ty.comparable() && !matches!(ty, FieldType::Bool | FieldType::Ref { .. } | FieldType::Uuid)
+}
+
+/// The scalar of a sum.
+pub(crate) fn sum_type(ty: &FieldType) -> &'static str {
+    match ty {
+        FieldType::Float { .. } => "Float",
+        FieldType::Decimal { .. } => "Decimal",
+        _ => "Int64",
+    }
+}
+
+fn aggregates(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
+    let singular = &collection.singular;
+    let fields = |object: Object, wanted: fn(&FieldType) -> bool, ty: fn(&FieldType) -> &'static str| {
+        collection
+            .fields
+            .iter()
+            .filter(|field| wanted(&field.ty))
+            .fold(object, |object, field| object.field(plain(&field.name, TypeRef::named(ty(&field.ty)))))
+    };
+    let of = |suffix: &str| format!("{singular}{suffix}");
+    let whole = Object::new(of("Aggregate"))
+        .description("Computed over the records that are yours to list. A field that is not yours to read cannot be used.")
+        .field(plain("count", TypeRef::named_nn("SafeInt")))
+        .field(plain("min", TypeRef::named(of("Minimum"))))
+        .field(plain("max", TypeRef::named(of("Maximum"))))
+        .field(plain("sum", TypeRef::named(of("Sum"))))
+        .field(plain("average", TypeRef::named(of("Average"))));
+    builder
+        .register(whole)
+        .register(fields(Object::new(of("Minimum")), comparable, scalar))
+        .register(fields(Object::new(of("Maximum")), comparable, scalar))
+        .register(fields(Object::new(of("Sum")), summable, sum_type))
+        .register(fields(Object::new(of("Average")), summable, |_| "Float"))
+}
+
+fn changes(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
+    let singular = &collection.singular;
+    let problems = || plain("errors", TypeRef::named_nn_list_nn("FieldProblem")).description("What is wrong with the input; nothing was done then.");
+    let payload = Object::new(format!("{singular}Payload"))
+        .field(plain("id", TypeRef::named("ID")))
+        .field(plain(snake(singular), TypeRef::named(singular)).description("The record, when it is yours to read."))
+        .field(problems());
+    let deleted = Object::new(format!("{singular}DeletePayload")).field(plain("id", TypeRef::named("ID"))).field(problems());
+    let change = Object::new(format!("{singular}Change"))
+        .field(plain("type", TypeRef::named_nn("ChangeType")))
+        .field(plain("position", TypeRef::named_nn("String")).description("Where to go on after a break."))
+        .field(plain("id", TypeRef::named("ID")))
+        .field(plain("record", TypeRef::named(singular)).description("Null when the record is gone, or no longer yours to read."));
+    builder.register(payload).register(deleted).register(change)
+}
+
+fn id() -> InputValue {
+    InputValue::new("id", TypeRef::named_nn("ID"))
+}
+
+fn query_field(app: &App, name: &str, root: &Root) -> Field {
+    match root {
+        Root::One(at) => plain(name, TypeRef::named(&app.collections[*at].singular)).argument(id()),
+        Root::Aggregate(at) => {
+            let singular = &app.collections[*at].singular;
+            let filter = InputValue::new("filter", TypeRef::named(format!("{singular}Filter")));
+            plain(name, TypeRef::named(format!("{singular}Aggregate"))).argument(filter)
+        }
+        Root::List(at) | Root::Create(at) | Root::Update(at) | Root::Delete(at) | Root::Act(at, _) | Root::Watch(at) => {
+            let collection = &app.collections[*at];
+            paged(plain(name, TypeRef::named(format!("{}Connection", collection.singular))), collection)
+        }
+    }
+}
+
+fn mutation_field(app: &App, name: &str, root: &Root) -> Field {
+    let (Root::Create(at)
+    | Root::Update(at)
+    | Root::Delete(at)
+    | Root::Act(at, _)
+    | Root::One(at)
+    | Root::List(at)
+    | Root::Aggregate(at)
+    | Root::Watch(at)) = root;
+    let collection = &app.collections[*at];
+    let singular = &collection.singular;
+    let payload = plain(name, TypeRef::named(format!("{singular}Payload")));
+    let version = || InputValue::new("version", TypeRef::named("SafeInt")).description("Only when the record has this version.");
+    let input = |suffix: &str| InputValue::new("input", TypeRef::named_nn(format!("{singular}{suffix}Input")));
+    match root {
+        Root::Create(_) => payload.argument(input("Create")),
+        Root::Delete(_) => plain(name, TypeRef::named(format!("{singular}DeletePayload"))).argument(id()).argument(version()),
+        Root::Act(_, action) => {
+            let payload = payload.argument(id()).argument(version());
+            let takes = collection.actions.iter().any(|known| known.name == *action && known.input.declared().next().is_some());
+            let input = InputValue::new("input", TypeRef::named(format!("{singular}{}Input", crate::types::pascal(action))));
+            if takes { payload.argument(input) } else { payload }
+        }
+        _ if *at == USERS => {
+            payload.argument(id()).argument(version()).argument(input("Update")).description("People are added and ended by identity.")
+        }
+        _ => payload.argument(id()).argument(version()).argument(input("Update")),
+    }
+}

@@ -1,0 +1,335 @@
+//! What the names of the schema mean: each type's members, each root field, each input. Built once from the model.
+
+use haechi_model::{App, Collection, CollectionId, FieldId, FieldType};
+use std::collections::HashMap;
+
+/// A member of a record's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// A stored field; for a reference, the id in it.
+    Field(FieldId),
+    /// The record that a reference names.
+    Referred(FieldId),
+    /// The records that refer to this one, by a field of theirs.
+    Referring(CollectionId, FieldId),
+    /// The names of what is not shown.
+    Masked,
+}
+
+/// A root field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    One(CollectionId),
+    List(CollectionId),
+    Aggregate(CollectionId),
+    Create(CollectionId),
+    Update(CollectionId),
+    Delete(CollectionId),
+    Act(CollectionId, String),
+    Watch(CollectionId),
+}
+
+/// The kind of an input type.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Input {
+    /// One of the built-in scalars.
+    Scalar(&'static str),
+    /// A scalar whose values the field reads itself.
+    Custom,
+    /// One of these words.
+    Enum(Vec<String>),
+    /// These members: name, type, whether it must be there.
+    Object(Vec<(String, InputRef)>),
+}
+
+/// A type as a member of an input names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InputRef {
+    pub(crate) name: String,
+    pub(crate) list: bool,
+    pub(crate) required: bool,
+}
+
+impl InputRef {
+    pub(crate) fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), list: false, required: false }
+    }
+
+    pub(crate) fn required(self) -> Self {
+        Self { required: true, ..self }
+    }
+
+    pub(crate) fn list(self) -> Self {
+        Self { list: true, ..self }
+    }
+}
+
+/// Operators of a filter, by the scalar that they compare.
+pub(crate) const OPERATORS: [(&str, &str); 9] =
+    [("eq", "="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("has", ":"), ("in", "in"), ("is_null", "null")];
+
+/// All names.
+#[derive(Default)]
+pub(crate) struct Types {
+    pub(crate) members: Vec<HashMap<String, Member>>,
+    pub(crate) queries: HashMap<String, Root>,
+    pub(crate) mutations: HashMap<String, Root>,
+    pub(crate) subscriptions: HashMap<String, Root>,
+    pub(crate) inputs: HashMap<String, Input>,
+    /// Names that two things would have: collection, and what is wrong.
+    pub(crate) clashes: Vec<(CollectionId, String)>,
+    taken: HashMap<String, String>,
+}
+
+/// Types that the schema has whatever the folder declares.
+const BUILT_IN: [&str; 16] = [
+    "Query",
+    "Mutation",
+    "Subscription",
+    "String",
+    "Int",
+    "Float",
+    "Boolean",
+    "ID",
+    "SafeInt",
+    "Int64",
+    "Decimal",
+    "DateTime",
+    "Date",
+    "JSON",
+    "PageInfo",
+    "FieldProblem",
+];
+
+impl Types {
+    pub(crate) fn new(app: &App) -> Self {
+        let mut types = Self::default();
+        for name in BUILT_IN.into_iter().chain(["OrderDirection", "ChangeType", "NullFilter"]) {
+            types.taken.insert(name.to_owned(), "GraphQL itself".to_owned());
+        }
+        types.scalars();
+        for collection in &app.collections {
+            types.members(app, collection);
+            types.roots(collection);
+            types.inputs(collection);
+        }
+        types
+    }
+
+    fn scalars(&mut self) {
+        for name in ["String", "Int", "Float", "Boolean", "ID"] {
+            self.inputs.insert(name.to_owned(), Input::Scalar(name));
+        }
+        for name in ["SafeInt", "Int64", "Decimal", "DateTime", "Date", "JSON"] {
+            self.inputs.insert(name.to_owned(), Input::Custom);
+        }
+        self.inputs.insert("OrderDirection".to_owned(), Input::Enum(vec!["ASC".to_owned(), "DESC".to_owned()]));
+        for (name, operators) in [
+            ("String", &["eq", "ne", "lt", "le", "gt", "ge", "has", "in", "is_null"][..]),
+            ("ID", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
+            ("Boolean", &["eq", "ne", "is_null"]),
+            ("Float", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
+            ("SafeInt", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
+            ("Int64", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
+            ("Decimal", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
+            ("DateTime", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
+            ("Date", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
+            ("Null", &["is_null"]),
+        ] {
+            self.filter_of(name, operators);
+        }
+        for item in ["String", "SafeInt", "Boolean", "ID"] {
+            let members = vec![("has".to_owned(), InputRef::of(item)), ("is_null".to_owned(), InputRef::of("Boolean"))];
+            self.inputs.insert(format!("{item}ListFilter"), Input::Object(members));
+            self.taken.insert(format!("{item}ListFilter"), "GraphQL itself".to_owned());
+        }
+    }
+
+    fn filter_of(&mut self, scalar: &str, operators: &[&str]) {
+        let member = |operator: &&str| {
+            let ty = match *operator {
+                "in" => InputRef::of(scalar).list(),
+                "is_null" => InputRef::of("Boolean"),
+                _ => InputRef::of(scalar),
+            };
+            ((*operator).to_owned(), ty)
+        };
+        let name = format!("{scalar}Filter");
+        self.inputs.insert(name.clone(), Input::Object(operators.iter().map(member).collect()));
+        self.taken.entry(name).or_insert_with(|| "GraphQL itself".to_owned());
+    }
+
+    fn members(&mut self, app: &App, collection: &Collection) {
+        let mut members: HashMap<String, Member> = HashMap::new();
+        let mut clashes = Vec::new();
+        let mut add = |name: String, member: Member| {
+            if members.insert(name.clone(), member).is_some() {
+                clashes.push(format!("`{}` would have two members `{name}` in GraphQL: rename a field", collection.singular));
+            }
+        };
+        for (at, field) in collection.fields.iter().enumerate() {
+            match field.ty {
+                FieldType::Ref { .. } => {
+                    add(field.name.clone(), Member::Referred(at));
+                    add(format!("{}_id", field.name), Member::Field(at));
+                }
+                _ => add(field.name.clone(), Member::Field(at)),
+            }
+        }
+        for (referring, field) in app.referrers(collection.id) {
+            add(referring_name(referring, field), Member::Referring(referring.id, field));
+        }
+        add("_masked".to_owned(), Member::Masked);
+        self.members.push(members);
+        self.clashes.extend(clashes.into_iter().map(|what| (collection.id, what)));
+    }
+
+    fn roots(&mut self, collection: &Collection) {
+        let (id, single) = (collection.id, snake(&collection.singular));
+        let one = if single == collection.name { format!("{single}_by_id") } else { single.clone() };
+        let mut clashes = Vec::new();
+        let mut add = |roots: &mut HashMap<String, Root>, name: String, root: Root| {
+            if roots.insert(name.clone(), root).is_some() {
+                clashes.push(format!("two root fields would be named `{name}` in GraphQL: choose another `singular` for `{}`", collection.name));
+            }
+        };
+        add(&mut self.queries, one, Root::One(id));
+        add(&mut self.queries, collection.name.clone(), Root::List(id));
+        add(&mut self.queries, format!("{}_aggregate", collection.name), Root::Aggregate(id));
+        add(&mut self.subscriptions, collection.name.clone(), Root::Watch(id));
+        // People are made and ended by identity alone.
+        if id != haechi_model::USERS {
+            add(&mut self.mutations, format!("create_{single}"), Root::Create(id));
+            add(&mut self.mutations, format!("delete_{single}"), Root::Delete(id));
+        }
+        add(&mut self.mutations, format!("update_{single}"), Root::Update(id));
+        for action in &collection.actions {
+            add(&mut self.mutations, format!("{}_{single}", action.name), Root::Act(id, action.name.clone()));
+        }
+        self.clashes.extend(clashes.into_iter().map(|what| (id, what)));
+    }
+
+    fn inputs(&mut self, collection: &Collection) {
+        let singular = &collection.singular;
+        let derived = ["", "Connection", "Edge", "Aggregate", "Minimum", "Maximum", "Sum", "Average", "Payload", "DeletePayload", "Change"];
+        for suffix in derived {
+            self.take(collection, format!("{singular}{suffix}"));
+        }
+        for (at, field) in collection.fields.iter().enumerate() {
+            if let Some(values) = enum_values(&field.ty) {
+                let name = enum_name(collection, at);
+                self.take(collection, name.clone());
+                self.take(collection, format!("{name}Filter"));
+                self.inputs.insert(name.clone(), Input::Enum(values.to_vec()));
+                self.filter_of(&name, &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]);
+            }
+        }
+        let writable = || collection.fields.iter().enumerate().filter(|(_, field)| !field.read_only);
+        let plain = |(at, field): (FieldId, &haechi_model::Field)| (field.name.clone(), input_type(collection, at));
+        self.object(collection, "Create", writable().map(plain).collect());
+        self.object(collection, "Update", writable().map(plain).collect());
+        let combined = InputRef::of(&format!("{singular}Filter"));
+        let mut filter = vec![("and".to_owned(), combined.clone().list()), ("or".to_owned(), combined.clone().list()), ("not".to_owned(), combined)];
+        filter.extend(collection.fields.iter().enumerate().map(|(at, field)| (field.name.clone(), InputRef::of(&filter_type(collection, at)))));
+        self.object(collection, "Filter", filter);
+        let sortable = collection.fields.iter().filter(|field| field.ty.comparable()).map(|field| field.name.clone());
+        self.take(collection, format!("{singular}OrderField"));
+        self.inputs.insert(format!("{singular}OrderField"), Input::Enum(sortable.collect()));
+        let order = vec![
+            ("field".to_owned(), InputRef::of(&format!("{singular}OrderField")).required()),
+            ("direction".to_owned(), InputRef::of("OrderDirection")),
+        ];
+        self.object(collection, "Order", order);
+        for action in &collection.actions {
+            let name = pascal(&action.name);
+            let members = action.input.declared().map(|(at, field)| (field.name.clone(), input_type(&action.input, at))).collect();
+            self.object(collection, &name, members);
+        }
+    }
+
+    fn object(&mut self, collection: &Collection, suffix: &str, members: Vec<(String, InputRef)>) {
+        let name = format!("{}{suffix}Input", collection.singular);
+        let name = if matches!(suffix, "Filter" | "Order") { format!("{}{suffix}", collection.singular) } else { name };
+        self.take(collection, name.clone());
+        self.inputs.insert(name, Input::Object(members));
+    }
+
+    fn take(&mut self, collection: &Collection, name: String) {
+        if let Some(owner) = self.taken.insert(name.clone(), collection.name.clone()) {
+            let what = format!("the type `{name}` of GraphQL would be both that of `{}` and of {owner}: choose another `singular`", collection.name);
+            self.clashes.push((collection.id, what));
+        }
+    }
+}
+
+/// The name of the records that refer to one, by a field of theirs.
+pub(crate) fn referring_name(referring: &Collection, field: FieldId) -> String {
+    format!("{}_by_{}", referring.name, referring.fields[field].name)
+}
+
+/// `BlogPost` to `blog_post`.
+pub(crate) fn snake(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for (at, c) in name.char_indices() {
+        if c.is_ascii_uppercase() && at > 0 && !out.ends_with('_') {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// `blog_post` to `BlogPost`.
+pub(crate) fn pascal(name: &str) -> String {
+    name.split('_').map(|part| part.chars().take(1).flat_map(char::to_uppercase).chain(part.chars().skip(1)).collect::<String>()).collect()
+}
+
+/// The words of an enum, when all of them are names in GraphQL.
+pub(crate) fn enum_values(ty: &FieldType) -> Option<&[String]> {
+    let FieldType::Enum { values } = ty else { return None };
+    let name = |value: &String| {
+        !value.starts_with("__")
+            && !value.starts_with(|c: char| c.is_ascii_digit())
+            && !matches!(value.as_str(), "true" | "false" | "null")
+            && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    values.iter().all(name).then_some(values)
+}
+
+pub(crate) fn enum_name(collection: &Collection, field: FieldId) -> String {
+    format!("{}{}", collection.singular, pascal(&collection.fields[field].name))
+}
+
+/// The scalar of a type that is no list and no enum.
+pub(crate) fn scalar(ty: &FieldType) -> &'static str {
+    match ty {
+        FieldType::Text { .. } | FieldType::Email | FieldType::Url | FieldType::Enum { .. } | FieldType::List { .. } => "String",
+        FieldType::Uuid | FieldType::Ref { .. } => "ID",
+        FieldType::Int { .. } => "SafeInt",
+        FieldType::Int64 { .. } => "Int64",
+        FieldType::Decimal { .. } => "Decimal",
+        FieldType::Float { .. } => "Float",
+        FieldType::Bool => "Boolean",
+        FieldType::Datetime => "DateTime",
+        FieldType::Date => "Date",
+        FieldType::Json { .. } => "JSON",
+    }
+}
+
+/// The type of a field in a body: nothing is required here, the field's own errors say what is missing.
+fn input_type(collection: &Collection, field: FieldId) -> InputRef {
+    match &collection.fields[field].ty {
+        FieldType::List { of, .. } => InputRef::of(scalar(of)).list(),
+        ty if collection.table.columns.is_empty() || enum_values(ty).is_none() => InputRef::of(scalar(ty)),
+        _ => InputRef::of(&enum_name(collection, field)),
+    }
+}
+
+fn filter_type(collection: &Collection, field: FieldId) -> String {
+    match &collection.fields[field].ty {
+        FieldType::List { of, .. } => format!("{}ListFilter", scalar(of)),
+        FieldType::Json { .. } => "NullFilter".to_owned(),
+        ty if enum_values(ty).is_some() => format!("{}Filter", enum_name(collection, field)),
+        ty => format!("{}Filter", scalar(ty)),
+    }
+}

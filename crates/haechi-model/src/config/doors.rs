@@ -1,0 +1,77 @@
+//! The sections of the doors beside REST.
+
+use super::Config;
+use crate::section::Section;
+
+/// `[graphql]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphqlConfig {
+    /// Whether known callers may look at the schema where this is served; developing always shows it.
+    pub introspection: bool,
+    /// Whether only the documents in `graphql/` of the folder are executed.
+    pub only_known: bool,
+    /// Most tokens of a document.
+    pub tokens: usize,
+    /// Deepest selection.
+    pub depth: usize,
+    /// Most aliases of an operation.
+    pub aliases: usize,
+    /// Most records that an operation may ask for, by its page sizes.
+    pub cost: u64,
+    /// Most operations of one request.
+    pub batch: usize,
+}
+
+impl Default for GraphqlConfig {
+    fn default() -> Self {
+        Self { introspection: false, only_known: false, tokens: 4_000, depth: 12, aliases: 30, cost: 5_000, batch: 10 }
+    }
+}
+
+impl GraphqlConfig {
+    pub(super) fn effective(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("graphql.introspection", self.introspection.to_string()),
+            ("graphql.only_known", self.only_known.to_string()),
+            ("graphql.tokens", self.tokens.to_string()),
+            ("graphql.depth", self.depth.to_string()),
+            ("graphql.aliases", self.aliases.to_string()),
+            ("graphql.cost", self.cost.to_string()),
+            ("graphql.batch", self.batch.to_string()),
+        ]
+    }
+}
+
+impl Config {
+    pub(super) fn apply_graphql(&mut self, section: &Section<'_>) {
+        if let Some(flag) = section.bool("introspection") {
+            self.graphql.introspection = flag;
+            self.origin("graphql.introspection", section);
+        }
+        if let Some(flag) = section.bool("only_known") {
+            self.graphql.only_known = flag;
+            self.origin("graphql.only_known", section);
+        }
+        let graphql = &mut self.graphql;
+        let sizes: [(&'static str, &'static str, std::ops::RangeInclusive<i64>, &mut usize); 4] = [
+            ("tokens", "graphql.tokens", 100..=50_000, &mut graphql.tokens),
+            ("depth", "graphql.depth", 1..=50, &mut graphql.depth),
+            ("aliases", "graphql.aliases", 0..=1_000, &mut graphql.aliases),
+            ("batch", "graphql.batch", 1..=100, &mut graphql.batch),
+        ];
+        let mut set = Vec::new();
+        for (name, key, bounds, place) in sizes {
+            if let Some(found) = section.bounded(name, bounds).and_then(|found| usize::try_from(found).ok()) {
+                *place = found;
+                set.push(key);
+            }
+        }
+        if let Some(found) = section.bounded("cost", 1..=10_000_000) {
+            graphql.cost = found.unsigned_abs();
+            set.push("graphql.cost");
+        }
+        for key in set {
+            self.origin(key, section);
+        }
+    }
+}
