@@ -9,8 +9,8 @@ use crate::{
     work::{Done, Work},
 };
 use haechi_model::{
-    App, Collection, CollectionId, Comparison, Failure, Field, FieldId, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select, Shape,
-    USERS, Value, Written,
+    App, Collection, CollectionId, Comparison, Failure, Field, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select,
+    Shape, USERS, Value, Written,
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -41,6 +41,8 @@ pub struct Ask {
     pub(crate) request_id: Arc<str>,
     pub(crate) now_ms: i64,
     pub(crate) allowance: Option<(Arc<dyn Allowance>, std::net::IpAddr)>,
+    /// What the caller proved himself with, where what is asked goes on after the reply has begun.
+    pub(crate) credential: Option<Arc<str>>,
 }
 
 impl Ask {
@@ -72,6 +74,19 @@ impl Ask {
     #[must_use]
     pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr) -> Self {
         Self { allowance: Some((allowance, network)), ..self }
+    }
+
+    /// The same question by this credential: what it opens ends with it.
+    #[must_use]
+    pub fn by(self, credential: &str) -> Self {
+        Self { credential: Some(credential.into()), ..self }
+    }
+
+    /// Whether what the caller may watch of a collection depends on the time.
+    pub(crate) fn depends_on_time(&self, collection: CollectionId) -> bool {
+        let verbs = &self.revision.verbs;
+        let guarded = self.revision.classes.iter().flatten().map(|(read, _)| *read);
+        [verbs.watch, verbs.read].into_iter().chain(guarded).any(|action| self.revision.policies.looks_at_the_time(action, collection))
     }
 
     /// Counts what the request asks for beyond the one thing that it has been counted for.
@@ -250,7 +265,7 @@ impl Ask {
         let fields = wanted.fields.map(|fields| with_followed(fields, wanted.follow));
         let outputs = self.outputs(collection, &masks, fields.as_deref());
         let view = View { collection: self.collection(collection), outputs: &outputs, shape: &wanted.shape };
-        let (page, shown) = view.page(row, wanted.follow);
+        let (page, shown) = view.page(row, wanted.follow, &NoRows);
         self.sight("read", collection, &shown, std::slice::from_ref(&done.id), false)?;
         Ok(Some(page))
     }
@@ -283,13 +298,13 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The row as a page of its own, and the fields that it shows. Conditions of masks look at the row alone.
-    pub(crate) fn page(&self, row: &Row, follow: &[FieldId]) -> (RowPage, Vec<FieldId>) {
+    /// The row as a page of its own, and the fields that it shows.
+    pub(crate) fn page(&self, row: &Row, follow: &[FieldId], rows: &dyn Lookup) -> (RowPage, Vec<FieldId>) {
         let mut written = Written::default();
         let shows = |output: &Output| match &output.mask {
             Mask::Shown => true,
             Mask::Hidden => false,
-            Mask::When(condition) => condition.holds(row, &NoRows),
+            Mask::When(condition) => condition.holds(row, rows),
         };
         let cell = |output: usize| shows(&self.outputs[output]).then_some(self.outputs[output].field);
         RowForm::new(self.collection, self.outputs, self.shape).write(row.as_slice(), cell, &mut written);
@@ -320,7 +335,7 @@ pub(crate) fn with_followed(fields: &[FieldId], follow: &[FieldId]) -> Vec<Field
 /// Conditions that the row alone decides need no other rows.
 pub(crate) struct NoRows;
 
-impl haechi_model::Lookup for NoRows {
+impl Lookup for NoRows {
     fn row(&self, _: usize, _: &str) -> Option<Vec<Value>> {
         None
     }

@@ -156,6 +156,13 @@ impl Caller {
         &self.0.actor
     }
 
+    /// Whether it may still do what the other could: the same person or service, with the same roles, facts and scope.
+    #[must_use]
+    pub fn is_still(&self, other: &Self) -> bool {
+        let (mine, theirs) = (&self.0, &other.0);
+        mine.kind == theirs.kind && mine.actor == theirs.actor && mine.roles == theirs.roles && mine.row == theirs.row && mine.scope == theirs.scope
+    }
+
     /// Whether its credential reaches this far; what policies say comes on top.
     pub(crate) fn in_scope(&self, collection: CollectionId, action: ActionId) -> bool {
         self.0.scope.as_ref().is_none_or(|scope| scope.allows(collection, action))

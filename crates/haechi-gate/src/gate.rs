@@ -9,6 +9,7 @@ use crate::{
     ledger::access::{Key, Sightings, Tally},
     ledger::journal::GateJournal,
     ledger::seal::SealState,
+    live::{hub::Hub, image::Images},
     revision::Revision,
     system::{Area, Backup, Schema, System, SystemKeys},
     system_work::Revocation,
@@ -21,7 +22,10 @@ use haechi_store::{Applied, Catalog, MigrateError, Migration, RestoreError, Stor
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, watch};
@@ -78,6 +82,10 @@ pub(crate) struct Inner {
     /// Age of the oldest entry without seal, milliseconds; for readiness.
     pub(crate) seal_lag_ms: AtomicI64,
     committed: Arc<Notify>,
+    /// Woken when there may be something to tell to streams.
+    pub(crate) told: Arc<Notify>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) live: Arc<Hub>,
 }
 
 impl Gate {
@@ -86,12 +94,14 @@ impl Gate {
     /// # Errors
     /// When the database cannot be had.
     pub async fn open(database: &Database, revision: Revision, options: Options) -> Result<(Self, SystemKeys), OpenError> {
-        let journal = Arc::new(GateJournal::new(revision.app.clone(), &options.master));
+        let images = Arc::new(Images::new(&options.master).ok_or(OpenError::Keys)?);
+        let journal = Arc::new(GateJournal::new(revision.app.clone(), &options.master, images.clone(), revision.watched()));
+        let live = Arc::new(Hub::new(&options.master, revision.app.config.live.clone()).ok_or(OpenError::Keys)?);
         let target = database.target();
         let catalog = Catalog::new(&revision.app, options.tables);
         let tables = catalog.tables().into_iter().map(|table| table.name).collect();
         let store = Store::open(&target, catalog, journal.clone()).await.map_err(|_| OpenError::Database)?;
-        let committed = store.committed();
+        let (committed, dialect) = (store.committed(), store.dialect());
         let witness = revision.app.config.ledger.witness.clone();
         let inner = Inner {
             store: Arc::new(store),
@@ -105,7 +115,11 @@ impl Gate {
             page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
             seal_lag_ms: AtomicI64::new(0),
             revision: ArcSwap::from_pointee(revision),
+            // On SQLite what was committed has its position; elsewhere it is told when it has.
+            told: if dialect == haechi_store::Dialect::Sqlite { committed.clone() } else { Arc::default() },
             committed,
+            images,
+            live,
         };
         let gate = Self(Arc::new(inner));
         // Before the first migration there is no table of seals, and nothing to compare.
@@ -130,6 +144,7 @@ impl Gate {
             now_ms: self.0.clock.now_ms(),
             gate: self.0.clone(),
             allowance: None,
+            credential: None,
         }
     }
 
@@ -141,7 +156,31 @@ impl Gate {
 
     /// Replaces the policies. The model must be the one that the gate was opened with.
     pub fn replace(&self, revision: Revision) {
+        self.0.journal.watch(revision.watched());
         self.0.revision.store(Arc::new(revision));
+        self.0.live.rebind_all(&self.0);
+    }
+
+    /// Raised whenever somebody's credential or account may have changed: streams are looked at then.
+    #[must_use]
+    pub fn doubt(&self) -> u64 {
+        self.0.live.doubt.load(Ordering::Acquire)
+    }
+
+    /// The credentials that open streams came with, each once, with the caller that it was.
+    #[must_use]
+    pub fn watching(&self) -> Vec<(Arc<str>, Caller)> {
+        self.0.live.credentials()
+    }
+
+    /// Ends the streams of a credential that is no longer good, or is somebody else's by now.
+    pub fn end_streams(&self, credential: &str) {
+        self.0.live.end_credential(credential);
+    }
+
+    /// Ends all streams; none is opened any more.
+    pub fn close_streams(&self) {
+        self.0.live.close();
     }
 
     /// Seals page tokens.
@@ -250,21 +289,41 @@ impl Gate {
         for timer in [&mut sightings, &mut housekeeping, &mut sequence, &mut seal] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
+        let feed = tokio::spawn(crate::live::feed::run(self.0.clone(), self.0.live.clone()));
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
                 _ = sightings.tick() => self.0.write_sightings().await,
-                _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => { self.0.sequence().await; }
-                () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => { self.0.sequence().await; }
+                _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
+                () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
                 _ = seal.tick() => self.0.seal().await,
                 _ = housekeeping.tick() => {
                     let _ = self.0.store.forget_claims(self.0.clock.now_ms() - CLAIM_MS).await;
+                    self.forget_images().await;
                 }
             }
         }
+        feed.abort();
+        self.0.live.close();
         self.0.write_sightings().await;
         self.0.seal().await;
         self.0.store.release().await;
+    }
+
+    async fn sequenced(&self) {
+        self.0.sequence().await;
+        self.0.told.notify_one();
+    }
+
+    /// Forgets what streams could go on from: what is old, and what is too much.
+    pub async fn forget_images(&self) {
+        let live = &self.0.revision.load().app.config.live;
+        // Ids of entries tell their time.
+        let oldest = (self.0.clock.now_ms() - live.keep_hours * 3_600_000).max(0).unsigned_abs();
+        let before = uuid::Builder::from_unix_timestamp_millis(oldest, &[0; 10]).into_uuid().hyphenated().to_string();
+        if let Err(failure) = self.0.store.forget_images(&before, live.keep_bytes).await {
+            tracing::warn!(target: "haechi::live", ?failure, "old changes could not be forgotten");
+        }
     }
 
     /// Writes what waits and seals it now: for tests and for the end of commands.
@@ -319,6 +378,7 @@ impl Inner {
                 gate.memory.forget_all();
             }
             revocations.iter().for_each(|revocation| gate.memory.forget(revocation));
+            gate.live.doubt.fetch_add(1, Ordering::AcqRel);
             outcome
         });
         task.await.unwrap_or(Err(Failure::Unknown))

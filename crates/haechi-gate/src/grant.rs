@@ -55,6 +55,8 @@ verbs! {
     Create "create" |ask, collection| ask.bind(ask.revision.verbs.create, collection);
     /// Changing a row.
     Update "update" |ask, collection| with_read(ask, ask.revision.verbs.update, collection);
+    /// Being told of changes of rows.
+    Watch "watch" |ask, collection| with_read(ask, ask.revision.verbs.watch, collection);
     /// Deleting a row.
     Delete "delete" |ask, collection| with_read(ask, ask.revision.verbs.delete, collection);
 }
@@ -148,6 +150,14 @@ impl<A: Verb> Grant<A> {
     #[must_use]
     pub fn collection(&self) -> &Collection {
         self.ask.collection(self.collection)
+    }
+
+    pub(crate) fn into_parts(self) -> (Ask, CollectionId) {
+        (self.ask, self.collection)
+    }
+
+    pub(crate) fn into_rows(self) -> (Ask, CollectionId, Predicate) {
+        (self.ask, self.collection, self.rows)
     }
 
     /// The fields to show and how each is masked; `id` and `version` are always read.

@@ -25,6 +25,7 @@ pub(crate) struct Verbs {
     pub(crate) create: ActionId,
     pub(crate) update: ActionId,
     pub(crate) delete: ActionId,
+    pub(crate) watch: ActionId,
 }
 
 /// How far somebody gets with an action on a collection, as far as policies alone say.
@@ -51,7 +52,14 @@ impl Revision {
     pub fn new(app: App) -> Result<(Self, Findings), RevisionError> {
         let (policies, findings) = Policies::load(&app).map_err(RevisionError)?;
         let verb = |name: &str| policies.action(name).unwrap_or_default();
-        let verbs = Verbs { list: verb("list"), read: verb("read"), create: verb("create"), update: verb("update"), delete: verb("delete") };
+        let verbs = Verbs {
+            list: verb("list"),
+            read: verb("read"),
+            create: verb("create"),
+            update: verb("update"),
+            delete: verb("delete"),
+            watch: verb("watch"),
+        };
         let classes = app
             .classes
             .iter()
@@ -63,6 +71,11 @@ impl Revision {
 
     pub(crate) fn bind(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
         self.policies.bind(principal, action, collection, now_ms)
+    }
+
+    /// The collections that somebody may watch.
+    pub(crate) fn watched(&self) -> Vec<bool> {
+        self.app.collections.iter().map(|collection| self.policies.permits_anybody(self.verbs.watch, collection.id)).collect()
     }
 
     /// Who gets how far: each role (and `anonymous`, and `user` without a role), collection and action.

@@ -299,6 +299,34 @@ impl Predicate {
         }
     }
 
+    /// The tables other than the row's own that it looks into.
+    pub fn looks_into(&self, tables: &mut Vec<usize>) {
+        match self {
+            Self::True | Self::False => {}
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.looks_into(tables)),
+            Self::NotTrue(inner) => inner.looks_into(tables),
+            Self::Compare(left, _, right) => {
+                left.looks_into(tables);
+                right.looks_into(tables);
+            }
+            Self::OneOf(operand, _)
+            | Self::NoneOf(operand, _)
+            | Self::IsNull(operand)
+            | Self::NotNull(operand)
+            | Self::Like(operand, ..)
+            | Self::Empty(operand, _) => operand.looks_into(tables),
+            Self::Reference { from, table, inner } => {
+                tables.push(*table);
+                from.looks_into(tables);
+                inner.looks_into(tables);
+            }
+            Self::Contains { list, element, .. } => {
+                list.looks_into(tables);
+                element.looks_into(tables);
+            }
+        }
+    }
+
     /// How many nodes it has.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -360,6 +388,22 @@ impl Operand {
             Self::Follow { .. } => false,
             Self::Plus(inner, _) => inner.is_local(),
             Self::Choose(arms) => arms.iter().all(|(condition, operand)| condition.is_local() && operand.is_local()),
+        }
+    }
+
+    fn looks_into(&self, tables: &mut Vec<usize>) {
+        match self {
+            Self::Constant(_) | Self::Column(_) => {}
+            Self::Follow { from, table, then } => {
+                tables.push(*table);
+                from.looks_into(tables);
+                then.looks_into(tables);
+            }
+            Self::Plus(inner, _) => inner.looks_into(tables),
+            Self::Choose(arms) => arms.iter().for_each(|(condition, operand)| {
+                condition.looks_into(tables);
+                operand.looks_into(tables);
+            }),
         }
     }
 

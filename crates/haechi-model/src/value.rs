@@ -75,4 +75,30 @@ impl Value {
             }
         }
     }
+
+    /// Takes a value in the form of [`Value::write_canonical`] from the front of some bytes.
+    #[must_use]
+    pub fn read_canonical(bytes: &mut &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let mut rest = rest;
+        let mut eight = || {
+            let (number, left) = rest.split_first_chunk::<8>()?;
+            rest = left;
+            Some(*number)
+        };
+        let value = match kind {
+            0 => Self::Null,
+            1 => Self::Int(i64::from_be_bytes(eight()?)),
+            2 => Self::Real(f64::from_bits(u64::from_be_bytes(eight()?))),
+            3 => {
+                let length = usize::try_from(u64::from_be_bytes(eight()?)).ok()?;
+                let (text, left) = rest.split_at_checked(length)?;
+                rest = left;
+                Self::text(std::str::from_utf8(text).ok()?)
+            }
+            _ => return None,
+        };
+        *bytes = rest;
+        Some(value)
+    }
 }

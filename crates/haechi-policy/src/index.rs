@@ -45,6 +45,18 @@ impl Slices {
 }
 
 impl Slice {
+    fn all(&self) -> impl Iterator<Item = &Rule> {
+        self.rest.iter().chain(self.by_role.values().flatten())
+    }
+
+    pub(crate) fn permits(&self) -> bool {
+        self.all().any(|rule| !rule.forbids)
+    }
+
+    pub(crate) fn looks_at_the_time(&self) -> bool {
+        self.all().any(|rule| rule.plan.looks_at_the_time())
+    }
+
     pub(crate) fn rules<'a>(&'a self, roles: &'a [Box<str>]) -> impl Iterator<Item = &'a Rule> {
         self.rest.iter().chain(roles.iter().filter_map(|role| self.by_role.get(role)).flatten())
     }

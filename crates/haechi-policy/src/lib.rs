@@ -157,6 +157,18 @@ impl Policies {
         Predicate::all(std::iter::once(permits).chain(unforbidden))
     }
 
+    /// Whether a policy lets anybody do the action on some row of the collection.
+    #[must_use]
+    pub fn permits_anybody(&self, action: ActionId, collection: CollectionId) -> bool {
+        self.slices.of(collection, action).permits()
+    }
+
+    /// Whether a policy of the action on the collection looks at the time.
+    #[must_use]
+    pub fn looks_at_the_time(&self, action: ActionId, collection: CollectionId) -> bool {
+        self.slices.of(collection, action).looks_at_the_time()
+    }
+
     /// What each policy that could matter says of a row.
     pub fn reasons<'a>(
         &'a self,

@@ -122,6 +122,27 @@ impl Node {
         }
     }
 
+    pub(crate) fn looks_at_the_time(&self) -> bool {
+        match self {
+            Self::Now => true,
+            Self::Literal(_) | Self::Principal | Self::Resource => false,
+            Self::Attribute { base, .. } | Self::Has { base, .. } => base.looks_at_the_time(),
+            Self::And(a, b)
+            | Self::Or(a, b)
+            | Self::Compare(a, _, b)
+            | Self::Add(a, b, _)
+            | Self::Multiply(a, b)
+            | Self::Since(a, b)
+            | Self::In(a, b)
+            | Self::Contains(a, b)
+            | Self::ContainsAll(a, b)
+            | Self::ContainsAny(a, b) => a.looks_at_the_time() || b.looks_at_the_time(),
+            Self::Not(a) | Self::Apply(_, a) | Self::Like(a, _) | Self::Is(a, _) | Self::IsEmpty(a) => a.looks_at_the_time(),
+            Self::If(a, b, c) => a.looks_at_the_time() || b.looks_at_the_time() || c.looks_at_the_time(),
+            Self::Set(items) => items.iter().any(Self::looks_at_the_time),
+        }
+    }
+
     pub(crate) fn ty(&self) -> Ty {
         match self {
             Self::Literal(value) => value.ty(),

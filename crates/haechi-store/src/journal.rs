@@ -17,6 +17,21 @@ pub struct LogRow {
     pub detail: String,
     /// The event for subscribers, JSON.
     pub event: Option<String>,
+    /// The row before and after, sealed; only where somebody may watch.
+    pub image: Option<Vec<u8>>,
+}
+
+/// What an entry tells of a change, as read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// Position.
+    pub position: i64,
+    /// Id of the entry.
+    pub id: String,
+    /// The event, JSON; not every entry has one.
+    pub event: Option<String>,
+    /// The row before and after, sealed; gone after a while.
+    pub image: Option<Vec<u8>>,
 }
 
 /// A log row with its position, as read back. Everything but the position may have been tampered with.

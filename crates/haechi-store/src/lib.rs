@@ -15,7 +15,7 @@ mod system;
 
 pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
-pub use journal::{Journal, LogRecord, LogRow, Seal};
+pub use journal::{EventRecord, Journal, LogRecord, LogRow, Seal};
 pub use migrate::{Action, Applied, MigrateError, Migration, plan};
 pub use render::Dialect;
 pub use system::system_tables;
@@ -243,6 +243,39 @@ impl Store {
         match &self.driver {
             Driver::Sqlite(_) => Ok(Vec::new()),
             Driver::Postgres(postgres) => postgres.log_waiting(limit).await,
+        }
+    }
+
+    /// What entries tell from a position on, in order; those that tell nothing too.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn events_from(&self, position: i64, limit: u32) -> Result<Vec<EventRecord>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.events_from(position, limit).await,
+            Driver::Postgres(postgres) => postgres.events_from(position, limit).await,
+        }
+    }
+
+    /// The first position that is there, and the next that will be given.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn log_bounds(&self) -> Result<(i64, i64), Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.log_bounds().await,
+            Driver::Postgres(postgres) => postgres.log_bounds().await,
+        }
+    }
+
+    /// Forgets images of entries whose ids come before one, then the oldest until no more than so many bytes are left.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn forget_images(&self, before: &str, bytes: i64) -> Result<(), Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.forget_images(before, bytes).await,
+            Driver::Postgres(postgres) => postgres.forget_images(before, bytes).await,
         }
     }
 

@@ -11,7 +11,7 @@ fn index(name: &str, columns: &[usize], unique: bool) -> Index {
     Index { name: name.to_owned(), columns: columns.to_vec(), unique }
 }
 
-/// The tables of the log, its seals, idempotency keys and leases.
+/// The tables of the log, its seals, idempotency keys, images and leases.
 #[must_use]
 pub fn system_tables(dialect: Dialect) -> Vec<Table> {
     let organisation = || Column { default: Some(Value::text("")), ..Column::required("organisation", Storage::Text) };
@@ -66,6 +66,8 @@ pub fn system_tables(dialect: Dialect) -> Vec<Table> {
             ],
             vec![index("_idempotency_time_idx", &[3], false)],
         ),
+        // Rows before and after a change, for live changes: by the id of the entry, which tells its time.
+        table("_images", 1, vec![Column::required("id", Storage::Text), Column::required("image", Storage::Bytes)], Vec::new()),
         table(
             "_leases",
             1,

@@ -5,7 +5,7 @@ mod app;
 mod person;
 
 pub use app::{Backend, TestApp, fresh_folder, with_more};
-pub use person::{Person, Reply};
+pub use person::{Events, Person, Reply};
 
 /// Runs an `async fn name(backend: Backend)` on SQLite and on PostgreSQL.
 #[macro_export]

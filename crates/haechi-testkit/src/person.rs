@@ -80,6 +80,25 @@ impl Person {
         Reply { status: parts.status.as_u16(), headers: parts.headers, bytes }
     }
 
+    /// Opens a stream of Server-Sent Events; the reply itself when there is none.
+    pub async fn watch(&self, path: &str, last: Option<&str>) -> Result<Events, Reply> {
+        let mut request = Request::builder().method("GET").uri(path);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let request = request.body(Body::empty()).expect("the request cannot be built");
+        let response = self.stack.handle(request, Peer(self.address)).await;
+        let (parts, body) = response.into_parts();
+        if parts.status != 200 {
+            let bytes = body.collect().await.unwrap().to_bytes().to_vec();
+            return Err(Reply { status: parts.status.as_u16(), headers: parts.headers, bytes });
+        }
+        Ok(Events { body, text: String::new(), last: String::new() })
+    }
+
     /// GET.
     pub async fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], Vec::new()).await
@@ -105,6 +124,44 @@ impl Person {
         let reply = self.post(&format!("/api/v1/{collection}"), json).await;
         assert_eq!(reply.status, 201, "{}", reply.text());
         reply.json()["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// An open stream of Server-Sent Events.
+pub struct Events {
+    body: Body,
+    text: String,
+    /// The position of the last event.
+    pub last: String,
+}
+
+impl Events {
+    /// The next event with data, within some seconds; nothing when the stream has ended.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        let wait = std::time::Duration::from_secs(10);
+        tokio::time::timeout(wait, self.read()).await.expect("nothing came within ten seconds")
+    }
+
+    /// Whether nothing comes for a while.
+    pub async fn silent(&mut self) -> bool {
+        tokio::time::timeout(std::time::Duration::from_millis(400), self.read()).await.is_err()
+    }
+
+    async fn read(&mut self) -> Option<(String, Value)> {
+        loop {
+            while let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                let line = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                if let Some(id) = line("id: ") {
+                    self.last = id;
+                }
+                if let Some(data) = line("data: ") {
+                    return Some((line("event: ").unwrap_or_default(), serde_json::from_str(&data).expect("data is JSON")));
+                }
+            }
+            let frame = self.body.frame().await?.ok()?;
+            self.text.push_str(std::str::from_utf8(frame.data_ref()?).expect("the stream is UTF-8"));
+        }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use crate::{admission::Admission, stack::Stack, tls::Tls};
 use axum::{
-    body::Body,
+    body::{Body, Bytes, HttpBody},
     http::{Request, Response},
 };
+use haechi_gate::OpenStream;
 use haechi_layers::Peer;
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
@@ -14,10 +15,12 @@ use hyper_util::{
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
@@ -143,8 +146,9 @@ impl Connection {
             let in_use = InUse::new(used);
             async move {
                 let response: Response<Body> = stack.handle(request.map(Body::new), Peer(peer.ip())).await;
-                drop(in_use);
-                Ok::<_, Infallible>(response)
+                // A stream keeps its connection in use until it ends.
+                let goes_on = response.extensions().get::<OpenStream>().is_some();
+                Ok::<_, Infallible>(if goes_on { response.map(|body| Body::new(Held { body, _held: in_use })) } else { response })
             }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
@@ -177,6 +181,29 @@ impl Connection {
             }
         }
         metrics.connection_closed();
+    }
+}
+
+/// A body that holds something until it has ended.
+struct Held<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> HttpBody for Held<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -25,7 +25,7 @@ use axum::{
     routing::MethodRouter,
 };
 use haechi_data::{Act, Acted, Handlers};
-use haechi_gate::Ask;
+use haechi_gate::{Ask, Gate};
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{path::PathBuf, sync::Arc};
@@ -208,7 +208,7 @@ impl Haechi {
         let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
         let (admission, head_ms) = (Admission::new(&config), config.limits.head_ms);
-        Server { listener, stack: current, tls, admission, head_ms }.run(shutdown::signal()).await;
+        Server { listener, stack: current, tls, admission, head_ms }.run(ending(house.gate.clone())).await;
         tasks.iter().for_each(JoinHandle::abort);
         house.close().await;
         if let Some(traces) = traces {
@@ -249,6 +249,12 @@ impl Haechi {
         };
         Ok((bind(address).await?, tls))
     }
+}
+
+/// Waits for the end; streams end first, so that their connections can.
+async fn ending(gate: Gate) {
+    shutdown::signal().await;
+    gate.close_streams();
 }
 
 async fn bind(address: &str) -> Result<TcpListener, ServeError> {

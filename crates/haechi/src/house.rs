@@ -4,6 +4,7 @@ use crate::{
     database,
     folder::{self, DataDir, FolderError},
     metrics::Metrics,
+    sentinel,
 };
 use haechi_data::Handlers;
 use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
@@ -145,6 +146,7 @@ impl House {
     /// Starts sealing and the other work behind requests. The tables must be there.
     pub fn start(&self) {
         *self.running() = Some(self.gate.start(self.stop.subscribe()));
+        tokio::spawn(sentinel::run(self.gate.clone(), self.identity.clone(), self.stop.subscribe()));
         let (identity, mut stop) = (self.identity.clone(), self.stop.subscribe());
         tokio::spawn(async move {
             while tokio::time::timeout(HOUSEKEEPING_EVERY, stop.changed()).await.is_err() {

@@ -16,6 +16,7 @@ pub mod refusals;
 mod reload;
 pub mod report;
 pub mod rows;
+mod sentinel;
 pub mod serve;
 mod setup;
 mod shares;

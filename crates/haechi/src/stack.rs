@@ -87,6 +87,35 @@ fn seconds(decision: Decision) -> u32 {
     u32::try_from(decision.reset_ms.div_ceil(1000)).unwrap_or(60).max(1)
 }
 
+fn not_good() -> Problem {
+    Problem::new(kinds::UNAUTHENTICATED, "The credential is not good.")
+}
+
+/// The one credential of a request, and whether it came in a cookie.
+fn credential(headers: &HeaderMap) -> Result<(Option<&str>, bool), Problem> {
+    let cookie = Identity::from_cookies(headers).map_err(|error| error.problem())?;
+    let mut found = headers.get_all(header::AUTHORIZATION).iter();
+    let (token, in_cookie) = match (found.next(), cookie) {
+        (None, None) => return Ok((None, false)),
+        (Some(_), Some(_)) => return Err(Problem::new(kinds::MALFORMED, "Send a bearer token or a cookie, not both.")),
+        (None, Some(cookie)) => (cookie, true),
+        (Some(value), None) => {
+            let text = value.to_str().map_err(|_| not_good())?;
+            let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+            (token.ok_or_else(not_good)?, false)
+        }
+    };
+    if found.next().is_some() || token.is_empty() || token.len() > MAX_TOKEN_BYTES {
+        return Err(not_good());
+    }
+    Ok((Some(token), in_cookie))
+}
+
+/// Whether what is asked may go on after the reply has begun: then it ends with its credential.
+fn goes_on(request: &Request<Body>) -> bool {
+    request.uri().path().ends_with(":watch") || request.headers().contains_key(header::UPGRADE)
+}
+
 /// Lets routes name the spans of their requests.
 fn named(routes: Router, traced: bool) -> Router {
     if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes }
@@ -198,7 +227,12 @@ impl Stack {
             let share = self.shares.take(caller.id()).ok_or_else(|| self.busy())?;
             (&self.rates.callers, self.counted(&self.rates.callers, caller.id())?, None, share)
         };
-        let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network());
+        let mut ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network());
+        if goes_on(&request)
+            && let Ok((Some(credential), _)) = credential(request.headers())
+        {
+            ask = ask.by(credential);
+        }
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
         let mut response = self.with_body(request, id).await?;
@@ -275,22 +309,10 @@ impl Stack {
 
     /// Who asks: by one bearer token, or by one session cookie of a page of ours.
     async fn caller(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let unauthenticated = || Problem::new(kinds::UNAUTHENTICATED, "The credential is not good.");
-        let cookie = Identity::from_cookies(headers).map_err(|error| error.problem())?;
-        let mut found = headers.get_all(header::AUTHORIZATION).iter();
-        let (token, in_cookie) = match (found.next(), cookie) {
-            (None, None) => return Ok(Caller::anonymous()),
-            (Some(_), Some(_)) => return Err(Problem::new(kinds::MALFORMED, "Send a bearer token or a cookie, not both.")),
-            (None, Some(cookie)) => (cookie, true),
-            (Some(value), None) => {
-                let text = value.to_str().map_err(|_| unauthenticated())?;
-                let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-                (token.ok_or_else(unauthenticated)?, false)
-            }
+        let (token, in_cookie) = match credential(headers)? {
+            (None, _) => return Ok(Caller::anonymous()),
+            (Some(token), in_cookie) => (token, in_cookie),
         };
-        if found.next().is_some() || token.is_empty() || token.len() > MAX_TOKEN_BYTES {
-            return Err(unauthenticated());
-        }
         let verified = match self.identity.known(token) {
             Known::Caller(caller) => Ok(caller),
             Known::Unknown(pending) => {
@@ -303,7 +325,7 @@ impl Stack {
             Ok(caller) => caller,
             // A browser whose session has ended can sign in, sign out and use a code all the same.
             Err(AuthError::Invalid) if in_cookie && WITHOUT_SESSION.contains(&path) => return Ok(Caller::anonymous()),
-            Err(AuthError::Invalid) => return Err(unauthenticated()),
+            Err(AuthError::Invalid) => return Err(not_good()),
             Err(AuthError::Unavailable) => return Err(Problem::new(kinds::UNAVAILABLE, "The credential cannot be checked.").retry_after(2)),
         };
         // A browser adds a cookie by itself: what changes something shows that a page of ours sent it.

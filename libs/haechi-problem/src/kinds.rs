@@ -34,6 +34,7 @@ kinds! {
     NOT_UNIQUE "not-unique" 409 "Another record has the same value" "Choose another value for the fields named.";
     REFERENCED "referenced" 409 "Other records refer to this one" "Delete or change the records that refer to it first.";
     TOO_MANY_CHILDREN "too-many-children" 409 "The delete would take too many records with it" "Delete the records that refer to it in parts of at most 1 000.";
+    POSITION_GONE "position-gone" 410 "The position is too old" "Open the stream without a position, and read the list again.";
     VERSION_MISMATCH "version-mismatch" 412 "The record has another version" "Read the record again, apply the change to what it says now, and send its new ETag.";
     INVALID_CODE "invalid-code" 400 "The code is not valid" "A code works once, for one purpose and for a short time. Ask for a new one.";
     TOO_LARGE "too-large" 413 "The body is too large" "Send less at a time.";

@@ -84,6 +84,15 @@ pub enum RecordError {
     /// The access log is full.
     #[error("the access log is full")]
     AccessFull,
+    /// The position of a stream is none of ours.
+    #[error("the position is not one of ours")]
+    Position,
+    /// What happened since a position is no longer kept.
+    #[error("the position is too old")]
+    PositionGone,
+    /// There are too many streams.
+    #[error("there are too many streams")]
+    TooManyStreams,
     /// The caller has asked for more things than he may; the seconds after which to try again.
     #[error("too much was asked for")]
     Spent(u32),
@@ -144,6 +153,9 @@ impl RecordError {
             Self::Body => Problem::new(kind::MALFORMED, "The body did not arrive whole."),
             Self::Write { base, fields, error } => write_problem(base, fields, error),
             Self::Store(failure) => store_problem(failure),
+            Self::Position => Problem::new(kind::MALFORMED, "The position is not one that a stream of this service has given."),
+            Self::PositionGone => Problem::new(kind::POSITION_GONE, "What happened since then is no longer kept: read the list again."),
+            Self::TooManyStreams => Problem::new(kind::TOO_MANY_REQUESTS, "Too many streams are open: close some.").retry_after(10),
             Self::Spent(seconds) => {
                 Problem::new(kind::TOO_MANY_REQUESTS, "Each operation counts as a request: send fewer a minute.").retry_after(*seconds)
             }

@@ -7,6 +7,7 @@ use super::{
     error::RecordError,
     query::QueryInput,
 };
+use crate::live;
 use aws_lc_rs::digest;
 use axum::{
     Extension, Router,
@@ -24,6 +25,8 @@ use std::{fmt::Write, sync::Arc};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const MAX_KEY: usize = 255;
+/// What stands behind a collection whose changes are wanted.
+const WATCH: &str = ":watch";
 /// Headers of a reply, those of the stack included.
 const HEADERS: usize = 20;
 
@@ -61,14 +64,24 @@ fn refuse(data: &Data, ask: &Ask, error: &RecordError) -> Response {
     error.problem().response(&data.base, ask.request_id())
 }
 
-async fn list(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, path: Named<String>, RawQuery(query): RawQuery) -> Reply {
+async fn list(
+    State(data): State<Arc<Data>>,
+    Extension(ask): Extension<Ask>,
+    path: Named<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Reply {
     let run = async {
         let name = named(path)?;
+        if let Some(name) = name.strip_suffix(WATCH) {
+            let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
+            return Box::pin(live::http::watch(&ask, name, &input, &headers)).await;
+        }
         let collection = actions::collection(&ask, &name)?;
         let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
-        actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await
+        actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await.map(|page| ok(page.bytes))
     };
-    run.await.map(|page| ok(page.bytes)).map_err(|error| refuse(&data, &ask, &error))
+    run.await.map_err(|error| refuse(&data, &ask, &error))
 }
 
 async fn create_or_query(
@@ -83,6 +96,12 @@ async fn create_or_query(
         let name = named(path)?;
         no_query(&uri)?;
         let Some((name, verb)) = name.split_once(':') else { return create(&data, &ask, &name, &headers, body).await };
+        if verb == "watch" {
+            let collection = actions::collection(&ask, name)?;
+            let _: haechi_gate::Grant<haechi_gate::Watch> = ask.on(collection).map_err(RecordError::Refused)?;
+            let (json, _) = read_body(&data, &headers, body).await?;
+            return Box::pin(live::http::watch(&ask, name, &QueryInput::from_json(json)?, &headers)).await;
+        }
         if verb != "query" {
             return Err(RecordError::NotFound);
         }

@@ -1,6 +1,10 @@
 //! Encodes ledger entries from what the store did: values of plain fields, names only of classed ones.
 
-use crate::keys::{MasterKey, random};
+use crate::{
+    keys::{MasterKey, random},
+    live::image::Images,
+};
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use haechi_ledger::{Entry, commitment, leaf_hash};
 use haechi_model::{App, Change, Collection, EntryDraft, EntryKind, Row, write_json_text};
@@ -13,11 +17,19 @@ const ROW_DIGEST_BYTES: usize = 16;
 pub(crate) struct GateJournal {
     app: Arc<App>,
     row_key: hmac::Key,
+    images: Arc<Images>,
+    /// The collections that somebody may watch: images of the others would be for nobody.
+    watched: ArcSwap<Vec<bool>>,
 }
 
 impl GateJournal {
-    pub(crate) fn new(app: Arc<App>, master: &MasterKey) -> Self {
-        Self { app, row_key: master.hmac("ledger row digest") }
+    pub(crate) fn new(app: Arc<App>, master: &MasterKey, images: Arc<Images>, watched: Vec<bool>) -> Self {
+        Self { app, row_key: master.hmac("ledger row digest"), images, watched: ArcSwap::from_pointee(watched) }
+    }
+
+    /// Other collections may be watched from now on.
+    pub(crate) fn watch(&self, watched: Vec<bool>) {
+        self.watched.store(Arc::new(watched));
     }
 
     /// Keyed digest of a row's canonical form: every column that differs from its default, by name.
@@ -118,7 +130,10 @@ impl Journal for GateJournal {
             (None, Some(record)) => record.to_string(),
             (None, None) => String::new(),
         };
-        let event = event(draft, collection, after);
+        let event = event(draft, collection, before, after);
+        let image = collection
+            .filter(|collection| draft.kind == EntryKind::Change && (before.is_some() || after.is_some()) && self.watched.load()[collection.id])
+            .map(|collection| self.images.seal(&draft.id, collection, before, after));
         let entry = Entry {
             id: draft.id.to_string(),
             time_ms: change.time_ms,
@@ -135,16 +150,23 @@ impl Journal for GateJournal {
             commitment: commitment(&salt, detail.as_bytes()),
         };
         let entry = entry.to_bytes();
-        LogRow { id: draft.id.clone(), hash: leaf_hash(&entry), entry, salt, detail, event }
+        LogRow { id: draft.id.clone(), hash: leaf_hash(&entry), entry, salt, detail, event, image }
     }
 }
 
-/// What subscribers will be told: which row, and what happened to it.
-fn event(draft: &EntryDraft, collection: Option<&Collection>, after: Option<&Row>) -> Option<String> {
-    let (collection, record) = (collection?, draft.record.as_ref()?);
+/// What subscribers will be told: which row, and what happened to it; or that many rows have changed at once.
+fn event(draft: &EntryDraft, collection: Option<&Collection>, before: Option<&Row>, after: Option<&Row>) -> Option<String> {
+    // A key of a service and the like: whoever it concerns is asked again who he is.
+    let Some(collection) = collection else { return (draft.kind == EntryKind::System).then(|| "{\"doubt\":true}".to_owned()) };
+    let name = &collection.name;
+    if draft.kind == EntryKind::System {
+        return Some(format!("{{\"kind\":\"{}\",\"collection\":\"{name}\",\"upset\":true}}", draft.action));
+    }
+    let record = draft.record.as_ref()?;
     if draft.kind != EntryKind::Change {
         return None;
     }
     let version = after.and_then(|row| row.get(Collection::VERSION)?.as_int()).unwrap_or_default();
-    Some(format!("{{\"kind\":\"{}\",\"collection\":\"{}\",\"id\":\"{record}\",\"version\":{version}}}", draft.action, collection.name))
+    let row = before.is_some() || after.is_some();
+    Some(format!("{{\"kind\":\"{}\",\"collection\":\"{name}\",\"id\":\"{record}\",\"version\":{version},\"row\":{row}}}", draft.action))
 }

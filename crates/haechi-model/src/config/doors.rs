@@ -42,7 +42,60 @@ impl GraphqlConfig {
     }
 }
 
+/// `[live]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// Most open streams.
+    pub streams: usize,
+    /// Most open streams of one caller, or of everybody without credentials.
+    pub streams_per_caller: usize,
+    /// How long changes are kept for streams that go on where they ended.
+    pub keep_hours: i64,
+    /// How many bytes of changes are kept at most.
+    pub keep_bytes: i64,
+}
+
+impl Default for LiveConfig {
+    fn default() -> Self {
+        Self { streams: 20_000, streams_per_caller: 100, keep_hours: 24, keep_bytes: 1 << 30 }
+    }
+}
+
+impl LiveConfig {
+    pub(super) fn effective(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("live.streams", self.streams.to_string()),
+            ("live.streams_per_caller", self.streams_per_caller.to_string()),
+            ("live.keep_hours", self.keep_hours.to_string()),
+            ("live.keep_bytes", self.keep_bytes.to_string()),
+        ]
+    }
+}
+
 impl Config {
+    pub(super) fn apply_live(&mut self, section: &Section<'_>) {
+        let live = &mut self.live;
+        let mut set = Vec::new();
+        let sizes = [("streams", "live.streams", &mut live.streams), ("streams_per_caller", "live.streams_per_caller", &mut live.streams_per_caller)];
+        for (name, key, place) in sizes {
+            if let Some(found) = section.bounded(name, 1..=1_000_000).and_then(|found| usize::try_from(found).ok()) {
+                *place = found;
+                set.push(key);
+            }
+        }
+        if let Some(found) = section.bounded("keep_hours", 1..=24 * 30) {
+            live.keep_hours = found;
+            set.push("live.keep_hours");
+        }
+        if let Some(found) = section.bounded("keep_bytes", 1 << 20..=1 << 40) {
+            live.keep_bytes = found;
+            set.push("live.keep_bytes");
+        }
+        for key in set {
+            self.origin(key, section);
+        }
+    }
+
     pub(super) fn apply_graphql(&mut self, section: &Section<'_>) {
         if let Some(flag) = section.bool("introspection") {
             self.graphql.introspection = flag;

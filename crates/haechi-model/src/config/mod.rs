@@ -3,7 +3,7 @@
 mod doors;
 mod read;
 
-pub use doors::GraphqlConfig;
+pub use doors::{GraphqlConfig, LiveConfig};
 
 use crate::section::Section;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -181,6 +181,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// `[graphql]`
     pub graphql: GraphqlConfig,
+    /// `[live]`
+    pub live: LiveConfig,
     /// `master_key`: all other keys are derived from it.
     pub master_key: Option<SecretRef>,
     /// Where each value that is not a default came from: key to place.
@@ -224,6 +226,7 @@ impl Default for Config {
             },
             telemetry: TelemetryConfig { traces_percent: 100, ..TelemetryConfig::default() },
             graphql: GraphqlConfig::default(),
+            live: LiveConfig::default(),
             master_key: None,
             origins: BTreeMap::new(),
         }
@@ -260,6 +263,10 @@ impl Config {
         if let Some(graphql) = top.section("graphql") {
             self.apply_graphql(&graphql);
             graphql.finish();
+        }
+        if let Some(live) = top.section("live") {
+            self.apply_live(&live);
+            live.finish();
         }
         if let Some(found) = read::secret(top, "master_key") {
             self.origin("master_key", top);
@@ -332,6 +339,7 @@ impl Config {
         ]
         .into_iter()
         .chain(self.graphql.effective())
+        .chain(self.live.effective())
         .map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned())))
         .collect()
     }

@@ -86,7 +86,7 @@ fn silent() -> (Arc<Catalog>, Arc<dyn Journal>) {
     struct Silent;
     impl Journal for Silent {
         fn encode(&self, _: &Change, draft: &EntryDraft, _: Option<&Row>, _: Option<&Row>) -> LogRow {
-            LogRow { id: draft.id.clone(), entry: Vec::new(), hash: [0; 32], salt: [0; 32], detail: String::new(), event: None }
+            LogRow { id: draft.id.clone(), entry: Vec::new(), hash: [0; 32], salt: [0; 32], detail: String::new(), event: None, image: None }
         }
     }
     (Arc::new(Catalog { collections: Vec::new(), tables: Vec::new() }), Arc::new(Silent))

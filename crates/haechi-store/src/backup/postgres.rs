@@ -22,8 +22,8 @@ const LOG: &str = "SELECT COALESCE(\"position\", (SELECT GREATEST((SELECT COALES
                    + row_number() OVER (PARTITION BY \"position\" IS NULL ORDER BY \"arrival\") - 1)::bigint AS \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\"";
 /// The beginning of a statement that alters each foreign key.
 const REFERENCES: &str = "SELECT format('ALTER TABLE %s ALTER CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint WHERE contype = 'f' AND connamespace = current_schema()::regnamespace";
-/// Of this moment's nodes alone.
-const LEASES: &str = "_leases";
+/// Of this moment alone: its nodes, and its live changes.
+const OF_THE_MOMENT: [&str; 2] = ["_leases", "_images"];
 
 impl Postgres {
     pub(crate) async fn backup(&self, file: &Path) -> Result<(), Failure> {
@@ -35,7 +35,7 @@ impl Postgres {
         let (pages, outcome) = container::write(file, wanted.clone(), sql, time_ms);
         let mut client = self.client().await?;
         let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await.map_err(broken)?;
-        for (at, table) in wanted.iter().enumerate().filter(|(_, table)| table.name != LEASES) {
+        for (at, table) in wanted.iter().enumerate().filter(|(_, table)| !OF_THE_MOMENT.contains(&table.name.as_str())) {
             let columns: Vec<String> = table.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
             let select = if table.name == "_log" { LOG.to_owned() } else { format!("SELECT {} FROM \"{}\"", columns.join(", "), table.name) };
             let statement = snapshot.prepare(&select).await.map_err(broken)?;
@@ -133,7 +133,7 @@ async fn fill(transaction: &Transaction<'_>, file: &Path, from: &[Table], to: &[
     while let Some(page) = pages.recv().await {
         let page = page.map_err(|_| RestoreError::NoBackup)?;
         let name = from[page.table].name.as_str();
-        if name == LEASES || left.contains(&name) {
+        if OF_THE_MOMENT.contains(&name) || left.contains(&name) {
             continue;
         }
         let (insert, with_arrival) = &inserts[page.table];

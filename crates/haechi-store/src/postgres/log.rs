@@ -1,7 +1,7 @@
 //! Reading the log and its seals.
 
 use super::{Postgres, connection::failure};
-use crate::journal::{LogRecord, Seal, TAKEN_OUT_AT_ONCE};
+use crate::journal::{EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE};
 use haechi_model::{Failure, Value};
 
 impl Postgres {
@@ -16,6 +16,32 @@ impl Postgres {
         let sql = "SELECT -1::bigint, \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1::bigint";
         let rows = self.0.read().await?.query(sql, &[Value::Int(limit.into())]).await?;
         Ok(rows.iter().map(record).collect())
+    }
+
+    pub(crate) async fn events_from(&self, position: i64, limit: u32) -> Result<Vec<EventRecord>, Failure> {
+        let sql = "SELECT l.\"position\", l.\"id\", l.\"event\", i.\"image\" FROM \"_log\" l LEFT JOIN \"_images\" i ON i.\"id\" = l.\"id\" WHERE l.\"position\" >= $1::bigint ORDER BY l.\"position\" LIMIT $2::bigint";
+        let rows = self.0.read().await?.query(sql, &[Value::Int(position), Value::Int(limit.into())]).await?;
+        Ok(rows.iter().map(|row| EventRecord { position: row.get(0), id: row.get(1), event: row.get(2), image: row.get(3) }).collect())
+    }
+
+    pub(crate) async fn log_bounds(&self) -> Result<(i64, i64), Failure> {
+        let sql = "SELECT COALESCE(MIN(\"position\"), 0), GREATEST(COALESCE(MAX(\"position\") + 1, 0), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\")) FROM \"_log\"";
+        let rows = self.0.read().await?.query(sql, &[]).await?;
+        rows.first().map(|row| (row.get(0), row.get(1))).ok_or(Failure::Broken)
+    }
+
+    pub(crate) async fn forget_images(&self, before: &str, bytes: i64) -> Result<(), Failure> {
+        let client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        let fail = |error: tokio_postgres::Error| failure(&error);
+        client.execute("DELETE FROM \"_images\" WHERE \"id\" < $1", &[&before]).await.map_err(fail)?;
+        loop {
+            let sum = "SELECT COALESCE(SUM(LENGTH(\"image\")), 0)::bigint FROM \"_images\"";
+            if client.query_one(sum, &[]).await.map_err(fail)?.get::<_, i64>(0) <= bytes {
+                return Ok(());
+            }
+            let sql = format!("DELETE FROM \"_images\" WHERE \"id\" IN (SELECT \"id\" FROM \"_images\" ORDER BY \"id\" LIMIT {TAKEN_OUT_AT_ONCE})");
+            client.execute(&sql, &[]).await.map_err(fail)?;
+        }
     }
 
     pub(crate) async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {

@@ -33,6 +33,7 @@ type Step_<T> = Result<T, Stop>;
 type Quoted = (EntryDraft, Option<Row>, Option<Row>);
 
 const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
+const IMAGE: &str = "INSERT INTO \"_images\" (\"id\", \"image\") VALUES ($1, $2)";
 const LOG: &str = "INSERT INTO \"_log\" (\"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\", \"arrival\") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))";
 /// Steps that are on their way at once.
 const PIPELINE: usize = 24;
@@ -275,9 +276,15 @@ impl Runner<'_> {
         let statement = self.client.prepare_cached(LOG).await.map_err(stop)?;
         let rows: Vec<_> =
             quoted.iter().map(|(draft, before, after)| self.inner.journal.encode(self.change, draft, before.as_ref(), after.as_ref())).collect();
+        let images = if rows.iter().any(|row| row.image.is_some()) { Some(self.client.prepare_cached(IMAGE).await.map_err(stop)?) } else { None };
         let inserts = rows.iter().map(|row| async {
             let (id, hash, salt) = (&*row.id, &row.hash[..], &row.salt[..]);
-            self.client.execute(&statement, &[&id, &row.entry, &hash, &salt, &row.detail, &row.event]).await
+            let (event, image) = (&row.event, &row.image);
+            let entry = self.client.execute(&statement, &[&id, &row.entry, &hash, &salt, &row.detail, event]).await;
+            match (&images, image) {
+                (Some(statement), Some(image)) if entry.is_ok() => self.client.execute(statement, &[&id, image]).await,
+                _ => entry,
+            }
         });
         for inserted in join_all(inserts).await {
             inserted.map_err(stop)?;

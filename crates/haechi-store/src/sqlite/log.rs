@@ -3,7 +3,7 @@
 use super::{Sqlite, connection, failure};
 use crate::{
     catalog::Catalog,
-    journal::{LogRecord, Seal, TAKEN_OUT_AT_ONCE},
+    journal::{EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE},
     render::{Dialect, Sql},
 };
 use haechi_model::{Failure, Row};
@@ -45,6 +45,45 @@ impl Sqlite {
                 statement.query_map((position, limit), read)?.collect()
             })
             .await
+    }
+
+    pub(crate) async fn events_from(&self, position: i64, limit: u32) -> Result<Vec<EventRecord>, Failure> {
+        self.readers
+            .run(false, move |connection| {
+                let sql = "SELECT l.\"position\", l.\"id\", l.\"event\", i.\"image\" FROM \"_log\" l LEFT JOIN \"_images\" i ON i.\"id\" = l.\"id\" WHERE l.\"position\" >= ? ORDER BY l.\"position\" LIMIT ?";
+                let mut statement = connection.prepare_cached(sql)?;
+                let read = |row: &rusqlite::Row<'_>| Ok(EventRecord { position: row.get(0)?, id: row.get(1)?, event: row.get(2)?, image: row.get(3)? });
+                statement.query_map((position, limit), read)?.collect()
+            })
+            .await
+    }
+
+    pub(crate) async fn log_bounds(&self) -> Result<(i64, i64), Failure> {
+        let sql = "SELECT COALESCE(MIN(\"position\"), 0), MAX(COALESCE(MAX(\"position\") + 1, 0), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\")) FROM \"_log\"";
+        self.readers.run(false, move |connection| connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))).await
+    }
+
+    pub(crate) async fn forget_images(&self, before: &str, bytes: i64) -> Result<(), Failure> {
+        let piece = |sql: String, before: String| {
+            move |connection: &mut rusqlite::Connection| {
+                if before.is_empty() { connection.execute(&sql, []) } else { connection.execute(&sql, [before]) }
+            }
+        };
+        loop {
+            let sql = format!("DELETE FROM \"_images\" WHERE \"id\" IN (SELECT \"id\" FROM \"_images\" WHERE \"id\" < ? LIMIT {TAKEN_OUT_AT_ONCE})");
+            if self.writer.alone(piece(sql, before.to_owned())).await?.map_err(|error| failure(&error))? == 0 {
+                break;
+            }
+        }
+        loop {
+            let sum = "SELECT COALESCE(SUM(LENGTH(\"image\")), 0) FROM \"_images\"";
+            let kept: i64 = self.readers.run(true, move |connection| connection.query_row(sum, [], |row| row.get(0))).await?;
+            if kept <= bytes {
+                return Ok(());
+            }
+            let sql = format!("DELETE FROM \"_images\" WHERE \"id\" IN (SELECT \"id\" FROM \"_images\" ORDER BY \"id\" LIMIT {TAKEN_OUT_AT_ONCE})");
+            self.writer.alone(piece(sql, String::new())).await?.map_err(|error| failure(&error))?;
+        }
     }
 
     pub(crate) async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {

@@ -161,6 +161,10 @@ impl Runner<'_> {
         let row = self.journal.encode(self.change, draft, before, after);
         let mut insert = self.connection.prepare_cached("INSERT INTO \"_log\" VALUES (?, ?, ?, ?, ?, ?, ?, '')").map_err(|error| failure(&error))?;
         insert.execute((*self.position, &*row.id, &row.entry, &row.hash, &row.salt, &row.detail, &row.event)).map_err(|error| failure(&error))?;
+        if let Some(image) = &row.image {
+            let mut insert = self.connection.prepare_cached("INSERT INTO \"_images\" VALUES (?, ?)").map_err(|error| failure(&error))?;
+            insert.execute((&*row.id, image)).map_err(|error| failure(&error))?;
+        }
         *self.position += 1;
         Ok(())
     }

@@ -73,6 +73,8 @@ impl Dev {
                 let _ = open.send(house.clone());
             }
         }
+        // Streams end first, so that their connections can.
+        house.gate.close_streams();
         let _ = stop.send(true);
         let _ = server.await;
         control.abort();

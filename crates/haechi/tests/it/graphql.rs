@@ -250,12 +250,12 @@ async fn introspection_is_for_developers() {
         (&json!("Query"), &json!("Vault"), &json!("Query"))
     );
     assert_eq!(code(&app.anonymous(), "{ __schema { queryType { name } } }", json!({})).await, "forbidden");
-    let suggestion = ask(&kim, "{ note(id: 1) { titel } }", json!({})).await.json()["errors"][0]["message"].to_string();
+    let suggestion = ask(&kim, "{ note(id: 1) { titl } }", json!({})).await.json()["errors"][0]["message"].to_string();
     assert!(suggestion.contains("title"), "{suggestion}");
     let served = std::sync::Arc::new(haechi::serve::stack(&app.house, haechi::Mode::Serve));
     let kim = Person::at(served, &kim);
     assert_eq!(code(&kim, query, json!({ "name": "Vault" })).await, "forbidden");
-    let refused = ask(&kim, "{ note(id: 1) { titel } }", json!({})).await.json()["errors"][0]["message"].to_string();
+    let refused = ask(&kim, "{ note(id: 1) { titl } }", json!({})).await.json()["errors"][0]["message"].to_string();
     assert!(!refused.contains("title"), "{refused}");
     assert_eq!(data(&kim, "{ __typename }", json!({})).await, json!({ "__typename": "Query" }));
     app.finish().await;

@@ -17,6 +17,7 @@ mod graphql;
 mod hardening;
 mod identity;
 mod ledger;
+mod live;
 mod network;
 mod process;
 mod races;

@@ -1,0 +1,32 @@
+//! Opens streams. No HTTP: every door that tells of changes opens them here.
+
+use crate::record::{QueryInput, RecordError};
+use haechi_gate::{Ask, Grant, Stream, Watch, WatchError, WatchQuery};
+use haechi_model::{CollectionId, Shape};
+
+/// A stream of the changes of a collection, for a door that says itself what it shows of them and how.
+///
+/// # Errors
+/// When policy says no, the query cannot be asked, or the position is not known or no longer kept.
+pub async fn watch(ask: &Ask, collection: CollectionId, query: WatchQuery, after: Option<&str>) -> Result<Stream, RecordError> {
+    let grant: Grant<Watch> = ask.on(collection).map_err(RecordError::Refused)?;
+    grant.watch(query, after).await.map_err(|error| match error {
+        WatchError::Read(error) => RecordError::read(error, &ask.app().collections[collection]),
+        WatchError::Position => RecordError::Position,
+        WatchError::Gone => RecordError::PositionGone,
+        WatchError::TooMany => RecordError::TooManyStreams,
+    })
+}
+
+/// A query as REST writes it: filter, equality and fields.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn query(ask: &Ask, collection: CollectionId, input: &QueryInput) -> Result<WatchQuery, RecordError> {
+    if let Some((name, _)) = input.parameters.iter().find(|(name, _)| matches!(name.as_str(), "order_by" | "page_size" | "page_token" | "expand")) {
+        return Err(RecordError::Parameter { name: name.clone(), what: "does not belong to a stream; it takes filter, fields and equality" });
+    }
+    let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
+    let query = input.resolve(ask.app(), &ask.app().collections[collection], me)?;
+    Ok(WatchQuery { fields: query.fields, filter: query.filter, shape: Shape::Record, follow: Vec::new() })
+}

@@ -1,0 +1,423 @@
+//! Who watches what. Streams that see the same share one decision and one message for each change.
+
+use super::{
+    feed::{Event, Read},
+    stream::{EndReason, Told, WatchError},
+    view::{Met, Sight, WatchQuery},
+};
+use crate::{
+    ask::Ask,
+    caller::{Caller, CallerKind},
+    gate::Inner,
+    grant::{ReadError, Verb, Watch},
+    keys::{MasterKey, Sealer},
+    system_work::Revocation,
+};
+use haechi_model::{CollectionId, LiveConfig};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+};
+use tokio::sync::{Notify, mpsc};
+
+/// What may wait for one stream to be read.
+const QUEUE: usize = 256;
+const CONTEXT: &[u8] = b"live position";
+
+/// What is queued for a stream.
+#[derive(Clone)]
+pub(crate) enum Queued {
+    Told(Arc<Told>),
+    Resync(Arc<str>),
+    Beat(Arc<str>),
+    End(EndReason),
+}
+
+/// A stream, as the hub knows it.
+pub(crate) struct Member {
+    number: u64,
+    state: Mutex<(Ask, Arc<Sight>)>,
+    query: WatchQuery,
+    /// The first position that is queued for it.
+    pub(crate) attached: i64,
+    cut: AtomicU8,
+}
+
+impl Member {
+    pub(crate) fn ask(&self) -> Ask {
+        lock(&self.state).0.clone()
+    }
+
+    pub(crate) fn sight(&self) -> Arc<Sight> {
+        lock(&self.state).1.clone()
+    }
+
+    /// Why it was cut off.
+    pub(crate) fn reason(&self) -> EndReason {
+        match self.cut.load(Ordering::Acquire) {
+            1 => EndReason::Busy,
+            2 => EndReason::Closing,
+            3 => EndReason::Caller,
+            4 => EndReason::Refused,
+            _ => EndReason::Slow,
+        }
+    }
+
+    fn cut(&self, reason: EndReason) {
+        let number = match reason {
+            EndReason::Slow => 0,
+            EndReason::Busy => 1,
+            EndReason::Closing => 2,
+            EndReason::Caller => 3,
+            EndReason::Refused => 4,
+        };
+        self.cut.store(number, Ordering::Release);
+    }
+}
+
+struct Attached {
+    member: Arc<Member>,
+    sender: mpsc::Sender<Queued>,
+}
+
+struct Group {
+    sight: Arc<Sight>,
+    members: Vec<Attached>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The next position to tell; nothing while nobody watches.
+    position: Option<i64>,
+    groups: HashMap<[u8; 32], Group>,
+    by_caller: HashMap<(CallerKind, Box<str>), usize>,
+    streams: usize,
+    closed: bool,
+}
+
+/// All streams of this node.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    positions: Sealer,
+    limits: LiveConfig,
+    woken: Notify,
+    numbers: AtomicU64,
+    /// Raised when somebody's credential or account may have changed.
+    pub(crate) doubt: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn caller_key(caller: &Caller) -> (CallerKind, Box<str>) {
+    (caller.kind(), caller.id().into())
+}
+
+impl Hub {
+    pub(crate) fn new(master: &MasterKey, limits: LiveConfig) -> Option<Self> {
+        Some(Self {
+            state: Mutex::default(),
+            positions: Sealer::new(master, "live position")?,
+            limits,
+            woken: Notify::new(),
+            numbers: AtomicU64::new(0),
+            doubt: AtomicU64::new(0),
+        })
+    }
+
+    /// A position as it is given out: sealed, because it counts what everybody does.
+    pub(crate) fn token(&self, position: i64) -> Arc<str> {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        URL_SAFE_NO_PAD.encode(self.positions.seal(&position.to_be_bytes(), CONTEXT)).into()
+    }
+
+    pub(crate) fn open(&self, token: &str) -> Option<i64> {
+        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+        let plain = self.positions.open(&URL_SAFE_NO_PAD.decode(token).ok()?, CONTEXT)?;
+        plain.try_into().ok().map(i64::from_be_bytes)
+    }
+
+    pub(crate) fn watched(&self) -> bool {
+        lock(&self.state).streams > 0
+    }
+
+    pub(crate) fn position(&self) -> Option<i64> {
+        lock(&self.state).position
+    }
+
+    pub(crate) async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    /// Whether a change of a collection changes what is seen.
+    pub(crate) fn concerns(&self, sight: &Sight, collection: CollectionId) -> bool {
+        sight.collection == collection || sight.looks_into.contains(&collection)
+    }
+
+    /// Adds a stream. `next`: the position that the log had a moment ago.
+    pub(crate) fn attach(
+        &self,
+        ask: &Ask,
+        query: WatchQuery,
+        sight: Sight,
+        next: i64,
+    ) -> Result<(Arc<Member>, mpsc::Receiver<Queued>, i64), WatchError> {
+        let mut state = lock(&self.state);
+        let of_caller = state.by_caller.get(&caller_key(ask.caller())).copied().unwrap_or_default();
+        if state.closed || state.streams >= self.limits.streams || of_caller >= self.limits.streams_per_caller {
+            return Err(WatchError::TooMany);
+        }
+        state.streams += 1;
+        *state.by_caller.entry(caller_key(ask.caller())).or_default() += 1;
+        let attached = *state.position.get_or_insert(next);
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let group = state.groups.entry(sight.key).or_insert_with(|| Group { sight: Arc::new(sight), members: Vec::new() });
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let member = Member { number, state: Mutex::new((ask.clone(), group.sight.clone())), query, attached, cut: AtomicU8::new(0) };
+        let member = Arc::new(member);
+        group.members.push(Attached { member: member.clone(), sender });
+        drop(state);
+        self.woken.notify_one();
+        Ok((member, receiver, attached))
+    }
+
+    /// Forgets a stream that was dropped. One that was cut off keeps its place until then.
+    pub(crate) fn detach(&self, member: &Arc<Member>) {
+        let mut state = lock(&self.state);
+        remove(&mut state, member);
+        state.streams = state.streams.saturating_sub(1);
+        let key = caller_key(member.ask().caller());
+        if let Some(count) = state.by_caller.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                state.by_caller.remove(&key);
+            }
+        }
+        if state.streams == 0 {
+            state.position = None;
+        }
+    }
+
+    /// Tells a part of the log; `next` is the position after it.
+    pub(crate) async fn dispatch(&self, gate: &Arc<Inner>, found: Vec<Read>, next: i64) {
+        let sights: Vec<Arc<Sight>> = {
+            let mut state = lock(&self.state);
+            if state.position.is_none() {
+                return;
+            }
+            // Whoever comes from now on reads what is being told himself.
+            state.position = Some(next);
+            state.groups.values().map(|group| group.sight.clone()).collect()
+        };
+        let mut upset: Vec<CollectionId> = Vec::new();
+        for read in found {
+            match read {
+                Read::Event(event) => {
+                    self.tell(gate, &sights, &event).await;
+                    if !upset.contains(&event.collection) && sights.iter().any(|sight| sight.looks_into.contains(&event.collection)) {
+                        upset.push(event.collection);
+                    }
+                }
+                Read::Upset { collection, .. } | Read::Lost { collection, .. } => {
+                    let concerned = sights.iter().filter(|sight| self.concerns(sight, collection));
+                    concerned.for_each(|sight| self.send(sight, &Queued::Resync(self.token(next))));
+                }
+                Read::Caller(user) => {
+                    // Another node may have done it: what this one remembers is looked up again.
+                    match user {
+                        _ if gate.store.dialect() == haechi_store::Dialect::Sqlite => {}
+                        Some(user) => gate.memory.forget(&Revocation::User(user)),
+                        None => gate.memory.forget_all(),
+                    }
+                    self.doubt.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+        }
+        if upset.is_empty() {
+            return;
+        }
+        let position = self.token(next);
+        for sight in sights.iter().filter(|sight| sight.looks_into.iter().any(|table| upset.contains(table))) {
+            self.send(sight, &Queued::Resync(position.clone()));
+        }
+    }
+
+    async fn tell(&self, gate: &Arc<Inner>, sights: &[Arc<Sight>], event: &Event) {
+        let position = self.token(event.position + 1);
+        let mut met = Met::new();
+        for (at, sight) in sights.iter().filter(|sight| sight.collection == event.collection).enumerate() {
+            match sight.judge(gate, event, &position, &mut met).await {
+                Ok(Some(told)) => self.send_told(sight, event.position, &Arc::new(told)),
+                Ok(None) => {}
+                // What could not be decided is not kept back silently.
+                Err(_) => self.send(sight, &Queued::Resync(position.clone())),
+            }
+            if at % 64 == 63 {
+                // Who reads gets his turn while there is much to decide.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Queues something for all who see the same.
+    fn send(&self, sight: &Sight, queued: &Queued) {
+        self.each(sight, |attached| offer(attached, queued.clone()));
+    }
+
+    /// Queues a change; what it shows is recorded first.
+    fn send_told(&self, sight: &Sight, at: i64, told: &Arc<Told>) {
+        let ids = std::slice::from_ref(&told.id);
+        self.each(sight, |attached| {
+            // Whoever came meanwhile has read it himself.
+            if at < attached.member.attached {
+                return true;
+            }
+            let seen = attached.member.ask().sight(Watch::NAME, told.collection, &told.shown, ids, false);
+            if seen.is_err() {
+                attached.member.cut(EndReason::Busy);
+                return false;
+            }
+            offer(attached, Queued::Told(told.clone()))
+        });
+    }
+
+    /// Does something with each stream that sees the same; those for which it fails are cut off.
+    fn each(&self, sight: &Sight, mut keep: impl FnMut(&Attached) -> bool) {
+        let mut state = lock(&self.state);
+        if let Some(group) = state.groups.get_mut(&sight.key) {
+            group.members.retain(|attached| keep(attached));
+            if group.members.is_empty() {
+                state.groups.remove(&sight.key);
+            }
+        }
+    }
+
+    /// Tells idle streams where they are. A queue that is full is told by what follows.
+    pub(crate) fn beat(&self) {
+        let state = lock(&self.state);
+        let Some(position) = state.position else { return };
+        let token = self.token(position);
+        for attached in state.groups.values().flat_map(|group| &group.members) {
+            let _ = attached.sender.try_send(Queued::Beat(token.clone()));
+        }
+    }
+
+    /// Binds again what depends on the time.
+    pub(crate) async fn tick(&self, gate: &Arc<Inner>) {
+        let timed: Vec<Arc<Member>> = {
+            let state = lock(&self.state);
+            state
+                .groups
+                .values()
+                .filter(|group| group.sight.timed)
+                .flat_map(|group| group.members.iter().map(|attached| attached.member.clone()))
+                .collect()
+        };
+        for member in timed {
+            self.rebind(gate, &member, false);
+        }
+    }
+
+    /// Binds everything again: policies have changed.
+    pub(crate) fn rebind_all(&self, gate: &Arc<Inner>) {
+        let members: Vec<Arc<Member>> = {
+            let state = lock(&self.state);
+            state.groups.values().flat_map(|group| group.members.iter().map(|attached| attached.member.clone())).collect()
+        };
+        for member in members {
+            self.rebind(gate, &member, true);
+        }
+    }
+
+    /// Asks again what a stream may see; when that is something else, it is told to read its list again.
+    fn rebind(&self, gate: &Arc<Inner>, member: &Arc<Member>, always: bool) {
+        let (before, sight) = { (member.ask(), member.sight()) };
+        let ask = Ask { revision: gate.revision.load_full(), now_ms: gate.clock.now_ms(), ..before };
+        match Sight::of(&ask, sight.collection, &member.query) {
+            Ok(found) if found.key == sight.key && !always => {}
+            Ok(found) => {
+                let mut state = lock(&self.state);
+                let Some(attached) = remove(&mut state, member) else { return };
+                let group = state.groups.entry(found.key).or_insert_with(|| Group { sight: Arc::new(found), members: Vec::new() });
+                *lock(&member.state) = (ask, group.sight.clone());
+                let position = state.position.map(|position| self.token(position));
+                if position.is_none_or(|position| offer(&attached, Queued::Resync(position)))
+                    && let Some(group) = state.groups.get_mut(&member.sight().key)
+                {
+                    group.members.push(attached);
+                }
+            }
+            Err(error) => {
+                let refused = matches!(error, ReadError::Refused(_) | ReadError::FieldRefused(_));
+                self.end(member, if refused { EndReason::Refused } else { EndReason::Busy });
+            }
+        }
+    }
+
+    /// The credentials that streams were opened with, each once.
+    pub(crate) fn credentials(&self) -> Vec<(Arc<str>, Caller)> {
+        let state = lock(&self.state);
+        let mut found: HashMap<Arc<str>, Caller> = HashMap::new();
+        for attached in state.groups.values().flat_map(|group| &group.members) {
+            let ask = attached.member.ask();
+            if let Some(credential) = &ask.credential {
+                found.entry(credential.clone()).or_insert_with(|| ask.caller.clone());
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Ends the streams of a credential.
+    pub(crate) fn end_credential(&self, credential: &str) {
+        let members: Vec<Arc<Member>> = {
+            let state = lock(&self.state);
+            let of = |attached: &&Attached| attached.member.ask().credential.as_deref() == Some(credential);
+            state.groups.values().flat_map(|group| &group.members).filter(of).map(|attached| attached.member.clone()).collect()
+        };
+        for member in members {
+            self.end(&member, EndReason::Caller);
+        }
+    }
+
+    /// Ends all streams, and opens none any more.
+    pub(crate) fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        for attached in state.groups.drain().flat_map(|(_, group)| group.members) {
+            attached.member.cut(EndReason::Closing);
+            let _ = attached.sender.try_send(Queued::End(EndReason::Closing));
+        }
+    }
+
+    fn end(&self, member: &Arc<Member>, reason: EndReason) {
+        let mut state = lock(&self.state);
+        if let Some(attached) = remove(&mut state, member) {
+            attached.member.cut(reason);
+            let _ = attached.sender.try_send(Queued::End(reason));
+        }
+    }
+}
+
+/// Whether there was room for it.
+fn offer(attached: &Attached, queued: Queued) -> bool {
+    let kept = attached.sender.try_send(queued).is_ok();
+    if !kept {
+        attached.member.cut(EndReason::Slow);
+    }
+    kept
+}
+
+fn remove(state: &mut State, member: &Arc<Member>) -> Option<Attached> {
+    let key = member.sight().key;
+    let group = state.groups.get_mut(&key)?;
+    let at = group.members.iter().position(|attached| attached.member.number == member.number)?;
+    let attached = group.members.swap_remove(at);
+    if group.members.is_empty() {
+        state.groups.remove(&key);
+    }
+    Some(attached)
+}

@@ -1,0 +1,155 @@
+//! What one stream sees: a condition and masks, bound once, asked of each change in memory.
+
+use super::{
+    feed::Event,
+    stream::{Told, ToldKind},
+};
+use crate::{
+    ask::{Ask, View},
+    gate::Inner,
+    grant::{ReadError, Verb, Watch},
+};
+use aws_lc_rs::digest;
+use haechi_model::{CollectionId, FieldId, Lookup, Mask, Output, Predicate, Row, RowPage, Shape, Value};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+/// How often other rows are looked for until a condition can be decided: references are followed three deep.
+const MAX_ROUNDS: usize = 8;
+
+/// What of a collection's changes is wanted.
+#[derive(Clone, Debug)]
+pub struct WatchQuery {
+    /// Fields of each row; all when `None`.
+    pub fields: Option<Vec<FieldId>>,
+    /// A condition on the row's own columns.
+    pub filter: Predicate,
+    /// How each row is written.
+    pub shape: Shape,
+    /// References whose ids are wanted beside the bytes.
+    pub follow: Vec<FieldId>,
+}
+
+/// A bound query: the same for all streams that see the same.
+pub(crate) struct Sight {
+    pub(crate) collection: CollectionId,
+    rows: Predicate,
+    outputs: Vec<Output>,
+    shape: Shape,
+    follow: Vec<FieldId>,
+    /// Other collections that decide what is seen.
+    pub(crate) looks_into: Vec<usize>,
+    /// Whether what is seen depends on the time.
+    pub(crate) timed: bool,
+    /// Two sights with the same key see the same.
+    pub(crate) key: [u8; 32],
+}
+
+/// Rows of other tables that one change has met.
+pub(crate) type Met = HashMap<(usize, String), Option<Row>>;
+
+impl Sight {
+    /// A query, bound for whoever asks now.
+    pub(crate) fn of(ask: &Ask, collection: CollectionId, query: &WatchQuery) -> Result<Self, ReadError> {
+        let (_, _, rows) = ask.on::<Watch>(collection).map_err(ReadError::Refused)?.into_rows();
+        Self::new(ask, collection, rows, query)
+    }
+
+    /// To the rows of a grant.
+    fn new(ask: &Ask, collection: CollectionId, rows: Predicate, query: &WatchQuery) -> Result<Self, ReadError> {
+        if !query.filter.is_local() {
+            return Err(ReadError::NotLocal);
+        }
+        let used = |at: FieldId, field: &haechi_model::Field| query.filter.reads_any(&[at, field.shadow.unwrap_or(at)]);
+        let (conditions, used) = ask.conditions_of_use(collection, &rows, Watch::NAME, used)?;
+        let masks = ask.masks(collection, &rows);
+        let fields = query.fields.as_deref().map(|fields| crate::ask::with_followed(fields, &query.follow));
+        let outputs = ask.outputs(collection, &masks, fields.as_deref());
+        ask.sight(Watch::NAME, collection, &used, &[], !used.is_empty())?;
+        let rows = Predicate::all([rows].into_iter().chain(conditions).chain([query.filter.clone()]));
+        let mut looks_into = Vec::new();
+        rows.looks_into(&mut looks_into);
+        for output in &outputs {
+            if let Mask::When(condition) = &output.mask {
+                condition.looks_into(&mut looks_into);
+            }
+        }
+        looks_into.sort_unstable();
+        looks_into.dedup();
+        let timed = ask.depends_on_time(collection);
+        let text = format!("{collection}\0{rows:?}\0{outputs:?}\0{:?}\0{:?}", query.shape, query.follow);
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+        Ok(Self { collection, rows, outputs, shape: query.shape.clone(), follow: query.follow.clone(), looks_into, timed, key })
+    }
+
+    /// What a change is to whoever sees this; nothing when neither row is his to see.
+    pub(crate) async fn judge(
+        &self,
+        gate: &Arc<Inner>,
+        event: &Event,
+        position: &Arc<str>,
+        met: &mut Met,
+    ) -> Result<Option<Told>, haechi_model::Failure> {
+        for _ in 0..MAX_ROUNDS {
+            let missing = {
+                let lookup = Looked { met, missing: RefCell::default() };
+                let judged = self.decide(gate, event, &lookup);
+                let missing = lookup.missing.into_inner();
+                if missing.is_empty() {
+                    return Ok(judged.map(|(kind, shown)| self.told(kind, event, position, shown)));
+                }
+                missing
+            };
+            for (table, id) in missing {
+                let row = gate.store.row(table, &id).await?;
+                met.insert((table, id), row);
+            }
+        }
+        // Deeper than policies reach: what cannot be decided is not shown.
+        Ok(None)
+    }
+
+    fn decide(&self, gate: &Inner, event: &Event, rows: &dyn Lookup) -> Option<(ToldKind, Option<(RowPage, Vec<FieldId>)>)> {
+        let holds = |row: &Option<Row>| row.as_ref().is_some_and(|row| self.rows.holds(row, rows));
+        let (before, after) = (holds(&event.before), holds(&event.after));
+        let row = match (before, after, &event.after) {
+            (_, true, Some(row)) => row,
+            // It is gone, or it has left what he may see: the one looks like the other.
+            (true, _, _) => return Some((ToldKind::Delete, None)),
+            _ => return None,
+        };
+        let revision = gate.revision.load();
+        let view = View { collection: &revision.app.collections[self.collection], outputs: &self.outputs, shape: &self.shape };
+        let kind = if before { ToldKind::Update } else { ToldKind::Create };
+        Some((kind, Some(view.page(row, &self.follow, rows))))
+    }
+
+    fn told(&self, kind: ToldKind, event: &Event, position: &Arc<str>, shown: Option<(RowPage, Vec<FieldId>)>) -> Told {
+        let (page, shown) = shown.map_or((None, Vec::new()), |(page, shown)| (Some(page), shown));
+        Told { kind, position: position.clone(), id: event.id.clone(), page, rendered: OnceLock::new(), collection: self.collection, shown }
+    }
+}
+
+/// Rows that are known, and a note of those that are not.
+struct Looked<'a> {
+    met: &'a Met,
+    missing: RefCell<Vec<(usize, String)>>,
+}
+
+impl Lookup for Looked<'_> {
+    fn row(&self, table: usize, id: &str) -> Option<Vec<Value>> {
+        if let Some(found) = self.met.get(&(table, id.to_owned())) {
+            return found.clone();
+        }
+        let mut missing = self.missing.borrow_mut();
+        let key = (table, id.to_owned());
+        if !missing.contains(&key) {
+            missing.push(key);
+        }
+        None
+    }
+}

@@ -1,0 +1,33 @@
+//! Looks after open streams: whoever watches is asked again who he is, and his streams end when he is no longer it.
+
+use haechi_gate::{Gate, Known};
+use haechi_identity::Identity;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How soon a doubt is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often everybody is asked again, whether there was a doubt or not: credentials also end by themselves.
+const ALL_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs until `stop` turns true.
+pub(crate) async fn run(gate: Gate, identity: Identity, mut stop: watch::Receiver<bool>) {
+    let (mut doubt, mut looked) = (gate.doubt(), Instant::now());
+    while tokio::time::timeout(LOOK_EVERY, stop.changed()).await.is_err() {
+        let now = gate.doubt();
+        if now == doubt && looked.elapsed() < ALL_EVERY {
+            continue;
+        }
+        (doubt, looked) = (now, Instant::now());
+        for (credential, caller) in gate.watching() {
+            let found = match identity.known(&credential) {
+                Known::Caller(found) => Ok(found),
+                Known::Unknown(pending) => Box::pin(identity.verify(&credential, pending)).await,
+            };
+            // Who cannot be asked is not served, as with requests.
+            if !found.is_ok_and(|found| found.is_still(&caller)) {
+                gate.end_streams(&credential);
+            }
+        }
+    }
+}
