@@ -32,6 +32,12 @@ pub trait Allowance: Send + Sync {
     fn take(&self, caller: &Caller, network: std::net::IpAddr, items: u32) -> Result<(), u32>;
 }
 
+/// Knows callers by their credentials: for connections that go on, and are asked again who they are.
+pub trait Doorkeeper: Send + Sync {
+    /// Whoever brings a bearer token from a network; nothing when it is not good.
+    fn caller<'a>(&'a self, token: &'a str, network: std::net::IpAddr) -> std::pin::Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>>;
+}
+
 /// One request's question.
 #[derive(Clone)]
 pub struct Ask {
@@ -80,6 +86,30 @@ impl Ask {
     #[must_use]
     pub fn by(self, credential: &str) -> Self {
         Self { credential: Some(credential.into()), ..self }
+    }
+
+    /// The same caller's question at this moment, under the policies of now.
+    #[must_use]
+    pub fn renewed(&self) -> Self {
+        Self { revision: self.gate.revision.load_full(), now_ms: self.gate.clock.now_ms(), ..self.clone() }
+    }
+
+    /// The question of another caller on the same connection, by this credential.
+    #[must_use]
+    pub fn of(&self, caller: &Caller, credential: &str) -> Self {
+        Self { caller: caller.clone(), ..self.renewed() }.by(credential)
+    }
+
+    /// What the caller proved himself with, where what is asked goes on.
+    #[must_use]
+    pub fn credential(&self) -> Option<&Arc<str>> {
+        self.credential.as_ref()
+    }
+
+    /// The network that it comes from; this host when there is none.
+    #[must_use]
+    pub fn network(&self) -> std::net::IpAddr {
+        self.allowance.as_ref().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |(_, network)| *network)
     }
 
     /// Whether what the caller may watch of a collection depends on the time.

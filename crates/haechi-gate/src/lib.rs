@@ -83,7 +83,7 @@ mod system;
 mod system_work;
 mod work;
 
-pub use ask::{Allowance, Ask, Refusal};
+pub use ask::{Allowance, Ask, Doorkeeper, Refusal};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use clock::{Clock, SystemClock, TestClock};
@@ -96,7 +96,7 @@ pub use ledger::access::AccessFull;
 pub use ledger::archive::{ArchiveError, ArchiveReport, Part};
 pub use ledger::audit::{Finding as AuditFinding, Report as AuditReport};
 pub use ledger::refused::RefusedRequest;
-pub use live::{EndReason, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem, WatchQuery};
+pub use live::{EndReason, Hold, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem, WatchQuery};
 pub use outbound::Outbound;
 pub use revision::{Reach, Revision, RevisionError};
 pub use system::{Area, Audit, Backup, Identity, Import, Schema, System, SystemKeys};

@@ -14,10 +14,10 @@ use crate::{
 use async_graphql::{dynamic::Schema, parser::types::OperationType};
 use futures_util::future::join_all;
 use haechi_data::{Handlers, RecordError};
-use haechi_gate::{Ask, Gate};
+use haechi_gate::{Ask, Doorkeeper, Gate};
 use haechi_model::{App, Claim, GraphqlConfig, Json};
 use haechi_problem::{Problem, kinds};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// Where an operation came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct Door {
     documents: Documents,
     pub(crate) limits: GraphqlConfig,
     pub(crate) body_bytes: usize,
+    /// Knows callers of connections that go on.
+    pub(crate) keeper: Arc<dyn Doorkeeper>,
     /// Whether the schema may be looked at.
     open: bool,
 }
@@ -69,6 +71,8 @@ pub struct Options {
     pub handlers: Handlers,
     /// Whether the schema may be looked at whatever the folder says: in `dev`.
     pub open: bool,
+    /// Knows callers of connections that go on.
+    pub keeper: Arc<dyn Doorkeeper>,
 }
 
 impl Door {
@@ -85,7 +89,18 @@ impl Door {
         let schema = schema(app, &types, open).map_err(|error| error.to_string())?;
         let documents = Documents::new(app.documents.iter().map(|document| document.text.as_str().into()), limits.only_known);
         let body_bytes = app.config.limits.body_bytes;
-        Ok(Self { gate: options.gate, base: options.base, handlers: options.handlers, schema, types, documents, limits, body_bytes, open })
+        Ok(Self {
+            gate: options.gate,
+            base: options.base,
+            handlers: options.handlers,
+            schema,
+            types,
+            documents,
+            limits,
+            body_bytes,
+            open,
+            keeper: options.keeper,
+        })
     }
 
     /// Executes one request.
@@ -98,14 +113,7 @@ impl Door {
         if let Err(problem) = fits(&plan, place, claim.is_some()) {
             return self.refused(ask, &[GraphqlError::of_request(problem)]);
         }
-        let run = Run {
-            ask,
-            types: &self.types,
-            tokens: self.gate.page_tokens(),
-            variables: &variables,
-            errors: Mutex::default(),
-            in_url: place == Place::Url,
-        };
+        let run = Run { in_url: place == Place::Url, ..self.run(ask, &variables) };
         let introspection = if plan.introspects {
             Some(check::introspect(&self.schema, &document.parsed, parameters.operation.as_deref(), input::known(&variables)).await)
         } else {
@@ -152,7 +160,7 @@ impl Door {
                 Some(async_graphql::Value::Object(members)) => members.get(&*root.key).and_then(|value| serde_json::to_vec(value).ok()),
                 _ => None,
             },
-            Step::One { id, selection, .. } => run.one(id, selection, &path).await,
+            Step::One { id, selection } => run.one(id, selection, &path).await,
             Step::List(connection) => run.list(connection, &path).await,
             Step::Aggregate { collection, filter, parts } => Box::pin(run.aggregate(*collection, filter.as_ref(), parts, &path)).await,
             Step::Change(mutation) => Box::pin(run.change(mutation, &self.handlers, claim, &path)).await,

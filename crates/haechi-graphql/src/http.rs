@@ -1,16 +1,22 @@
 //! GraphQL over HTTP: parameters from a body or a URL, the media type that was asked for, the status that goes with it.
 
-use crate::door::{Answer, Door, Parameters, Place};
+use crate::{
+    door::{Answer, Door, Parameters, Place},
+    socket,
+};
 use axum::{
     Extension, Router,
     body::{Body, Bytes},
-    extract::{RawQuery, State},
+    extract::{
+        RawQuery, State,
+        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    },
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::Response,
     routing::get,
 };
 use haechi_data::RecordError;
-use haechi_gate::{Ask, Refusal};
+use haechi_gate::{Ask, Hold, Refusal};
 use haechi_model::{Json, parse_json};
 use haechi_problem::{Problem, kinds};
 use std::sync::Arc;
@@ -42,11 +48,32 @@ struct Exchange<'a> {
     wanted: Wanted,
 }
 
-async fn by_url(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, RawQuery(query): RawQuery, headers: HeaderMap) -> Reply {
+async fn by_url(
+    State(door): State<Arc<Door>>,
+    Extension(ask): Extension<Ask>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    hold: Option<Extension<Hold>>,
+) -> Reply {
+    if let Ok(upgrade) = upgrade {
+        return greet(door, ask, upgrade, hold.map(|Extension(hold)| hold));
+    }
     let exchange = begin(&door, &ask, &headers)?;
     let parameters = from_url(query.as_deref().unwrap_or_default()).map_err(|problem| exchange.refuse(&problem))?;
     let answer = door.execute(&ask, &parameters, Place::Url, None).await;
     Ok(exchange.reply(answer))
+}
+
+/// Takes a connection over, when it speaks the one protocol that there is.
+fn greet(door: Arc<Door>, ask: Ask, upgrade: WebSocketUpgrade, hold: Option<Hold>) -> Reply {
+    let bytes = door.body_bytes;
+    let upgrade = upgrade.protocols([socket::PROTOCOL]).max_message_size(bytes).max_frame_size(bytes);
+    if upgrade.selected_protocol().is_none() {
+        let exchange = Exchange { door: &door, ask: &ask, wanted: Wanted::Json };
+        return Err(exchange.refuse(&malformed("Sec-WebSocket-Protocol must name graphql-transport-ws.")));
+    }
+    Ok(upgrade.on_upgrade(move |opened| socket::serve(door, ask, opened, hold)))
 }
 
 async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, headers: HeaderMap, body: Body) -> Reply {

@@ -14,6 +14,8 @@ mod input;
 mod mutate;
 mod plan;
 mod schema;
+mod socket;
+mod subscribe;
 mod types;
 
 pub use door::{Door, Fault, Options, faults, sdl};

@@ -30,7 +30,7 @@ pub(crate) struct RootStep {
 pub(crate) enum Step {
     Typename(&'static str),
     Introspection,
-    One { collection: CollectionId, id: Value, selection: Selection },
+    One { id: Value, selection: Selection },
     List(Connection),
     Aggregate { collection: CollectionId, filter: Option<Value>, parts: Vec<AggregatePart> },
     Change(Mutation),
@@ -220,7 +220,7 @@ impl<'a> Planner<'a> {
     fn root(&self, root: &Root, fields: &[&'a Field]) -> Step {
         let argument = |name: &str| fields[0].get_argument(name).map(|value| value.node.clone());
         match root {
-            Root::One(at) => Step::One { collection: *at, id: argument("id").unwrap_or_default(), selection: self.selection(*at, &sets(fields)) },
+            Root::One(at) => Step::One { id: argument("id").unwrap_or_default(), selection: self.selection(*at, &sets(fields)) },
             Root::List(at) => Step::List(self.connection(*at, fields)),
             Root::Aggregate(at) => Step::Aggregate { collection: *at, filter: argument("filter"), parts: self.aggregate(*at, &sets(fields)) },
             Root::Watch(at) => {

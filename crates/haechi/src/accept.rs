@@ -1,11 +1,15 @@
 //! The accept loop: connections to requests, each with a bound on its time.
 
-use crate::{admission::Admission, stack::Stack, tls::Tls};
+use crate::{
+    admission::{Admission, Place},
+    stack::Stack,
+    tls::Tls,
+};
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{Request, Response},
+    http::{Request, Response, header},
 };
-use haechi_gate::OpenStream;
+use haechi_gate::{Hold, OpenStream};
 use haechi_layers::Peer;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
@@ -73,10 +77,7 @@ impl Server {
                         continue;
                     };
                     let connection = connection.clone();
-                    tokio::spawn(async move {
-                        connection.serve(stream, peer).await;
-                        drop(place);
-                    });
+                    tokio::spawn(connection.serve(stream, peer, Arc::new(place)));
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: wait for some to come back instead of spinning.
@@ -119,7 +120,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+    async fn serve(self, stream: TcpStream, peer: SocketAddr, place: Arc<Place>) {
         let _ = stream.set_nodelay(true);
         let wait = Duration::from_millis(self.head_ms);
         // The protocol is told by the first bytes; a connection that sends none does not stay.
@@ -127,21 +128,25 @@ impl Connection {
             return;
         }
         match self.tls.as_ref().map(|tls| tls.acceptor()) {
-            None => self.requests(stream, peer).await,
+            None => self.requests(stream, peer, place).await,
             Some(acceptor) => {
                 if let Ok(Ok(stream)) = tokio::time::timeout(wait, acceptor.accept(stream)).await {
-                    self.requests(stream, peer).await;
+                    self.requests(stream, peer, place).await;
                 }
             }
         }
     }
 
-    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, place: Arc<Place>) {
         let (stack, use_, wait) = (self.stack, Arc::new(Use::new()), Duration::from_millis(self.head_ms));
         let metrics = stack.borrow().metrics.clone();
         metrics.connection_opened();
         let used = use_.clone();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            // Whoever takes the connection over keeps its place.
+            if request.headers().contains_key(header::UPGRADE) {
+                request.extensions_mut().insert(Hold(place.clone()));
+            }
             let (stack, used) = (stack.borrow().clone(), used.clone());
             let in_use = InUse::new(used);
             async move {
@@ -151,7 +156,7 @@ impl Connection {
                 Ok::<_, Infallible>(if goes_on { response.map(|body| Body::new(Held { body, _held: in_use })) } else { response })
             }
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
         // Both are registered once and looked at lazily: a timer for each request would cost as much as the request's parsing.
         let mut ended = self.ended;

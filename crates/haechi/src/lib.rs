@@ -12,6 +12,7 @@ pub mod logs;
 pub mod metrics;
 pub mod ops;
 pub mod people;
+pub mod rates;
 pub mod refusals;
 mod reload;
 pub mod report;

@@ -3,6 +3,7 @@
 use crate::{
     house::{House, Mode},
     metrics::Metrics,
+    rates::{Keeper, Rates},
     stack::Stack,
 };
 use axum::{
@@ -20,12 +21,18 @@ use std::sync::Arc;
 const MAX_SEAL_LAG_MS: i64 = 10_000;
 
 /// All routes of all features, in one table.
-pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
+pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) -> Router {
     let (gate, metrics) = (&house.gate, house.metrics.clone());
     let config = &gate.revision().app.config;
     let data = Data { gate: gate.clone(), base: base.clone(), body_bytes: config.limits.body_bytes, handlers: house.handlers.clone() };
     let (missing, wrong_method, health, openapi) = (base.clone(), base.clone(), gate.clone(), base.clone());
-    let graphql = haechi_graphql::Options { gate: gate.clone(), base: base.clone(), handlers: house.handlers.clone(), open: mode == Mode::Dev };
+    let graphql = haechi_graphql::Options {
+        gate: gate.clone(),
+        base: base.clone(),
+        handlers: house.handlers.clone(),
+        open: mode == Mode::Dev,
+        keeper: Arc::new(Keeper { identity: house.identity.clone(), rates: rates.clone() }),
+    };
     // The folder was checked: what cannot be a schema is not there.
     let graphql = haechi_graphql::Door::new(graphql).map(|door| haechi_graphql::router(Arc::new(door)));
     if let Err(what) = &graphql {
@@ -53,7 +60,8 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode) -> Router {
 pub fn stack(house: &House, mode: Mode) -> Stack {
     let config = house.gate.revision().app.config.clone();
     let base: Arc<str> = config.server.public_url.as_deref().unwrap_or_default().into();
-    Stack::new(routes(house, &base, mode), house, base, &config)
+    let rates = Arc::new(Rates::new(&config.limits, house.metrics.clone()));
+    Stack::new(routes(house, &base, mode, &rates), house, base, &config, rates)
 }
 
 /// Whether requests should be sent here.

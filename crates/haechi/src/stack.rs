@@ -1,21 +1,26 @@
 //! Everything that happens to every request, in order.
 
-use crate::{house::House, metrics::Metrics, shares::Shares, traces};
+use crate::{
+    house::House,
+    metrics::Metrics,
+    rates::{self, Rates},
+    shares::Shares,
+    traces,
+};
 use axum::{
     Router,
     body::{Body, HttpBody},
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use futures_util::FutureExt;
-use haechi_gate::{Allowance, Caller, Gate, Known};
+use haechi_gate::{Caller, Credential, Gate, Known};
 use haechi_identity::{AuthError, ClientAddress, Identity};
 use haechi_layers::{
-    BodyFault, BodyLimits, ContentSecurityPolicy, Cors, Decision, LimitedBody, Peer, Proxies, Rate, RateLimit, SecurityHeaders, Verdict, made_here,
+    BodyFault, BodyLimits, ContentSecurityPolicy, Cors, Decision, LimitedBody, Peer, Proxies, RateLimit, SecurityHeaders, Verdict, made_here,
 };
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{
-    net::IpAddr,
     panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
@@ -35,9 +40,6 @@ const ANONYMOUS_PART: (usize, usize) = (3, 4);
 /// Of the requests in work, one caller or network may have one in so many, but at least a few.
 const SHARE: usize = 8;
 const MIN_SHARE: usize = 8;
-/// Callers, and networks, whose requests are counted at once.
-const COUNTED: usize = 65_536;
-const MINUTE_MS: u64 = 60_000;
 
 /// The stack around the routes.
 pub struct Stack {
@@ -62,29 +64,6 @@ pub struct Stack {
     traced: bool,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-}
-
-/// How often known callers, and networks without credentials, may ask.
-struct Rates {
-    callers: RateLimit,
-    networks: RateLimit,
-    metrics: Arc<Metrics>,
-}
-
-impl Allowance for Rates {
-    fn take(&self, caller: &Caller, network: IpAddr, items: u32) -> Result<(), u32> {
-        let decision = if caller.is_anonymous() { self.networks.take_many(network, items) } else { self.callers.take_many(caller.id(), items) };
-        if decision.allowed {
-            return Ok(());
-        }
-        self.metrics.limited();
-        Err(seconds(decision))
-    }
-}
-
-/// After how long there is room again.
-fn seconds(decision: Decision) -> u32 {
-    u32::try_from(decision.reset_ms.div_ceil(1000)).unwrap_or(60).max(1)
 }
 
 fn not_good() -> Problem {
@@ -124,9 +103,8 @@ fn named(routes: Router, traced: bool) -> Router {
 impl Stack {
     /// Around the routes of a house.
     #[must_use]
-    pub fn new(routes: Router, house: &House, base: Arc<str>, config: &Config) -> Self {
+    pub fn new(routes: Router, house: &House, base: Arc<str>, config: &Config, rates: Arc<Rates>) -> Self {
         let limits = &config.limits;
-        let rate = |per_minute: i64| Rate { burst: u32::try_from(per_minute).unwrap_or(u32::MAX), per_ms: MINUTE_MS };
         let over_tls = base.starts_with("https:") || config.server.tls.is_some();
         let traced = config.telemetry.traces.is_some();
         Self {
@@ -144,11 +122,7 @@ impl Stack {
             proxies: Proxies::parse(config.server.trusted_proxies.iter().map(String::as_str)).unwrap_or_default(),
             cors: Cors::new(config.server.cors_origins.iter().map(String::as_str)),
             headers: SecurityHeaders::new(ContentSecurityPolicy::api(), over_tls),
-            rates: Arc::new(Rates {
-                callers: RateLimit::new(rate(limits.caller_per_minute), COUNTED),
-                networks: RateLimit::new(rate(limits.anonymous_per_minute), COUNTED),
-                metrics: house.metrics.clone(),
-            }),
+            rates,
             metrics: house.metrics.clone(),
             base,
         }
@@ -227,6 +201,9 @@ impl Stack {
             let share = self.shares.take(caller.id()).ok_or_else(|| self.busy())?;
             (&self.rates.callers, self.counted(&self.rates.callers, caller.id())?, None, share)
         };
+        if request.headers().contains_key(header::UPGRADE) && !self.may_connect(&caller, request.headers()) {
+            return Err(Problem::new(kinds::FORBIDDEN, "A connection is opened from this site, or from an origin that the folder names."));
+        }
         let mut ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network());
         if goes_on(&request)
             && let Ok((Some(credential), _)) = credential(request.headers())
@@ -303,7 +280,7 @@ impl Stack {
             return Ok(decision);
         }
         self.metrics.limited();
-        let seconds = seconds(decision);
+        let seconds = rates::seconds(decision);
         Err(Problem::new(kinds::TOO_MANY_REQUESTS, "Send fewer requests a minute.").retry_after(seconds))
     }
 
@@ -334,6 +311,13 @@ impl Stack {
             return Err(Problem::new(kinds::FORBIDDEN, "A request with a cookie must come from this site and carry X-CSRF-Token."));
         }
         Ok(caller)
+    }
+
+    /// A page of another site could open a connection in the name of whoever looks at it (RFC 6455 §10.2).
+    fn may_connect(&self, caller: &Caller, headers: &HeaderMap) -> bool {
+        let in_cookie = matches!(caller.credential(), Credential::Session { cookie: true, .. });
+        let open = matches!(self.cors.judge(&Method::GET, headers), Verdict::SameOrigin | Verdict::Open(_));
+        made_here(headers, &self.own_origin(headers)) || open && !in_cookie
     }
 
     /// The origin of our own pages: what the folder says, else where the request was sent.

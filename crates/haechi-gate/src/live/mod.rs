@@ -6,5 +6,5 @@ pub(crate) mod image;
 mod stream;
 mod view;
 
-pub use stream::{EndReason, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem};
+pub use stream::{EndReason, Hold, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem};
 pub use view::WatchQuery;

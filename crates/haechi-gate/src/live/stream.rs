@@ -67,6 +67,10 @@ pub enum EndReason {
 #[derive(Clone, Copy, Debug)]
 pub struct OpenStream;
 
+/// A connection's place: whoever takes the connection over keeps it as long as he holds this.
+#[derive(Clone)]
+pub struct Hold(pub Arc<dyn std::any::Any + Send + Sync>);
+
 /// What a stream brings.
 pub enum WatchItem {
     /// Changes are told from this position on.

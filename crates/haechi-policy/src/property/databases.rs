@@ -14,7 +14,7 @@ struct Silent;
 
 impl Journal for Silent {
     fn encode(&self, _: &Change, draft: &EntryDraft, _: Option<&Row>, _: Option<&Row>) -> LogRow {
-        LogRow { id: draft.id.clone(), entry: Vec::new(), hash: [0; 32], salt: [0; 32], detail: String::new(), event: None }
+        LogRow { id: draft.id.clone(), entry: Vec::new(), hash: [0; 32], salt: [0; 32], detail: String::new(), event: None, image: None }
     }
 }
 

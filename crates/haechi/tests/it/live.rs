@@ -15,11 +15,11 @@ permit (principal in Role::"admin", action in [Action::"list", Action::"read", A
 permit (principal, action == Action::"watch", resource is posts) when { resource.published };
 "#;
 
-async fn start(backend: Backend) -> TestApp {
+pub(crate) async fn start(backend: Backend) -> TestApp {
     TestApp::start(backend, &files("")).await
 }
 
-fn files(more: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn files(more: &str) -> Vec<(&'static str, String)> {
     let reach = FILES[0].1.replace("\"posts:read\"]", "\"posts:read\", \"posts:watch\"]");
     let mut files = with_more(FILES, &[("policies/main.cedar", POLICY)]);
     files[0].1 = format!("{reach}{more}\n");

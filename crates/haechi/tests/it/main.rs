@@ -23,6 +23,7 @@ mod process;
 mod races;
 mod rest;
 mod snapshots;
+mod socket;
 mod sweep;
 mod telemetry;
 mod timing;

@@ -1,0 +1,261 @@
+//! `graphql-transport-ws`: operations and subscriptions over a WebSocket. One task reads and writes, one runs each operation.
+
+use crate::{
+    door::{Door, Place},
+    error::GraphqlError,
+    http::from_json,
+    subscribe::{Next, Subscription},
+};
+use async_graphql::parser::types::OperationType;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use haechi_data::RecordError;
+use haechi_gate::{Ask, Hold};
+use haechi_model::{Json, parse_json, write_json_text};
+use haechi_problem::{Problem, kinds};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+
+/// The subprotocol.
+pub(crate) const PROTOCOL: &str = "graphql-transport-ws";
+/// How long a client may take to begin.
+const INIT: Duration = Duration::from_secs(10);
+/// How often a client is asked whether it is there, and how long it may say nothing.
+const PING: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long a message may take to be sent.
+const SEND: Duration = Duration::from_secs(30);
+/// Messages that wait to be sent.
+const QUEUE: usize = 16;
+/// Operations of one connection at once.
+const MAX_OPERATIONS: usize = 100;
+const MAX_ID: usize = 128;
+
+/// Why a connection is closed.
+struct Close(u16, &'static str);
+
+const MALFORMED: Close = Close(4400, "The message is not one of the protocol");
+const UNAUTHORIZED: Close = Close(4401, "Unauthorized");
+const FORBIDDEN: Close = Close(4403, "Forbidden");
+const TOO_LATE: Close = Close(4408, "Connection initialisation timeout");
+const AGAIN: Close = Close(4429, "Too many initialisation requests");
+const TOO_MANY: Close = Close(4429, "Too many operations");
+const GOING: Close = Close(1001, "Going away");
+
+/// What an operation has to say.
+enum Said {
+    Next(Box<str>, Vec<u8>),
+    Error(Box<str>, Vec<u8>),
+    Complete(Box<str>),
+    /// Whoever asked is no longer who he was.
+    Leave,
+}
+
+struct Connection {
+    door: Arc<Door>,
+    socket: WebSocket,
+    ask: Ask,
+    began: bool,
+    running: HashMap<Box<str>, JoinHandle<()>>,
+    said: mpsc::Sender<Said>,
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn serve(door: Arc<Door>, ask: Ask, socket: WebSocket, _hold: Option<Hold>) {
+    let (said, mut heard) = mpsc::channel(QUEUE);
+    let mut connection = Connection { door, socket, ask, began: false, running: HashMap::new(), said };
+    let Err(Close(code, reason)) = connection.run(&mut heard).await else { return };
+    let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+    let _ = tokio::time::timeout(SEND, connection.socket.send(Message::Close(Some(frame)))).await;
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.running.values().for_each(JoinHandle::abort);
+    }
+}
+
+impl Connection {
+    /// Until somebody closes it: `Ok` when the other end did.
+    async fn run(&mut self, heard: &mut mpsc::Receiver<Said>) -> Result<(), Close> {
+        let begin = tokio::time::sleep(INIT);
+        tokio::pin!(begin);
+        let mut ping = tokio::time::interval(PING);
+        let mut last = Instant::now();
+        loop {
+            tokio::select! {
+                message = self.socket.recv() => {
+                    last = Instant::now();
+                    match message {
+                        None | Some(Err(_)) | Some(Ok(Message::Close(_))) => return Ok(()),
+                        Some(Ok(Message::Text(text))) => self.received(text.as_str()).await?,
+                        Some(Ok(Message::Binary(_))) => return Err(MALFORMED),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    }
+                }
+                Some(said) = heard.recv() => self.tell(said).await?,
+                () = &mut begin, if !self.began => return Err(TOO_LATE),
+                _ = ping.tick() => {
+                    if last.elapsed() > SILENCE {
+                        return Ok(());
+                    }
+                    self.send(Message::Ping(axum::body::Bytes::new())).await?;
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Close> {
+        match tokio::time::timeout(SEND, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(GOING),
+        }
+    }
+
+    async fn tell(&mut self, said: Said) -> Result<(), Close> {
+        let (kind, id, payload) = match &said {
+            Said::Next(id, payload) => ("next", id, Some(payload)),
+            Said::Error(id, payload) => ("error", id, Some(payload)),
+            Said::Complete(id) => ("complete", id, None),
+            Said::Leave => return Err(FORBIDDEN),
+        };
+        // What was completed by the other end is over, also what was on its way.
+        if !self.running.contains_key(id) {
+            return Ok(());
+        }
+        let mut out = Vec::with_capacity(payload.map_or(0, Vec::len) + 64);
+        out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"id\":").as_bytes());
+        write_json_text(id, &mut out);
+        if let Some(payload) = payload {
+            out.extend_from_slice(b",\"payload\":");
+            out.extend_from_slice(payload);
+        }
+        out.push(b'}');
+        if !matches!(said, Said::Next(..)) {
+            self.running.remove(id);
+        }
+        self.send(Message::Text(String::from_utf8_lossy(&out).into_owned().into())).await
+    }
+
+    async fn received(&mut self, text: &str) -> Result<(), Close> {
+        let Ok(Json::Object(members)) = parse_json(text.as_bytes()) else { return Err(MALFORMED) };
+        let member = |name: &str| members.iter().find(|(known, _)| **known == *name).map(|(_, json)| json);
+        let (kind, id) = match (member("type"), member("id")) {
+            (Some(Json::Text(kind)), Some(Json::Text(id))) if !id.is_empty() && id.len() <= MAX_ID => (&**kind, Some(id.clone())),
+            (Some(Json::Text(kind)), None) => (&**kind, None),
+            _ => return Err(MALFORMED),
+        };
+        match (kind, id) {
+            ("connection_init", None) => self.begin(member("payload")).await,
+            ("ping", None) => self.send(Message::Text(Utf8Bytes::from_static("{\"type\":\"pong\"}"))).await,
+            ("pong", None) => Ok(()),
+            ("subscribe", Some(id)) => match member("payload") {
+                Some(payload) => self.subscribe(id, payload.clone()).await,
+                None => Err(MALFORMED),
+            },
+            ("complete", Some(id)) => {
+                if let Some(task) = self.running.remove(&id) {
+                    task.abort();
+                }
+                Ok(())
+            }
+            _ => Err(MALFORMED),
+        }
+    }
+
+    /// Who it is: as the handshake said, or by the token of the first message.
+    async fn begin(&mut self, payload: Option<&Json>) -> Result<(), Close> {
+        if std::mem::replace(&mut self.began, true) {
+            return Err(AGAIN);
+        }
+        if let Some(token) = payload.and_then(bearer) {
+            if !self.ask.caller().is_anonymous() {
+                return Err(MALFORMED);
+            }
+            let caller = self.door.keeper.caller(&token, self.ask.network()).await.ok_or(FORBIDDEN)?;
+            self.ask = self.ask.of(&caller, &token);
+        }
+        if self.ask.caller().is_anonymous() && self.ask.app().anonymous.is_empty() {
+            return Err(FORBIDDEN);
+        }
+        self.send(Message::Text(Utf8Bytes::from_static("{\"type\":\"connection_ack\"}"))).await
+    }
+
+    async fn subscribe(&mut self, id: Box<str>, payload: Json) -> Result<(), Close> {
+        if !self.began {
+            return Err(UNAUTHORIZED);
+        }
+        if self.running.contains_key(&id) {
+            return Err(Close(4409, "Subscriber for this id already exists"));
+        }
+        if self.running.len() >= MAX_OPERATIONS {
+            return Err(TOO_MANY);
+        }
+        let parameters = from_json(payload).map_err(|_| MALFORMED)?;
+        // Asked again for each operation: the connection may be older than a sign-out.
+        let ask = match self.ask.credential() {
+            None => self.ask.renewed(),
+            Some(token) => {
+                let caller = self.door.keeper.caller(token, self.ask.network()).await.ok_or(FORBIDDEN)?;
+                self.ask.of(&caller, token)
+            }
+        };
+        let (door, said, number) = (self.door.clone(), self.said.clone(), id.clone());
+        let work = async move {
+            let outcome = operation(&door, &ask, &parameters, &number, &said).await;
+            let _ = said.send(outcome.unwrap_or(Said::Complete(number))).await;
+        };
+        self.running.insert(id, tokio::spawn(work));
+        Ok(())
+    }
+}
+
+/// `{"Authorization": "Bearer …"}`
+fn bearer(payload: &Json) -> Option<String> {
+    let Json::Object(members) = payload else { return None };
+    let value = members.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, json)| json)?;
+    let Json::Text(text) = value else { return None };
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// Runs an operation; what it says at last, when that is not that it is complete.
+async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &crate::door::Parameters, id: &str, said: &mpsc::Sender<Said>) -> Option<Said> {
+    let refused = |errors: &[GraphqlError]| {
+        let mut out = vec![b'['];
+        for (at, error) in errors.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            error.write(&door.base, ask.request_id(), &mut out);
+        }
+        out.push(b']');
+        Some(Said::Error(id.into(), out))
+    };
+    if let Err(seconds) = ask.spend(1) {
+        return refused(&[GraphqlError::of_request(RecordError::Spent(seconds).problem())]);
+    }
+    let prepared = match door.prepare(ask, parameters).await {
+        Ok(prepared) => prepared,
+        Err(errors) => return refused(&errors),
+    };
+    if prepared.plan.kind != OperationType::Subscription {
+        let answer = door.execute(ask, parameters, Place::Body, None).await;
+        if answer.refused.is_some() {
+            return refused(&[GraphqlError::of_request(answer.refused.unwrap_or_else(|| Problem::new(kinds::MALFORMED, "")))]);
+        }
+        let _ = said.send(Said::Next(id.into(), answer.bytes)).await;
+        return None;
+    }
+    let mut subscription = match Subscription::open(door, ask, prepared).await {
+        Ok(subscription) => subscription,
+        Err(errors) => return refused(&errors),
+    };
+    while let Some(next) = subscription.next().await {
+        match next {
+            Next::Data(bytes) => said.send(Said::Next(id.into(), bytes)).await.ok()?,
+            Next::End(_, true) => return Some(Said::Leave),
+            Next::End(errors, false) => return Some(Said::Error(id.into(), errors)),
+        }
+    }
+    None
+}

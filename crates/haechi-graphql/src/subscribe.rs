@@ -1,0 +1,182 @@
+//! Subscriptions: a stream of the actions, each of its items as the response of an operation.
+
+use crate::{
+    door::{Door, Prepared},
+    error::{GraphqlError, Path},
+    execute::Run,
+    input,
+    plan::{ChangePart, RootStep, Selection, Step},
+};
+use haechi_data::{RecordError, live};
+use haechi_gate::{Ask, EndReason, Stream, ToldKind, WatchItem, WatchQuery};
+use haechi_model::{CollectionId, Json, RowPage, Shape, write_json_text};
+use haechi_problem::{Problem, kinds};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An open subscription.
+pub(crate) struct Subscription {
+    door: Arc<Door>,
+    prepared: Prepared,
+    stream: Stream,
+}
+
+/// What a subscription brings.
+pub(crate) enum Next {
+    /// A response.
+    Data(Vec<u8>),
+    /// The end, with its errors, and whether whoever asked is no longer who he was.
+    End(Vec<u8>, bool),
+}
+
+/// What is asked of each change.
+struct Wanted<'a> {
+    root: &'a RootStep,
+    collection: CollectionId,
+    parts: &'a [ChangePart],
+}
+
+fn wanted(prepared: &Prepared) -> Option<Wanted<'_>> {
+    let root = prepared.plan.roots.first()?;
+    match &root.step {
+        Step::Watch { collection, parts, .. } => Some(Wanted { root, collection: *collection, parts }),
+        _ => None,
+    }
+}
+
+/// The selection of the record, when it is asked for.
+fn selection<'a>(parts: &'a [ChangePart]) -> Option<&'a Selection> {
+    parts.iter().find_map(|part| if let ChangePart::Record(_, selection) = part { Some(selection) } else { None })
+}
+
+impl Subscription {
+    /// Opens a subscription that was prepared.
+    pub(crate) async fn open(door: &Arc<Door>, ask: &Ask, prepared: Prepared) -> Result<Self, Vec<GraphqlError>> {
+        let one = |problem: Problem| vec![GraphqlError::of_request(problem)];
+        let Some(Wanted { root, collection, parts }) = wanted(&prepared) else {
+            return Err(one(Problem::new(kinds::MALFORMED, "A subscription names one collection.")));
+        };
+        if prepared.plan.roots.len() != 1 || parts.iter().filter(|part| matches!(part, ChangePart::Record(..))).count() > 1 {
+            return Err(one(Problem::new(kinds::MALFORMED, "A subscription has one root field, which shows `record` once.")));
+        }
+        let path = Path { parent: None, key: &root.key, index: None };
+        let Step::Watch { filter, after, .. } = &root.step else { return Err(Vec::new()) };
+        let declared = &ask.app().collections[collection];
+        let wrong = |what: String| vec![GraphqlError::input(&path, what)];
+        let filter = input::typed(&door.types, filter.as_ref(), &prepared.variables, &format!("{}Filter", declared.singular)).map_err(wrong)?;
+        let run = door.run(ask, &prepared.variables);
+        let filter = run.condition(declared, filter.as_ref()).map_err(wrong)?;
+        let after = match input::argument(after.as_ref(), &prepared.variables) {
+            Some(Json::Text(token)) => Some(token.to_string()),
+            _ => None,
+        };
+        let shown = selection(parts);
+        let query = WatchQuery {
+            fields: Some(shown.map_or_else(Vec::new, |selection| selection.fields.clone())),
+            filter,
+            shape: shown.map_or_else(|| Shape::Object(Arc::from(Vec::new())), |selection| selection.shape.clone()),
+            follow: shown.map_or_else(Vec::new, |selection| selection.follow.clone()),
+        };
+        let opened = live::actions::watch(ask, collection, query, after.as_deref()).await;
+        let stream = opened.map_err(|error: RecordError| vec![GraphqlError::record(&path, &error)])?;
+        drop(run);
+        Ok(Self { door: door.clone(), prepared, stream })
+    }
+
+    /// What comes next; nothing after the end.
+    pub(crate) async fn next(&mut self) -> Option<Next> {
+        loop {
+            return Some(match self.stream.next().await? {
+                WatchItem::Ready(position) => Next::Data(self.response("READY", &position, None).await),
+                WatchItem::Resync(position) => Next::Data(self.response("RESYNC", &position, None).await),
+                WatchItem::Beat(_) => continue,
+                WatchItem::End(reason) => self.ended(reason),
+                WatchItem::Told(told) => {
+                    let kind = match told.kind {
+                        ToldKind::Create => "CREATE",
+                        ToldKind::Update => "UPDATE",
+                        ToldKind::Delete => "DELETE",
+                    };
+                    Next::Data(self.response(kind, &told.position, Some((&told.id, told.page.as_ref()))).await)
+                }
+            });
+        }
+    }
+
+    fn ended(&self, reason: EndReason) -> Next {
+        let problem = match reason {
+            EndReason::Caller => Problem::new(kinds::UNAUTHENTICATED, "Sign in again: whoever watched is no longer who he was."),
+            EndReason::Refused => Problem::new(kinds::FORBIDDEN, "No policy allows this any more."),
+            EndReason::Slow => Problem::new(kinds::BUSY, "The stream was read too slowly: go on after the last position."),
+            EndReason::Busy | EndReason::Closing => Problem::new(kinds::BUSY, "The stream ends: go on after the last position.").retry_after(1),
+        };
+        let mut errors = vec![b'['];
+        GraphqlError::of_request(problem).write(&self.door.base, self.stream.ask().request_id(), &mut errors);
+        errors.push(b']');
+        Next::End(errors, reason == EndReason::Caller)
+    }
+
+    async fn response(&self, kind: &str, position: &str, told: Option<(&str, Option<&RowPage>)>) -> Vec<u8> {
+        let ask = self.stream.ask().renewed();
+        let run = self.door.run(&ask, &self.prepared.variables);
+        let mut out = Vec::from(&b"{\"data\":{"[..]);
+        if let Some(Wanted { root, parts, .. }) = wanted(&self.prepared) {
+            let path = Path { parent: None, key: &root.key, index: None };
+            write_json_text(&root.key, &mut out);
+            out.extend_from_slice(b":{");
+            for (at, part) in parts.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                self.part(part, kind, position, told, &run, &path, &mut out).await;
+            }
+            out.push(b'}');
+        }
+        out.push(b'}');
+        let errors = run.errors.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.door.write_errors(&ask, &errors, &mut out);
+        out.push(b'}');
+        out
+    }
+
+    async fn part(
+        &self,
+        part: &ChangePart,
+        kind: &str,
+        position: &str,
+        told: Option<(&str, Option<&RowPage>)>,
+        run: &Run<'_>,
+        path: &Path<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let (key, text) = match part {
+            ChangePart::Literal(key, value) => {
+                out.extend_from_slice(key.as_bytes());
+                out.extend_from_slice(value.as_bytes());
+                return;
+            }
+            ChangePart::Type(key) => (key, Some(kind)),
+            ChangePart::Position(key) => (key, Some(position)),
+            ChangePart::Id(key) => (key, told.map(|(id, _)| id)),
+            ChangePart::Record(key, selection) => {
+                out.extend_from_slice(key.as_bytes());
+                match told.and_then(|(_, page)| page) {
+                    Some(page) => out.extend(Box::pin(run.only(selection, page.clone(), path)).await),
+                    None => out.extend_from_slice(b"null"),
+                }
+                return;
+            }
+        };
+        out.extend_from_slice(key.as_bytes());
+        match text {
+            Some(text) => write_json_text(text, out),
+            None => out.extend_from_slice(b"null"),
+        }
+    }
+}
+
+impl Door {
+    /// A run outside of a request of its own.
+    pub(crate) fn run<'a>(&'a self, ask: &'a Ask, variables: &'a input::Variables) -> Run<'a> {
+        Run { ask, types: &self.types, tokens: self.gate.page_tokens(), variables, errors: Mutex::default(), in_url: false }
+    }
+}

@@ -1,0 +1,66 @@
+//! How often callers may ask, and who asks on connections that go on.
+
+use crate::metrics::Metrics;
+use haechi_gate::{Allowance, Caller, Doorkeeper, Known};
+use haechi_identity::Identity;
+use haechi_layers::{Decision, Rate, RateLimit};
+use haechi_model::LimitsConfig;
+use std::{net::IpAddr, pin::Pin, sync::Arc};
+
+/// Callers, and networks, whose requests are counted at once.
+const COUNTED: usize = 65_536;
+const MINUTE_MS: u64 = 60_000;
+
+/// How often known callers, and networks without credentials, may ask.
+pub struct Rates {
+    pub(crate) callers: RateLimit,
+    pub(crate) networks: RateLimit,
+    metrics: Arc<Metrics>,
+}
+
+impl Rates {
+    /// As the folder says.
+    #[must_use]
+    pub fn new(limits: &LimitsConfig, metrics: Arc<Metrics>) -> Self {
+        let limit = |per_minute: i64| RateLimit::new(Rate { burst: u32::try_from(per_minute).unwrap_or(u32::MAX), per_ms: MINUTE_MS }, COUNTED);
+        Self { callers: limit(limits.caller_per_minute), networks: limit(limits.anonymous_per_minute), metrics }
+    }
+}
+
+impl Allowance for Rates {
+    fn take(&self, caller: &Caller, network: IpAddr, items: u32) -> Result<(), u32> {
+        let decision = if caller.is_anonymous() { self.networks.take_many(network, items) } else { self.callers.take_many(caller.id(), items) };
+        if decision.allowed {
+            return Ok(());
+        }
+        self.metrics.limited();
+        Err(seconds(decision))
+    }
+}
+
+/// After how long there is room again.
+pub(crate) fn seconds(decision: Decision) -> u32 {
+    u32::try_from(decision.reset_ms.div_ceil(1000)).unwrap_or(60).max(1)
+}
+
+/// Asks the house who somebody is.
+pub(crate) struct Keeper {
+    pub(crate) identity: Identity,
+    pub(crate) rates: Arc<Rates>,
+}
+
+impl Doorkeeper for Keeper {
+    fn caller<'a>(&'a self, token: &'a str, network: IpAddr) -> Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>> {
+        Box::pin(async move {
+            let found = match self.identity.known(token) {
+                Known::Caller(caller) => Ok(caller),
+                Known::Unknown(pending) => self.identity.verify(token, pending).await,
+            };
+            if found.is_err() {
+                // Whoever guesses is counted like somebody without credentials.
+                self.rates.networks.take(network);
+            }
+            found.ok()
+        })
+    }
+}
