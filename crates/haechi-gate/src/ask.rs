@@ -372,7 +372,7 @@ impl Lookup for NoRows {
 }
 
 /// Fields in the order of a reply: id, declared fields, then times and version.
-pub(crate) fn reply_order(collection: &Collection) -> impl Iterator<Item = usize> {
+pub fn reply_order(collection: &Collection) -> impl Iterator<Item = usize> {
     let declared = Collection::FIRST_DECLARED..collection.fields.len();
     std::iter::once(Collection::ID).chain(declared).chain([Collection::CREATE_TIME, Collection::UPDATE_TIME, Collection::VERSION])
 }

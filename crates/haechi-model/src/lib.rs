@@ -33,8 +33,8 @@ pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure,
 pub use class::{Class, ClassId, Sensitivity};
 pub use collection::{Collection, CollectionId, USERS};
 pub use config::{
-    AuthConfig, Config, DatabaseConfig, GraphqlConfig, LedgerConfig, LimitsConfig, LiveConfig, ReadsLogged, SecretRef, ServerConfig, SignUp,
-    TelemetryConfig, TlsFiles, Trust, Witness,
+    AuthConfig, Config, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, ReadsLogged, SecretRef, ServerConfig,
+    SignUp, TelemetryConfig, TlsFiles, Trust, Witness,
 };
 pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
 pub use finding::{Finding, Findings, Severity, Source};

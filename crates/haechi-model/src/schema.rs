@@ -53,6 +53,24 @@ pub fn config_schema() -> Value {
                 "traces_percent": bounded(1, 100, "Of a hundred requests, how many leave spans."),
                 "authorization": secret()
             })),
+            "graphql": section(json!({
+                "introspection": { "type": "boolean", "description": "Whether known callers may look at the schema where this is served." },
+                "only_known": { "type": "boolean", "description": "Whether only the documents in graphql/ are executed." },
+                "tokens": bounded(100, 50_000, "Most tokens of a document."),
+                "depth": bounded(1, 50, "Deepest selection."),
+                "aliases": bounded(0, 1_000, "Most aliases of an operation."),
+                "cost": bounded(1, 10_000_000, "Most records that an operation may ask for, by its page sizes."),
+                "batch": bounded(1, 100, "Most operations of one request.")
+            })),
+            "grpc": section(json!({
+                "reflection": { "type": "boolean", "description": "Whether known callers may look at the services where this is served." }
+            })),
+            "live": section(json!({
+                "streams": bounded(1, 1_000_000, "Most open streams."),
+                "streams_per_caller": bounded(1, 1_000_000, "Most open streams of one caller."),
+                "keep_hours": bounded(1, 720, "How long changes are kept for streams that go on where they ended, in hours."),
+                "keep_bytes": bounded(1 << 20, 1 << 40, "How many bytes of changes are kept at most.")
+            })),
             "limits": section(json!({
                 "body_bytes": bounded(1024, 1 << 30, "Largest request body, in bytes."),
                 "request_ms": bounded(100, 600_000, "Longest time for a reply, in milliseconds."),

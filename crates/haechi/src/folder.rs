@@ -47,6 +47,11 @@ pub fn load(root: &Path) -> Result<(Revision, Findings), FolderError> {
 
 /// What the doors beside REST cannot serve of an app.
 fn doors(app: &App, findings: &mut Findings) {
+    for (at, what) in haechi_grpc::faults(app) {
+        let help = "see docs/grpc.md, \"Names and numbers\"".to_owned();
+        let source = app.collections[at].source.clone();
+        findings.push(Finding { severity: Severity::Error, code: "grpc", message: what, help, source, span: None });
+    }
     for fault in haechi_graphql::faults(app) {
         let source = match (fault.collection, fault.document) {
             (Some(at), _) => app.collections[at].source.clone(),

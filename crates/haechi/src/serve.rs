@@ -12,6 +12,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header},
     routing::get,
 };
+use futures_util::future::BoxFuture;
 use haechi_data::Data;
 use haechi_gate::{Ask, Gate};
 use haechi_problem::{Problem, kinds};
@@ -38,8 +39,22 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) ->
     if let Err(what) = &graphql {
         tracing::error!(target: "haechi", what, "GraphQL is not served");
     }
+    let serving = {
+        let (gate, metrics) = (gate.clone(), metrics.clone());
+        move || -> BoxFuture<'static, bool> {
+            let (gate, metrics) = (gate.clone(), metrics.clone());
+            Box::pin(async move { is_ready(&gate, &metrics).await })
+        }
+    };
+    let reflection = mode == Mode::Dev || config.grpc.reflection;
+    let grpc = haechi_grpc::Options { gate: gate.clone(), handlers: house.handlers.clone(), reflection, ready: Arc::new(serving) };
+    let grpc = haechi_grpc::router(grpc);
+    if let Err(what) = &grpc {
+        tracing::error!(target: "haechi", what, "gRPC is not served");
+    }
     Router::new()
         .merge(haechi_data::router(data))
+        .merge(grpc.unwrap_or_default())
         .merge(graphql.unwrap_or_default())
         .merge(haechi_identity::router(house.identity.clone(), base.clone()))
         .merge(crate::setup::routes())

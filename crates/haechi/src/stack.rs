@@ -92,7 +92,8 @@ fn credential(headers: &HeaderMap) -> Result<(Option<&str>, bool), Problem> {
 
 /// Whether what is asked may go on after the reply has begun: then it ends with its credential.
 fn goes_on(request: &Request<Body>) -> bool {
-    request.uri().path().ends_with(":watch") || request.headers().contains_key(header::UPGRADE)
+    let path = request.uri().path();
+    path.ends_with(":watch") || path.contains("/Watch") || request.headers().contains_key(header::UPGRADE)
 }
 
 /// Lets routes name the spans of their requests.
@@ -154,9 +155,10 @@ impl Stack {
         } else {
             let span =
                 if self.traced { traces::of_request(request.method(), request.headers(), &id, self.proxies.trusts(peer.0)) } else { Span::none() };
+            let grpc = haechi_grpc::is_grpc(request.headers());
             let work = self.admitted(request, peer, &id);
             let answered = if span.is_disabled() { work.await } else { Box::pin(work.instrument(span.clone())).await };
-            let response = answered.unwrap_or_else(|problem| problem.response(&self.base, &id));
+            let response = answered.unwrap_or_else(|problem| if grpc { haechi_grpc::refusal(&problem) } else { problem.response(&self.base, &id) });
             traces::answered(&span, response.status().as_u16());
             response
         };

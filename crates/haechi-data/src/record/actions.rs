@@ -7,7 +7,7 @@ use super::{
     query::QueryInput,
 };
 use haechi_gate::{Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, Wanted, WorkError, WriteError};
-use haechi_model::{AggregateFunction, Claim, Collection, CollectionId, FieldId, FieldType, Json, Predicate, RowPage, Value};
+use haechi_model::{AggregateFunction, Claim, Collection, CollectionId, FieldId, FieldType, Json, Predicate, RowPage, Shape, Value};
 use std::collections::BTreeMap;
 
 /// One record, or one page of them, as JSON.
@@ -110,15 +110,32 @@ pub(crate) fn collection(ask: &Ask, name: &str) -> Result<CollectionId, RecordEr
     ask.app().collection(name).map(|collection| collection.id).ok_or(RecordError::NotFound)
 }
 
-/// A page of records.
-pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<'_>) -> Result<Page, RecordError> {
+/// A page of a list.
+pub struct Listed {
+    /// The rows.
+    pub page: RowPage,
+    /// The token of the next page, when there are more rows.
+    pub next: Option<String>,
+    expand: Vec<FieldId>,
+}
+
+/// A page of records for a query as REST writes it. `shape`: how rows are written that show these fields, or all.
+///
+/// # Errors
+/// When policy says no, the query cannot be asked, or the database cannot be had.
+pub async fn page(
+    ask: &Ask,
+    collection: CollectionId,
+    listing: &Listing<'_>,
+    shape: &(dyn Fn(Option<&[FieldId]>) -> Shape + Sync),
+) -> Result<Listed, RecordError> {
     let _: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
-    let declared = &ask.app().collections[collection];
     let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
-    let query = listing.input.resolve(ask.app(), declared, me)?;
+    let query = listing.input.resolve(ask.app(), &ask.app().collections[collection], me)?;
     let pages = Pages::new(ask, listing.tokens, &query.fingerprint);
     let wanted = ListQuery {
         after: query.page_token.as_deref().map(|token| pages.open(token)).transpose()?,
+        shape: shape(query.fields.as_deref()),
         fields: query.fields,
         filter: query.filter,
         order: query.order,
@@ -126,21 +143,38 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
         ..ListQuery::new(query.page_size)
     };
     let page = rows(ask, collection, wanted).await?;
-    let expansions = Box::pin(expansions(ask, declared, &query.expand, &page)).await?;
+    Ok(Listed { next: page.next.as_deref().map(|place| pages.seal(place)), page, expand: query.expand })
+}
+
+/// A page of records, as REST shows it.
+pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<'_>) -> Result<Page, RecordError> {
+    let Listed { page, next, expand } = self::page(ask, collection, listing, &|_| Shape::Record).await?;
+    let declared = &ask.app().collections[collection];
+    let expansions = Box::pin(expansions(ask, declared, &expand, &page)).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
     bytes.extend_from_slice(b"{\"items\":[");
-    with_expansions(declared, &query.expand, &page, &expansions, &mut bytes);
+    with_expansions(declared, &expand, &page, &expansions, &mut bytes);
     bytes.push(b']');
-    if let Some(place) = &page.next {
+    if let Some(token) = next {
         bytes.extend_from_slice(b",\"next_page_token\":\"");
-        bytes.extend_from_slice(pages.seal(place).as_bytes());
+        bytes.extend_from_slice(token.as_bytes());
         bytes.push(b'"');
     }
     bytes.push(b'}');
     Ok(Page { bytes, ..Page::default() })
 }
 
-/// One record.
+/// Records by their ids, all of them or none.
+///
+/// # Errors
+/// When policy says no, one of them is not there as far as the caller may know, or the database cannot be had.
+pub async fn several(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
+    let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
+    let page = grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))?;
+    if ids.iter().any(|id| !page.ids.contains(id)) { Err(RecordError::NotFound) } else { Ok(page) }
+}
+
+/// One record, as REST shows it.
 pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &QueryInput) -> Result<Page, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];

@@ -1,7 +1,7 @@
 //! Several operations as one change: all or nothing, later ones may name what earlier ones made.
 
 use super::{
-    actions::{collection, made, record_id, replay},
+    actions::{Made, collection, made, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
 };
@@ -29,8 +29,19 @@ struct Operation<'a> {
     if_match: Option<i64>,
 }
 
-/// Runs a batch; the reply has a result per operation.
-pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<u8>, bool), RecordError> {
+/// What an operation of a batch came to.
+pub enum Outcome {
+    /// A record was written.
+    Made(Made),
+    /// A record was deleted.
+    Deleted(Box<str>),
+}
+
+/// Runs a batch as REST writes it: all of it, or nothing; a result per operation. `true`: an earlier request did it.
+///
+/// # Errors
+/// Why nothing was done.
+pub async fn run(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<Outcome>, bool), RecordError> {
     let operations = read(json)?;
     // The request has been counted for one of them.
     ask.spend(operations.len() - 1).map_err(RecordError::Spent)?;
@@ -75,35 +86,37 @@ pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Resul
         RecordError::write(error, format!("/operations/{at}/data"), &ask.app().collections[collections[at]])
     })?;
     if let Some(result) = replayed {
-        return Ok((replayed_results(ask, &result).await?, true));
+        return Ok((replayed_results(ask, &result)?, true));
     }
-    let mut out = Vec::from(&b"{\"results\":["[..]);
-    for (at, done) in done.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match done.row {
-            Some(_) => out.extend(made(done).record(ask).await.bytes),
-            None => out.extend(format!("{{\"id\":\"{}\",\"_deleted\":true}}", done.id).into_bytes()),
-        }
-    }
-    out.extend_from_slice(b"]}");
-    Ok((out, false))
+    let results = done.into_iter().map(|done| if done.row.is_some() { Outcome::Made(made(done)) } else { Outcome::Deleted(done.id) });
+    Ok((results.collect(), false))
 }
 
-/// What an earlier batch with the same key did, each record read under today's policies.
-async fn replayed_results(ask: &Ask, result: &str) -> Result<Vec<u8>, RecordError> {
+/// Runs a batch, and shows its results as REST does.
+pub(crate) async fn batch(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<u8>, bool), RecordError> {
+    let (results, replayed) = run(ask, json, claim).await?;
     let mut out = Vec::from(&b"{\"results\":["[..]);
-    for (at, target) in result.split(' ').filter(|target| !target.is_empty()).enumerate() {
+    for (at, result) in results.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        let name = target.split('/').next().unwrap_or_default();
-        let declared = &ask.app().collections[collection(ask, name)?];
-        out.extend(replay(declared, target).record(ask).await.bytes);
+        match result {
+            Outcome::Made(made) => out.extend(made.record(ask).await.bytes),
+            Outcome::Deleted(id) => out.extend(format!("{{\"id\":\"{id}\",\"_deleted\":true}}").into_bytes()),
+        }
     }
     out.extend_from_slice(b"]}");
-    Ok(out)
+    Ok((out, replayed))
+}
+
+/// What an earlier batch with the same key did: each record is read under today's policies.
+fn replayed_results(ask: &Ask, result: &str) -> Result<Vec<Outcome>, RecordError> {
+    let targets = result.split(' ').filter(|target| !target.is_empty());
+    let made = |target: &str| {
+        let name = target.split('/').next().unwrap_or_default();
+        Ok(Outcome::Made(replay(&ask.app().collections[collection(ask, name)?], target)))
+    };
+    targets.map(made).collect()
 }
 
 fn place(at: &str, code: &'static str, detail: &str) -> RecordError {

@@ -1,7 +1,7 @@
 //! Records: create, read, update, delete, list, batch.
 
 pub mod actions;
-mod batch;
+pub mod batch;
 mod body;
 pub mod declared;
 mod error;

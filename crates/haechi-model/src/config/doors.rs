@@ -42,6 +42,13 @@ impl GraphqlConfig {
     }
 }
 
+/// `[grpc]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrpcConfig {
+    /// Whether known callers may look at the services where this is served; developing always shows them.
+    pub reflection: bool,
+}
+
 /// `[live]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LiveConfig {
@@ -93,6 +100,13 @@ impl Config {
         }
         for key in set {
             self.origin(key, section);
+        }
+    }
+
+    pub(super) fn apply_grpc(&mut self, section: &Section<'_>) {
+        if let Some(flag) = section.bool("reflection") {
+            self.grpc.reflection = flag;
+            self.origin("grpc.reflection", section);
         }
     }
 

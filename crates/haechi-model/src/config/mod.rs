@@ -3,7 +3,7 @@
 mod doors;
 mod read;
 
-pub use doors::{GraphqlConfig, LiveConfig};
+pub use doors::{GraphqlConfig, GrpcConfig, LiveConfig};
 
 use crate::section::Section;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -181,6 +181,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// `[graphql]`
     pub graphql: GraphqlConfig,
+    /// `[grpc]`
+    pub grpc: GrpcConfig,
     /// `[live]`
     pub live: LiveConfig,
     /// `master_key`: all other keys are derived from it.
@@ -226,6 +228,7 @@ impl Default for Config {
             },
             telemetry: TelemetryConfig { traces_percent: 100, ..TelemetryConfig::default() },
             graphql: GraphqlConfig::default(),
+            grpc: GrpcConfig::default(),
             live: LiveConfig::default(),
             master_key: None,
             origins: BTreeMap::new(),
@@ -263,6 +266,10 @@ impl Config {
         if let Some(graphql) = top.section("graphql") {
             self.apply_graphql(&graphql);
             graphql.finish();
+        }
+        if let Some(grpc) = top.section("grpc") {
+            self.apply_grpc(&grpc);
+            grpc.finish();
         }
         if let Some(live) = top.section("live") {
             self.apply_live(&live);
@@ -339,6 +346,7 @@ impl Config {
         ]
         .into_iter()
         .chain(self.graphql.effective())
+        .chain([("grpc.reflection", self.grpc.reflection.to_string())])
         .chain(self.live.effective())
         .map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned())))
         .collect()

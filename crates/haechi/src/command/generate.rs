@@ -20,6 +20,8 @@ pub(crate) enum Generate {
     Typescript,
     /// The GraphQL schema.
     Graphql,
+    /// The services and messages of gRPC.
+    Proto,
 }
 
 impl Generate {
@@ -39,6 +41,7 @@ impl Generate {
             Self::Openapi => print(&haechi_data::openapi::describe(&revision.app, &base, haechi_identity::openapi::describe())),
             Self::Cedar => print!("{}", haechi_policy::schema_text(&revision.app)),
             Self::Typescript => print!("{}", haechi_data::openapi::typescript(&revision.app)),
+            Self::Proto => print!("{}", haechi_grpc::proto_file(&revision.app)),
             Self::Graphql => print!("{}", haechi_graphql::sdl(&revision.app).map_err(Failed::Said)?),
             Self::JsonSchema { .. } => {}
         }

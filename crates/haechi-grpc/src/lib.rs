@@ -1,0 +1,27 @@
+//! The gRPC door: services and messages made of the model at run time, over the actions of records.
+//!
+//! It has no rules of its own: who may do what is asked by the actions, once for REST and for this.
+
+mod door;
+mod health;
+mod proto;
+mod request;
+mod service;
+mod status;
+
+pub use door::{Options, is_grpc, refusal, router};
+pub use health::Ready;
+
+use haechi_model::{App, CollectionId};
+
+/// What keeps a model from being served by gRPC: collection, and why.
+#[must_use]
+pub fn faults(app: &App) -> Vec<(CollectionId, String)> {
+    proto::clashes(app)
+}
+
+/// The services and messages of an app, in the language of protobuf.
+#[must_use]
+pub fn proto_file(app: &App) -> String {
+    proto::text(app)
+}

@@ -1,0 +1,317 @@
+//! The methods: requests to actions, records to messages.
+
+use crate::{
+    door::Door,
+    proto::{Entry, Method, snake},
+    request::Incoming,
+};
+use bytes::Bytes;
+use haechi_data::{
+    QueryInput, RecordError,
+    actions::{self, Listing, Made},
+    batch::{self, Outcome},
+    declared::{self, Target},
+    live,
+};
+use haechi_gate::{Ask, EndReason, Stream, Told, ToldKind, Wanted, WatchItem, reply_order};
+use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, RowPage, Shape, field_number, write_bytes, write_varint};
+use haechi_problem::{Problem, kinds};
+
+/// Most items of a batch.
+const MAX_ITEMS: usize = 100;
+
+/// Why a call failed.
+pub(crate) struct Failed(pub(crate) Problem);
+
+impl From<RecordError> for Failed {
+    fn from(error: RecordError) -> Self {
+        Self(error.problem())
+    }
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+type Reply = Result<Vec<u8>, Failed>;
+
+/// One call.
+pub(crate) struct Call<'a> {
+    pub(crate) door: &'a Door,
+    pub(crate) ask: &'a Ask,
+    pub(crate) entry: &'a Entry,
+}
+
+impl Call<'_> {
+    fn collection(&self) -> &Collection {
+        &self.ask.app().collections[self.entry.collection]
+    }
+
+    fn id(&self) -> CollectionId {
+        self.entry.collection
+    }
+
+    /// Answers a call that has one answer.
+    pub(crate) async fn answer(&self, bytes: Bytes) -> Reply {
+        let request = Incoming::read(&self.entry.request, bytes)?;
+        match &self.entry.method {
+            Method::Get => self.get(&request).await,
+            Method::List => self.list(&request).await,
+            Method::Create => {
+                let collection = self.collection();
+                let json = Json::Object(request.object(&snake(&collection.singular), collection)?);
+                let made = actions::create(self.ask, self.id(), &json, self.claim(&request)?).await?;
+                Ok(self.shown(&made).await)
+            }
+            Method::Update => {
+                let collection = self.collection();
+                let (id, json) = request.update(&snake(&collection.singular), collection)?;
+                let made = actions::update(self.ask, self.id(), &id, &json, request.number("version"), self.claim(&request)?).await?;
+                Ok(self.shown(&made).await)
+            }
+            Method::Delete => {
+                actions::delete(self.ask, self.id(), &request.text("id"), request.number("version"), self.claim(&request)?).await?;
+                Ok(Vec::new())
+            }
+            Method::BatchGet => self.batch_get(&request).await,
+            Method::BatchCreate | Method::BatchUpdate | Method::BatchDelete => self.batch(&request).await,
+            Method::Act(name) => self.act(name, &request).await,
+            Method::Watch => Err(Problem::new(kinds::MALFORMED, "This method streams.").into()),
+        }
+    }
+
+    /// Refused before the message is looked at, as with REST.
+    pub(crate) fn permitted(&self) -> Result<(), Failed> {
+        let (ask, id) = (self.ask, self.id());
+        let refused = match &self.entry.method {
+            Method::Get | Method::BatchGet => ask.on::<haechi_gate::Read>(id).err(),
+            Method::List => ask.on::<haechi_gate::List>(id).err(),
+            Method::Create | Method::BatchCreate => ask.on::<haechi_gate::Create>(id).err(),
+            Method::Update | Method::BatchUpdate => ask.on::<haechi_gate::Update>(id).err(),
+            Method::Delete | Method::BatchDelete => ask.on::<haechi_gate::Delete>(id).err(),
+            Method::Watch => ask.on::<haechi_gate::Watch>(id).err(),
+            Method::Act(_) => None,
+        };
+        refused.map_or(Ok(()), |refusal| Err(RecordError::Refused(refusal).into()))
+    }
+
+    /// An idempotency key, bound to caller, method and what is asked.
+    fn claim(&self, request: &Incoming) -> Result<Option<Claim>, Failed> {
+        let Some(key) = request.request_id() else { return Ok(None) };
+        let value = http::HeaderValue::try_from(key).map_err(|_| RecordError::IdempotencyKey)?;
+        let headers = std::iter::once((http::HeaderName::from_static("idempotency-key"), value)).collect();
+        let route = format!("grpc/{}/{:?}", self.collection().name, self.entry.method);
+        Ok(haechi_data::claim(self.ask, &headers, &http::Method::POST, &route, &request.canonical())?)
+    }
+
+    fn shape(&self, fields: Option<&[FieldId]>) -> Shape {
+        match fields {
+            None => Shape::Message(self.door.numbers[self.id()].clone()),
+            Some(fields) => Shape::Message(fields.iter().map(|field| field_number(self.collection(), *field)).collect()),
+        }
+    }
+
+    /// The fields of a mask, with `id` among them.
+    fn masked(&self, request: &Incoming) -> Result<Option<Vec<FieldId>>, Failed> {
+        let Some(paths) = request.mask("read_mask").filter(|paths| paths.iter().all(|path| path != "*")) else { return Ok(None) };
+        let mut fields = vec![Collection::ID];
+        for path in paths {
+            let unknown = || RecordError::Parameter { name: "read_mask".to_owned(), what: "names a field that there is not" };
+            let field = self.collection().field(&path).ok_or_else(unknown)?;
+            if !fields.contains(&field) {
+                fields.push(field);
+            }
+        }
+        Ok(Some(fields))
+    }
+
+    async fn get(&self, request: &Incoming) -> Reply {
+        let fields = self.masked(request)?;
+        let wanted = Wanted { fields: fields.as_deref(), follow: &[], shape: self.shape(fields.as_deref()) };
+        Ok(actions::row(self.ask, self.id(), &request.text("id"), wanted).await?.bytes)
+    }
+
+    fn query(&self, request: &Incoming) -> QueryInput {
+        let mut parameters = Vec::new();
+        for name in ["filter", "order_by", "page_token"] {
+            let text = request.text(name);
+            if !text.is_empty() {
+                parameters.push((name.to_owned(), text));
+            }
+        }
+        match request.number("page_size") {
+            None | Some(0) => {}
+            Some(size) => parameters.push(("page_size".to_owned(), size.to_string())),
+        }
+        if let Some(paths) = request.mask("read_mask").filter(|paths| paths.iter().all(|path| path != "*")) {
+            parameters.push(("fields".to_owned(), paths.join(",")));
+        }
+        QueryInput { parameters, in_url: false }
+    }
+
+    async fn list(&self, request: &Incoming) -> Reply {
+        let input = self.query(request);
+        let listing = Listing { input: &input, tokens: self.door.gate.page_tokens() };
+        let listed = actions::page(self.ask, self.id(), &listing, &|fields| self.shape(fields)).await?;
+        let mut out = rows(&listed.page);
+        if let Some(token) = &listed.next {
+            write_bytes(2, token.as_bytes(), &mut out);
+        }
+        Ok(out)
+    }
+
+    async fn batch_get(&self, request: &Incoming) -> Reply {
+        let ids = request.texts("ids");
+        self.counted(ids.len())?;
+        let fields = self.masked(request)?;
+        let wanted = Wanted { fields: fields.as_deref(), follow: &[], shape: self.shape(fields.as_deref()) };
+        let page = actions::several(self.ask, self.id(), &ids, wanted).await?;
+        // In the order in which they were asked for.
+        let mut out = Vec::with_capacity(page.bytes.len() + ids.len() * 4);
+        for id in &ids {
+            if let Some(at) = page.ids.iter().position(|found| found == id) {
+                write_bytes(1, row(&page, at), &mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    fn counted(&self, items: usize) -> Result<(), Failed> {
+        if !(1..=MAX_ITEMS).contains(&items) {
+            return Err(Problem::new(kinds::MALFORMED, format!("A batch has 1 to {MAX_ITEMS} items.")).into());
+        }
+        Ok(self.ask.spend(items - 1).map_err(RecordError::Spent)?)
+    }
+
+    /// A batch is one of REST: the same operations, all of them or none.
+    async fn batch(&self, request: &Incoming) -> Reply {
+        let requests = request.requests();
+        if !(1..=MAX_ITEMS).contains(&requests.len()) {
+            return Err(Problem::new(kinds::MALFORMED, format!("A batch has 1 to {MAX_ITEMS} items.")).into());
+        }
+        let (collection, name) = (self.collection(), |text: &str| Json::Text(text.into()));
+        let single = snake(&collection.singular);
+        let mut operations = Vec::with_capacity(requests.len());
+        for request in &requests {
+            if request.request_id().is_some() {
+                return Err(Problem::new(kinds::MALFORMED, "`request_id` belongs to the batch, not to an item.").into());
+            }
+            let mut members: Vec<(Box<str>, Json)> = Vec::with_capacity(4);
+            match self.entry.method {
+                Method::BatchCreate => {
+                    members.push(("create".into(), name(&collection.name)));
+                    members.push(("data".into(), Json::Object(request.object(&single, collection)?)));
+                }
+                Method::BatchUpdate => {
+                    let (id, data) = request.update(&single, collection)?;
+                    members.extend([("update".into(), name(&collection.name)), ("id".into(), name(&id)), ("data".into(), data)]);
+                }
+                _ => members.extend([("delete".into(), name(&collection.name)), ("id".into(), name(&request.text("id")))]),
+            }
+            if let Some(version) = request.number("version") {
+                members.push(("if_match".into(), Json::Number(version.to_string().into())));
+            }
+            operations.push(Json::Object(members));
+        }
+        let json = Json::Object(vec![("operations".into(), Json::List(operations))]);
+        let (outcomes, _) = batch::run(self.ask, &json, self.claim(request)?).await?;
+        let mut out = Vec::new();
+        for outcome in &outcomes {
+            if let Outcome::Made(made) = outcome {
+                write_bytes(1, &self.shown(made).await, &mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    async fn act(&self, name: &str, request: &Incoming) -> Reply {
+        let grant = declared::grant(self.ask, self.id(), name)?;
+        let input = request.object("input", &grant.action().input)?;
+        let id = request.text("id");
+        let target = Target { id: &id, version: request.number("version") };
+        let made = declared::act(self.ask, grant, &self.door.handlers, target, Some(&Json::Object(input)), self.claim(request)?).await?;
+        Ok(self.shown(&made).await)
+    }
+
+    /// A record as its writer may see it: at least its id.
+    async fn shown(&self, made: &Made) -> Vec<u8> {
+        let wanted = Wanted { fields: None, follow: &[], shape: self.shape(None) };
+        match made.shown(self.ask, wanted).await {
+            Some(page) => page.bytes,
+            None => {
+                let mut out = Vec::with_capacity(40);
+                write_bytes(1, made.id.as_bytes(), &mut out);
+                out
+            }
+        }
+    }
+
+    /// Opens a stream.
+    pub(crate) async fn watch(&self, bytes: Bytes) -> Result<Stream, Failed> {
+        let request = Incoming::read(&self.entry.request, bytes)?;
+        let input = self.query(&request);
+        let mut query = live::actions::query(self.ask, self.id(), &input)?;
+        query.shape = self.shape(query.fields.as_deref());
+        let after = request.text("after");
+        let after = (!after.is_empty()).then_some(after);
+        Ok(live::actions::watch(self.ask, self.id(), query, after.as_deref()).await?)
+    }
+}
+
+/// The numbers of all fields, in the order in which a whole record is read.
+pub(crate) fn numbers(collection: &Collection) -> std::sync::Arc<[u32]> {
+    reply_order(collection).map(|field| field_number(collection, field)).collect()
+}
+
+fn row(page: &RowPage, at: usize) -> &[u8] {
+    let start = at.checked_sub(1).map_or(0, |before| page.ends[before]);
+    &page.bytes[start..page.ends[at]]
+}
+
+fn rows(page: &RowPage) -> Vec<u8> {
+    let mut out = Vec::with_capacity(page.bytes.len() + page.ends.len() * 4 + 256);
+    for at in 0..page.ends.len() {
+        write_bytes(1, row(page, at), &mut out);
+    }
+    out
+}
+
+/// An item of a stream as a message; nothing when it is no message, and why when it is the end.
+pub(crate) fn item(item: &WatchItem) -> Result<Option<Bytes>, Failed> {
+    match item {
+        WatchItem::Ready(position) => Ok(Some(change(1, position, None).into())),
+        WatchItem::Resync(position) => Ok(Some(change(5, position, None).into())),
+        WatchItem::Beat(_) => Ok(None),
+        WatchItem::Told(told) => Ok(Some(told.rendered.get_or_init(|| told_change(told).into()).clone())),
+        WatchItem::End(reason) => Err(Failed(match reason {
+            EndReason::Caller => Problem::new(kinds::UNAUTHENTICATED, "Sign in again: whoever watched is no longer who he was."),
+            EndReason::Refused => Problem::new(kinds::FORBIDDEN, "No policy allows this any more."),
+            EndReason::Slow => Problem::new(kinds::BUSY, "The stream was read too slowly: go on after the last position."),
+            EndReason::Busy | EndReason::Closing => Problem::new(kinds::BUSY, "The stream ends: go on after the last position.").retry_after(1),
+        })),
+    }
+}
+
+fn told_change(told: &Told) -> Vec<u8> {
+    let kind = match told.kind {
+        ToldKind::Create => 2,
+        ToldKind::Update => 3,
+        ToldKind::Delete => 4,
+    };
+    change(kind, &told.position, Some((&told.id, told.page.as_ref())))
+}
+
+fn change(kind: u64, position: &str, told: Option<(&str, Option<&RowPage>)>) -> Vec<u8> {
+    let mut out = vec![0x08];
+    write_varint(kind, &mut out);
+    write_bytes(2, position.as_bytes(), &mut out);
+    if let Some((id, page)) = told {
+        write_bytes(3, id.as_bytes(), &mut out);
+        if let Some(page) = page {
+            write_bytes(4, &page.bytes, &mut out);
+        }
+    }
+    out
+}
