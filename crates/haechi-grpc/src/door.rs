@@ -171,6 +171,7 @@ impl Methods {
             return status(&problem).into_http();
         }
         let deadline = match deadline(request.headers()) {
+            Ok(Some(Duration::ZERO)) => return late().into_http(),
             Ok(deadline) => deadline,
             Err(problem) => return status(&problem).into_http(),
         };

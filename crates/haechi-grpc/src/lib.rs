@@ -20,6 +20,14 @@ pub fn faults(app: &App) -> Vec<(CollectionId, String)> {
     proto::clashes(app)
 }
 
+/// The services and messages of an app, as descriptors.
+///
+/// # Errors
+/// When the model cannot be described.
+pub fn descriptors(app: &App) -> Result<prost_types::FileDescriptorSet, String> {
+    proto::Proto::new(app).map(|proto| proto.files).map_err(|error| error.to_string())
+}
+
 /// The services and messages of an app, in the language of protobuf.
 #[must_use]
 pub fn proto_file(app: &App) -> String {

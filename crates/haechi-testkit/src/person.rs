@@ -33,6 +33,8 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// Body.
     pub bytes: Vec<u8>,
+    /// What came after the body.
+    pub trailers: HeaderMap,
 }
 
 impl Person {
@@ -76,8 +78,9 @@ impl Person {
         let request = request.body(Body::from(body)).expect("the request cannot be built");
         let response = self.stack.handle(request, Peer(self.address)).await;
         let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-        Reply { status: parts.status.as_u16(), headers: parts.headers, bytes }
+        let body = body.collect().await.unwrap();
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        Reply { status: parts.status.as_u16(), headers: parts.headers, bytes: body.to_bytes().to_vec(), trailers }
     }
 
     /// Opens a stream of Server-Sent Events; the reply itself when there is none.
@@ -94,7 +97,7 @@ impl Person {
         let (parts, body) = response.into_parts();
         if parts.status != 200 {
             let bytes = body.collect().await.unwrap().to_bytes().to_vec();
-            return Err(Reply { status: parts.status.as_u16(), headers: parts.headers, bytes });
+            return Err(Reply { status: parts.status.as_u16(), headers: parts.headers, bytes, trailers: HeaderMap::new() });
         }
         Ok(Events { body, text: String::new(), last: String::new() })
     }

@@ -1,0 +1,533 @@
+//! T-door: every caller asks for everything through every door, and each door says the same.
+//!
+//! Callers, records and questions are made from the folder's own model and policies' roles; nothing here knows the app.
+
+use crate::{fixture, grpc::Client};
+use haechi_gate::ImportRow;
+use haechi_model::{Collection, CollectionId, FieldType, Json, USERS, Value as Stored};
+use haechi_testkit::{Backend, Person, TestApp, on_both};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+on_both!(the_fixture_has_one_gate);
+
+/// What a door said: how it ended, and the records that it showed.
+#[derive(Clone, Debug, PartialEq)]
+struct Outcome {
+    class: String,
+    records: Vec<BTreeMap<String, Value>>,
+    /// Fields that were refused, with their codes.
+    fields: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Door {
+    Rest,
+    /// `:query`, and a batch of one.
+    RestBody,
+    Graphql,
+    Grpc,
+    GrpcBatch,
+}
+
+const DOORS: [Door; 5] = [Door::Rest, Door::RestBody, Door::Graphql, Door::Grpc, Door::GrpcBatch];
+
+/// A question about a collection.
+#[derive(Clone, Debug)]
+enum Question {
+    Get(String),
+    List { filter: Option<(String, Value)>, order: Option<String> },
+    Create(Map<String, Value>),
+    Update(String, Map<String, Value>),
+    Delete(String),
+}
+
+struct World<'a> {
+    app: &'a TestApp,
+    client: Client,
+}
+
+impl World<'_> {
+    fn collection(&self, id: CollectionId) -> Collection {
+        self.app.house.gate.revision().app.collections[id].clone()
+    }
+
+    async fn ask(&self, door: Door, person: &Person, id: CollectionId, question: &Question) -> Option<Outcome> {
+        let collection = self.collection(id);
+        let outcome = match door {
+            Door::Rest => self.rest(person, &collection, question).await,
+            Door::RestBody => self.rest_body(person, &collection, question).await,
+            Door::Graphql => self.graphql(person, &collection, question).await,
+            Door::Grpc => self.grpc(person, &collection, question).await,
+            Door::GrpcBatch => self.grpc_batch(person, &collection, question).await,
+        };
+        outcome.map(|mut outcome| {
+            outcome.fields.sort();
+            outcome
+        })
+    }
+
+    async fn rest(&self, person: &Person, collection: &Collection, question: &Question) -> Option<Outcome> {
+        let path = format!("/api/v1/{}", collection.name);
+        let reply = match question {
+            Question::Get(id) => person.get(&format!("{path}/{id}")).await,
+            // What is personal may not stand in a URL: then the other door of REST asks.
+            Question::List { filter: None, order: None } => person.get(&format!("{path}?page_size=200")).await,
+            Question::List { .. } => return None,
+            Question::Create(fields) => person.post(&path, Value::Object(fields.clone())).await,
+            Question::Update(id, fields) => person.patch(&format!("{path}/{id}"), Value::Object(fields.clone())).await,
+            Question::Delete(id) => person.delete(&format!("{path}/{id}")).await,
+        };
+        Some(of_rest(&reply, ""))
+    }
+
+    async fn rest_body(&self, person: &Person, collection: &Collection, question: &Question) -> Option<Outcome> {
+        let name = &collection.name;
+        let operation = match question {
+            Question::Get(_) => return None,
+            Question::List { filter, order } => {
+                let mut body = json!({ "page_size": 200 });
+                if let Some((field, value)) = filter {
+                    body["filter"] = json!(format!("{field} = {}", literal(value)));
+                }
+                if let Some(order) = order {
+                    body["order_by"] = json!(order);
+                }
+                return Some(of_rest(&person.post(&format!("/api/v1/{name}:query"), body).await, ""));
+            }
+            Question::Create(fields) => json!({ "create": name, "data": fields }),
+            Question::Update(id, fields) => json!({ "update": name, "id": id, "data": fields }),
+            Question::Delete(id) => json!({ "delete": name, "id": id }),
+        };
+        Some(of_rest(&person.post("/api/v1:batch", json!({ "operations": [operation] })).await, "/operations/0/data"))
+    }
+
+    async fn graphql(&self, person: &Person, collection: &Collection, question: &Question) -> Option<Outcome> {
+        let (singular, name) = (&collection.singular, &collection.name);
+        let single = snake(singular);
+        let shown: Vec<String> = collection.fields.iter().map(member).collect();
+        let shown = format!("{} _masked", shown.join(" "));
+        let (query, variables, root) = match question {
+            Question::Get(id) => {
+                let root = if single == *name { format!("{single}_by_id") } else { single.clone() };
+                (format!("query($id: ID!) {{ r: {root}(id: $id) {{ {shown} }} }}"), json!({ "id": id }), "one")
+            }
+            Question::List { filter, order } => {
+                let filter = filter.as_ref().map(|(field, value)| json!({ field: { "eq": value } }));
+                let order: Vec<Value> = order.iter().map(|field| json!({ "field": field })).collect();
+                let query = format!(
+                    "query($filter: {singular}Filter, $order: [{singular}Order!]) {{ r: {name}(first: 200, filter: $filter, order_by: $order) {{ nodes {{ {shown} }} }} }}"
+                );
+                (query, json!({ "filter": filter, "order": order }), "many")
+            }
+            Question::Create(fields) => {
+                let query = format!(
+                    "mutation($input: {singular}CreateInput!) {{ r: create_{single}(input: $input) {{ id record: {single} {{ {shown} }} errors {{ pointer code }} }} }}"
+                );
+                (query, json!({ "input": fields }), "made")
+            }
+            Question::Update(id, fields) => {
+                let query = format!(
+                    "mutation($id: ID!, $input: {singular}UpdateInput!) {{ r: update_{single}(id: $id, input: $input) {{ id record: {single} {{ {shown} }} errors {{ pointer code }} }} }}"
+                );
+                (query, json!({ "id": id, "input": fields }), "made")
+            }
+            Question::Delete(id) => {
+                (format!("mutation($id: ID!) {{ r: delete_{single}(id: $id) {{ id errors {{ pointer code }} }} }}"), json!({ "id": id }), "gone")
+            }
+        };
+        let reply = person.post("/graphql", json!({ "query": query, "variables": variables })).await.json();
+        Some(of_graphql(&reply, collection, root))
+    }
+
+    async fn grpc(&self, person: &Person, collection: &Collection, question: &Question) -> Option<Outcome> {
+        let (singular, many) = (&collection.singular, pascal(&collection.name));
+        let single = snake(singular);
+        let (method, request) = match question {
+            Question::Get(id) => (format!("Get{singular}"), json!({ "id": id })),
+            Question::List { filter, order } => {
+                let filter = filter.as_ref().map(|(field, value)| format!("{field} = {}", literal(value))).unwrap_or_default();
+                (format!("List{many}"), json!({ "page_size": 200, "filter": filter, "order_by": order.clone().unwrap_or_default() }))
+            }
+            Question::Create(fields) => (format!("Create{singular}"), json!({ &single: to_proto(collection, fields) })),
+            Question::Update(id, fields) => {
+                let mut record = to_proto(collection, fields);
+                record.insert("id".to_owned(), json!(id));
+                let mask = fields.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+                (format!("Update{singular}"), json!({ &single: record, "update_mask": mask }))
+            }
+            Question::Delete(id) => (format!("Delete{singular}"), json!({ "id": id })),
+        };
+        Some(of_grpc(self.client.call(person, &method, request).await, collection, ""))
+    }
+
+    async fn grpc_batch(&self, person: &Person, collection: &Collection, question: &Question) -> Option<Outcome> {
+        let many = pascal(&collection.name);
+        let single = snake(&collection.singular);
+        let (method, request) = match question {
+            Question::List { .. } => return None,
+            Question::Get(id) => (format!("BatchGet{many}"), json!({ "ids": [id] })),
+            Question::Create(fields) => (format!("BatchCreate{many}"), json!({ "requests": [{ &single: to_proto(collection, fields) }] })),
+            Question::Update(id, fields) => {
+                let mut record = to_proto(collection, fields);
+                record.insert("id".to_owned(), json!(id));
+                let mask = fields.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+                (format!("BatchUpdate{many}"), json!({ "requests": [{ &single: record, "update_mask": mask }] }))
+            }
+            Question::Delete(id) => (format!("BatchDelete{many}"), json!({ "requests": [{ "id": id }] })),
+        };
+        Some(of_grpc(self.client.call(person, &method, request).await, collection, "operations.0.data."))
+    }
+}
+
+fn member(field: &haechi_model::Field) -> String {
+    if matches!(field.ty, FieldType::Ref { .. }) { format!("{0}: {0}_id", field.name) } else { field.name.clone() }
+}
+
+fn literal(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
+        other => other.to_string(),
+    }
+}
+
+fn of_rest(reply: &haechi_testkit::Reply, base: &str) -> Outcome {
+    let body = if reply.bytes.is_empty() { Value::Null } else { reply.json() };
+    if reply.status >= 400 {
+        let field = |error: &Value| {
+            let pointer = error["pointer"].as_str().unwrap_or_default();
+            let field = pointer.strip_prefix(base).unwrap_or(pointer).trim_start_matches('/').to_owned();
+            (field, error["code"].as_str().unwrap_or_default().to_owned())
+        };
+        let fields = body["errors"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(field)
+            .filter(|(field, _)| !field.is_empty() && !field.contains("operations"))
+            .collect();
+        return Outcome { class: reply.problem(), records: Vec::new(), fields };
+    }
+    let records = match (&body["items"], &body["results"]) {
+        (Value::Array(items), _) => items.clone(),
+        (_, Value::Array(results)) => results.clone(),
+        _ => vec![body],
+    };
+    let records = records.into_iter().filter(|record| record.get("id").is_some() && record.get("_deleted").is_none());
+    Outcome { class: "ok".to_owned(), records: records.map(|record| plain(&record)).collect(), fields: Vec::new() }
+}
+
+fn plain(record: &Value) -> BTreeMap<String, Value> {
+    let mut masked: Vec<Value> = record["_masked"].as_array().cloned().unwrap_or_default();
+    masked.sort_by_key(ToString::to_string);
+    let fields = record.as_object().unwrap().iter().filter(|(name, value)| !name.starts_with('_') && !value.is_null() && **value != json!([]));
+    fields.map(|(name, value)| (name.clone(), value.clone())).chain([("_masked".to_owned(), Value::Array(masked))]).collect()
+}
+
+fn of_graphql(reply: &Value, collection: &Collection, root: &str) -> Outcome {
+    let found = &reply["data"]["r"];
+    if let Some(error) = reply["errors"].get(0) {
+        let extensions = &error["extensions"];
+        let field =
+            |error: &Value| (error["pointer"].as_str().unwrap().trim_start_matches('/').to_owned(), error["code"].as_str().unwrap().to_owned());
+        let fields = extensions["errors"].as_array().into_iter().flatten().map(field).collect();
+        return Outcome { class: extensions["code"].as_str().unwrap_or_default().to_owned(), records: Vec::new(), fields };
+    }
+    let records = match root {
+        "one" if found.is_null() => return Outcome { class: "not-found".to_owned(), records: Vec::new(), fields: Vec::new() },
+        "one" => vec![found.clone()],
+        "many" => found["nodes"].as_array().unwrap().clone(),
+        _ => {
+            let errors = found["errors"].as_array().unwrap();
+            if !errors.is_empty() {
+                let field = |error: &Value| {
+                    (error["pointer"].as_str().unwrap().trim_start_matches('/').to_owned(), error["code"].as_str().unwrap().to_owned())
+                };
+                let fields: Vec<(String, String)> = errors.iter().map(field).collect();
+                let class = if fields.iter().all(|(_, code)| code == "not_unique") { "not-unique" } else { "invalid-fields" };
+                return Outcome { class: class.to_owned(), records: Vec::new(), fields };
+            }
+            match (root, &found["record"]) {
+                ("gone", _) => Vec::new(),
+                (_, Value::Null) => vec![json!({ "id": found["id"] })],
+                (_, record) => vec![record.clone()],
+            }
+        }
+    };
+    let _ = collection;
+    Outcome { class: "ok".to_owned(), records: records.iter().map(plain).collect(), fields: Vec::new() }
+}
+
+fn of_grpc(answer: Result<Value, crate::grpc::Refused>, collection: &Collection, base: &str) -> Outcome {
+    match answer {
+        Err(refused) => {
+            let field = |(field, code): (String, String)| (field.strip_prefix(base).unwrap_or(&field).to_owned(), code);
+            let fields = refused.fields.into_iter().map(field).filter(|(field, _)| !field.is_empty() && !field.contains("operations")).collect();
+            Outcome { class: refused.reason, records: Vec::new(), fields }
+        }
+        Ok(message) => {
+            let records = match message.get(&collection.name) {
+                Some(Value::Array(rows)) => rows.clone(),
+                _ if message.get("id").is_some() => vec![message],
+                _ => Vec::new(),
+            };
+            Outcome { class: "ok".to_owned(), records: records.iter().map(|record| from_proto(collection, record)).collect(), fields: Vec::new() }
+        }
+    }
+}
+
+/// What a body of JSON says, as a message says it.
+fn to_proto(collection: &Collection, fields: &Map<String, Value>) -> Map<String, Value> {
+    let mut out = Map::new();
+    for (name, value) in fields {
+        let ty = collection.field(name).map(|at| &collection.fields[at].ty);
+        let value = match ty {
+            Some(FieldType::Json { .. }) => json!(value.to_string()),
+            _ => value.clone(),
+        };
+        out.insert(name.clone(), value);
+    }
+    out
+}
+
+/// A message, as JSON says it.
+fn from_proto(collection: &Collection, record: &Value) -> BTreeMap<String, Value> {
+    let mut plain: BTreeMap<String, Value> = BTreeMap::new();
+    let mut masked: Vec<Value> = record["masked_fields"].as_array().cloned().unwrap_or_default();
+    masked.sort_by_key(ToString::to_string);
+    for (name, value) in record.as_object().unwrap().iter().filter(|(name, value)| *name != "masked_fields" && **value != json!([])) {
+        let ty = collection.field(name).map(|at| &collection.fields[at].ty);
+        let value = match (ty, value) {
+            (Some(FieldType::Int64 { .. }), value) => json!(value.as_i64().unwrap().to_string()),
+            (Some(FieldType::Json { .. }), Value::String(text)) => serde_json::from_str(text).unwrap(),
+            (Some(FieldType::Datetime), Value::String(text)) => json!(in_ms(text)),
+            (_, value) => value.clone(),
+        };
+        plain.insert(name.clone(), value);
+    }
+    plain.insert("_masked".to_owned(), Value::Array(masked));
+    plain
+}
+
+/// A timestamp of protobuf with the three digits that ours always have.
+fn in_ms(text: &str) -> String {
+    let (head, tail) = text.trim_end_matches('Z').split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
+    format!("{head}.{tail:0<3}Z")
+}
+
+pub(crate) fn snake(name: &str) -> String {
+    let mut out = String::new();
+    for (at, c) in name.char_indices() {
+        if c.is_ascii_uppercase() && at > 0 {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+pub(crate) fn pascal(name: &str) -> String {
+    name.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect()
+}
+
+/// A value of a field; `seed` makes them differ.
+fn value(ty: &FieldType, seed: usize) -> Option<Value> {
+    Some(match ty {
+        FieldType::Text { max_length, .. } => json!(["open", "shared", "b", "c"][seed % 4].chars().take(*max_length as usize).collect::<String>()),
+        FieldType::Email => json!(format!("p{seed}@example.test")),
+        FieldType::Url => json!(format!("https://example.com/{seed}")),
+        FieldType::Uuid => json!(format!("01920000-0000-7000-8000-00000000{seed:04x}")),
+        FieldType::Enum { values } => json!(values[seed % values.len()]),
+        FieldType::Int { min, max } => json!((seed as i64 * 4).clamp(*min, *max)),
+        FieldType::Int64 { .. } => json!(seed.to_string()),
+        FieldType::Decimal { .. } => json!("1.5"),
+        FieldType::Float { .. } => json!(0.5),
+        FieldType::Bool => json!(seed % 2 == 0),
+        FieldType::Datetime => json!("2024-02-29T12:00:00.250Z"),
+        FieldType::Date => json!("2024-02-29"),
+        FieldType::Json { .. } => json!({ "a": seed }),
+        FieldType::List { of, .. } => json!([value(of, seed)?]),
+        FieldType::Ref { .. } => return None,
+    })
+}
+
+/// The fields of a record that can be written. Texts with a pattern are left out, and what must be unique differs.
+fn fields(app: &TestApp, collection: &Collection, seed: usize, ids: &[Vec<String>]) -> Map<String, Value> {
+    let mut out = Map::new();
+    for (_, field) in collection.declared().filter(|(_, field)| !field.read_only) {
+        let found = match &field.ty {
+            FieldType::Ref { to, .. } => ids[*to].get(seed % ids[*to].len().max(1)).map(|id| json!(id)),
+            FieldType::Text { pattern: Some(_), .. } => Some(json!(format!("{:03}-{:02}-{:04}", seed % 1000, seed % 100, seed))),
+            FieldType::Text { .. } if field.unique => Some(json!(format!("u{seed}"))),
+            ty => value(ty, seed),
+        };
+        out.extend(found.map(|found| (field.name.clone(), found)));
+    }
+    let _ = app;
+    out
+}
+
+/// Puts a record into the house, past all policies; its id.
+async fn import(app: &TestApp, collection: &Collection, fields: &Map<String, Value>, number: usize) -> String {
+    let id = format!("0192aaaa-0000-7000-8000-{number:012x}");
+    let Json::Object(members) = haechi_model::parse_json(Value::Object(fields.clone()).to_string().as_bytes()).unwrap() else { panic!("no object") };
+    let value = |(name, json): &(Box<str>, Json)| {
+        let at = collection.field(name).unwrap();
+        (at, collection.fields[at].ty.read(json).unwrap_or(Stored::Null))
+    };
+    let row = ImportRow { line: 1, id: Some(id.clone().into()), values: members.iter().map(value).collect() };
+    app.house.gate.import(&app.house.keys.import, collection.id, vec![row]).await.unwrap_or_else(|errors| panic!("{}: {errors:?}", collection.name));
+    id
+}
+
+/// Asks everything through every door; each difference in words.
+pub(crate) async fn differences(app: &TestApp) -> Vec<String> {
+    let world = World { app, client: Client::new(app) };
+    let revision = app.house.gate.revision();
+    let mut people: Vec<(String, Person)> = vec![("anonymous".to_owned(), app.anonymous()), ("nobody".to_owned(), app.person("nobody", &[]).await)];
+    for role in &revision.app.roles {
+        for number in 0..2 {
+            people.push((format!("{role}{number}"), app.person(&format!("{role}{number}"), &[role]).await));
+        }
+    }
+    let mut ids: Vec<Vec<String>> = vec![Vec::new(); revision.app.collections.len()];
+    ids[USERS] = people.iter().skip(1).map(|(_, person)| person.id.clone()).collect();
+    let mut number = 0;
+    // Twice, so that references within and between collections find something.
+    for _ in 0..2 {
+        for collection in revision.app.collections.iter().filter(|collection| collection.id != USERS) {
+            for _ in 0..4 {
+                number += 1;
+                let fields = fields(app, collection, number, &ids);
+                let missing = collection.declared().any(|(_, field)| field.required && field.default.is_none() && !fields.contains_key(&field.name));
+                if !missing {
+                    let id = import(app, collection, &fields, number).await;
+                    ids[collection.id].push(id);
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for collection in &revision.app.collections {
+        for (who, person) in &people {
+            for question in reads(collection, &ids) {
+                compare(&world, collection, who, person, &question, &mut found).await;
+            }
+            if collection.id == USERS {
+                continue;
+            }
+            for seed in 0..4 {
+                writes(&world, collection, who, person, (&ids, &mut number, seed), &mut found).await;
+            }
+        }
+    }
+    found
+}
+
+fn reads(collection: &Collection, ids: &[Vec<String>]) -> Vec<Question> {
+    let mut questions = vec![Question::List { filter: None, order: None }];
+    questions.extend(ids[collection.id].iter().map(|id| Question::Get(id.clone())));
+    questions.push(Question::Get("01920000-0000-7000-8000-00000000ffff".to_owned()));
+    questions.push(Question::Get("x".to_owned()));
+    for field in collection.fields.iter().filter(|field| field.ty.comparable()) {
+        questions.push(Question::List { filter: None, order: Some(field.name.clone()) });
+        if let Some(value) = value(&field.ty, 1) {
+            questions.push(Question::List { filter: Some((field.name.clone(), value)), order: None });
+        }
+    }
+    questions
+}
+
+async fn compare(world: &World<'_>, collection: &Collection, who: &str, person: &Person, question: &Question, found: &mut Vec<String>) {
+    let mut first: Option<(Door, Outcome)> = None;
+    for door in DOORS {
+        let Some(outcome) = world.ask(door, person, collection.id, question).await else { continue };
+        match &first {
+            None => first = Some((door, outcome)),
+            Some((other, expected)) if *expected != outcome => {
+                found.push(format!("{who} {question:?} on {}: {other:?} says {expected:?}\n  {door:?} says {outcome:?}", collection.name));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Each door has a record of its own: what one of them did is not there for the next.
+async fn writes(
+    world: &World<'_>,
+    collection: &Collection,
+    who: &str,
+    person: &Person,
+    (ids, number, seed): (&[Vec<String>], &mut usize, usize),
+    found: &mut Vec<String>,
+) {
+    let shared = fields(world.app, collection, seed + 1, ids);
+    let unique: Vec<&str> = collection.declared().filter(|(_, field)| field.unique).map(|(_, field)| field.name.as_str()).collect();
+    for kind in ["create", "broken", "update", "narrow", "delete", "foreign"] {
+        let mut first: Option<(Door, Outcome)> = None;
+        for door in DOORS {
+            *number += 1;
+            let mut body = shared.clone();
+            for name in &unique {
+                body.insert((*name).to_owned(), json!(format!("w{number}")));
+            }
+            let target = if matches!(kind, "create" | "broken") { String::new() } else { import(world.app, collection, &body, *number).await };
+            for name in &unique {
+                body.insert((*name).to_owned(), json!(format!("x{number}")));
+            }
+            let one = |name: &str, value: Value| Map::from_iter([(name.to_owned(), value)]);
+            let last = collection.fields.last().map(|field| field.name.clone()).unwrap_or_default();
+            let question = match kind {
+                "create" => Question::Create(body),
+                "broken" => Question::Create(Map::new()),
+                "update" => Question::Update(target, body),
+                "narrow" => match shared.get(&last).cloned() {
+                    Some(value) => Question::Update(target, one(&last, value)),
+                    None => continue,
+                },
+                "delete" => Question::Delete(target),
+                _ => Question::Update("01920000-0000-7000-8000-00000000ffff".to_owned(), body),
+            };
+            let Some(mut outcome) = world.ask(door, person, collection.id, &question).await else { continue };
+            for record in &mut outcome.records {
+                for name in ["id", "create_time", "update_time"].iter().chain(&unique) {
+                    record.remove(*name);
+                }
+            }
+            match &first {
+                None => first = Some((door, outcome)),
+                Some((other, expected)) if *expected != outcome => {
+                    found.push(format!("{who} {kind} {question:?} on {}: {other:?} says {expected:?}\n  {door:?} says {outcome:?}", collection.name));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+async fn agree(app: TestApp) {
+    let found = differences(&app).await;
+    assert!(found.is_empty(), "{} differences:\n{}", found.len(), found.iter().take(10).cloned().collect::<Vec<_>>().join("\n"));
+    app.finish().await;
+}
+
+/// T-door, AC-01 … AC-16, GQL-09, GRPC-02 [V8.2.1 V8.2.2 V8.2.3 V8.3.1]
+async fn the_fixture_has_one_gate(backend: Backend) {
+    let mut files: Vec<(&str, String)> = fixture::FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+    files[0].1.push_str("[limits]\nconcurrency = 1024\ncaller_per_minute = 10000000\nanonymous_per_minute = 10000000\n");
+    agree(TestApp::start(backend, &files).await).await;
+}
+
+/// The folder that `haechi new` makes.
+#[tokio::test]
+async fn the_clinic_has_one_gate() {
+    let root = std::env::temp_dir().join(format!("haechi-doors-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&root);
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_haechi")).args(["new"]).arg(&root).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let config = root.join("haechi.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[limits]\ncaller_per_minute = 10000000\nanonymous_per_minute = 10000000\n")).unwrap();
+    let clock = std::sync::Arc::new(haechi_gate::TestClock::new());
+    agree(TestApp::open(root, Backend::Sqlite, clock).await).await;
+}
