@@ -15,6 +15,7 @@ const TASKS: &[(&str, &str)] = &[
     ("services", "start PostgreSQL and print its URL; ends with this process"),
     ("bench", "measure against the hand-written reference; with --layers: what the layers cost"),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
+    ("holes", "build with planted holes, and look whether the tests find them"),
     ("properties", "the long property test of the policies (a million cases)"),
 ];
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         "services" => services::run(),
         "bench" => bench::run(&rest),
         "trace" => trace::run(&rest),
+        "holes" => holes(),
         "properties" => properties(),
         _ => {
             for (name, what) in TASKS {
@@ -65,6 +67,13 @@ fn has_lab(binary: &str) -> Result<bool, String> {
 
 fn no_lab(binary: &str) -> Outcome {
     if has_lab(binary)? { Err(format!("{binary} is a build in which controls can be switched off")) } else { Ok(()) }
+}
+
+/// What looks for holes is tried on a build that has some.
+fn holes() -> Outcome {
+    let mut command = Command::new(cargo());
+    command.args(["test", "--package", "haechi", "--test", "it", "--target-dir", "target/holes", "--", "oracle::planted_holes_are_found", "--exact"]);
+    run(command.env("RUSTFLAGS", "--cfg haechi_unsafe_lab"))
 }
 
 fn properties() -> Outcome {

@@ -244,6 +244,10 @@ impl Ask {
         action: &'static str,
         used: impl Fn(FieldId, &Field) -> bool,
     ) -> Result<(Vec<Predicate>, Vec<FieldId>), ReadError> {
+        #[cfg(haechi_unsafe_lab)]
+        if crate::lab::planted(crate::lab::Hole::UnreadableIsUsed) {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let mut masks: Option<Vec<Mask>> = None;
         let (mut conditions, mut found) = (Vec::new(), Vec::new());
         for (at, field) in self.collection(collection).fields.iter().enumerate() {

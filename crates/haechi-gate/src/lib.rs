@@ -75,6 +75,8 @@ mod gate;
 mod grant;
 mod import;
 mod keys;
+#[cfg(haechi_unsafe_lab)]
+pub mod lab;
 mod ledger;
 mod live;
 mod outbound;

@@ -84,15 +84,30 @@ impl Person {
     }
 
     /// Opens a stream of Server-Sent Events; the reply itself when there is none.
+    ///
+    /// # Errors
+    /// The reply.
     pub async fn watch(&self, path: &str, last: Option<&str>) -> Result<Events, Reply> {
         let mut request = Request::builder().method("GET").uri(path);
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let request = request.body(Body::empty()).expect("the request cannot be built");
+        self.open(request, Body::empty()).await
+    }
+
+    /// The same with the query as a body.
+    ///
+    /// # Errors
+    /// The reply.
+    pub async fn watch_by(&self, path: &str, body: Vec<u8>) -> Result<Events, Reply> {
+        self.open(Request::builder().method("POST").uri(path).header(header::CONTENT_TYPE, "application/json"), Body::from(body)).await
+    }
+
+    async fn open(&self, mut request: axum::http::request::Builder, body: Body) -> Result<Events, Reply> {
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(body).expect("the request cannot be built");
         let response = self.stack.handle(request, Peer(self.address)).await;
         let (parts, body) = response.into_parts();
         if parts.status != 200 {

@@ -21,6 +21,7 @@ mod identity;
 mod ledger;
 mod live;
 mod network;
+mod oracle;
 mod process;
 mod races;
 mod rest;

@@ -1,0 +1,241 @@
+//! T-oracle: two houses that differ in secrets alone tell an attacker the same, whatever he asks, through every door.
+//!
+//! He may list the notes, and read the secret of none of them but the one that is open. Every answer is compared as a
+//! whole, errors and counts included; a bit that differs is a bit that he has learnt.
+
+use crate::{fixture::FILES, grpc::Client};
+use haechi_gate::ImportRow;
+use haechi_model::Json;
+use haechi_testkit::{Backend, Person, TestApp, on_both, with_more};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+on_both!(secrets_that_differ_look_the_same);
+
+const POLICY: &str = r#"
+permit (principal in Role::"auditor", action == Action::"watch", resource is notes);
+permit (principal in Role::"auditor", action == Action::"create", resource is notes);
+"#;
+
+/// The secrets of the two houses: they differ in order, in length, in being there and in every letter.
+const SECRETS: [[Option<&str>; 4]; 2] = [[Some("aaa"), Some("mmm"), Some("zzz"), None], [Some("zzzzzzzzzzzzzzzzzz"), None, Some("aaa"), Some("a1")]];
+
+struct House {
+    app: TestApp,
+    attacker: Person,
+    client: Client,
+}
+
+async fn house(backend: Backend, secrets: [Option<&str>; 4], clock: Arc<haechi_gate::TestClock>) -> House {
+    let limits = ("haechi.toml", "[limits]\ncaller_per_minute = 10000000\nanonymous_per_minute = 10000000\n");
+    let files = with_more(FILES, &[("policies/main.cedar", POLICY), limits]);
+    let root = haechi_testkit::fresh_folder(backend, &files).await;
+    let app = TestApp::open(root, backend, clock).await;
+    let attacker = app.person("mallory", &["auditor"]).await;
+    let owner = app.person("kim", &["member"]).await;
+    let revision = app.house.gate.revision();
+    let notes = revision.app.collection("notes").unwrap();
+    for (at, secret) in secrets.iter().enumerate() {
+        let id = format!("0192bbbb-0000-7000-8000-{at:012x}");
+        let parent = (at > 0).then(|| "0192bbbb-0000-7000-8000-000000000000");
+        let title = if at == 3 { "open" } else { "closed" };
+        // The open one's secret is his to read: it is the same in both houses.
+        let secret = if at == 3 { Some("known") } else { *secret };
+        let row = json!({ "title": title, "rank": at, "secret": secret, "mail": secret.map(|secret| format!("{secret}@example.test")), "author": owner.id, "parent": parent });
+        let Json::Object(members) = haechi_model::parse_json(row.to_string().as_bytes()).unwrap() else { panic!("no object") };
+        let values = members.iter().map(|(name, json)| {
+            let field = notes.field(name).unwrap();
+            (field, notes.fields[field].ty.read(json).unwrap())
+        });
+        let rows = vec![ImportRow { line: 1, id: Some(id.into()), values: values.collect() }];
+        app.house.gate.import(&app.house.keys.import, notes.id, rows).await.unwrap_or_else(|errors| panic!("{errors:?}"));
+    }
+    let client = Client::new(&app);
+    House { app, attacker, client }
+}
+
+/// What is new in every answer, whatever the house: ids of requests, times, tokens.
+fn plain(text: &str) -> String {
+    let mut json: Value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+    scrub(&mut json);
+    json.to_string()
+}
+
+fn scrub(json: &mut Value) {
+    match json {
+        Value::Object(members) => {
+            for (name, value) in members.iter_mut() {
+                match (name.as_str(), &value) {
+                    ("request_id" | "create_time" | "update_time" | "author" | "author_id", _) => *value = Value::Null,
+                    // A token's length is what it says to whoever cannot open it.
+                    ("next_page_token" | "end_cursor" | "cursor" | "position", Value::String(token)) => *value = json!(token.len()),
+                    _ => scrub(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(scrub),
+        _ => {}
+    }
+}
+
+/// Everything that he asks; one line for each answer.
+async fn transcript(house: &House) -> Vec<String> {
+    let (me, mut lines) = (&house.attacker, Vec::new());
+    let guesses = ["aaa", "mmm", "zzz", "a1", "aaa@example.test", "", "known"];
+    for field in ["secret", "mail"] {
+        for guess in guesses {
+            for operator in ["=", "!=", "<", ">=", ":"] {
+                let filter = format!("{field}{operator}\"{guess}\"");
+                for filter in [filter.clone(), format!("NOT {filter}"), format!("rank < 2 OR {filter}"), format!("rank < 3 AND NOT {filter}")] {
+                    rest(me, json!({ "filter": filter }), &mut lines).await;
+                    grpc(house, "ListNotes", json!({ "filter": filter }), &mut lines).await;
+                }
+            }
+            for operator in ["eq", "ne", "lt", "ge", "has"] {
+                let filter = json!({ field: { operator: guess } });
+                for filter in [filter.clone(), json!({ "not": filter }), json!({ "or": [{ "rank": { "lt": 2 } }, filter] })] {
+                    graphql(me, json!({ "filter": filter }), &mut lines).await;
+                }
+            }
+        }
+        for filter in [format!("{field} = null"), format!("{field}:*")] {
+            rest(me, json!({ "filter": filter }), &mut lines).await;
+        }
+        graphql(me, json!({ "filter": { field: { "is_null": true } } }), &mut lines).await;
+        for direction in ["", " desc"] {
+            rest(me, json!({ "order_by": format!("{field}{direction}"), "page_size": 1 }), &mut lines).await;
+            grpc(house, "ListNotes", json!({ "order_by": format!("{field}{direction}"), "page_size": 1 }), &mut lines).await;
+            let order = json!([{ "field": field, "direction": if direction.is_empty() { "ASC" } else { "DESC" } }]);
+            graphql(me, json!({ "order": order }), &mut lines).await;
+        }
+    }
+    others(house, &mut lines).await;
+    lines
+}
+
+async fn rest(me: &Person, body: Value, lines: &mut Vec<String>) {
+    let reply = me.post("/api/v1/notes:query", body.clone()).await;
+    lines.push(format!("{body} → {} {}", reply.status, plain(&reply.text())));
+}
+
+async fn grpc(house: &House, method: &str, request: Value, lines: &mut Vec<String>) {
+    let mut answer = match house.client.call(&house.attacker, method, request.clone()).await {
+        Ok(message) => message,
+        Err(refused) => json!(format!("{refused:?}")),
+    };
+    scrub(&mut answer);
+    lines.push(format!("{method} {request} → {answer}"));
+}
+
+/// A list with everything around it: aggregates, cursors, references, back-references.
+async fn graphql(me: &Person, variables: Value, lines: &mut Vec<String>) {
+    let query = "query($filter: NoteFilter, $order: [NoteOrder!]) {
+        notes(filter: $filter, order_by: $order, first: 2) {
+            edges { cursor node { id title secret mail _masked parent { id secret } notes_by_parent(filter: $filter, order_by: $order, first: 1) { nodes { id secret } page_info { has_next_page end_cursor } } } }
+            page_info { has_next_page end_cursor }
+        }
+        notes_aggregate(filter: $filter) { count max { rank } }
+    }";
+    let reply = me.post("/graphql", json!({ "query": query, "variables": variables })).await;
+    lines.push(format!("graphql {variables} → {} {}", reply.status, plain(&reply.text())));
+}
+
+async fn others(house: &House, lines: &mut Vec<String>) {
+    let me = &house.attacker;
+    let keep =
+        |what: &str, reply: haechi_testkit::Reply| format!("{what} → {} {:?} {}", reply.status, reply.headers.get("etag"), plain(&reply.text()));
+    for path in
+        ["", "?expand=parent", "?fields=secret", "?fields=id,mail&page_size=1", "?secret=aaa", "?order_by=secret", "?filter=secret%3D%22aaa%22"]
+    {
+        lines.push(keep(path, me.get(&format!("/api/v1/notes{path}")).await));
+    }
+    for at in 0..4 {
+        let id = format!("0192bbbb-0000-7000-8000-{at:012x}");
+        lines.push(keep("get", me.get(&format!("/api/v1/notes/{id}?expand=parent")).await));
+        grpc(house, "GetNote", json!({ "id": id }), lines).await;
+        grpc(house, "BatchGetNotes", json!({ "ids": [id], "read_mask": "secret,mail" }), lines).await;
+    }
+    for aggregate in ["min { secret }", "max { secret mail }", "min { mail }", "count"] {
+        let reply = me.post("/graphql", json!({ "query": format!("{{ notes_aggregate {{ {aggregate} }} }}") })).await;
+        lines.push(keep(aggregate, reply));
+    }
+    for filter in ["secret%3D%22aaa%22", "title%3D%22closed%22"] {
+        match me.watch(&format!("/api/v1/notes:watch?filter={filter}"), None).await {
+            Ok(_) => lines.push(format!("watch {filter} → opened")),
+            Err(reply) => lines.push(keep(filter, reply)),
+        }
+    }
+    // What a write says, and what a stream tells of somebody else's.
+    let mut stream = watch_by_secret(me).await;
+    for secret in SECRETS.iter().flatten().flatten() {
+        let body = json!({ "title": "x", "secret": secret });
+        lines.push(keep("create", me.post("/api/v1/notes", body).await));
+    }
+    let owner = house.app.person("lee", &["member"]).await;
+    let hidden = owner.create("notes", json!({ "title": "closed", "secret": SECRETS[0][0] })).await;
+    let shown = owner.create("notes", json!({ "title": "open", "secret": "aaa" })).await;
+    owner.patch(&format!("/api/v1/notes/{hidden}"), json!({ "rank": 5 })).await.expect(200);
+    owner.delete(&format!("/api/v1/notes/{shown}")).await.expect(204);
+    if let Some(stream) = &mut stream {
+        // Of what he may not read nothing is told: the next that comes is the open one.
+        let (kind, data) = stream.next().await.unwrap();
+        lines.push(format!("{kind} open: {}", data["id"] == shown.as_str()));
+        lines.push(format!("{}", stream.next().await.unwrap().0));
+    }
+}
+
+/// A stream that filters by the secret: it is told only of rows in which the secret is his to read.
+async fn watch_by_secret(me: &Person) -> Option<haechi_testkit::Events> {
+    let body = json!({ "filter": "secret >= \"a\"" }).to_string().into_bytes();
+    let mut events = me.watch_by("/api/v1/notes:watch", body).await.ok()?;
+    events.next().await;
+    Some(events)
+}
+
+/// In which answers the two houses differ.
+async fn learnt(backend: Backend) -> Vec<String> {
+    let clock = Arc::new(haechi_gate::TestClock::new());
+    let first = house(backend, SECRETS[0], clock.clone()).await;
+    let second = house(backend, SECRETS[1], clock).await;
+    let (one, other) = (transcript(&first).await, transcript(&second).await);
+    assert_eq!(one.len(), other.len());
+    let found = one.iter().zip(&other).filter(|(one, other)| one != other).map(|(one, other)| format!("{one}\n  {other}"));
+    let found = found.collect();
+    first.app.finish().await;
+    second.app.finish().await;
+    found
+}
+
+/// T-oracle [V8.2.3 V14.2.2]
+async fn secrets_that_differ_look_the_same(backend: Backend) {
+    let found = learnt(backend).await;
+    assert!(found.is_empty(), "{} answers differ:\n{}", found.len(), found.iter().take(5).cloned().collect::<Vec<_>>().join("\n"));
+}
+
+/// Each planted hole is found by one of the two: `cargo xtask holes`.
+#[cfg(haechi_unsafe_lab)]
+#[tokio::test]
+async fn planted_holes_are_found() {
+    use haechi_gate::lab::{Hole, plant};
+    let by_doors = async || {
+        let app = TestApp::start(
+            Backend::Sqlite,
+            &with_more(FILES, &[("haechi.toml", "[limits]\ncaller_per_minute = 10000000\nanonymous_per_minute = 10000000\n")]),
+        )
+        .await;
+        crate::doors::differences(&app).await.len()
+    };
+    for (hole, by_door) in [
+        (Hole::UnguardedMessages, true),
+        (Hole::UnmaskedObjects, true),
+        (Hole::UnseenObjects, true),
+        (Hole::UnreadableIsUsed, false),
+        (Hole::UnguardedStreams, false),
+    ] {
+        plant(hole);
+        let found = if by_door { by_doors().await } else { learnt(Backend::Sqlite).await.len() };
+        assert!(found > 0, "{hole:?} is not found");
+    }
+    plant(Hole::Nothing);
+    assert_eq!((by_doors().await, learnt(Backend::Sqlite).await.len()), (0, 0));
+}
