@@ -20,3 +20,12 @@ mod types;
 
 pub use door::{Door, Fault, Options, faults, sdl};
 pub use http::router;
+
+/// The routes of the door, and who reaches them.
+#[must_use]
+pub fn routes() -> Vec<(&'static str, &'static str, &'static str)> {
+    vec![
+        ("GET", "/graphql", "queries; a WebSocket for subscriptions; each root field asks as REST does"),
+        ("POST", "/graphql", "queries and mutations; each root field asks as REST does"),
+    ]
+}

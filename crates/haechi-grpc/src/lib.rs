@@ -33,3 +33,13 @@ pub fn descriptors(app: &App) -> Result<prost_types::FileDescriptorSet, String> 
 pub fn proto_file(app: &App) -> String {
     proto::text(app)
 }
+
+/// The routes of the door, and what is asked at each.
+#[must_use]
+pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
+    let mut routes = proto::routes(app);
+    routes.push(("POST", "/grpc.health.v1.Health/Check".to_owned(), "anybody".to_owned()));
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned();
+    routes.push(("POST", reflection, "whoever is known, in dev or with grpc.reflection".to_owned()));
+    routes
+}

@@ -126,6 +126,27 @@ fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
     methods
 }
 
+/// Each method's path, and the action that it asks for.
+pub(crate) fn routes(app: &App) -> Vec<(&'static str, String, String)> {
+    let of = |collection: &Collection| {
+        let path = format!("/{PACKAGE}.{}", plural(collection));
+        let name = collection.name.clone();
+        methods_of(collection).into_iter().map(move |(method, what)| {
+            let action = match &what {
+                Method::Get | Method::BatchGet => "read",
+                Method::List => "list",
+                Method::Create | Method::BatchCreate => "create",
+                Method::Update | Method::BatchUpdate => "update",
+                Method::Delete | Method::BatchDelete => "delete",
+                Method::Watch => "watch",
+                Method::Act(action) => action,
+            };
+            ("POST", format!("{path}/{method}"), format!("{action} on {name}"))
+        })
+    };
+    app.collections.iter().flat_map(of).collect()
+}
+
 fn file(app: &App) -> FileDescriptorProto {
     let mut file = FileDescriptorProto {
         name: Some(FILE.to_owned()),

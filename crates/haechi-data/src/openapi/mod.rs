@@ -52,6 +52,8 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
         let mut add = |method, path: String, action: &str| routes.push((method, path, format!("{action} on {name}")));
         add("GET", format!("/api/v1/{name}"), "list");
         add("POST", format!("/api/v1/{name}:query"), "list");
+        add("GET", format!("/api/v1/{name}:watch"), "watch");
+        add("POST", format!("/api/v1/{name}:watch"), "watch");
         if collection.id != haechi_model::USERS {
             add("POST", format!("/api/v1/{name}"), "create");
         }

@@ -62,6 +62,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         "operationId": format!("delete_{name}"), "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
         "responses": with(problems(&[403, 404, 409, 412, 422, 507]), "204", json!({ "description": "Deleted." }))
     });
+    all.insert(format!("/api/v1/{name}:watch"), watch(collection));
     for action in &collection.actions {
         all.insert(format!("/api/v1/{name}/{{id}}:{}", action.name), json!({ "post": declared(collection, action) }));
     }
@@ -75,6 +76,23 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
     all.insert(format!("/api/v1/{name}"), json!({ "get": list, "post": create }));
     all.insert(format!("/api/v1/{name}:query"), json!({ "post": query }));
     all.insert(format!("/api/v1/{name}/{{id}}"), json!({ "get": read, "patch": update, "delete": delete }));
+}
+
+/// The stream of a collection's changes.
+fn watch(collection: &Collection) -> Value {
+    let (name, parameter) = (&collection.name, |name: &str| reference("parameters", name));
+    let events = json!({ "description": "Server-Sent Events, until one side ends them: docs/live.md.", "content": { "text/event-stream": { "schema": { "type": "string" } } } });
+    let responses = |statuses: &[u16]| with(problems(statuses), "200", events.clone());
+    let get = json!({
+        "operationId": format!("watch_{name}"), "tags": [name], "parameters": [parameter("filter"), parameter("fields"), parameter("Last-Event-ID")],
+        "responses": responses(&[403, 410, 429])
+    });
+    let query = json!({ "type": "object", "properties": { "filter": { "type": "string", "maxLength": 8192 }, "fields": { "type": "array", "items": { "type": "string" } } } });
+    let post = json!({
+        "operationId": format!("watch_query_{name}"), "tags": [name], "parameters": [parameter("Last-Event-ID")], "requestBody": json_body(query),
+        "responses": responses(&[403, 410, 413, 415, 429])
+    });
+    json!({ "get": get, "post": post })
 }
 
 /// The route of an action that a collection declares.
@@ -133,6 +151,7 @@ pub(super) fn parameters() -> Value {
         "page_token": query("page_token", "Where the page before ended.", json!({ "type": "string" })),
         "fields": query("fields", "Fields of the reply, separated by commas.", json!({ "type": "string" })),
         "expand": query("expand", "References to show with their records, separated by commas.", json!({ "type": "string" })),
+        "Last-Event-ID": header("Last-Event-ID", "The position after which to go on.", json!({ "type": "string" })),
         "If-Match": header("If-Match", "The ETag that the record must have.", json!({ "type": "string" })),
         "Idempotency-Key": header("Idempotency-Key", "Makes the request happen at most once in 24 hours.", json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }))
     })

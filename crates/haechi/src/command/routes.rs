@@ -14,7 +14,9 @@ impl Routes {
     pub(crate) fn run(&self, place: &Place) -> Done {
         let (revision, _) = place.at(self.folder.as_ref()).load()?;
         let auth = haechi_identity::routes().into_iter().map(|(method, path, who)| (method, path.to_owned(), who.to_owned()));
-        for (method, path, action) in haechi_data::openapi::routes(&revision.app).into_iter().chain(auth) {
+        let graphql = haechi_graphql::routes().into_iter().map(|(method, path, who)| (method, path.to_owned(), who.to_owned()));
+        let others = auth.chain(graphql).chain(haechi_grpc::routes(&revision.app));
+        for (method, path, action) in haechi_data::openapi::routes(&revision.app).into_iter().chain(others) {
             if place.json {
                 println!("{}", serde_json::json!({ "method": method, "path": path, "action": action }))
             } else {
