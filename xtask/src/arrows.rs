@@ -16,11 +16,15 @@ mod tests {
         ("haechi-gate", &["haechi-model", "haechi-policy", "haechi-store", "haechi-ledger"]),
         ("haechi-data", &["haechi-gate", "haechi-model", "haechi-problem"]),
         ("haechi-identity", &["haechi-gate", "haechi-model", "haechi-problem"]),
+        ("haechi-graphql", &["haechi-data", "haechi-gate", "haechi-model", "haechi-problem"]),
+        ("haechi-grpc", &["haechi-data", "haechi-gate", "haechi-model", "haechi-problem"]),
         (
             "haechi",
             &[
                 "haechi-layers",
                 "haechi-data",
+                "haechi-graphql",
+                "haechi-grpc",
                 "haechi-identity",
                 "haechi-gate",
                 "haechi-model",

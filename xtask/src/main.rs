@@ -49,6 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn test(rest: &[String]) -> Outcome {
+    services::tools()?;
     let postgres = services::Postgres::start()?;
     let url = postgres.url();
     // What the tests drive as a process of its own.

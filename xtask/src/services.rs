@@ -102,17 +102,43 @@ fn find() -> Option<PathBuf> {
 }
 
 fn install() -> Result<PathBuf, String> {
-    let missing = "PostgreSQL is needed by the tests: install it (Debian: apt-get install postgresql)";
-    if !root() || !Path::new("/usr/bin/apt-get").exists() {
-        return Err(missing.to_owned());
+    debian("postgresql")?;
+    find().ok_or_else(|| "PostgreSQL was installed, and is not found".to_owned())
+}
+
+/// Whether a program is on the path.
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
+}
+
+/// What the tests drive beside a database: a browser, and a client of gRPC that is not ours.
+pub(crate) fn tools() -> Outcome {
+    if !on_path("chromium") {
+        debian("chromium")?;
     }
-    eprintln!("xtask: installing PostgreSQL");
+    let python = Command::new("/usr/bin/python3").args(["-c", "import grpc, google.protobuf"]).stderr(std::process::Stdio::null()).status();
+    if !python.is_ok_and(|status| status.success()) {
+        debian("python3-grpcio")?;
+        debian("python3-protobuf")?;
+    }
+    if !on_path("grpc_python_plugin") || !on_path("protoc") {
+        debian("protobuf-compiler")?;
+        debian("protobuf-compiler-grpc")?;
+    }
+    Ok(())
+}
+
+/// Installs a package where that can be done.
+fn debian(package: &str) -> Outcome {
+    if !root() || !Path::new("/usr/bin/apt-get").exists() {
+        return Err(format!("the tests need {package}: install it (Debian: apt-get install {package})"));
+    }
+    eprintln!("xtask: installing {package}");
     let apt = |arguments: &[&str]| {
         run_command(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null()))
     };
     apt(&["update", "-qq"])?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "postgresql"])?;
-    find().ok_or_else(|| missing.to_owned())
+    apt(&["install", "-y", "-qq", "--no-install-recommends", package])
 }
 
 fn root() -> bool {

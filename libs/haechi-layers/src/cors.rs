@@ -47,7 +47,7 @@ impl Cors {
             origins: origins.into_iter().filter(|origin| *origin != "null" && *origin != "*").map(str::to_owned).collect(),
             credentials: false,
             methods: "GET, POST, PATCH, DELETE".to_owned(),
-            headers: "authorization, content-type, idempotency-key, if-match".to_owned(),
+            headers: "authorization, content-type, idempotency-key, if-match, last-event-id".to_owned(),
             exposed: "etag, location, retry-after, x-request-id".to_owned(),
             max_age_s: 600,
         }

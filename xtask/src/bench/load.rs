@@ -115,6 +115,20 @@ impl Load {
                 let body = format!("{{\"title\":\"Note {number}\",\"body\":\"Some words that a note may hold.\",\"rank\":{},\"author\":\"{author}\"}}", number % 1000);
                 (format!("POST /api/v1/notes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", self.tokens[1], body.len()).into_bytes(), 201)
             }
+            "graphql-get" => {
+                let body = format!("{{\"query\":\"query($id: ID!) {{ note(id: $id) {{ id title body rank author_id phone create_time update_time version _masked }} }}\",\"variables\":{{\"id\":\"{id}\"}}}}");
+                (post("/graphql", token, &body), 200)
+            }
+            "graphql-list" => {
+                let query = "query($rank: SafeInt) { notes(filter: {rank: {lt: $rank}}, order_by: [{field: create_time, direction: DESC}], first: 20) { nodes { id title body rank author_id phone create_time update_time version _masked } page_info { end_cursor } } }";
+                (post("/graphql", token, &format!("{{\"query\":\"{query}\",\"variables\":{{\"rank\":500}}}}")), 200)
+            }
+            "grpc-get" => {
+                let mut message = vec![0, 0, 0, 0, 38, 0x0a, 36];
+                message.extend_from_slice(id.as_bytes());
+                let head = format!("POST /haechi.v1.Notes/GetNote HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/grpc\r\nTE: trailers\r\nContent-Length: {}\r\n\r\n", message.len());
+                (head.into_bytes().into_iter().chain(message).collect(), 200)
+            }
             "sign-in" => (sign_in(worker % SIGNERS, &self.devices[worker % SIGNERS]), 200),
             "hash" => (b"GET /hash HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 200),
             "refused" => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(), 401),
@@ -133,6 +147,16 @@ fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<u16> {
         }
         filled += count;
         let Some(head) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        if buffer[..head].windows(26).any(|window| window == b"transfer-encoding: chunked") {
+            while !buffer[..filled].ends_with(b"\r\n\r\n") || !buffer[head + 4..filled].windows(5).any(|window| window == b"\r\n0\r\n") {
+                let count = stream.read(&mut buffer[filled..])?;
+                if count == 0 {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
+                }
+                filled += count;
+            }
+            return std::str::from_utf8(&buffer[9..12]).ok().and_then(|text| text.parse().ok()).ok_or(std::io::ErrorKind::InvalidData.into());
+        }
         let (status, length) = parse_head(&buffer[..head]).ok_or(std::io::ErrorKind::InvalidData)?;
         let total = head + 4 + length;
         while filled < total {

@@ -6,6 +6,7 @@ mod archive;
 mod attack;
 mod backup;
 mod bad_days;
+mod clients;
 mod crash;
 mod database;
 mod declared;
