@@ -32,7 +32,7 @@ impl Path<'_> {
 /// An error of a response.
 #[derive(Clone, Debug)]
 pub(crate) struct GraphqlError {
-    problem: Problem,
+    problem: Box<Problem>,
     message: String,
     path: Vec<Segment>,
 }
@@ -40,19 +40,19 @@ pub(crate) struct GraphqlError {
 impl GraphqlError {
     /// At a place of the response.
     pub(crate) fn at(path: &Path<'_>, problem: Problem) -> Self {
-        Self { message: problem.detail.to_string(), problem, path: path.segments() }
+        Self { message: problem.detail.to_string(), problem: Box::new(problem), path: path.segments() }
     }
 
     /// Of the whole request.
     pub(crate) fn of_request(problem: Problem) -> Self {
-        Self { message: problem.detail.to_string(), problem, path: Vec::new() }
+        Self { message: problem.detail.to_string(), problem: Box::new(problem), path: Vec::new() }
     }
 
     /// A rule of the language or of the schema that a document breaks.
     pub(crate) fn of_document(error: &async_graphql::ServerError) -> Self {
         let place = error.locations.first().map(|place| format!(" (line {}, column {})", place.line, place.column)).unwrap_or_default();
         let message = format!("{}{place}", error.message);
-        Self { problem: Problem::new(kinds::INVALID_DOCUMENT, message.clone()), message, path: Vec::new() }
+        Self { problem: Box::new(Problem::new(kinds::INVALID_DOCUMENT, message.clone())), message, path: Vec::new() }
     }
 
     /// What is wrong with an input.

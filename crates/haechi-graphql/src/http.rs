@@ -57,27 +57,27 @@ async fn by_url(
     hold: Option<Extension<Hold>>,
 ) -> Reply {
     if let Ok(upgrade) = upgrade {
-        return greet(door, ask, upgrade, hold.map(|Extension(hold)| hold));
+        return Ok(greet(door, ask, upgrade, hold.map(|Extension(hold)| hold)));
     }
-    let exchange = begin(&door, &ask, &headers)?;
+    let exchange = begin(&door, &ask, &headers).map_err(|refused| *refused)?;
     let parameters = from_url(query.as_deref().unwrap_or_default()).map_err(|problem| exchange.refuse(&problem))?;
     let answer = door.execute(&ask, &parameters, Place::Url, None).await;
     Ok(exchange.reply(answer))
 }
 
 /// Takes a connection over, when it speaks the one protocol that there is.
-fn greet(door: Arc<Door>, ask: Ask, upgrade: WebSocketUpgrade, hold: Option<Hold>) -> Reply {
+fn greet(door: Arc<Door>, ask: Ask, upgrade: WebSocketUpgrade, hold: Option<Hold>) -> Response {
     let bytes = door.body_bytes;
     let upgrade = upgrade.protocols([socket::PROTOCOL]).max_message_size(bytes).max_frame_size(bytes);
     if upgrade.selected_protocol().is_none() {
         let exchange = Exchange { door: &door, ask: &ask, wanted: Wanted::Json };
-        return Err(exchange.refuse(&malformed("Sec-WebSocket-Protocol must name graphql-transport-ws.")));
+        return exchange.refuse(&malformed("Sec-WebSocket-Protocol must name graphql-transport-ws."));
     }
-    Ok(upgrade.on_upgrade(move |opened| socket::serve(door, ask, opened, hold)))
+    upgrade.on_upgrade(move |opened| socket::serve(door, ask, opened, hold))
 }
 
 async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, headers: HeaderMap, body: Body) -> Reply {
-    let exchange = begin(&door, &ask, &headers)?;
+    let exchange = begin(&door, &ask, &headers).map_err(|refused| *refused)?;
     let run = async {
         let bytes = read(&door, &headers, body).await.map_err(|error| error.problem())?;
         let json = parse_json(&bytes).map_err(|error| RecordError::Json(error).problem())?;
@@ -106,15 +106,15 @@ async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, 
 }
 
 /// Refused before a byte of the body is read: whoever reaches nothing, and whoever takes neither media type.
-fn begin<'a>(door: &'a Door, ask: &'a Ask, headers: &HeaderMap) -> Result<Exchange<'a>, Response> {
+fn begin<'a>(door: &'a Door, ask: &'a Ask, headers: &HeaderMap) -> Result<Exchange<'a>, Box<Response>> {
     let wanted = accepted(headers);
     let exchange = Exchange { door, ask, wanted: wanted.unwrap_or(Wanted::Json) };
     if ask.caller().is_anonymous() && ask.app().anonymous.is_empty() {
-        return Err(exchange.refuse(&RecordError::Refused(Refusal::Unauthenticated).problem()));
+        return Err(Box::new(exchange.refuse(&RecordError::Refused(Refusal::Unauthenticated).problem())));
     }
     if wanted.is_none() {
         let problem = Problem::new(kinds::NOT_ACCEPTABLE, "Accept application/graphql-response+json or application/json.");
-        return Err(exchange.refuse(&problem));
+        return Err(Box::new(exchange.refuse(&problem)));
     }
     Ok(exchange)
 }

@@ -98,7 +98,7 @@ pub(crate) enum Hole {
     /// The record that the reference at this place of `follow` names.
     Referred { key: Box<str>, follow: usize, selection: Selection },
     /// The records that refer to it.
-    Referring { key: Box<str>, by: FieldId, connection: Connection },
+    Referring { key: Box<str>, by: FieldId, connection: Box<Connection> },
 }
 
 /// A list, page by page.
@@ -306,7 +306,7 @@ impl<'a> Planner<'a> {
                     Content::Hole
                 }
                 Some(Member::Referring(referring, by)) => {
-                    let connection = self.connection(*referring, &fields);
+                    let connection = Box::new(self.connection(*referring, &fields));
                     selection.holes.push(Hole::Referring { key: response_key.into(), by: *by, connection });
                     Content::Hole
                 }

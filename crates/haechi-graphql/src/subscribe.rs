@@ -28,6 +28,15 @@ pub(crate) enum Next {
     End(Vec<u8>, bool),
 }
 
+/// What is told.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    kind: &'a str,
+    position: &'a str,
+    id: Option<&'a str>,
+    page: Option<&'a RowPage>,
+}
+
 /// What is asked of each change.
 struct Wanted<'a> {
     root: &'a RootStep,
@@ -44,7 +53,7 @@ fn wanted(prepared: &Prepared) -> Option<Wanted<'_>> {
 }
 
 /// The selection of the record, when it is asked for.
-fn selection<'a>(parts: &'a [ChangePart]) -> Option<&'a Selection> {
+fn selection(parts: &[ChangePart]) -> Option<&Selection> {
     parts.iter().find_map(|part| if let ChangePart::Record(_, selection) = part { Some(selection) } else { None })
 }
 
@@ -86,8 +95,8 @@ impl Subscription {
     pub(crate) async fn next(&mut self) -> Option<Next> {
         loop {
             return Some(match self.stream.next().await? {
-                WatchItem::Ready(position) => Next::Data(self.response("READY", &position, None).await),
-                WatchItem::Resync(position) => Next::Data(self.response("RESYNC", &position, None).await),
+                WatchItem::Ready(position) => Next::Data(self.response(Message { kind: "READY", position: &position, id: None, page: None }).await),
+                WatchItem::Resync(position) => Next::Data(self.response(Message { kind: "RESYNC", position: &position, id: None, page: None }).await),
                 WatchItem::Beat(_) => continue,
                 WatchItem::End(reason) => self.ended(reason),
                 WatchItem::Told(told) => {
@@ -96,7 +105,8 @@ impl Subscription {
                         ToldKind::Update => "UPDATE",
                         ToldKind::Delete => "DELETE",
                     };
-                    Next::Data(self.response(kind, &told.position, Some((&told.id, told.page.as_ref()))).await)
+                    let message = Message { kind, position: &told.position, id: Some(&told.id), page: told.page.as_ref() };
+                    Next::Data(self.response(message).await)
                 }
             });
         }
@@ -115,7 +125,7 @@ impl Subscription {
         Next::End(errors, reason == EndReason::Caller)
     }
 
-    async fn response(&self, kind: &str, position: &str, told: Option<(&str, Option<&RowPage>)>) -> Vec<u8> {
+    async fn response(&self, message: Message<'_>) -> Vec<u8> {
         let ask = self.stream.ask().renewed();
         let run = self.door.run(&ask, &self.prepared.variables);
         let mut out = Vec::from(&b"{\"data\":{"[..]);
@@ -127,7 +137,7 @@ impl Subscription {
                 if at > 0 {
                     out.push(b',');
                 }
-                self.part(part, kind, position, told, &run, &path, &mut out).await;
+                part_of(part, message, &run, &path, &mut out).await;
             }
             out.push(b'}');
         }
@@ -137,40 +147,31 @@ impl Subscription {
         out.push(b'}');
         out
     }
+}
 
-    async fn part(
-        &self,
-        part: &ChangePart,
-        kind: &str,
-        position: &str,
-        told: Option<(&str, Option<&RowPage>)>,
-        run: &Run<'_>,
-        path: &Path<'_>,
-        out: &mut Vec<u8>,
-    ) {
-        let (key, text) = match part {
-            ChangePart::Literal(key, value) => {
-                out.extend_from_slice(key.as_bytes());
-                out.extend_from_slice(value.as_bytes());
-                return;
-            }
-            ChangePart::Type(key) => (key, Some(kind)),
-            ChangePart::Position(key) => (key, Some(position)),
-            ChangePart::Id(key) => (key, told.map(|(id, _)| id)),
-            ChangePart::Record(key, selection) => {
-                out.extend_from_slice(key.as_bytes());
-                match told.and_then(|(_, page)| page) {
-                    Some(page) => out.extend(Box::pin(run.only(selection, page.clone(), path)).await),
-                    None => out.extend_from_slice(b"null"),
-                }
-                return;
-            }
-        };
-        out.extend_from_slice(key.as_bytes());
-        match text {
-            Some(text) => write_json_text(text, out),
-            None => out.extend_from_slice(b"null"),
+async fn part_of(part: &ChangePart, message: Message<'_>, run: &Run<'_>, path: &Path<'_>, out: &mut Vec<u8>) {
+    let (key, text) = match part {
+        ChangePart::Literal(key, value) => {
+            out.extend_from_slice(key.as_bytes());
+            out.extend_from_slice(value.as_bytes());
+            return;
         }
+        ChangePart::Type(key) => (key, Some(message.kind)),
+        ChangePart::Position(key) => (key, Some(message.position)),
+        ChangePart::Id(key) => (key, message.id),
+        ChangePart::Record(key, selection) => {
+            out.extend_from_slice(key.as_bytes());
+            match message.page {
+                Some(page) => out.extend(Box::pin(run.only(selection, page.clone(), path)).await),
+                None => out.extend_from_slice(b"null"),
+            }
+            return;
+        }
+    };
+    out.extend_from_slice(key.as_bytes());
+    match text {
+        Some(text) => write_json_text(text, out),
+        None => out.extend_from_slice(b"null"),
     }
 }
 

@@ -11,11 +11,17 @@ fn secret() -> Value {
     })
 }
 
+fn section(properties: Value) -> Value {
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+fn bounded(min: i64, max: i64, text: &str) -> Value {
+    json!({ "type": "integer", "minimum": min, "maximum": max, "description": text })
+}
+
 /// Schema of `haechi.toml`.
 #[must_use]
 pub fn config_schema() -> Value {
-    let section = |properties: Value| json!({ "type": "object", "additionalProperties": false, "properties": properties });
-    let bounded = |min: i64, max: i64, text: &str| json!({ "type": "integer", "minimum": min, "maximum": max, "description": text });
     let name = json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,47}$" });
     json!({
         "$schema": DIALECT, "title": "haechi.toml", "type": "object", "additionalProperties": false,
@@ -23,7 +29,7 @@ pub fn config_schema() -> Value {
             "roles": { "type": "array", "items": name, "description": "Roles that policies name as Role::\"…\"." },
             "classes": { "type": "object", "description": "Classes of fields beside public, internal, pii and secret.",
                 "additionalProperties": section(json!({ "like": { "enum": ["pii", "secret"] } })) },
-            "anonymous": section(json!({ "reach": { "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]*:(list|read|create|update|delete)$" }, "description": "What callers without credentials may reach." } })),
+            "anonymous": section(json!({ "reach": { "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]*:(list|read|create|update|delete|watch)$" }, "description": "What callers without credentials may reach." } })),
             "server": section(json!({
                 "listen": { "type": "string", "description": "IP address and port, e.g. 127.0.0.1:8080." },
                 "public_url": { "type": "string", "format": "uri", "description": "The origin that the world uses." },
@@ -53,24 +59,9 @@ pub fn config_schema() -> Value {
                 "traces_percent": bounded(1, 100, "Of a hundred requests, how many leave spans."),
                 "authorization": secret()
             })),
-            "graphql": section(json!({
-                "introspection": { "type": "boolean", "description": "Whether known callers may look at the schema where this is served." },
-                "only_known": { "type": "boolean", "description": "Whether only the documents in graphql/ are executed." },
-                "tokens": bounded(100, 50_000, "Most tokens of a document."),
-                "depth": bounded(1, 50, "Deepest selection."),
-                "aliases": bounded(0, 1_000, "Most aliases of an operation."),
-                "cost": bounded(1, 10_000_000, "Most records that an operation may ask for, by its page sizes."),
-                "batch": bounded(1, 100, "Most operations of one request.")
-            })),
-            "grpc": section(json!({
-                "reflection": { "type": "boolean", "description": "Whether known callers may look at the services where this is served." }
-            })),
-            "live": section(json!({
-                "streams": bounded(1, 1_000_000, "Most open streams."),
-                "streams_per_caller": bounded(1, 1_000_000, "Most open streams of one caller."),
-                "keep_hours": bounded(1, 720, "How long changes are kept for streams that go on where they ended, in hours."),
-                "keep_bytes": bounded(1 << 20, 1 << 40, "How many bytes of changes are kept at most.")
-            })),
+            "graphql": graphql_section(),
+            "grpc": section(json!({ "reflection": { "type": "boolean", "description": "Whether known callers may look at the services where this is served." } })),
+            "live": live_section(),
             "limits": section(json!({
                 "body_bytes": bounded(1024, 1 << 30, "Largest request body, in bytes."),
                 "request_ms": bounded(100, 600_000, "Longest time for a reply, in milliseconds."),
@@ -85,6 +76,27 @@ pub fn config_schema() -> Value {
             }))
         }
     })
+}
+
+fn graphql_section() -> Value {
+    section(json!({
+        "introspection": { "type": "boolean", "description": "Whether known callers may look at the schema where this is served." },
+        "only_known": { "type": "boolean", "description": "Whether only the documents in graphql/ are executed." },
+        "tokens": bounded(100, 50_000, "Most tokens of a document."),
+        "depth": bounded(1, 50, "Deepest selection."),
+        "aliases": bounded(0, 1_000, "Most aliases of an operation."),
+        "cost": bounded(1, 10_000_000, "Most records that an operation may ask for, by its page sizes."),
+        "batch": bounded(1, 100, "Most operations of one request.")
+    }))
+}
+
+fn live_section() -> Value {
+    section(json!({
+        "streams": bounded(1, 1_000_000, "Most open streams."),
+        "streams_per_caller": bounded(1, 1_000_000, "Most open streams of one caller."),
+        "keep_hours": bounded(1, 720, "How long changes are kept for streams that go on where they ended, in hours."),
+        "keep_bytes": bounded(1 << 20, 1 << 40, "How many bytes of changes are kept at most.")
+    }))
 }
 
 /// Schema of a file of `collections/`.

@@ -48,6 +48,9 @@ pub(crate) struct Sight {
     pub(crate) key: [u8; 32],
 }
 
+/// A row as it is told, and the fields that it shows; nothing when it is gone.
+type Shown = Option<(RowPage, Vec<FieldId>)>;
+
 /// Rows of other tables that one change has met.
 pub(crate) type Met = HashMap<(usize, String), Option<Row>>;
 
@@ -113,7 +116,7 @@ impl Sight {
         Ok(None)
     }
 
-    fn decide(&self, gate: &Inner, event: &Event, rows: &dyn Lookup) -> Option<(ToldKind, Option<(RowPage, Vec<FieldId>)>)> {
+    fn decide(&self, gate: &Inner, event: &Event, rows: &dyn Lookup) -> Option<(ToldKind, Shown)> {
         #[cfg(haechi_unsafe_lab)]
         if crate::lab::planted(crate::lab::Hole::UnguardedStreams) {
             return Some((ToldKind::Update, None));
@@ -132,7 +135,7 @@ impl Sight {
         Some((kind, Some(view.page(row, &self.follow, rows))))
     }
 
-    fn told(&self, kind: ToldKind, event: &Event, position: &Arc<str>, shown: Option<(RowPage, Vec<FieldId>)>) -> Told {
+    fn told(&self, kind: ToldKind, event: &Event, position: &Arc<str>, shown: Shown) -> Told {
         let (page, shown) = shown.map_or((None, Vec::new()), |(page, shown)| (Some(page), shown));
         Told { kind, position: position.clone(), id: event.id.clone(), page, rendered: OnceLock::new(), collection: self.collection, shown }
     }

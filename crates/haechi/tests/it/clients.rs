@@ -36,7 +36,7 @@ impl Browser {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .expect("chromium is needed: run the tests with `cargo xtask test`");
+            .unwrap_or_else(|_| panic!("chromium is needed: run the tests with `cargo xtask test`"));
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let address_of_tools = async {
             while let Some(line) = lines.next_line().await.unwrap() {

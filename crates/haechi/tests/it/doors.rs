@@ -342,7 +342,7 @@ fn value(ty: &FieldType, seed: usize) -> Option<Value> {
         FieldType::Int64 { .. } => json!(seed.to_string()),
         FieldType::Decimal { .. } => json!("1.5"),
         FieldType::Float { .. } => json!(0.5),
-        FieldType::Bool => json!(seed % 2 == 0),
+        FieldType::Bool => json!(seed.is_multiple_of(2)),
         FieldType::Datetime => json!("2024-02-29T12:00:00.250Z"),
         FieldType::Date => json!("2024-02-29"),
         FieldType::Json { .. } => json!({ "a": seed }),

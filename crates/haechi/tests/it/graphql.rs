@@ -233,7 +233,7 @@ async fn http_is_as_specified() {
     }
     let two = post("application/json", r#"[{"query":"{__typename}"},{"query":"{a: __typename}"}]"#).await.expect(200);
     assert_eq!(two.json(), json!([{ "data": { "__typename": "Query" } }, { "data": { "a": "Query" } }]));
-    let many = format!("[{}]", vec![r#"{"query":"{__typename}"}"#; 11].join(","));
+    let many = format!("[{}]", [r#"{"query":"{__typename}"}"#; 11].join(","));
     post("application/json", &many).await.expect(400);
     app.finish().await;
 }

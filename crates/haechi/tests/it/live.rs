@@ -33,7 +33,7 @@ async fn open(person: &Person, path: &str) -> Events {
 }
 
 async fn kind(events: &mut Events) -> (String, String) {
-    let (kind, data) = events.next().await.expect("the stream has ended");
+    let (kind, data) = events.next().await.unwrap_or_else(|| panic!("the stream has ended"));
     (kind, data["id"].as_str().unwrap_or_default().to_owned())
 }
 

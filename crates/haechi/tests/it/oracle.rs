@@ -37,7 +37,7 @@ async fn house(backend: Backend, secrets: [Option<&str>; 4], clock: Arc<haechi_g
     let notes = revision.app.collection("notes").unwrap();
     for (at, secret) in secrets.iter().enumerate() {
         let id = format!("0192bbbb-0000-7000-8000-{at:012x}");
-        let parent = (at > 0).then(|| "0192bbbb-0000-7000-8000-000000000000");
+        let parent = (at > 0).then_some("0192bbbb-0000-7000-8000-000000000000");
         let title = if at == 3 { "open" } else { "closed" };
         // The open one's secret is his to read: it is the same in both houses.
         let secret = if at == 3 { Some("known") } else { *secret };
@@ -182,7 +182,7 @@ async fn others(house: &House, lines: &mut Vec<String>) {
         let right = kind == "create" && data["id"] == shown.as_str();
         // An id of this house alone: whatever else is told makes the houses differ.
         lines.push(if right { "told of the open one".to_owned() } else { format!("told of {}", data["id"]) });
-        lines.push(format!("{}", stream.next().await.unwrap().0));
+        lines.push(stream.next().await.unwrap().0);
     }
 }
 

@@ -36,7 +36,7 @@ impl Client {
     /// The next message, or the code with which the connection was closed.
     async fn hear(&mut self) -> Result<Value, u16> {
         loop {
-            match tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.expect("nothing came") {
+            match tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.unwrap() {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(Some(frame)))) => return Err(frame.code.into()),
                 Some(Ok(Message::Close(None)) | Err(_)) | None => return Err(0),
