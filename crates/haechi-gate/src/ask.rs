@@ -34,8 +34,13 @@ pub trait Allowance: Send + Sync {
 
 /// Knows callers by their credentials: for connections that go on, and are asked again who they are.
 pub trait Doorkeeper: Send + Sync {
-    /// Whoever brings a bearer token from a network; nothing when it is not good.
-    fn caller<'a>(&'a self, token: &'a str, network: std::net::IpAddr) -> std::pin::Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>>;
+    /// Whoever brings a token from a network, in a cookie or not; nothing when it is not good.
+    fn caller<'a>(
+        &'a self,
+        token: &'a str,
+        in_cookie: bool,
+        network: std::net::IpAddr,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>>;
 }
 
 /// One request's question.

@@ -173,6 +173,12 @@ impl Gate {
         self.0.live.credentials()
     }
 
+    /// Of these, those that have come since this was asked last.
+    #[must_use]
+    pub fn newly_watching(&self) -> Vec<(Arc<str>, Caller)> {
+        self.0.live.fresh()
+    }
+
     /// Ends the streams of a credential that is no longer good, or is somebody else's by now.
     pub fn end_streams(&self, credential: &str) {
         self.0.live.end_credential(credential);

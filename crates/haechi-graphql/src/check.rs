@@ -43,12 +43,12 @@ pub(crate) enum Refused {
 /// Deepest nesting of brackets: what the parser may recurse.
 const MAX_NESTING: usize = 64;
 
-/// Parses a text that is not too large.
-pub(crate) fn parse(text: &str, limits: &GraphqlConfig) -> Result<ExecutableDocument, Refused> {
+/// Parses a text that is not too large; how many fields it has, once its fragments are expanded.
+pub(crate) fn parse(text: &str, limits: &GraphqlConfig) -> Result<(ExecutableDocument, usize), Refused> {
     bounded(text, limits)?;
     let document = async_graphql::parser::parse_query(text).map_err(|error| Refused::Invalid(vec![error.into()]))?;
-    measured(&document, limits)?;
-    Ok(document)
+    let fields = measured(&document, limits)?;
+    Ok((document, fields))
 }
 
 /// Counts tokens and nesting without a parser, so that nobody makes it work.
@@ -58,7 +58,7 @@ fn bounded(text: &str, limits: &GraphqlConfig) -> Result<(), Refused> {
     while let Some((first, rest)) = bytes.split_first() {
         let taken = match first {
             b' ' | b'\t' | b'\r' | b'\n' | b',' => 0,
-            b'#' => rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()),
+            b'#' => rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len()),
             b'"' => {
                 tokens += 1;
                 string_length(rest)
@@ -93,16 +93,24 @@ fn bounded(text: &str, limits: &GraphqlConfig) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Bytes of a string after its first quote, the last quote included.
+/// Bytes of a string after its first quote, the last quote included: as the grammar has it, escapes too.
 fn string_length(rest: &[u8]) -> usize {
-    if let Some(block) = rest.strip_prefix(b"\"\"") {
-        return block.windows(3).position(|end| end == b"\"\"\"").map_or(rest.len(), |at| at + 5);
-    }
     let mut at = 0;
+    if rest.starts_with(b"\"\"") {
+        at = 2;
+        while at < rest.len() {
+            match &rest[at..] {
+                [b'\\', b'"', b'"', b'"', ..] => at += 4,
+                [b'"', b'"', b'"', ..] => return at + 3,
+                _ => at += 1,
+            }
+        }
+        return rest.len();
+    }
     while at < rest.len() {
         match rest[at] {
             b'\\' => at += 2,
-            b'"' | b'\n' => return at + 1,
+            b'"' | b'\n' | b'\r' => return at + 1,
             _ => at += 1,
         }
     }
@@ -116,32 +124,45 @@ struct Size {
     aliases: usize,
     directives: usize,
     depth: usize,
+    /// How often lists of introspection stand in each other: each multiplies what is answered.
+    lists: usize,
 }
 
-/// The most fields once fragments are expanded, and the most directives.
+/// The most fields of a document once fragments are expanded, the most directives, and the most operations.
 const MAX_FIELDS: usize = 2_000;
 const MAX_DIRECTIVES: usize = 50;
+const MAX_OPERATIONS: usize = 20;
+/// Lists of introspection within each other.
+const MAX_LISTS: usize = 2;
+const LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
 
 /// Bounds what the rules would expand: each fragment is measured once, so that this itself is linear.
-fn measured(document: &ExecutableDocument, limits: &GraphqlConfig) -> Result<(), Refused> {
-    let mut known = HashMap::new();
+fn measured(document: &ExecutableDocument, limits: &GraphqlConfig) -> Result<usize, Refused> {
+    let (mut known, mut fields) = (HashMap::new(), 0usize);
+    let refuse = |what| Err(Refused::Limit(what));
+    if document.operations.iter().count() > MAX_OPERATIONS {
+        return refuse("The document has more operations than are allowed.");
+    }
     for (_, operation) in document.operations.iter() {
         let size = size(document, &operation.node.selection_set.node, &mut known, 0)?;
-        let refuse = |what| Err(Refused::Limit(what));
+        fields = fields.saturating_add(size.fields);
         if size.depth > limits.depth {
             return refuse("The operation is deeper than is allowed.");
         }
         if size.aliases > limits.aliases {
             return refuse("The operation has more aliases than are allowed.");
         }
-        if size.fields > MAX_FIELDS {
-            return refuse("The operation has more fields than are allowed.");
+        if fields > MAX_FIELDS {
+            return refuse("The document has more fields than are allowed.");
+        }
+        if size.lists > MAX_LISTS {
+            return refuse("The schema is asked for in circles.");
         }
         if size.directives + operation.node.directives.len() > MAX_DIRECTIVES {
             return refuse("The operation has more directives than are allowed.");
         }
     }
-    Ok(())
+    Ok(fields)
 }
 
 fn size<'a>(
@@ -159,9 +180,11 @@ fn size<'a>(
             Selection::Field(field) => {
                 let inner = size(document, &field.node.selection_set.node, known, depth + 1)?;
                 let introspection = field.node.name.node.starts_with("__");
-                let own = Size { fields: 1, aliases: usize::from(field.node.alias.is_some()), directives: 0, depth: usize::from(!introspection) };
+                let lists = usize::from(LISTS.contains(&field.node.name.node.as_str()));
+                let own =
+                    Size { fields: 1, aliases: usize::from(field.node.alias.is_some()), directives: 0, depth: usize::from(!introspection), lists };
                 // Introspection is deep by nature; it has its own switch, and the bound of tokens.
-                (if introspection { Size { depth: 0, ..inner } } else { inner }, own)
+                (if introspection { Size { depth: 0, ..inner } } else { Size { lists: inner.lists, ..inner } }, own)
             }
             Selection::InlineFragment(inline) => (size(document, &inline.node.selection_set.node, known, depth + 1)?, Size::default()),
             Selection::FragmentSpread(spread) => {
@@ -184,6 +207,7 @@ fn size<'a>(
         total.aliases = total.aliases.saturating_add(inner.aliases).saturating_add(own.aliases);
         total.directives = total.directives.saturating_add(inner.directives).saturating_add(item.node.directives().len());
         total.depth = total.depth.max(inner.depth + own.depth);
+        total.lists = total.lists.max(inner.lists + own.lists);
     }
     Ok(total)
 }
@@ -242,11 +266,36 @@ mod tests {
         assert_eq!(refusal(&format!("{{ a(b: \"\"\"{}\"\"\") }}", "{ ".repeat(5_000))), "fine");
     }
 
+    /// GQL-02 [V4.3.1]: comments and strings end where the parser ends them: nothing hides behind them.
+    #[test]
+    fn nothing_hides_from_the_bounds() {
+        let deep = |before: &str, after: &str| format!("{before}{{ a(b: {}{}) }}{after}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(refusal(&deep("#\r", "")), "The document is nested too deeply.");
+        assert_eq!(refusal(&deep("# x\r\n", "")), "The document is nested too deeply.");
+        let block = |text: &str| format!("{{ a(b: \"\"\"{text}\"\"\", c: {}{}) }}", "[".repeat(200), "]".repeat(200));
+        for text in ["x\\\"\"\"y", "\\\"\"\"", "x", ""] {
+            assert_eq!(refusal(&block(text)), "The document is nested too deeply.", "{text}");
+        }
+        assert_eq!(refusal(&format!("{{ a(b: \"\\\"\", c: {}{}) }}", "[".repeat(200), "]".repeat(200))), "The document is nested too deeply.");
+    }
+
+    /// GQL-01 [V4.3.1]: what the schema says of itself in circles multiplies.
+    #[test]
+    fn introspection_does_not_go_in_circles() {
+        let circle = "{ __type(name: \"Note\") { fields { type { fields { type { fields { name } } } } } } }";
+        assert_eq!(refusal(circle), "The schema is asked for in circles.");
+        assert_eq!(refusal("{ __schema { types { fields { args { type { ofType { ofType { name } } } } } inputFields { name } } } }"), "fine");
+        let spread = "{ __type(name: \"Note\") { ...f } } fragment f on __Type { fields { type { ...g } } } fragment g on __Type { fields { type { ...h } } } fragment h on __Type { fields { name } }";
+        assert_eq!(refusal(spread), "The schema is asked for in circles.");
+        let many: String = (0..30).map(|at| format!("query q{at} {{ a }} ")).collect();
+        assert_eq!(refusal(&many), "The document has more operations than are allowed.");
+    }
+
     /// GQL [V4.3.1]: fragments that spread each other do not multiply.
     #[test]
     fn fragments_are_measured_once() {
         let fragments: String = (0..30).map(|at| format!("fragment f{at} on Query {{ ...f{} ...f{} }} ", at + 1, at + 1)).collect();
-        assert_eq!(refusal(&format!("{{ ...f0 }} {fragments} fragment f30 on Query {{ a }}")), "The operation has more fields than are allowed.");
+        assert_eq!(refusal(&format!("{{ ...f0 }} {fragments} fragment f30 on Query {{ a }}")), "The document has more fields than are allowed.");
         assert_eq!(refusal("{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }"), "fine");
     }
 }

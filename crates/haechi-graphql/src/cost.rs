@@ -3,7 +3,7 @@
 use crate::{
     execute::first,
     input::Variables,
-    plan::{Connection, Hole, PayloadPart, Plan, Selection, Step},
+    plan::{ChangePart, Connection, Hole, PayloadPart, Plan, Selection, Step},
 };
 use haechi_gate::Ask;
 
@@ -23,7 +23,10 @@ pub(crate) fn cost(ask: &Ask, plan: &Plan, variables: &Variables) -> u64 {
             let shown = |part: &PayloadPart| if let PayloadPart::Record(_, selection) = part { of_selection(ask, selection, variables) } else { 0 };
             mutation.parts.iter().map(shown).fold(CHANGE, u64::saturating_add)
         }
-        Step::Watch { .. } => CHANGE,
+        Step::Watch { parts, .. } => {
+            let shown = |part: &ChangePart| if let ChangePart::Record(_, selection) = part { of_selection(ask, selection, variables) } else { 0 };
+            parts.iter().map(shown).fold(CHANGE, u64::saturating_add)
+        }
     };
     plan.roots.iter().map(|root| of(&root.step)).fold(0, u64::saturating_add)
 }

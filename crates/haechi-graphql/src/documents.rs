@@ -2,8 +2,8 @@
 
 use crate::{
     check::{self, Refused},
+    names::Types,
     plan::{Flags, Plan, Planner, flag_names},
-    types::Types,
 };
 use async_graphql::{
     dynamic::Schema,
@@ -17,16 +17,19 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// Documents that are kept, and the longest of them.
+/// Documents that are kept, the longest of them, and the fields of all of them and of their plans.
 const MAX_DOCUMENTS: usize = 1_024;
 const MAX_KEPT_BYTES: usize = 16 * 1024;
+const MAX_KEPT_FIELDS: usize = 200_000;
 /// Plans of one document: by operation, and by what `@skip` and `@include` look at.
-const MAX_PLANS: usize = 32;
+const MAX_PLANS: usize = 8;
 
 /// A document and its plans.
 pub(crate) struct Document {
     pub(crate) parsed: ExecutableDocument,
     flags: Vec<String>,
+    /// Fields once fragments are expanded.
+    fields: usize,
     plans: RwLock<HashMap<PlanKey, Arc<Plan>>>,
 }
 
@@ -34,11 +37,29 @@ type PlanKey = (Option<Box<str>>, Flags);
 
 /// What is kept.
 pub(crate) struct Documents {
-    kept: RwLock<HashMap<Box<str>, Arc<Document>>>,
+    kept: RwLock<Kept>,
     /// Texts by their hash: those of the folder, and those that clients have registered.
     known: HashMap<String, Arc<str>>,
     registered: RwLock<HashMap<String, Arc<str>>>,
     only_known: bool,
+}
+
+#[derive(Default)]
+struct Kept {
+    documents: HashMap<Box<str>, Arc<Document>>,
+    fields: usize,
+}
+
+impl Kept {
+    /// Makes room: what was met first in the map leaves, whichever that is.
+    fn room(&mut self, fields: usize) {
+        while self.documents.len() >= MAX_DOCUMENTS || self.fields + fields > MAX_KEPT_FIELDS {
+            let Some(text) = self.documents.keys().next().cloned() else { return };
+            if let Some(gone) = self.documents.remove(&text) {
+                self.fields = self.fields.saturating_sub(gone.weight());
+            }
+        }
+    }
 }
 
 /// Why there is no document.
@@ -85,8 +106,10 @@ impl Documents {
         let text: Arc<str> = query.into();
         if query.len() <= MAX_KEPT_BYTES {
             let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
-            if registered.len() >= MAX_DOCUMENTS {
-                registered.clear();
+            if registered.len() >= MAX_DOCUMENTS
+                && let Some(one) = registered.keys().next().cloned()
+            {
+                registered.remove(&one);
             }
             registered.insert(wanted.to_owned(), text.clone());
         }
@@ -95,17 +118,17 @@ impl Documents {
 
     /// The document of a text.
     pub(crate) fn document(&self, text: &str, limits: &GraphqlConfig) -> Result<Arc<Document>, Refused> {
-        if let Some(found) = self.kept.read().unwrap_or_else(PoisonError::into_inner).get(text) {
+        if let Some(found) = self.kept.read().unwrap_or_else(PoisonError::into_inner).documents.get(text) {
             return Ok(found.clone());
         }
-        let parsed = check::parse(text, limits)?;
-        let document = Arc::new(Document { flags: flag_names(&parsed), parsed, plans: RwLock::default() });
+        let (parsed, fields) = check::parse(text, limits)?;
+        let document = Arc::new(Document { flags: flag_names(&parsed), parsed, fields, plans: RwLock::default() });
         if text.len() <= MAX_KEPT_BYTES {
             let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() >= MAX_DOCUMENTS {
-                kept.clear();
-            }
-            kept.insert(text.into(), document.clone());
+            let weight = document.weight();
+            kept.room(weight);
+            kept.fields += weight;
+            kept.documents.insert(text.into(), document.clone());
         }
         Ok(document)
     }
@@ -119,6 +142,13 @@ pub(crate) enum NoPlan {
 }
 
 impl Document {
+    /// What it counts as, with as many plans as it may have: one, or one for each way in which its flags may stand.
+    fn weight(&self) -> usize {
+        let operations = self.parsed.operations.iter().count();
+        let plans = 1usize.checked_shl(u32::try_from(self.flags.len()).unwrap_or(u32::MAX)).unwrap_or(MAX_PLANS).saturating_mul(operations);
+        self.fields * (1 + plans.min(MAX_PLANS)) + 16
+    }
+
     /// The operation that a request names.
     pub(crate) fn operation(&self, name: Option<&str>) -> Option<&OperationDefinition> {
         match (&self.parsed.operations, name) {

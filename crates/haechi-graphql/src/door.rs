@@ -7,9 +7,9 @@ use crate::{
     error::{GraphqlError, Path},
     execute::Run,
     input::{self, Variables},
+    names::Types,
     plan::{Plan, RootStep, Step},
     schema::schema,
-    types::Types,
 };
 use async_graphql::{dynamic::Schema, parser::types::OperationType};
 use futures_util::future::join_all;
@@ -17,7 +17,11 @@ use haechi_data::{Handlers, RecordError};
 use haechi_gate::{Ask, Doorkeeper, Gate};
 use haechi_model::{App, Claim, GraphqlConfig, Json};
 use haechi_problem::{Problem, kinds};
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
 
 /// Where an operation came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,9 @@ pub struct Door {
     documents: Documents,
     pub(crate) limits: GraphqlConfig,
     pub(crate) body_bytes: usize,
+    /// Operations of WebSockets in work at once, and how long one may take.
+    pub(crate) slots: Semaphore,
+    pub(crate) timeout: Duration,
     /// Knows callers of connections that go on.
     pub(crate) keeper: Arc<dyn Doorkeeper>,
     /// Whether the schema may be looked at.
@@ -89,6 +96,7 @@ impl Door {
         let schema = schema(app, &types, open).map_err(|error| error.to_string())?;
         let documents = Documents::new(app.documents.iter().map(|document| document.text.as_str().into()), limits.only_known);
         let body_bytes = app.config.limits.body_bytes;
+        let (slots, timeout) = (Semaphore::new(app.config.limits.concurrency), Duration::from_millis(app.config.limits.request_ms));
         Ok(Self {
             gate: options.gate,
             base: options.base,
@@ -98,6 +106,8 @@ impl Door {
             documents,
             limits,
             body_bytes,
+            slots,
+            timeout,
             open,
             keeper: options.keeper,
         })
@@ -142,7 +152,9 @@ impl Door {
         if plan.kind == OperationType::Mutation {
             let (mut answers, mut claim) = (Vec::with_capacity(plan.roots.len()), claim);
             for root in &plan.roots {
-                answers.push(Box::pin(self.root(run, root, claim.take(), introspection)).await);
+                // The key is that of the one change, wherever it stands.
+                let claim = if matches!(root.step, Step::Change(_)) { claim.take() } else { None };
+                answers.push(Box::pin(self.root(run, root, claim, introspection)).await);
             }
             return answers;
         }
@@ -275,8 +287,8 @@ pub fn faults(app: &App) -> Vec<Fault> {
             Ok(schema) => {
                 let checked = |(at, source): (usize, &Arc<haechi_model::Source>)| {
                     let parsed = check::parse(&source.text, &app.config.graphql);
-                    let result =
-                        parsed.and_then(|parsed| futures_util::FutureExt::now_or_never(check::validate(&schema, &parsed, None)).unwrap_or(Ok(())));
+                    let result = parsed
+                        .and_then(|(parsed, _)| futures_util::FutureExt::now_or_never(check::validate(&schema, &parsed, None)).unwrap_or(Ok(())));
                     let what = match result {
                         Ok(()) => return None,
                         Err(Refused::Limit(what)) => what.to_owned(),

@@ -3,8 +3,8 @@
 use crate::{
     error::{GraphqlError, Path},
     input::{self, Filters, Variables},
+    names::Types,
     plan::{Connection, ConnectionPart, EdgePart, Hole, PagePart, Selection},
-    types::Types,
 };
 use async_graphql_value::Value;
 use haechi_data::{

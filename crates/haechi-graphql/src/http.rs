@@ -91,12 +91,13 @@ async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, 
             return Err(Problem::new(kinds::MALFORMED, what));
         }
         ask.spend(many.len() - 1).map_err(|seconds| RecordError::Spent(seconds).problem())?;
+        // All of them are read before the first is executed.
+        let many = many.into_iter().map(from_json).collect::<Result<Vec<_>, _>>()?;
         let mut bytes = vec![b'['];
-        for (at, json) in many.into_iter().enumerate() {
+        for (at, parameters) in many.into_iter().enumerate() {
             if at > 0 {
                 bytes.push(b',');
             }
-            let parameters = from_json(json)?;
             bytes.extend(door.execute(&ask, &parameters, Place::Body, None).await.bytes);
         }
         bytes.push(b']');

@@ -1,6 +1,6 @@
 //! Variables and arguments: checked against their types, and turned into what the actions take.
 
-use crate::types::{Input, InputRef, OPERATORS, Types};
+use crate::names::{Input, InputRef, OPERATORS, Types};
 use async_graphql::parser::types::{BaseType, Type, VariableDefinition};
 use async_graphql_value::{ConstValue, Name, Value};
 use haechi_data::filter;

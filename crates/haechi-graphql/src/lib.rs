@@ -12,11 +12,11 @@ mod execute;
 mod http;
 mod input;
 mod mutate;
+mod names;
 mod plan;
 mod schema;
 mod socket;
 mod subscribe;
-mod types;
 
 pub use door::{Door, Fault, Options, faults, sdl};
 pub use http::router;

@@ -4,8 +4,8 @@ use crate::{
     error::{GraphqlError, Path},
     execute::Run,
     input,
+    names::Root,
     plan::{Mutation, PayloadPart, ProblemPart},
-    types::{Root, pascal},
 };
 use haechi_data::{
     Handlers, RecordError, actions,
@@ -13,7 +13,7 @@ use haechi_data::{
     declared::{self, Target},
 };
 use haechi_gate::Wanted;
-use haechi_model::{Claim, CollectionId, Json, write_json_text};
+use haechi_model::{Claim, CollectionId, Json, pascal, write_json_text};
 use haechi_problem::{FieldProblem, Problem, kinds};
 
 /// What a change came to.

@@ -1,11 +1,11 @@
 //! An operation as what has to be asked of the actions: made once for each text, kept, and run many times.
 
-use crate::types::{Member, Root, Types, snake};
+use crate::names::{Member, Root, Types};
 use async_graphql::parser::types::{
     ExecutableDocument, Field, OperationDefinition, OperationType, Selection as Selected, SelectionSet, VariableDefinition,
 };
 use async_graphql_value::Value;
-use haechi_model::{AggregateFunction, App, Collection, CollectionId, Content, FieldId, FieldType, Part, Shape};
+use haechi_model::{AggregateFunction, App, Collection, CollectionId, Content, FieldId, FieldType, Part, Shape, snake};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Values of the variables that `@skip` and `@include` look at.

@@ -1,11 +1,11 @@
 //! The schema as the library knows it: for validation, for introspection and to be printed. Its resolvers are never run.
 
-use crate::types::{Input, InputRef, Root, Types, enum_name, enum_values, referring_name, scalar, snake};
+use crate::names::{Input, InputRef, Root, Types, enum_name, enum_values, referring_name, scalar};
 use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
 };
-use haechi_model::{App, Collection, FieldId, FieldType, USERS};
+use haechi_model::{App, Collection, FieldId, FieldType, USERS, pascal, snake};
 use std::collections::BTreeMap;
 
 /// The schema of an app; a suggestion names what is near in an error.
@@ -252,7 +252,7 @@ fn mutation_field(app: &App, name: &str, root: &Root) -> Field {
         Root::Act(_, action) => {
             let payload = payload.argument(id()).argument(version());
             let takes = collection.actions.iter().any(|known| known.name == *action && known.input.declared().next().is_some());
-            let input = InputValue::new("input", TypeRef::named(format!("{singular}{}Input", crate::types::pascal(action))));
+            let input = InputValue::new("input", TypeRef::named(format!("{singular}{}Input", pascal(action))));
             if takes { payload.argument(input) } else { payload }
         }
         _ if *at == USERS => {

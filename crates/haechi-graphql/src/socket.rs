@@ -1,7 +1,7 @@
 //! `graphql-transport-ws`: operations and subscriptions over a WebSocket. One task reads and writes, one runs each operation.
 
 use crate::{
-    door::{Door, Place},
+    door::{Door, Parameters, Place},
     error::GraphqlError,
     http::from_json,
     subscribe::{Next, Subscription},
@@ -9,7 +9,7 @@ use crate::{
 use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use haechi_data::RecordError;
-use haechi_gate::{Ask, Hold};
+use haechi_gate::{Ask, Credential, Hold};
 use haechi_model::{Json, parse_json, write_json_text};
 use haechi_problem::{Problem, kinds};
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -41,13 +41,31 @@ const AGAIN: Close = Close(4429, "Too many initialisation requests");
 const TOO_MANY: Close = Close(4429, "Too many operations");
 const GOING: Close = Close(1001, "Going away");
 
-/// What an operation has to say.
-enum Said {
-    Next(Box<str>, Vec<u8>),
-    Error(Box<str>, Vec<u8>),
-    Complete(Box<str>),
+/// What an operation has to say. The number tells it from others that had its id before.
+struct Said {
+    id: Box<str>,
+    number: u64,
+    what: What,
+}
+
+enum What {
+    Next(Vec<u8>),
+    Error(Vec<u8>),
+    Complete,
     /// Whoever asked is no longer who he was.
     Leave,
+}
+
+/// An operation in work; it ends with this.
+struct Running {
+    number: u64,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 struct Connection {
@@ -55,23 +73,18 @@ struct Connection {
     socket: WebSocket,
     ask: Ask,
     began: bool,
-    running: HashMap<Box<str>, JoinHandle<()>>,
+    running: HashMap<Box<str>, Running>,
+    numbers: u64,
     said: mpsc::Sender<Said>,
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(door: Arc<Door>, ask: Ask, socket: WebSocket, _hold: Option<Hold>) {
     let (said, mut heard) = mpsc::channel(QUEUE);
-    let mut connection = Connection { door, socket, ask, began: false, running: HashMap::new(), said };
+    let mut connection = Connection { door, socket, ask, began: false, running: HashMap::new(), numbers: 0, said };
     let Err(Close(code, reason)) = connection.run(&mut heard).await else { return };
     let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
     let _ = tokio::time::timeout(SEND, connection.socket.send(Message::Close(Some(frame)))).await;
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.running.values().for_each(JoinHandle::abort);
-    }
 }
 
 impl Connection {
@@ -112,16 +125,17 @@ impl Connection {
     }
 
     async fn tell(&mut self, said: Said) -> Result<(), Close> {
-        let (kind, id, payload) = match &said {
-            Said::Next(id, payload) => ("next", id, Some(payload)),
-            Said::Error(id, payload) => ("error", id, Some(payload)),
-            Said::Complete(id) => ("complete", id, None),
-            Said::Leave => return Err(FORBIDDEN),
-        };
+        let id = &said.id;
         // What was completed by the other end is over, also what was on its way.
-        if !self.running.contains_key(id) {
+        if self.running.get(id).is_none_or(|running| running.number != said.number) {
             return Ok(());
         }
+        let (kind, payload) = match &said.what {
+            What::Next(payload) => ("next", Some(payload)),
+            What::Error(payload) => ("error", Some(payload)),
+            What::Complete => ("complete", None),
+            What::Leave => return Err(FORBIDDEN),
+        };
         let mut out = Vec::with_capacity(payload.map_or(0, Vec::len) + 64);
         out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"id\":").as_bytes());
         write_json_text(id, &mut out);
@@ -130,7 +144,7 @@ impl Connection {
             out.extend_from_slice(payload);
         }
         out.push(b'}');
-        if !matches!(said, Said::Next(..)) {
+        if !matches!(said.what, What::Next(_)) {
             self.running.remove(id);
         }
         self.send(Message::Text(String::from_utf8_lossy(&out).into_owned().into())).await
@@ -153,9 +167,7 @@ impl Connection {
                 None => Err(MALFORMED),
             },
             ("complete", Some(id)) => {
-                if let Some(task) = self.running.remove(&id) {
-                    task.abort();
-                }
+                self.running.remove(&id);
                 Ok(())
             }
             _ => Err(MALFORMED),
@@ -171,7 +183,7 @@ impl Connection {
             if !self.ask.caller().is_anonymous() {
                 return Err(MALFORMED);
             }
-            let caller = self.door.keeper.caller(&token, self.ask.network()).await.ok_or(FORBIDDEN)?;
+            let caller = self.door.keeper.caller(&token, false, self.ask.network()).await.ok_or(FORBIDDEN)?;
             self.ask = self.ask.of(&caller, &token);
         }
         if self.ask.caller().is_anonymous() && self.ask.app().anonymous.is_empty() {
@@ -195,16 +207,19 @@ impl Connection {
         let ask = match self.ask.credential() {
             None => self.ask.renewed(),
             Some(token) => {
-                let caller = self.door.keeper.caller(token, self.ask.network()).await.ok_or(FORBIDDEN)?;
+                let in_cookie = matches!(self.ask.caller().credential(), Credential::Session { cookie: true, .. });
+                let caller = self.door.keeper.caller(token, in_cookie, self.ask.network()).await.ok_or(FORBIDDEN)?;
                 self.ask.of(&caller, token)
             }
         };
-        let (door, said, number) = (self.door.clone(), self.said.clone(), id.clone());
+        self.numbers += 1;
+        let (door, number) = (self.door.clone(), self.numbers);
+        let voice = Voice { id: id.clone(), number, said: self.said.clone() };
         let work = async move {
-            let outcome = operation(&door, &ask, &parameters, &number, &said).await;
-            let _ = said.send(outcome.unwrap_or(Said::Complete(number))).await;
+            let last = operation(&door, &ask, &parameters, &voice).await;
+            voice.say(last).await;
         };
-        self.running.insert(id, tokio::spawn(work));
+        self.running.insert(id, Running { number, task: tokio::spawn(work) });
         Ok(())
     }
 }
@@ -218,8 +233,22 @@ fn bearer(payload: &Json) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// Runs an operation; what it says at last, when that is not that it is complete.
-async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &crate::door::Parameters, id: &str, said: &mpsc::Sender<Said>) -> Option<Said> {
+/// Says things in the name of one operation.
+struct Voice {
+    id: Box<str>,
+    number: u64,
+    said: mpsc::Sender<Said>,
+}
+
+impl Voice {
+    /// Whether anybody hears it.
+    async fn say(&self, what: What) -> bool {
+        self.said.send(Said { id: self.id.clone(), number: self.number, what }).await.is_ok()
+    }
+}
+
+/// Runs an operation; what it says at last.
+async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, voice: &Voice) -> What {
     let refused = |errors: &[GraphqlError]| {
         let mut out = vec![b'['];
         for (at, error) in errors.iter().enumerate() {
@@ -229,33 +258,45 @@ async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &crate::door::Parame
             error.write(&door.base, ask.request_id(), &mut out);
         }
         out.push(b']');
-        Some(Said::Error(id.into(), out))
+        What::Error(out)
     };
+    let one = |problem: Problem| refused(&[GraphqlError::of_request(problem)]);
     if let Err(seconds) = ask.spend(1) {
-        return refused(&[GraphqlError::of_request(RecordError::Spent(seconds).problem())]);
+        return one(RecordError::Spent(seconds).problem());
     }
+    // As a request, it has a place and a time; a stream gives both back.
+    let Ok(slot) = door.slots.try_acquire() else { return one(Problem::new(kinds::BUSY, "Too many operations are in work.").retry_after(1)) };
     let prepared = match door.prepare(ask, parameters).await {
         Ok(prepared) => prepared,
         Err(errors) => return refused(&errors),
     };
     if prepared.plan.kind != OperationType::Subscription {
-        let answer = door.execute(ask, parameters, Place::Body, None).await;
-        if answer.refused.is_some() {
-            return refused(&[GraphqlError::of_request(answer.refused.unwrap_or_else(|| Problem::new(kinds::MALFORMED, "")))]);
+        let Ok(answer) = tokio::time::timeout(door.timeout, door.execute(ask, parameters, Place::Body, None)).await else {
+            return one(Problem::new(kinds::TIMEOUT, "The reply took too long."));
+        };
+        if let Some(problem) = answer.refused {
+            return one(problem);
         }
-        let _ = said.send(Said::Next(id.into(), answer.bytes)).await;
-        return None;
+        voice.say(What::Next(answer.bytes)).await;
+        return What::Complete;
     }
-    let mut subscription = match Subscription::open(door, ask, prepared).await {
-        Ok(subscription) => subscription,
-        Err(errors) => return refused(&errors),
+    let opened = tokio::time::timeout(door.timeout, Subscription::open(door, ask, prepared)).await;
+    drop(slot);
+    let mut subscription = match opened {
+        Ok(Ok(subscription)) => subscription,
+        Ok(Err(errors)) => return refused(&errors),
+        Err(_) => return one(Problem::new(kinds::TIMEOUT, "The stream took too long to open.")),
     };
     while let Some(next) = subscription.next().await {
         match next {
-            Next::Data(bytes) => said.send(Said::Next(id.into(), bytes)).await.ok()?,
-            Next::End(_, true) => return Some(Said::Leave),
-            Next::End(errors, false) => return Some(Said::Error(id.into(), errors)),
+            Next::Data(bytes) => {
+                if !voice.say(What::Next(bytes)).await {
+                    break;
+                }
+            }
+            Next::End(_, true) => return What::Leave,
+            Next::End(errors, false) => return What::Error(errors),
         }
     }
-    None
+    What::Complete
 }

@@ -106,7 +106,11 @@ impl Subscription {
                         ToldKind::Delete => "DELETE",
                     };
                     let message = Message { kind, position: &told.position, id: Some(&told.id), page: told.page.as_ref() };
-                    Next::Data(self.response(message).await)
+                    // What is read beside the change itself has the time of a request.
+                    match tokio::time::timeout(self.door.timeout, self.response(message)).await {
+                        Ok(bytes) => Next::Data(bytes),
+                        Err(_) => self.ended(EndReason::Busy),
+                    }
                 }
             });
         }

@@ -1,6 +1,6 @@
 //! The services and messages of an app, as descriptors made from the model: for requests, for reflection, and to be printed.
 
-use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, MASKED_FIELDS, USERS, field_number};
+use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, MASKED_FIELDS, USERS, field_number, pascal, snake};
 use prost_reflect::{DescriptorError, DescriptorPool, MessageDescriptor};
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
@@ -91,16 +91,8 @@ pub(crate) fn clashes(app: &App) -> Vec<(CollectionId, String)> {
 
 /// The name of a collection's service; it gives way where the message has it.
 fn plural(collection: &Collection) -> String {
-    let name: String = collection
-        .name
-        .split('_')
-        .map(|part| part.chars().take(1).flat_map(char::to_uppercase).chain(part.chars().skip(1)).collect::<String>())
-        .collect();
+    let name = pascal(&collection.name);
     if name == collection.singular { format!("{name}Service") } else { name }
-}
-
-fn pascal(name: &str) -> String {
-    name.split('_').map(|part| part.chars().take(1).flat_map(char::to_uppercase).chain(part.chars().skip(1)).collect::<String>()).collect()
 }
 
 fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
@@ -240,7 +232,7 @@ fn record(collection: &Collection) -> DescriptorProto {
 fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<DescriptorProto>, String) {
     let (one, many) = (&collection.singular, &collection.name);
     let row = format!(".{PACKAGE}.{one}");
-    let single = crate::proto::snake(one);
+    let single = snake(one);
     let request = |fields| message(&format!("{name}Request"), fields);
     let mask = |name: &str, number| of_type(name, number, FIELD_MASK);
     let text = |name: &str, number| plain(name, number, Type::String);
@@ -278,18 +270,6 @@ fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<Des
             (vec![request(fields), message(&format!("{name}Input"), input)], one.clone())
         }
     }
-}
-
-/// `BlogPost` to `blog_post`.
-pub(crate) fn snake(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 4);
-    for (at, c) in name.char_indices() {
-        if c.is_ascii_uppercase() && at > 0 && !out.ends_with('_') {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
 }
 
 /// The file in the language of protobuf.

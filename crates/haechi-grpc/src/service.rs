@@ -2,7 +2,7 @@
 
 use crate::{
     door::Door,
-    proto::{Entry, Method, snake},
+    proto::{Entry, Method},
     request::Incoming,
 };
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use haechi_data::{
     live,
 };
 use haechi_gate::{Ask, EndReason, Stream, Told, ToldKind, Wanted, WatchItem, reply_order};
-use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, RowPage, Shape, field_number, write_bytes, write_varint};
+use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, RowPage, Shape, field_number, snake, write_bytes, write_varint};
 use haechi_problem::{Problem, kinds};
 
 /// Most items of a batch.

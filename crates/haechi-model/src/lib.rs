@@ -40,7 +40,7 @@ pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
 pub use finding::{Finding, Findings, Severity, Source};
 pub use json::{Json, JsonError, parse_json, write_json_text};
 pub use message::{MASKED_FIELDS, field_number, write_bytes, write_varint};
-pub use name::suggest;
+pub use name::{pascal, snake, suggest};
 pub use pattern::Pattern;
 pub use predicate::{Comparison, LikePart, Lookup, Operand, Predicate, fold_case};
 pub use schema::{collection_schema, config_schema, policy_test_schema};

@@ -55,6 +55,26 @@ fn distance(left: &str, right: &str) -> usize {
     row[right.len()]
 }
 
+/// `BlogPost` to `blog_post`: a type's name as one of a field.
+#[must_use]
+pub fn snake(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for (at, c) in name.char_indices() {
+        if c.is_ascii_uppercase() && at > 0 && !out.ends_with('_') {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+/// `blog_post` to `BlogPost`: a name of the folder as one of a type.
+#[must_use]
+pub fn pascal(name: &str) -> String {
+    let part = |part: &str| part.chars().take(1).flat_map(char::to_uppercase).chain(part.chars().skip(1)).collect::<String>();
+    name.split('_').map(part).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -50,17 +50,16 @@ pub(crate) struct Keeper {
 }
 
 impl Doorkeeper for Keeper {
-    fn caller<'a>(&'a self, token: &'a str, network: IpAddr) -> Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>> {
+    fn caller<'a>(&'a self, token: &'a str, in_cookie: bool, network: IpAddr) -> Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>> {
         Box::pin(async move {
             let found = match self.identity.known(token) {
-                Known::Caller(caller) => Ok(caller),
-                Known::Unknown(pending) => self.identity.verify(token, pending).await,
+                Known::Caller(caller) => Some(caller),
+                // Whoever guesses is counted like somebody without credentials, before anything is looked up.
+                Known::Unknown(_) if !self.rates.networks.take(network).allowed => None,
+                Known::Unknown(pending) => self.identity.verify(token, pending).await.ok(),
             };
-            if found.is_err() {
-                // Whoever guesses is counted like somebody without credentials.
-                self.rates.networks.take(network);
-            }
-            found.ok()
+            // What is for a cookie works in a cookie alone.
+            found.filter(|caller| Identity::in_place(caller, in_cookie))
         })
     }
 }

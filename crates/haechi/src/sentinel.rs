@@ -1,8 +1,11 @@
 //! Looks after open streams: whoever watches is asked again who he is, and his streams end when he is no longer it.
 
-use haechi_gate::{Gate, Known};
+use haechi_gate::{Caller, Gate, Known};
 use haechi_identity::Identity;
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::watch;
 
 /// How soon a doubt is looked at.
@@ -14,20 +17,25 @@ const ALL_EVERY: Duration = Duration::from_secs(10);
 pub(crate) async fn run(gate: Gate, identity: Identity, mut stop: watch::Receiver<bool>) {
     let (mut doubt, mut looked) = (gate.doubt(), Instant::now());
     while tokio::time::timeout(LOOK_EVERY, stop.changed()).await.is_err() {
-        let now = gate.doubt();
+        let (now, fresh) = (gate.doubt(), gate.newly_watching());
         if now == doubt && looked.elapsed() < ALL_EVERY {
+            look(&gate, &identity, fresh).await;
             continue;
         }
         (doubt, looked) = (now, Instant::now());
-        for (credential, caller) in gate.watching() {
-            let found = match identity.known(&credential) {
-                Known::Caller(found) => Ok(found),
-                Known::Unknown(pending) => Box::pin(identity.verify(&credential, pending)).await,
-            };
-            // Who cannot be asked is not served, as with requests.
-            if !found.is_ok_and(|found| found.is_still(&caller)) {
-                gate.end_streams(&credential);
-            }
+        look(&gate, &identity, gate.watching()).await;
+    }
+}
+
+async fn look(gate: &Gate, identity: &Identity, watching: Vec<(Arc<str>, Caller)>) {
+    for (credential, caller) in watching {
+        let found = match identity.known(&credential) {
+            Known::Caller(found) => Ok(found),
+            Known::Unknown(pending) => Box::pin(identity.verify(&credential, pending)).await,
+        };
+        // Who cannot be asked is not served, as with requests.
+        if !found.is_ok_and(|found| found.is_still(&caller)) {
+            gate.end_streams(&credential);
         }
     }
 }

@@ -90,12 +90,6 @@ fn credential(headers: &HeaderMap) -> Result<(Option<&str>, bool), Problem> {
     Ok((Some(token), in_cookie))
 }
 
-/// Whether what is asked may go on after the reply has begun: then it ends with its credential.
-fn goes_on(request: &Request<Body>) -> bool {
-    let path = request.uri().path();
-    path.ends_with(":watch") || path.contains("/Watch") || request.headers().contains_key(header::UPGRADE)
-}
-
 /// Lets routes name the spans of their requests.
 fn named(routes: Router, traced: bool) -> Router {
     if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes }
@@ -207,9 +201,8 @@ impl Stack {
             return Err(Problem::new(kinds::FORBIDDEN, "A connection is opened from this site, or from an origin that the folder names."));
         }
         let mut ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network());
-        if goes_on(&request)
-            && let Ok((Some(credential), _)) = credential(request.headers())
-        {
+        // With every request: which of them go on after the reply has begun is known to the routes alone.
+        if let Ok((Some(credential), _)) = credential(request.headers()) {
             ask = ask.by(credential);
         }
         request.extensions_mut().insert(ask);

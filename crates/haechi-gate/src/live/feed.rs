@@ -115,6 +115,6 @@ async fn drain(gate: &Arc<Inner>, hub: &Arc<Hub>) -> Result<(), Failure> {
         let Some(from) = hub.position() else { return Ok(()) };
         let part = gate.events(from, BATCH).await?;
         let Some(next) = part.next else { return Ok(()) };
-        hub.dispatch(gate, part.found, next).await;
+        hub.dispatch(gate, part.found, (from, next)).await;
     }
 }

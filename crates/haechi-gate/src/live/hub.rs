@@ -6,7 +6,7 @@ use super::{
     view::{Met, Sight, WatchQuery},
 };
 use crate::{
-    ask::Ask,
+    ask::{Ask, Refusal},
     caller::{Caller, CallerKind},
     gate::Inner,
     grant::{ReadError, Verb, Watch},
@@ -55,24 +55,25 @@ impl Member {
         lock(&self.state).1.clone()
     }
 
-    /// Why it was cut off.
-    pub(crate) fn reason(&self) -> EndReason {
+    /// Why it was cut off; nothing while it was not.
+    pub(crate) fn reason(&self) -> Option<EndReason> {
         match self.cut.load(Ordering::Acquire) {
-            1 => EndReason::Busy,
-            2 => EndReason::Closing,
-            3 => EndReason::Caller,
-            4 => EndReason::Refused,
-            _ => EndReason::Slow,
+            0 => None,
+            1 => Some(EndReason::Busy),
+            2 => Some(EndReason::Closing),
+            3 => Some(EndReason::Caller),
+            4 => Some(EndReason::Refused),
+            _ => Some(EndReason::Slow),
         }
     }
 
     fn cut(&self, reason: EndReason) {
         let number = match reason {
-            EndReason::Slow => 0,
             EndReason::Busy => 1,
             EndReason::Closing => 2,
             EndReason::Caller => 3,
             EndReason::Refused => 4,
+            EndReason::Slow => 5,
         };
         self.cut.store(number, Ordering::Release);
     }
@@ -93,7 +94,11 @@ struct State {
     /// The next position to tell; nothing while nobody watches.
     position: Option<i64>,
     groups: HashMap<[u8; 32], Group>,
+    /// All streams until they are dropped, those too that were cut off and still have something to be read.
+    members: HashMap<u64, Arc<Member>>,
     by_caller: HashMap<(CallerKind, Box<str>), usize>,
+    /// Credentials of streams that were opened since they were looked at.
+    fresh: Vec<(Arc<str>, Caller)>,
     streams: usize,
     closed: bool,
 }
@@ -113,8 +118,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn caller_key(caller: &Caller) -> (CallerKind, Box<str>) {
-    (caller.kind(), caller.id().into())
+/// Whose streams are counted together: a caller's, or those of a network without credentials.
+fn counted(ask: &Ask) -> (CallerKind, Box<str>) {
+    let caller = ask.caller();
+    let name = if caller.is_anonymous() { ask.network().to_string().into() } else { caller.id().into() };
+    (caller.kind(), name)
 }
 
 impl Hub {
@@ -167,12 +175,16 @@ impl Hub {
         next: i64,
     ) -> Result<(Arc<Member>, mpsc::Receiver<Queued>, i64), WatchError> {
         let mut state = lock(&self.state);
-        let of_caller = state.by_caller.get(&caller_key(ask.caller())).copied().unwrap_or_default();
+        let of_caller = state.by_caller.get(&counted(ask)).copied().unwrap_or_default();
+        // What nobody looks after could outlive its caller.
+        if !ask.caller().is_anonymous() && ask.credential.is_none() {
+            return Err(WatchError::Read(ReadError::Refused(Refusal::Unauthenticated)));
+        }
         if state.closed || state.streams >= self.limits.streams || of_caller >= self.limits.streams_per_caller {
             return Err(WatchError::TooMany);
         }
         state.streams += 1;
-        *state.by_caller.entry(caller_key(ask.caller())).or_default() += 1;
+        *state.by_caller.entry(counted(ask)).or_default() += 1;
         let attached = *state.position.get_or_insert(next);
         let (sender, receiver) = mpsc::channel(QUEUE);
         let group = state.groups.entry(sight.key).or_insert_with(|| Group { sight: Arc::new(sight), members: Vec::new() });
@@ -180,6 +192,11 @@ impl Hub {
         let member = Member { number, state: Mutex::new((ask.clone(), group.sight.clone())), query, attached, cut: AtomicU8::new(0) };
         let member = Arc::new(member);
         group.members.push(Attached { member: member.clone(), sender });
+        state.members.insert(number, member.clone());
+        if let Some(credential) = &ask.credential {
+            // It was good when the request began: whoever opened the stream may have been signed out since.
+            state.fresh.push((credential.clone(), ask.caller.clone()));
+        }
         drop(state);
         self.woken.notify_one();
         Ok((member, receiver, attached))
@@ -189,8 +206,9 @@ impl Hub {
     pub(crate) fn detach(&self, member: &Arc<Member>) {
         let mut state = lock(&self.state);
         remove(&mut state, member);
+        state.members.remove(&member.number);
         state.streams = state.streams.saturating_sub(1);
-        let key = caller_key(member.ask().caller());
+        let key = counted(&member.ask());
         if let Some(count) = state.by_caller.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
@@ -202,11 +220,12 @@ impl Hub {
         }
     }
 
-    /// Tells a part of the log; `next` is the position after it.
-    pub(crate) async fn dispatch(&self, gate: &Arc<Inner>, found: Vec<Read>, next: i64) {
+    /// Tells a part of the log, from one position to the next.
+    pub(crate) async fn dispatch(&self, gate: &Arc<Inner>, found: Vec<Read>, (from, next): (i64, i64)) {
         let sights: Vec<Arc<Sight>> = {
             let mut state = lock(&self.state);
-            if state.position.is_none() {
+            // Everybody has left meanwhile, and somebody else has come: he begins elsewhere.
+            if state.position != Some(from) {
                 return;
             }
             // Whoever comes from now on reads what is being told himself.
@@ -317,8 +336,11 @@ impl Hub {
                 .flat_map(|group| group.members.iter().map(|attached| attached.member.clone()))
                 .collect()
         };
-        for member in timed {
-            self.rebind(gate, &member, false);
+        for (at, member) in timed.iter().enumerate() {
+            self.rebind(gate, member, false);
+            if at % 64 == 63 {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -358,12 +380,17 @@ impl Hub {
         }
     }
 
+    /// The credentials of streams that were opened since this was asked last.
+    pub(crate) fn fresh(&self) -> Vec<(Arc<str>, Caller)> {
+        std::mem::take(&mut lock(&self.state).fresh)
+    }
+
     /// The credentials that streams were opened with, each once.
     pub(crate) fn credentials(&self) -> Vec<(Arc<str>, Caller)> {
         let state = lock(&self.state);
         let mut found: HashMap<Arc<str>, Caller> = HashMap::new();
-        for attached in state.groups.values().flat_map(|group| &group.members) {
-            let ask = attached.member.ask();
+        for member in state.members.values() {
+            let ask = member.ask();
             if let Some(credential) = &ask.credential {
                 found.entry(credential.clone()).or_insert_with(|| ask.caller.clone());
             }
@@ -375,8 +402,8 @@ impl Hub {
     pub(crate) fn end_credential(&self, credential: &str) {
         let members: Vec<Arc<Member>> = {
             let state = lock(&self.state);
-            let of = |attached: &&Attached| attached.member.ask().credential.as_deref() == Some(credential);
-            state.groups.values().flat_map(|group| &group.members).filter(of).map(|attached| attached.member.clone()).collect()
+            let of = |member: &&Arc<Member>| member.ask().credential.as_deref() == Some(credential);
+            state.members.values().filter(of).cloned().collect()
         };
         for member in members {
             self.end(&member, EndReason::Caller);
@@ -395,8 +422,8 @@ impl Hub {
 
     fn end(&self, member: &Arc<Member>, reason: EndReason) {
         let mut state = lock(&self.state);
+        member.cut(reason);
         if let Some(attached) = remove(&mut state, member) {
-            attached.member.cut(reason);
             let _ = attached.sender.try_send(Queued::End(reason));
         }
     }

@@ -162,6 +162,14 @@ impl Stream {
     /// What comes next; nothing after the end.
     pub async fn next(&mut self) -> Option<WatchItem> {
         loop {
+            // Whoever may no longer be told is not told what was waiting for him either.
+            if let Some(reason @ (EndReason::Caller | EndReason::Refused)) = self.member.reason()
+                && !self.ended
+            {
+                self.waiting.clear();
+                self.ended = true;
+                return Some(WatchItem::End(reason));
+            }
             if let Some(item) = self.waiting.pop_front() {
                 self.ended |= matches!(item, WatchItem::End(_));
                 return Some(item);
@@ -186,7 +194,7 @@ impl Stream {
                 Some(Queued::Beat(position)) => WatchItem::Beat(position),
                 Some(Queued::End(reason)) => WatchItem::End(reason),
                 // Cut off: the reason did not fit into the queue.
-                None => WatchItem::End(self.member.reason()),
+                None => WatchItem::End(self.member.reason().unwrap_or(EndReason::Closing)),
             };
             self.waiting.push_back(item);
         }
@@ -205,7 +213,7 @@ impl Stream {
         let sight = self.member.sight();
         for read in read.found {
             match read {
-                Read::Event(event) if event.position < to => self.tell(&sight, &event).await?,
+                Read::Event(event) if event.position < to => self.tell(&sight, event).await?,
                 Read::Upset { position, collection } if position < to && self.hub.concerns(&sight, collection) => {
                     self.waiting.push_back(WatchItem::Resync(self.hub.token(position + 1)));
                 }
@@ -220,9 +228,14 @@ impl Stream {
         Ok(())
     }
 
-    async fn tell(&mut self, sight: &Sight, event: &Event) -> Result<(), WatchError> {
+    /// What was missed is told as it is now: not what has been deleted or changed since, nor under rules that came later.
+    async fn tell(&mut self, sight: &Sight, mut event: Event) -> Result<(), WatchError> {
         let position = self.hub.token(event.position + 1);
         if event.collection == sight.collection {
+            if event.after.is_some() {
+                event.after = self.gate.store.row(event.collection, &event.id).await.map_err(ReadError::Store)?;
+            }
+            let event = &event;
             let told = sight.judge(&self.gate, event, &position, &mut Met::new()).await.map_err(ReadError::Store)?;
             if let Some(told) = told {
                 self.member.ask().sight(Watch::NAME, told.collection, &told.shown, std::slice::from_ref(&told.id), false)?;

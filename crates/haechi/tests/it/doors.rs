@@ -4,7 +4,7 @@
 
 use crate::{fixture, grpc::Client};
 use haechi_gate::ImportRow;
-use haechi_model::{Collection, CollectionId, FieldType, Json, USERS, Value as Stored};
+use haechi_model::{Collection, CollectionId, FieldType, Json, USERS, Value as Stored, pascal, snake};
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -313,21 +313,6 @@ fn from_proto(collection: &Collection, record: &Value) -> BTreeMap<String, Value
 fn in_ms(text: &str) -> String {
     let (head, tail) = text.trim_end_matches('Z').split_once('.').unwrap_or((text.trim_end_matches('Z'), ""));
     format!("{head}.{tail:0<3}Z")
-}
-
-pub(crate) fn snake(name: &str) -> String {
-    let mut out = String::new();
-    for (at, c) in name.char_indices() {
-        if c.is_ascii_uppercase() && at > 0 {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
-}
-
-pub(crate) fn pascal(name: &str) -> String {
-    name.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect()
 }
 
 /// A value of a field; `seed` makes them differ.

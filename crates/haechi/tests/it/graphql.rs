@@ -233,6 +233,15 @@ async fn http_is_as_specified() {
     }
     let two = post("application/json", r#"[{"query":"{__typename}"},{"query":"{a: __typename}"}]"#).await.expect(200);
     assert_eq!(two.json(), json!([{ "data": { "__typename": "Query" } }, { "data": { "a": "Query" } }]));
+    // Nothing of a list is done when one of it cannot be read.
+    let note = r#"{"query":"mutation { create_note(input: {title: \"x\"}) { id } }"}"#;
+    post("application/json", &format!("[{note},5]")).await.expect(400);
+    assert_eq!(data(&kim, "{ notes_aggregate { count } }", json!({})).await["notes_aggregate"]["count"], 0);
+    // The key is that of the change, wherever it stands.
+    let keyed = [("content-type", "application/json"), ("idempotency-key", "k1")];
+    let mutation = br#"{"query":"mutation { __typename create_note(input: {title: \"x\"}) { id } }"}"#;
+    let first = kim.send("POST", "/graphql", &keyed, mutation.to_vec()).await.expect(200).json()["data"]["create_note"].clone();
+    assert_eq!(kim.send("POST", "/graphql", &keyed, mutation.to_vec()).await.expect(200).json()["data"]["create_note"], first);
     let many = format!("[{}]", [r#"{"query":"{__typename}"}"#; 11].join(","));
     post("application/json", &many).await.expect(400);
     app.finish().await;

@@ -1,6 +1,6 @@
 //! What the names of the schema mean: each type's members, each root field, each input. Built once from the model.
 
-use haechi_model::{App, Collection, CollectionId, FieldId, FieldType};
+use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, pascal, snake};
 use std::collections::HashMap;
 
 /// A member of a record's type.
@@ -265,23 +265,6 @@ impl Types {
 /// The name of the records that refer to one, by a field of theirs.
 pub(crate) fn referring_name(referring: &Collection, field: FieldId) -> String {
     format!("{}_by_{}", referring.name, referring.fields[field].name)
-}
-
-/// `BlogPost` to `blog_post`.
-pub(crate) fn snake(name: &str) -> String {
-    let mut out = String::with_capacity(name.len() + 4);
-    for (at, c) in name.char_indices() {
-        if c.is_ascii_uppercase() && at > 0 && !out.ends_with('_') {
-            out.push('_');
-        }
-        out.push(c.to_ascii_lowercase());
-    }
-    out
-}
-
-/// `blog_post` to `BlogPost`.
-pub(crate) fn pascal(name: &str) -> String {
-    name.split('_').map(|part| part.chars().take(1).flat_map(char::to_uppercase).chain(part.chars().skip(1)).collect::<String>()).collect()
 }
 
 /// The words of an enum, when all of them are names in GraphQL.
