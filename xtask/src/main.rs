@@ -16,6 +16,7 @@ const TASKS: &[(&str, &str)] = &[
     ("bench", "measure against the hand-written reference; with --layers: what the layers cost"),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("holes", "build with planted holes, and look whether the tests find them"),
+    ("doors", "the long comparison of the doors: two hundred folders by chance"),
     ("properties", "the long property test of the policies (a million cases)"),
 ];
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         "services" => services::run(),
         "bench" => bench::run(&rest),
         "trace" => trace::run(&rest),
+        "doors" => doors(),
         "holes" => holes(),
         "properties" => properties(),
         _ => {
@@ -75,6 +77,12 @@ fn holes() -> Outcome {
     let mut command = Command::new(cargo());
     command.args(["test", "--package", "haechi", "--test", "it", "--target-dir", "target/holes", "--", "oracle::planted_holes_are_found", "--exact"]);
     run(command.env("RUSTFLAGS", "--cfg haechi_unsafe_lab"))
+}
+
+fn doors() -> Outcome {
+    let mut command = Command::new(cargo());
+    command.args(["test", "--release", "--package", "haechi", "--test", "it", "--", "doors::any_folder_has_one_gate", "--exact", "--nocapture"]);
+    run(command.env("HAECHI_DOORS_CASES", "200"))
 }
 
 fn properties() -> Outcome {

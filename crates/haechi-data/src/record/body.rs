@@ -43,6 +43,8 @@ pub(crate) fn read_values(json: &Json, collection: &Collection, purpose: Purpose
             }
         }
     }
+    // What is met first is the same however the body is ordered, and through whichever door it came.
+    values.sort_unstable_by_key(|(field, _)| *field);
     if errors.is_empty() { Ok(values) } else { Err(RecordError::Fields(errors)) }
 }
 
