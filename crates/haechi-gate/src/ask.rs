@@ -51,8 +51,13 @@ pub struct Ask {
     pub(crate) caller: Caller,
     pub(crate) request_id: Arc<str>,
     pub(crate) now_ms: i64,
-    pub(crate) allowance: Option<(Arc<dyn Allowance>, std::net::IpAddr)>,
-    /// What the caller proved himself with, where what is asked goes on after the reply has begun.
+    pub(crate) came: Option<Arc<Came>>,
+}
+
+/// How a request came: what it is counted against, from where, and by which credential.
+pub(crate) struct Came {
+    allowance: Arc<dyn Allowance>,
+    network: std::net::IpAddr,
     pub(crate) credential: Option<Arc<str>>,
 }
 
@@ -81,16 +86,22 @@ impl Ask {
         self.now_ms
     }
 
-    /// The same question, counted against an allowance of the caller's, or of the network that it comes from.
+    /// The same question, counted against an allowance of the caller's, or of the network that it comes from. What it opens
+    /// ends with the credential that it came by.
     #[must_use]
-    pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr) -> Self {
-        Self { allowance: Some((allowance, network)), ..self }
+    pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<&str>) -> Self {
+        Self { came: Some(Arc::new(Came { allowance, network, credential: credential.map(Into::into) })), ..self }
     }
 
-    /// The same question by this credential: what it opens ends with it.
-    #[must_use]
-    pub fn by(self, credential: &str) -> Self {
-        Self { credential: Some(credential.into()), ..self }
+    /// Counts what the request asks for beyond the one thing that it has been counted for.
+    ///
+    /// # Errors
+    /// The seconds after which to try again.
+    pub fn spend(&self, items: usize) -> Result<(), u32> {
+        match (&self.came, u32::try_from(items).unwrap_or(u32::MAX)) {
+            (None, _) | (_, 0) => Ok(()),
+            (Some(came), items) => came.allowance.take(&self.caller, came.network, items),
+        }
     }
 
     /// The same caller's question at this moment, under the policies of now.
@@ -102,19 +113,23 @@ impl Ask {
     /// The question of another caller on the same connection, by this credential.
     #[must_use]
     pub fn of(&self, caller: &Caller, credential: &str) -> Self {
-        Self { caller: caller.clone(), ..self.renewed() }.by(credential)
+        let came = self
+            .came
+            .as_ref()
+            .map(|came| Arc::new(Came { allowance: came.allowance.clone(), network: came.network, credential: Some(credential.into()) }));
+        Self { caller: caller.clone(), came, ..self.renewed() }
     }
 
-    /// What the caller proved himself with, where what is asked goes on.
+    /// What the caller proved himself with.
     #[must_use]
     pub fn credential(&self) -> Option<&Arc<str>> {
-        self.credential.as_ref()
+        self.came.as_ref()?.credential.as_ref()
     }
 
     /// The network that it comes from; this host when there is none.
     #[must_use]
     pub fn network(&self) -> std::net::IpAddr {
-        self.allowance.as_ref().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |(_, network)| *network)
+        self.came.as_ref().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |came| came.network)
     }
 
     /// Whether what the caller may watch of a collection depends on the time.
@@ -122,17 +137,6 @@ impl Ask {
         let verbs = &self.revision.verbs;
         let guarded = self.revision.classes.iter().flatten().map(|(read, _)| *read);
         [verbs.watch, verbs.read].into_iter().chain(guarded).any(|action| self.revision.policies.looks_at_the_time(action, collection))
-    }
-
-    /// Counts what the request asks for beyond the one thing that it has been counted for.
-    ///
-    /// # Errors
-    /// The seconds after which to try again.
-    pub fn spend(&self, items: usize) -> Result<(), u32> {
-        match (&self.allowance, u32::try_from(items).unwrap_or(u32::MAX)) {
-            (None, _) | (_, 0) => Ok(()),
-            (Some((allowance, network)), items) => allowance.take(&self.caller, *network, items),
-        }
     }
 
     /// The policy's answer: a grant, or a refusal that is the same for every row.

@@ -143,8 +143,7 @@ impl Gate {
             request_id: request_id.clone(),
             now_ms: self.0.clock.now_ms(),
             gate: self.0.clone(),
-            allowance: None,
-            credential: None,
+            came: None,
         }
     }
 

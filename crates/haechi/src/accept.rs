@@ -130,8 +130,9 @@ impl Connection {
         match self.tls.as_ref().map(|tls| tls.acceptor()) {
             None => self.requests(stream, peer, place).await,
             Some(acceptor) => {
-                if let Ok(Ok(stream)) = tokio::time::timeout(wait, acceptor.accept(stream)).await {
-                    self.requests(stream, peer, place).await;
+                // On the heap: a connection without TLS, and one that only waits, need none of it.
+                if let Ok(Ok(stream)) = Box::pin(tokio::time::timeout(wait, acceptor.accept(stream))).await {
+                    Box::pin(self.requests(stream, peer, place)).await;
                 }
             }
         }

@@ -200,11 +200,9 @@ impl Stack {
         if request.headers().contains_key(header::UPGRADE) && !self.may_connect(&caller, request.headers()) {
             return Err(Problem::new(kinds::FORBIDDEN, "A connection is opened from this site, or from an origin that the folder names."));
         }
-        let mut ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network());
-        // With every request: which of them go on after the reply has begun is known to the routes alone.
-        if let Ok((Some(credential), _)) = credential(request.headers()) {
-            ask = ask.by(credential);
-        }
+        // With every request its credential: which of them go on after the reply has begun is known to the routes alone.
+        let proved = if caller.is_anonymous() { None } else { credential(request.headers())?.0 };
+        let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network(), proved);
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
         let mut response = self.with_body(request, id).await?;

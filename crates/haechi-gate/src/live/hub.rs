@@ -177,7 +177,7 @@ impl Hub {
         let mut state = lock(&self.state);
         let of_caller = state.by_caller.get(&counted(ask)).copied().unwrap_or_default();
         // What nobody looks after could outlive its caller.
-        if !ask.caller().is_anonymous() && ask.credential.is_none() {
+        if !ask.caller().is_anonymous() && ask.credential().is_none() {
             return Err(WatchError::Read(ReadError::Refused(Refusal::Unauthenticated)));
         }
         if state.closed || state.streams >= self.limits.streams || of_caller >= self.limits.streams_per_caller {
@@ -193,7 +193,7 @@ impl Hub {
         let member = Arc::new(member);
         group.members.push(Attached { member: member.clone(), sender });
         state.members.insert(number, member.clone());
-        if let Some(credential) = &ask.credential {
+        if let Some(credential) = ask.credential() {
             // It was good when the request began: whoever opened the stream may have been signed out since.
             state.fresh.push((credential.clone(), ask.caller.clone()));
         }
@@ -391,7 +391,7 @@ impl Hub {
         let mut found: HashMap<Arc<str>, Caller> = HashMap::new();
         for member in state.members.values() {
             let ask = member.ask();
-            if let Some(credential) = &ask.credential {
+            if let Some(credential) = ask.credential() {
                 found.entry(credential.clone()).or_insert_with(|| ask.caller.clone());
             }
         }
@@ -402,7 +402,7 @@ impl Hub {
     pub(crate) fn end_credential(&self, credential: &str) {
         let members: Vec<Arc<Member>> = {
             let state = lock(&self.state);
-            let of = |member: &&Arc<Member>| member.ask().credential.as_deref() == Some(credential);
+            let of = |member: &&Arc<Member>| member.ask().credential().is_some_and(|own| **own == *credential);
             state.members.values().filter(of).cloned().collect()
         };
         for member in members {

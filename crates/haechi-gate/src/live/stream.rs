@@ -152,7 +152,7 @@ impl Grant<Watch> {
         };
         // What cannot be gone through is refused now, not in the middle of the stream.
         if stream.behind.is_some() {
-            stream.catch_up().await?;
+            Box::pin(stream.catch_up()).await?;
         }
         Ok(stream)
     }
@@ -178,7 +178,7 @@ impl Stream {
                 return None;
             }
             if self.behind.is_some() {
-                match self.catch_up().await {
+                match Box::pin(self.catch_up()).await {
                     Ok(()) => {}
                     Err(WatchError::Gone) => {
                         self.behind = None;
