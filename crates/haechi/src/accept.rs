@@ -150,12 +150,13 @@ impl Connection {
             }
             let (stack, used) = (stack.borrow().clone(), used.clone());
             let in_use = InUse::new(used);
-            async move {
+            // On the heap while it is in work: a connection that waits holds no room for a request.
+            Box::pin(async move {
                 let response: Response<Body> = stack.handle(request.map(Body::new), Peer(peer.ip())).await;
                 // A stream keeps its connection in use until it ends.
                 let goes_on = response.extensions().get::<OpenStream>().is_some();
                 Ok::<_, Infallible>(if goes_on { response.map(|body| Body::new(Held { body, _held: in_use })) } else { response })
-            }
+            })
         });
         let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(connection);
