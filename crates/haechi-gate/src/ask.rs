@@ -351,6 +351,12 @@ impl View<'_> {
         };
         let cell = |output: usize| shows(&self.outputs[output]).then_some(self.outputs[output].field);
         RowForm::new(self.collection, self.outputs, self.shape).write(row.as_slice(), cell, &mut written);
+        // What is expanded is shown, also where the shape leaves the id itself out.
+        for (at, output) in self.outputs.iter().enumerate().filter(|(_, output)| follow.contains(&output.field)) {
+            if shows(output) && !row[output.field].is_null() {
+                written.shown |= 1 << at;
+            }
+        }
         let shown = self.outputs.iter().enumerate().filter(|(at, _)| written.shown >> at & 1 == 1).map(|(_, output)| output.field).collect();
         let followed = |field: &FieldId| {
             let output = self.outputs.iter().find(|output| output.field == *field).filter(|output| shows(output))?;

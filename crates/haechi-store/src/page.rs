@@ -83,6 +83,12 @@ impl<'a> PageWriter<'a> {
         if !self.select.follow.is_empty() {
             let followed: Vec<Option<Box<str>>> = (0..self.select.follow.len()).map(|at| self.followed(cells, at)).collect();
             self.page.followed.push(followed);
+            // What is expanded is shown, also where the shape leaves the id itself out.
+            for (output, _) in self.select.outputs.iter().enumerate().filter(|(_, output)| self.select.follow.contains(&output.field)) {
+                if self.layout.cells[output].is_some_and(|cell| shows(self.select, &self.layout, cells, output) && cells.text(cell).is_some()) {
+                    self.written.shown |= 1 << output;
+                }
+            }
         }
     }
 

@@ -8,3 +8,47 @@ mod view;
 
 pub use stream::{EndReason, Hold, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem};
 pub use view::WatchQuery;
+
+use crate::{caller::Caller, gate::Gate};
+use std::sync::{Arc, atomic::Ordering};
+
+impl Gate {
+    /// Raised whenever somebody's credential or account may have changed: streams are looked at then.
+    #[must_use]
+    pub fn doubt(&self) -> u64 {
+        self.0.live.doubt.load(Ordering::Acquire)
+    }
+
+    /// The credentials that open streams came with, each once, with the caller that it was.
+    #[must_use]
+    pub fn watching(&self) -> Vec<(Arc<str>, Caller)> {
+        self.0.live.credentials()
+    }
+
+    /// Of these, those that have come since this was asked last.
+    #[must_use]
+    pub fn newly_watching(&self) -> Vec<(Arc<str>, Caller)> {
+        self.0.live.fresh()
+    }
+
+    /// Ends the streams of a credential that is no longer good, or is somebody else's by now.
+    pub fn end_streams(&self, credential: &str) {
+        self.0.live.end_credential(credential);
+    }
+
+    /// Ends all streams; none is opened any more.
+    pub fn close_streams(&self) {
+        self.0.live.close();
+    }
+
+    /// Forgets what streams could go on from: what is old, and what is too much.
+    pub async fn forget_images(&self) {
+        let live = &self.0.revision.load().app.config.live;
+        // Ids of entries tell their time.
+        let oldest = (self.0.clock.now_ms() - live.keep_hours * 3_600_000).max(0).unsigned_abs();
+        let before = uuid::Builder::from_unix_timestamp_millis(oldest, &[0; 10]).into_uuid().hyphenated().to_string();
+        if let Err(failure) = self.0.store.forget_images(&before, live.keep_bytes).await {
+            tracing::warn!(target: "haechi::live", ?failure, "old changes could not be forgotten");
+        }
+    }
+}
