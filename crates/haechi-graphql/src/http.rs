@@ -6,7 +6,7 @@ use crate::{
 };
 use axum::{
     Extension, Router,
-    body::{Body, Bytes},
+    body::Body,
     extract::{
         RawQuery, State,
         ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
@@ -79,7 +79,8 @@ fn greet(door: Arc<Door>, ask: Ask, upgrade: WebSocketUpgrade, hold: Option<Hold
 async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, headers: HeaderMap, body: Body) -> Reply {
     let exchange = begin(&door, &ask, &headers).map_err(|refused| *refused)?;
     let run = async {
-        let bytes = read(&door, &headers, body).await.map_err(|error| error.problem())?;
+        // JSON alone: nothing that a form of another site can send.
+        let bytes = haechi_data::read_bytes(&headers, body, door.body_bytes, &["application/json"]).await.map_err(|error| error.problem())?;
         let json = parse_json(&bytes).map_err(|error| RecordError::Json(error).problem())?;
         let claim = haechi_data::claim(&ask, &headers, &Method::POST, "/graphql", &bytes).map_err(|error| error.problem())?;
         let Json::List(many) = json else {
@@ -134,22 +135,6 @@ fn accepted(headers: &HeaderMap) -> Option<Wanted> {
         }
     }
     (!named).then_some(Wanted::Json)
-}
-
-async fn read(door: &Door, headers: &HeaderMap, body: Body) -> Result<Bytes, RecordError> {
-    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
-    let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let mut parts = kind.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let utf8 = parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8") || part.eq_ignore_ascii_case("charset=\"utf-8\""));
-    // Nothing that a form of another site can send.
-    if kinds.next().is_some() || !utf8 || essence != "application/json" || headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(RecordError::MediaType);
-    }
-    axum::body::to_bytes(body, door.body_bytes).await.map_err(|error| {
-        let too_large = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
-        if too_large { RecordError::TooLarge } else { RecordError::Body }
-    })
 }
 
 fn malformed(what: &'static str) -> Problem {

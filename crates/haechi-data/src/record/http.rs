@@ -270,23 +270,28 @@ fn no_query(uri: &Uri) -> Result<(), RecordError> {
 }
 
 async fn read_body(data: &Data, headers: &HeaderMap, body: Body) -> Result<(Json, Bytes), RecordError> {
+    let bytes = read_bytes(headers, body, data.body_bytes, &["application/json", "application/merge-patch+json"]).await?;
+    let json = parse_json(&bytes)?;
+    Ok((json, bytes))
+}
+
+/// The bytes of a body of one of these media types, in UTF-8, not compressed, and not more than so many.
+///
+/// # Errors
+/// When it is of another type, larger, or did not arrive whole.
+pub async fn read_bytes(headers: &HeaderMap, body: Body, most: usize, media: &[&str]) -> Result<Bytes, RecordError> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let kind = kinds.next().and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let mut parts = kind.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let charset_ok = parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8") || part.eq_ignore_ascii_case("charset=\"utf-8\""));
-    if kinds.next().is_some() || !charset_ok || !matches!(essence.as_str(), "application/json" | "application/merge-patch+json") {
+    let utf8 = parts.all(|part| part.eq_ignore_ascii_case("charset=utf-8") || part.eq_ignore_ascii_case("charset=\"utf-8\""));
+    if kinds.next().is_some() || !utf8 || !media.contains(&essence.as_str()) || headers.contains_key(header::CONTENT_ENCODING) {
         return Err(RecordError::MediaType);
     }
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(RecordError::MediaType);
-    }
-    let bytes = axum::body::to_bytes(body, data.body_bytes).await.map_err(|error| {
+    axum::body::to_bytes(body, most).await.map_err(|error| {
         let too_large = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
         if too_large { RecordError::TooLarge } else { RecordError::Body }
-    })?;
-    let json = parse_json(&bytes)?;
-    Ok((json, bytes))
+    })
 }
 
 fn if_match(headers: &HeaderMap) -> Result<Option<i64>, RecordError> {

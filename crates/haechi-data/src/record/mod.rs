@@ -12,5 +12,5 @@ mod query;
 pub use actions::{Listing, Page};
 pub use declared::{Act, Acted, Handlers};
 pub use error::RecordError;
-pub use http::{Data, claim, router};
+pub use http::{Data, claim, read_bytes, router};
 pub use query::QueryInput;
