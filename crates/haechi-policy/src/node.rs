@@ -104,29 +104,18 @@ impl Node {
     pub(crate) fn closed(&self) -> bool {
         match self {
             Self::Resource => false,
-            Self::Literal(_) | Self::Principal | Self::Now => true,
             Self::Attribute { base, .. } | Self::Has { base, .. } => **base == Self::Principal,
-            Self::And(a, b)
-            | Self::Or(a, b)
-            | Self::Compare(a, _, b)
-            | Self::Add(a, b, _)
-            | Self::Multiply(a, b)
-            | Self::Since(a, b)
-            | Self::In(a, b)
-            | Self::Contains(a, b)
-            | Self::ContainsAll(a, b)
-            | Self::ContainsAny(a, b) => a.closed() && b.closed(),
-            Self::Not(a) | Self::Apply(_, a) | Self::Like(a, _) | Self::Is(a, _) | Self::IsEmpty(a) => a.closed(),
-            Self::If(a, b, c) => a.closed() && b.closed() && c.closed(),
-            Self::Set(items) => items.iter().all(Self::closed),
+            other => !other.any_part(|part| !part.closed()),
         }
     }
 
     pub(crate) fn looks_at_the_time(&self) -> bool {
+        *self == Self::Now || self.any_part(Self::looks_at_the_time)
+    }
+
+    fn any_part(&self, test: impl Fn(&Self) -> bool) -> bool {
         match self {
-            Self::Now => true,
-            Self::Literal(_) | Self::Principal | Self::Resource => false,
-            Self::Attribute { base, .. } | Self::Has { base, .. } => base.looks_at_the_time(),
+            Self::Literal(_) | Self::Principal | Self::Resource | Self::Now => false,
             Self::And(a, b)
             | Self::Or(a, b)
             | Self::Compare(a, _, b)
@@ -136,10 +125,16 @@ impl Node {
             | Self::In(a, b)
             | Self::Contains(a, b)
             | Self::ContainsAll(a, b)
-            | Self::ContainsAny(a, b) => a.looks_at_the_time() || b.looks_at_the_time(),
-            Self::Not(a) | Self::Apply(_, a) | Self::Like(a, _) | Self::Is(a, _) | Self::IsEmpty(a) => a.looks_at_the_time(),
-            Self::If(a, b, c) => a.looks_at_the_time() || b.looks_at_the_time() || c.looks_at_the_time(),
-            Self::Set(items) => items.iter().any(Self::looks_at_the_time),
+            | Self::ContainsAny(a, b) => test(a) || test(b),
+            Self::Attribute { base: a, .. }
+            | Self::Has { base: a, .. }
+            | Self::Not(a)
+            | Self::Apply(_, a)
+            | Self::Like(a, _)
+            | Self::Is(a, _)
+            | Self::IsEmpty(a) => test(a),
+            Self::If(a, b, c) => test(a) || test(b) || test(c),
+            Self::Set(items) => items.iter().any(test),
         }
     }
 
