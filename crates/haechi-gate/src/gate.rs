@@ -70,6 +70,8 @@ pub(crate) struct Inner {
     pub(crate) store: Arc<Store>,
     pub(crate) revision: ArcSwap<Revision>,
     pub(crate) sightings: Sightings,
+    /// One writes them at a time: who settles waits for what is being written.
+    writing: tokio::sync::Mutex<()>,
     pub(crate) memory: Memory,
     /// Names of all tables, by number.
     pub(crate) tables: Vec<String>,
@@ -106,6 +108,7 @@ impl Gate {
         let inner = Inner {
             store: Arc::new(store),
             sightings: Sightings::default(),
+            writing: tokio::sync::Mutex::default(),
             explains: options.dev_tokens,
             memory: Memory::new(&options.master, options.dev_tokens),
             tables,
@@ -391,6 +394,7 @@ impl Inner {
 
     /// Writes the merged access and refusal entries.
     async fn write_sightings(self: &Arc<Self>) {
+        let _turn = self.writing.lock().await;
         let waiting = self.sightings.drain();
         for chunk in chunks(waiting) {
             let mut failed = Vec::new();
