@@ -54,7 +54,7 @@ pub struct GrpcConfig {
 pub struct LiveConfig {
     /// Most open streams.
     pub streams: usize,
-    /// Most open streams of one caller, or of everybody without credentials.
+    /// Most open streams of one caller, or of one network without credentials.
     pub streams_per_caller: usize,
     /// How long changes are kept for streams that go on where they ended.
     pub keep_hours: i64,
