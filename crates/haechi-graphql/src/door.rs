@@ -115,17 +115,21 @@ impl Door {
 
     /// Executes one request.
     pub(crate) async fn execute(&self, ask: &Ask, parameters: &Parameters, place: Place, claim: Option<Claim>) -> Answer {
-        let prepared = match self.prepare(ask, parameters).await {
-            Ok(prepared) => prepared,
-            Err(errors) => return self.refused(ask, &errors),
-        };
-        let Prepared { plan, variables, document } = prepared;
+        match self.prepare(ask, parameters).await {
+            Ok(prepared) => self.perform(ask, prepared, place, claim).await,
+            Err(errors) => self.refused(ask, &errors),
+        }
+    }
+
+    /// Executes what was prepared.
+    pub(crate) async fn perform(&self, ask: &Ask, prepared: Prepared, place: Place, claim: Option<Claim>) -> Answer {
+        let Prepared { plan, variables, document, operation } = prepared;
         if let Err(problem) = fits(&plan, place, claim.is_some()) {
             return self.refused(ask, &[GraphqlError::of_request(problem)]);
         }
         let run = Run { in_url: place == Place::Url, ..self.run(ask, &variables) };
         let introspection = if plan.introspects {
-            Some(check::introspect(&self.schema, &document.parsed, parameters.operation.as_deref(), input::known(&variables)).await)
+            Some(check::introspect(&self.schema, &document.parsed, operation.as_deref(), input::known(&variables)).await)
         } else {
             None
         };
@@ -203,7 +207,7 @@ impl Door {
         }
         // The request has been counted for one of its root fields.
         ask.spend(plan.roots.len().saturating_sub(1)).map_err(|seconds| one(RecordError::Spent(seconds).problem()))?;
-        Ok(Prepared { plan, variables, document })
+        Ok(Prepared { plan, variables, document, operation: parameters.operation.clone() })
     }
 
     pub(crate) fn refused(&self, ask: &Ask, errors: &[GraphqlError]) -> Answer {
@@ -236,6 +240,8 @@ pub(crate) struct Prepared {
     pub(crate) plan: Arc<Plan>,
     pub(crate) variables: Variables,
     pub(crate) document: Arc<Document>,
+    /// Which operation of the document it is.
+    operation: Option<Box<str>>,
 }
 
 /// What does not go together.

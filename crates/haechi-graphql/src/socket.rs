@@ -271,7 +271,7 @@ async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, voice: 
         Err(errors) => return refused(&errors),
     };
     if prepared.plan.kind != OperationType::Subscription {
-        let Ok(answer) = tokio::time::timeout(door.timeout, door.execute(ask, parameters, Place::Body, None)).await else {
+        let Ok(answer) = tokio::time::timeout(door.timeout, door.perform(ask, prepared, Place::Body, None)).await else {
             return one(Problem::new(kinds::TIMEOUT, "The reply took too long."));
         };
         if let Some(problem) = answer.refused {

@@ -162,3 +162,29 @@ async fn connections_are_refused() {
     server.end().await;
     app.finish().await;
 }
+
+/// GQL-05 [V2.4.1]: an operation counts once over a connection that goes on, as by a request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_of_a_connection_are_counted_once() {
+    let app = TestApp::start(Backend::Sqlite, &live::files("[limits]\ncaller_per_minute = 60")).await;
+    let kim = app.person("kim", &["member"]).await;
+    let server = network::run(&app, None, 2_000).await;
+    let mut client = connect(server.address, &[PROTOCOL]).await.unwrap();
+    client.begin(kim.token.as_deref()).await.unwrap();
+    let ten: String = (0..10).map(|at| format!("a{at}: notes(first: 1) {{ nodes {{ id }} }} ")).collect();
+    let mut sent = 0;
+    loop {
+        client.say(json!({ "type": "subscribe", "id": "q", "payload": { "query": format!("{{ {ten} }}") } })).await;
+        let said = client.hear().await.unwrap();
+        if said["type"] == "error" {
+            assert_eq!(said["payload"][0]["extensions"]["code"], "too-many-requests");
+            break;
+        }
+        assert_eq!(client.hear().await.unwrap()["type"], "complete");
+        sent += 1;
+        assert!(sent < 10, "sixty a minute are six times ten");
+    }
+    assert!((5..=6).contains(&sent), "{sent}");
+    server.end().await;
+    app.finish().await;
+}
