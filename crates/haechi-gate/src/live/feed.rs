@@ -48,9 +48,9 @@ pub(crate) struct Part {
 }
 
 impl Inner {
-    /// What entries from a position on are to streams.
-    pub(crate) async fn events(&self, from: i64, limit: u32) -> Result<Part, Failure> {
-        let records = self.store.events_from(from, limit).await?;
+    /// What the next entries from a position on are to streams.
+    pub(crate) async fn events(&self, from: i64) -> Result<Part, Failure> {
+        let records = self.store.events_from(from, BATCH).await?;
         let next = records.last().map(|last| last.position + 1);
         let revision = self.revision.load();
         let mut found = Vec::with_capacity(records.len());
@@ -113,7 +113,7 @@ pub(crate) async fn run(gate: Arc<Inner>, hub: Arc<Hub>) {
 async fn drain(gate: &Arc<Inner>, hub: &Arc<Hub>) -> Result<(), Failure> {
     loop {
         let Some(from) = hub.position() else { return Ok(()) };
-        let part = gate.events(from, BATCH).await?;
+        let part = gate.events(from).await?;
         let Some(next) = part.next else { return Ok(()) };
         hub.dispatch(gate, part.found, (from, next)).await;
     }

@@ -13,12 +13,13 @@ use crate::{
     keys::{MasterKey, Sealer},
     system_work::Revocation,
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use haechi_model::{CollectionId, LiveConfig};
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, mpsc};
@@ -43,7 +44,7 @@ pub(crate) struct Member {
     query: WatchQuery,
     /// The first position that is queued for it.
     pub(crate) attached: i64,
-    cut: AtomicU8,
+    cut: Mutex<Option<EndReason>>,
 }
 
 impl Member {
@@ -57,25 +58,11 @@ impl Member {
 
     /// Why it was cut off; nothing while it was not.
     pub(crate) fn reason(&self) -> Option<EndReason> {
-        match self.cut.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(EndReason::Busy),
-            2 => Some(EndReason::Closing),
-            3 => Some(EndReason::Caller),
-            4 => Some(EndReason::Refused),
-            _ => Some(EndReason::Slow),
-        }
+        *lock(&self.cut)
     }
 
     fn cut(&self, reason: EndReason) {
-        let number = match reason {
-            EndReason::Busy => 1,
-            EndReason::Closing => 2,
-            EndReason::Caller => 3,
-            EndReason::Refused => 4,
-            EndReason::Slow => 5,
-        };
-        self.cut.store(number, Ordering::Release);
+        *lock(&self.cut) = Some(reason);
     }
 }
 
@@ -99,7 +86,6 @@ struct State {
     by_caller: HashMap<(CallerKind, Box<str>), usize>,
     /// Credentials of streams that were opened since they were looked at.
     fresh: Vec<(Arc<str>, Caller)>,
-    streams: usize,
     closed: bool,
 }
 
@@ -139,18 +125,16 @@ impl Hub {
 
     /// A position as it is given out: sealed, because it counts what everybody does.
     pub(crate) fn token(&self, position: i64) -> Arc<str> {
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
         URL_SAFE_NO_PAD.encode(self.positions.seal(&position.to_be_bytes(), CONTEXT)).into()
     }
 
     pub(crate) fn open(&self, token: &str) -> Option<i64> {
-        use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
         let plain = self.positions.open(&URL_SAFE_NO_PAD.decode(token).ok()?, CONTEXT)?;
         plain.try_into().ok().map(i64::from_be_bytes)
     }
 
     pub(crate) fn watched(&self) -> bool {
-        lock(&self.state).streams > 0
+        !lock(&self.state).members.is_empty()
     }
 
     pub(crate) fn position(&self) -> Option<i64> {
@@ -161,11 +145,6 @@ impl Hub {
         self.woken.notified().await;
     }
 
-    /// Whether a change of a collection changes what is seen.
-    pub(crate) fn concerns(&self, sight: &Sight, collection: CollectionId) -> bool {
-        sight.collection == collection || sight.looks_into.contains(&collection)
-    }
-
     /// Adds a stream. `next`: the position that the log had a moment ago.
     pub(crate) fn attach(
         &self,
@@ -174,22 +153,22 @@ impl Hub {
         sight: Sight,
         next: i64,
     ) -> Result<(Arc<Member>, mpsc::Receiver<Queued>, i64), WatchError> {
-        let mut state = lock(&self.state);
-        let of_caller = state.by_caller.get(&counted(ask)).copied().unwrap_or_default();
         // What nobody looks after could outlive its caller.
         if !ask.caller().is_anonymous() && ask.credential().is_none() {
             return Err(WatchError::Read(ReadError::Refused(Refusal::Unauthenticated)));
         }
-        if state.closed || state.streams >= self.limits.streams || of_caller >= self.limits.streams_per_caller {
+        let caller = counted(ask);
+        let mut state = lock(&self.state);
+        let of_caller = state.by_caller.get(&caller).copied().unwrap_or_default();
+        if state.closed || state.members.len() >= self.limits.streams || of_caller >= self.limits.streams_per_caller {
             return Err(WatchError::TooMany);
         }
-        state.streams += 1;
-        *state.by_caller.entry(counted(ask)).or_default() += 1;
+        *state.by_caller.entry(caller).or_default() += 1;
         let attached = *state.position.get_or_insert(next);
         let (sender, receiver) = mpsc::channel(QUEUE);
         let group = state.groups.entry(sight.key).or_insert_with(|| Group { sight: Arc::new(sight), members: Vec::new() });
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let member = Member { number, state: Mutex::new((ask.clone(), group.sight.clone())), query, attached, cut: AtomicU8::new(0) };
+        let member = Member { number, state: Mutex::new((ask.clone(), group.sight.clone())), query, attached, cut: Mutex::default() };
         let member = Arc::new(member);
         group.members.push(Attached { member: member.clone(), sender });
         state.members.insert(number, member.clone());
@@ -207,7 +186,6 @@ impl Hub {
         let mut state = lock(&self.state);
         remove(&mut state, member);
         state.members.remove(&member.number);
-        state.streams = state.streams.saturating_sub(1);
         let key = counted(&member.ask());
         if let Some(count) = state.by_caller.get_mut(&key) {
             *count -= 1;
@@ -215,7 +193,7 @@ impl Hub {
                 state.by_caller.remove(&key);
             }
         }
-        if state.streams == 0 {
+        if state.members.is_empty() {
             state.position = None;
         }
     }
@@ -242,7 +220,7 @@ impl Hub {
                     }
                 }
                 Read::Upset { collection, .. } | Read::Lost { collection, .. } => {
-                    let concerned = sights.iter().filter(|sight| self.concerns(sight, collection));
+                    let concerned = sights.iter().filter(|sight| sight.concerned_by(collection));
                     concerned.for_each(|sight| self.send(sight, &Queued::Resync(self.token(next))));
                 }
                 Read::Caller(user) => {
@@ -357,7 +335,7 @@ impl Hub {
 
     /// Asks again what a stream may see; when that is something else, it is told to read its list again.
     fn rebind(&self, gate: &Arc<Inner>, member: &Arc<Member>, always: bool) {
-        let (before, sight) = { (member.ask(), member.sight()) };
+        let (before, sight) = (member.ask(), member.sight());
         let ask = Ask { revision: gate.revision.load_full(), now_ms: gate.clock.now_ms(), ..before };
         match Sight::of(&ask, sight.collection, &member.query) {
             Ok(found) if found.key == sight.key && !always => {}

@@ -18,9 +18,6 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Entries that are read at a time when a stream catches up.
-const CATCH_UP: u32 = 500;
-
 /// What happened to a row, as far as whoever watches may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToldKind {
@@ -40,7 +37,7 @@ pub struct Told {
     pub position: Arc<str>,
     /// The row.
     pub id: Box<str>,
-    /// The row as it is now; nothing when it is gone.
+    /// The row after the change, or as it is when a stream catches up; nothing when it is gone.
     pub page: Option<RowPage>,
     /// The finished message: written by the first door that needs it, shared by all of its streams.
     pub rendered: OnceLock<Bytes>,
@@ -209,15 +206,15 @@ impl Stream {
     /// Tells a part of what was missed.
     async fn catch_up(&mut self) -> Result<(), WatchError> {
         let Some((from, to)) = self.behind else { return Ok(()) };
-        let read = self.gate.events(from, CATCH_UP).await.map_err(ReadError::Store)?;
+        let read = self.gate.events(from).await.map_err(ReadError::Store)?;
         let sight = self.member.sight();
         for read in read.found {
             match read {
                 Read::Event(event) if event.position < to => self.tell(&sight, event).await?,
-                Read::Upset { position, collection } if position < to && self.hub.concerns(&sight, collection) => {
+                Read::Upset { position, collection } if position < to && sight.concerned_by(collection) => {
                     self.waiting.push_back(WatchItem::Resync(self.hub.token(position + 1)));
                 }
-                Read::Lost { position, collection } if position < to && self.hub.concerns(&sight, collection) => return Err(WatchError::Gone),
+                Read::Lost { position, collection } if position < to && sight.concerned_by(collection) => return Err(WatchError::Gone),
                 _ => {}
             }
         }

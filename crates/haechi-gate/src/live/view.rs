@@ -61,6 +61,11 @@ impl Sight {
         Self::new(ask, collection, rows, query)
     }
 
+    /// Whether a change of a collection changes what is seen.
+    pub(crate) fn concerned_by(&self, collection: CollectionId) -> bool {
+        self.collection == collection || self.looks_into.contains(&collection)
+    }
+
     /// To the rows of a grant.
     fn new(ask: &Ask, collection: CollectionId, rows: Predicate, query: &WatchQuery) -> Result<Self, ReadError> {
         if !query.filter.is_local() {
