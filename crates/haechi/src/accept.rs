@@ -12,10 +12,8 @@ use axum::{
 use haechi_gate::{Hold, OpenStream};
 use haechi_layers::Peer;
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     net::SocketAddr,
@@ -33,6 +31,7 @@ use tokio::{
     sync::watch,
     time::Instant,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// Longest wait for requests in work when the end was asked for.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -40,6 +39,9 @@ const DRAIN: Duration = Duration::from_secs(25);
 const IDLE: Duration = Duration::from_secs(75);
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_STREAMS: u32 = 128;
+/// What a client of HTTP/2 sends first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const PREFACE_WAIT: Duration = Duration::from_millis(5);
 /// Streams that a client may open and reset before the server has had a chance (CVE-2023-44487).
 const MAX_RESETS: usize = 20;
 
@@ -63,7 +65,8 @@ impl Server {
         let (end, ended) = watch::channel(false);
         let metrics = self.stack.borrow().metrics.clone();
         let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
-        let connection = Connection { builder: builder(self.head_ms), stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms };
+        let (http1, http2) = (http1(self.head_ms), http2());
+        let connection = Arc::new(Connection { http1, http2, stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms });
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -96,11 +99,15 @@ impl Server {
     }
 }
 
-fn builder(head_ms: u64) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(head_ms)).max_buf_size(MAX_HEAD_BYTES).keep_alive(true);
+fn http1(head_ms: u64) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_millis(head_ms)).max_buf_size(MAX_HEAD_BYTES).keep_alive(true);
     builder
-        .http2()
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD_BYTES as u32)
@@ -110,9 +117,31 @@ fn builder(head_ms: u64) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-#[derive(Clone)]
+/// What a connection speaks.
+#[derive(Clone, Copy)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// What the first bytes say; nothing is taken from the stream. `None` when it ends before.
+async fn protocol_of(stream: &TcpStream) -> Option<Protocol> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        match stream.peek(&mut first).await {
+            Ok(0) | Err(_) => return None,
+            Ok(seen) if seen == PREFACE.len() && first == *PREFACE => return Some(Protocol::Http2),
+            Ok(seen) if !PREFACE.starts_with(&first[..seen]) => return Some(Protocol::Http1),
+            // A part of it: nothing tells of the rest but to look again.
+            Ok(_) => tokio::time::sleep(PREFACE_WAIT).await,
+        }
+    }
+}
+
+/// What all connections are served with.
 struct Connection {
-    builder: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     stack: watch::Receiver<Arc<Stack>>,
     tls: Option<Arc<Tls>>,
     ended: watch::Receiver<bool>,
@@ -120,29 +149,36 @@ struct Connection {
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream, peer: SocketAddr, place: Arc<Place>) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Arc<Place>) {
         let _ = stream.set_nodelay(true);
-        let wait = Duration::from_millis(self.head_ms);
-        // The protocol is told by the first bytes; a connection that sends none does not stay.
-        if !matches!(tokio::time::timeout(wait, stream.readable()).await, Ok(Ok(()))) {
-            return;
+        if let Some(tls) = &self.tls {
+            // On the heap: a connection without TLS needs none of it.
+            return Box::pin(self.encrypted(tls.acceptor(), stream, peer, place)).await;
         }
-        match self.tls.as_ref().map(|tls| tls.acceptor()) {
-            None => self.requests(stream, peer, place).await,
-            Some(acceptor) => {
-                // On the heap: a connection without TLS, and one that only waits, need none of it.
-                if let Ok(Ok(stream)) = Box::pin(tokio::time::timeout(wait, acceptor.accept(stream))).await {
-                    Box::pin(self.requests(stream, peer, place)).await;
-                }
-            }
+        // A connection that sends nothing does not stay.
+        if let Ok(Some(protocol)) = Box::pin(tokio::time::timeout(self.wait(), protocol_of(&stream))).await {
+            self.requests(protocol, stream, peer, place).await;
         }
     }
 
-    async fn requests(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, place: Arc<Place>) {
-        let (stack, use_, wait) = (self.stack, Arc::new(Use::new()), Duration::from_millis(self.head_ms));
+    async fn encrypted(&self, acceptor: TlsAcceptor, stream: TcpStream, peer: SocketAddr, place: Arc<Place>) {
+        if let Ok(Ok(stream)) = Box::pin(tokio::time::timeout(self.wait(), acceptor.accept(stream))).await {
+            let agreed = stream.get_ref().1.alpn_protocol();
+            let protocol = if agreed == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+            self.requests(protocol, stream, peer, place).await;
+        }
+    }
+
+    /// For the first request, and for a request's head.
+    fn wait(&self) -> Duration {
+        Duration::from_millis(self.head_ms)
+    }
+
+    async fn requests(&self, protocol: Protocol, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, place: Arc<Place>) {
+        let (stack, used) = (self.stack.clone(), Arc::new(Use::new()));
         let metrics = stack.borrow().metrics.clone();
         metrics.connection_opened();
-        let used = use_.clone();
+        let end = End { used: used.clone(), ended: self.ended.clone(), wait: self.wait() };
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             // Whoever takes the connection over keeps its place.
             if request.headers().contains_key(header::UPGRADE) {
@@ -158,12 +194,36 @@ impl Connection {
                 Ok::<_, Infallible>(if goes_on { response.map(|body| Body::new(Held { body, _held: in_use })) } else { response })
             })
         });
-        let connection = self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let stream = TokioIo::new(stream);
+        match protocol {
+            Protocol::Http1 => {
+                let connection = self.http1.serve_connection(stream, service).with_upgrades();
+                end.of(connection, http1::UpgradeableConnection::graceful_shutdown).await;
+            }
+            Protocol::Http2 => {
+                let connection = self.http2.serve_connection(stream, service);
+                Box::pin(end.of(connection, http2::Connection::graceful_shutdown)).await;
+            }
+        }
+        metrics.connection_closed();
+    }
+}
+
+/// When a connection ends that does not end by itself.
+struct End {
+    used: Arc<Use>,
+    ended: watch::Receiver<bool>,
+    /// For the first request.
+    wait: Duration,
+}
+
+impl End {
+    /// Serves the connection until then.
+    async fn of<C: Future>(mut self, connection: C, graceful_shutdown: impl Fn(Pin<&mut C>)) {
         tokio::pin!(connection);
         // Both are registered once and looked at lazily: a timer for each request would cost as much as the request's parsing.
-        let mut ended = self.ended;
-        let ended = ended.wait_for(|ended| *ended);
-        let patience = tokio::time::sleep(wait);
+        let ended = self.ended.wait_for(|ended| *ended);
+        let patience = tokio::time::sleep(self.wait);
         tokio::pin!(ended, patience);
         let mut closing = false;
         loop {
@@ -171,23 +231,22 @@ impl Connection {
                 _ = connection.as_mut() => break,
                 _ = &mut ended, if !closing => {
                     closing = true;
-                    connection.as_mut().graceful_shutdown();
+                    graceful_shutdown(connection.as_mut());
                     patience.as_mut().reset(Instant::now() + IDLE);
                 }
                 () = &mut patience => {
                     // Whoever has not sent even one request does not stay, and neither does whoever does not read the last replies.
-                    if closing || !use_.met() {
+                    if closing || !self.used.met() {
                         break;
                     }
-                    closing = use_.is_idle();
+                    closing = self.used.is_idle();
                     if closing {
-                        connection.as_mut().graceful_shutdown();
+                        graceful_shutdown(connection.as_mut());
                     }
-                    patience.as_mut().reset(if closing { Instant::now() } else { use_.idle_since() } + IDLE);
+                    patience.as_mut().reset(if closing { Instant::now() } else { self.used.idle_since() } + IDLE);
                 }
             }
         }
-        metrics.connection_closed();
     }
 }
 
