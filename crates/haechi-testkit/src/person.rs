@@ -103,18 +103,28 @@ impl Person {
         self.open(Request::builder().method("POST").uri(path).header(header::CONTENT_TYPE, "application/json"), Body::from(body)).await
     }
 
-    async fn open(&self, mut request: axum::http::request::Builder, body: Body) -> Result<Events, Reply> {
+    async fn open(&self, request: axum::http::request::Builder, body: Body) -> Result<Events, Reply> {
+        let body = self.stream(request, body).await?;
+        Ok(Events { body, text: String::new(), last: String::new() })
+    }
+
+    /// The body of a reply that goes on; the reply itself when it is not 200.
+    ///
+    /// # Errors
+    /// The reply.
+    pub async fn stream(&self, mut request: axum::http::request::Builder, body: Body) -> Result<Body, Reply> {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(body).expect("the request cannot be built");
         let response = self.stack.handle(request, Peer(self.address)).await;
         let (parts, body) = response.into_parts();
-        if parts.status != 200 {
+        // gRPC says in the head what came of it when there is nothing to stream.
+        if parts.status != 200 || parts.headers.contains_key("grpc-status") {
             let bytes = body.collect().await.unwrap().to_bytes().to_vec();
             return Err(Reply { status: parts.status.as_u16(), headers: parts.headers, bytes, trailers: HeaderMap::new() });
         }
-        Ok(Events { body, text: String::new(), last: String::new() })
+        Ok(body)
     }
 
     /// GET.

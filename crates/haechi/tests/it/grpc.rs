@@ -1,6 +1,11 @@
 //! The gRPC door: what honest callers get, and what is refused. Messages are made by reflection, as a generated client would.
 
 use crate::{fixture::FILES, live};
+use axum::{
+    body::{Body, BodyDataStream},
+    http::Request,
+};
+use futures_util::StreamExt;
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
@@ -40,6 +45,24 @@ impl Client {
         self.send(person, &path, &message, &[]).await.map(|bytes| json_of(&output, &bytes))
     }
 
+    /// Opens a stream of changes, and waits until it tells that it is ready.
+    pub(crate) async fn watch(&self, person: &Person, method: &str, request: Value) -> Result<Watching, Refused> {
+        let (path, input, output) = self.method(method);
+        let message = DynamicMessage::deserialize(input, request).unwrap().encode_to_vec();
+        let request = Request::builder().method("POST").uri(path).header("content-type", "application/grpc");
+        match person.stream(request, Body::from(framed(&message))).await {
+            Ok(body) => {
+                let mut watching = Watching { body: body.into_data_stream(), bytes: Vec::new(), output };
+                assert_eq!(watching.next().await.unwrap()["type"], "CHANGE_TYPE_READY");
+                Ok(watching)
+            }
+            Err(reply) => {
+                let text = |name: &str| reply.headers.get(name).map(|value| value.to_str().unwrap());
+                Err(refused(text("grpc-status").unwrap().parse().unwrap(), text("grpc-status-details-bin")))
+            }
+        }
+    }
+
     async fn send(&self, person: &Person, path: &str, message: &[u8], headers: &[(&str, &str)]) -> Result<Vec<u8>, Refused> {
         let mut all = vec![("content-type", "application/grpc"), ("te", "trailers")];
         all.extend(headers);
@@ -50,6 +73,30 @@ impl Client {
             Some("0") => Ok(reply.bytes[5..].to_vec()),
             Some(code) => Err(refused(code.parse().unwrap(), text("grpc-status-details-bin").as_deref())),
             None => panic!("no status: {reply:?}"),
+        }
+    }
+}
+
+/// An open stream of changes.
+pub(crate) struct Watching {
+    body: BodyDataStream,
+    bytes: Vec<u8>,
+    output: MessageDescriptor,
+}
+
+impl Watching {
+    /// The next change; nothing after the end.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some((head, rest)) = self.bytes.split_first_chunk::<5>() {
+                let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+                if rest.len() >= length {
+                    let change = json_of(&self.output, &rest[..length]);
+                    self.bytes.drain(..5 + length);
+                    return Some(change);
+                }
+            }
+            self.bytes.extend_from_slice(&self.body.next().await?.unwrap());
         }
     }
 }

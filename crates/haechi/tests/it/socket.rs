@@ -11,10 +11,10 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest, handshake::client::Response},
 };
 
-struct Client(WebSocketStream<TcpStream>);
+pub(crate) struct Client(WebSocketStream<TcpStream>);
 
 /// Opens a connection with these headers; the response of the handshake when it is refused.
-async fn connect(address: std::net::SocketAddr, headers: &[(&'static str, &str)]) -> Result<Client, Response> {
+pub(crate) async fn connect(address: std::net::SocketAddr, headers: &[(&'static str, &str)]) -> Result<Client, Response> {
     let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
@@ -26,15 +26,15 @@ async fn connect(address: std::net::SocketAddr, headers: &[(&'static str, &str)]
     }
 }
 
-const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
+pub(crate) const PROTOCOL: (&str, &str) = ("sec-websocket-protocol", "graphql-transport-ws");
 
 impl Client {
-    async fn say(&mut self, json: Value) {
+    pub(crate) async fn say(&mut self, json: Value) {
         self.0.send(Message::text(json.to_string())).await.unwrap();
     }
 
     /// The next message, or the code with which the connection was closed.
-    async fn hear(&mut self) -> Result<Value, u16> {
+    pub(crate) async fn hear(&mut self) -> Result<Value, u16> {
         loop {
             match tokio::time::timeout(Duration::from_secs(10), self.0.next()).await.unwrap() {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
@@ -45,7 +45,7 @@ impl Client {
         }
     }
 
-    async fn begin(&mut self, token: Option<&str>) -> Result<Value, u16> {
+    pub(crate) async fn begin(&mut self, token: Option<&str>) -> Result<Value, u16> {
         let payload = token.map(|token| json!({ "Authorization": format!("Bearer {token}") }));
         self.say(json!({ "type": "connection_init", "payload": payload })).await;
         self.hear().await

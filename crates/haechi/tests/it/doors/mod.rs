@@ -2,6 +2,9 @@
 //!
 //! Callers, records and questions are made from the folder's own model and policies' roles; nothing here knows the app.
 
+mod folder;
+pub(crate) mod live;
+
 use crate::{fixture, grpc::Client};
 use haechi_gate::ImportRow;
 use haechi_model::{Collection, CollectionId, FieldType, Json, USERS, Value as Stored, pascal, snake};
@@ -594,109 +597,30 @@ const NO_LIMITS: &str = "[limits]\ncaller_per_minute = 10000000\nanonymous_per_m
 /// The example's clinic: its own collections and policies, people and records made here.
 #[tokio::test]
 async fn the_clinic_has_one_gate() {
-    let root = std::env::temp_dir().join(format!("haechi-doors-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&root);
-    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/clinic");
-    for folder in ["", "collections", "policies"] {
-        std::fs::create_dir_all(root.join(folder)).unwrap();
-        for entry in std::fs::read_dir(from.join(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
-            std::fs::copy(entry.path(), root.join(folder).join(entry.file_name())).unwrap();
-        }
-    }
-    let config = root.join("haechi.toml");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text.replace("[limits]", NO_LIMITS)).unwrap();
-    let clock = std::sync::Arc::new(haechi_gate::TestClock::new());
-    agree(TestApp::open(root, Backend::Sqlite, clock).await).await;
+    agree(TestApp::start(Backend::Sqlite, &clinic()).await).await;
 }
 
-/// A folder by chance: collections of any types and classes that refer to each other, policies on fields of theirs.
-fn folder(seed: u64) -> Vec<(&'static str, String)> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut pick = move |of: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % of as u64).unwrap()
-    };
-    let types = [
-        "text",
-        "text\", case = \"fold",
-        "email",
-        "url",
-        "uuid",
-        "int",
-        "int64",
-        "decimal",
-        "float",
-        "bool",
-        "datetime",
-        "date",
-        "json",
-        "list\", of = \"text",
-        "enum\", values = [\"open\", \"b\"], default = \"b",
-    ];
-    let classes = ["public", "internal", "internal", "pii", "secret", "clinical"];
-    let mut policies = String::new();
-    let collections = ["alphas", "betas", "gammas"].map(|name| {
-        let mut fields = String::from(
-            "[fields]\nowner_of = { type = \"ref\", to = \"users\" }\nmark = { type = \"text\", class = \"public\" }\nrank = { type = \"int\" }\n",
-        );
-        for at in 0..4 + pick(6) {
-            fields.push_str(&format!("f{at} = {{ type = \"{}\", class = \"{}\" }}\n", types[pick(types.len())], classes[pick(classes.len())]));
+fn clinic() -> Vec<(&'static str, String)> {
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/clinic");
+    let mut files = vec![("haechi.toml", std::fs::read_to_string(from.join("haechi.toml")).unwrap().replace("[limits]", NO_LIMITS))];
+    for folder in ["collections", "policies"] {
+        for entry in std::fs::read_dir(from.join(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            let path: &'static str = format!("{folder}/{}", entry.file_name().to_str().unwrap()).leak();
+            files.push((path, std::fs::read_to_string(entry.path()).unwrap()));
         }
-        fields.push_str(&format!("up = {{ type = \"ref\", to = \"{}\", on_delete = \"set_null\" }}\n", ["alphas", "betas", "gammas"][pick(3)]));
-        let conditions = [
-            "",
-            "when { resource has owner_of && resource.owner_of == principal }",
-            "when { resource has mark && resource.mark == \"open\" }",
-            "when { resource has rank && resource.rank > 8 }",
-            "when { resource has up && resource.up has mark && resource.up.mark == \"shared\" }",
-        ];
-        for role in ["one", "two"] {
-            for actions in [
-                "Action::\"list\", Action::\"read\"",
-                "Action::\"create\", Action::\"update\"",
-                "Action::\"delete\"",
-                "Action::\"read_pii\"",
-                "Action::\"read_secret\", Action::\"write_pii\"",
-                "Action::\"read_clinical\", Action::\"write_secret\", Action::\"write_clinical\"",
-            ] {
-                if pick(4) > 0 {
-                    policies.push_str(&format!(
-                        "permit (principal is users in Role::\"{role}\", action in [{actions}], resource is {name}) {};\n",
-                        conditions[pick(conditions.len())]
-                    ));
-                }
-            }
-            if pick(3) == 0 {
-                policies.push_str(&format!(
-                    "forbid (principal, action == Action::\"{}\", resource is {name}) when {{ resource has rank && resource.rank == 4 }};\n",
-                    ["read", "update", "delete"][pick(3)]
-                ));
-            }
-        }
-        fields
-    });
-    let [alphas, betas, gammas] = collections;
-    policies.push_str(
-        "permit (principal is users in Role::\"one\", action in [Action::\"list\", Action::\"read\", Action::\"read_pii\"], resource is users);\n",
-    );
-    vec![
-        ("haechi.toml", format!("roles = [\"one\", \"two\"]\n[classes]\nclinical = {{ like = \"secret\" }}\n{NO_LIMITS}")),
-        ("collections/alphas.toml", alphas),
-        ("collections/betas.toml", betas),
-        ("collections/gammas.toml", gammas),
-        ("policies/main.cedar", policies),
-    ]
+    }
+    files
 }
 
 /// Folders by chance; `HAECHI_DOORS_CASES` of them in a longer job.
 #[tokio::test]
 async fn any_folder_has_one_gate() {
-    let cases: u64 = std::env::var("HAECHI_DOORS_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2);
-    for seed in 1..=cases {
+    for seed in 1..=cases() {
         println!("folder {seed}");
-        agree(TestApp::start(Backend::Sqlite, &folder(seed)).await).await;
+        agree(TestApp::start(Backend::Sqlite, &folder::folder(seed)).await).await;
     }
+}
+
+fn cases() -> u64 {
+    std::env::var("HAECHI_DOORS_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(2)
 }
