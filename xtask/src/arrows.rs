@@ -34,7 +34,7 @@ mod tests {
                 "haechi-problem",
             ],
         ),
-        ("haechi-testkit", &["haechi", "haechi-layers", "haechi-gate", "haechi-model"]),
+        ("haechi-testkit", &["haechi", "haechi-layers", "haechi-gate", "haechi-model", "haechi-problem"]),
         ("example-embedded", &["haechi"]),
         ("xtask", &[]),
         ("bench-raw", &[]),

@@ -52,6 +52,7 @@ pub struct Ask {
     pub(crate) request_id: Arc<str>,
     pub(crate) now_ms: i64,
     pub(crate) came: Option<Arc<Came>>,
+    pub(crate) language: &'static str,
 }
 
 /// How a request came: what it is counted against, from where, and by which credential.
@@ -91,6 +92,18 @@ impl Ask {
     #[must_use]
     pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<&str>) -> Self {
         Self { came: Some(Arc::new(Came { allowance, network, credential: credential.map(Into::into) })), ..self }
+    }
+
+    /// The same question of somebody who reads this language (its tag).
+    #[must_use]
+    pub fn read_in(self, language: &'static str) -> Self {
+        Self { language, ..self }
+    }
+
+    /// The tag of the language in which the caller reads.
+    #[must_use]
+    pub fn language(&self) -> &'static str {
+        self.language
     }
 
     /// Counts what the request asks for beyond the one thing that it has been counted for.

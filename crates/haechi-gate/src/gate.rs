@@ -147,6 +147,7 @@ impl Gate {
             now_ms: self.0.clock.now_ms(),
             gate: self.0.clone(),
             came: None,
+            language: "en",
         }
     }
 

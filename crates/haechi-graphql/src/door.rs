@@ -4,7 +4,7 @@ use crate::{
     check::{self, Refused},
     cost::cost,
     documents::{Document, Documents, Missing, NoPlan},
-    error::{GraphqlError, Path},
+    error::{GraphqlError, Path, write_list},
     execute::Run,
     input::{self, Variables},
     names::Types,
@@ -224,14 +224,8 @@ impl Door {
         if out.len() > 1 {
             out.push(b',');
         }
-        out.extend_from_slice(b"\"errors\":[");
-        for (at, error) in errors.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            error.write(&self.base, ask.request_id(), out);
-        }
-        out.push(b']');
+        out.extend_from_slice(b"\"errors\":");
+        write_list(errors, &self.base, ask, out);
     }
 }
 

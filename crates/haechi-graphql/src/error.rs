@@ -1,6 +1,7 @@
 //! Errors as GraphQL tells of them: message, path, and the problem in `extensions`.
 
 use haechi_data::RecordError;
+use haechi_gate::Ask;
 use haechi_model::write_json_text;
 use haechi_problem::{FieldProblem, Problem, kinds};
 
@@ -33,26 +34,24 @@ impl Path<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct GraphqlError {
     problem: Box<Problem>,
-    message: String,
     path: Vec<Segment>,
 }
 
 impl GraphqlError {
     /// At a place of the response.
     pub(crate) fn at(path: &Path<'_>, problem: Problem) -> Self {
-        Self { message: problem.detail.to_string(), problem: Box::new(problem), path: path.segments() }
+        Self { problem: Box::new(problem), path: path.segments() }
     }
 
     /// Of the whole request.
     pub(crate) fn of_request(problem: Problem) -> Self {
-        Self { message: problem.detail.to_string(), problem: Box::new(problem), path: Vec::new() }
+        Self { problem: Box::new(problem), path: Vec::new() }
     }
 
     /// A rule of the language or of the schema that a document breaks.
     pub(crate) fn of_document(error: &async_graphql::ServerError) -> Self {
         let place = error.locations.first().map(|place| format!(" (line {}, column {})", place.line, place.column)).unwrap_or_default();
-        let message = format!("{}{place}", error.message);
-        Self { problem: Box::new(Problem::new(kinds::INVALID_DOCUMENT, message.clone())), message, path: Vec::new() }
+        Self::of_request(Problem::new(kinds::INVALID_DOCUMENT, format!("{}{place}", error.message)))
     }
 
     /// What is wrong with an input.
@@ -69,9 +68,11 @@ impl GraphqlError {
         &self.problem
     }
 
-    pub(crate) fn write(&self, base: &str, request_id: &str, out: &mut Vec<u8>) {
+    /// As a member of `errors`, told in the language in which whoever asks reads.
+    fn write(&self, base: &str, ask: &Ask, out: &mut Vec<u8>) {
+        let problem = self.problem.in_language(ask.language());
         out.extend_from_slice(b"{\"message\":");
-        write_json_text(&self.message, out);
+        write_json_text(&problem.detail, out);
         if !self.path.is_empty() {
             out.extend_from_slice(b",\"path\":[");
             for (at, segment) in self.path.iter().enumerate() {
@@ -86,20 +87,32 @@ impl GraphqlError {
             out.push(b']');
         }
         out.extend_from_slice(b",\"extensions\":{\"code\":");
-        write_json_text(self.problem.kind.slug, out);
-        out.extend_from_slice(format!(",\"status\":{},\"type\":", self.problem.kind.status).as_bytes());
-        write_json_text(&format!("{base}/problems/{}", self.problem.kind.slug), out);
+        write_json_text(problem.kind.slug, out);
+        out.extend_from_slice(format!(",\"status\":{},\"type\":", problem.kind.status).as_bytes());
+        write_json_text(&format!("{base}/problems/{}", problem.kind.slug), out);
         out.extend_from_slice(b",\"request_id\":");
-        write_json_text(request_id, out);
-        if let Some(seconds) = self.problem.retry_after_s {
+        write_json_text(ask.request_id(), out);
+        if let Some(seconds) = problem.retry_after_s {
             out.extend_from_slice(format!(",\"retry_after\":{seconds}").as_bytes());
         }
-        if !self.problem.errors.is_empty() {
+        if !problem.errors.is_empty() {
             out.extend_from_slice(b",\"errors\":");
-            write_problems(&self.problem.errors, out);
+            write_problems(&problem.errors, out);
         }
         out.extend_from_slice(b"}}");
     }
+}
+
+/// A list of errors.
+pub(crate) fn write_list(errors: &[GraphqlError], base: &str, ask: &Ask, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (at, error) in errors.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        error.write(base, ask, out);
+    }
+    out.push(b']');
 }
 
 fn write_problems(problems: &[FieldProblem], out: &mut Vec<u8>) {

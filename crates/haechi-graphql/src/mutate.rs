@@ -47,7 +47,10 @@ impl Run<'_> {
     pub(crate) async fn change(&self, mutation: &Mutation, handlers: &Handlers, claim: Option<Claim>, path: &Path<'_>) -> Option<Vec<u8>> {
         match self.make(mutation, handlers, claim).await {
             Ok(done) => Some(self.payload(mutation, Some(&done), &[], path).await),
-            Err(Failed::Fields(problems)) => Some(self.payload(mutation, None, &problems, path).await),
+            Err(Failed::Fields(problems)) => {
+                let told: Vec<FieldProblem> = problems.iter().map(|problem| problem.in_language(self.ask.language())).collect();
+                Some(self.payload(mutation, None, &told, path).await)
+            }
             Err(Failed::Other(problem)) => {
                 self.fail(GraphqlError::at(path, problem));
                 None

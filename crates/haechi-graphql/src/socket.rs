@@ -2,7 +2,7 @@
 
 use crate::{
     door::{Door, Parameters, Place},
-    error::GraphqlError,
+    error::{GraphqlError, write_list},
     http::from_json,
     subscribe::{Next, Subscription},
 };
@@ -250,14 +250,8 @@ impl Voice {
 /// Runs an operation; what it says at last.
 async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, voice: &Voice) -> What {
     let refused = |errors: &[GraphqlError]| {
-        let mut out = vec![b'['];
-        for (at, error) in errors.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            error.write(&door.base, ask.request_id(), &mut out);
-        }
-        out.push(b']');
+        let mut out = Vec::new();
+        write_list(errors, &door.base, ask, &mut out);
         What::Error(out)
     };
     let one = |problem: Problem| refused(&[GraphqlError::of_request(problem)]);

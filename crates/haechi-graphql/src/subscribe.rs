@@ -2,7 +2,7 @@
 
 use crate::{
     door::{Door, Prepared},
-    error::{GraphqlError, Path},
+    error::{GraphqlError, Path, write_list},
     execute::Run,
     input,
     plan::{ChangePart, RootStep, Selection, Step},
@@ -123,9 +123,8 @@ impl Subscription {
             EndReason::Slow => Problem::new(kinds::BUSY, "The stream was read too slowly: go on after the last position."),
             EndReason::Busy | EndReason::Closing => Problem::new(kinds::BUSY, "The stream ends: go on after the last position.").retry_after(1),
         };
-        let mut errors = vec![b'['];
-        GraphqlError::of_request(problem).write(&self.door.base, self.stream.ask().request_id(), &mut errors);
-        errors.push(b']');
+        let mut errors = Vec::new();
+        write_list(&[GraphqlError::of_request(problem)], &self.door.base, &self.stream.ask(), &mut errors);
         Next::End(errors, reason == EndReason::Caller)
     }
 

@@ -22,7 +22,7 @@ use futures_util::{
 };
 use haechi_data::{Handlers, RecordError};
 use haechi_gate::{Ask, Gate, OpenStream, Refusal};
-use haechi_problem::{Problem, kinds};
+use haechi_problem::{Problem, kinds, languages};
 use std::{
     convert::Infallible,
     sync::Arc,
@@ -97,14 +97,15 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// A problem that was met before a method was.
 #[must_use]
-pub fn refusal(problem: &Problem) -> Response {
-    status(problem).into_http()
+pub fn refusal(problem: &Problem, language: &'static str) -> Response {
+    status(problem, language).into_http()
 }
 
 /// What the services are is for callers that are known.
 async fn known_only(request: Request, next: Next) -> Response {
-    if request.extensions().get::<Ask>().is_none_or(|ask| ask.caller().is_anonymous()) {
-        return refusal(&RecordError::Refused(Refusal::Unauthenticated).problem());
+    let ask = request.extensions().get::<Ask>();
+    if ask.is_none_or(|ask| ask.caller().is_anonymous()) {
+        return refusal(&RecordError::Refused(Refusal::Unauthenticated).problem(), ask.map_or(languages::DEFAULT, Ask::language));
     }
     next.run(request).await
 }
@@ -134,7 +135,8 @@ impl Service<Request> for Either {
         let web = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"));
         Box::pin(async move {
             if !is_grpc(request.headers()) {
-                return Ok(refusal(&RecordError::MediaType.problem()));
+                let language = request.extensions().get::<Ask>().map_or(languages::DEFAULT, Ask::language);
+                return Ok(refusal(&RecordError::MediaType.problem(), language));
             }
             if web {
                 let response = GrpcWebLayer::new().layer(methods).oneshot(request).await?;
@@ -168,12 +170,12 @@ impl Methods {
         let call = Call { door: &self.door, ask: &ask, entry: &entry };
         // Refused before a byte of the body is read, as with REST.
         if let Err(Failed(problem)) = call.permitted() {
-            return status(&problem).into_http();
+            return status(&problem, ask.language()).into_http();
         }
         let deadline = match deadline(request.headers()) {
-            Ok(Some(Duration::ZERO)) => return late().into_http(),
+            Ok(Some(Duration::ZERO)) => return late(ask.language()).into_http(),
             Ok(deadline) => deadline,
-            Err(problem) => return status(&problem).into_http(),
+            Err(problem) => return status(&problem, ask.language()).into_http(),
         };
         let mut grpc = Grpc::new(Raw).max_decoding_message_size(self.door.body_bytes);
         let one = One { door: self.door.clone(), entry: entry.clone(), ask: ask.clone(), deadline };
@@ -194,8 +196,8 @@ struct One {
     deadline: Option<Duration>,
 }
 
-fn late() -> Status {
-    status(&Problem::new(kinds::TIMEOUT, "The deadline of the call has passed."))
+fn late(language: &'static str) -> Status {
+    status(&Problem::new(kinds::TIMEOUT, "The deadline of the call has passed."), language)
 }
 
 impl UnaryService<Bytes> for One {
@@ -204,14 +206,15 @@ impl UnaryService<Bytes> for One {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (door, entry, ask, deadline) = (self.door.clone(), self.entry.clone(), self.ask.clone(), self.deadline);
+        let language = ask.language();
         Box::pin(async move {
             let call = Call { door: &door, ask: &ask, entry: &entry };
             let work = call.answer(request.into_inner());
             let answer = match deadline {
                 None => work.await,
-                Some(deadline) => tokio::time::timeout(deadline, work).await.map_err(|_| late())?,
+                Some(deadline) => tokio::time::timeout(deadline, work).await.map_err(|_| late(language))?,
             };
-            answer.map(|bytes| tonic::Response::new(bytes.into())).map_err(|Failed(problem)| status(&problem))
+            answer.map(|bytes| tonic::Response::new(bytes.into())).map_err(|Failed(problem)| status(&problem, language))
         })
     }
 }
@@ -223,22 +226,23 @@ impl ServerStreamingService<Bytes> for One {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (door, entry, ask, deadline) = (self.door.clone(), self.entry.clone(), self.ask.clone(), self.deadline);
+        let language = ask.language();
         Box::pin(async move {
             let call = Call { door: &door, ask: &ask, entry: &entry };
-            let opened = call.watch(request.into_inner()).await.map_err(|Failed(problem)| status(&problem))?;
-            let items = stream::unfold(Some(opened), |opened| async move {
+            let opened = call.watch(request.into_inner()).await.map_err(|Failed(problem)| status(&problem, language))?;
+            let items = stream::unfold(Some(opened), move |opened| async move {
                 let mut opened = opened?;
                 loop {
                     match item(&opened.next().await?) {
                         Ok(Some(message)) => return Some((Ok(message), Some(opened))),
                         Ok(None) => {}
-                        Err(Failed(problem)) => return Some((Err(status(&problem)), None)),
+                        Err(Failed(problem)) => return Some((Err(status(&problem, language)), None)),
                     }
                 }
             });
             let items: Self::ResponseStream = match deadline {
                 None => items.boxed(),
-                Some(deadline) => items.take_until(tokio::time::sleep(deadline)).chain(stream::once(async { Err(late()) })).boxed(),
+                Some(deadline) => items.take_until(tokio::time::sleep(deadline)).chain(stream::once(async move { Err(late(language)) })).boxed(),
             };
             Ok(tonic::Response::new(items))
         })

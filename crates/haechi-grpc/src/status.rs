@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use haechi_model::{write_bytes, write_varint};
-use haechi_problem::{Problem, kinds};
+use haechi_problem::{Problem, kinds, languages};
 use tonic::{Code, Status};
 
-/// What a problem is to a client of gRPC.
-pub(crate) fn status(problem: &Problem) -> Status {
+/// What a problem is to a client of gRPC. The message is English, as the status of gRPC says; what people read in another
+/// language stands beside it.
+pub(crate) fn status(problem: &Problem, language: &'static str) -> Status {
     let code = code(problem);
-    Status::with_details(code, problem.detail.to_string(), Bytes::from(details(problem, code)))
+    Status::with_details(code, problem.detail.to_string(), Bytes::from(details(problem, code, language)))
 }
 
 fn code(problem: &Problem) -> Code {
@@ -30,7 +31,14 @@ fn code(problem: &Problem) -> Code {
 }
 
 /// `google.rpc.Status` with its details, each an `Any`.
-fn details(problem: &Problem, code: Code) -> Vec<u8> {
+fn details(problem: &Problem, code: Code, language: &'static str) -> Vec<u8> {
+    let localized = |text: &str| {
+        let mut message = Vec::with_capacity(text.len() + 8);
+        write_bytes(1, language.as_bytes(), &mut message);
+        write_bytes(2, languages::translated(text, language).as_bytes(), &mut message);
+        message
+    };
+    let other = language != languages::DEFAULT;
     let mut out = Vec::with_capacity(256);
     out.push(0x08);
     write_varint(u64::from((code as i32).unsigned_abs()), &mut out);
@@ -46,9 +54,15 @@ fn details(problem: &Problem, code: Code) -> Vec<u8> {
             write_bytes(1, error.pointer.trim_start_matches('/').replace('/', ".").as_bytes(), &mut violation);
             write_bytes(2, error.detail.as_bytes(), &mut violation);
             write_bytes(3, error.code.as_bytes(), &mut violation);
+            if other {
+                write_bytes(4, &localized(&error.detail), &mut violation);
+            }
             write_bytes(1, &violation, &mut request);
         }
         any("google.rpc.BadRequest", &request, &mut out);
+    }
+    if other {
+        any("google.rpc.LocalizedMessage", &localized(&problem.detail), &mut out);
     }
     if let Some(seconds) = problem.retry_after_s {
         let (mut duration, mut retry) = (vec![0x08], Vec::new());

@@ -6,6 +6,7 @@ use axum::{
 };
 use haechi::stack::Stack;
 use haechi_layers::Peer;
+use haechi_problem::{MEDIA_TYPE, languages};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use std::{
@@ -80,7 +81,15 @@ impl Person {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap();
         let trailers = body.trailers().cloned().unwrap_or_default();
-        Reply { status: parts.status.as_u16(), headers: parts.headers, bytes: body.to_bytes().to_vec(), trailers }
+        let reply = Reply { status: parts.status.as_u16(), headers: parts.headers, bytes: body.to_bytes().to_vec(), trailers };
+        match reply.header("content-type") {
+            MEDIA_TYPE if method != "HEAD" && reply.header("content-language") == languages::DEFAULT => known_in_korean(&reply.json(), "detail"),
+            "application/json" if path == "/graphql" && headers.iter().all(|(name, _)| *name != "accept-language") => {
+                reply.json()["errors"].as_array().into_iter().flatten().for_each(|error| known_in_korean(error, "message"));
+            }
+            _ => {}
+        }
+        reply
     }
 
     /// Opens a stream of Server-Sent Events; the reply itself when there is none.
@@ -190,6 +199,19 @@ impl Events {
             let frame = self.body.frame().await?.ok()?;
             self.text.push_str(std::str::from_utf8(frame.data_ref()?).expect("the stream is UTF-8"));
         }
+    }
+}
+
+/// Whatever any test is told is known in every language, but for the reasons of a folder's own policies and what the parser
+/// of GraphQL says.
+fn known_in_korean(problem: &Value, told: &str) {
+    let more = if told == "message" { &problem["extensions"] } else { problem };
+    if more["type"].as_str().is_some_and(|kind| kind.ends_with("/forbidden") || kind.ends_with("/invalid-document")) {
+        return;
+    }
+    let places = more["errors"].as_array().into_iter().flatten().filter_map(|error| error["detail"].as_str());
+    for detail in problem[told].as_str().into_iter().chain(places) {
+        assert_ne!(languages::translated(detail, "ko"), detail, "languages/ko.rs of haechi-problem does not know this");
     }
 }
 

@@ -15,7 +15,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use haechi_data::Data;
 use haechi_gate::{Ask, Gate};
-use haechi_problem::{Problem, kinds};
+use haechi_problem::{Problem, kinds, languages};
 use std::sync::Arc;
 
 /// Entries without seal older than this make the node not ready.
@@ -104,7 +104,10 @@ fn describe(ask: &Ask, base: &str, mode: Mode) -> Response<Body> {
 }
 
 /// The page of a problem type.
-async fn problem_page(path: Result<axum::extract::Path<String>, axum::extract::rejection::PathRejection>) -> Response<Body> {
+async fn problem_page(
+    Extension(ask): Extension<Ask>,
+    path: Result<axum::extract::Path<String>, axum::extract::rejection::PathRejection>,
+) -> Response<Body> {
     let slug = path.map(|axum::extract::Path(slug)| slug).unwrap_or_default();
     let found = kinds::kinds().into_iter().find(|(kind, _)| kind.slug == slug);
     let Some((kind, help)) = found else {
@@ -112,12 +115,17 @@ async fn problem_page(path: Result<axum::extract::Path<String>, axum::extract::r
         *response.status_mut() = StatusCode::NOT_FOUND;
         return response;
     };
+    let language = ask.language();
     let page = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{0}</title>\n<h1>{0}</h1>\n<p>Status {1}</p>\n<p>{2}</p>\n</html>\n",
-        kind.title, kind.status, help
+        "<!doctype html>\n<html lang=\"{language}\"><meta charset=\"utf-8\"><title>{0}</title>\n<h1>{0}</h1>\n<p>{1}</p>\n<p>{2}</p>\n</html>\n",
+        languages::translated(kind.title, language),
+        kind.status,
+        languages::translated(help, language)
     );
     let mut response = Response::new(Body::from(page));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language));
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Language"));
     response
 }
 

@@ -19,7 +19,7 @@ use haechi_layers::{
     BodyFault, BodyLimits, ContentSecurityPolicy, Cors, Decision, LimitedBody, Peer, Proxies, RateLimit, SecurityHeaders, Verdict, made_here,
 };
 use haechi_model::Config;
-use haechi_problem::{Problem, kinds};
+use haechi_problem::{Problem, kinds, languages};
 use std::{
     panic::AssertUnwindSafe,
     sync::Arc,
@@ -90,6 +90,10 @@ fn credential(headers: &HeaderMap) -> Result<(Option<&str>, bool), Problem> {
     Ok((Some(token), in_cookie))
 }
 
+fn preferred(accept: &HeaderValue) -> &'static str {
+    languages::preferred(accept.to_str().unwrap_or_default())
+}
+
 /// Lets routes name the spans of their requests.
 fn named(routes: Router, traced: bool) -> Router {
     if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes }
@@ -138,6 +142,7 @@ impl Stack {
         }
         let began = Instant::now();
         let _in_work = self.metrics.begin();
+        let language = request.headers().get(header::ACCEPT_LANGUAGE).map_or(languages::DEFAULT, preferred);
         // 1. Id: ours, never the client's.
         let id: Arc<str> = (&*uuid::Uuid::now_v7().simple().encode_lower(&mut [0; 32])).into();
         // 2. Pages of other origins: open for those that the folder names.
@@ -150,11 +155,12 @@ impl Stack {
             let span =
                 if self.traced { traces::of_request(request.method(), request.headers(), &id, self.proxies.trusts(peer.0)) } else { Span::none() };
             let grpc = haechi_grpc::is_grpc(request.headers());
-            let work = self.admitted(request, peer, &id);
+            let work = self.admitted(request, peer, &id, language);
             let answered = if span.is_disabled() { work.await } else { Box::pin(work.instrument(span.clone())).await };
-            let response = answered.unwrap_or_else(|problem| if grpc { haechi_grpc::refusal(&problem) } else { problem.response(&self.base, &id) });
+            let refused = |problem: Problem| if grpc { haechi_grpc::refusal(&problem, language) } else { problem.response(&self.base, &id) };
+            let response = answered.unwrap_or_else(refused);
             traces::answered(&span, response.status().as_u16());
-            response
+            self.told_in(language, response, &id)
         };
         // 9. Headers.
         let headers = response.headers_mut();
@@ -168,7 +174,18 @@ impl Stack {
         response
     }
 
-    async fn admitted(&self, mut request: Request<Body>, peer: Peer, id: &Arc<str>) -> Result<Response<Body>, Problem> {
+    /// A problem in the language that was asked for.
+    fn told_in(&self, language: &'static str, mut response: Response<Body>, id: &str) -> Response<Body> {
+        let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Language"));
+        if language != languages::DEFAULT {
+            *response.body_mut() = Body::from(problem.in_language(language).to_json(&self.base, id));
+        }
+        response.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language));
+        response
+    }
+
+    async fn admitted(&self, mut request: Request<Body>, peer: Peer, id: &Arc<str>, language: &'static str) -> Result<Response<Body>, Problem> {
         // 3. Concurrency and size: refused at once rather than queued without end.
         let _slot = self.slots.try_acquire().map_err(|_| self.busy())?;
         if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
@@ -202,7 +219,7 @@ impl Stack {
         }
         // With every request its credential: which of them go on after the reply has begun is known to the routes alone.
         let proved = if caller.is_anonymous() { None } else { credential(request.headers())?.0 };
-        let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network(), proved);
+        let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network(), proved).read_in(language);
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
         let mut response = self.with_body(request, id).await?;

@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod kinds;
+pub mod languages;
 
 use std::borrow::Cow;
 
@@ -22,8 +23,8 @@ pub struct FieldProblem {
     pub detail: String,
 }
 
-/// A kind of problem: its page, its title and its status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A kind of problem: its page, its title and its status. Two are the same when their pages are.
+#[derive(Clone, Copy, Debug)]
 pub struct Kind {
     /// Last part of the type's address.
     pub slug: &'static str,
@@ -32,6 +33,14 @@ pub struct Kind {
     /// HTTP status.
     pub status: u16,
 }
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.slug == other.slug
+    }
+}
+
+impl Eq for Kind {}
 
 /// A problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +103,7 @@ impl Problem {
         body.to_string().into_bytes()
     }
 
-    /// As a response.
+    /// As a response, which brings the problem along among its extensions: a layer around it may tell it in another language.
     #[cfg(feature = "axum")]
     #[must_use]
     pub fn response(&self, base: &str, request_id: &str) -> axum::response::Response {
@@ -110,6 +119,7 @@ impl Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.extensions_mut().insert(self.clone());
         response
     }
 }

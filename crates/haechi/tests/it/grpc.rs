@@ -63,6 +63,33 @@ impl Client {
         }
     }
 
+    /// What a refused call says, and in which language what beside it.
+    pub(crate) async fn localized(&self, person: &Person, method: &str, request: Value, language: &str) -> (String, String, String) {
+        use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+        let (path, input, _) = self.method(method);
+        let message = DynamicMessage::deserialize(input, request).unwrap().encode_to_vec();
+        let headers = [("content-type", "application/grpc"), ("te", "trailers"), ("accept-language", language)];
+        let reply = person.send("POST", &path, &headers, framed(&message)).await;
+        let from = if reply.headers.contains_key("grpc-status") { &reply.headers } else { &reply.trailers };
+        let details = from["grpc-status-details-bin"].to_str().unwrap().trim_end_matches('=');
+        let (mut said, mut beside) = (String::new(), (String::new(), String::new()));
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        for (number, bytes) in parts(&STANDARD_NO_PAD.decode(details).unwrap()) {
+            match number {
+                2 => said = text(&bytes),
+                3 => {
+                    let any = parts(&bytes);
+                    if text(&any[0].1).ends_with("LocalizedMessage") {
+                        let localized = parts(&any[1].1);
+                        beside = (text(&localized[0].1), text(&localized[1].1));
+                    }
+                }
+                _ => {}
+            }
+        }
+        (said, beside.0, beside.1)
+    }
+
     async fn send(&self, person: &Person, path: &str, message: &[u8], headers: &[(&str, &str)]) -> Result<Vec<u8>, Refused> {
         let mut all = vec![("content-type", "application/grpc"), ("te", "trailers")];
         all.extend(headers);
