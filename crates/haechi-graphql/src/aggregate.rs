@@ -4,7 +4,7 @@ use crate::{
     error::{GraphqlError, Path},
     execute::Run,
     input,
-    plan::AggregatePart,
+    plan::{AggregatePart, Keyed, write_object},
     schema::sum_type,
 };
 use async_graphql_value::Value as Argument;
@@ -13,7 +13,13 @@ use haechi_model::{AggregateFunction, Collection, CollectionId, FieldId, FieldTy
 
 impl Run<'_> {
     /// What is computed; nothing when it cannot be, which is told.
-    pub(crate) async fn aggregate(&self, at: CollectionId, filter: Option<&Argument>, parts: &[AggregatePart], path: &Path<'_>) -> Option<Vec<u8>> {
+    pub(crate) async fn aggregate(
+        &self,
+        at: CollectionId,
+        filter: Option<&Argument>,
+        parts: &[Keyed<AggregatePart>],
+        path: &Path<'_>,
+    ) -> Option<Vec<u8>> {
         match self.try_aggregate(at, filter, parts, path).await {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -27,7 +33,7 @@ impl Run<'_> {
         &self,
         at: CollectionId,
         filter: Option<&Argument>,
-        parts: &[AggregatePart],
+        parts: &[Keyed<AggregatePart>],
         path: &Path<'_>,
     ) -> Result<Vec<u8>, GraphqlError> {
         let collection = &self.ask.app().collections[at];
@@ -43,13 +49,12 @@ impl Run<'_> {
 }
 
 /// Each computation once for each time that it is selected.
-fn wanted(parts: &[AggregatePart]) -> Vec<(AggregateFunction, Option<FieldId>)> {
+fn wanted(parts: &[Keyed<AggregatePart>]) -> Vec<(AggregateFunction, Option<FieldId>)> {
     let mut wanted = Vec::new();
-    for part in parts {
+    for part in parts.iter().filter_map(Keyed::what) {
         match part {
-            AggregatePart::Literal(..) => {}
-            AggregatePart::Count(_) => wanted.push((AggregateFunction::Count, None)),
-            AggregatePart::Of(_, function, of) => wanted.extend(of.iter().filter_map(|(_, field, _)| Some((*function, Some((*field)?))))),
+            AggregatePart::Count => wanted.push((AggregateFunction::Count, None)),
+            AggregatePart::Of(function, of) => wanted.extend(of.iter().filter_map(Keyed::what).map(|field| (*function, Some(*field)))),
         }
     }
     if wanted.is_empty() {
@@ -58,40 +63,15 @@ fn wanted(parts: &[AggregatePart]) -> Vec<(AggregateFunction, Option<FieldId>)> 
     wanted
 }
 
-fn write(collection: &Collection, parts: &[AggregatePart], values: &[Value]) -> Vec<u8> {
+fn write(collection: &Collection, parts: &[Keyed<AggregatePart>], values: &[Value]) -> Vec<u8> {
     let mut values = values.iter();
-    let mut out = vec![b'{'];
-    for (at, part) in parts.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match part {
-            AggregatePart::Literal(key, value) => {
-                out.extend_from_slice(key.as_bytes());
-                out.extend_from_slice(value.as_bytes());
-            }
-            AggregatePart::Count(key) => {
-                out.extend_from_slice(key.as_bytes());
-                out.extend_from_slice(values.next().and_then(Value::as_int).unwrap_or_default().to_string().as_bytes());
-            }
-            AggregatePart::Of(key, function, of) => {
-                out.extend_from_slice(key.as_bytes());
-                out.push(b'{');
-                for (at, (key, field, name)) in of.iter().enumerate() {
-                    if at > 0 {
-                        out.push(b',');
-                    }
-                    out.extend_from_slice(key.as_bytes());
-                    match field {
-                        Some(field) => write_value(&collection.fields[*field].ty, *function, values.next().unwrap_or(&Value::Null), &mut out),
-                        None => out.extend_from_slice(name.as_bytes()),
-                    }
-                }
-                out.push(b'}');
-            }
-        }
-    }
-    out.push(b'}');
+    let mut out = Vec::new();
+    write_object(parts, &mut out, |part, out| match part {
+        AggregatePart::Count => out.extend_from_slice(values.next().and_then(Value::as_int).unwrap_or_default().to_string().as_bytes()),
+        AggregatePart::Of(function, of) => write_object(of, out, |field, out| {
+            write_value(&collection.fields[*field].ty, *function, values.next().unwrap_or(&Value::Null), out);
+        }),
+    });
     out
 }
 

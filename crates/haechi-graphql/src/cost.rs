@@ -3,7 +3,7 @@
 use crate::{
     execute::first,
     input::Variables,
-    plan::{ChangePart, Connection, Hole, PayloadPart, Plan, Selection, Step},
+    plan::{ChangePart, Connection, Hole, Keyed, PayloadPart, Plan, Selection, Step},
 };
 use haechi_gate::Ask;
 
@@ -20,11 +20,15 @@ pub(crate) fn cost(ask: &Ask, plan: &Plan, variables: &Variables) -> u64 {
         Step::List(connection) => of_connection(ask, connection, variables),
         Step::Aggregate { .. } => AGGREGATE,
         Step::Change(mutation) => {
-            let shown = |part: &PayloadPart| if let PayloadPart::Record(_, selection) = part { of_selection(ask, selection, variables) } else { 0 };
+            let shown = |part: &Keyed<PayloadPart>| {
+                if let Some(PayloadPart::Record(selection)) = part.what() { of_selection(ask, selection, variables) } else { 0 }
+            };
             mutation.parts.iter().map(shown).fold(CHANGE, u64::saturating_add)
         }
         Step::Watch { parts, .. } => {
-            let shown = |part: &ChangePart| if let ChangePart::Record(_, selection) = part { of_selection(ask, selection, variables) } else { 0 };
+            let shown = |part: &Keyed<ChangePart>| {
+                if let Some(ChangePart::Record(selection)) = part.what() { of_selection(ask, selection, variables) } else { 0 }
+            };
             parts.iter().map(shown).fold(CHANGE, u64::saturating_add)
         }
     };

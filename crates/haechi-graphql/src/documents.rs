@@ -3,7 +3,8 @@
 use crate::{
     check::{self, Refused},
     names::Types,
-    plan::{Flags, Plan, Planner, flag_names},
+    plan::Plan,
+    planner::{Flags, Planner, flag_names},
 };
 use async_graphql::{
     dynamic::Schema,

@@ -4,7 +4,7 @@ use crate::{
     error::{GraphqlError, Path},
     input::{self, Filters, Variables},
     names::Types,
-    plan::{Connection, ConnectionPart, EdgePart, Hole, PagePart, Selection},
+    plan::{Connection, ConnectionPart, EdgePart, Hole, Keyed, PagePart, Selection, write_object},
 };
 use async_graphql_value::Value;
 use haechi_data::{
@@ -286,28 +286,11 @@ fn slices_of(page: &RowPage, per: Option<&PerParent>) -> Vec<Slice> {
 
 fn write_connection(connection: &Connection, slice: &Slice, shown: &[Objects], cursors: &[String]) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
-    out.push(b'{');
-    for (at, part) in connection.parts.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match part {
-            ConnectionPart::Literal(key, value) => member(key, value.as_bytes(), &mut out),
-            ConnectionPart::Nodes(key, number) => {
-                out.extend_from_slice(key.as_bytes());
-                list(slice, &mut out, |row, out| out.extend_from_slice(shown[*number].get(row)));
-            }
-            ConnectionPart::Edges(key, parts) => {
-                out.extend_from_slice(key.as_bytes());
-                list(slice, &mut out, |row, out| write_edge(parts, row, shown, cursors, out));
-            }
-            ConnectionPart::PageInfo(key, parts) => {
-                out.extend_from_slice(key.as_bytes());
-                write_page_info(parts, slice, cursors, &mut out);
-            }
-        }
-    }
-    out.push(b'}');
+    write_object(&connection.parts, &mut out, |part, out| match part {
+        ConnectionPart::Nodes(number) => list(slice, out, |row, out| out.extend_from_slice(shown[*number].get(row))),
+        ConnectionPart::Edges(parts) => list(slice, out, |row, out| write_edge(parts, row, shown, cursors, out)),
+        ConnectionPart::PageInfo(parts) => write_page_info(parts, slice, cursors, out),
+    });
     out
 }
 
@@ -322,45 +305,23 @@ fn list(slice: &Slice, out: &mut Vec<u8>, mut write: impl FnMut(usize, &mut Vec<
     out.push(b']');
 }
 
-fn write_edge(parts: &[EdgePart], row: usize, shown: &[Objects], cursors: &[String], out: &mut Vec<u8>) {
-    out.push(b'{');
-    for (at, part) in parts.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match part {
-            EdgePart::Literal(key, value) => member(key, value.as_bytes(), out),
-            EdgePart::Cursor(key) => cursor(key, cursors.get(row), out),
-            EdgePart::Node(key, number) => member(key, shown[*number].get(row), out),
-        }
-    }
-    out.push(b'}');
+fn write_edge(parts: &[Keyed<EdgePart>], row: usize, shown: &[Objects], cursors: &[String], out: &mut Vec<u8>) {
+    write_object(parts, out, |part, out| match part {
+        EdgePart::Cursor => write_cursor(cursors.get(row), out),
+        EdgePart::Node(number) => out.extend_from_slice(shown[*number].get(row)),
+    });
 }
 
-fn write_page_info(parts: &[PagePart], slice: &Slice, cursors: &[String], out: &mut Vec<u8>) {
+fn write_page_info(parts: &[Keyed<PagePart>], slice: &Slice, cursors: &[String], out: &mut Vec<u8>) {
     let page = cursors.get(slice.from..slice.to).unwrap_or_default();
-    out.push(b'{');
-    for (at, part) in parts.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match part {
-            PagePart::Literal(key, value) => member(key, value.as_bytes(), out),
-            PagePart::HasNext(key) => member(key, if slice.more { b"true" } else { b"false" }, out),
-            PagePart::Start(key) => cursor(key, page.first(), out),
-            PagePart::End(key) => cursor(key, page.last(), out),
-        }
-    }
-    out.push(b'}');
+    write_object(parts, out, |part, out| match part {
+        PagePart::HasNext => out.extend_from_slice(if slice.more { b"true" } else { b"false" }),
+        PagePart::Start => write_cursor(page.first(), out),
+        PagePart::End => write_cursor(page.last(), out),
+    });
 }
 
-fn member(key: &str, value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(value);
-}
-
-fn cursor(key: &str, cursor: Option<&String>, out: &mut Vec<u8>) {
-    out.extend_from_slice(key.as_bytes());
+fn write_cursor(cursor: Option<&String>, out: &mut Vec<u8>) {
     match cursor {
         Some(cursor) => write_json_text(cursor, out),
         None => out.extend_from_slice(b"null"),

@@ -1,6 +1,6 @@
 //! Variables and arguments: checked against their types, and turned into what the actions take.
 
-use crate::names::{Input, InputRef, OPERATORS, Types};
+use crate::names::{COMPARISONS, Input, InputRef, Types};
 use async_graphql::parser::types::{BaseType, Type, VariableDefinition};
 use async_graphql_value::{ConstValue, Name, Value};
 use haechi_data::filter;
@@ -206,7 +206,7 @@ impl Filters<'_> {
             ("eq" | "ne", Json::Null) => self.compare(field, if operator == "eq" { "=" } else { "!=" }, None),
             (_, Json::Null) => Err(format!("`{operator}` needs a value.")),
             (operator, json) => {
-                let known = OPERATORS.iter().find(|(name, _)| *name == operator).map_or("=", |(_, operator)| operator);
+                let known = COMPARISONS.iter().find(|(name, _)| *name == operator).map_or("=", |(_, operator)| operator);
                 self.compare(field, known, Some(json))
             }
         }

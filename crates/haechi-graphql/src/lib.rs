@@ -14,6 +14,7 @@ mod input;
 mod mutate;
 mod names;
 mod plan;
+mod planner;
 mod schema;
 mod socket;
 mod subscribe;

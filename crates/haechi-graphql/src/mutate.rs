@@ -4,8 +4,8 @@ use crate::{
     error::{GraphqlError, Path},
     execute::Run,
     input,
-    names::Root,
-    plan::{Mutation, PayloadPart, ProblemPart},
+    names::Change,
+    plan::{Keyed, Mutation, PayloadPart, ProblemPart, write_object},
 };
 use haechi_data::{
     Handlers, RecordError, actions,
@@ -13,7 +13,7 @@ use haechi_data::{
     declared::{self, Target},
 };
 use haechi_gate::Wanted;
-use haechi_model::{Claim, CollectionId, Json, pascal, write_json_text};
+use haechi_model::{Claim, Json, pascal, write_json_text};
 use haechi_problem::{FieldProblem, Problem, kinds};
 
 /// What a change came to.
@@ -60,7 +60,8 @@ impl Run<'_> {
 
     async fn make(&self, mutation: &Mutation, handlers: &Handlers, claim: Option<Claim>) -> Result<Done, Failed> {
         let malformed = |what: String| Failed::Other(Problem::new(kinds::MALFORMED, what));
-        let body = |at: CollectionId, suffix: &str| {
+        let at = mutation.collection;
+        let body = |suffix: &str| {
             let name = format!("{}{suffix}Input", self.ask.app().collections[at].singular);
             input::typed(self.types, mutation.input.as_ref(), self.variables, &name).map_err(|what| malformed(format!("`input`: {what}")))
         };
@@ -74,53 +75,39 @@ impl Run<'_> {
             Some(Json::Number(digits)) => Some(digits.parse::<i64>().map_err(|_| malformed("`version` is a whole number.".to_owned()))?),
             Some(_) => return Err(malformed("`version` is a whole number.".to_owned())),
         };
-        match &mutation.root {
-            Root::Create(at) => {
-                let json = body(*at, "Create")?.unwrap_or_else(empty);
-                Ok(Done::Made(actions::create(self.ask, *at, &json, claim).await?))
+        match &mutation.change {
+            Change::Create => {
+                let json = body("Create")?.unwrap_or_else(empty);
+                Ok(Done::Made(actions::create(self.ask, at, &json, claim).await?))
             }
-            Root::Update(at) => {
-                let json = body(*at, "Update")?.unwrap_or_else(empty);
-                Ok(Done::Made(actions::update(self.ask, *at, &id, &json, version, claim).await?))
+            Change::Update => {
+                let json = body("Update")?.unwrap_or_else(empty);
+                Ok(Done::Made(actions::update(self.ask, at, &id, &json, version, claim).await?))
             }
-            Root::Act(at, name) => {
-                let grant = declared::grant(self.ask, *at, name)?;
-                let json = body(*at, &pascal(name))?;
+            Change::Act(name) => {
+                let grant = declared::grant(self.ask, at, name)?;
+                let json = body(&pascal(name))?;
                 Ok(Done::Made(declared::act(self.ask, grant, handlers, Target { id: &id, version }, json.as_ref(), claim).await?))
             }
-            Root::Delete(at) => {
-                actions::delete(self.ask, *at, &id, version, claim).await?;
+            Change::Delete => {
+                actions::delete(self.ask, at, &id, version, claim).await?;
                 Ok(Done::Deleted(id))
             }
-            Root::One(_) | Root::List(_) | Root::Aggregate(_) | Root::Watch(_) => Err(RecordError::NotFound.into()),
         }
     }
 
     async fn payload(&self, mutation: &Mutation, done: Option<&Done>, problems: &[FieldProblem], path: &Path<'_>) -> Vec<u8> {
         let mut out = vec![b'{'];
         for (at, part) in mutation.parts.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            match part {
-                PayloadPart::Literal(key, value) => {
-                    out.extend_from_slice(key.as_bytes());
-                    out.extend_from_slice(value.as_bytes());
-                }
-                PayloadPart::Id(key) => {
-                    out.extend_from_slice(key.as_bytes());
-                    match done {
-                        Some(Done::Made(made)) => write_json_text(&made.id, &mut out),
-                        Some(Done::Deleted(id)) => write_json_text(id, &mut out),
-                        None => out.extend_from_slice(b"null"),
-                    }
-                }
-                PayloadPart::Errors(key, parts) => {
-                    out.extend_from_slice(key.as_bytes());
-                    write_problems(parts, problems, &mut out);
-                }
-                PayloadPart::Record(key, selection) => {
-                    out.extend_from_slice(key.as_bytes());
+            match part.begin(at == 0, &mut out) {
+                None => {}
+                Some(PayloadPart::Id) => match done {
+                    Some(Done::Made(made)) => write_json_text(&made.id, &mut out),
+                    Some(Done::Deleted(id)) => write_json_text(id, &mut out),
+                    None => out.extend_from_slice(b"null"),
+                },
+                Some(PayloadPart::Errors(parts)) => write_problems(parts, problems, &mut out),
+                Some(PayloadPart::Record(selection)) => {
                     let wanted = Wanted { fields: Some(&selection.fields), follow: &selection.follow, shape: selection.shape.clone() };
                     let shown = match done {
                         Some(Done::Made(made)) => made.shown(self.ask, wanted).await,
@@ -138,28 +125,20 @@ impl Run<'_> {
     }
 }
 
-fn write_problems(parts: &[ProblemPart], problems: &[FieldProblem], out: &mut Vec<u8>) {
+fn write_problems(parts: &[Keyed<ProblemPart>], problems: &[FieldProblem], out: &mut Vec<u8>) {
     out.push(b'[');
     for (at, problem) in problems.iter().enumerate() {
-        out.extend_from_slice(if at > 0 { b",{" } else { b"{" });
-        for (at, part) in parts.iter().enumerate() {
-            if at > 0 {
-                out.push(b',');
-            }
-            let (key, text) = match part {
-                ProblemPart::Literal(key, value) => {
-                    out.extend_from_slice(key.as_bytes());
-                    out.extend_from_slice(value.as_bytes());
-                    continue;
-                }
-                ProblemPart::Pointer(key) => (key, problem.pointer.as_str()),
-                ProblemPart::Code(key) => (key, problem.code),
-                ProblemPart::Detail(key) => (key, problem.detail.as_str()),
-            };
-            out.extend_from_slice(key.as_bytes());
-            write_json_text(text, out);
+        if at > 0 {
+            out.push(b',');
         }
-        out.push(b'}');
+        write_object(parts, out, |part, out| {
+            let text = match part {
+                ProblemPart::Pointer => &problem.pointer,
+                ProblemPart::Code => problem.code,
+                ProblemPart::Detail => &problem.detail,
+            };
+            write_json_text(text, out);
+        });
     }
     out.push(b']');
 }

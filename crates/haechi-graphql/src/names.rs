@@ -1,7 +1,7 @@
 //! What the names of the schema mean: each type's members, each root field, each input. Built once from the model.
 
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, pascal, snake};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A member of a record's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,17 +16,22 @@ pub(crate) enum Member {
     Masked,
 }
 
-/// A root field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Root {
+/// A root field of queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Query {
     One(CollectionId),
     List(CollectionId),
     Aggregate(CollectionId),
-    Create(CollectionId),
-    Update(CollectionId),
-    Delete(CollectionId),
-    Act(CollectionId, String),
-    Watch(CollectionId),
+}
+
+/// What a root field of mutations does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Create,
+    Update,
+    Delete,
+    /// A declared action.
+    Act(String),
 }
 
 /// The kind of an input type.
@@ -64,17 +69,18 @@ impl InputRef {
     }
 }
 
-/// Operators of a filter, by the scalar that they compare.
-pub(crate) const OPERATORS: [(&str, &str); 9] =
-    [("eq", "="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("has", ":"), ("in", "in"), ("is_null", "null")];
+/// What compares values that have an order.
+const ORDERED: &[&str] = &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"];
+/// The same in the filters of REST, as far as it is one comparison.
+pub(crate) const COMPARISONS: [(&str, &str); 7] = [("eq", "="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("has", ":")];
 
 /// All names.
 #[derive(Default)]
 pub(crate) struct Types {
     pub(crate) members: Vec<HashMap<String, Member>>,
-    pub(crate) queries: HashMap<String, Root>,
-    pub(crate) mutations: HashMap<String, Root>,
-    pub(crate) subscriptions: HashMap<String, Root>,
+    pub(crate) queries: BTreeMap<String, Query>,
+    pub(crate) mutations: BTreeMap<String, (CollectionId, Change)>,
+    pub(crate) subscriptions: BTreeMap<String, CollectionId>,
     pub(crate) inputs: HashMap<String, Input>,
     /// Names that two things would have: collection, and what is wrong.
     pub(crate) clashes: Vec<(CollectionId, String)>,
@@ -82,7 +88,7 @@ pub(crate) struct Types {
 }
 
 /// Types that the schema has whatever the folder declares.
-const BUILT_IN: [&str; 16] = [
+const BUILT_IN: [&str; 19] = [
     "Query",
     "Mutation",
     "Subscription",
@@ -99,12 +105,15 @@ const BUILT_IN: [&str; 16] = [
     "JSON",
     "PageInfo",
     "FieldProblem",
+    "OrderDirection",
+    "ChangeType",
+    "NullFilter",
 ];
 
 impl Types {
     pub(crate) fn new(app: &App) -> Self {
         let mut types = Self::default();
-        for name in BUILT_IN.into_iter().chain(["OrderDirection", "ChangeType", "NullFilter"]) {
+        for name in BUILT_IN {
             types.taken.insert(name.to_owned(), "GraphQL itself".to_owned());
         }
         types.scalars();
@@ -126,17 +135,13 @@ impl Types {
         self.inputs.insert("OrderDirection".to_owned(), Input::Enum(vec!["ASC".to_owned(), "DESC".to_owned()]));
         for (name, operators) in [
             ("String", &["eq", "ne", "lt", "le", "gt", "ge", "has", "in", "is_null"][..]),
-            ("ID", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
             ("Boolean", &["eq", "ne", "is_null"]),
-            ("Float", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
-            ("SafeInt", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
-            ("Int64", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
-            ("Decimal", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
-            ("DateTime", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
-            ("Date", &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]),
             ("Null", &["is_null"]),
         ] {
             self.filter_of(name, operators);
+        }
+        for name in ["ID", "Float", "SafeInt", "Int64", "Decimal", "DateTime", "Date"] {
+            self.filter_of(name, ORDERED);
         }
         for item in ["String", "SafeInt", "Boolean", "ID"] {
             let members = vec![("has".to_owned(), InputRef::of(item)), ("is_null".to_owned(), InputRef::of("Boolean"))];
@@ -187,26 +192,21 @@ impl Types {
     fn roots(&mut self, collection: &Collection) {
         let (id, single) = (collection.id, snake(&collection.singular));
         let one = if single == collection.name { format!("{single}_by_id") } else { single.clone() };
-        let mut clashes = Vec::new();
-        let mut add = |roots: &mut HashMap<String, Root>, name: String, root: Root| {
-            if roots.insert(name.clone(), root).is_some() {
-                clashes.push(format!("two root fields would be named `{name}` in GraphQL: choose another `singular` for `{}`", collection.name));
-            }
-        };
-        add(&mut self.queries, one, Root::One(id));
-        add(&mut self.queries, collection.name.clone(), Root::List(id));
-        add(&mut self.queries, format!("{}_aggregate", collection.name), Root::Aggregate(id));
-        add(&mut self.subscriptions, collection.name.clone(), Root::Watch(id));
+        let mut clashes: Vec<String> = Vec::new();
+        let queries =
+            [(one, Query::One(id)), (collection.name.clone(), Query::List(id)), (format!("{}_aggregate", collection.name), Query::Aggregate(id))];
+        clashes.extend(queries.into_iter().filter_map(|(name, query)| added(&mut self.queries, name, query)));
+        clashes.extend(added(&mut self.subscriptions, collection.name.clone(), id));
+        let mut changes = vec![(format!("update_{single}"), Change::Update)];
         // People are made and ended by identity alone.
         if id != haechi_model::USERS {
-            add(&mut self.mutations, format!("create_{single}"), Root::Create(id));
-            add(&mut self.mutations, format!("delete_{single}"), Root::Delete(id));
+            changes.push((format!("create_{single}"), Change::Create));
+            changes.push((format!("delete_{single}"), Change::Delete));
         }
-        add(&mut self.mutations, format!("update_{single}"), Root::Update(id));
-        for action in &collection.actions {
-            add(&mut self.mutations, format!("{}_{single}", action.name), Root::Act(id, action.name.clone()));
-        }
-        self.clashes.extend(clashes.into_iter().map(|what| (id, what)));
+        changes.extend(collection.actions.iter().map(|action| (format!("{}_{single}", action.name), Change::Act(action.name.clone()))));
+        clashes.extend(changes.into_iter().filter_map(|(name, change)| added(&mut self.mutations, name, (id, change))));
+        let what = |name: String| format!("two root fields would be named `{name}` in GraphQL: choose another `singular` for `{}`", collection.name);
+        self.clashes.extend(clashes.into_iter().map(|name| (id, what(name))));
     }
 
     fn inputs(&mut self, collection: &Collection) {
@@ -221,7 +221,7 @@ impl Types {
                 self.take(collection, name.clone());
                 self.take(collection, format!("{name}Filter"));
                 self.inputs.insert(name.clone(), Input::Enum(values.to_vec()));
-                self.filter_of(&name, &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"]);
+                self.filter_of(&name, ORDERED);
             }
         }
         let writable = || collection.fields.iter().enumerate().filter(|(_, field)| !field.read_only);
@@ -260,6 +260,11 @@ impl Types {
             self.clashes.push((collection.id, what));
         }
     }
+}
+
+/// Adds a root field; its name when there was one of that name.
+fn added<T>(roots: &mut BTreeMap<String, T>, name: String, root: T) -> Option<String> {
+    roots.insert(name.clone(), root).map(|_| name)
 }
 
 /// The name of the records that refer to one, by a field of theirs.

@@ -1,6 +1,6 @@
 //! The schema as the library knows it: for validation, for introspection and to be printed. Its resolvers are never run.
 
-use crate::names::{Input, InputRef, Root, Types, enum_name, enum_values, referring_name, scalar};
+use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, referring_name, scalar};
 use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
@@ -31,15 +31,14 @@ pub(crate) fn schema(app: &App, types: &Types, open: bool) -> Result<Schema, Sch
         builder = aggregates(builder, collection);
         builder = changes(builder, collection);
     }
-    let sorted =
-        |roots: &std::collections::HashMap<String, Root>| roots.iter().map(|(name, root)| (name.clone(), root.clone())).collect::<BTreeMap<_, _>>();
-    let query = sorted(&types.queries).iter().fold(Object::new("Query"), |object, (name, root)| object.field(query_field(app, name, root)));
-    let mutation =
-        sorted(&types.mutations).iter().fold(Object::new("Mutation"), |object, (name, root)| object.field(mutation_field(app, name, root)));
+    let query = types.queries.iter().fold(Object::new("Query"), |object, (name, query)| object.field(query_field(app, name, *query)));
+    let mutation = types
+        .mutations
+        .iter()
+        .fold(Object::new("Mutation"), |object, (name, (at, change))| object.field(mutation_field(&app.collections[*at], name, change)));
     let mut subscription = Subscription::new("Subscription");
-    for (name, root) in sorted(&types.subscriptions) {
-        let Root::Watch(id) = root else { continue };
-        let singular = &app.collections[id].singular;
+    for (name, at) in &types.subscriptions {
+        let singular = &app.collections[*at].singular;
         let field = SubscriptionField::new(name, TypeRef::named_nn(format!("{singular}Change")), |_| {
             SubscriptionFieldFuture::new(async { Ok(futures_util::stream::empty::<async_graphql::Result<async_graphql::Value>>()) })
         });
@@ -217,47 +216,38 @@ fn id() -> InputValue {
     InputValue::new("id", TypeRef::named_nn("ID"))
 }
 
-fn query_field(app: &App, name: &str, root: &Root) -> Field {
-    match root {
-        Root::One(at) => plain(name, TypeRef::named(&app.collections[*at].singular)).argument(id()),
-        Root::Aggregate(at) => {
-            let singular = &app.collections[*at].singular;
+fn query_field(app: &App, name: &str, query: Query) -> Field {
+    match query {
+        Query::One(at) => plain(name, TypeRef::named(&app.collections[at].singular)).argument(id()),
+        Query::List(at) => {
+            let collection = &app.collections[at];
+            paged(plain(name, TypeRef::named(format!("{}Connection", collection.singular))), collection)
+        }
+        Query::Aggregate(at) => {
+            let singular = &app.collections[at].singular;
             let filter = InputValue::new("filter", TypeRef::named(format!("{singular}Filter")));
             plain(name, TypeRef::named(format!("{singular}Aggregate"))).argument(filter)
-        }
-        Root::List(at) | Root::Create(at) | Root::Update(at) | Root::Delete(at) | Root::Act(at, _) | Root::Watch(at) => {
-            let collection = &app.collections[*at];
-            paged(plain(name, TypeRef::named(format!("{}Connection", collection.singular))), collection)
         }
     }
 }
 
-fn mutation_field(app: &App, name: &str, root: &Root) -> Field {
-    let (Root::Create(at)
-    | Root::Update(at)
-    | Root::Delete(at)
-    | Root::Act(at, _)
-    | Root::One(at)
-    | Root::List(at)
-    | Root::Aggregate(at)
-    | Root::Watch(at)) = root;
-    let collection = &app.collections[*at];
+fn mutation_field(collection: &Collection, name: &str, change: &Change) -> Field {
     let singular = &collection.singular;
     let payload = plain(name, TypeRef::named(format!("{singular}Payload")));
     let version = || InputValue::new("version", TypeRef::named("SafeInt")).description("Only when the record has this version.");
     let input = |suffix: &str| InputValue::new("input", TypeRef::named_nn(format!("{singular}{suffix}Input")));
-    match root {
-        Root::Create(_) => payload.argument(input("Create")),
-        Root::Delete(_) => plain(name, TypeRef::named(format!("{singular}DeletePayload"))).argument(id()).argument(version()),
-        Root::Act(_, action) => {
+    match change {
+        Change::Create => payload.argument(input("Create")),
+        Change::Delete => plain(name, TypeRef::named(format!("{singular}DeletePayload"))).argument(id()).argument(version()),
+        Change::Act(action) => {
             let payload = payload.argument(id()).argument(version());
             let takes = collection.actions.iter().any(|known| known.name == *action && known.input.declared().next().is_some());
             let input = InputValue::new("input", TypeRef::named(format!("{singular}{}Input", pascal(action))));
             if takes { payload.argument(input) } else { payload }
         }
-        _ if *at == USERS => {
-            payload.argument(id()).argument(version()).argument(input("Update")).description("People are added and ended by identity.")
+        Change::Update => {
+            let payload = payload.argument(id()).argument(version()).argument(input("Update"));
+            if collection.id == USERS { payload.description("People are added and ended by identity.") } else { payload }
         }
-        _ => payload.argument(id()).argument(version()).argument(input("Update")),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     error::{GraphqlError, Path, write_list},
     execute::Run,
     input,
-    plan::{ChangePart, RootStep, Selection, Step},
+    plan::{ChangePart, Keyed, RootStep, Selection, Step},
 };
 use haechi_data::{RecordError, live};
 use haechi_gate::{Ask, EndReason, Stream, ToldKind, WatchItem, WatchQuery};
@@ -41,7 +41,7 @@ struct Message<'a> {
 struct Wanted<'a> {
     root: &'a RootStep,
     collection: CollectionId,
-    parts: &'a [ChangePart],
+    parts: &'a [Keyed<ChangePart>],
 }
 
 fn wanted(prepared: &Prepared) -> Option<Wanted<'_>> {
@@ -53,8 +53,8 @@ fn wanted(prepared: &Prepared) -> Option<Wanted<'_>> {
 }
 
 /// The selection of the record, when it is asked for.
-fn selection(parts: &[ChangePart]) -> Option<&Selection> {
-    parts.iter().find_map(|part| if let ChangePart::Record(_, selection) = part { Some(selection) } else { None })
+fn selection(parts: &[Keyed<ChangePart>]) -> Option<&Selection> {
+    parts.iter().find_map(|part| if let Some(ChangePart::Record(selection)) = part.what() { Some(selection) } else { None })
 }
 
 impl Subscription {
@@ -64,7 +64,7 @@ impl Subscription {
         let Some(Wanted { root, collection, parts }) = wanted(&prepared) else {
             return Err(one(Problem::new(kinds::MALFORMED, "A subscription names one collection.")));
         };
-        if prepared.plan.roots.len() != 1 || parts.iter().filter(|part| matches!(part, ChangePart::Record(..))).count() > 1 {
+        if prepared.plan.roots.len() != 1 || parts.iter().filter(|part| matches!(part.what(), Some(ChangePart::Record(_)))).count() > 1 {
             return Err(one(Problem::new(kinds::MALFORMED, "A subscription has one root field, which shows `record` once.")));
         }
         let path = Path { parent: None, key: &root.key, index: None };
@@ -137,10 +137,9 @@ impl Subscription {
             write_json_text(&root.key, &mut out);
             out.extend_from_slice(b":{");
             for (at, part) in parts.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
+                if let Some(part) = part.begin(at == 0, &mut out) {
+                    write_part(part, message, &run, &path, &mut out).await;
                 }
-                part_of(part, message, &run, &path, &mut out).await;
             }
             out.push(b'}');
         }
@@ -152,26 +151,18 @@ impl Subscription {
     }
 }
 
-async fn part_of(part: &ChangePart, message: Message<'_>, run: &Run<'_>, path: &Path<'_>, out: &mut Vec<u8>) {
-    let (key, text) = match part {
-        ChangePart::Literal(key, value) => {
-            out.extend_from_slice(key.as_bytes());
-            out.extend_from_slice(value.as_bytes());
-            return;
-        }
-        ChangePart::Type(key) => (key, Some(message.kind)),
-        ChangePart::Position(key) => (key, Some(message.position)),
-        ChangePart::Id(key) => (key, message.id),
-        ChangePart::Record(key, selection) => {
-            out.extend_from_slice(key.as_bytes());
-            match message.page {
+async fn write_part(part: &ChangePart, message: Message<'_>, run: &Run<'_>, path: &Path<'_>, out: &mut Vec<u8>) {
+    let text = match part {
+        ChangePart::Type => Some(message.kind),
+        ChangePart::Position => Some(message.position),
+        ChangePart::Id => message.id,
+        ChangePart::Record(selection) => {
+            return match message.page {
                 Some(page) => out.extend(Box::pin(run.only(selection, page.clone(), path)).await),
                 None => out.extend_from_slice(b"null"),
-            }
-            return;
+            };
         }
     };
-    out.extend_from_slice(key.as_bytes());
     match text {
         Some(text) => write_json_text(text, out),
         None => out.extend_from_slice(b"null"),
