@@ -36,16 +36,21 @@ fn layers(haechi: &Haechi, rounds: u64, time: Duration) -> Outcome {
     }
     crate::no_lab("target/release/haechi")?;
     let bare = haechi.without_layers(binary)?;
-    let load = Load::new(haechi)?;
     println!("{:<10} {:>12} {:>12} {:>8}", "CPU µs", "with layers", "without", "ratio");
-    for name in ["get", "list", "create"] {
-        let (mut with, mut without): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
+    side_by_side(&["get", "list", "create"], haechi, &bare, rounds, time)
+}
+
+/// Two builds, each with a folder of its own, interleaved.
+fn side_by_side(names: &[&str], haechi: &Haechi, other: &Haechi, rounds: u64, time: Duration) -> Outcome {
+    let (load, other_load) = (Load::new(haechi)?, Load::new(other)?);
+    for name in names {
+        let (mut ours, mut theirs): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            with.push(load.measure(name, haechi, time)?);
-            without.push(load.measure(name, &bare, time)?);
+            ours.push(load.measure(name, haechi, time)?);
+            theirs.push(other_load.measure(name, other, time)?);
         }
-        let (with, without) = (Measured::median(with).cpu_us, Measured::median(without).cpu_us);
-        println!("{name:<10} {with:>12.1} {without:>12.1} {:>8.2}", with / without);
+        let (ours, theirs) = (Measured::median(ours).cpu_us, Measured::median(theirs).cpu_us);
+        println!("{name:<10} {ours:>12.1} {theirs:>12.1} {:>8.2}", ours / theirs);
     }
     Ok(())
 }
@@ -55,15 +60,23 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
     let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));
-    let only = arguments.iter().position(|found| found == "--only").and_then(|at| arguments.get(at + 1));
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
-    let haechi = Haechi::start()?;
+    let given = |name: &str| arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1));
+    let only = given("--only");
+    let live = arguments.iter().any(|found| found == "--live");
+    let haechi = Haechi::start(servers::built("haechi"), live)?;
     println!("start to first answer: {} ms with {} rows; idle memory {} MB", haechi.started_ms, servers::ROWS, haechi.idle_mb);
     if arguments.iter().any(|found| found == "--layers") {
         return layers(&haechi, rounds, Duration::from_secs(seconds));
     }
-    if arguments.iter().any(|found| found == "--live") {
+    if live {
         return fan_out::run(&haechi);
+    }
+    if let Some(binary) = given("--against") {
+        let other = Haechi::start(binary.into(), false)?;
+        println!("{:<10} {:>12} {:>12} {:>8}", "CPU µs", "this build", "the other", "ratio");
+        let names: Vec<&str> = only.map_or_else(|| vec!["get", "list", "create", "mixed"], |only| only.split(',').collect());
+        return side_by_side(&names, &haechi, &other, rounds, Duration::from_secs(seconds));
     }
     let raw = Raw::start(&haechi)?;
     let load = Load::new(&haechi)?;

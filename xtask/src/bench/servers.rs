@@ -4,8 +4,9 @@ use std::{
     fmt::Write,
     io::{Read, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -34,6 +35,7 @@ pub(crate) trait Server {
 }
 
 pub(crate) struct Haechi {
+    binary: PathBuf,
     child: Child,
     address: String,
     pub(crate) folder: PathBuf,
@@ -85,8 +87,10 @@ impl Drop for Raw {
     }
 }
 
-const CONFIG: &str = "roles = [\"member\", \"reader\"]\n[limits]\ncaller_per_minute = 10_000_000\nanonymous_per_minute = 10_000_000\nconnections = 30_000\n[live]\nstreams_per_caller = 1_000\n";
+const CONFIG: &str =
+    "roles = [\"member\", \"reader\"]\n[limits]\ncaller_per_minute = 10_000_000\nanonymous_per_minute = 10_000_000\nconnections = 30_000\n";
 /// What is watched: a collection of its own, so that the others' changes leave no images.
+const LIVE: &str = "[live]\nstreams_per_caller = 1_000\n";
 const BOARD: &str = "[fields]\ntext = { type = \"text\", required = true }\nauthor = { type = \"ref\", to = \"users\", required = true }\n";
 /// People who sign in with a password, and the one that they have.
 pub(crate) const SIGNERS: usize = 16;
@@ -109,6 +113,8 @@ const POLICIES: &str = r#"
 permit (principal in Role::"member", action in [Action::"list", Action::"read", Action::"create"], resource is notes);
 permit (principal in Role::"member", action in [Action::"update", Action::"delete"], resource is notes) when { resource.author == principal };
 permit (principal in Role::"reader", action == Action::"read_pii", resource is notes);
+"#;
+const BOARD_POLICIES: &str = r#"
 permit (principal in Role::"member", action in [Action::"read", Action::"watch"], resource is board) when { resource.text != "hidden" };
 permit (principal in Role::"member", action == Action::"create", resource is board) when { resource.author == principal };
 "#;
@@ -125,7 +131,8 @@ fn free_port() -> Result<u16, String> {
     Ok(TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?.port())
 }
 
-fn binary(name: &str) -> PathBuf {
+/// A program of this build.
+pub(crate) fn built(name: &str) -> PathBuf {
     PathBuf::from("target/release").join(name)
 }
 
@@ -144,38 +151,48 @@ fn wait(address: &str, path: &str) -> Result<(), String> {
     Err(format!("{address} does not answer"))
 }
 
-impl Haechi {
-    /// Makes a folder with a hundred thousand notes and serves it.
-    pub(crate) fn start() -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("haechi-bench-{}", std::process::id()));
-        let write = |path: &str, text: &str| {
-            let path = folder.join(path);
-            std::fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
-        };
-        write("haechi.toml", CONFIG)?;
-        write("collections/notes.toml", NOTES)?;
+/// The folder of an app, with its seeds.
+fn write_app(folder: &Path, live: bool) -> Result<(), String> {
+    let write = |path: &str, text: &str| {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
+    };
+    write("haechi.toml", &if live { [CONFIG, LIVE].concat() } else { CONFIG.to_owned() })?;
+    write("collections/notes.toml", NOTES)?;
+    write("policies/main.cedar", POLICIES)?;
+    if live {
         write("collections/board.toml", BOARD)?;
-        write("policies/main.cedar", POLICIES)?;
-        let mut users = String::from("id,email,roles\n");
-        for at in 0..PEOPLE {
-            let roles = if at == 0 { "[\"\"member\"\",\"\"reader\"\"]" } else { "[\"\"member\"\"]" };
-            let _ = writeln!(users, "{},p{at}@example.test,\"{roles}\"", user_id(at));
-        }
-        write("seed/users.csv", &users)?;
-        let mut notes = String::from("id,title,body,rank,author,phone\n");
-        for at in 0..ROWS {
-            let _ = writeln!(
-                notes,
-                "{},Note number {at},\"{}\",{},{},+82-10-{at:08}",
-                note_id(at),
-                "Some words that a note may hold. ".repeat(6),
-                at * 7919 % 1000,
-                user_id(at % PEOPLE)
-            );
-        }
-        write("seed/notes.csv", &notes)?;
+        write("policies/board.cedar", BOARD_POLICIES)?;
+    }
+    let mut users = String::from("id,email,roles\n");
+    for at in 0..PEOPLE {
+        let roles = if at == 0 { "[\"\"member\"\",\"\"reader\"\"]" } else { "[\"\"member\"\"]" };
+        let _ = writeln!(users, "{},p{at}@example.test,\"{roles}\"", user_id(at));
+    }
+    write("seed/users.csv", &users)?;
+    let mut notes = String::from("id,title,body,rank,author,phone\n");
+    for at in 0..ROWS {
+        let _ = writeln!(
+            notes,
+            "{},Note number {at},\"{}\",{},{},+82-10-{at:08}",
+            note_id(at),
+            "Some words that a note may hold. ".repeat(6),
+            at * 7919 % 1000,
+            user_id(at % PEOPLE)
+        );
+    }
+    write("seed/notes.csv", &notes)
+}
+
+impl Haechi {
+    /// Makes a folder with a hundred thousand notes and serves it; with something to watch when that is measured.
+    pub(crate) fn start(binary: PathBuf, live: bool) -> Result<Self, String> {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("haechi-bench-{}-{number}", std::process::id()));
+        write_app(&folder, live)?;
         let serve = |port: u16| {
-            let mut command = Command::new(binary("haechi"));
+            let mut command = Command::new(&binary);
             command.arg("dev").arg(&folder).args(["--listen", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).stderr(Stdio::inherit());
             command.spawn().map_err(|error| error.to_string())
         };
@@ -191,6 +208,7 @@ impl Haechi {
         wait(&address, "/healthz")?;
         let started_ms = started.elapsed().as_millis();
         let mut server = Self {
+            binary: binary.clone(),
             child,
             address,
             folder,
@@ -229,6 +247,7 @@ impl Haechi {
         command.arg("dev").arg(&folder).args(["--listen", &address]).env("HAECHI_LAB", "layers-off").stdout(Stdio::null());
         let child = command.spawn().map_err(|error| error.to_string())?;
         let server = Self {
+            binary: binary.into(),
             child,
             address,
             folder,
@@ -245,7 +264,7 @@ impl Haechi {
 
     /// What a command prints about this folder.
     fn command(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new(binary("haechi")).arg("-C").arg(&self.folder).args(arguments).output().map_err(|error| error.to_string())?;
+        let output = Command::new(&self.binary).arg("-C").arg(&self.folder).args(arguments).output().map_err(|error| error.to_string())?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
@@ -259,7 +278,7 @@ impl Raw {
         let copy = haechi.folder.join("raw.db");
         std::fs::copy(haechi.folder.join(".haechi/haechi.db"), &copy).map_err(|error| error.to_string())?;
         let address = format!("127.0.0.1:{}", free_port()?);
-        let child = Command::new(binary("bench-raw")).arg(&copy).arg(&address).spawn().map_err(|error| error.to_string())?;
+        let child = Command::new(built("bench-raw")).arg(&copy).arg(&address).spawn().map_err(|error| error.to_string())?;
         let server = Self { child, address };
         wait(&server.address, "/api/v1/notes/x")?;
         Ok(server)
