@@ -70,8 +70,11 @@ fn not_good() -> Problem {
     Problem::new(kinds::UNAUTHENTICATED, "The credential is not good.")
 }
 
-/// The one credential of a request, and whether it came in a cookie.
-fn credential(headers: &HeaderMap) -> Result<(Option<&str>, bool), Problem> {
+/// A credential, and whether it came in a cookie.
+type Proved<'a> = (Option<&'a str>, bool);
+
+/// The one credential of a request.
+fn credential(headers: &HeaderMap) -> Result<Proved<'_>, Problem> {
     let cookie = Identity::from_cookies(headers).map_err(|error| error.problem())?;
     let mut found = headers.get_all(header::AUTHORIZATION).iter();
     let (token, in_cookie) = match (found.next(), cookie) {
@@ -195,7 +198,12 @@ impl Stack {
         let client = self.proxies.client(peer.0, request.headers());
         let client = ClientAddress(client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?);
         // 5. Caller, and 6. how often he may ask.
-        let caller = match self.caller(request.method(), request.uri().path(), request.headers()).await {
+        let proved = credential(request.headers());
+        let known = match &proved {
+            Ok(proved) => self.caller(request.method(), request.uri().path(), request.headers(), *proved).await,
+            Err(problem) => Err(problem.clone()),
+        };
+        let caller = match known {
             Ok(caller) => caller,
             Err(problem) => {
                 // Whoever guesses credentials is counted like somebody without.
@@ -218,7 +226,7 @@ impl Stack {
             return Err(Problem::new(kinds::FORBIDDEN, "A connection is opened from this site, or from an origin that the folder names."));
         }
         // With every request its credential: which of them go on after the reply has begun is known to the routes alone.
-        let proved = if caller.is_anonymous() { None } else { credential(request.headers())?.0 };
+        let proved = if caller.is_anonymous() { None } else { proved.ok().and_then(|(token, _)| token) };
         let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network(), proved).read_in(language);
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
@@ -231,7 +239,11 @@ impl Stack {
     #[cfg(haechi_unsafe_lab)]
     async fn bare(&self, mut request: Request<Body>) -> Response<Body> {
         let id: Arc<str> = "lab".into();
-        let caller = match self.caller(request.method(), request.uri().path(), request.headers()).await {
+        let known = match credential(request.headers()) {
+            Ok(proved) => self.caller(request.method(), request.uri().path(), request.headers(), proved).await,
+            Err(problem) => Err(problem),
+        };
+        let caller = match known {
             Ok(caller) => caller,
             Err(problem) => return problem.response(&self.base, &id),
         };
@@ -295,11 +307,8 @@ impl Stack {
     }
 
     /// Who asks: by one bearer token, or by one session cookie of a page of ours.
-    async fn caller(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let (token, in_cookie) = match credential(headers)? {
-            (None, _) => return Ok(Caller::anonymous()),
-            (Some(token), in_cookie) => (token, in_cookie),
-        };
+    async fn caller(&self, method: &Method, path: &str, headers: &HeaderMap, (token, in_cookie): Proved<'_>) -> Result<Caller, Problem> {
+        let Some(token) = token else { return Ok(Caller::anonymous()) };
         let verified = match self.identity.known(token) {
             Known::Caller(caller) => Ok(caller),
             Known::Unknown(pending) => {
