@@ -258,20 +258,19 @@ impl Ask {
         self.revision.classes.iter().enumerate().map(mask).collect()
     }
 
-    /// The conditions under which a query may use the guarded fields that it uses, and which these are.
-    pub(crate) fn conditions_of_use(
+    /// The rows in which a query may use the guarded fields that it uses, its filter among their conditions, and which these are.
+    pub(crate) fn usable(
         &self,
-        collection: CollectionId,
-        rows: &Predicate,
-        action: &'static str,
+        (collection, rows, action): (CollectionId, &Predicate, &'static str),
+        filter: &Predicate,
         used: impl Fn(FieldId, &Field) -> bool,
-    ) -> Result<(Vec<Predicate>, Vec<FieldId>), ReadError> {
+    ) -> Result<(Predicate, Vec<FieldId>), ReadError> {
         #[cfg(haechi_unsafe_lab)]
         if crate::lab::planted(crate::lab::Hole::UnreadableIsUsed) {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok((Predicate::all([rows.clone(), filter.clone()]), Vec::new()));
         }
         let mut masks: Option<Vec<Mask>> = None;
-        let (mut conditions, mut found) = (Vec::new(), Vec::new());
+        let (mut parts, mut guards, mut found) = (vec![rows.clone()], Vec::new(), Vec::new());
         for (at, field) in self.collection(collection).fields.iter().enumerate() {
             if self.revision.classes[field.class].is_none() || !used(at, field) {
                 continue;
@@ -283,10 +282,19 @@ impl Ask {
                     self.refuse(action, Some(collection), None);
                     return Err(ReadError::FieldRefused(at));
                 }
-                Mask::When(condition) => conditions.push(condition.clone()),
+                Mask::When(condition) => {
+                    parts.push(condition.clone());
+                    guards.extend([(at, condition.clone()), (field.shadow.unwrap_or(at), condition.clone())]);
+                }
             }
         }
-        Ok((conditions, found))
+        // Where it is not his to read it is not even looked at: whatever the database does first, and however long it takes.
+        let seen = |column: usize| match guards.iter().find(|(guarded, _)| *guarded == column) {
+            Some((_, condition)) => Operand::Choose(vec![(condition.clone(), Operand::Column(column))]),
+            None => Operand::Column(column),
+        };
+        parts.push(if guards.is_empty() { filter.clone() } else { filter.with_columns(&seen) });
+        Ok((Predicate::all(parts), found))
     }
 
     /// Fields with their masks; all in the order of a reply when none are named.

@@ -28,7 +28,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::{Notify, watch},
+};
 
 /// How often what was seen and refused is written.
 const SIGHTINGS_EVERY: Duration = Duration::from_secs(1);
@@ -161,7 +164,12 @@ impl Gate {
     pub fn replace(&self, revision: Revision) {
         self.0.journal.watch(revision.watched());
         self.0.revision.store(Arc::new(revision));
-        self.0.live.rebind_all(&self.0);
+        // All streams are bound again before this returns; whoever else is served by this thread does not wait for it.
+        let rebind = || self.0.live.rebind_all(&self.0);
+        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(rebind),
+            _ => rebind(),
+        }
     }
 
     /// Seals page tokens.

@@ -198,10 +198,7 @@ impl Grant<List> {
         if !query.filter.is_local() {
             return Err(ReadError::NotLocal);
         }
-        let mut parts = vec![self.rows.clone()];
-        let (conditions, used) = self.conditions_of_use(&query)?;
-        parts.extend(conditions);
-        parts.push(query.filter);
+        let (filter, used) = self.usable(&query)?;
         let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
         let mut order: Vec<Order> = query.order.iter().map(|(field, descending)| Order { column: column(*field), descending: *descending }).collect();
         if !order.iter().any(|part| part.column == Collection::ID) {
@@ -215,7 +212,7 @@ impl Grant<List> {
             follow: query.follow,
             places: query.places,
             per: query.per,
-            ..Select::new(self.collection, Predicate::all(parts), query.limit)
+            ..Select::new(self.collection, filter, query.limit)
         };
         self.select(select, query.scan, "list", &used).await
     }
@@ -231,8 +228,7 @@ impl Grant<List> {
             return Err(ReadError::NotLocal);
         }
         query.order = parts.iter().filter_map(|(_, field)| Some(((*field)?, false))).collect();
-        let (conditions, used) = self.conditions_of_use(&query)?;
-        let filter = Predicate::all([self.rows.clone()].into_iter().chain(conditions).chain([query.filter]));
+        let (filter, used) = self.usable(&query)?;
         let aggregate = Aggregate { collection: self.collection, filter, parts };
         let values = self.ask.gate.store.aggregate(aggregate).await.map_err(ReadError::Store)?;
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
@@ -240,13 +236,13 @@ impl Grant<List> {
     }
 
     /// A field that a query uses must be readable: rows in which it is not are left out, or the query is refused.
-    fn conditions_of_use(&self, query: &ListQuery) -> Result<(Vec<Predicate>, Vec<FieldId>), ReadError> {
+    fn usable(&self, query: &ListQuery) -> Result<(Predicate, Vec<FieldId>), ReadError> {
         let used = |at: FieldId, field: &Field| {
             query.order.iter().any(|(used, _)| *used == at)
                 || query.per.as_ref().is_some_and(|per| per.column == at)
                 || query.filter.reads_any(&[at, field.shadow.unwrap_or(at)])
         };
-        self.ask.conditions_of_use(self.collection, &self.rows, List::NAME, used)
+        self.ask.usable((self.collection, &self.rows, List::NAME), &query.filter, used)
     }
 }
 

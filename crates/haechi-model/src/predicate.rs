@@ -3,7 +3,7 @@
 //! A condition holds or does not hold; an operand that is NULL makes every comparison not hold. There is no plain NOT:
 //! [`Predicate::NotTrue`] is `IS NOT TRUE`, which is safe over NULL.
 
-use crate::value::Value;
+use crate::{operand::Operand, value::Value};
 use std::cmp::Ordering;
 
 /// A comparison.
@@ -68,28 +68,6 @@ pub enum LikePart {
     Literal(Box<str>),
     /// Any characters, or none.
     Any,
-}
-
-/// A scalar in a condition.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Operand {
-    /// A column of the row at hand.
-    Column(usize),
-    /// A value, always bound as a parameter.
-    Constant(Value),
-    /// An operand of the row that an id names; NULL when there is none.
-    Follow {
-        /// The id.
-        from: Box<Operand>,
-        /// Index of the table it refers to.
-        table: usize,
-        /// The operand there.
-        then: Box<Operand>,
-    },
-    /// An integer plus a constant; NULL on overflow.
-    Plus(Box<Operand>, i64),
-    /// The first operand whose condition holds; NULL when none does.
-    Choose(Vec<(Predicate, Operand)>),
 }
 
 /// A condition.
@@ -279,23 +257,29 @@ impl Predicate {
     /// The same condition with a row's values in place of its columns: it then needs the row no more.
     #[must_use]
     pub fn of_row(&self, row: &[Value]) -> Self {
-        let all = |parts: &[Self]| parts.iter().map(|part| part.of_row(row)).collect::<Vec<_>>();
+        self.with_columns(&|column| Operand::Constant(row[column].clone()))
+    }
+
+    /// The same condition with something else in place of the columns of the row at hand.
+    #[must_use]
+    pub fn with_columns(&self, column: &dyn Fn(usize) -> Operand) -> Self {
+        let all = |parts: &[Self]| parts.iter().map(|part| part.with_columns(column)).collect::<Vec<_>>();
         match self {
             Self::True | Self::False => self.clone(),
             Self::All(parts) => Self::all(all(parts)),
             Self::Any(parts) => Self::any(all(parts)),
-            Self::NotTrue(inner) => inner.of_row(row).not_true(),
-            Self::Compare(left, comparison, right) => Self::Compare(left.of_row(row), *comparison, right.of_row(row)),
-            Self::OneOf(operand, values) => Self::OneOf(operand.of_row(row), values.clone()),
-            Self::NoneOf(operand, values) => Self::NoneOf(operand.of_row(row), values.clone()),
-            Self::IsNull(operand) => Self::IsNull(operand.of_row(row)),
-            Self::NotNull(operand) => Self::NotNull(operand.of_row(row)),
-            Self::Like(operand, parts, expected) => Self::Like(operand.of_row(row), parts.clone(), *expected),
-            Self::Reference { from, table, inner } => Self::Reference { from: from.of_row(row), table: *table, inner: inner.clone() },
+            Self::NotTrue(inner) => inner.with_columns(column).not_true(),
+            Self::Compare(left, comparison, right) => Self::Compare(left.with_columns(column), *comparison, right.with_columns(column)),
+            Self::OneOf(operand, values) => Self::OneOf(operand.with_columns(column), values.clone()),
+            Self::NoneOf(operand, values) => Self::NoneOf(operand.with_columns(column), values.clone()),
+            Self::IsNull(operand) => Self::IsNull(operand.with_columns(column)),
+            Self::NotNull(operand) => Self::NotNull(operand.with_columns(column)),
+            Self::Like(operand, parts, expected) => Self::Like(operand.with_columns(column), parts.clone(), *expected),
+            Self::Reference { from, table, inner } => Self::Reference { from: from.with_columns(column), table: *table, inner: inner.clone() },
             Self::Contains { list, element, expected } => {
-                Self::Contains { list: list.of_row(row), element: element.of_row(row), expected: *expected }
+                Self::Contains { list: list.with_columns(column), element: element.with_columns(column), expected: *expected }
             }
-            Self::Empty(operand, expected) => Self::Empty(operand.of_row(row), *expected),
+            Self::Empty(operand, expected) => Self::Empty(operand.with_columns(column), *expected),
         }
     }
 
@@ -377,71 +361,6 @@ impl Predicate {
                 }
             }
             Self::Empty(list, expected) => items(&list.value(row, rows)).is_some_and(|items| items.is_empty() == *expected),
-        }
-    }
-}
-
-impl Operand {
-    fn is_local(&self) -> bool {
-        match self {
-            Self::Column(_) | Self::Constant(_) => true,
-            Self::Follow { .. } => false,
-            Self::Plus(inner, _) => inner.is_local(),
-            Self::Choose(arms) => arms.iter().all(|(condition, operand)| condition.is_local() && operand.is_local()),
-        }
-    }
-
-    fn looks_into(&self, tables: &mut Vec<usize>) {
-        match self {
-            Self::Constant(_) | Self::Column(_) => {}
-            Self::Follow { from, table, then } => {
-                tables.push(*table);
-                from.looks_into(tables);
-                then.looks_into(tables);
-            }
-            Self::Plus(inner, _) => inner.looks_into(tables),
-            Self::Choose(arms) => arms.iter().for_each(|(condition, operand)| {
-                condition.looks_into(tables);
-                operand.looks_into(tables);
-            }),
-        }
-    }
-
-    fn reads_any(&self, columns: &[usize]) -> bool {
-        match self {
-            Self::Constant(_) => false,
-            Self::Column(column) => columns.contains(column),
-            Self::Follow { from, .. } => from.reads_any(columns),
-            Self::Plus(inner, _) => inner.reads_any(columns),
-            Self::Choose(arms) => arms.iter().any(|(condition, operand)| condition.reads_any(columns) || operand.reads_any(columns)),
-        }
-    }
-
-    fn of_row(&self, row: &[Value]) -> Self {
-        match self {
-            Self::Column(column) => Self::Constant(row[*column].clone()),
-            Self::Constant(_) => self.clone(),
-            Self::Follow { from, table, then } => Self::Follow { from: Box::new(from.of_row(row)), table: *table, then: then.clone() },
-            Self::Plus(inner, add) => Self::Plus(Box::new(inner.of_row(row)), *add),
-            Self::Choose(arms) => Self::Choose(arms.iter().map(|(condition, operand)| (condition.of_row(row), operand.of_row(row))).collect()),
-        }
-    }
-
-    fn value(&self, row: &[Value], rows: &dyn Lookup) -> Value {
-        match self {
-            Self::Column(column) => row[*column].clone(),
-            Self::Constant(value) => value.clone(),
-            Self::Follow { from, table, then } => match from.value(row, rows) {
-                Value::Text(id) => rows.row(*table, &id).map_or(Value::Null, |row| then.value(&row, rows)),
-                _ => Value::Null,
-            },
-            Self::Plus(inner, add) => match inner.value(row, rows) {
-                Value::Int(int) => int.checked_add(*add).map_or(Value::Null, Value::Int),
-                _ => Value::Null,
-            },
-            Self::Choose(arms) => {
-                arms.iter().find(|(condition, _)| condition.holds(row, rows)).map_or(Value::Null, |(_, operand)| operand.value(row, rows))
-            }
         }
     }
 }

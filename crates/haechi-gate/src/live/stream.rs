@@ -6,7 +6,7 @@ use super::{
     view::{Met, Sight},
 };
 use crate::{
-    ask::{Ask, Refusal},
+    ask::Ask,
     gate::Inner,
     grant::{Grant, ReadError, Verb, Watch},
 };
@@ -98,12 +98,6 @@ pub enum WatchError {
 impl From<ReadError> for WatchError {
     fn from(error: ReadError) -> Self {
         Self::Read(error)
-    }
-}
-
-impl From<Refusal> for WatchError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Read(ReadError::Refused(refusal))
     }
 }
 

@@ -72,12 +72,12 @@ impl Sight {
             return Err(ReadError::NotLocal);
         }
         let used = |at: FieldId, field: &haechi_model::Field| query.filter.reads_any(&[at, field.shadow.unwrap_or(at)]);
-        let (conditions, used) = ask.conditions_of_use(collection, &rows, Watch::NAME, used)?;
+        let (filter, used) = ask.usable((collection, &rows, Watch::NAME), &query.filter, used)?;
         let masks = ask.masks(collection, &rows);
         let fields = query.fields.as_deref().map(|fields| crate::ask::with_followed(fields, &query.follow));
         let outputs = ask.outputs(collection, &masks, fields.as_deref());
         ask.sight(Watch::NAME, collection, &used, &[], !used.is_empty())?;
-        let rows = Predicate::all([rows].into_iter().chain(conditions).chain([query.filter.clone()]));
+        let rows = filter;
         let mut looks_into = Vec::new();
         rows.looks_into(&mut looks_into);
         for output in &outputs {
