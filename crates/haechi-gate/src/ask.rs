@@ -9,8 +9,8 @@ use crate::{
     work::{Done, Work},
 };
 use haechi_model::{
-    App, Collection, CollectionId, Comparison, Failure, Field, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select,
-    Shape, USERS, Value, Written,
+    App, Collection, CollectionId, Comparison, Failure, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select, Shape,
+    USERS, Value, Written,
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -258,21 +258,23 @@ impl Ask {
         self.revision.classes.iter().enumerate().map(mask).collect()
     }
 
-    /// The rows in which a query may use the guarded fields that it uses, its filter among their conditions, and which these are.
+    /// The rows that a query is about, and the guarded fields that it uses in them: those of its filter, and the others that it
+    /// names.
     pub(crate) fn usable(
         &self,
         (collection, rows, action): (CollectionId, &Predicate, &'static str),
-        filter: &Predicate,
-        used: impl Fn(FieldId, &Field) -> bool,
+        filter: Predicate,
+        names: impl Fn(FieldId) -> bool,
     ) -> Result<(Predicate, Vec<FieldId>), ReadError> {
         #[cfg(haechi_unsafe_lab)]
         if crate::lab::planted(crate::lab::Hole::UnreadableIsUsed) {
-            return Ok((Predicate::all([rows.clone(), filter.clone()]), Vec::new()));
+            return Ok((Predicate::all([rows.clone(), filter]), Vec::new()));
         }
         let mut masks: Option<Vec<Mask>> = None;
         let (mut parts, mut guards, mut found) = (vec![rows.clone()], Vec::new(), Vec::new());
         for (at, field) in self.collection(collection).fields.iter().enumerate() {
-            if self.revision.classes[field.class].is_none() || !used(at, field) {
+            let columns = [at, field.shadow.unwrap_or(at)];
+            if self.revision.classes[field.class].is_none() || !(names(at) || filter.reads_any(&columns)) {
                 continue;
             }
             found.push(at);
@@ -284,16 +286,16 @@ impl Ask {
                 }
                 Mask::When(condition) => {
                     parts.push(condition.clone());
-                    guards.extend([(at, condition.clone()), (field.shadow.unwrap_or(at), condition.clone())]);
+                    guards.push((columns, condition.clone()));
                 }
             }
         }
         // Where it is not his to read it is not even looked at: whatever the database does first, and however long it takes.
-        let seen = |column: usize| match guards.iter().find(|(guarded, _)| *guarded == column) {
+        let seen = |column: usize| match guards.iter().find(|(columns, _)| columns.contains(&column)) {
             Some((_, condition)) => Operand::Choose(vec![(condition.clone(), Operand::Column(column))]),
             None => Operand::Column(column),
         };
-        parts.push(if guards.is_empty() { filter.clone() } else { filter.with_columns(&seen) });
+        parts.push(if guards.is_empty() { filter } else { filter.with_columns(&seen) });
         Ok((Predicate::all(parts), found))
     }
 

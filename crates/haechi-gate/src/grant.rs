@@ -7,8 +7,8 @@ use crate::{
     work::{Meaning, Work, WriteError},
 };
 use haechi_model::{
-    Aggregate, AggregateFunction, Children, Collection, CollectionId, EntryDraft, EntryKind, Failure, Field, FieldId, FieldType, OnDelete, Operand,
-    Order, Output, PerParent, Predicate, Row, RowPage, Select, Shape, Step, USERS, Value,
+    Aggregate, AggregateFunction, Children, Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, FieldType, OnDelete, Operand, Order,
+    Output, PerParent, Predicate, Row, RowPage, Select, Shape, Step, USERS, Value,
 };
 use std::marker::PhantomData;
 
@@ -198,7 +198,8 @@ impl Grant<List> {
         if !query.filter.is_local() {
             return Err(ReadError::NotLocal);
         }
-        let (filter, used) = self.usable(&query)?;
+        let names = |at| query.order.iter().any(|(used, _)| *used == at) || query.per.as_ref().is_some_and(|per| per.column == at);
+        let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), query.filter, names)?;
         let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
         let mut order: Vec<Order> = query.order.iter().map(|(field, descending)| Order { column: column(*field), descending: *descending }).collect();
         if !order.iter().any(|part| part.column == Collection::ID) {
@@ -222,27 +223,15 @@ impl Grant<List> {
     /// # Errors
     /// When it uses a field that the caller may not read, or the database cannot be had.
     pub async fn aggregate(&self, filter: Predicate, parts: Vec<(AggregateFunction, Option<FieldId>)>) -> Result<Vec<Value>, ReadError> {
-        let mut query = ListQuery::new(0);
-        query.filter = filter;
-        if !query.filter.is_local() {
+        if !filter.is_local() {
             return Err(ReadError::NotLocal);
         }
-        query.order = parts.iter().filter_map(|(_, field)| Some(((*field)?, false))).collect();
-        let (filter, used) = self.usable(&query)?;
+        let names = |at| parts.iter().any(|(_, field)| *field == Some(at));
+        let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), filter, names)?;
         let aggregate = Aggregate { collection: self.collection, filter, parts };
         let values = self.ask.gate.store.aggregate(aggregate).await.map_err(ReadError::Store)?;
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
         Ok(values)
-    }
-
-    /// A field that a query uses must be readable: rows in which it is not are left out, or the query is refused.
-    fn usable(&self, query: &ListQuery) -> Result<(Predicate, Vec<FieldId>), ReadError> {
-        let used = |at: FieldId, field: &Field| {
-            query.order.iter().any(|(used, _)| *used == at)
-                || query.per.as_ref().is_some_and(|per| per.column == at)
-                || query.filter.reads_any(&[at, field.shadow.unwrap_or(at)])
-        };
-        self.ask.usable((self.collection, &self.rows, List::NAME), &query.filter, used)
     }
 }
 

@@ -117,12 +117,7 @@ impl Subscription {
     }
 
     fn ended(&self, reason: EndReason) -> Next {
-        let problem = match reason {
-            EndReason::Caller => Problem::new(kinds::UNAUTHENTICATED, "Sign in again: whoever watched is no longer who he was."),
-            EndReason::Refused => Problem::new(kinds::FORBIDDEN, "No policy allows this any more."),
-            EndReason::Slow => Problem::new(kinds::BUSY, "The stream was read too slowly: go on after the last position."),
-            EndReason::Busy | EndReason::Closing => Problem::new(kinds::BUSY, "The stream ends: go on after the last position.").retry_after(1),
-        };
+        let problem = live::actions::ended(reason);
         let mut errors = Vec::new();
         write_list(&[GraphqlError::of_request(problem)], &self.door.base, &self.stream.ask(), &mut errors);
         Next::End(errors, reason == EndReason::Caller)

@@ -13,7 +13,7 @@ use haechi_data::{
     declared::{self, Target},
     live,
 };
-use haechi_gate::{Ask, EndReason, Stream, Told, ToldKind, Wanted, WatchItem, reply_order};
+use haechi_gate::{Ask, Stream, Told, ToldKind, Wanted, WatchItem, reply_order};
 use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, RowPage, Shape, field_number, snake, write_bytes, write_varint};
 use haechi_problem::{Problem, kinds};
 
@@ -285,12 +285,7 @@ pub(crate) fn item(item: &WatchItem) -> Result<Option<Bytes>, Failed> {
         WatchItem::Resync(position) => Ok(Some(change(5, position, None).into())),
         WatchItem::Beat(_) => Ok(None),
         WatchItem::Told(told) => Ok(Some(told.rendered.get_or_init(|| told_change(told).into()).clone())),
-        WatchItem::End(reason) => Err(Failed(match reason {
-            EndReason::Caller => Problem::new(kinds::UNAUTHENTICATED, "Sign in again: whoever watched is no longer who he was."),
-            EndReason::Refused => Problem::new(kinds::FORBIDDEN, "No policy allows this any more."),
-            EndReason::Slow => Problem::new(kinds::BUSY, "The stream was read too slowly: go on after the last position."),
-            EndReason::Busy | EndReason::Closing => Problem::new(kinds::BUSY, "The stream ends: go on after the last position.").retry_after(1),
-        })),
+        WatchItem::End(reason) => Err(Failed(live::actions::ended(*reason))),
     }
 }
 

@@ -89,8 +89,8 @@ impl Drop for Raw {
 
 const CONFIG: &str =
     "roles = [\"member\", \"reader\"]\n[limits]\ncaller_per_minute = 10_000_000\nanonymous_per_minute = 10_000_000\nconnections = 30_000\n";
-/// What is watched: a collection of its own, so that the others' changes leave no images.
 const LIVE: &str = "[live]\nstreams_per_caller = 1_000\n";
+/// What is watched: a collection of its own, so that the others' changes leave no images.
 const BOARD: &str = "[fields]\ntext = { type = \"text\", required = true }\nauthor = { type = \"ref\", to = \"users\", required = true }\n";
 /// People who sign in with a password, and the one that they have.
 pub(crate) const SIGNERS: usize = 16;
@@ -114,7 +114,7 @@ permit (principal in Role::"member", action in [Action::"list", Action::"read", 
 permit (principal in Role::"member", action in [Action::"update", Action::"delete"], resource is notes) when { resource.author == principal };
 permit (principal in Role::"reader", action == Action::"read_pii", resource is notes);
 "#;
-// Each caller sees by a condition of his own: what is decided for one is not decided for the next.
+/// Each caller sees by a condition of his own: what is decided for one is not decided for the next.
 const BOARD_POLICIES: &str = r#"
 permit (principal in Role::"member", action in [Action::"read", Action::"watch"], resource is board) when { resource.text != "hidden" || resource.author == principal };
 permit (principal in Role::"member", action == Action::"create", resource is board) when { resource.author == principal };
@@ -253,9 +253,9 @@ impl Haechi {
             address,
             folder,
             tokens: self.tokens.clone(),
-            once: Vec::new(),
-            devices: Vec::new(),
-            ids: Vec::new(),
+            once: self.once.clone(),
+            devices: self.devices.clone(),
+            ids: self.ids.clone(),
             started_ms: 0,
             idle_mb: 0,
         };

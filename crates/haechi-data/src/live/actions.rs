@@ -1,8 +1,9 @@
 //! Opens streams. No HTTP: every door that tells of changes opens them here.
 
 use crate::record::{QueryInput, RecordError};
-use haechi_gate::{Ask, Grant, Stream, Watch, WatchError, WatchQuery};
+use haechi_gate::{Ask, EndReason, Grant, Stream, Watch, WatchError, WatchQuery};
 use haechi_model::{CollectionId, Shape};
+use haechi_problem::{Problem, kinds};
 
 /// A stream of the changes of a collection, for a door that says itself what it shows of them and how.
 ///
@@ -29,4 +30,15 @@ pub fn query(ask: &Ask, collection: CollectionId, input: &QueryInput) -> Result<
     let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
     let query = input.resolve(ask.app(), &ask.app().collections[collection], me)?;
     Ok(WatchQuery { fields: query.fields, filter: query.filter, shape: Shape::Record, follow: Vec::new() })
+}
+
+/// The end of a stream as a problem, for doors that tell of it as an error.
+#[must_use]
+pub fn ended(reason: EndReason) -> Problem {
+    match reason {
+        EndReason::Caller => Problem::new(kinds::UNAUTHENTICATED, "Sign in again: whoever watched is no longer who he was."),
+        EndReason::Refused => Problem::new(kinds::FORBIDDEN, "No policy allows this any more."),
+        EndReason::Slow => Problem::new(kinds::BUSY, "The stream was read too slowly: go on after the last position."),
+        EndReason::Busy | EndReason::Closing => Problem::new(kinds::BUSY, "The stream ends: go on after the last position.").retry_after(1),
+    }
 }

@@ -71,13 +71,11 @@ impl Sight {
         if !query.filter.is_local() {
             return Err(ReadError::NotLocal);
         }
-        let used = |at: FieldId, field: &haechi_model::Field| query.filter.reads_any(&[at, field.shadow.unwrap_or(at)]);
-        let (filter, used) = ask.usable((collection, &rows, Watch::NAME), &query.filter, used)?;
         let masks = ask.masks(collection, &rows);
+        let (rows, used) = ask.usable((collection, &rows, Watch::NAME), query.filter.clone(), |_| false)?;
         let fields = query.fields.as_deref().map(|fields| crate::ask::with_followed(fields, &query.follow));
         let outputs = ask.outputs(collection, &masks, fields.as_deref());
         ask.sight(Watch::NAME, collection, &used, &[], !used.is_empty())?;
-        let rows = filter;
         let mut looks_into = Vec::new();
         rows.looks_into(&mut looks_into);
         for output in &outputs {

@@ -45,21 +45,21 @@ pub fn preferred(accept: &str) -> &'static str {
 /// A message in a language: itself where it is not known.
 #[must_use]
 pub fn translated<'a>(text: &'a str, tag: &str) -> Cow<'a, str> {
-    let language = OTHERS.iter().find(|language| language.tag == tag);
-    language.and_then(|language| language.say(text, 0)).map_or(Cow::Borrowed(text), Cow::Owned)
+    other(tag).and_then(|language| language.say(text, 0)).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// A language that is not the one in which problems are made.
+fn other(tag: &str) -> Option<&'static Language> {
+    OTHERS.iter().find(|language| language.tag == tag)
 }
 
 impl Problem {
     /// The same problem, told in a language.
     #[must_use]
     pub fn in_language(&self, tag: &str) -> Cow<'_, Self> {
-        if tag == DEFAULT {
-            return Cow::Borrowed(self);
-        }
-        let Some(language) = OTHERS.iter().find(|language| language.tag == tag) else { return Cow::Borrowed(self) };
-        let title = language.whole.get(self.kind.title).copied().unwrap_or(self.kind.title);
+        let Some(language) = other(tag) else { return Cow::Borrowed(self) };
         Cow::Owned(Self {
-            kind: Kind { title, ..self.kind },
+            kind: Kind { title: language.whole.get(self.kind.title).copied().unwrap_or(self.kind.title), ..self.kind },
             detail: translated(&self.detail, tag).into_owned().into(),
             errors: self.errors.iter().map(|error| error.in_language(tag)).collect(),
             retry_after_s: self.retry_after_s,

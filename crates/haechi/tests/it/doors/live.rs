@@ -122,14 +122,14 @@ async fn write(app: &TestApp, writer: &Person, ids: &mut [Vec<String>], number: 
         let path = format!("/api/v1/{}", collection.name);
         for _ in 0..3 {
             *number += 1;
-            let reply = writer.post(&path, Value::Object(fields(app, collection, *number, ids))).await;
+            let reply = writer.post(&path, Value::Object(fields(collection, *number, ids))).await;
             if reply.status == 201 {
                 ids[collection.id].push(reply.json()["id"].as_str().unwrap().to_owned());
             }
         }
         for (at, id) in ids[collection.id].iter().enumerate() {
             *number += 1;
-            let mut body = fields(app, collection, *number, ids);
+            let mut body = fields(collection, *number, ids);
             body.retain(|name, _| collection.field(name).is_some_and(|at| !collection.fields[at].unique));
             if at % 3 == 2 {
                 writer.delete(&format!("{path}/{id}")).await;
@@ -206,7 +206,7 @@ async fn differences(app: &TestApp) -> (Vec<String>, usize) {
     for collection in revision.app.collections.iter().filter(|collection| collection.id != USERS) {
         for _ in 0..RECORDS {
             number += 1;
-            let fields = fields(app, collection, number, &ids);
+            let fields = fields(collection, number, &ids);
             if whole(collection, &fields) {
                 let id = import(app, collection, &fields, number).await;
                 ids[collection.id].push(id);

@@ -140,7 +140,7 @@ impl World<'_> {
             }
         };
         let reply = person.post("/graphql", json!({ "query": query, "variables": variables })).await.json();
-        Some(of_graphql(&reply, collection, root))
+        Some(of_graphql(&reply, root))
     }
 
     async fn grpc(&self, person: &Person, collection: &Collection, question: &Question) -> Option<Outcome> {
@@ -236,7 +236,7 @@ fn plain(record: &Value) -> BTreeMap<String, Value> {
     fields.map(|(name, value)| (name.clone(), value.clone())).chain([("_masked".to_owned(), Value::Array(masked))]).collect()
 }
 
-fn of_graphql(reply: &Value, collection: &Collection, root: &str) -> Outcome {
+fn of_graphql(reply: &Value, root: &str) -> Outcome {
     let found = &reply["data"]["r"];
     if let Some(error) = reply["errors"].get(0) {
         let extensions = &error["extensions"];
@@ -266,7 +266,6 @@ fn of_graphql(reply: &Value, collection: &Collection, root: &str) -> Outcome {
             }
         }
     };
-    let _ = collection;
     Outcome { class: "ok".to_owned(), records: records.iter().map(plain).collect(), fields: Vec::new() }
 }
 
@@ -349,7 +348,7 @@ fn value(ty: &FieldType, seed: usize) -> Option<Value> {
 }
 
 /// The fields of a record that can be written. Texts with a pattern are left out, and what must be unique differs.
-fn fields(app: &TestApp, collection: &Collection, seed: usize, ids: &[Vec<String>]) -> Map<String, Value> {
+fn fields(collection: &Collection, seed: usize, ids: &[Vec<String>]) -> Map<String, Value> {
     let mut out = Map::new();
     for (_, field) in collection.declared().filter(|(_, field)| !field.read_only) {
         let found = match &field.ty {
@@ -371,7 +370,6 @@ fn fields(app: &TestApp, collection: &Collection, seed: usize, ids: &[Vec<String
         };
         out.extend(found.map(|found| (field.name.clone(), found)));
     }
-    let _ = app;
     out
 }
 
@@ -396,7 +394,7 @@ async fn import(app: &TestApp, collection: &Collection, fields: &Map<String, Val
 /// Somebody with the profile that the folder wants.
 async fn person(app: &TestApp, name: &str, roles: &[&str], seed: usize) -> Person {
     let users = app.house.gate.revision().app.collections[USERS].clone();
-    let mut profile = fields(app, &users, seed, &vec![Vec::new(); app.house.gate.revision().app.collections.len()]);
+    let mut profile = fields(&users, seed, &vec![Vec::new(); app.house.gate.revision().app.collections.len()]);
     for (_, field) in users.declared().filter(|(_, field)| field.unique) {
         profile.remove(&field.name);
     }
@@ -423,7 +421,7 @@ pub(crate) async fn differences(app: &TestApp) -> Vec<String> {
         for collection in revision.app.collections.iter().filter(|collection| collection.id != USERS) {
             for _ in 0..4 {
                 number += 1;
-                let fields = fields(app, collection, number, &ids);
+                let fields = fields(collection, number, &ids);
                 if whole(collection, &fields) {
                     let id = import(app, collection, &fields, number).await;
                     ids[collection.id].push(id);
@@ -527,7 +525,7 @@ async fn writes(
     (ids, number, seed): (&[Vec<String>], &mut usize, usize),
     found: &mut Vec<String>,
 ) {
-    let shared = fields(world.app, collection, seed + 1, ids);
+    let shared = fields(collection, seed + 1, ids);
     if !whole(collection, &shared) {
         return;
     }
@@ -536,7 +534,7 @@ async fn writes(
     let varies = |at: usize, field: &haechi_model::Field| (field.unique || in_index(at)) && !matches!(field.ty, FieldType::Ref { .. });
     let unique: Vec<&str> = collection.declared().filter(|(at, field)| varies(*at, field)).map(|(_, field)| field.name.as_str()).collect();
     let other = |body: &mut Map<String, Value>, seed: usize| {
-        let more = fields(world.app, collection, seed, ids);
+        let more = fields(collection, seed, ids);
         for name in &unique {
             body.extend(more.get(*name).map(|value| ((*name).to_owned(), value.clone())));
         }
