@@ -44,7 +44,7 @@ pub use message::{MASKED_FIELDS, field_number, write_bytes, write_varint};
 pub use name::{pascal, snake, suggest};
 pub use operand::Operand;
 pub use pattern::Pattern;
-pub use predicate::{Comparison, LikePart, Lookup, Predicate, fold_case};
+pub use predicate::{Comparison, Elements, LikePart, Lookup, Predicate, Relation, fold_case};
 pub use schema::{collection_schema, config_schema, policy_test_schema};
 pub use shape::{Cells, Content, Part, RowForm, Shape, Written};
 pub use statement::{Aggregate, AggregateFunction, Mask, Order, Output, PerParent, RowPage, Select};

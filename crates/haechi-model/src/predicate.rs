@@ -115,6 +115,51 @@ pub enum Predicate {
     },
     /// The list is empty (`true`) or not (`false`).
     Empty(Operand, bool),
+    /// The list stands in the relation to the elements (`true`) or does not (`false`).
+    Related {
+        /// A list.
+        list: Operand,
+        /// Which relation.
+        relation: Relation,
+        /// The elements.
+        elements: Elements,
+        /// Which of the two.
+        expected: bool,
+    },
+}
+
+/// How a list stands to elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// One of its elements is among them.
+    Overlaps,
+    /// Each of its elements is among them.
+    Within,
+}
+
+/// Elements that a list is compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elements {
+    /// Those of another list. Where it is NULL, nothing holds.
+    Of(Operand),
+    /// These. One that is NULL equals nothing.
+    These(Vec<Operand>),
+}
+
+impl Elements {
+    fn operands(&self) -> &[Operand] {
+        match self {
+            Self::Of(list) => std::slice::from_ref(list),
+            Self::These(these) => these,
+        }
+    }
+
+    fn with_columns(&self, column: &dyn Fn(usize) -> Operand) -> Self {
+        match self {
+            Self::Of(list) => Self::Of(list.with_columns(column)),
+            Self::These(these) => Self::These(these.iter().map(|element| element.with_columns(column)).collect()),
+        }
+    }
 }
 
 /// Rows of other tables, for conditions that follow references.
@@ -194,6 +239,22 @@ impl Predicate {
         if inner == Self::False { Self::False } else { Self::Reference { from, table, inner: Box::new(inner) } }
     }
 
+    /// A list's relation to elements, simplified.
+    #[must_use]
+    pub fn related(list: Operand, relation: Relation, elements: Elements, expected: bool) -> Self {
+        match (relation, &elements) {
+            (Relation::Overlaps, Elements::These(these)) if these.is_empty() => {
+                if expected {
+                    Self::False
+                } else {
+                    Self::NotNull(list)
+                }
+            }
+            (Relation::Within, Elements::These(these)) if these.is_empty() => Self::Empty(list, expected),
+            _ => Self::Related { list, relation, elements, expected },
+        }
+    }
+
     /// A comparison, folded when both sides are known.
     #[must_use]
     pub fn compare(left: Operand, comparison: Comparison, right: Operand) -> Self {
@@ -232,6 +293,7 @@ impl Predicate {
             | Self::Empty(operand, _) => operand.is_local(),
             Self::Reference { .. } => false,
             Self::Contains { list, element, .. } => list.is_local() && element.is_local(),
+            Self::Related { list, elements, .. } => list.is_local() && elements.operands().iter().all(Operand::is_local),
         }
     }
 
@@ -251,6 +313,7 @@ impl Predicate {
             | Self::Empty(operand, _) => operand.reads_any(columns),
             Self::Reference { from, .. } => from.reads_any(columns),
             Self::Contains { list, element, .. } => list.reads_any(columns) || element.reads_any(columns),
+            Self::Related { list, elements, .. } => list.reads_any(columns) || elements.operands().iter().any(|element| element.reads_any(columns)),
         }
     }
 
@@ -280,6 +343,9 @@ impl Predicate {
                 Self::Contains { list: list.with_columns(column), element: element.with_columns(column), expected: *expected }
             }
             Self::Empty(operand, expected) => Self::Empty(operand.with_columns(column), *expected),
+            Self::Related { list, relation, elements, expected } => {
+                Self::related(list.with_columns(column), *relation, elements.with_columns(column), *expected)
+            }
         }
     }
 
@@ -308,6 +374,10 @@ impl Predicate {
                 list.looks_into(tables);
                 element.looks_into(tables);
             }
+            Self::Related { list, elements, .. } => {
+                list.looks_into(tables);
+                elements.operands().iter().for_each(|element| element.looks_into(tables));
+            }
         }
     }
 
@@ -318,6 +388,7 @@ impl Predicate {
             Self::All(parts) | Self::Any(parts) => parts.iter().map(Self::size).sum(),
             Self::NotTrue(inner) | Self::Reference { inner, .. } => inner.size(),
             Self::OneOf(_, values) | Self::NoneOf(_, values) => values.len(),
+            Self::Related { elements, .. } => elements.operands().len(),
             _ => 1,
         }
     }
@@ -361,6 +432,23 @@ impl Predicate {
                 }
             }
             Self::Empty(list, expected) => items(&list.value(row, rows)).is_some_and(|items| items.is_empty() == *expected),
+            Self::Related { list, relation, elements, expected } => {
+                let elements = match elements {
+                    Elements::Of(list) => items(&list.value(row, rows)),
+                    Elements::These(these) => Some(these.iter().map(|element| element.value(row, rows)).filter(|value| !value.is_null()).collect()),
+                };
+                match (items(&list.value(row, rows)), elements) {
+                    (Some(items), Some(elements)) => {
+                        let among = |item: &Value| elements.contains(item);
+                        *expected
+                            == match relation {
+                                Relation::Overlaps => items.iter().any(among),
+                                Relation::Within => items.iter().all(among),
+                            }
+                    }
+                    _ => false,
+                }
+            }
         }
     }
 }

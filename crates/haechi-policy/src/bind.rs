@@ -3,7 +3,7 @@
 use crate::{
     mutation::{Mutation, mutated},
     node::{EntityTy, Node, Ty, Val},
-    scalar::{NoRows, Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, present, stored, there},
+    scalar::{NoRows, Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, present, there},
 };
 use haechi_model::{CollectionId, Comparison, LikePart, Operand, Predicate, USERS, Value};
 
@@ -55,8 +55,8 @@ impl Binder<'_> {
             Node::Is(a, ty) => self.is(a, ty),
             Node::In(a, b) => self.within(a, b),
             Node::Contains(set, element) => self.contains(set, element),
-            Node::ContainsAll(set, other) => self.contains_many(set, other, true),
-            Node::ContainsAny(set, other) => self.contains_many(set, other, false),
+            Node::ContainsAll(set, other) => self.contains_all(set, other),
+            Node::ContainsAny(set, other) => self.contains_any(set, other),
             Node::IsEmpty(set) => self.is_empty(set),
             _ => match self.scalar(node) {
                 Scalar::Known(Val::Bool(flag)) => Truth::known(flag),
@@ -105,28 +105,45 @@ impl Binder<'_> {
 
     /// Whether a condition can never raise an error, whatever the row.
     fn cannot_err(&self, node: &Node) -> bool {
+        self.cannot_err_where(node, &mut Vec::new())
+    }
+
+    /// The same where these `has` are known to hold.
+    fn cannot_err_where<'n>(&self, node: &'n Node, held: &mut Vec<&'n Node>) -> bool {
         match node {
             Node::Literal(_) | Node::Principal | Node::Resource | Node::Now => true,
-            Node::Attribute { base, nullable, .. } => match **base {
-                Node::Resource => !nullable,
-                Node::Principal => matches!(self.scalar(node), Scalar::Known(_)) && !self.any_user(),
-                _ => false,
-            },
-            Node::Has { base, .. } | Node::Not(base) | Node::Like(base, _) | Node::Is(base, _) | Node::IsEmpty(base) => self.cannot_err(base),
-            Node::And(a, b)
-            | Node::Or(a, b)
-            | Node::Compare(a, _, b)
-            | Node::In(a, b)
-            | Node::Contains(a, b)
-            | Node::ContainsAll(a, b)
-            | Node::ContainsAny(a, b) => self.cannot_err(a) && self.cannot_err(b),
-            Node::If(a, b, c) => self.cannot_err(a) && self.cannot_err(b) && self.cannot_err(c),
-            Node::Set(items) => items.iter().all(|item| self.cannot_err(item)),
+            Node::Attribute { base, table, column, nullable, .. } => {
+                let has = |held: &&Node| matches!(held, Node::Has { base: of, column: Some(found), table: at, .. } if of == base && found == column && at == table);
+                match **base {
+                    _ if held.iter().any(has) => true,
+                    Node::Resource => !nullable,
+                    Node::Principal => matches!(self.scalar(node), Scalar::Known(_)) && !self.any_user(),
+                    _ => false,
+                }
+            }
+            Node::And(a, b) => {
+                if !self.cannot_err_where(a, held) {
+                    return false;
+                }
+                let before = held.len();
+                collect_held(a, held);
+                let second = self.cannot_err_where(b, held);
+                held.truncate(before);
+                second
+            }
+            Node::Has { base, .. } | Node::Not(base) | Node::Like(base, _) | Node::Is(base, _) | Node::IsEmpty(base) => {
+                self.cannot_err_where(base, held)
+            }
+            Node::Or(a, b) | Node::Compare(a, _, b) | Node::In(a, b) | Node::Contains(a, b) | Node::ContainsAll(a, b) | Node::ContainsAny(a, b) => {
+                self.cannot_err_where(a, held) && self.cannot_err_where(b, held)
+            }
+            Node::If(a, b, c) => [a, b, c].into_iter().all(|part| self.cannot_err_where(part, held)),
+            Node::Set(items) => items.iter().all(|item| self.cannot_err_where(item, held)),
             Node::Add(..) | Node::Multiply(..) | Node::Since(..) | Node::Apply(..) => false,
         }
     }
 
-    fn scalar(&self, node: &Node) -> Scalar {
+    pub(crate) fn scalar(&self, node: &Node) -> Scalar {
         match node {
             Node::Literal(value) => Scalar::Known(value.clone()),
             Node::Principal => Scalar::Known(Val::Entity(self.principal_ty(), self.principal.id.into())),
@@ -150,19 +167,7 @@ impl Binder<'_> {
                 Scalar::Known(value) => apply(*function, value).map_or(Scalar::Error, Scalar::Known),
                 _ => Scalar::Error,
             },
-            Node::If(condition, a, b) => self.choose_scalar(condition, a, b),
-            Node::Set(items) => {
-                let mut values = Vec::with_capacity(items.len());
-                for item in items {
-                    match self.scalar(item) {
-                        Scalar::Known(value) => values.push(value),
-                        _ => return Scalar::Error,
-                    }
-                }
-                values.sort();
-                values.dedup();
-                Scalar::Known(Val::Set(values))
-            }
+            Node::Set(items) => self.set(items),
             _ => {
                 let truth = self.truth(node);
                 if truth.certain() {
@@ -222,39 +227,19 @@ impl Binder<'_> {
                 }
             }
             (Scalar::Row { operand, ty, .. }, Scalar::Known(k)) | (Scalar::Known(k), Scalar::Row { operand, ty, .. }) => {
-                let k = number(&k).and_then(|k| if subtract { k.checked_neg() } else { Some(k) });
-                k.map_or(Scalar::Error, |k| Scalar::Row { operand: Operand::Plus(Box::new(operand), k), ty, nullable: true })
+                let plus = |operand, k| Operand::Plus(Box::new(operand), k);
+                let operand = match number(&k) {
+                    None => return Scalar::Error,
+                    Some(k) if !subtract => plus(operand, k),
+                    // The smallest number has no opposite: it is taken away in two steps, which overflow exactly when one would.
+                    Some(i64::MIN) if !mutated(Mutation::NoSmallestNumber) => plus(plus(operand, i64::MAX), 1),
+                    Some(i64::MIN) => return Scalar::Error,
+                    Some(k) => plus(operand, -k),
+                };
+                Scalar::Row { operand, ty, nullable: true }
             }
             _ => Scalar::Error,
         }
-    }
-
-    fn choose_scalar(&self, condition: &Node, a: &Node, b: &Node) -> Scalar {
-        let condition = self.truth(condition);
-        if condition.t == Predicate::True {
-            return self.scalar(a);
-        }
-        if condition.f == Predicate::True {
-            return self.scalar(b);
-        }
-        let mut arms = Vec::new();
-        let mut ty = Ty::Unknown;
-        for (when, node) in [(condition.t, a), (condition.f, b)] {
-            let (operand, found) = match self.scalar(node) {
-                Scalar::Error => continue,
-                Scalar::Known(value) => {
-                    let found = value.ty();
-                    match stored(&value, &found) {
-                        Some(value) => (Operand::Constant(value), found),
-                        None => continue,
-                    }
-                }
-                Scalar::Row { operand, ty, .. } => (operand, ty),
-            };
-            ty = found;
-            arms.push((when, operand));
-        }
-        if arms.is_empty() { Scalar::Error } else { Scalar::Row { operand: Operand::Choose(arms), ty, nullable: true } }
     }
 
     fn compare(&self, a: &Node, comparison: Comparison, b: &Node) -> Truth {
@@ -262,7 +247,8 @@ impl Binder<'_> {
             return self.same_bool(a, b);
         }
         match (self.scalar(a), self.scalar(b)) {
-            (Scalar::Error, _) | (_, Scalar::Error) => Truth::error(),
+            // Sets with values of rows are compared by what they contain; see `compile`.
+            (Scalar::Error | Scalar::Set(_), _) | (_, Scalar::Error | Scalar::Set(_)) => Truth::error(),
             (Scalar::Known(a), Scalar::Known(b)) => known_compare(&a, comparison, &b),
             (Scalar::Row { operand, ty, nullable }, Scalar::Known(value)) => against(&operand, &ty, nullable, comparison, &value),
             (Scalar::Known(value), Scalar::Row { operand, ty, nullable }) => against(&operand, &ty, nullable, comparison.mirrored(), &value),
@@ -379,83 +365,20 @@ impl Binder<'_> {
         let inner = Predicate::Contains { list, element: Operand::Constant(Value::text(role)), expected: true };
         lift(user, |user| Predicate::reference(user, USERS, inner.clone()))
     }
+}
 
-    fn contains(&self, set: &Node, element: &Node) -> Truth {
-        if let Node::Set(items) = set
-            && !set.closed()
-        {
-            let element = self.scalar(element);
-            let items: Vec<Scalar> = items.iter().map(|item| self.scalar(item)).collect();
-            if matches!(element, Scalar::Error) || items.iter().any(|item| matches!(item, Scalar::Error)) {
-                return Truth::error();
-            }
-            let all_there = Predicate::all(std::iter::once(&element).chain(&items).map(there));
-            let t = Predicate::all([all_there.clone(), Predicate::any(items.iter().map(|item| equal_scalars(item, &element)))]);
-            return Truth { f: Predicate::all([all_there, t.clone().not_true()]), t };
+/// The `has` that hold wherever the condition does.
+fn collect_held<'n>(node: &'n Node, held: &mut Vec<&'n Node>) {
+    match node {
+        Node::And(a, b) => {
+            collect_held(a, held);
+            collect_held(b, held);
         }
-        match (self.scalar(set), self.scalar(element)) {
-            (Scalar::Known(Val::Set(values)), Scalar::Known(element)) => Truth::known(values.contains(&element)),
-            (Scalar::Known(Val::Set(values)), Scalar::Row { operand, ty, nullable }) => {
-                let values: Vec<Value> = values.iter().filter_map(|value| stored(value, &ty)).collect();
-                if values.is_empty() && !mutated(Mutation::NoNullGuard) {
-                    return Truth { t: Predicate::False, f: present(&operand, nullable) };
-                }
-                let t = lift(&operand, |operand| Predicate::OneOf(operand, values.clone()));
-                if mutated(Mutation::NoNullGuard) {
-                    return Truth { f: t.clone().not_true(), t };
-                }
-                Truth { f: lift(&operand, |operand| Predicate::NoneOf(operand, values.clone())), t }
-            }
-            (Scalar::Row { operand, ty: Ty::Set(item), nullable }, element) => {
-                let (element, ty, element_nullable) = match element {
-                    Scalar::Known(value) => match stored(&value, &item) {
-                        Some(stored) => (Operand::Constant(stored), (*item).clone(), false),
-                        None => return Truth { t: Predicate::False, f: present(&operand, nullable) },
-                    },
-                    Scalar::Row { operand, ty, nullable } => (operand, ty, nullable),
-                    Scalar::Error => return Truth::error(),
-                };
-                if ty != *item {
-                    return Truth { t: Predicate::False, f: Predicate::all([present(&operand, nullable), present(&element, element_nullable)]) };
-                }
-                let side = |expected| match &element {
-                    Operand::Constant(_) => lift(&operand, |list| Predicate::Contains { list, element: element.clone(), expected }),
-                    _ => Predicate::Contains { list: operand.clone(), element: element.clone(), expected },
-                };
-                Truth { t: side(true), f: side(false) }
-            }
-            _ => Truth::error(),
+        Node::Or(a, b) if mutated(Mutation::OrHoldsBoth) => {
+            collect_held(a, held);
+            collect_held(b, held);
         }
-    }
-
-    fn contains_many(&self, set: &Node, other: &Node, all: bool) -> Truth {
-        let Scalar::Known(Val::Set(wanted)) = self.scalar(other) else { return Truth::error() };
-        match self.scalar(set) {
-            Scalar::Known(Val::Set(values)) => {
-                let has = |value: &Val| values.contains(value);
-                Truth::known(if all { wanted.iter().all(has) } else { wanted.iter().any(has) })
-            }
-            Scalar::Row { operand, ty: Ty::Set(item), nullable } => {
-                let one = |value: &Val| match stored(value, &item) {
-                    Some(value) => lift(&operand, |list| Predicate::Contains { list, element: Operand::Constant(value.clone()), expected: true }),
-                    None => Predicate::False,
-                };
-                let there = present(&operand, nullable);
-                let t = if all { Predicate::all(wanted.iter().map(one)) } else { Predicate::any(wanted.iter().map(one)) };
-                let t = Predicate::all([there.clone(), t]);
-                Truth { f: Predicate::all([there, t.clone().not_true()]), t }
-            }
-            _ => Truth::error(),
-        }
-    }
-
-    fn is_empty(&self, set: &Node) -> Truth {
-        match self.scalar(set) {
-            Scalar::Known(Val::Set(values)) => Truth::known(values.is_empty()),
-            Scalar::Row { operand, .. } => {
-                Truth { t: lift(&operand, |list| Predicate::Empty(list, true)), f: lift(&operand, |list| Predicate::Empty(list, false)) }
-            }
-            _ => Truth::error(),
-        }
+        Node::Has { .. } => held.push(node),
+        _ => {}
     }
 }

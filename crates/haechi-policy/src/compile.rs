@@ -3,15 +3,14 @@
 use crate::{
     mutation::{Mutation, mutated},
     node::{EntityTy, Function, Node, Ty, Val},
+    refusal::{Refusal, refuse, refuse_for},
     schema::decimal_scale,
+    size::{MAX_ALTERNATIVES, MAX_DEPTH, alternatives, too_deep, too_large},
 };
 use cedar_policy::pst::{
     BinaryOp, Clause, EntityOrSlot, EntityUID, Expr, Literal, PatternElem, PrincipalConstraint, ResourceConstraint, UnaryOp, Var,
 };
 use haechi_model::{App, CollectionId, Comparison, Field, FieldType, LikePart, USERS};
-
-/// The most nodes that one policy may grow to as a condition.
-const MAX_PLAN_NODES: usize = 2_000;
 
 /// Compiles the policies of one collection: `resource` is a row of it.
 pub(crate) struct Compiler<'a> {
@@ -19,11 +18,7 @@ pub(crate) struct Compiler<'a> {
     pub(crate) collection: CollectionId,
 }
 
-type Compiled = Result<Node, String>;
-
-fn refuse<T>(what: &str) -> Result<T, String> {
-    Err(format!("{what} cannot be turned into a condition on rows"))
-}
+pub(crate) type Compiled = Result<Node, Refusal>;
 
 impl Compiler<'_> {
     /// The scope's principal and resource parts and all conditions, as one conjunction.
@@ -36,12 +31,11 @@ impl Compiler<'_> {
             });
         }
         let always = Node::Literal(Val::Bool(true));
-        let whole =
-            parts.into_iter().filter(|part| *part != always).reduce(|left, right| Node::And(Box::new(left), Box::new(right))).unwrap_or(always);
-        if expansion(&whole).0 > MAX_PLAN_NODES {
-            return Err(format!("the conditions grow to more than {MAX_PLAN_NODES} parts; split the policy"));
+        let whole = chain(parts.into_iter().filter(|part| *part != always), Node::And).unwrap_or(always);
+        match too_large(&whole) {
+            Some(why) => Err(why),
+            None => Ok(whole),
         }
-        Ok(whole)
     }
 
     fn principal(&self, constraint: &PrincipalConstraint) -> Compiled {
@@ -78,70 +72,94 @@ impl Compiler<'_> {
     fn scope_entity(&self, entity: &EntityOrSlot) -> Compiled {
         match entity {
             EntityOrSlot::Entity(uid) => Ok(Node::Literal(self.entity(uid)?)),
-            EntityOrSlot::Slot(_) => Err("templates are not used: write the policy out".to_owned()),
+            EntityOrSlot::Slot(_) => refuse("a template", "write the policy out"),
         }
     }
 
-    fn entity_ty(&self, name: &str) -> Result<EntityTy, String> {
+    fn entity_ty(&self, name: &str) -> Result<EntityTy, Refusal> {
         Ok(match name {
             "Role" => EntityTy::Role,
             "services" => EntityTy::Service,
             "Anonymous" => EntityTy::Anonymous,
             "Action" => EntityTy::Action,
-            name => EntityTy::Collection(self.app.collection(name).ok_or_else(|| format!("no collection is named `{name}`"))?.id),
+            name => match self.app.collection(name) {
+                Some(collection) => EntityTy::Collection(collection.id),
+                None => return refuse_for(format!("`{name}`, which no collection is named"), "see the schema: `haechi generate cedar`"),
+            },
         })
     }
 
-    fn entity(&self, uid: &EntityUID) -> Result<Val, String> {
-        Ok(Val::Entity(self.entity_ty(&uid.ty.to_string())?, uid.eid.as_str().into()))
+    /// A named entity. A role that is not declared is an error wherever it stands: a misspelt one in a forbid would never be noticed.
+    pub(crate) fn entity(&self, uid: &EntityUID) -> Result<Val, Refusal> {
+        let (ty, id) = (self.entity_ty(&uid.ty.to_string())?, uid.eid.as_str());
+        if ty == EntityTy::Role && !self.app.roles.iter().any(|known| known == id) {
+            return Err(Refusal::unknown_role(id, &self.app.roles).at(&Expr::Literal(Literal::EntityUID(uid.clone()))));
+        }
+        Ok(Val::Entity(ty, id.into()))
     }
 
+    /// A part of a condition. What is refused is refused with the innermost part that it is about.
     fn expr(&self, expr: &Expr) -> Compiled {
+        self.part(expr).map_err(|refusal| refusal.at(expr))
+    }
+
+    fn part(&self, expr: &Expr) -> Compiled {
         match expr {
             Expr::Literal(literal) => Ok(Node::Literal(match literal {
                 Literal::Bool(flag) => Val::Bool(*flag),
+                Literal::Long(i64::MIN) if mutated(Mutation::ClampedLiteral) => Val::Long(-i64::MAX),
                 Literal::Long(long) => Val::Long(*long),
                 Literal::String(text) => Val::Text(text.as_str().into()),
                 Literal::EntityUID(uid) => self.entity(uid)?,
-                _ => return refuse("a literal of this kind"),
+                _ => return refuse("a literal of this kind", "see \"What can be a condition\" in docs/policies.md"),
             })),
             Expr::Var(Var::Principal) => Ok(Node::Principal),
             Expr::Var(Var::Resource) => Ok(Node::Resource),
-            Expr::Var(Var::Action) => refuse("`action` in a condition (name the actions in the head)"),
-            Expr::Var(Var::Context) => refuse("`context` as a whole"),
+            Expr::Var(Var::Action) => refuse("`action`", "name the actions in the head"),
+            Expr::Var(Var::Context) => refuse("`context` as a whole", "`context.now` is its only attribute"),
             Expr::UnaryOp { op, expr } => self.unary(*op, expr),
             Expr::BinaryOp { op, left, right } => self.binary(*op, left, right),
             Expr::GetAttr { expr, attr } => self.attribute(expr, attr),
             Expr::HasAttr { expr, attrs } => self.has(expr, &attrs.iter().map(|attr| attr.as_str()).collect::<Vec<_>>()),
-            Expr::Like { expr, pattern } => Ok(Node::Like(Box::new(self.expr(expr)?), like_parts(pattern))),
+            Expr::Like { expr, pattern } => over_ifs([self.expr(expr)?], &|[text]| Ok(Node::Like(Box::new(text), like_parts(pattern)))),
             Expr::Is { expr, entity_type, in_expr } => {
                 let base = self.expr(expr)?;
-                let is = Node::Is(Box::new(base.clone()), self.entity_ty(&entity_type.to_string())?);
+                let ty = self.entity_ty(&entity_type.to_string())?;
+                let is = over_ifs([base.clone()], &|[base]| Ok(Node::Is(Box::new(base), ty.clone())))?;
                 match in_expr {
                     None => Ok(is),
-                    Some(parent) => Ok(Node::And(Box::new(is), Box::new(Node::In(Box::new(base), Box::new(self.expr(parent)?))))),
+                    Some(parent) => Ok(Node::And(Box::new(is), Box::new(over_ifs([base, self.expr(parent)?], &within)?))),
                 }
             }
             Expr::IfThenElse { cond, then_expr, else_expr } => {
                 Ok(Node::If(Box::new(self.expr(cond)?), Box::new(self.expr(then_expr)?), Box::new(self.expr(else_expr)?)))
             }
-            Expr::Set(items) => Ok(Node::Set(items.iter().map(|item| self.expr(item)).collect::<Result<_, _>>()?)),
-            Expr::Slot(_) => Err("templates are not used: write the policy out".to_owned()),
-            _ => refuse("a record literal"),
+            Expr::Set(items) => {
+                let items = items.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>, _>>()?;
+                if items.iter().any(|item| matches!(item.ty(), Ty::Set(_)) && !item.closed()) {
+                    return refuse("a set of a row's lists", "compare each list by itself");
+                }
+                over_ifs_of(items, &|items| Ok(Node::Set(items)))
+            }
+            Expr::Slot(_) => refuse("a template", "write the policy out"),
+            _ => refuse("a record literal", "compare its parts"),
         }
     }
 
     fn unary(&self, op: UnaryOp, expr: &Expr) -> Compiled {
-        let literal = |expr: &Expr| match expr {
-            Expr::Literal(Literal::String(text)) => Ok(text.as_str().to_owned()),
-            _ => refuse::<String>("an extension value that is not a literal"),
+        let literal = |read: fn(&str) -> Result<i64, String>, of: fn(i64) -> Val| match expr {
+            Expr::Literal(Literal::String(text)) => match read(text) {
+                Ok(value) => Ok(Node::Literal(of(value))),
+                Err(why) => Err(Refusal::new(why, "see \"Literals\" in docs/policies.md")),
+            },
+            _ => refuse("`decimal(…)`, `datetime(…)` or `duration(…)` of anything but a literal", "write the text out"),
         };
         let function = match op {
             UnaryOp::Not => return Ok(Node::Not(Box::new(self.expr(expr)?))),
-            UnaryOp::IsEmpty => return Ok(Node::IsEmpty(Box::new(self.expr(expr)?))),
-            UnaryOp::Decimal => return crate::literal::decimal(&literal(expr)?).map(|value| Node::Literal(Val::Decimal(value))),
-            UnaryOp::Datetime => return crate::literal::datetime(&literal(expr)?).map(|value| Node::Literal(Val::Datetime(value))),
-            UnaryOp::Duration => return crate::literal::duration(&literal(expr)?).map(|value| Node::Literal(Val::Duration(value))),
+            UnaryOp::IsEmpty => return over_ifs([self.expr(expr)?], &|[set]| Ok(Node::IsEmpty(Box::new(set)))),
+            UnaryOp::Decimal => return literal(crate::literal::decimal, Val::Decimal),
+            UnaryOp::Datetime => return literal(crate::literal::datetime, Val::Datetime),
+            UnaryOp::Duration => return literal(crate::literal::duration, Val::Duration),
             UnaryOp::Neg => Function::Negate,
             UnaryOp::ToDate => Function::ToDate,
             UnaryOp::ToTime => Function::ToTime,
@@ -150,107 +168,202 @@ impl Compiler<'_> {
             UnaryOp::ToMinutes => Function::ToMinutes,
             UnaryOp::ToHours => Function::ToHours,
             UnaryOp::ToDays => Function::ToDays,
-            UnaryOp::Ip | UnaryOp::IsIPv4 | UnaryOp::IsIPV6 | UnaryOp::IsLoopback | UnaryOp::IsMulticast => return refuse("an IP address"),
-            _ => return refuse("this function"),
+            UnaryOp::Ip | UnaryOp::IsIPv4 | UnaryOp::IsIPV6 | UnaryOp::IsLoopback | UnaryOp::IsMulticast => {
+                return refuse("an IP address", "no field holds one");
+            }
+            _ => return refuse("this function", "see \"What can be a condition\" in docs/policies.md"),
         };
-        let inner = self.expr(expr)?;
-        if !inner.closed() {
-            return refuse("negation or a date function of a row's value");
-        }
-        Ok(Node::Apply(function, Box::new(inner)))
+        over_ifs([self.expr(expr)?], &|[inner]| match (inner.closed(), function) {
+            (true, _) => Ok(Node::Apply(function, Box::new(inner))),
+            (false, Function::Negate) => refuse("negation of a row's value", "put the minus on the other side of the comparison"),
+            (false, _) => refuse("a date function of a row's value", "apply it to `context.now`, or compare with two times"),
+        })
     }
 
     fn binary(&self, op: BinaryOp, left: &Expr, right: &Expr) -> Compiled {
-        let (left, right) = (Box::new(self.expr(left)?), Box::new(self.expr(right)?));
-        let either_closed = left.closed() || right.closed();
-        let both_closed = left.closed() && right.closed();
-        let compare = |comparison| self.comparison(left.clone(), comparison, right.clone());
+        if let BinaryOp::And | BinaryOp::Or = op {
+            return self.connected(op, left, right);
+        }
+        let (left, right) = (self.expr(left)?, self.expr(right)?);
         match op {
-            BinaryOp::Eq => compare(Comparison::Equal),
-            BinaryOp::NotEq => Ok(Node::Not(Box::new(compare(Comparison::Equal)?))),
-            BinaryOp::Less | BinaryOp::DecimalLessThan => compare(Comparison::Less),
-            BinaryOp::LessEq | BinaryOp::DecimalLessEq => compare(Comparison::LessOrEqual),
-            BinaryOp::Greater | BinaryOp::DecimalGreater => compare(Comparison::Greater),
-            BinaryOp::GreaterEq | BinaryOp::DecimalGreaterEq => compare(Comparison::GreaterOrEqual),
-            BinaryOp::And => Ok(Node::And(left, right)),
-            BinaryOp::Or => Ok(Node::Or(left, right)),
-            BinaryOp::Add if either_closed => Ok(Node::Add(left, right, false)),
-            BinaryOp::Sub if right.closed() => Ok(Node::Add(left, right, true)),
-            BinaryOp::Offset if right.closed() => Ok(Node::Add(left, right, false)),
-            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Offset => refuse("arithmetic between two values of rows"),
-            BinaryOp::Mul if both_closed => Ok(Node::Multiply(left, right)),
-            BinaryOp::Mul => refuse("multiplication of a row's value"),
-            BinaryOp::DurationSince if both_closed => Ok(Node::Since(left, right)),
-            BinaryOp::DurationSince => refuse("`durationSince` of a row's value (compare with `offset` instead)"),
-            BinaryOp::In => Ok(Node::In(left, right)),
-            BinaryOp::Contains => Ok(Node::Contains(left, right)),
-            BinaryOp::ContainsAll if right.closed() => Ok(Node::ContainsAll(left, right)),
-            BinaryOp::ContainsAny if right.closed() => Ok(Node::ContainsAny(left, right)),
-            BinaryOp::ContainsAny if left.closed() => Ok(Node::ContainsAny(right, left)),
-            BinaryOp::ContainsAll | BinaryOp::ContainsAny => refuse("containment between two lists of rows"),
-            BinaryOp::GetTag | BinaryOp::HasTag => refuse("a tag"),
-            BinaryOp::IsInRange => refuse("an IP address"),
-            _ => refuse("this operator"),
+            BinaryOp::Eq => compare(left, Comparison::Equal, right),
+            BinaryOp::NotEq => Ok(Node::Not(Box::new(compare(left, Comparison::Equal, right)?))),
+            BinaryOp::Less | BinaryOp::DecimalLessThan => compare(left, Comparison::Less, right),
+            BinaryOp::LessEq | BinaryOp::DecimalLessEq => compare(left, Comparison::LessOrEqual, right),
+            BinaryOp::Greater | BinaryOp::DecimalGreater => compare(left, Comparison::Greater, right),
+            BinaryOp::GreaterEq | BinaryOp::DecimalGreaterEq => compare(left, Comparison::GreaterOrEqual, right),
+            BinaryOp::GetTag | BinaryOp::HasTag => refuse("a tag", "declare a field"),
+            BinaryOp::IsInRange => refuse("an IP address", "no field holds one"),
+            op => over_ifs([left, right], &|[left, right]| operator(op, left, right)),
         }
     }
 
-    fn comparison(&self, left: Box<Node>, comparison: Comparison, right: Box<Node>) -> Compiled {
-        let both_closed = left.closed() && right.closed();
-        match (left.ty(), right.ty()) {
-            (Ty::Set(_), _) | (_, Ty::Set(_)) if !both_closed => return refuse("equality of a row's list"),
-            (Ty::Decimal(a), Ty::Decimal(b)) if !left.closed() && !right.closed() && a != b => {
-                return refuse("a comparison of decimals of different scale");
+    /// A chain of `&&` or of `||`, however it is nested, as one that leans to the right: its conditions then grow with its length,
+    /// not with the square of it.
+    fn connected(&self, op: BinaryOp, left: &Expr, right: &Expr) -> Compiled {
+        let mut parts = Vec::new();
+        let mut open = vec![right, left];
+        while let Some(next) = open.pop() {
+            match next {
+                Expr::BinaryOp { op: inner, left, right } if *inner == op => open.extend([&**right, &**left]),
+                other => parts.push(self.expr(other)?),
             }
-            _ => {}
+            if parts.len() + open.len() > MAX_DEPTH {
+                return Err(too_deep());
+            }
         }
-        Ok(Node::Compare(left, comparison, right))
+        let join = if op == BinaryOp::And { Node::And } else { Node::Or };
+        Ok(chain(parts, join).unwrap_or(Node::Literal(Val::Bool(op == BinaryOp::And))))
     }
 
     /// The table whose rows an expression names.
-    fn table_of(&self, base: &Node) -> Result<CollectionId, String> {
+    fn table_of(&self, base: &Node) -> Result<CollectionId, Refusal> {
         match base {
             Node::Resource => Ok(self.collection),
             Node::Principal => Ok(USERS),
-            Node::Literal(_) => refuse("an attribute of a named entity"),
+            Node::Literal(_) => refuse("an attribute of a named entity", "follow a reference instead"),
             other => match other.ty() {
                 Ty::Entity(EntityTy::Collection(id)) => Ok(id),
-                _ => refuse("an attribute of this expression"),
+                _ => refuse("an attribute of this expression", "follow a reference instead"),
             },
         }
     }
 
     fn attribute(&self, expr: &Expr, attr: &str) -> Compiled {
         if matches!(expr, Expr::Var(Var::Context)) {
-            return if attr == "now" { Ok(Node::Now) } else { Err(format!("`context` has no attribute `{attr}`")) };
+            return if attr == "now" { Ok(Node::Now) } else { refuse_for(format!("`context.{attr}`"), "`context.now` is its only attribute") };
         }
-        let base = self.expr(expr)?;
-        if matches!(base, Node::If(..)) {
-            return refuse("an attribute of an `if`");
-        }
-        let table = self.table_of(&base)?;
-        let collection = &self.app.collections[table];
-        let column = collection.field(attr).ok_or_else(|| format!("`{}` has no attribute `{attr}`", collection.name))?;
-        let field = &collection.fields[column];
-        let ty = field_ty(field).ok_or_else(|| format!("policies cannot see `{attr}`: it is a {}", field.ty.name()))?;
-        Ok(Node::Attribute { base: Box::new(base), table, column, ty, nullable: !field.required })
+        over_ifs([self.expr(expr)?], &|[base]| {
+            let table = self.table_of(&base)?;
+            let collection = &self.app.collections[table];
+            let Some(column) = collection.field(attr) else {
+                return refuse_for(format!("`{attr}`, which `{}` does not have,", collection.name), "see the schema: `haechi generate cedar`");
+            };
+            let field = &collection.fields[column];
+            let Some(ty) = field_ty(field) else {
+                return refuse_for(format!("`{attr}`, a {} that policies do not see,", field.ty.name()), "compare another field");
+            };
+            Ok(Node::Attribute { base: Box::new(base), table, column, ty, nullable: !field.required })
+        })
     }
 
     fn has(&self, expr: &Expr, attrs: &[&str]) -> Compiled {
-        let Some((first, rest)) = attrs.split_first() else { return refuse("an empty `has`") };
+        let Some((first, rest)) = attrs.split_first() else { return refuse("an empty `has`", "name a field") };
         if matches!(expr, Expr::Var(Var::Context)) {
             return Ok(Node::Literal(Val::Bool(*first == "now" && rest.is_empty())));
         }
-        let base = self.expr(expr)?;
-        let table = self.table_of(&base)?;
-        let collection = &self.app.collections[table];
-        let column = collection.field(first).filter(|column| field_ty(&collection.fields[*column]).is_some());
-        let nullable = column.is_some_and(|column| !collection.fields[column].required);
-        let has = Node::Has { base: Box::new(base), table, column, nullable };
+        let has = over_ifs([self.expr(expr)?], &|[base]| {
+            let table = self.table_of(&base)?;
+            let collection = &self.app.collections[table];
+            let column = collection.field(first).filter(|column| field_ty(&collection.fields[*column]).is_some());
+            let nullable = column.is_some_and(|column| !collection.fields[column].required);
+            Ok(Node::Has { base: Box::new(base), table, column, nullable })
+        })?;
         if rest.is_empty() {
             return Ok(has);
         }
         let inner = Expr::GetAttr { expr: std::sync::Arc::new(expr.clone()), attr: (*first).into() };
         Ok(Node::And(Box::new(has), Box::new(self.has(&inner, rest)?)))
+    }
+}
+
+/// The parts joined so that each holds the rest of the chain as its right side.
+fn chain(parts: impl IntoIterator<Item = Node, IntoIter: DoubleEndedIterator>, join: fn(Box<Node>, Box<Node>) -> Node) -> Option<Node> {
+    parts.into_iter().rev().reduce(|rest, part| join(Box::new(part), Box::new(rest)))
+}
+
+/// Builds a node over each alternative of its operands: `f(if c then a else b)` is `if c then f(a) else f(b)`.
+/// So an `if` that is no condition itself stands around conditions only.
+fn over_ifs<const N: usize>(operands: [Node; N], build: &dyn Fn([Node; N]) -> Compiled) -> Compiled {
+    over_ifs_of(operands.into(), &|operands| match <[Node; N]>::try_from(operands) {
+        Ok(operands) => build(operands),
+        Err(_) => refuse("this", "please report it: this is a fault of Haechi"),
+    })
+}
+
+fn over_ifs_of(operands: Vec<Node>, build: &dyn Fn(Vec<Node>) -> Compiled) -> Compiled {
+    if operands.iter().map(alternatives).try_fold(1usize, usize::checked_mul).is_none_or(|all| all > MAX_ALTERNATIVES) {
+        return refuse("so many combinations of `if`", "move the `if` outwards, or split the policy");
+    }
+    let Some(at) = operands.iter().position(|operand| matches!(operand, Node::If(..)) && operand.ty() != Ty::Bool) else { return build(operands) };
+    let with = |node: &Node| {
+        let mut operands = operands.clone();
+        operands[at] = node.clone();
+        over_ifs_of(operands, build)
+    };
+    match &operands[at] {
+        Node::If(_, a, _) if mutated(Mutation::IfTakesTheFirst) => with(a),
+        Node::If(condition, a, b) => Ok(Node::If(condition.clone(), Box::new(with(a)?), Box::new(with(b)?))),
+        _ => build(operands),
+    }
+}
+
+fn within([child, parent]: [Node; 2]) -> Compiled {
+    Ok(Node::In(Box::new(child), Box::new(parent)))
+}
+
+fn operator(op: BinaryOp, left: Node, right: Node) -> Compiled {
+    let (row_left, row_right) = (!left.closed(), !right.closed());
+    let (left, right) = (Box::new(left), Box::new(right));
+    match op {
+        BinaryOp::Add if row_left && row_right => refuse("arithmetic between two values of rows", "compare each with a constant"),
+        BinaryOp::Add => Ok(Node::Add(left, right, false)),
+        BinaryOp::Sub | BinaryOp::Offset if row_right => {
+            refuse("what a row's value is taken from or added to", "move the row's value to the other side of the comparison")
+        }
+        BinaryOp::Sub => Ok(Node::Add(left, right, true)),
+        BinaryOp::Offset => Ok(Node::Add(left, right, false)),
+        BinaryOp::Mul if row_left || row_right => refuse("multiplication of a row's value", "divide the constant on the other side"),
+        BinaryOp::Mul => Ok(Node::Multiply(left, right)),
+        BinaryOp::DurationSince if row_left || row_right => refuse("`durationSince` of a row's value", "compare with `offset` instead"),
+        BinaryOp::DurationSince => Ok(Node::Since(left, right)),
+        BinaryOp::In => within([*left, *right]),
+        BinaryOp::Contains => {
+            comparable(item_of(left.ty()), row_left, right.ty(), row_right)?;
+            Ok(Node::Contains(left, right))
+        }
+        BinaryOp::ContainsAll | BinaryOp::ContainsAny => {
+            comparable(item_of(left.ty()), row_left, item_of(right.ty()), row_right)?;
+            Ok(if op == BinaryOp::ContainsAll { Node::ContainsAll(left, right) } else { Node::ContainsAny(left, right) })
+        }
+        _ => refuse("this operator", "see \"What can be a condition\" in docs/policies.md"),
+    }
+}
+
+fn compare(left: Node, comparison: Comparison, right: Node) -> Compiled {
+    // Conditions are compared by when each is true and false; there is nothing to move.
+    if left.ty() == Ty::Bool && right.ty() == Ty::Bool {
+        return Ok(Node::Compare(Box::new(left), comparison, Box::new(right)));
+    }
+    over_ifs([left, right], &|[left, right]| {
+        let (row_left, row_right) = (!left.closed(), !right.closed());
+        let sets = matches!((left.ty(), right.ty()), (Ty::Set(_), _) | (_, Ty::Set(_)));
+        let (left, right) = (Box::new(left), Box::new(right));
+        if sets && (row_left || row_right) {
+            // Two sets are equal when each contains all of the other.
+            let there = operator(BinaryOp::ContainsAll, (*left).clone(), (*right).clone())?;
+            return Ok(Node::And(Box::new(there), Box::new(operator(BinaryOp::ContainsAll, *right, *left)?)));
+        }
+        comparable(left.ty(), row_left, right.ty(), row_right)?;
+        Ok(Node::Compare(left, comparison, right))
+    })
+}
+
+fn item_of(set: Ty) -> Ty {
+    match set {
+        Ty::Set(item) => *item,
+        other => other,
+    }
+}
+
+/// Refuses what two values of rows, or a row's value among others, cannot be compared as.
+fn comparable(left: Ty, row_left: bool, right: Ty, row_right: bool) -> Result<(), Refusal> {
+    match (left, right) {
+        (Ty::Decimal(a), Ty::Decimal(b)) if row_left && row_right && a != b => {
+            refuse("a comparison of decimals of different scale", "give both fields the same scale")
+        }
+        (Ty::Set(_), _) | (_, Ty::Set(_)) if row_left || row_right => refuse("a row's list among sets", "compare each list by itself"),
+        _ => Ok(()),
     }
 }
 
@@ -291,39 +404,4 @@ fn like_parts(pattern: &[PatternElem]) -> Vec<LikePart> {
         parts.push(LikePart::Literal(literal.into()));
     }
     parts
-}
-
-/// Upper bounds of the sizes of *surely true* and *surely false*.
-fn expansion(node: &Node) -> (usize, usize) {
-    let sum = |a: usize, b: usize| a.saturating_add(b);
-    match node {
-        Node::And(a, b) => {
-            let ((ta, fa), (tb, fb)) = (expansion(a), expansion(b));
-            (sum(ta, tb), sum(fa, sum(ta, fb)))
-        }
-        Node::Or(a, b) => {
-            let ((ta, fa), (tb, fb)) = (expansion(a), expansion(b));
-            (sum(ta, sum(fa, tb)), sum(fa, fb))
-        }
-        Node::Not(a) => {
-            let (t, f) = expansion(a);
-            (f, t)
-        }
-        Node::If(c, a, b) => {
-            let ((tc, fc), (ta, fa), (tb, fb)) = (expansion(c), expansion(a), expansion(b));
-            let both = sum(tc, fc);
-            (sum(both, sum(ta, tb)), sum(both, sum(fa, fb)))
-        }
-        Node::Compare(a, _, b) | Node::In(a, b) | Node::Contains(a, b) | Node::ContainsAll(a, b) | Node::ContainsAny(a, b) => {
-            let (a, b) = (expansion(a), expansion(b));
-            let all = sum(sum(a.0, a.1), sum(b.0, b.1));
-            (sum(all, 1), sum(all, 1))
-        }
-        Node::Set(items) => {
-            let all = items.iter().map(|item| expansion(item).0).fold(1, sum);
-            (all, all)
-        }
-        Node::Literal(Val::Set(items)) => (items.len(), items.len()),
-        _ => (1, 1),
-    }
 }

@@ -9,8 +9,13 @@ mod index;
 mod literal;
 mod mutation;
 mod node;
+mod place;
+mod refusal;
 mod scalar;
 mod schema;
+mod scripts;
+mod sets;
+mod size;
 mod source;
 
 #[cfg(test)]
@@ -27,6 +32,7 @@ use crate::{
     compile::Compiler,
     index::Slices,
     mutation::{Mutation, mutated},
+    refusal::Refusal,
     source::Statement,
 };
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
@@ -79,7 +85,18 @@ impl Policies {
     /// # Errors
     /// Findings, when a policy cannot be parsed, validated or turned into a condition.
     pub fn load(app: &App) -> Result<(Self, Findings), Findings> {
-        Self::build(app, true)
+        with_a_deep_stack(|| Self::build(app, true)).unwrap_or_else(|| {
+            let mut findings = Findings::default();
+            findings.push(Finding {
+                severity: Severity::Error,
+                code: "no-thread",
+                message: "the policies cannot be read: the system starts no further thread".to_owned(),
+                help: "raise the limits on threads and memory of this process".to_owned(),
+                source: None,
+                span: None,
+            });
+            Err(findings)
+        })
     }
 
     /// `strict` is false in the property test alone, so that conditions that raise errors are met too.
@@ -222,6 +239,22 @@ impl Policies {
     }
 }
 
+/// Cedar's reader calls itself for each level of a condition: a few hundred `||` are more than the stack of a worker thread holds.
+/// `None` when the system starts no thread.
+fn with_a_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    /// Several times what the longest statement needs; only what is touched is ever taken.
+    const STACK_BYTES: usize = 512 << 20;
+    let planted = mutation::planted();
+    std::thread::scope(|scope| {
+        let inside = || {
+            mutation::plant(planted);
+            work()
+        };
+        let thread = std::thread::Builder::new().name("policies".to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, inside).ok()?;
+        Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 fn validate(schema: &Schema, set: &PolicySet, statements: &[Statement], findings: &mut Findings) {
     let result = Validator::new(schema.clone()).validate_with_level(set, ValidationMode::Strict, MAX_LEVEL);
     let find = |id: &cedar_policy::PolicyId| statements.iter().find(|statement| statement.policy.id() == id);
@@ -232,26 +265,30 @@ fn validate(schema: &Schema, set: &PolicySet, statements: &[Statement], findings
     }
     for warning in result.validation_warnings() {
         let Some(statement) = find(warning.policy_id()) else { continue };
-        let diagnostic: &dyn Diagnostic = warning;
-        source::report(diagnostic, &statement.source, statement.span(), "policy-suspicious", findings);
+        if scripts::is_about_scripts(warning) {
+            scripts::judge(warning, statement, findings);
+        } else {
+            source::report(warning as &dyn Diagnostic, &statement.source, statement.span(), "policy-suspicious", findings);
+        }
     }
 }
 
 fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &Actions, slices: &mut Slices, findings: &mut Findings) {
-    let mut error = |code, message: String, help: &str| findings.error(&statement.source, Some(statement.span()), code, message, help.to_owned());
-    let parsed = match statement.policy.to_pst() {
-        Ok(parsed) => parsed,
-        Err(why) => return error("policy", why.to_string(), "see docs/policies.md"),
-    };
+    if let Err(refusal) = try_compile(app, statement, at, actions, slices) {
+        let span = refusal.part.as_ref().and_then(|part| place::of(part, statement)).unwrap_or_else(|| statement.span());
+        findings.error(&statement.source, Some(span), refusal.code, refusal.message, refusal.help);
+    }
+}
+
+fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, slices: &mut Slices) -> Result<(), Refusal> {
+    let error = |code, message: &str, help: &str| Refusal { code, message: message.to_owned(), help: help.to_owned(), part: None };
+    let parsed = statement.policy.to_pst().map_err(|why| error("policy", &why.to_string(), "see docs/policies.md"))?;
     let body = parsed.body();
     let wanted: Vec<ActionId> = match &body.action {
         pst::ActionConstraint::Any => {
             if statement.policy.annotation("everything").is_none_or(str::is_empty) {
-                return error(
-                    "bare-action",
-                    "the policy names no action: it would cover every action there is and will be".to_owned(),
-                    "name the actions, or add @everything(\"the reason\")",
-                );
+                let message = "the policy names no action: it would cover every action there is and will be";
+                return Err(error("bare-action", message, "name the actions, or add @everything(\"the reason\")"));
             }
             actions.by_name.values().copied().collect()
         }
@@ -263,7 +300,7 @@ fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &Acti
         pst::ResourceConstraint::Is(ty) | pst::ResourceConstraint::IsIn(ty, _) => Some(ty.to_string()),
         pst::ResourceConstraint::Eq(entity) | pst::ResourceConstraint::In(entity) => match entity {
             pst::EntityOrSlot::Entity(uid) => Some(uid.ty.to_string()),
-            pst::EntityOrSlot::Slot(_) => return error("template", "templates are not used".to_owned(), "write the policy out"),
+            pst::EntityOrSlot::Slot(_) => return Err(error("template", "templates are not used", "write the policy out")),
         },
     };
     let role = match &body.principal {
@@ -274,20 +311,14 @@ fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &Acti
         }
         _ => None,
     };
-    if let Some(role) = role.filter(|role| !app.roles.iter().any(|known| known == role)) {
-        let help = haechi_model::suggest(role, app.roles.iter().map(String::as_str))
-            .map_or_else(|| "add it to `roles` in haechi.toml".to_owned(), |near| format!("did you mean Role::\"{near}\"?"));
-        return error("unknown-role", format!("no role is named `{role}`"), &help);
-    }
     for collection in app.collections.iter().filter(|collection| only.as_ref().is_none_or(|only| *only == collection.name)) {
         let wanted = actions.on(collection, &wanted);
         if wanted.is_empty() {
             continue;
         }
         let compiler = Compiler { app, collection: collection.id };
-        match compiler.policy(&body.principal, &body.resource, body.clauses()) {
-            Ok(plan) => slices.add(collection.id, &wanted, role, at, body.effect == pst::Effect::Forbid, plan),
-            Err(why) => return error("not-a-condition", why, "see \"What cannot be a condition\" in docs/policies.md"),
-        }
+        let plan = compiler.policy(&body.principal, &body.resource, body.clauses())?;
+        slices.add(collection.id, &wanted, role, at, body.effect == pst::Effect::Forbid, plan);
     }
+    Ok(())
 }

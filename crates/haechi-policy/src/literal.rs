@@ -1,5 +1,6 @@
 //! Cedar's extension literals: decimal, datetime and duration.
 
+use crate::mutation::{Mutation, mutated};
 use haechi_model::{parse_date, parse_datetime};
 
 /// `"12.5"` as ten-thousandths.
@@ -26,19 +27,23 @@ pub(crate) fn datetime(text: &str) -> Result<i64, String> {
 pub(crate) fn duration(text: &str) -> Result<i64, String> {
     let bad = || format!("`{text}` is not a duration");
     let (negative, mut rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let mut sum = 0i64;
-    let mut units = [("d", 86_400_000i64), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)].into_iter();
+    // Wider than the result: the smallest number of milliseconds has no opposite.
+    let mut sum = 0i128;
+    let mut units = [("d", 86_400_000i128), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)].into_iter();
     if rest.is_empty() {
         return Err(bad());
     }
     while !rest.is_empty() {
         let count = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: i64 = rest[..count].parse().map_err(|_| bad())?;
+        let number: u64 = rest[..count].parse().map_err(|_| bad())?;
         let unit: String = rest[count..].chars().take_while(char::is_ascii_alphabetic).collect();
         let (_, ms) = units.find(|(name, _)| *name == unit).ok_or_else(bad)?;
-        let part = number.checked_mul(ms).ok_or_else(bad)?;
-        sum = if negative { sum.checked_sub(part) } else { sum.checked_add(part) }.ok_or_else(bad)?;
+        sum += i128::from(number) * ms;
         rest = &rest[count + unit.len()..];
+    }
+    let sum = i64::try_from(if negative { -sum } else { sum }).map_err(|_| bad())?;
+    if sum == i64::MIN && mutated(Mutation::ClampedDuration) {
+        return Ok(-i64::MAX);
     }
     Ok(sum)
 }
@@ -55,6 +60,8 @@ mod tests {
         assert!(decimal("1.00000").is_err());
         assert_eq!(duration("1d2h"), Ok(93_600_000));
         assert_eq!(duration("-5ms"), Ok(-5));
+        assert_eq!(duration("-9223372036854775808ms"), Ok(i64::MIN));
+        assert!(duration("9223372036854775808ms").is_err());
         assert!(duration("1h1d").is_err());
         assert_eq!(datetime("1970-01-02"), Ok(86_400_000));
         assert_eq!(datetime("1970-01-01T01:00:00+0100"), Ok(0));

@@ -1,7 +1,6 @@
 //! Planted faults that the property test must find. They exist in test builds only.
 
 /// A fault.
-#[cfg_attr(not(test), expect(dead_code, reason = "planted by tests only"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     None,
@@ -13,20 +12,65 @@ pub(crate) enum Mutation {
     ErringForbidIsSkipped,
     /// `like` does not escape.
     UnescapedLike,
+    /// The smallest number taken away is an error.
+    NoSmallestNumber,
+    /// Errors of a set literal's items are not looked for.
+    NoItemGuard,
+    /// Values of rows in a set literal are left out.
+    KnownItemsOnly,
+    /// `containsAll` of a row's list asks for one of its elements only.
+    WithinIsOverlap,
+    /// An `if` that chooses a value always takes the first.
+    IfTakesTheFirst,
+    /// A `has` on one side of `||` counts as known after it.
+    OrHoldsBoth,
+    /// A literal at the end of the range is off by one.
+    ClampedLiteral,
+    /// A duration of the smallest number of milliseconds is the next one.
+    ClampedDuration,
+}
+
+#[cfg(test)]
+impl Mutation {
+    /// All that are faults.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::FalseAndWithoutTrue,
+        Self::NoNullGuard,
+        Self::ErringForbidIsSkipped,
+        Self::UnescapedLike,
+        Self::NoSmallestNumber,
+        Self::NoItemGuard,
+        Self::KnownItemsOnly,
+        Self::WithinIsOverlap,
+        Self::IfTakesTheFirst,
+        Self::OrHoldsBoth,
+        Self::ClampedLiteral,
+        Self::ClampedDuration,
+    ];
 }
 
 #[cfg(test)]
 thread_local! {
-    pub(crate) static PLANTED: std::cell::Cell<Mutation> = const { std::cell::Cell::new(Mutation::None) };
+    static PLANTED: std::cell::Cell<Mutation> = const { std::cell::Cell::new(Mutation::None) };
 }
 
-#[cfg(test)]
-pub(crate) fn mutated(mutation: Mutation) -> bool {
-    PLANTED.get() == mutation
+/// What this thread has planted.
+pub(crate) fn planted() -> Mutation {
+    #[cfg(test)]
+    return PLANTED.get();
+    #[cfg(not(test))]
+    Mutation::None
 }
 
-#[cfg(not(test))]
+/// Plants a fault in this thread.
+pub(crate) fn plant(mutation: Mutation) {
+    #[cfg(test)]
+    PLANTED.set(mutation);
+    #[cfg(not(test))]
+    let _ = mutation;
+}
+
 #[inline(always)]
-pub(crate) fn mutated(_: Mutation) -> bool {
-    false
+pub(crate) fn mutated(mutation: Mutation) -> bool {
+    cfg!(test) && planted() == mutation
 }

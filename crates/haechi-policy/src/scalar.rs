@@ -25,12 +25,18 @@ impl Truth {
     }
 }
 
-/// A scalar: an error, a value, or something of a row.
+/// What an expression comes to: an error, a value, something of a row, or a set of such.
 #[derive(Clone, Debug)]
 pub(crate) enum Scalar {
     Error,
     Known(Val),
-    Row { operand: Operand, ty: Ty, nullable: bool },
+    Row {
+        operand: Operand,
+        ty: Ty,
+        nullable: bool,
+    },
+    /// A set literal with at least one value of a row. None of them is an error or a set.
+    Set(Vec<Scalar>),
 }
 
 /// No rows of other tables.
@@ -67,9 +73,11 @@ pub(crate) fn present(operand: &Operand, nullable: bool) -> Predicate {
     if nullable { lift(operand, Predicate::NotNull) } else { Predicate::True }
 }
 
+/// That it raises no error, when it is known not to be one.
 pub(crate) fn there(scalar: &Scalar) -> Predicate {
     match scalar {
         Scalar::Row { operand, nullable, .. } => present(operand, *nullable),
+        Scalar::Set(items) => Predicate::all(items.iter().map(there)),
         _ => Predicate::True,
     }
 }

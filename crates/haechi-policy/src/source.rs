@@ -5,6 +5,9 @@ use haechi_model::{Findings, PolicyFile, Source};
 use miette::Diagnostic;
 use std::{ops::Range, sync::Arc};
 
+/// The longest policy that is read. How deep it nests is bounded by it.
+const MAX_STATEMENT_BYTES: usize = 64 << 10;
+
 /// A policy and where it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
@@ -29,6 +32,11 @@ pub(crate) fn parse(files: &[PolicyFile], findings: &mut Findings) -> Vec<Statem
             let text = &file.source.text[range.clone()];
             let line = file.source.text[..range.start].matches('\n').count() + 1;
             let id = format!("{}:{line}", file.source.path.display());
+            if text.len() > MAX_STATEMENT_BYTES {
+                let message = format!("the policy has {} bytes; at most {MAX_STATEMENT_BYTES} are read", text.len());
+                findings.error(&file.source, Some(range.start..range.start), "policy-too-long", message, "split it into several policies".to_owned());
+                continue;
+            }
             match Policy::parse(Some(PolicyId::new(&id)), text) {
                 Ok(policy) => {
                     let policy = match policy.annotation("id") {
@@ -55,15 +63,20 @@ pub(crate) fn parse(files: &[PolicyFile], findings: &mut Findings) -> Vec<Statem
 
 /// Turns one of Cedar's diagnostics into a finding at its place in the file.
 pub(crate) fn report(error: &(impl Diagnostic + ?Sized), source: &Arc<Source>, statement: Range<usize>, code: &'static str, findings: &mut Findings) {
-    let label = error.labels().and_then(|mut labels| labels.next());
-    let span = label.map_or(statement.clone(), |label| {
-        let start = (statement.start + label.offset()).min(statement.end);
-        start..(start + label.len()).min(statement.end)
-    });
+    let span = label(error, statement);
     let message = error.to_string();
     let message = message.split_once("`, ").filter(|(head, _)| head.starts_with("for policy `")).map_or(message.clone(), |(_, rest)| rest.to_owned());
     let help = error.help().map_or_else(|| "see docs/policies.md".to_owned(), |help| help.to_string());
     findings.error(source, Some(span), code, message, help);
+}
+
+/// The place in the file that a diagnostic points at; the whole statement when it names none.
+pub(crate) fn label(error: &(impl Diagnostic + ?Sized), statement: Range<usize>) -> Range<usize> {
+    let label = error.labels().and_then(|mut labels| labels.next());
+    label.map_or(statement.clone(), |label| {
+        let start = (statement.start + label.offset()).min(statement.end);
+        start..(start + label.len()).min(statement.end)
+    })
 }
 
 /// Ranges of the statements of a file: up to each `;` that is outside strings and comments.

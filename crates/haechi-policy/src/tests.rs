@@ -27,6 +27,11 @@ const PATIENTS: &str = r#"
 name = { type = "text", required = true, class = "pii" }
 rank = { type = "int" }
 doctor = { type = "ref", to = "users", required = true }
+second = { type = "ref", to = "users" }
+tags = { type = "list", of = "text", required = true }
+seen = { type = "datetime", required = true }
+price = { type = "decimal", precision = 9, scale = 2, required = true }
+rate = { type = "decimal", precision = 9, scale = 4, required = true }
 "#;
 
 fn clinic(policies: &str) -> App {
@@ -86,4 +91,120 @@ fn findings_have_their_place() {
     );
     assert_eq!(codes("permit (principal, action == Action::\"read\", resource is patients) when { resource.rank > 4 };")[0].0, "policy-invalid");
     assert!(codes("@everything(\"operators repair data\")\npermit (principal in Role::\"doctor\", action, resource);").is_empty());
+}
+
+/// A policy on reading patients; its condition begins at line 2, column 8.
+fn when(condition: &str) -> String {
+    format!("permit (principal is users, action == Action::\"read\", resource is patients)\nwhen {{ {condition} }};")
+}
+
+/// Where and why a condition is refused.
+fn refused(condition: &str) -> (&'static str, String, Option<(usize, usize)>) {
+    let Err(findings) = Policies::load(&clinic(&when(condition))) else { panic!("{condition} loads") };
+    let first = &findings.list()[0];
+    let source = first.source.as_ref().unwrap();
+    (first.code, source.text[first.span.clone().unwrap()].to_owned(), first.line_column())
+}
+
+#[test]
+fn what_cannot_be_a_condition_is_refused_at_its_part() {
+    for (condition, part, column) in [
+        ("resource has rank && (resource.rank * 2 > 4 || resource.rank == 1)", "resource.rank * 2", 30),
+        (
+            "resource.tags.contains(\"a\") && -(if resource has rank then resource.rank else 1) > 0",
+            "-(if resource has rank then resource.rank else 1)",
+            39,
+        ),
+        ("resource has rank && 5 - resource.rank > 0", "5 - resource.rank", 29),
+        ("resource has rank && resource.rank + resource.rank > 0", "resource.rank + resource.rank", 29),
+        ("resource.seen.toDate() < context.now", "resource.seen.toDate()", 8),
+        ("context.now.durationSince(resource.seen) > duration(\"1d\")", "context.now.durationSince(resource.seen)", 8),
+        ("resource.price.lessThan(resource.rate)", "resource.price.lessThan(resource.rate)", 8),
+        ("[resource.price].contains(resource.rate)", "[resource.price].contains(resource.rate)", 8),
+        ("[[\"a\"]].contains(resource.tags)", "[[\"a\"]].contains(resource.tags)", 8),
+        ("[resource.tags].contains([\"a\"])", "[resource.tags]", 8),
+        ("action == Action::\"read\"", "action", 8),
+    ] {
+        assert_eq!(refused(condition), ("not-a-condition", part.to_owned(), Some((2, column))), "{condition}");
+    }
+}
+
+#[test]
+fn a_role_that_is_not_declared_is_refused_wherever_it_stands() {
+    for condition in [
+        "principal in Role::\"docter\"",
+        "resource.doctor in Role::\"docter\"",
+        "principal in [Role::\"nurse\", Role::\"docter\"]",
+        "resource.doctor is users in Role::\"docter\"",
+        "!(resource has second && resource.second in Role::\"docter\")",
+    ] {
+        let (code, part, _) = refused(condition);
+        assert_eq!((code, part.as_str()), ("unknown-role", "Role::\"docter\""), "{condition}");
+        assert!(codes(&when(&condition.replace("docter", "doctor"))).is_empty(), "{condition}");
+    }
+    let head = "forbid (principal in Role::\"docter\", action == Action::\"read\", resource is patients);";
+    assert_eq!(codes(head), [("unknown-role", Some((1, 22)))]);
+}
+
+/// The forms that were once denied without a word. What they decide is in the property test; here, that they are decided.
+#[test]
+fn set_literals_with_values_of_rows_are_conditions() {
+    let kim = Principal { kind: PrincipalKind::User, id: "k", roles: &[], row: &[] };
+    for condition in [
+        "[\"a\", resource.name].containsAny([\"a\"])",
+        "[\"a\", resource.name].containsAll([\"a\"])",
+        "!([resource.name].isEmpty())",
+        "[\"a\", \"b\"].containsAny([resource.name])",
+        "[resource.doctor].containsAny([principal])",
+        "[\"a\", \"b\"].containsAll(resource.tags)",
+        "resource.tags.containsAny(resource.tags)",
+        "resource.tags == [\"a\"]",
+        "(if resource has second then resource.second else principal) == principal",
+    ] {
+        let app = clinic(&when(condition));
+        let (policies, _) = Policies::load(&app).map_err(|f| format!("{condition}: {f:#?}")).unwrap();
+        let bound = policies.bind(&kim, policies.action("read").unwrap(), app.collection("patients").unwrap().id, 0);
+        assert_ne!(bound, Predicate::False, "{condition}");
+    }
+}
+
+#[test]
+fn long_chains_load_however_they_are_nested() {
+    let alternative = |n: usize| format!("(resource has rank && resource.rank + {n} == 7)");
+    let flat = (0..300).map(alternative).collect::<Vec<_>>().join(" || ");
+    assert!(codes(&when(&flat)).is_empty());
+    let nested = (0..20).map(|outer| format!("({})", (0..10).map(|n| alternative(outer * 10 + n)).collect::<Vec<_>>().join(" || ")));
+    assert!(codes(&when(&nested.collect::<Vec<_>>().join(" || "))).is_empty());
+    let mixed = (0..60).fold("resource.price == resource.price".to_owned(), |inner, n| {
+        if n % 2 == 0 { format!("({inner} && {})", alternative(n)) } else { format!("({inner} || {})", alternative(n)) }
+    });
+    let Err(findings) = Policies::load(&clinic(&when(&mixed))) else { panic!("a mixture that grows too large loads") };
+    let finding = &findings.list()[0];
+    assert!(finding.message.contains("most of them by `") && finding.help.contains("contains"), "{finding:?}");
+}
+
+/// What nobody means to write is refused, and takes nobody's process with it.
+#[test]
+fn monstrous_policies_are_refused() {
+    let deep = |open: &str, close: &str, times: usize| format!("{}true{}", open.repeat(times), close.repeat(times));
+    assert!(codes(&when(&deep("(", ")", 30_000))).is_empty());
+    for condition in [
+        deep("[", "]", 1_000),
+        "resource.doctor".to_owned() + &".doctor".repeat(1_000),
+        vec!["resource.price == resource.price"; 5_000].join(" && "),
+        vec!["resource has rank"; 600].join(" || "),
+    ] {
+        assert!(!codes(&when(&condition)).is_empty());
+    }
+}
+
+#[test]
+fn texts_of_two_scripts_can_be_said() {
+    let named = |text: &str| when(&format!("resource.tags.contains(\"{text}\")"));
+    for text in ["서울 office", "日本 JP", "Москва office", "서울office"] {
+        assert!(codes(&named(text)).is_empty(), "{text}");
+    }
+    assert_eq!(codes(&named("аdmin")), [("mixed-scripts", Some((2, 31)))]);
+    assert!(codes(&format!("@mixed_scripts(\"the name of a product\")\n{}", named("аdmin"))).is_empty());
+    assert_eq!(codes(&format!("@mixed_scripts(\"\")\n{}", named("аdmin")))[0].0, "mixed-scripts");
 }

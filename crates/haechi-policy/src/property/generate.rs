@@ -75,7 +75,14 @@ fn boolean(random: &mut Random, depth: u64) -> String {
             _ => format!("(({}) == ({}))", boolean(random, next), boolean(random, next)),
         };
     }
-    match random.below(14) {
+    match random.below(22) {
+        14 | 15 => sets(random, depth),
+        16 => sets(random, depth),
+        17 => choice(random, depth),
+        18 => choice(random, depth),
+        19 => edges(random),
+        20 => has_chain(random),
+        21 => format!("{} {} {}", entity(random), random.pick(&["==", "in", "!="]), chosen_entity(random, depth)),
         0 => random.pick(&["resource.flag", "resource.oflag", "true", "false", "principal.disabled"]).to_owned(),
         1 => format!("{} {} {}", integer(random, depth), random.pick(&["<", "<=", ">", ">=", "==", "!="]), integer_constant(random)),
         2 => format!("{} {} {}", integer(random, depth), random.pick(&["<", "==", "!=", ">="]), integer(random, 0)),
@@ -120,7 +127,170 @@ fn integer(random: &mut Random, depth: u64) -> String {
 }
 
 fn integer_constant(random: &mut Random) -> &'static str {
-    random.pick(&["0", "1", "2", "5", "-1", "9223372036854775807", "-9223372036854775807"])
+    random.pick(&["0", "1", "2", "5", "-1", "9223372036854775807", "9223372036854775806", "-9223372036854775807", "-9223372036854775808"])
+}
+
+/// Set operators, with literals of values of rows, of the caller and of what they refer to, on either side.
+fn sets(random: &mut Random, depth: u64) -> String {
+    let kind = random.below(4);
+    let operator = random.pick(&["containsAny", "containsAll", "containsAny", "containsAll", "contains", "isEmpty", "=="]);
+    let left = set(random, kind, depth);
+    match operator {
+        "isEmpty" => format!("{left}.isEmpty()"),
+        "contains" => format!("{left}.contains({})", element(random, kind, depth)),
+        "==" => format!("({left} == {})", set(random, kind, depth)),
+        operator => format!("{left}.{operator}({})", set(random, kind, depth)),
+    }
+}
+
+fn set(random: &mut Random, kind: u64, depth: u64) -> String {
+    let stored: &[&str] = match kind {
+        0 => &["resource.tags", "resource.otags", "principal.marks", "resource.keeper.marks", "principal.boss.marks", "resource.parent.otags"],
+        1 => &["resource.nums", "resource.parent.nums"],
+        2 => &["resource.flags"],
+        _ => &[],
+    };
+    if !stored.is_empty() && random.below(2) == 0 {
+        return random.pick(stored).to_owned();
+    }
+    if depth > 0 && random.below(8) == 0 {
+        return format!("(if {} then {} else {})", boolean(random, 0), set(random, kind, 0), set(random, kind, 0));
+    }
+    let count = if random.below(20) == 0 { 0 } else { 1 + random.below(3) };
+    let items: Vec<String> = (0..count).map(|_| element(random, kind, depth)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn element(random: &mut Random, kind: u64, depth: u64) -> String {
+    if depth > 0 && random.below(8) == 0 {
+        return format!("(if {} then {} else {})", boolean(random, 0), element(random, kind, 0), element(random, kind, 0));
+    }
+    match kind {
+        0 => text(random).to_owned(),
+        1 if random.below(2) == 0 => integer_constant(random).to_owned(),
+        1 => integer(random, 0),
+        2 => random.pick(&["true", "false", "resource.flag", "resource.oflag", "(resource.n > 1)", "principal.disabled"]).to_owned(),
+        _ => entity(random),
+    }
+}
+
+/// An `if` that chooses a value, which is then used.
+fn choice(random: &mut Random, depth: u64) -> String {
+    let next = depth.saturating_sub(1);
+    let condition = boolean(random, next);
+    match random.below(7) {
+        0 => format!("{} == {}", chosen_entity(random, depth), chosen_entity(random, depth)),
+        1 => format!("{} in {}", chosen_entity(random, depth), parent(random)),
+        2 => format!("(if {condition} then {} else {}) == {}", text(random), text(random), text(random)),
+        3 => format!(
+            "(if {condition} then resource.price else {}).{}({})",
+            decimal(random),
+            random.pick(&["lessThan", "greaterThanOrEqual"]),
+            decimal(random)
+        ),
+        4 => format!(
+            "(if {condition} then resource.at else {}) {} {}",
+            moment_literal(random),
+            random.pick(&["<", ">=", "=="]),
+            moment_literal(random)
+        ),
+        5 => format!("{}.level {} {}", chosen_entity(random, depth), random.pick(&["<", ">=", "=="]), integer_constant(random)),
+        _ => format!("{} {}", chosen_entity(random, depth), random.pick(&["has level", "is users", "has boss.nick"])),
+    }
+}
+
+fn chosen_entity(random: &mut Random, depth: u64) -> String {
+    format!("(if {} then {} else {})", boolean(random, depth.saturating_sub(1)), person(random), person(random))
+}
+
+fn person(random: &mut Random) -> &'static str {
+    random.pick(&["resource.keeper", "resource.reviewer", "principal", "principal.boss", "resource.keeper.boss"])
+}
+
+/// Optional fields behind their guards, in chains.
+fn has_chain(random: &mut Random) -> String {
+    let mut guarded = || {
+        random
+            .pick(&[
+                "resource has on && resource.on > 1",
+                "resource has os && resource.os == \"a\"",
+                "resource has reviewer && resource.reviewer == principal",
+                "resource has parent && resource.parent.n > 0",
+                "resource has parent.on && resource.parent.on > 0",
+                "principal has level && principal.level > 1",
+                "resource has otags && resource.otags.contains(\"a\")",
+                "resource has oflag && resource.oflag",
+                "(resource has on || resource.flag) && resource.on > 1",
+                "(resource.flag || resource has os) && resource.os == \"a\"",
+            ])
+            .to_owned()
+    };
+    let parts: Vec<String> = (0..3).map(|_| format!("({})", guarded())).collect();
+    parts.join(random.pick(&[" || ", " && "]))
+}
+
+/// Values at and beside the ends of their ranges.
+fn edges(random: &mut Random) -> String {
+    match random.below(5) {
+        0 => format!(
+            "resource.n {} {} {} 0",
+            random.pick(&["+", "-"]),
+            random.pick(&["-9223372036854775808", "9223372036854775807", "-9223372036854775807", "1", "-1"]),
+            random.pick(&[">=", "<", "==", "<="])
+        ),
+        1 => format!(
+            "{}.{}({})",
+            random.pick(&["resource.price", "resource.rate"]),
+            random.pick(&["lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"]),
+            decimal(random)
+        ),
+        2 => format!("{} == {}", random.pick(&["resource.price", "resource.rate"]), decimal(random)),
+        3 => format!("resource.at {} {}", random.pick(&["<", "<=", "==", ">", "!="]), moment_literal(random)),
+        _ => format!("resource.at.offset(duration(\"{}\")) {} {}", duration(random), random.pick(&["<", ">="]), moment_literal(random)),
+    }
+}
+
+fn decimal(random: &mut Random) -> String {
+    let text = random.pick(&[
+        "1.0",
+        "1.005",
+        "0.0",
+        "-0.01",
+        "-922337203685477.5808",
+        "922337203685477.5807",
+        "922337203685477.58",
+        "-922337203685477.5807",
+        "99999999999999.9999",
+        "-99999999999999.9999",
+        "99999999.99",
+    ]);
+    format!("decimal(\"{text}\")")
+}
+
+fn moment_literal(random: &mut Random) -> String {
+    let text = random.pick(&[
+        "0001-01-01",
+        "0001-01-01T00:00:00.001Z",
+        "9999-12-31",
+        "9999-12-31T23:59:59.999Z",
+        "9999-12-31T23:59:59.998Z",
+        "2024-01-01",
+        "1969-12-31T23:59:59.999Z",
+    ]);
+    format!("datetime(\"{text}\")")
+}
+
+fn duration(random: &mut Random) -> &'static str {
+    random.pick(&[
+        "9223372036854775807ms",
+        "-9223372036854775808ms",
+        "-9223372036854775807ms",
+        "106751991167d",
+        "-106751991167d",
+        "1ms",
+        "-1ms",
+        "0ms",
+    ])
 }
 
 fn text(random: &mut Random) -> &'static str {

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 /// Ids of the things that the caller may read. A forbid that errors denies.
 pub(super) fn readable(policies: &Policies, world: &World, principal: &Principal<'_>) -> Vec<String> {
     let (set, _) = policies.cedar();
+    COMPARED.set(COMPARED.get() + 1);
     let entities = entities(world);
     let mut allowed = Vec::new();
     for row in &world.things {
@@ -73,6 +74,8 @@ pub(super) fn second_voice(policies: &Policies, world: &World, principal: &Princ
 }
 
 thread_local! {
+    /// Policy sets that were compared; the others were refused.
+    pub(super) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     /// Rows on which the second voice was heard.
     pub(super) static HEARD: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     static ENTITIES: RefCell<Option<(usize, Entities)>> = const { RefCell::new(None) };

@@ -8,7 +8,10 @@ pub(super) const NOW_MS: i64 = 1_704_067_200_000;
 
 const FILES: &[(&str, &str)] = &[
     ("haechi.toml", "roles = [\"red\", \"blue\"]\n"),
-    ("collections/users.toml", "[fields]\nnick = { type = \"text\" }\nlevel = { type = \"int64\" }\nboss = { type = \"ref\", to = \"users\" }\n"),
+    (
+        "collections/users.toml",
+        "[fields]\nnick = { type = \"text\" }\nlevel = { type = \"int64\" }\nboss = { type = \"ref\", to = \"users\" }\nmarks = { type = \"list\", of = \"text\", required = true }\n",
+    ),
     (
         "collections/things.toml",
         r#"[fields]
@@ -25,6 +28,9 @@ tags = { type = "list", of = "text", required = true }
 otags = { type = "list", of = "text" }
 at = { type = "datetime" }
 price = { type = "decimal", precision = 10, scale = 2 }
+nums = { type = "list", of = "int", required = true }
+flags = { type = "list", of = "bool", required = true }
+rate = { type = "decimal", precision = 18, scale = 4 }
 "#,
     ),
 ];
@@ -109,6 +115,7 @@ fn user(app: &App, at: usize, random: &mut Random) -> Vec<Value> {
     set(app, 0, &mut row, "roles", Value::text(["[]", "[\"red\"]", "[\"blue\"]", "[\"red\",\"blue\"]"][at]));
     set(app, 0, &mut row, "nick", choose(random, &[Value::Null, Value::text("a"), Value::text("a*b")]));
     set(app, 0, &mut row, "level", choose(random, &[Value::Null, Value::Int(1), Value::Int(5), Value::Int(i64::MIN)]));
+    set(app, 0, &mut row, "marks", Value::text(["[]", "[\"a\"]", "[\"a\",\"c\"]", "[\"b\",\"\"]"][at]));
     set(app, 0, &mut row, "boss", choose(random, &[Value::Null, Value::text(USERS[0]), Value::text(USERS[3])]));
     row
 }
@@ -136,8 +143,37 @@ fn thing(app: &App, at: usize, random: &mut Random) -> Vec<Value> {
         ("parent", choose(random, &parents)),
         ("tags", choose(random, &lists)),
         ("otags", choose(random, &with_null(&lists))),
-        ("at", choose(random, &[Value::Null, Value::Int(1), Value::Int(NOW_MS), Value::Int(-62_135_596_800_000), Value::Int(253_402_300_799_999)])),
-        ("price", choose(random, &[Value::Null, Value::Int(100), Value::Int(125), Value::Int(-1), Value::Int(101)])),
+        (
+            "at",
+            choose(
+                random,
+                &[Value::Null, Value::Int(1), Value::Int(-1), Value::Int(NOW_MS), Value::Int(-62_135_596_800_000), Value::Int(253_402_300_799_999)],
+            ),
+        ),
+        (
+            "price",
+            choose(
+                random,
+                &[
+                    Value::Null,
+                    Value::Int(100),
+                    Value::Int(125),
+                    Value::Int(-1),
+                    Value::Int(101),
+                    Value::Int(9_999_999_999),
+                    Value::Int(-9_999_999_999),
+                ],
+            ),
+        ),
+        ("nums", choose(random, &["[]", "[1]", "[1,5,1]", "[0,-1]", "[2,5]"].map(Value::text))),
+        ("flags", choose(random, &["[]", "[true]", "[false,true]", "[false]"].map(Value::text))),
+        (
+            "rate",
+            choose(
+                random,
+                &[Value::Null, Value::Int(10_050), Value::Int(0), Value::Int(999_999_999_999_999_999), Value::Int(-999_999_999_999_999_999)],
+            ),
+        ),
     ] {
         set(app, things, &mut row, name, value);
     }

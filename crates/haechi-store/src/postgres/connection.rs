@@ -14,8 +14,8 @@ use tokio_postgres::{
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
-/// What one read may take.
-const LIMITS: &str = "SET statement_timeout = '10s'; SET default_transaction_read_only = on";
+/// What one read may take. The memory lets the ids of about a million referenced rows be hashed; a set that does not fit is searched for each row.
+const LIMITS: &str = "SET statement_timeout = '10s'; SET default_transaction_read_only = on; SET work_mem = '64MB'; SET jit = off";
 /// Statements that one connection keeps prepared.
 const STATEMENT_CACHE: usize = 512;
 

@@ -1,12 +1,14 @@
 //! Statements and conditions to SQL text. Values are always bound, identifiers come only from the catalog.
 
+mod lists;
+mod source;
 mod steps;
 
 use crate::catalog::Catalog;
 use haechi_model::{
     Aggregate, AggregateFunction, Collection, Comparison, LikePart, Mask, Operand, Order, Output, PerParent, Predicate, Select, Storage, Table, Value,
 };
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 /// Which SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(crate) struct Sql<'a> {
     dialect: Dialect,
     catalog: &'a Catalog,
     aliases: usize,
+    /// Whether references are looked up row by row, because few rows are looked at.
+    pub(crate) probed: bool,
 }
 
 /// Where each part of a select's row stands.
@@ -42,7 +46,7 @@ pub(crate) struct Layout {
 
 impl<'a> Sql<'a> {
     pub(crate) fn new(dialect: Dialect, catalog: &'a Catalog) -> Self {
-        Self { text: String::with_capacity(512), values: Vec::with_capacity(8), dialect, catalog, aliases: 0 }
+        Self { text: String::with_capacity(512), values: Vec::with_capacity(8), dialect, catalog, aliases: 0, probed: false }
     }
 
     pub(crate) fn push(&mut self, text: &str) {
@@ -85,6 +89,8 @@ impl<'a> Sql<'a> {
 
     /// The whole select, with the layout of its rows. Each column is read once, whatever it is used for.
     pub(crate) fn select(&mut self, select: &Select) -> Layout {
+        let filter = self.filter_of(select);
+        self.before_select(select.collection, &filter);
         self.push("SELECT ");
         let mut read: Vec<usize> = Vec::with_capacity(16);
         for column in [Collection::ID, Collection::VERSION] {
@@ -107,7 +113,10 @@ impl<'a> Sql<'a> {
                 continue;
             }
             self.push(", CASE WHEN ");
-            self.predicate(condition, select.collection, 0, false);
+            // Of the rows of one page.
+            let probed = std::mem::replace(&mut self.probed, true);
+            self.predicate(condition, select.collection, 0);
+            self.probed = probed;
             self.push(" THEN 1 ELSE 0 END");
             if self.dialect == Dialect::Postgres {
                 self.push("::bigint");
@@ -116,8 +125,8 @@ impl<'a> Sql<'a> {
             next += 1;
         }
         match &select.per {
-            None => self.tail(select),
-            Some(per) => self.tail_per_parent(select, per),
+            None => self.rows(select.collection, &filter, Some((&select.order, u64::from(select.limit) + 1))),
+            Some(per) => self.tail_per_parent(select, &filter, per),
         }
         Layout { order, flags, cells, follow, parent }
     }
@@ -135,30 +144,24 @@ impl<'a> Sql<'a> {
         read.len() - 1
     }
 
-    fn tail(&mut self, select: &Select) {
-        self.push(" FROM ");
-        self.name(&self.table(select.collection).name);
-        self.push(" t0");
-        self.condition(select);
-        self.order(select);
-        let _ = write!(self.text, " LIMIT {}", u64::from(select.limit) + 1);
-    }
-
-    fn condition(&mut self, select: &Select) {
-        self.push(" WHERE ");
-        self.predicate(&select.filter, select.collection, 0, false);
-        if let Some(after) = &select.after {
-            let keyset = self.keyset(select.collection, &select.order, after);
-            self.push(" AND ");
-            self.predicate(&keyset, select.collection, 0, false);
+    /// The condition with the place after which the page begins, and the parents.
+    fn filter_of<'s>(&self, select: &'s Select) -> Cow<'s, Predicate> {
+        let after = select.after.as_ref().map(|after| self.keyset(select.collection, &select.order, after));
+        let per = select.per.as_ref().map(|per| {
+            let ids = per.ids.iter().map(|id| Value::Text(id.clone())).collect();
+            Predicate::OneOf(Operand::Column(per.column), ids)
+        });
+        if after.is_none() && per.is_none() {
+            return Cow::Borrowed(&select.filter);
         }
+        Cow::Owned(Predicate::all(std::iter::once(select.filter.clone()).chain(after).chain(per)))
     }
 
-    fn order(&mut self, select: &Select) {
-        for (at, part) in select.order.iter().enumerate() {
+    fn order(&mut self, table: usize, order: &[Order]) {
+        for (at, part) in order.iter().enumerate() {
             self.push(if at == 0 { " ORDER BY " } else { ", " });
-            self.column(select.collection, 0, part.column);
-            let nullable = self.table(select.collection).columns[part.column].nullable;
+            self.column(table, 0, part.column);
+            let nullable = self.table(table).columns[part.column].nullable;
             if part.descending {
                 self.push(" DESC");
             }
@@ -169,17 +172,12 @@ impl<'a> Sql<'a> {
     }
 
     /// Numbered within each parent; what is read of a row stands around it, under the same name.
-    fn tail_per_parent(&mut self, select: &Select, per: &PerParent) {
+    fn tail_per_parent(&mut self, select: &Select, filter: &Predicate, per: &PerParent) {
         self.push(" FROM (SELECT t0.*, ROW_NUMBER() OVER (PARTITION BY ");
         self.column(select.collection, 0, per.column);
-        self.order(select);
-        self.push(") AS \"_number\" FROM ");
-        self.name(&self.table(select.collection).name);
-        self.push(" t0");
-        self.condition(select);
-        self.push(" AND ");
-        let ids = per.ids.iter().map(|id| Value::Text(id.clone())).collect();
-        self.predicate(&Predicate::OneOf(Operand::Column(per.column), ids), select.collection, 0, false);
+        self.order(select.collection, &select.order);
+        self.push(") AS \"_number\"");
+        self.rows(select.collection, filter, None);
         let _ = write!(self.text, ") t0 WHERE t0.\"_number\" <= {} ORDER BY ", u64::from(select.limit) + 1);
         self.column(select.collection, 0, per.column);
         self.push(", t0.\"_number\"");
@@ -191,6 +189,7 @@ impl<'a> Sql<'a> {
         let reals: Vec<bool> = aggregate.parts.iter().map(|(_, column)| column.is_some_and(real)).collect();
         let cast = |ty: &'static str| if self.dialect == Dialect::Postgres { ty } else { "" };
         let (bigint, float) = (cast("::bigint"), cast("::float8"));
+        self.before_select(aggregate.collection, &aggregate.filter);
         self.push("SELECT ");
         for (at, ((function, column), real)) in aggregate.parts.iter().zip(reals).enumerate() {
             if at > 0 {
@@ -221,10 +220,7 @@ impl<'a> Sql<'a> {
                 self.push(bigint);
             }
         }
-        self.push(" FROM ");
-        self.name(&self.table(aggregate.collection).name);
-        self.push(" t0 WHERE ");
-        self.predicate(&aggregate.filter, aggregate.collection, 0, false);
+        self.rows(aggregate.collection, &aggregate.filter, None);
     }
 
     /// Rows after a place in an order, NULL being the smallest value.
@@ -251,15 +247,15 @@ impl<'a> Sql<'a> {
     }
 
     /// A condition over the row `t{alias}`.
-    pub(crate) fn predicate(&mut self, predicate: &Predicate, table: usize, alias: usize, in_or: bool) {
+    pub(crate) fn predicate(&mut self, predicate: &Predicate, table: usize, alias: usize) {
         match predicate {
             Predicate::True => self.push(if self.dialect == Dialect::Sqlite { "1" } else { "TRUE" }),
             Predicate::False => self.push(if self.dialect == Dialect::Sqlite { "0" } else { "FALSE" }),
-            Predicate::All(parts) => self.joined(parts, " AND ", table, alias, in_or),
-            Predicate::Any(parts) => self.joined(parts, " OR ", table, alias, true),
+            Predicate::All(parts) => self.joined(parts, " AND ", table, alias),
+            Predicate::Any(parts) => self.joined(parts, " OR ", table, alias),
             Predicate::NotTrue(inner) => {
                 self.push("(");
-                self.predicate(inner, table, alias, true);
+                self.predicate(inner, table, alias);
                 self.push(") IS NOT TRUE");
             }
             Predicate::Compare(left, comparison, right) => {
@@ -285,24 +281,20 @@ impl<'a> Sql<'a> {
                 self.push(" IS NOT NULL");
             }
             Predicate::Like(operand, parts, expected) => self.like(operand, parts, *expected, table, alias),
-            Predicate::Reference { from, table: target, inner } => self.reference(from, *target, inner, table, alias, in_or),
+            Predicate::Reference { from, table: target, inner } => self.reference(from, *target, inner, table, alias),
             Predicate::Contains { list, element, expected } => self.contains(list, element, *expected, table, alias),
-            Predicate::Empty(list, expected) => {
-                self.push(if self.dialect == Dialect::Sqlite { "json_array_length(" } else { "jsonb_array_length((" });
-                self.operand(list, table, alias);
-                self.push(if self.dialect == Dialect::Sqlite { ")" } else { ")::jsonb)" });
-                self.push(if *expected { " = 0" } else { " > 0" });
-            }
+            Predicate::Empty(list, expected) => self.empty(list, *expected, table, alias),
+            Predicate::Related { list, relation, elements, expected } => self.related(list, *relation, elements, *expected, (table, alias)),
         }
     }
 
-    fn joined(&mut self, parts: &[Predicate], between: &str, table: usize, alias: usize, in_or: bool) {
+    fn joined(&mut self, parts: &[Predicate], between: &str, table: usize, alias: usize) {
         self.push("(");
         for (at, part) in parts.iter().enumerate() {
             if at > 0 {
                 self.push(between);
             }
-            self.predicate(part, table, alias, in_or);
+            self.predicate(part, table, alias);
         }
         self.push(")");
     }
@@ -319,18 +311,33 @@ impl<'a> Sql<'a> {
         self.push(")");
     }
 
-    /// `fk IN (SELECT …)`; under OR PostgreSQL plans an array far better.
-    fn reference(&mut self, from: &Operand, target: usize, inner: &Predicate, table: usize, alias: usize, in_or: bool) {
-        let array = in_or && self.dialect == Dialect::Postgres;
-        self.operand(from, table, alias);
-        self.push(if array { " = ANY(ARRAY(" } else { " IN (" });
+    /// `fk IN (SELECT …)`: hashed where many rows are looked at. Where few are, each looks its own row up.
+    fn reference(&mut self, from: &Operand, target: usize, inner: &Predicate, table: usize, alias: usize) {
+        if !self.probed {
+            self.operand(from, table, alias);
+            self.push(" IN (");
+            self.ids(target, inner);
+            return self.push(")");
+        }
         self.aliases += 1;
-        let inner_alias = self.aliases;
-        let _ = write!(self.text, "SELECT t{inner_alias}.\"id\" FROM ");
+        let other = self.aliases;
+        self.push("EXISTS (SELECT 1 FROM ");
         self.name(&self.table(target).name);
-        let _ = write!(self.text, " t{inner_alias} WHERE ");
-        self.predicate(inner, target, inner_alias, false);
-        self.push(if array { "))" } else { ")" });
+        let _ = write!(self.text, " t{other} WHERE t{other}.\"id\" = ");
+        self.operand(from, table, alias);
+        self.push(" AND ");
+        self.predicate(inner, target, other);
+        self.push(")");
+    }
+
+    /// The ids of the rows of which a condition holds.
+    fn ids(&mut self, table: usize, condition: &Predicate) {
+        self.aliases += 1;
+        let alias = self.aliases;
+        let _ = write!(self.text, "SELECT t{alias}.\"id\" FROM ");
+        self.name(&self.table(table).name);
+        let _ = write!(self.text, " t{alias} WHERE ");
+        self.predicate(condition, table, alias);
     }
 
     fn like(&mut self, operand: &Operand, parts: &[LikePart], expected: bool, table: usize, alias: usize) {
@@ -368,31 +375,6 @@ impl<'a> Sql<'a> {
         self.bind(&Value::text(pattern));
     }
 
-    fn contains(&mut self, list: &Operand, element: &Operand, expected: bool, table: usize, alias: usize) {
-        if !expected {
-            self.push("(");
-            self.operand(list, table, alias);
-            self.push(" IS NOT NULL AND ");
-            self.operand(element, table, alias);
-            self.push(" IS NOT NULL AND NOT ");
-        }
-        if self.dialect == Dialect::Sqlite {
-            self.push("EXISTS (SELECT 1 FROM json_each(");
-            self.operand(list, table, alias);
-            self.push(") j WHERE j.value = ");
-            self.operand(element, table, alias);
-        } else {
-            self.push("EXISTS (SELECT 1 FROM jsonb_array_elements((");
-            self.operand(list, table, alias);
-            self.push(
-                ")::jsonb) j WHERE (CASE jsonb_typeof(j) WHEN 'boolean' THEN (j::text = 'true')::int::text ELSE j #>> '{}' END) COLLATE \"C\" = (",
-            );
-            self.operand(element, table, alias);
-            self.push(")::text");
-        }
-        self.push(if expected { ")" } else { "))" });
-    }
-
     fn operand(&mut self, operand: &Operand, table: usize, alias: usize) {
         match operand {
             Operand::Column(column) => self.column(table, alias, *column),
@@ -428,7 +410,7 @@ impl<'a> Sql<'a> {
                 self.push("(CASE");
                 for (condition, operand) in arms {
                     self.push(" WHEN ");
-                    self.predicate(condition, table, alias, true);
+                    self.predicate(condition, table, alias);
                     self.push(" THEN ");
                     self.operand(operand, table, alias);
                 }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 impl Sql<'_> {
     /// `SELECT all columns … WHERE id = … AND filter`.
     pub(crate) fn lock(&mut self, table: usize, id: &str, filter: &Predicate, version: Option<i64>) {
+        self.probed = true;
         self.all_columns(table);
         self.push(" FROM ");
         self.name(&self.table(table).name);
@@ -18,7 +19,7 @@ impl Sql<'_> {
         }
         if *filter != Predicate::True {
             self.push(" AND ");
-            self.predicate(filter, table, 0, false);
+            self.predicate(filter, table, 0);
         }
         if self.dialect == Dialect::Postgres {
             self.push(" FOR UPDATE OF t0");
@@ -97,7 +98,7 @@ impl Sql<'_> {
         self.push("DELETE FROM ");
         self.name(&self.table(table).name);
         self.push(" AS t0 WHERE ");
-        self.predicate(filter, table, 0, false);
+        self.predicate(filter, table, 0);
         self.push(" RETURNING \"id\"");
     }
 
@@ -138,7 +139,7 @@ impl Sql<'_> {
         self.push(" FROM ");
         self.name(&self.table(table).name);
         self.push(" t0 WHERE ");
-        self.predicate(filter, table, 0, false);
+        self.predicate(filter, table, 0);
         let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
     }
 
@@ -160,18 +161,20 @@ impl Sql<'_> {
     }
 
     pub(crate) fn check(&mut self, table: usize, id: &str, filter: &Predicate) {
+        self.probed = true;
         self.push("SELECT 1 FROM ");
         self.name(&self.table(table).name);
         self.push(" t0 WHERE t0.\"id\" = ");
         self.bind(&Value::text(id));
         self.push(" AND ");
-        self.predicate(filter, table, 0, false);
+        self.predicate(filter, table, 0);
     }
 
     /// Whether a condition without a row holds.
     pub(crate) fn holds(&mut self, filter: &Predicate) {
+        self.probed = true;
         self.push("SELECT 1 WHERE ");
-        self.predicate(filter, 0, 0, false);
+        self.predicate(filter, 0, 0);
     }
 
     /// Rows that refer to a row, at most one more than the bound.

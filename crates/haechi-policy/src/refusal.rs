@@ -1,0 +1,40 @@
+//! Why a policy cannot become a condition: what, which part of it, and what to write instead.
+
+use cedar_policy::pst::Expr;
+
+/// A part of a policy that cannot become a condition.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) help: String,
+    /// The innermost part that it is about.
+    pub(crate) part: Option<Box<Expr>>,
+}
+
+impl Refusal {
+    pub(crate) fn new(message: String, help: &str) -> Self {
+        Self { code: "not-a-condition", message, help: help.to_owned(), part: None }
+    }
+
+    pub(crate) fn unknown_role(role: &str, known: &[String]) -> Self {
+        let help = haechi_model::suggest(role, known.iter().map(String::as_str))
+            .map_or_else(|| "add it to `roles` in haechi.toml".to_owned(), |near| format!("did you mean Role::\"{near}\"?"));
+        Self { code: "unknown-role", message: format!("no role is named `{role}`"), help, part: None }
+    }
+
+    /// The place, unless a part of it is known already.
+    pub(crate) fn at(mut self, expr: &Expr) -> Self {
+        self.part.get_or_insert_with(|| Box::new(expr.clone()));
+        self
+    }
+}
+
+/// Refuses `what`; `instead` is the form to write.
+pub(crate) fn refuse<T>(what: &str, instead: &str) -> Result<T, Refusal> {
+    refuse_for(what.to_owned(), instead)
+}
+
+pub(crate) fn refuse_for<T>(what: String, instead: &str) -> Result<T, Refusal> {
+    Err(Refusal::new(format!("{what} cannot be turned into a condition on rows"), instead))
+}

@@ -1,0 +1,155 @@
+//! Where rows come from: a table under a condition; on PostgreSQL, for some conditions, one of two ways to read it.
+//!
+//! Decision 19 has the plans that were compared.
+
+use super::{Dialect, Sql};
+use haechi_model::{Collection, Comparison, Operand, Order, Predicate};
+use std::fmt::Write;
+
+/// Up to so many referenced rows an index is asked for each of them; above, they are hashed.
+const FEW: usize = 256;
+
+/// An OR whose every part an index could serve, at least one of them through a reference.
+struct Alternatives<'p> {
+    /// Conditions that hold beside it.
+    beside: Vec<&'p Predicate>,
+    /// The ORs.
+    ors: Vec<&'p [Predicate]>,
+}
+
+impl Sql<'_> {
+    /// Prepares for rows under a condition: how references are looked up, and what stands before the SELECT.
+    pub(super) fn before_select(&mut self, table: usize, filter: &Predicate) {
+        self.probed = names_rows(filter);
+        let Some(found) = self.alternatives(table, filter) else { return };
+        let mut number = 0;
+        for reference in found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts) {
+            let Predicate::Reference { table: target, inner, .. } = reference else { continue };
+            let _ = write!(self.text, "{} \"_few{number}\" AS MATERIALIZED (SELECT ARRAY(", if number == 0 { "WITH" } else { "," });
+            self.ids(*target, inner);
+            let _ = write!(self.text, " LIMIT {}) AS ids)", FEW + 1);
+            number += 1;
+        }
+        self.push(" ");
+    }
+
+    /// ` FROM the rows WHERE the condition`, in an order and at most so many where that is given.
+    pub(super) fn rows(&mut self, table: usize, filter: &Predicate, ordered: Option<(&[Order], u64)>) {
+        let Some(found) = self.alternatives(table, filter) else {
+            self.from(table);
+            self.push(" WHERE ");
+            self.predicate(filter, table, 0);
+            return self.ordered(table, ordered);
+        };
+        self.push(" FROM (");
+        for few in [true, false] {
+            self.push(if few { "(SELECT t0.*" } else { " UNION ALL (SELECT t0.*" });
+            self.from(table);
+            self.push(if few { " WHERE " } else { " WHERE NOT (" });
+            self.guard(&found);
+            self.push(if few { "" } else { ")" });
+            for part in &found.beside {
+                self.push(" AND ");
+                self.predicate(part, table, 0);
+            }
+            let mut number = 0;
+            for or in &found.ors {
+                self.push(" AND ");
+                if few { self.by_index(or, table, &mut number) } else { self.joined(or, " OR ", table, 0) }
+            }
+            self.ordered(table, ordered);
+            self.push(")");
+        }
+        self.push(") t0");
+        self.ordered(table, ordered);
+    }
+
+    fn from(&mut self, table: usize) {
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0");
+    }
+
+    fn ordered(&mut self, table: usize, ordered: Option<(&[Order], u64)>) {
+        let Some((order, limit)) = ordered else { return };
+        self.order(table, order);
+        let _ = write!(self.text, " LIMIT {limit}");
+    }
+
+    /// Whether all references lead to few rows; known before any row is read.
+    fn guard(&mut self, found: &Alternatives<'_>) {
+        let references = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| matches!(part, Predicate::Reference { .. }));
+        for number in 0..references.count() {
+            let _ = write!(self.text, "{}(SELECT cardinality(ids) <= {FEW} FROM \"_few{number}\")", if number == 0 { "" } else { " AND " });
+        }
+    }
+
+    /// An OR in which each reference is one of few ids.
+    fn by_index(&mut self, or: &[Predicate], table: usize, number: &mut usize) {
+        for (at, arm) in or.iter().enumerate() {
+            self.push(if at == 0 { "((" } else { " OR (" });
+            for (at, part) in conjuncts(arm).enumerate() {
+                if at > 0 {
+                    self.push(" AND ");
+                }
+                match part {
+                    Predicate::Reference { from, .. } => {
+                        self.operand(from, table, 0);
+                        let _ = write!(self.text, " = ANY((SELECT ids FROM \"_few{number}\")::text[])");
+                        *number += 1;
+                    }
+                    part => self.predicate(part, table, 0),
+                }
+            }
+            self.push(")");
+        }
+        self.push(")");
+    }
+
+    /// The ORs of a condition that are worth two ways. SQLite asks its indexes for each part of an OR whatever stands in it.
+    fn alternatives<'p>(&self, table: usize, filter: &'p Predicate) -> Option<Alternatives<'p>> {
+        if self.dialect == Dialect::Sqlite || self.probed {
+            return None;
+        }
+        let mut found = Alternatives { beside: Vec::new(), ors: Vec::new() };
+        for part in conjuncts(filter) {
+            match part {
+                Predicate::Any(arms) if self.worth_two_ways(table, arms) => found.ors.push(arms),
+                part => found.beside.push(part),
+            }
+        }
+        (!found.ors.is_empty()).then_some(found)
+    }
+
+    fn worth_two_ways(&self, table: usize, arms: &[Predicate]) -> bool {
+        let indexed = |operand: &Operand| match operand {
+            Operand::Column(Collection::ID) => true,
+            Operand::Column(column) => self.table(table).indexes.iter().any(|index| index.columns.first() == Some(column)),
+            _ => false,
+        };
+        let served = |part: &Predicate| match part {
+            Predicate::Compare(operand, Comparison::Equal, Operand::Constant(_)) | Predicate::OneOf(operand, _) => indexed(operand),
+            Predicate::Reference { from, .. } => indexed(from),
+            _ => false,
+        };
+        arms.iter().all(|arm| conjuncts(arm).any(served)) && arms.iter().flat_map(conjuncts).any(|part| matches!(part, Predicate::Reference { .. }))
+    }
+}
+
+/// Whether a condition names the rows that it is about, so that a few of them are looked at at most.
+fn names_rows(filter: &Predicate) -> bool {
+    conjuncts(filter).any(|part| {
+        matches!(
+            part,
+            Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(_))
+                | Predicate::OneOf(Operand::Column(Collection::ID), _)
+        )
+    })
+}
+
+fn conjuncts(predicate: &Predicate) -> impl Iterator<Item = &Predicate> {
+    match predicate {
+        Predicate::All(parts) => parts.iter(),
+        other => std::slice::from_ref(other).iter(),
+    }
+}
