@@ -233,7 +233,7 @@ impl App {
         for path in files(root, "collections", "toml", findings) {
             let Some(source) = read_file(root, &path, findings) else { continue };
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-            let problem = name_problem(&name).or_else(|| reserved_collection(&name).then(|| format!("`{name}` is a reserved name")));
+            let problem = name_problem(&name).or_else(|| reserved_collection(&name).map(|why| format!("no collection can be named `{name}`: {why}")));
             if let Some(problem) = problem {
                 findings.borrow_mut().error(&source, None, "bad-name", problem, "rename the file".to_owned());
                 continue;

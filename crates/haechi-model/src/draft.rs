@@ -166,8 +166,9 @@ impl Draft {
         if let Some(problem) = name_problem(name) {
             return fields.error(span, "bad-name", problem, "choose another name");
         }
-        if reserved_field(name) || self.collection.field(name).is_some() {
-            return fields.error(span, "reserved-name", format!("`{name}` is a name that Haechi uses itself"), "choose another name");
+        let reserved = reserved_field(name).or_else(|| self.collection.field(name).map(|_| "every person has it"));
+        if let Some(why) = reserved {
+            return fields.error(span, "reserved-name", format!("no field can be named `{name}`: {why}"), "choose another name");
         }
         let Some(table) = item.as_table_like() else {
             return fields.error(
@@ -177,8 +178,12 @@ impl Draft {
                 format!("write {name} = {{ type = \"text\" }}"),
             );
         };
-        let section = Section::new(fields.source, table, item.span().or(span), format!("the field `{name}`"), fields.findings());
+        let section = Section::new(fields.source, table, item.span().or_else(|| span.clone()), format!("the field `{name}`"), fields.findings());
         let Some(ty) = read_type(&section, "type") else { return section.finish() };
+        if name == "owner" && !(matches!(ty, FieldType::Ref { .. }) && section.text("to") == Some("users")) {
+            let message = "a field named `owner` must be a reference to users: the name says to whom a row belongs".to_owned();
+            section.error(span, "reserved-name", message, "write owner = { type = \"ref\", to = \"users\" }, or choose another name");
+        }
         let class = match section.text("class") {
             None => Class::INTERNAL,
             Some(class) => classes.iter().position(|known| known.name == class).unwrap_or_else(|| {
@@ -376,4 +381,32 @@ fn index_name(collection: &str, fields: &[&str], suffix: &str) -> String {
     // FNV-1a: short, stable for ever, and not for security.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("_{hash:016x}__{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::App;
+
+    fn load(things: &str) -> Result<App, Vec<(&'static str, String)>> {
+        let root = std::env::temp_dir().join(format!("haechi-draft-{}-{:?}", std::process::id(), std::thread::current().id()));
+        std::fs::create_dir_all(root.join("collections")).unwrap();
+        std::fs::write(root.join("haechi.toml"), "").unwrap();
+        std::fs::write(root.join("collections/things.toml"), things).unwrap();
+        let app = App::load(&root, &[]);
+        std::fs::remove_dir_all(root).unwrap();
+        app.map(|(app, _)| app).map_err(|findings| findings.list().iter().map(|finding| (finding.code, finding.message.clone())).collect())
+    }
+
+    #[test]
+    fn a_field_named_owner_says_to_whom_a_row_belongs() {
+        let app = load("[collection]\nowner = \"owner\"\n[fields]\nowner = { type = \"ref\", to = \"users\", required = true }").unwrap();
+        let things = &app.collections[1];
+        assert_eq!(things.owner, things.field("owner"));
+        for field in ["{ type = \"text\" }", "{ type = \"ref\", to = \"things\" }"] {
+            let found = load(&format!("[fields]\nowner = {field}")).unwrap_err();
+            assert_eq!(found[0].0, "reserved-name", "{found:?}");
+        }
+        let found = load("[fields]\ndeleted = { type = \"bool\" }").unwrap_err();
+        assert!(found[0].1.contains("kept for rows that are deleted"), "{found:?}");
+    }
 }

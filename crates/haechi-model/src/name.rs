@@ -3,9 +3,17 @@
 /// The longest name of a collection, field, role or class.
 pub(crate) const MAX_NAME_LENGTH: usize = 48;
 
-const RESERVED_FIELDS: &[&str] = &["id", "create_time", "update_time", "version", "owner", "organisation", "deleted"];
-const RESERVED_COLLECTIONS: &[&str] =
-    &["services", "true", "false", "if", "then", "else", "in", "is", "like", "has", "principal", "action", "resource", "context"];
+/// Names of fields that cannot be declared, and why.
+const RESERVED_FIELDS: &[(&str, &str)] = &[
+    ("id", "every row has it"),
+    ("create_time", "every row has it"),
+    ("update_time", "every row has it"),
+    ("version", "every row has it"),
+    ("organisation", "it is kept for the organisation that a row belongs to"),
+    ("deleted", "it is kept for rows that are deleted and not yet gone"),
+];
+/// Cedar's own words.
+const RESERVED_BY_CEDAR: &[&str] = &["true", "false", "if", "then", "else", "in", "is", "like", "has", "principal", "action", "resource", "context"];
 
 /// Why a name cannot be used.
 pub(crate) fn name_problem(name: &str) -> Option<String> {
@@ -26,12 +34,20 @@ pub(crate) fn name_problem(name: &str) -> Option<String> {
     None
 }
 
-pub(crate) fn reserved_field(name: &str) -> bool {
-    RESERVED_FIELDS.contains(&name)
+/// Why no field can have this name.
+pub(crate) fn reserved_field(name: &str) -> Option<&'static str> {
+    RESERVED_FIELDS.iter().find(|(reserved, _)| *reserved == name).map(|(_, why)| *why)
 }
 
-pub(crate) fn reserved_collection(name: &str) -> bool {
-    RESERVED_COLLECTIONS.contains(&name) || name.starts_with("sqlite_") || name.starts_with("pg_")
+/// Why no collection can have this name.
+pub(crate) fn reserved_collection(name: &str) -> Option<&'static str> {
+    if RESERVED_BY_CEDAR.contains(&name) {
+        return Some("it is a word of Cedar, so no policy could name the collection");
+    }
+    if name == "services" {
+        return Some("policies name programs with it");
+    }
+    (name.starts_with("sqlite_") || name.starts_with("pg_")).then_some("databases keep names that begin so for themselves")
 }
 
 /// The known name nearest to a misspelt one, when one is near enough to be meant.
