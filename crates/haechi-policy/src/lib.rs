@@ -38,7 +38,7 @@ use crate::{
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
 use haechi_model::{App, CollectionId, Finding, Findings, Lookup, Predicate, Severity, USERS, Value};
 use miette::Diagnostic;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// How many references a policy may follow.
 const MAX_LEVEL: u32 = 3;
@@ -102,20 +102,7 @@ impl Policies {
     /// `strict` is false in the property test alone, so that conditions that raise errors are met too.
     fn build(app: &App, strict: bool) -> Result<(Self, Findings), Findings> {
         let mut findings = Findings::default();
-        let schema = match Schema::from_cedarschema_str(&schema_text(app)) {
-            Ok((schema, _)) => schema,
-            Err(error) => {
-                findings.push(Finding {
-                    severity: Severity::Error,
-                    code: "schema",
-                    message: error.to_string(),
-                    help: "this is a fault of Haechi: please report it".to_owned(),
-                    source: None,
-                    span: None,
-                });
-                return Err(findings);
-            }
-        };
+        let Some(schema) = parsed(&schema_text(app), &mut findings) else { return Err(findings) };
         let statements = source::parse(&app.policies, &mut findings);
         let mut set = PolicySet::new();
         for statement in &statements {
@@ -124,7 +111,7 @@ impl Policies {
             }
         }
         if strict {
-            validate(&schema, &set, &statements, &mut findings);
+            validate(app, &schema, &statements, &mut findings);
         }
         let actions = Actions::of(app);
         let mut slices = Slices::new(app.collections.len(), actions.by_name.len());
@@ -255,16 +242,70 @@ fn with_a_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     })
 }
 
-fn validate(schema: &Schema, set: &PolicySet, statements: &[Statement], findings: &mut Findings) {
-    let result = Validator::new(schema.clone()).validate_with_level(set, ValidationMode::Strict, MAX_LEVEL);
-    let find = |id: &cedar_policy::PolicyId| statements.iter().find(|statement| statement.policy.id() == id);
-    for error in result.validation_errors() {
-        if let Some(statement) = find(error.policy_id()) {
-            source::report(error, &statement.source, statement.span(), "policy-invalid", findings);
+fn parsed(schema: &str, findings: &mut Findings) -> Option<Schema> {
+    match Schema::from_cedarschema_str(schema) {
+        Ok((schema, _)) => Some(schema),
+        Err(error) => {
+            findings.push(Finding {
+                severity: Severity::Error,
+                code: "schema",
+                message: error.to_string(),
+                help: "this is a fault of Haechi: please report it".to_owned(),
+                source: None,
+                span: None,
+            });
+            None
         }
     }
+}
+
+/// Validates the policies: those about one collection against what concerns it, the others against everything.
+fn validate(app: &App, whole: &Schema, statements: &[Statement], findings: &mut Findings) {
+    let mut by_collection: BTreeMap<Option<CollectionId>, Vec<(usize, &Statement)>> = BTreeMap::new();
+    for (at, statement) in statements.iter().enumerate() {
+        by_collection.entry(only_about(app, statement)).or_default().push((at, statement));
+    }
+    // In the order of the files, whichever schema found it.
+    let mut found: Vec<(usize, Findings)> = Vec::new();
+    for (about, group) in by_collection {
+        let narrow = match about {
+            None => None,
+            Some(id) => match parsed(&schema::schema_about(app, &|collection| collection.id == id), findings) {
+                None => return,
+                narrow => narrow,
+            },
+        };
+        let validator = Validator::new(narrow.unwrap_or_else(|| whole.clone()));
+        for (at, statement) in group {
+            let mut own = Findings::default();
+            validate_one(&validator, statement, &mut own);
+            found.push((at, own));
+        }
+    }
+    found.sort_by_key(|(at, _)| *at);
+    found.into_iter().for_each(|(_, own)| findings.append(own));
+}
+
+/// The collection that a policy is about, when its head names one.
+fn only_about(app: &App, statement: &Statement) -> Option<CollectionId> {
+    let name = match statement.policy.resource_constraint() {
+        cedar_policy::ResourceConstraint::Is(ty) | cedar_policy::ResourceConstraint::IsIn(ty, _) => ty.to_string(),
+        cedar_policy::ResourceConstraint::Eq(uid) => uid.type_name().to_string(),
+        _ => return None,
+    };
+    app.collection(&name).map(|collection| collection.id)
+}
+
+fn validate_one(validator: &Validator, statement: &Statement, findings: &mut Findings) {
+    let mut set = PolicySet::new();
+    if set.add(statement.policy.clone()).is_err() {
+        return;
+    }
+    let result = validator.validate_with_level(&set, ValidationMode::Strict, MAX_LEVEL);
+    for error in result.validation_errors() {
+        source::report(error, &statement.source, statement.span(), "policy-invalid", findings);
+    }
     for warning in result.validation_warnings() {
-        let Some(statement) = find(warning.policy_id()) else { continue };
         if scripts::is_about_scripts(warning) {
             scripts::judge(warning, statement, findings);
         } else {
