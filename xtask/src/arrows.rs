@@ -44,7 +44,7 @@ mod tests {
     const ALONE: &[(&str, &str)] = &[
         ("cedar-policy", "haechi-policy"),
         ("rusqlite", "haechi-store bench-raw"),
-        ("tokio-postgres", "haechi-store haechi-testkit"),
+        ("tokio-postgres", "haechi-store haechi-testkit bench-raw"),
         ("deadpool-postgres", "haechi-store"),
     ];
 

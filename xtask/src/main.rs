@@ -13,7 +13,10 @@ const TASKS: &[(&str, &str)] = &[
     ("test", "start what the tests need, then run all of them"),
     ("ci", "format, lints, test, supply chain, documents"),
     ("services", "start PostgreSQL and print its URL; ends with this process"),
-    ("bench", "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --against BINARY: two builds"),
+    (
+        "bench",
+        "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --tables: conditions over large tables; --against BINARY: two builds",
+    ),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("holes", "build with planted holes, and look whether the tests find them"),
     ("doors", "the long comparison of the doors: two hundred folders by chance"),

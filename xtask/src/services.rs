@@ -125,6 +125,10 @@ pub(crate) fn tools() -> Outcome {
         debian("protobuf-compiler")?;
         debian("protobuf-compiler-grpc")?;
     }
+    // The types that come with protobuf, which the printed services use.
+    if !Path::new("/usr/include/google/protobuf/empty.proto").exists() {
+        debian("libprotobuf-dev")?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 //! `bench-raw DATABASE ADDRESS` serves the table `notes` of a database that Haechi made.
 #![expect(clippy::unwrap_used, reason = "a reference for measuring: any failure ends it")]
 
+mod ask;
+
 use axum::{
     Router,
     body::Bytes,
@@ -196,6 +198,9 @@ async fn create(State(app): State<Arc<App>>, body: Bytes) -> Response {
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let (path, address) = (arguments.next().unwrap(), arguments.next().unwrap());
+    if path == "--ask" {
+        return ask::run(&address).await;
+    }
     let (reads, jobs) = crossbeam_channel::bounded(4096);
     for _ in 0..READERS {
         let (path, jobs) = (path.clone(), jobs.clone());

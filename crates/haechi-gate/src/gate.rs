@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use haechi_model::{
     Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, Trust, USERS, write_json_text,
 };
-use haechi_store::{Applied, Catalog, MigrateError, Migration, RestoreError, Store, Target};
+use haechi_store::{Analyse, Applied, Catalog, MigrateError, Migration, RestoreError, Store, Target};
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
@@ -230,7 +230,9 @@ impl Gate {
         extra.push(b']');
         let entry = self.0.system_entry("migrate", None, String::from_utf8_lossy(&extra).into_owned());
         let _ = self.0.commit(self.0.system_change(key, vec![entry])).await.map_err(|_| MigrateError::Database)?;
-        self.rebase(key, &altered).await.map_err(|_| MigrateError::Database)
+        self.rebase(key, &altered).await.map_err(|_| MigrateError::Database)?;
+        self.analyse(Analyse::Everything).await;
+        Ok(())
     }
 
     /// Migrations that were applied.
@@ -289,6 +291,7 @@ impl Gate {
                 _ = housekeeping.tick() => {
                     let _ = self.0.store.forget_claims(self.0.clock.now_ms() - CLAIM_MS).await;
                     self.forget_images().await;
+                    self.analyse(Analyse::Outgrown).await;
                 }
             }
         }
@@ -297,6 +300,13 @@ impl Gate {
         self.0.write_sightings().await;
         self.0.seal().await;
         self.0.store.release().await;
+    }
+
+    /// Statistics for the database's planner; without new ones it plans by the old.
+    pub(crate) async fn analyse(&self, what: Analyse) {
+        if let Err(failure) = self.0.store.analyse(what).await {
+            tracing::warn!(target: "haechi::store", ?failure, "the statistics of the tables could not be gathered");
+        }
     }
 
     async fn sequenced(&self) {

@@ -5,16 +5,19 @@ use crate::{
     grant::fresh_row,
     system::{Import, System},
 };
-use haechi_model::{Collection, CollectionId, EntryDraft, Failure, FieldId, FieldType, Row, Step, USERS, Value};
-use std::{
-    collections::{HashMap, HashSet},
-    fmt::Write,
-};
+use aws_lc_rs::digest;
+use haechi_model::{Collection, CollectionId, EntryDraft, Failure, FieldId, Row, USERS, Value};
+use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
+use std::{collections::HashMap, fmt::Write};
 
 /// Rows per ledger entry.
-const PART: usize = 1_000;
-/// How many rows that break a unique index are looked for before giving up.
-const MAX_UNIQUE_ROUNDS: usize = 20;
+pub(crate) const PART: usize = 1_000;
+/// Parts that wait for the database.
+const PARTS_WAITING: usize = 2;
+/// How many bad rows are named before the rest is left unread.
+const MAX_ERRORS: usize = 200;
+/// How many unique values are remembered: some 60 MB.
+const MAX_KEYS: usize = 1_000_000;
 
 /// A row to import.
 #[derive(Clone, Debug)]
@@ -44,22 +47,50 @@ impl Gate {
     /// # Errors
     /// Every row that cannot be imported, by line and field.
     pub async fn import(&self, key: &System<Import>, collection: CollectionId, rows: Vec<ImportRow>) -> Result<usize, Vec<ImportError>> {
+        self.import_from(key, collection, rows.into_iter().map(Ok)).await
+    }
+
+    /// Imports rows as they are read, all or none. A part of them is held at a time, however many there are.
+    ///
+    /// # Errors
+    /// What was wrong with the rows, by line and field; after some hundred the rest is not looked at.
+    pub async fn import_from(
+        &self,
+        key: &System<Import>,
+        collection: CollectionId,
+        rows: impl Iterator<Item = Result<ImportRow, Vec<ImportError>>> + Send + 'static,
+    ) -> Result<usize, Vec<ImportError>> {
         let revision = self.revision();
+        let (send, parts) = tokio::sync::mpsc::channel(PARTS_WAITING);
+        let load = Load { table: collection, change: self.0.system_change(key, Vec::new()), parts };
+        let reading = {
+            let (gate, revision, now_ms) = (self.clone(), revision.clone(), load.change.time_ms);
+            tokio::task::spawn_blocking(move || {
+                let declared = &revision.app.collections[collection];
+                Sender { gate: &gate, declared, now_ms, send, part: Vec::with_capacity(PART), keys: Keys::of(declared), errors: Vec::new() }.run(rows)
+            })
+        };
+        let loaded = self.0.store.load(load).await;
+        let mut errors = reading.await.unwrap_or_else(|_| vec![whole("the file could not be read to its end")]);
         let declared = &revision.app.collections[collection];
-        let now = self.clock().now_ms();
-        let lines: Vec<usize> = rows.iter().map(|row| row.line).collect();
-        let ids: Vec<Box<str>> =
-            rows.iter().map(|row| row.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into())).collect();
-        let mut errors = required(declared, &rows);
-        let stored: Vec<Row> = rows.iter().zip(&ids).map(|(row, id)| fresh_row(declared, id, &row.values, now, None)).collect();
-        errors.extend(duplicates(declared, &stored, &lines));
-        errors.extend(self.dangling(declared, &stored, &lines).await);
-        if !errors.is_empty() {
-            errors.sort_by_key(|error| (error.line, error.field));
-            return Err(errors);
+        match loaded {
+            Ok(count) if errors.is_empty() => {
+                self.analyse(Analyse::Table(collection)).await;
+                return Ok(count);
+            }
+            Ok(_) | Err(LoadError::Stopped) => {}
+            Err(LoadError::Unfit(unfit)) => {
+                let more = unfit.len() >= MAX_ERRORS;
+                errors.extend(unfit.into_iter().map(|unfit| misfit(declared, unfit)));
+                if more {
+                    errors.push(whole("there may be more rows that do not fit"));
+                }
+            }
+            Err(LoadError::Failed(failure)) => errors.push(whole(&format!("the database could not take the rows: {failure:?}"))),
         }
-        let (stored, lines) = parents_first(declared, stored, lines);
-        self.publish(key, declared, stored, &lines).await
+        errors.sort_by_key(|error| (error.line == 0, error.line, error.field));
+        errors.dedup_by_key(|error| (error.line, error.field));
+        Err(errors)
     }
 
     /// Stored rows of a collection in the order of their ids, for export; recorded when the first page is read.
@@ -111,156 +142,138 @@ impl Gate {
                 let rows = self.0.store.rows_after(declared.id, &after, PART as u32).await?;
                 let Some(last) = rows.last() else { break };
                 after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
-                let rows: Vec<(usize, Row)> = rows.into_iter().map(|row| (0, row)).collect();
-                self.0.commit(self.0.system_change(key, self.part_entries("rebase", declared, &rows))).await?;
+                self.0.commit(self.0.system_change(key, vec![self.part_entry("rebase", declared, rows.iter())])).await?;
             }
         }
         Ok(())
     }
 
-    async fn publish(&self, key: &System<Import>, declared: &Collection, stored: Vec<Row>, lines: &[usize]) -> Result<usize, Vec<ImportError>> {
-        let mut errors = Vec::new();
-        let mut left: Vec<(usize, Row)> = lines.iter().copied().zip(stored).collect();
-        for _ in 0..MAX_UNIQUE_ROUNDS {
-            // After the first bad row the rest is only tried, to find the other bad ones: the last check always fails.
-            let mut steps: Vec<Step> = left.iter().map(|(_, row)| Step::Insert { table: declared.id, row: row.clone() }).collect();
-            if !errors.is_empty() {
-                steps.push(Step::Check { table: declared.id, id: "".into(), filter: haechi_model::Predicate::False, miss: 0 });
-            }
-            let mut change = self.0.system_change(key, self.part_entries("import", declared, &left));
-            change.steps = steps;
-            match self.0.commit(change).await {
-                Ok(_) => return Ok(left.len()),
-                Err(Failure::NotUnique { index, step }) if step < left.len() => {
-                    let field = declared.table.indexes.iter().find(|found| found.name == *index).and_then(|found| found.columns.last().copied());
-                    let field = field
-                        .and_then(|column| declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column)));
-                    errors.push(ImportError {
-                        line: left[step].0,
-                        field: field.or(Some(Collection::ID)),
-                        what: "another row has the same value".to_owned(),
-                    });
-                    left.remove(step);
-                }
-                Err(Failure::Missed(_)) => return Err(errors),
-                Err(failure) => {
-                    return Err(vec![ImportError { line: 0, field: None, what: format!("the database could not take the rows: {failure:?}") }]);
-                }
-            }
-        }
-        errors.push(ImportError { line: 0, field: None, what: "there may be more rows that are not unique".to_owned() });
-        Err(errors)
-    }
-
     /// One entry per part, with the digest of every row.
-    pub(crate) fn part_entries(&self, action: &str, declared: &Collection, rows: &[(usize, Row)]) -> Vec<EntryDraft> {
-        let part = |rows: &[(usize, Row)]| {
-            let mut extra = format!("\"count\":{},\"rows\":[", rows.len());
-            for (at, (_, row)) in rows.iter().enumerate() {
-                let _ = write!(extra, "{}[\"{}\",\"", if at > 0 { "," } else { "" }, row[0].as_text().unwrap_or_default());
-                for byte in self.0.journal.row_digest(declared, row) {
-                    let _ = write!(extra, "{byte:02x}");
-                }
-                extra.push_str("\"]");
+    pub(crate) fn part_entry<'r>(&self, action: &str, declared: &Collection, rows: impl ExactSizeIterator<Item = &'r Row>) -> EntryDraft {
+        let mut extra = format!("\"count\":{},\"rows\":[", rows.len());
+        for (at, row) in rows.enumerate() {
+            let _ = write!(extra, "{}[\"{}\",\"", if at > 0 { "," } else { "" }, row[0].as_text().unwrap_or_default());
+            for byte in self.0.journal.row_digest(declared, row) {
+                let _ = write!(extra, "{byte:02x}");
             }
-            extra.push(']');
-            self.0.system_entry(action, Some(declared.id), extra)
-        };
-        rows.chunks(PART).map(part).collect()
-    }
-
-    /// References that name no row, neither stored nor imported.
-    async fn dangling(&self, declared: &Collection, rows: &[Row], lines: &[usize]) -> Vec<ImportError> {
-        let mut errors = Vec::new();
-        let own: HashSet<&str> = rows.iter().filter_map(|row| row[0].as_text()).collect();
-        for (at, field) in declared.declared() {
-            let FieldType::Ref { to, .. } = field.ty else { continue };
-            let mut known: HashMap<&str, bool> = HashMap::new();
-            for (row, line) in rows.iter().zip(lines) {
-                let Some(id) = row[at].as_text() else { continue };
-                if to == declared.id && own.contains(id) {
-                    continue;
-                }
-                let there = match known.get(id) {
-                    Some(there) => *there,
-                    None => {
-                        let there = matches!(self.0.store.row(to, id).await, Ok(Some(_)));
-                        known.insert(id, there);
-                        there
-                    }
-                };
-                if !there {
-                    errors.push(ImportError { line: *line, field: Some(at), what: format!("refers to {id}, which is not there") });
-                }
-            }
+            extra.push_str("\"]");
         }
-        errors
+        extra.push(']');
+        self.0.system_entry(action, Some(declared.id), extra)
     }
 }
 
-/// Rows in an order in which each row of the same collection that it refers to comes before it.
-fn parents_first(declared: &Collection, rows: Vec<Row>, lines: Vec<usize>) -> (Vec<Row>, Vec<usize>) {
-    let own: Vec<FieldId> =
-        declared.declared().filter(|(_, field)| matches!(field.ty, FieldType::Ref { to, .. } if to == declared.id)).map(|(at, _)| at).collect();
-    if own.is_empty() {
-        return (rows, lines);
-    }
-    let mut waiting: HashSet<String> = rows.iter().filter_map(|row| row[0].as_text().map(str::to_owned)).collect();
-    let mut left: Vec<(Row, usize)> = rows.into_iter().zip(lines).collect();
-    let mut ordered: Vec<(Row, usize)> = Vec::new();
-    loop {
-        let ready = |(row, _): &(Row, usize)| {
-            own.iter().all(|field| row[*field].as_text().is_none_or(|id| !waiting.contains(id) || row[0].as_text() == Some(id)))
-        };
-        let (now, later): (Vec<_>, Vec<_>) = left.into_iter().partition(ready);
-        // Rows in a circle stay in their order; the database then says which.
-        let done = now.is_empty();
-        now.iter().filter_map(|(row, _)| row[0].as_text()).for_each(|id| {
-            waiting.remove(id);
-        });
-        ordered.extend(now);
-        left = later;
-        if done || left.is_empty() {
-            ordered.append(&mut left);
-            return ordered.into_iter().unzip();
-        }
-    }
+fn whole(what: &str) -> ImportError {
+    ImportError { line: 0, field: None, what: what.to_owned() }
 }
 
-fn required(declared: &Collection, rows: &[ImportRow]) -> Vec<ImportError> {
-    let mut errors = Vec::new();
-    for row in rows {
-        for (at, field) in declared.declared() {
+fn misfit(declared: &Collection, unfit: Unfit) -> ImportError {
+    let what = match unfit.why {
+        Misfit::NotUnique => "another row has the same value".to_owned(),
+        Misfit::Dangling(id) => format!("refers to {id}, which is not there"),
+    };
+    ImportError { line: usize::try_from(unfit.line).unwrap_or(usize::MAX), field: field_of(declared, unfit.column), what }
+}
+
+/// The field that a column is of: its own, or that of its folded form.
+fn field_of(declared: &Collection, column: usize) -> Option<FieldId> {
+    declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column))
+}
+
+/// Turns what is read into parts, and looks at what needs no database.
+struct Sender<'a> {
+    gate: &'a Gate,
+    declared: &'a Collection,
+    now_ms: i64,
+    send: tokio::sync::mpsc::Sender<Part>,
+    part: Vec<(u64, Row)>,
+    keys: Keys,
+    errors: Vec<ImportError>,
+}
+
+impl Sender<'_> {
+    fn run(mut self, rows: impl Iterator<Item = Result<ImportRow, Vec<ImportError>>>) -> Vec<ImportError> {
+        for row in rows {
+            match row {
+                Ok(row) => self.row(row),
+                Err(errors) => self.errors.extend(errors),
+            }
+            if self.errors.len() >= MAX_ERRORS {
+                self.errors.push(whole("there may be more rows that are wrong: the rest was not read"));
+                return self.errors;
+            }
+            // Nobody takes parts any more: what the database refused says why.
+            if self.part.len() == PART && !self.flush() {
+                return self.errors;
+            }
+        }
+        if self.flush() && self.errors.is_empty() {
+            let _ = self.send.blocking_send(Part::End);
+        }
+        self.errors
+    }
+
+    fn row(&mut self, row: ImportRow) {
+        let before = self.errors.len();
+        for (at, field) in self.declared.declared() {
             let value = row.values.iter().find(|(named, _)| *named == at).map(|(_, value)| value);
             let empty = value.is_none_or(Value::is_null);
             let defaulted = field.default.is_some() && value.is_none();
             if field.required && empty && !defaulted {
-                errors.push(ImportError { line: row.line, field: Some(at), what: "a value is required".to_owned() });
+                self.errors.push(ImportError { line: row.line, field: Some(at), what: "a value is required".to_owned() });
             }
         }
+        let id = row.id.unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into());
+        let stored = fresh_row(self.declared, &id, &row.values, self.now_ms, None);
+        for (column, first) in self.keys.take(&stored, row.line) {
+            let what = format!("line {first} has the same value");
+            self.errors.push(ImportError { line: row.line, field: field_of(self.declared, column), what });
+        }
+        if self.errors.len() == before {
+            self.part.push((row.line as u64, stored));
+        }
     }
-    errors
+
+    fn flush(&mut self) -> bool {
+        if self.part.is_empty() {
+            return true;
+        }
+        let rows = std::mem::replace(&mut self.part, Vec::with_capacity(PART));
+        let entry = self.gate.part_entry("import", self.declared, rows.iter().map(|(_, row)| row));
+        self.send.blocking_send(Part::Rows(rows, Box::new(entry))).is_ok()
+    }
 }
 
-/// Rows of the file that break a unique index among themselves, or share an id.
-fn duplicates(declared: &Collection, rows: &[Row], lines: &[usize]) -> Vec<ImportError> {
-    let mut errors = Vec::new();
-    let keys =
-        std::iter::once(vec![Collection::ID]).chain(declared.table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone()));
-    for columns in keys {
-        let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-        for (row, line) in rows.iter().zip(lines) {
-            if columns.iter().any(|column| row[*column].is_null()) {
+/// What was met of each unique key, so that a row can say which line has its value. Beyond the bound the database alone looks.
+struct Keys {
+    columns: Vec<Vec<usize>>,
+    seen: Vec<HashMap<[u8; 16], u32>>,
+    left: usize,
+}
+
+impl Keys {
+    fn of(declared: &Collection) -> Self {
+        let unique = declared.table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone());
+        let columns: Vec<Vec<usize>> = std::iter::once(vec![Collection::ID]).chain(unique).collect();
+        Self { seen: vec![HashMap::new(); columns.len()], columns, left: MAX_KEYS }
+    }
+
+    /// Remembers a row's keys. The columns of which an earlier line has the same value, and that line.
+    fn take(&mut self, row: &Row, line: usize) -> Vec<(usize, u32)> {
+        let mut collisions = Vec::new();
+        for (columns, seen) in self.columns.iter().zip(&mut self.seen) {
+            if self.left == 0 || columns.iter().any(|column| row[*column].is_null()) {
                 continue;
             }
             let mut key = Vec::new();
             columns.iter().for_each(|column| row[*column].write_canonical(&mut key));
-            if let Some(first) = seen.insert(key, *line) {
-                let column = columns.last().copied().unwrap_or_default();
-                let field = declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column));
-                errors.push(ImportError { line: *line, field, what: format!("line {first} has the same value") });
+            let mut half = [0; 16];
+            half.copy_from_slice(&digest::digest(&digest::SHA256, &key).as_ref()[..16]);
+            self.left -= 1;
+            if let Some(first) = seen.insert(half, u32::try_from(line).unwrap_or(u32::MAX)) {
+                collisions.push((columns.last().copied().unwrap_or_default(), first));
             }
         }
+        collisions
     }
-    errors
 }

@@ -184,17 +184,7 @@ impl Draft {
             let message = "a field named `owner` must be a reference to users: the name says to whom a row belongs".to_owned();
             section.error(span, "reserved-name", message, "write owner = { type = \"ref\", to = \"users\" }, or choose another name");
         }
-        let class = match section.text("class") {
-            None => Class::INTERNAL,
-            Some(class) => classes.iter().position(|known| known.name == class).unwrap_or_else(|| {
-                let help = match suggest(class, classes.iter().map(|class| class.name.as_str())) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "declare it under [classes] in haechi.toml".to_owned(),
-                };
-                section.error(section.span_of("class"), "unknown-class", format!("no class is named `{class}`"), help);
-                Class::INTERNAL
-            }),
-        };
+        let class = read_class(&section, classes);
         let mut field = Field {
             name: name.to_owned(),
             ty,
@@ -381,6 +371,20 @@ fn index_name(collection: &str, fields: &[&str], suffix: &str) -> String {
     // FNV-1a: short, stable for ever, and not for security.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("_{hash:016x}__{suffix}")
+}
+
+fn read_class(section: &Section<'_>, classes: &[Class]) -> usize {
+    match section.text("class") {
+        None => Class::INTERNAL,
+        Some(class) => classes.iter().position(|known| known.name == class).unwrap_or_else(|| {
+            let help = match suggest(class, classes.iter().map(|class| class.name.as_str())) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "declare it under [classes] in haechi.toml".to_owned(),
+            };
+            section.error(section.span_of("class"), "unknown-class", format!("no class is named `{class}`"), help);
+            Class::INTERNAL
+        }),
+    }
 }
 
 #[cfg(test)]

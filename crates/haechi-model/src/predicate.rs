@@ -3,7 +3,11 @@
 //! A condition holds or does not hold; an operand that is NULL makes every comparison not hold. There is no plain NOT:
 //! [`Predicate::NotTrue`] is `IS NOT TRUE`, which is safe over NULL.
 
-use crate::{operand::Operand, value::Value};
+use crate::{
+    list::{Elements, Relation, items},
+    operand::Operand,
+    value::Value,
+};
 use std::cmp::Ordering;
 
 /// A comparison.
@@ -126,40 +130,6 @@ pub enum Predicate {
         /// Which of the two.
         expected: bool,
     },
-}
-
-/// How a list stands to elements.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
-    /// One of its elements is among them.
-    Overlaps,
-    /// Each of its elements is among them.
-    Within,
-}
-
-/// Elements that a list is compared with.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Elements {
-    /// Those of another list. Where it is NULL, nothing holds.
-    Of(Operand),
-    /// These. One that is NULL equals nothing.
-    These(Vec<Operand>),
-}
-
-impl Elements {
-    fn operands(&self) -> &[Operand] {
-        match self {
-            Self::Of(list) => std::slice::from_ref(list),
-            Self::These(these) => these,
-        }
-    }
-
-    fn with_columns(&self, column: &dyn Fn(usize) -> Operand) -> Self {
-        match self {
-            Self::Of(list) => Self::Of(list.with_columns(column)),
-            Self::These(these) => Self::These(these.iter().map(|element| element.with_columns(column)).collect()),
-        }
-    }
 }
 
 /// Rows of other tables, for conditions that follow references.
@@ -432,37 +402,12 @@ impl Predicate {
                 }
             }
             Self::Empty(list, expected) => items(&list.value(row, rows)).is_some_and(|items| items.is_empty() == *expected),
-            Self::Related { list, relation, elements, expected } => {
-                let elements = match elements {
-                    Elements::Of(list) => items(&list.value(row, rows)),
-                    Elements::These(these) => Some(these.iter().map(|element| element.value(row, rows)).filter(|value| !value.is_null()).collect()),
-                };
-                match (items(&list.value(row, rows)), elements) {
-                    (Some(items), Some(elements)) => {
-                        let among = |item: &Value| elements.contains(item);
-                        *expected
-                            == match relation {
-                                Relation::Overlaps => items.iter().any(among),
-                                Relation::Within => items.iter().all(among),
-                            }
-                    }
-                    _ => false,
-                }
-            }
+            Self::Related { list, relation, elements, expected } => match (items(&list.value(row, rows)), elements.values(row, rows)) {
+                (Some(items), Some(elements)) => relation.holds(&items, &elements) == *expected,
+                _ => false,
+            },
         }
     }
-}
-
-/// Items of a stored list.
-fn items(list: &Value) -> Option<Vec<Value>> {
-    let parsed: Vec<serde_json::Value> = serde_json::from_str(list.as_text()?).ok()?;
-    let item = |item: serde_json::Value| match item {
-        serde_json::Value::String(text) => Value::text(text),
-        serde_json::Value::Bool(flag) => Value::Int(i64::from(flag)),
-        serde_json::Value::Number(number) => number.as_i64().map_or_else(|| number.as_f64().map_or(Value::Null, Value::Real), Value::Int),
-        _ => Value::Null,
-    };
-    Some(parsed.into_iter().map(item).collect())
 }
 
 /// Matches without backtracking over more than one wildcard at a time.

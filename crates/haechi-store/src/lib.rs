@@ -6,6 +6,7 @@ mod aggregate;
 mod backup;
 mod catalog;
 mod journal;
+mod load;
 mod migrate;
 mod page;
 mod postgres;
@@ -16,6 +17,7 @@ mod system;
 pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
 pub use journal::{EventRecord, Journal, LogRecord, LogRow, Seal};
+pub use load::{Load, LoadError, Misfit, Part, Unfit};
 pub use migrate::{Action, Applied, MigrateError, Migration, plan};
 pub use render::Dialect;
 pub use system::system_tables;
@@ -32,6 +34,17 @@ pub enum Target {
     Sqlite(PathBuf),
     /// A PostgreSQL URL, and whom a connection trusts.
     Postgres(String, Trust),
+}
+
+/// Of what statistics are gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Analyse {
+    /// All tables.
+    Everything,
+    /// One table: it was filled.
+    Table(usize),
+    /// What has none, or has grown or shrunk tenfold since.
+    Outgrown,
 }
 
 /// An open database.
@@ -183,6 +196,17 @@ impl Store {
         }
     }
 
+    /// Takes many rows into one table, in parts: all or none. Returns how many.
+    ///
+    /// # Errors
+    /// Which rows do not fit, or why the database could not take them; nothing was kept then.
+    pub async fn load(&self, load: Load) -> Result<usize, LoadError> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.writer.load(load).await,
+            Driver::Postgres(postgres) => postgres.load(load).await,
+        }
+    }
+
     /// Migrations that were applied, oldest first.
     ///
     /// # Errors
@@ -221,6 +245,27 @@ impl Store {
                 sqlite.writer.alone(work).await.map_err(|_| MigrateError::Database)?
             }
             Driver::Postgres(postgres) => postgres.migrate(migration, now_ms).await,
+        }
+    }
+
+    /// Gathers the statistics by which the database plans statements.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn analyse(&self, what: Analyse) -> Result<(), Failure> {
+        let name = |table: usize| self.catalog.tables[table].name.clone();
+        match &self.driver {
+            Driver::Sqlite(sqlite) => {
+                let table = if let Analyse::Table(table) = what { Some(name(table)) } else { None };
+                let work = move |connection: &mut rusqlite::Connection| sqlite::analyse(connection, what, table.as_deref());
+                sqlite.writer.alone(work).await?.map_err(|error| sqlite::failure(&error))
+            }
+            Driver::Postgres(postgres) => match what {
+                Analyse::Everything => postgres.analyse(&self.catalog.tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>()).await,
+                Analyse::Table(table) => postgres.analyse(&[name(table)]).await,
+                // The server does this by itself.
+                Analyse::Outgrown => Ok(()),
+            },
         }
     }
 

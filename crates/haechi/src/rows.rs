@@ -1,7 +1,7 @@
 //! Files of rows into collections: `import`, and the seed rows of developing.
 
 use crate::House;
-use haechi_data::transfer::{Format, MAX_FILE_BYTES, read_rows};
+use haechi_data::transfer::{Format, Options, Reader};
 use haechi_gate::ImportError;
 use haechi_model::{App, Collection, Failure, FieldType};
 use std::{
@@ -20,15 +20,9 @@ pub enum RowsError {
     /// The file cannot be read.
     #[error("{} cannot be read: {}", .0.display(), .1)]
     Unreadable(PathBuf, std::io::ErrorKind),
-    /// The file is too large.
-    #[error("{} is larger than {MAX_FILE_BYTES} bytes", .0.display())]
-    TooLarge(PathBuf),
     /// The name says nothing of the format.
     #[error("{}: the name must end in .csv, .json or .jsonl", .0.display())]
     Format(PathBuf),
-    /// The file is not UTF-8.
-    #[error("{} is not UTF-8", .0.display())]
-    NotText(PathBuf),
     /// Rows are wrong.
     #[error("{0}")]
     Rows(BadRows),
@@ -62,17 +56,13 @@ impl fmt::Display for BadRows {
 ///
 /// # Errors
 /// Why nothing was imported.
-pub async fn import_file(house: &House, declared: &Collection, path: &Path) -> Result<usize, RowsError> {
-    let unreadable = |error: std::io::Error| RowsError::Unreadable(path.to_owned(), error.kind());
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE_BYTES {
-        return Err(RowsError::TooLarge(path.to_owned()));
-    }
+pub async fn import_file(house: &House, declared: &Collection, path: &Path, options: Options) -> Result<usize, RowsError> {
     let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
-    let text = String::from_utf8(std::fs::read(path).map_err(unreadable)?).map_err(|_| RowsError::NotText(path.to_owned()))?;
+    let file = std::fs::File::open(path).map_err(|error| RowsError::Unreadable(path.to_owned(), error.kind()))?;
     let bad =
         |errors| RowsError::Rows(BadRows { path: path.to_owned(), fields: declared.fields.iter().map(|field| field.name.clone()).collect(), errors });
-    let rows = read_rows(text.strip_prefix('\u{feff}').unwrap_or(&text), format, declared).map_err(bad)?;
-    house.gate.import(&house.keys.import, declared.id, rows).await.map_err(bad)
+    let rows = Reader::new(file, format, declared, options).map_err(bad)?;
+    house.gate.import_from(&house.keys.import, declared.id, rows).await.map_err(bad)
 }
 
 /// Imports `seed/` into collections that have no rows, in the order of their references. Returns which, and how many rows.
@@ -88,7 +78,7 @@ pub async fn seed(house: &House, root: &Path) -> Result<Vec<(String, usize)>, Ro
         let Some(file) = file else { continue };
         let empty = house.gate.is_empty(&house.keys.import, declared.id).await;
         if empty.map_err(|failure| RowsError::Store(declared.name.clone(), failure))? {
-            seeded.push((declared.name.clone(), import_file(house, declared, &file).await?));
+            seeded.push((declared.name.clone(), import_file(house, declared, &file, Options::default()).await?));
         }
     }
     Ok(seeded)

@@ -3,6 +3,7 @@
 mod fan_out;
 mod load;
 mod servers;
+mod tables;
 
 use crate::{Outcome, cargo, run as run_command};
 use load::{Load, Measured};
@@ -59,6 +60,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let option = |name: &str, default: u64| {
         arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
+    if arguments.iter().any(|found| found == "--tables") {
+        return tables::run();
+    }
     let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
     let given = |name: &str| arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1));

@@ -128,7 +128,7 @@ pub(crate) fn note_id(at: usize) -> String {
     format!("01920001-0000-7000-8000-{at:012x}")
 }
 
-fn free_port() -> Result<u16, String> {
+pub(crate) fn free_port() -> Result<u16, String> {
     Ok(TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(|error| error.to_string())?.port())
 }
 
@@ -137,9 +137,12 @@ pub(crate) fn built(name: &str) -> PathBuf {
     PathBuf::from("target/release").join(name)
 }
 
-fn wait(address: &str, path: &str) -> Result<(), String> {
+/// How long a server may take until it answers.
+const START: Duration = Duration::from_secs(60);
+
+pub(crate) fn wait(address: &str, path: &str, most: Duration) -> Result<(), String> {
     let started = Instant::now();
-    while started.elapsed() < Duration::from_secs(60) {
+    while started.elapsed() < most {
         if let Ok(mut stream) = TcpStream::connect(address) {
             let asked = stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
             let mut text = String::new();
@@ -199,14 +202,14 @@ impl Haechi {
         };
         let port = free_port()?;
         let mut seeding = serve(port)?;
-        wait(&format!("127.0.0.1:{port}"), "/healthz")?;
+        wait(&format!("127.0.0.1:{port}"), "/healthz", START)?;
         crate::run(Command::new("kill").args(["-TERM", &seeding.id().to_string()]))?;
         let _ = seeding.wait();
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
         let started = Instant::now();
         let child = serve(port)?;
-        wait(&address, "/healthz")?;
+        wait(&address, "/healthz", START)?;
         let started_ms = started.elapsed().as_millis();
         let mut server = Self {
             binary: binary.clone(),
@@ -259,7 +262,7 @@ impl Haechi {
             started_ms: 0,
             idle_mb: 0,
         };
-        wait(&server.address, "/healthz")?;
+        wait(&server.address, "/healthz", START)?;
         Ok(server)
     }
 
@@ -281,7 +284,7 @@ impl Raw {
         let address = format!("127.0.0.1:{}", free_port()?);
         let child = Command::new(built("bench-raw")).arg(&copy).arg(&address).spawn().map_err(|error| error.to_string())?;
         let server = Self { child, address };
-        wait(&server.address, "/api/v1/notes/x")?;
+        wait(&server.address, "/api/v1/notes/x", START)?;
         Ok(server)
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::{
     gate::{Gate, Inner},
+    import::PART,
     keys::Mac,
     ledger::audit::{MAX_WAITING, PAGE, Report, Walk},
     ledger::seal::{pack, unpack},
@@ -225,7 +226,8 @@ impl Gate {
             }
             let mut change = self.0.system_change(key, Vec::new());
             for same in found.chunk_by(|left, right| left.0 == right.0) {
-                change.entries.extend(self.part_entries("rebase", &revision.app.collections[same[0].0], same));
+                let declared = &revision.app.collections[same[0].0];
+                change.entries.extend(same.chunks(PART).map(|part| self.part_entry("rebase", declared, part.iter().map(|(_, row)| row))));
             }
             let lock = |(table, row): &(usize, Row)| Step::Lock {
                 table: *table,

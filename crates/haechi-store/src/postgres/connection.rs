@@ -79,7 +79,7 @@ impl Connection {
 
 /// A value as a parameter; statements cast each to the type of its kind.
 #[derive(Debug)]
-pub(super) struct Bound<'a>(&'a Value);
+pub(super) struct Bound<'a>(pub(super) &'a Value);
 
 pub(super) fn bound(values: &[Value]) -> Vec<Bound<'_>> {
     values.iter().map(Bound).collect()

@@ -54,4 +54,11 @@ impl Postgres {
         transaction.execute(insert, &[&now_ms, &checksum(&sql), &sql, &tables]).await.map_err(database)?;
         transaction.commit().await.map_err(database)
     }
+
+    /// Statistics of tables. The server gathers them by itself, but only some minutes after a table was filled.
+    pub(crate) async fn analyse(&self, tables: &[String]) -> Result<(), Failure> {
+        let names: Vec<String> = tables.iter().map(|table| format!("\"{table}\"")).collect();
+        let client = self.client().await?;
+        client.batch_execute(&format!("ANALYZE {}", names.join(", "))).await.map_err(|error| failure(&error))
+    }
 }

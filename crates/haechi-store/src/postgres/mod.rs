@@ -1,6 +1,7 @@
 //! PostgreSQL: two pipelined connections for reads, a pool for changes, a lease for the one node that sequences.
 
 mod connection;
+mod load;
 mod log;
 mod maintain;
 mod read;

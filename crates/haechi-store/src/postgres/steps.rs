@@ -27,12 +27,12 @@ impl From<Failure> for Stop {
     }
 }
 
-type Step_<T> = Result<T, Stop>;
+pub(super) type Step_<T> = Result<T, Stop>;
 
 /// An entry and the rows that it quotes.
-type Quoted = (EntryDraft, Option<Row>, Option<Row>);
+pub(super) type Quoted = (EntryDraft, Option<Row>, Option<Row>);
 
-const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
 const IMAGE: &str = "INSERT INTO \"_images\" (\"id\", \"image\") VALUES ($1, $2)";
 const LOG: &str = "INSERT INTO \"_log\" (\"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\", \"arrival\") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))";
 /// Steps that are on their way at once.
@@ -66,7 +66,7 @@ impl Inner {
         }
     }
 
-    async fn commit_transaction(&self, client: Object, change: &Change, outcome: Outcome, entries: &[Box<str>]) -> Step_<Outcome> {
+    pub(super) async fn commit_transaction(&self, client: Object, change: &Change, outcome: Outcome, entries: &[Box<str>]) -> Step_<Outcome> {
         match client.batch_execute("COMMIT").await {
             Ok(()) => Ok(outcome),
             Err(error) => {
@@ -95,10 +95,10 @@ impl Inner {
     }
 }
 
-struct Runner<'a> {
-    inner: &'a Inner,
-    client: &'a Object,
-    change: &'a Change,
+pub(super) struct Runner<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) client: &'a Object,
+    pub(super) change: &'a Change,
 }
 
 impl Runner<'_> {
@@ -271,7 +271,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    async fn log(&self, quoted: &[Quoted]) -> Step_<Vec<Box<str>>> {
+    pub(super) async fn log(&self, quoted: &[Quoted]) -> Step_<Vec<Box<str>>> {
         let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
         let statement = self.client.prepare_cached(LOG).await.map_err(stop)?;
         let rows: Vec<_> =

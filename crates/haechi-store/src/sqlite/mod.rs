@@ -1,13 +1,14 @@
 //! The embedded database: one writer thread with group commit, a few reader threads, no pool.
 
 mod connection;
+mod load;
 mod log;
 mod maintain;
 mod read;
 mod steps;
 mod write;
 
-pub(crate) use maintain::{applied, apply_migration, save_seal};
+pub(crate) use maintain::{analyse, applied, apply_migration, save_seal};
 pub(crate) use read::Readers;
 pub(crate) use steps::cascaded;
 pub(crate) use write::Writer;

@@ -35,6 +35,20 @@ pub(super) fn run(
     Ok(runner.outcome)
 }
 
+/// Writes entries alone: of steps that were done otherwise.
+pub(super) fn log(
+    connection: &Connection,
+    catalog: &Catalog,
+    journal: &dyn Journal,
+    change: &Change,
+    draft: &EntryDraft,
+    position: &mut i64,
+) -> Result<(), Failure> {
+    let mut runner =
+        Runner { connection, catalog, journal, change, position, outcome: Outcome::default(), visited: std::collections::HashSet::new() };
+    runner.log(draft, None, None)
+}
+
 struct Runner<'a> {
     connection: &'a Connection,
     catalog: &'a Catalog,

@@ -1,7 +1,11 @@
 //! The writer thread: takes what is queued, runs it in one durable transaction with a savepoint each, then answers.
 
-use super::{connection, failure, steps};
-use crate::{catalog::Catalog, journal::Journal};
+use super::{connection, failure, load::Loading, steps};
+use crate::{
+    catalog::Catalog,
+    journal::Journal,
+    load::{Load, LoadError, Part},
+};
 use haechi_model::{Change, Failure, Outcome};
 use rusqlite::Connection;
 use std::{
@@ -26,8 +30,9 @@ type Closure = Box<dyn FnOnce(&mut Connection) + Send>;
 
 enum Job {
     Change(Box<Change>, Answer),
-    /// Maintenance: migrations, seals, imports. Runs alone, outside any batch.
+    /// Maintenance: migrations, seals. Runs alone, outside any batch.
     Alone(Closure),
+    Load(Box<Load>, oneshot::Sender<Result<usize, LoadError>>),
 }
 
 /// The writer thread. It ends when this is dropped, after what is queued.
@@ -70,6 +75,13 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job::Change(Box::new(change), reply)).map_err(refused)?;
         answer.await.unwrap_or(Err(Failure::Unknown))
+    }
+
+    /// Takes rows in parts, all or none. Nothing else is written until the last part came.
+    pub(crate) async fn load(&self, load: Load) -> Result<usize, LoadError> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.try_send(Job::Load(Box::new(load), reply)).map_err(refused)?;
+        answer.await.unwrap_or(Err(LoadError::Failed(Failure::Unknown)))
     }
 
     /// Runs something alone on the writing connection.
@@ -117,6 +129,13 @@ impl Thread {
                     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut self.connection)));
                     self.position = -1;
                 }
+                Job::Load(load, answer) => {
+                    let result = self.load(*load);
+                    if result.is_err() {
+                        self.roll_back();
+                    }
+                    let _ = answer.send(result);
+                }
                 Job::Change(change, answer) => held = self.batch(*change, answer),
             }
             self.checkpoint(false);
@@ -154,6 +173,33 @@ impl Thread {
             let _ = answer.send(result);
         }
         held
+    }
+
+    fn load(&mut self, mut load: Load) -> Result<usize, LoadError> {
+        self.begin()?;
+        let catalog = self.catalog.clone();
+        let mut loading = Loading::new(&self.connection, &catalog, load.table)?;
+        loop {
+            match load.parts.blocking_recv() {
+                None => return Err(LoadError::Stopped),
+                Some(Part::End) => break,
+                Some(Part::Rows(rows, entry)) => {
+                    loading.take(&rows)?;
+                    if loading.full() {
+                        return Err(LoadError::Unfit(loading.unfit));
+                    }
+                    steps::log(&self.connection, &catalog, &*self.journal, &load.change, &entry, &mut self.position)?;
+                }
+            }
+        }
+        loading.finish()?;
+        if !loading.unfit.is_empty() {
+            return Err(LoadError::Unfit(loading.unfit));
+        }
+        let rows = loading.rows;
+        self.commit().map_err(|error| if failure(&error) == Failure::Full { Failure::Full } else { Failure::Unknown })?;
+        self.committed.notify_one();
+        Ok(rows)
     }
 
     fn begin(&mut self) -> Result<(), Failure> {

@@ -3,10 +3,11 @@
 use super::{Done, Failed, Place, collection, print};
 use clap::Args;
 use haechi::{House, rows::import_file};
-use haechi_data::transfer::{Format, write_footer, write_header, write_rows};
+use haechi_data::transfer::{Format, Options, Zone, write_footer, write_header, write_rows};
 use haechi_model::Collection;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
+    collections::HashMap,
     io::{IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
@@ -19,6 +20,21 @@ pub(crate) struct Import {
     collection: String,
     /// A .csv, .json or .jsonl file.
     file: PathBuf,
+    /// A word in CSV that stands for no value, e.g. NA. May stand several times.
+    #[arg(long, value_name = "WORD")]
+    null: Vec<String>,
+    /// A word in CSV that stands for true. May stand several times.
+    #[arg(long = "true", value_name = "WORD")]
+    yes: Vec<String>,
+    /// A word in CSV that stands for false. May stand several times.
+    #[arg(long = "false", value_name = "WORD")]
+    no: Vec<String>,
+    /// The zone of times that say none, e.g. Asia/Seoul or +09:00.
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+    /// Which field a column fills, e.g. Species=species; `Species=` leaves the column out. May stand several times.
+    #[arg(long, value_name = "COLUMN=FIELD")]
+    map: Vec<String>,
 }
 
 #[derive(Args)]
@@ -33,13 +49,29 @@ pub(crate) struct Export {
 }
 
 impl Import {
+    fn options(&self) -> Result<Options, Failed> {
+        let mut columns = HashMap::new();
+        for map in &self.map {
+            let (column, field) = map.split_once('=').ok_or_else(|| format!("--map {map}: write COLUMN=FIELD, e.g. --map Species=species"))?;
+            if columns.insert(column.to_owned(), Some(field.to_owned()).filter(|field| !field.is_empty())).is_some() {
+                return Err(Failed::Said(format!("--map names the column `{column}` twice")));
+            }
+        }
+        let zone = self.zone.as_deref().map(Zone::named).transpose().map_err(|error| error.to_string())?;
+        if let Some(word) = self.yes.iter().find(|word| self.no.contains(word)) {
+            return Err(Failed::Said(format!("`{word}` cannot stand for true and for false")));
+        }
+        Ok(Options { null: self.null.clone(), yes: self.yes.clone(), no: self.no.clone(), zone, columns })
+    }
+
     pub(crate) async fn run(&self, place: &Place) -> Done {
+        let options = self.options()?;
         let (house, _data) = place.open().await?;
         let revision = house.gate.revision();
         let declared = collection(&revision.app, &self.collection)?;
         ready(&house).await?;
         let bar = progress(&format!("{}: reading and writing", self.file.display()));
-        let imported = import_file(&house, declared, &self.file).await;
+        let imported = import_file(&house, declared, &self.file, options).await;
         bar.finish_and_clear();
         let count = imported?;
         house.gate.settle().await;

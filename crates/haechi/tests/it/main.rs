@@ -19,6 +19,7 @@ mod graphql;
 mod grpc;
 mod hardening;
 mod identity;
+mod import;
 mod languages;
 mod ledger;
 mod live;

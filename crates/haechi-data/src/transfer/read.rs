@@ -1,0 +1,305 @@
+//! Files to rows, a row at a time.
+
+use super::{
+    Format, MAX_ROW_BYTES,
+    json_list::Items,
+    lines::{Begins, Lines},
+    write::unguarded,
+};
+use haechi_gate::{ImportError, ImportRow};
+use haechi_model::{Collection, FieldError, FieldId, FieldType, Json, Value, parse_json, suggest};
+use jiff::{civil::DateTime, tz::TimeZone};
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Read},
+};
+use thiserror::Error;
+
+/// How to read what other programs write.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Words in CSV that stand for no value, beside the empty cell.
+    pub null: Vec<String>,
+    /// Words in CSV that stand for true, beside `true`.
+    pub yes: Vec<String>,
+    /// Words in CSV that stand for false, beside `false`.
+    pub no: Vec<String>,
+    /// The zone of times that say none.
+    pub zone: Option<Zone>,
+    /// Columns by the field that they fill; `None` leaves a column out.
+    pub columns: HashMap<String, Option<String>>,
+}
+
+/// A time zone.
+#[derive(Clone, Debug)]
+pub struct Zone(TimeZone);
+
+/// An option that says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OptionsError {
+    /// No such zone.
+    #[error("`{0}` is no time zone: write a name such as Asia/Seoul, or an offset such as +09:00")]
+    Zone(String),
+}
+
+impl Zone {
+    /// A zone by its IANA name or its offset.
+    ///
+    /// # Errors
+    /// When there is none of the name.
+    pub fn named(name: &str) -> Result<Self, OptionsError> {
+        if let Ok(zone) = TimeZone::get(name) {
+            return Ok(Self(zone));
+        }
+        let wrong = || OptionsError::Zone(name.to_owned());
+        let (sign, rest) = match name.split_at_checked(1) {
+            Some(("+", rest)) => (1, rest),
+            Some(("-", rest)) => (-1, rest),
+            _ => return Err(wrong()),
+        };
+        let (hours, minutes) = rest.split_once(':').ok_or_else(wrong)?;
+        let number = |text: &str, most: i32| text.parse::<i32>().ok().filter(|number| text.len() == 2 && (0..=most).contains(number));
+        let (hours, minutes) = (number(hours, 23).ok_or_else(wrong)?, number(minutes, 59).ok_or_else(wrong)?);
+        let offset = jiff::tz::Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).map_err(|_| wrong())?;
+        Ok(Self(TimeZone::fixed(offset)))
+    }
+
+    /// A time of the zone's clocks, as RFC 3339 in UTC. Of two times that the clocks show alike the first is meant; a time that they skip
+    /// is as far behind the gap as it was before it.
+    fn universal(&self, local: &str) -> Option<String> {
+        let time: DateTime = local.parse().ok()?;
+        let zoned = self.0.to_ambiguous_zoned(time).compatible().ok()?;
+        Some(zoned.timestamp().to_string())
+    }
+}
+
+/// Reads a file: each item is a row, or what is wrong with it.
+pub struct Reader {
+    collection: Collection,
+    options: Options,
+    source: Source,
+    line: usize,
+}
+
+type Input = Box<dyn BufRead + Send>;
+
+enum Source {
+    Csv { reader: Box<csv::Reader<Lines<Input>>>, begins: Begins, fields: Vec<Option<FieldId>>, record: csv::StringRecord },
+    Json(Items<BufReader<Input>>),
+    JsonLines(Input),
+    Ended,
+}
+
+impl Reader {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// What is wrong with the header.
+    pub fn new(input: impl Read + Send + 'static, format: Format, collection: &Collection, options: Options) -> Result<Self, Vec<ImportError>> {
+        let input = without_mark(input).map_err(|error| vec![fault(0, format!("the file cannot be read: {}", error.kind()))])?;
+        let mut reader = Self { collection: collection.clone(), options, source: Source::Ended, line: 0 };
+        reader.source = match format {
+            Format::Csv => reader.csv(input)?,
+            Format::Json => Source::Json(Items::new(BufReader::new(input))),
+            Format::JsonLines => Source::JsonLines(input),
+        };
+        Ok(reader)
+    }
+
+    fn csv(&self, input: Input) -> Result<Source, Vec<ImportError>> {
+        let (lines, begins) = Lines::new(input);
+        let mut reader = Box::new(csv::ReaderBuilder::new().flexible(false).from_reader(lines));
+        let header = reader.headers().map_err(|_| vec![fault(1, "the header cannot be read")])?.clone();
+        let mut errors = Vec::new();
+        let mut fields: Vec<Option<FieldId>> = Vec::with_capacity(header.len());
+        for name in header.iter().map(str::trim) {
+            let field = match self.field(name) {
+                Ok(field) => field,
+                Err(what) => {
+                    errors.push(fault(1, what));
+                    continue;
+                }
+            };
+            if field.is_some() && fields.contains(&field) {
+                errors.push(fault(1, format!("two columns fill one field; the second is `{name}`")));
+            }
+            fields.push(field);
+        }
+        for named in self.options.columns.keys().filter(|named| !header.iter().any(|name| name.trim() == *named)) {
+            errors.push(fault(1, format!("no column is named `{named}`")));
+        }
+        if errors.is_empty() { Ok(Source::Csv { reader, begins, fields, record: csv::StringRecord::new() }) } else { Err(errors) }
+    }
+
+    /// The field that a column fills; `None` when it is left out. Times and version are the import's own.
+    fn field(&self, column: &str) -> Result<Option<FieldId>, String> {
+        let name = match self.options.columns.get(column) {
+            Some(None) => return Ok(None),
+            Some(Some(field)) => field,
+            None => column,
+        };
+        let found = self.collection.field(name).filter(|field| *field == Collection::ID || *field >= Collection::FIRST_DECLARED);
+        found.map(Some).ok_or_else(|| {
+            let near = suggest(name, self.collection.fields.iter().map(|field| field.name.as_str()))
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            format!("`{name}` is no field of `{}` that an import sets{near}", self.collection.name)
+        })
+    }
+
+    fn object(&self, line: usize, json: &Json) -> Result<ImportRow, Vec<ImportError>> {
+        let Json::Object(members) = json else { return Err(vec![fault(line, "must be an object")]) };
+        let mut row = ImportRow { line, id: None, values: Vec::with_capacity(members.len()) };
+        let mut errors = Vec::new();
+        for (name, json) in members {
+            let field = match self.field(name) {
+                Ok(Some(field)) => field,
+                Ok(None) => continue,
+                Err(what) => {
+                    errors.push(fault(line, what));
+                    continue;
+                }
+            };
+            let ty = &self.collection.fields[field].ty;
+            let read = match json {
+                Json::Text(text) if *ty == FieldType::Datetime => self.time(ty, text),
+                json => ty.read(json),
+            };
+            match read {
+                Ok(value) => put(&mut row, field, value),
+                Err(error) => errors.push(ImportError { line, field: Some(field), what: error.detail }),
+            }
+        }
+        if errors.is_empty() { Ok(row) } else { Err(errors) }
+    }
+
+    fn cell(&self, field: FieldId, cell: &str) -> Result<Value, FieldError> {
+        let is = |words: &[String]| words.iter().any(|word| word == cell);
+        if cell.is_empty() || is(&self.options.null) {
+            return Ok(Value::Null);
+        }
+        let ty = &self.collection.fields[field].ty;
+        match ty {
+            FieldType::Bool if is(&self.options.yes) => Ok(Value::Int(1)),
+            FieldType::Bool if is(&self.options.no) => Ok(Value::Int(0)),
+            FieldType::Datetime => self.time(ty, unguarded(cell)),
+            ty => ty.read_text(unguarded(cell)),
+        }
+    }
+
+    /// A time; one that says no zone is of the zone that was named.
+    fn time(&self, ty: &FieldType, text: &str) -> Result<Value, FieldError> {
+        let read = ty.read_text(text);
+        match &self.options.zone {
+            Some(zone) if read.is_err() => zone.universal(text).map_or(read, |universal| ty.read_text(&universal)),
+            _ => read,
+        }
+    }
+
+    fn record(&self, line: usize, fields: &[Option<FieldId>], record: &csv::StringRecord) -> Result<ImportRow, Vec<ImportError>> {
+        let mut row = ImportRow { line, id: None, values: Vec::with_capacity(fields.len()) };
+        let mut errors = Vec::new();
+        for (field, cell) in fields.iter().zip(record) {
+            let Some(field) = *field else { continue };
+            match self.cell(field, cell) {
+                Ok(value) => put(&mut row, field, value),
+                Err(error) => errors.push(ImportError { line, field: Some(field), what: error.detail }),
+            }
+        }
+        if errors.is_empty() { Ok(row) } else { Err(errors) }
+    }
+
+    /// The next line that is not blank, with its end.
+    fn json_line(&mut self, input: &mut Input) -> Option<Result<ImportRow, Vec<ImportError>>> {
+        loop {
+            let mut line = Vec::new();
+            let read = input.by_ref().take(MAX_ROW_BYTES as u64).read_until(b'\n', &mut line);
+            self.line += 1;
+            match read {
+                Err(error) => return Some(Err(vec![fault(self.line, format!("the file cannot be read: {}", error.kind()))])),
+                Ok(0) => return None,
+                Ok(_) if line.len() >= MAX_ROW_BYTES && line.last() != Some(&b'\n') => {
+                    return Some(Err(vec![fault(self.line, format!("the line has more than {MAX_ROW_BYTES} bytes"))]));
+                }
+                Ok(_) if line.trim_ascii().is_empty() => {}
+                Ok(_) => return Some(self.parsed(line.trim_ascii())),
+            }
+        }
+    }
+
+    fn parsed(&self, json: &[u8]) -> Result<ImportRow, Vec<ImportError>> {
+        match parse_json(json) {
+            Ok(json) => self.object(self.line, &json),
+            Err(error) => Err(vec![fault(self.line, error.to_string())]),
+        }
+    }
+
+    fn csv_row(
+        &self,
+        reader: &mut csv::Reader<Lines<Input>>,
+        begins: &Begins,
+        fields: &[Option<FieldId>],
+        record: &mut csv::StringRecord,
+    ) -> Option<Result<ImportRow, Vec<ImportError>>> {
+        match reader.read_record(record) {
+            Ok(false) => None,
+            Ok(true) => {
+                let line = record.position().map_or(0, |place| begins.line_at(place.byte()));
+                Some(self.record(line, fields, record))
+            }
+            Err(error) => {
+                let line = error.position().map_or(0, |place| begins.line_at(place.byte()));
+                Some(Err(vec![fault(line, "the line does not have as many cells as the header, or is not UTF-8")]))
+            }
+        }
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<ImportRow, Vec<ImportError>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // Taken out while it is read, and put back unless it ended.
+        let mut source = std::mem::replace(&mut self.source, Source::Ended);
+        let next = match &mut source {
+            Source::Csv { reader, begins, fields, record } => self.csv_row(reader, begins, fields, record),
+            Source::Json(items) => items.next().map(|item| match item {
+                Ok(item) => {
+                    self.line += 1;
+                    self.parsed(&item)
+                }
+                Err(why) => Err(vec![fault(0, why)]),
+            }),
+            Source::JsonLines(input) => self.json_line(input),
+            Source::Ended => None,
+        };
+        if next.is_some() {
+            self.source = source;
+        }
+        next
+    }
+}
+
+/// The input without a byte order mark.
+fn without_mark(input: impl Read + Send + 'static) -> std::io::Result<Input> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    let mut input = BufReader::with_capacity(1 << 16, input);
+    let mut begin = Vec::with_capacity(MARK.len());
+    input.by_ref().take(MARK.len() as u64).read_to_end(&mut begin)?;
+    if begin == MARK {
+        begin.clear();
+    }
+    Ok(Box::new(std::io::Cursor::new(begin).chain(input)))
+}
+
+fn fault(line: usize, what: impl Into<String>) -> ImportError {
+    ImportError { line, field: None, what: what.into() }
+}
+
+fn put(row: &mut ImportRow, field: FieldId, value: Value) {
+    match (field, value) {
+        (Collection::ID, Value::Text(id)) => row.id = Some(id),
+        (Collection::ID, _) => {}
+        (_, Value::Null) => {}
+        (field, value) => row.values.push((field, value)),
+    }
+}

@@ -1,0 +1,67 @@
+//! Lists in conditions, and what they are compared with.
+
+use crate::{operand::Operand, predicate::Lookup, value::Value};
+
+/// How a list stands to elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// One of its elements is among them.
+    Overlaps,
+    /// Each of its elements is among them.
+    Within,
+}
+
+/// Elements that a list is compared with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elements {
+    /// Those of another list. Where it is NULL, nothing holds.
+    Of(Operand),
+    /// These. One that is NULL equals nothing.
+    These(Vec<Operand>),
+}
+
+impl Elements {
+    pub(crate) fn operands(&self) -> &[Operand] {
+        match self {
+            Self::Of(list) => std::slice::from_ref(list),
+            Self::These(these) => these,
+        }
+    }
+
+    pub(crate) fn with_columns(&self, column: &dyn Fn(usize) -> Operand) -> Self {
+        match self {
+            Self::Of(list) => Self::Of(list.with_columns(column)),
+            Self::These(these) => Self::These(these.iter().map(|element| element.with_columns(column)).collect()),
+        }
+    }
+
+    /// The values, without NULL; `None` where the other list is NULL.
+    pub(crate) fn values(&self, row: &[Value], rows: &dyn Lookup) -> Option<Vec<Value>> {
+        match self {
+            Self::Of(list) => items(&list.value(row, rows)),
+            Self::These(these) => Some(these.iter().map(|element| element.value(row, rows)).filter(|value| !value.is_null()).collect()),
+        }
+    }
+}
+
+impl Relation {
+    pub(crate) fn holds(self, items: &[Value], elements: &[Value]) -> bool {
+        let among = |item: &Value| elements.contains(item);
+        match self {
+            Self::Overlaps => items.iter().any(among),
+            Self::Within => items.iter().all(among),
+        }
+    }
+}
+
+/// Items of a stored list.
+pub(crate) fn items(list: &Value) -> Option<Vec<Value>> {
+    let parsed: Vec<serde_json::Value> = serde_json::from_str(list.as_text()?).ok()?;
+    let item = |item: serde_json::Value| match item {
+        serde_json::Value::String(text) => Value::text(text),
+        serde_json::Value::Bool(flag) => Value::Int(i64::from(flag)),
+        serde_json::Value::Number(number) => number.as_i64().map_or_else(|| number.as_f64().map_or(Value::Null, Value::Real), Value::Int),
+        _ => Value::Null,
+    };
+    Some(parsed.into_iter().map(item).collect())
+}
