@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 const STATEMENT_CACHE: usize = 256;
 const BUSY: Duration = Duration::from_secs(5);
 const CACHE_KIB: i64 = 16 * 1024;
-const MMAP_BYTES: i64 = 1 << 30;
+pub(super) const MMAP_BYTES: i64 = 1 << 30;
 
 /// Opens the one connection that writes.
 pub(crate) fn writer(path: &Path) -> rusqlite::Result<Connection> {
@@ -34,12 +34,17 @@ pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// How much of the file is read as memory.
+pub(super) fn map(connection: &Connection, bytes: i64) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "mmap_size", bytes)
+}
+
 fn harden(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    connection.pragma_update(None, "mmap_size", MMAP_BYTES)?;
+    map(connection, MMAP_BYTES)?;
     connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     Ok(())

@@ -130,9 +130,14 @@ impl Thread {
                     self.position = -1;
                 }
                 Job::Load(load, answer) => {
+                    // Mapped pages would stay in memory as far as the file grows.
+                    let mapped = connection::map(&self.connection, 0);
                     let result = self.load(*load);
                     if result.is_err() {
                         self.roll_back();
+                    }
+                    if mapped.and_then(|()| connection::map(&self.connection, connection::MMAP_BYTES)).is_err() {
+                        tracing::warn!(target: "haechi::store", "the mapping of the file could not be changed");
                     }
                     let _ = answer.send(result);
                 }
