@@ -3,7 +3,7 @@
 use crate::{
     mutation::{Mutation, mutated},
     node::{EntityTy, Node, Ty, Val},
-    scalar::{NoRows, Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, present, there},
+    scalar::{NoRows, Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, lifted, present, there},
 };
 use haechi_model::{CollectionId, Comparison, LikePart, Operand, Predicate, USERS, Value};
 
@@ -37,6 +37,8 @@ pub(crate) struct Binder<'a> {
     pub(crate) now_ms: i64,
     pub(crate) users_roles_column: usize,
     pub(crate) collection: CollectionId,
+    /// Whether a reference always leads to a row, as foreign keys see to it.
+    pub(crate) intact: bool,
 }
 
 impl Binder<'_> {
@@ -60,10 +62,10 @@ impl Binder<'_> {
             Node::IsEmpty(set) => self.is_empty(set),
             _ => match self.scalar(node) {
                 Scalar::Known(Val::Bool(flag)) => Truth::known(flag),
-                Scalar::Row { operand, .. } => Truth {
-                    t: lift(&operand, |operand| Predicate::Compare(operand, Comparison::Equal, Operand::Constant(Value::Int(1)))),
-                    f: lift(&operand, |operand| Predicate::Compare(operand, Comparison::Equal, Operand::Constant(Value::Int(0)))),
-                },
+                Scalar::Row { operand, nullable, .. } => {
+                    let is = |flag| move |operand| Predicate::Compare(operand, Comparison::Equal, Operand::Constant(Value::Int(flag)));
+                    lifted(&operand, nullable, is(1), is(0))
+                }
                 _ => Truth::error(),
             },
         }
@@ -118,7 +120,7 @@ impl Binder<'_> {
                     _ if held.iter().any(has) => true,
                     Node::Resource => !nullable,
                     Node::Principal => matches!(self.scalar(node), Scalar::Known(_)) && !self.any_user(),
-                    _ => false,
+                    _ => self.intact && !nullable && of_the_row(base) && self.cannot_err_where(base, held),
                 }
             }
             Node::And(a, b) => {
@@ -201,12 +203,12 @@ impl Binder<'_> {
             Node::Principal if self.any_user() => Scalar::Row { operand: follow(self.caller(), table, column), ty: ty.clone(), nullable: true },
             Node::Principal => self.principal.row.get(column).and_then(|value| known(value, ty)).map_or(Scalar::Error, Scalar::Known),
             base => {
-                let from = match self.scalar(base) {
-                    Scalar::Row { operand, .. } => operand,
-                    Scalar::Known(Val::Entity(_, id)) => Operand::Constant(Value::Text(id)),
+                let (from, may_lack) = match self.scalar(base) {
+                    Scalar::Row { operand, nullable, .. } => (operand, nullable || !self.intact),
+                    Scalar::Known(Val::Entity(_, id)) => (Operand::Constant(Value::Text(id)), true),
                     _ => return Scalar::Error,
                 };
-                Scalar::Row { operand: follow(from, table, column), ty: ty.clone(), nullable: true }
+                Scalar::Row { operand: follow(from, table, column), ty: ty.clone(), nullable: nullable || may_lack }
             }
         }
     }
@@ -301,10 +303,10 @@ impl Binder<'_> {
                 let row = [Value::Text(text)];
                 Truth::known(Predicate::Like(Operand::Column(0), parts.to_vec(), true).holds(&row, &NoRows))
             }
-            Scalar::Row { operand, .. } => Truth {
-                t: lift(&operand, |operand| Predicate::Like(operand, parts.to_vec(), true)),
-                f: lift(&operand, |operand| Predicate::Like(operand, parts.to_vec(), false)),
-            },
+            Scalar::Row { operand, nullable, .. } => {
+                let like = |expected| move |operand| Predicate::Like(operand, parts.to_vec(), expected);
+                lifted(&operand, nullable, like(true), like(false))
+            }
             _ => Truth::error(),
         }
     }
@@ -364,6 +366,14 @@ impl Binder<'_> {
         let list = Operand::Column(self.users_roles_column);
         let inner = Predicate::Contains { list, element: Operand::Constant(Value::text(role)), expected: true };
         lift(user, |user| Predicate::reference(user, USERS, inner.clone()))
+    }
+}
+
+/// Whether it is an attribute of the row, or of a row that it refers to.
+fn of_the_row(node: &Node) -> bool {
+    match node {
+        Node::Attribute { base, .. } => **base == Node::Resource || of_the_row(base),
+        _ => false,
     }
 }
 

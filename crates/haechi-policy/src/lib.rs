@@ -52,6 +52,8 @@ pub struct Policies {
     names: Vec<PolicyName>,
     slices: Slices,
     users_roles_column: usize,
+    /// Whether references always lead to rows; the property test has worlds in which they do not.
+    intact: bool,
     /// For tests and tools that ask Cedar itself.
     set: PolicySet,
     schema: Schema,
@@ -85,7 +87,7 @@ impl Policies {
     /// # Errors
     /// Findings, when a policy cannot be parsed, validated or turned into a condition.
     pub fn load(app: &App) -> Result<(Self, Findings), Findings> {
-        with_a_deep_stack(|| Self::build(app, true)).unwrap_or_else(|| {
+        with_a_deep_stack(|| Self::build(app, true, true)).unwrap_or_else(|| {
             let mut findings = Findings::default();
             findings.push(Finding {
                 severity: Severity::Error,
@@ -100,7 +102,7 @@ impl Policies {
     }
 
     /// `strict` is false in the property test alone, so that conditions that raise errors are met too.
-    fn build(app: &App, strict: bool) -> Result<(Self, Findings), Findings> {
+    fn build(app: &App, strict: bool, intact: bool) -> Result<(Self, Findings), Findings> {
         let mut findings = Findings::default();
         let Some(schema) = parsed(&schema_text(app), &mut findings) else { return Err(findings) };
         let statements = source::parse(&app.policies, &mut findings);
@@ -130,7 +132,7 @@ impl Policies {
             forbids: statement.policy.effect() == Effect::Forbid,
         });
         let users_roles_column = app.collections[USERS].field("roles").unwrap_or(0);
-        Ok((Self { actions: actions.by_name, names: names.collect(), slices, users_roles_column, set, schema }, findings))
+        Ok((Self { actions: actions.by_name, names: names.collect(), slices, users_roles_column, intact, set, schema }, findings))
     }
 
     /// The position of an action.
@@ -222,7 +224,7 @@ impl Policies {
     }
 
     fn binder<'a>(&'a self, principal: &'a Principal<'a>, collection: CollectionId, now_ms: i64) -> Binder<'a> {
-        Binder { principal, now_ms, users_roles_column: self.users_roles_column, collection }
+        Binder { principal, now_ms, users_roles_column: self.users_roles_column, collection, intact: self.intact }
     }
 }
 

@@ -69,6 +69,14 @@ pub(crate) fn lift(operand: &Operand, condition: impl Fn(Operand) -> Predicate) 
     inner(operand, &condition)
 }
 
+/// A condition and its opposite on one operand. Through references that always lead to a value the opposite is that the condition does not
+/// hold: the rows of which it holds are often few, and those of which it does not are many.
+pub(crate) fn lifted(operand: &Operand, nullable: bool, holds: impl Fn(Operand) -> Predicate, opposite: impl Fn(Operand) -> Predicate) -> Truth {
+    let t = lift(operand, holds);
+    let f = if !nullable && matches!(operand, Operand::Follow { .. }) { t.clone().not_true() } else { lift(operand, opposite) };
+    Truth { t, f }
+}
+
 pub(crate) fn present(operand: &Operand, nullable: bool) -> Predicate {
     if nullable { lift(operand, Predicate::NotNull) } else { Predicate::True }
 }
@@ -141,15 +149,19 @@ pub(crate) fn known_compare(a: &Val, comparison: Comparison, b: &Val) -> Truth {
 
 /// A row's operand against a value.
 pub(crate) fn against(operand: &Operand, ty: &Ty, nullable: bool, comparison: Comparison, value: &Val) -> Truth {
-    let side =
-        |comparison: Comparison, value: Value| lift(operand, |operand| Predicate::Compare(operand, comparison, Operand::Constant(value.clone())));
+    let sides = |comparison: Comparison, value: Value| {
+        let side = |comparison: Comparison| {
+            let value = value.clone();
+            move |operand| Predicate::Compare(operand, comparison, Operand::Constant(value.clone()))
+        };
+        lifted(operand, nullable, side(comparison), side(comparison.inverse()))
+    };
     if let (Val::Decimal(int), Ty::Decimal(scale)) = (value, ty) {
         let unit = 10_i64.pow(4 - scale);
         let floor = int.div_euclid(unit);
         let exact = int % unit == 0;
         let there = || present(operand, nullable);
-        let pair =
-            |comparison: Comparison, value: i64| Truth { t: side(comparison, Value::Int(value)), f: side(comparison.inverse(), Value::Int(value)) };
+        let pair = |comparison: Comparison, value: i64| sides(comparison, Value::Int(value));
         return match comparison {
             Comparison::Equal if !exact => Truth { t: Predicate::False, f: there() },
             Comparison::NotEqual if !exact => Truth { t: there(), f: Predicate::False },
@@ -158,7 +170,7 @@ pub(crate) fn against(operand: &Operand, ty: &Ty, nullable: bool, comparison: Co
         };
     }
     match stored(value, ty) {
-        Some(value) => Truth { t: side(comparison, value.clone()), f: side(comparison.inverse(), value) },
+        Some(value) => sides(comparison, value),
         None if comparison == Comparison::NotEqual => Truth { t: present(operand, nullable), f: Predicate::False },
         None => Truth { t: Predicate::False, f: present(operand, nullable) },
     }

@@ -4,7 +4,7 @@ use crate::{
     bind::Binder,
     mutation::{Mutation, mutated},
     node::{Node, Ty, Val},
-    scalar::{Scalar, Truth, equal_scalars, lift, present, stored, there},
+    scalar::{Scalar, Truth, equal_scalars, lift, lifted, present, stored, there},
 };
 use haechi_model::{Elements, Operand, Predicate, Relation};
 
@@ -105,11 +105,15 @@ fn has(set: &Scalar, element: &Scalar) -> Truth {
             if values.is_empty() && !mutated(Mutation::NoNullGuard) {
                 return Truth { t: Predicate::False, f: present(operand, *nullable) };
             }
-            let t = lift(operand, |operand| Predicate::OneOf(operand, values.clone()));
-            if mutated(Mutation::NoNullGuard) {
-                return Truth { f: t.clone().not_true(), t };
-            }
-            Truth { f: lift(operand, |operand| Predicate::NoneOf(operand, values.clone())), t }
+            let nullable = *nullable && !mutated(Mutation::NoNullGuard);
+            let none = |operand| {
+                if mutated(Mutation::NoNullGuard) {
+                    Predicate::OneOf(operand, values.clone()).not_true()
+                } else {
+                    Predicate::NoneOf(operand, values.clone())
+                }
+            };
+            lifted(operand, nullable, |operand| Predicate::OneOf(operand, values.clone()), none)
         }
         (Scalar::Row { operand, ty: Ty::Set(item), nullable }, element) => list_has(&List { operand, item, nullable: *nullable }, element),
         (set @ Scalar::Set(_), element) => {

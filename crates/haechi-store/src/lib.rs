@@ -280,6 +280,17 @@ impl Store {
         }
     }
 
+    /// Positions and encoded entries from a position on, in order: what is sealed. Details can be long, and are left.
+    ///
+    /// # Errors
+    /// When the database is busy or cannot be had.
+    pub async fn leaves_from(&self, position: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.leaves_from(position, limit).await,
+            Driver::Postgres(postgres) => postgres.leaves_from(position, limit).await,
+        }
+    }
+
     /// Entries that were committed and wait for their position, in the order of arrival; there are none on SQLite.
     ///
     /// # Errors

@@ -138,7 +138,7 @@ impl Load {
 }
 
 /// Reads one reply with a content length; its status.
-fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<u16> {
+pub(crate) fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<u16> {
     let mut filled = 0;
     loop {
         let count = stream.read(&mut buffer[filled..])?;

@@ -110,27 +110,27 @@ impl Inner {
         }
         let Some(frontier) = tree else { return Ok(false) };
         let from = i64::try_from(frontier.size()).unwrap_or(i64::MAX);
-        let records = self.store.log_from(from, PAGE).await?;
-        let contiguous = records.iter().zip(from..).take_while(|(record, position)| record.position == *position).count();
+        let records = self.store.leaves_from(from, PAGE).await?;
+        let contiguous = records.iter().zip(from..).take_while(|((found, _), position)| found == position).count();
         let now = self.clock.now_ms();
         if contiguous == 0
-            && let Some(record) = records.first()
+            && let Some((_, entry)) = records.first()
         {
             // Sealing past a hole would make it look whole. Readiness fails until somebody looks: `audit verify` names the place.
-            let age = haechi_ledger::Entry::from_bytes(&record.entry).map_or(i64::MAX, |entry| now - entry.time_ms);
+            let age = haechi_ledger::Entry::from_bytes(entry).map_or(i64::MAX, |entry| now - entry.time_ms);
             self.seal_lag_ms.store(age.max(MISSING_LAG_MS), Ordering::Relaxed);
             tracing::error!(target: "haechi::ledger", position = from, "an entry is missing: nothing is sealed any more");
             return Ok(false);
         }
         let records = &records[..contiguous];
-        let Some(first) = records.first() else {
+        let Some((_, first)) = records.first() else {
             self.seal_lag_ms.store(0, Ordering::Relaxed);
             return Ok(false);
         };
-        let lag = haechi_ledger::Entry::from_bytes(&first.entry).map_or(0, |entry| now - entry.time_ms);
+        let lag = haechi_ledger::Entry::from_bytes(first).map_or(0, |entry| now - entry.time_ms);
         self.seal_lag_ms.store(lag.max(0), Ordering::Relaxed);
         let mut next = frontier.clone();
-        let leaves: Vec<Hash> = records.iter().map(|record| haechi_ledger::leaf_hash(&record.entry)).collect();
+        let leaves: Vec<Hash> = records.iter().map(|(_, entry)| haechi_ledger::leaf_hash(entry)).collect();
         leaves.iter().for_each(|leaf| next.push(*leaf));
         let note = self.seals.signer.sign(next.size(), &next.root());
         let seal = Seal { size: i64::try_from(next.size()).unwrap_or(i64::MAX), note, frontier: pack(&next, &leaves), time_ms: now };

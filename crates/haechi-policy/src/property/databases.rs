@@ -1,7 +1,7 @@
 //! The same rows in SQLite and PostgreSQL, foreign keys off so that references may dangle.
 
 use super::world::World;
-use haechi_model::{Change, EntryDraft, Order, Predicate, Row, Select, Value};
+use haechi_model::{Change, EntryDraft, Operand, Order, Predicate, Row, Select, Value};
 use haechi_store::{Catalog, Journal, LogRow, Store, Target};
 use tokio::runtime::Runtime;
 
@@ -34,10 +34,12 @@ impl Databases {
         Self { runtime, stores }
     }
 
-    /// Ids of the rows of which the condition holds, per database.
-    pub(super) fn select(&self, collection: usize, predicate: &Predicate) -> Vec<(&'static str, Vec<String>)> {
+    /// Ids of the rows of which the condition holds, per database. Where the rows are named, references are looked up otherwise.
+    pub(super) fn select(&self, world: &World, predicate: &Predicate, named: bool) -> Vec<(&'static str, Vec<String>)> {
+        let ids = Predicate::OneOf(Operand::Column(0), world.things.iter().map(|row| row[0].clone()).collect());
+        let predicate = Predicate::all(std::iter::once(predicate.clone()).chain(named.then_some(ids)));
         let order = vec![Order { column: 0, descending: false }];
-        let select = Select { order, ..Select::new(collection, predicate.clone(), 1000) };
+        let select = Select { order, ..Select::new(world.things_id, predicate, 1000) };
         let found =
             |store: &Store| self.runtime.block_on(store.select(select.clone(), false)).map(|page| page.ids.into_iter().map(String::from).collect());
         self.stores.iter().map(|(name, store)| (*name, found(store).unwrap_or_else(|failure| vec![format!("{failure:?}")]))).collect()
@@ -60,8 +62,20 @@ async fn database(server: &str) -> String {
     format!("{}/{name}", server.rsplit_once('/').unwrap().0)
 }
 
-fn rows(world: &World) -> impl Iterator<Item = (&'static str, &Vec<Value>)> {
-    world.users.iter().map(|row| ("users", row)).chain(world.things.iter().map(|row| ("things", row)))
+/// So many people like each of the world's, whom nothing refers to: conditions on people then hold of few or of many, as the store counts.
+const ALIKE: usize = 100;
+
+fn rows(world: &World) -> impl Iterator<Item = (&'static str, Vec<Value>)> {
+    let alike = |(at, row): (usize, &Vec<Value>)| {
+        let row = row.clone();
+        (0..ALIKE).map(move |number| {
+            let mut row = row.clone();
+            row[0] = Value::text(format!("01920000-0000-7000-8000-0000{:08x}", 0x0100_0000 + at * ALIKE + number));
+            row
+        })
+    };
+    let people = world.users.iter().cloned().chain(world.users.iter().enumerate().flat_map(alike));
+    people.map(|row| ("users", row)).chain(world.things.iter().cloned().map(|row| ("things", row)))
 }
 
 fn literal(value: &Value) -> String {
@@ -82,7 +96,7 @@ fn fill_sqlite(world: &World, file: &std::path::Path) {
     let connection = rusqlite::Connection::open(file).unwrap();
     connection.pragma_update(None, "foreign_keys", false).unwrap();
     for (table, row) in rows(world) {
-        connection.execute_batch(&insert(table, row)).unwrap();
+        connection.execute_batch(&insert(table, &row)).unwrap();
     }
 }
 
@@ -91,6 +105,6 @@ async fn fill_postgres(world: &World, url: &str) {
     tokio::spawn(connection);
     client.batch_execute("SET session_replication_role = replica").await.unwrap();
     for (table, row) in rows(world) {
-        client.batch_execute(&insert(table, row)).await.unwrap();
+        client.batch_execute(&insert(table, &row)).await.unwrap();
     }
 }

@@ -40,11 +40,13 @@ pub(super) struct World {
     pub(super) users: Vec<Vec<Value>>,
     pub(super) things: Vec<Vec<Value>>,
     pub(super) things_id: usize,
+    /// Whether all references lead to rows.
+    pub(super) intact: bool,
     base: Mutex<App>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(intact: bool) -> Self {
         static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let root = std::env::temp_dir().join(format!(
             "haechi-property-{}-{}",
@@ -60,8 +62,8 @@ impl World {
         let things_id = app.collection("things").unwrap().id;
         let mut random = Random::new(42);
         let users = (0..USERS.len()).map(|at| user(&app, at, &mut random)).collect();
-        let things = (0..24).map(|at| thing(&app, at, &mut random)).collect();
-        Self { root, users, things, things_id, base: Mutex::new(app) }
+        let things = (0..24).map(|at| thing(&app, at, intact, &mut random)).collect();
+        Self { root, users, things, things_id, intact, base: Mutex::new(app) }
     }
 
     /// The app with these policies.
@@ -120,17 +122,17 @@ fn user(app: &App, at: usize, random: &mut Random) -> Vec<Value> {
     row
 }
 
-fn thing(app: &App, at: usize, random: &mut Random) -> Vec<Value> {
+fn thing(app: &App, at: usize, intact: bool, random: &mut Random) -> Vec<Value> {
     let things = app.collection("things").unwrap().id;
     let id = |at: usize| format!("{}{at:02x}", &THING[..34]);
-    let dangling = "01920000-0000-7000-8000-00000000dead";
+    let dangling = |instead: &str| Value::text(if intact { instead } else { "01920000-0000-7000-8000-00000000dead" });
     let mut row = blank(app, things, &id(0xb0 + at));
     let texts = ["", "a", "a*b", "axb", "100%", "a_b", "a?b", "[a]", "é\n", "aXb", "\\"].map(Value::text);
     let lists = ["[]", "[\"a\"]", "[\"a\",\"c\"]", "[\"b\",\"100%\"]"].map(Value::text);
     let numbers = [0, 1, 2, 5, -1, i64::MAX, i64::MIN, i64::MAX - 1].map(Value::Int);
     let with_null = |values: &[Value]| values.iter().cloned().chain([Value::Null, Value::Null]).collect::<Vec<_>>();
-    let people = [USERS[0], USERS[1], USERS[2], USERS[3], dangling].map(Value::text);
-    let parents = [Value::Null, Value::text(id(0xb1)), Value::text(id(0xb4)), Value::text(dangling)];
+    let people = [USERS[0], USERS[1], USERS[2], USERS[3]].map(Value::text).into_iter().chain([dangling(USERS[2])]).collect::<Vec<_>>();
+    let parents = [Value::Null, Value::text(id(0xb1)), Value::text(id(0xb4)), dangling(&id(0xb7))];
     for (name, value) in [
         ("flag", choose(random, &[Value::Int(0), Value::Int(1)])),
         ("oflag", choose(random, &[Value::Int(0), Value::Int(1), Value::Null])),

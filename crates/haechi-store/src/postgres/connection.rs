@@ -72,6 +72,13 @@ impl Connection {
         self.client.query(&statement, &references(&bound)).await.map_err(|error| failure(&error))
     }
 
+    /// Runs a statement without keeping it: its plan is made for these values. A kept statement soon has one plan for all values.
+    pub(super) async fn query_once(&self, sql: &str, values: &[Value]) -> Result<Vec<tokio_postgres::Row>, Failure> {
+        let bound = bound(values);
+        let typed: Vec<(&(dyn ToSql + Sync), Type)> = bound.iter().map(|value| (value as &(dyn ToSql + Sync), value.ty())).collect();
+        self.client.query_typed(sql, &typed).await.map_err(|error| failure(&error))
+    }
+
     fn statements(&self) -> std::sync::MutexGuard<'_, HashMap<String, Statement>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,6 +94,17 @@ pub(super) fn bound(values: &[Value]) -> Vec<Bound<'_>> {
 
 pub(super) fn references<'a>(bound: &'a [Bound<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
     bound.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+impl Bound<'_> {
+    /// The type that statements cast it to.
+    fn ty(&self) -> Type {
+        match self.0 {
+            Value::Int(_) => Type::INT8,
+            Value::Real(_) => Type::FLOAT8,
+            Value::Null | Value::Text(_) => Type::TEXT,
+        }
+    }
 }
 
 impl ToSql for Bound<'_> {

@@ -11,6 +11,12 @@ impl Postgres {
         Ok(rows.iter().map(record).collect())
     }
 
+    pub(crate) async fn leaves_from(&self, position: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
+        let sql = "SELECT \"position\", \"entry\" FROM \"_log\" WHERE \"position\" >= $1::bigint ORDER BY \"position\" LIMIT $2::bigint";
+        let rows = self.0.read().await?.query(sql, &[Value::Int(position), Value::Int(limit.into())]).await?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     /// Entries that were committed and have no position yet; theirs is −1 here.
     pub(crate) async fn log_waiting(&self, limit: u32) -> Result<Vec<LogRecord>, Failure> {
         let sql = "SELECT -1::bigint, \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1::bigint";

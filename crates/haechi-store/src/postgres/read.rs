@@ -17,13 +17,19 @@ impl Inner {
         let at = self.next_read.fetch_add(1, Ordering::Relaxed) % self.reads.len();
         self.reads[at].get().await
     }
+
+    /// Runs a statement; planned anew where its best plan depends on its values.
+    async fn run_read(&self, sql: &Sql<'_>) -> Result<Vec<tokio_postgres::Row>, Failure> {
+        let connection = self.read().await?;
+        if sql.by_values { connection.query_once(&sql.text, &sql.values).await } else { connection.query(&sql.text, &sql.values).await }
+    }
 }
 
 impl Postgres {
     pub(crate) async fn select(&self, select: Select) -> Result<RowPage, Failure> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         let layout = sql.select(&select);
-        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        let rows = self.0.run_read(&sql).await?;
         let mut writer = PageWriter::new(&select, &self.0.catalog.collections[select.collection], layout);
         for row in &rows {
             if !writer.row(&Reader(row)) {
@@ -36,7 +42,7 @@ impl Postgres {
     pub(crate) async fn aggregate(&self, aggregate: &Aggregate) -> Result<Vec<Value>, Failure> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         sql.aggregate(aggregate);
-        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
+        let rows = self.0.run_read(&sql).await?;
         rows.first().map(|row| Parts::of(aggregate, &self.0.catalog).read(&Reader(row))).ok_or(Failure::Broken)
     }
 

@@ -8,6 +8,7 @@ use crate::catalog::Catalog;
 use haechi_model::{
     Aggregate, AggregateFunction, Collection, Comparison, LikePart, Mask, Operand, Order, Output, PerParent, Predicate, Select, Storage, Table, Value,
 };
+pub(crate) use source::worth_counting;
 use std::{borrow::Cow, fmt::Write};
 
 /// Which SQL.
@@ -28,6 +29,10 @@ pub(crate) struct Sql<'a> {
     aliases: usize,
     /// Whether references are looked up row by row, because few rows are looked at.
     pub(crate) probed: bool,
+    /// References that are looked up row by row, because they lead to many rows: their conditions.
+    pub(crate) many: Vec<Predicate>,
+    /// Whether how it is best run depends on the values: on whose rows are referred to.
+    pub(crate) by_values: bool,
 }
 
 /// Where each part of a select's row stands.
@@ -46,7 +51,16 @@ pub(crate) struct Layout {
 
 impl<'a> Sql<'a> {
     pub(crate) fn new(dialect: Dialect, catalog: &'a Catalog) -> Self {
-        Self { text: String::with_capacity(512), values: Vec::with_capacity(8), dialect, catalog, aliases: 0, probed: false }
+        Self {
+            text: String::with_capacity(512),
+            values: Vec::with_capacity(8),
+            dialect,
+            catalog,
+            aliases: 0,
+            probed: false,
+            many: Vec::new(),
+            by_values: false,
+        }
     }
 
     pub(crate) fn push(&mut self, text: &str) {
@@ -90,7 +104,9 @@ impl<'a> Sql<'a> {
     /// The whole select, with the layout of its rows. Each column is read once, whatever it is used for.
     pub(crate) fn select(&mut self, select: &Select) -> Layout {
         let filter = self.filter_of(select);
-        self.before_select(select.collection, &filter);
+        // Children of some parents are few.
+        self.probed = select.per.is_some();
+        self.before_select(select.collection, &filter, true);
         self.push("SELECT ");
         let mut read: Vec<usize> = Vec::with_capacity(16);
         for column in [Collection::ID, Collection::VERSION] {
@@ -189,7 +205,7 @@ impl<'a> Sql<'a> {
         let reals: Vec<bool> = aggregate.parts.iter().map(|(_, column)| column.is_some_and(real)).collect();
         let cast = |ty: &'static str| if self.dialect == Dialect::Postgres { ty } else { "" };
         let (bigint, float) = (cast("::bigint"), cast("::float8"));
-        self.before_select(aggregate.collection, &aggregate.filter);
+        self.before_select(aggregate.collection, &aggregate.filter, false);
         self.push("SELECT ");
         for (at, ((function, column), real)) in aggregate.parts.iter().zip(reals).enumerate() {
             if at > 0 {
@@ -313,7 +329,8 @@ impl<'a> Sql<'a> {
 
     /// `fk IN (SELECT …)`: hashed where many rows are looked at. Where few are, each looks its own row up.
     fn reference(&mut self, from: &Operand, target: usize, inner: &Predicate, table: usize, alias: usize) {
-        if !self.probed {
+        let many = self.many.contains(inner);
+        if !self.probed && !many {
             self.operand(from, table, alias);
             self.push(" IN (");
             self.ids(target, inner);
@@ -326,8 +343,11 @@ impl<'a> Sql<'a> {
         let _ = write!(self.text, " t{other} WHERE t{other}.\"id\" = ");
         self.operand(from, table, alias);
         self.push(" AND ");
+        let probed = std::mem::replace(&mut self.probed, true);
         self.predicate(inner, target, other);
-        self.push(")");
+        self.probed = probed;
+        // Otherwise SQLite makes a join of it, and may begin at the many.
+        self.push(if many { " LIMIT 1)" } else { ")" });
     }
 
     /// The ids of the rows of which a condition holds.

@@ -3,11 +3,13 @@
 //! Decision 19 has the plans that were compared.
 
 use super::{Dialect, Sql};
-use haechi_model::{Collection, Comparison, Operand, Order, Predicate};
+use haechi_model::{Collection, Comparison, Operand, Order, Predicate, Select};
 use std::fmt::Write;
 
-/// Up to so many referenced rows an index is asked for each of them; above, they are hashed.
+/// Up to so many referenced rows an index is asked for each of them when a page is wanted. Above, PostgreSQL hashes them.
 const FEW: usize = 256;
+/// The same when all rows are wanted, and nothing but the index decides.
+const FEW_FOR_ALL: usize = 20_000;
 
 /// An OR whose every part an index could serve, at least one of them through a reference.
 struct Alternatives<'p> {
@@ -15,19 +17,29 @@ struct Alternatives<'p> {
     beside: Vec<&'p Predicate>,
     /// The ORs.
     ors: Vec<&'p [Predicate]>,
+    /// Up to so many ids the index is asked.
+    few: usize,
 }
 
 impl Sql<'_> {
+    /// Whether a condition holds of more than so many rows of a table.
+    pub(crate) fn more_than(&mut self, few: u32, table: usize, condition: &Predicate) {
+        let _ = write!(self.text, "SELECT COUNT(*) > {few} FROM (");
+        self.ids(table, condition);
+        let _ = write!(self.text, " LIMIT {})", few + 1);
+    }
+
     /// Prepares for rows under a condition: how references are looked up, and what stands before the SELECT.
-    pub(super) fn before_select(&mut self, table: usize, filter: &Predicate) {
-        self.probed = names_rows(filter);
-        let Some(found) = self.alternatives(table, filter) else { return };
+    pub(super) fn before_select(&mut self, table: usize, filter: &Predicate, paged: bool) {
+        self.probed |= names_rows(filter);
+        self.by_values = !self.probed && !references_of(filter).is_empty();
+        let Some(found) = self.alternatives(table, filter, paged) else { return };
         let mut number = 0;
         for reference in found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts) {
             let Predicate::Reference { table: target, inner, .. } = reference else { continue };
             let _ = write!(self.text, "{} \"_few{number}\" AS MATERIALIZED (SELECT ARRAY(", if number == 0 { "WITH" } else { "," });
             self.ids(*target, inner);
-            let _ = write!(self.text, " LIMIT {}) AS ids)", FEW + 1);
+            let _ = write!(self.text, " LIMIT {}) AS ids)", found.few + 1);
             number += 1;
         }
         self.push(" ");
@@ -35,7 +47,7 @@ impl Sql<'_> {
 
     /// ` FROM the rows WHERE the condition`, in an order and at most so many where that is given.
     pub(super) fn rows(&mut self, table: usize, filter: &Predicate, ordered: Option<(&[Order], u64)>) {
-        let Some(found) = self.alternatives(table, filter) else {
+        let Some(found) = self.alternatives(table, filter, ordered.is_some()) else {
             self.from(table);
             self.push(" WHERE ");
             self.predicate(filter, table, 0);
@@ -80,7 +92,7 @@ impl Sql<'_> {
     fn guard(&mut self, found: &Alternatives<'_>) {
         let references = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| matches!(part, Predicate::Reference { .. }));
         for number in 0..references.count() {
-            let _ = write!(self.text, "{}(SELECT cardinality(ids) <= {FEW} FROM \"_few{number}\")", if number == 0 { "" } else { " AND " });
+            let _ = write!(self.text, "{}(SELECT cardinality(ids) <= {} FROM \"_few{number}\")", if number == 0 { "" } else { " AND " }, found.few);
         }
     }
 
@@ -107,16 +119,21 @@ impl Sql<'_> {
     }
 
     /// The ORs of a condition that are worth two ways. SQLite asks its indexes for each part of an OR whatever stands in it.
-    fn alternatives<'p>(&self, table: usize, filter: &'p Predicate) -> Option<Alternatives<'p>> {
+    fn alternatives<'p>(&self, table: usize, filter: &'p Predicate, paged: bool) -> Option<Alternatives<'p>> {
         if self.dialect == Dialect::Sqlite || self.probed {
             return None;
         }
-        let mut found = Alternatives { beside: Vec::new(), ors: Vec::new() };
+        let mut found = Alternatives { beside: Vec::new(), ors: Vec::new(), few: FEW };
         for part in conjuncts(filter) {
             match part {
                 Predicate::Any(arms) if self.worth_two_ways(table, arms) => found.ors.push(arms),
                 part => found.beside.push(part),
             }
+        }
+        // What else must hold is looked at row by row, and the ids with it, one after the other.
+        let index_alone = found.ors.iter().flat_map(|or| or.iter()).all(|arm| !matches!(arm, Predicate::All(_)));
+        if !paged && index_alone {
+            found.few = FEW_FOR_ALL;
         }
         (!found.ors.is_empty()).then_some(found)
     }
@@ -133,6 +150,27 @@ impl Sql<'_> {
             _ => false,
         };
         arms.iter().all(|arm| conjuncts(arm).any(served)) && arms.iter().flat_map(conjuncts).any(|part| matches!(part, Predicate::Reference { .. }))
+    }
+}
+
+/// References of a condition on the rows of a page, of which it matters whether they lead to few rows: the tables and conditions there.
+/// PostgreSQL's planner knows the tables well enough, but for an OR.
+pub(crate) fn worth_counting(select: &Select) -> Vec<(usize, &Predicate)> {
+    if select.per.is_some() || names_rows(&select.filter) { Vec::new() } else { references_of(&select.filter) }
+}
+
+fn references_of(predicate: &Predicate) -> Vec<(usize, &Predicate)> {
+    let mut found = Vec::new();
+    references(predicate, &mut found);
+    found
+}
+
+fn references<'p>(predicate: &'p Predicate, found: &mut Vec<(usize, &'p Predicate)>) {
+    match predicate {
+        Predicate::All(parts) | Predicate::Any(parts) => parts.iter().for_each(|part| references(part, found)),
+        Predicate::NotTrue(inner) => references(inner, found),
+        Predicate::Reference { table, inner, .. } => found.push((*table, inner)),
+        _ => {}
     }
 }
 

@@ -47,6 +47,16 @@ impl Sqlite {
             .await
     }
 
+    pub(crate) async fn leaves_from(&self, position: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
+        self.readers
+            .run(true, move |connection| {
+                let sql = "SELECT \"position\", \"entry\" FROM \"_log\" WHERE \"position\" >= ? ORDER BY \"position\" LIMIT ?";
+                let mut statement = connection.prepare_cached(sql)?;
+                statement.query_map((position, limit), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+            })
+            .await
+    }
+
     pub(crate) async fn events_from(&self, position: i64, limit: u32) -> Result<Vec<EventRecord>, Failure> {
         self.readers
             .run(false, move |connection| {

@@ -5,7 +5,7 @@ use crate::{
     aggregate::Parts,
     catalog::Catalog,
     page::PageWriter,
-    render::{Dialect, Sql},
+    render::{Dialect, Sql, worth_counting},
 };
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use haechi_model::{Aggregate, Cells, Failure, Predicate, Row, RowPage, Select, Value};
@@ -197,6 +197,7 @@ fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Res
 
 fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite::Result<RowPage> {
     let mut sql = Sql::new(Dialect::Sqlite, catalog);
+    sql.many = leading_to_many(connection, catalog, select)?;
     let layout = sql.select(select);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let mut rows = statement.query(connection::bound(&sql.values))?;
@@ -207,6 +208,39 @@ fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite
         }
     }
     Ok(writer.finish())
+}
+
+/// References that lead to more than a few rows. Gathering those would take longer than to look up each row of the page.
+fn leading_to_many(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite::Result<Vec<Predicate>> {
+    let wanted = worth_counting(select);
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = rows_of(connection, &catalog.tables[select.collection].name);
+    let mut many = Vec::new();
+    for (table, condition) in wanted {
+        let mut sql = Sql::new(Dialect::Sqlite, catalog);
+        sql.more_than(few(rows, rows_of(connection, &catalog.tables[table].name)), table, condition);
+        if connection.prepare_cached(&sql.text)?.query_row(connection::bound(&sql.values), |row| row.get(0))? {
+            many.push(condition.clone());
+        }
+    }
+    Ok(many)
+}
+
+/// How many rows a table has, by its statistics; zero without them.
+fn rows_of(connection: &Connection, table: &str) -> f64 {
+    let stat = connection.prepare_cached("SELECT CAST(\"stat\" AS INTEGER) FROM \"sqlite_stat1\" WHERE \"tbl\" = ? LIMIT 1");
+    stat.and_then(|mut stat| stat.query_row([table], |row| row.get::<_, f64>(0))).unwrap_or_default()
+}
+
+/// Up to how many referenced rows it is worth to gather them. With k of n ids gathered, k/n of the rows are fetched and sorted for a page of
+/// twenty; otherwise some 20 n/k rows are looked up until the page is full. Both are alike where k is n by the root of the rows over 26.
+fn few(rows: f64, referenced: f64) -> u32 {
+    const AT_LEAST: f64 = 16.0;
+    const AT_MOST: f64 = 2_000.0;
+    const UNKNOWN: u32 = 256;
+    if rows < 1.0 || referenced < 1.0 { UNKNOWN } else { (referenced * (26.0 / rows).sqrt()).clamp(AT_LEAST, AT_MOST) as u32 }
 }
 
 struct Reader<'a, 'b>(&'a rusqlite::Row<'b>);
