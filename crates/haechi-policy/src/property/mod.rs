@@ -46,7 +46,7 @@ fn case(seed: u64, world: &World, databases: Option<&Databases>) -> Option<Disag
     if let Some(row) = (strict && databases.is_some()).then(|| oracle::second_voice(&policies, world, &principal)).flatten() {
         return wrong(format!("partial evaluation disagrees with Cedar on {row}, as {id}"));
     }
-    for (name, found) in databases.map(|databases| databases.select(world, &bound, seed % 2 == 0)).into_iter().flatten() {
+    for (name, found) in databases.map(|databases| databases.select(world, &bound, seed.is_multiple_of(2))).into_iter().flatten() {
         if found != expected {
             return wrong(format!("{name} {found:?}, Cedar {expected:?}, as {id}\n{bound:?}"));
         }
@@ -62,7 +62,7 @@ fn policies_agree() {
     let worlds = [World::new(false), World::new(true)];
     let databases = worlds.each_ref().map(Databases::open);
     for seed in first..first + cases {
-        let at = usize::from(seed / 2 % 2 == 0);
+        let at = usize::from((seed / 2).is_multiple_of(2));
         if let Some(found) = case(seed, &worlds[at], Some(&databases[at])) {
             panic!("seed {}: {}\n{}", found.seed, found.what, found.policies);
         }

@@ -8,7 +8,7 @@ use crate::catalog::Catalog;
 use haechi_model::{
     Aggregate, AggregateFunction, Collection, Comparison, LikePart, Mask, Operand, Order, Output, PerParent, Predicate, Select, Storage, Table, Value,
 };
-pub(crate) use source::worth_counting;
+pub(crate) use source::counted;
 use std::{borrow::Cow, fmt::Write};
 
 /// Which SQL.
@@ -269,6 +269,13 @@ impl<'a> Sql<'a> {
             Predicate::False => self.push(if self.dialect == Dialect::Sqlite { "0" } else { "FALSE" }),
             Predicate::All(parts) => self.joined(parts, " AND ", table, alias),
             Predicate::Any(parts) => self.joined(parts, " OR ", table, alias),
+            // Never NULL, and PostgreSQL joins by it.
+            Predicate::NotTrue(inner) if self.dialect == Dialect::Postgres && matches!(**inner, Predicate::Reference { .. }) => {
+                let probed = std::mem::replace(&mut self.probed, true);
+                self.push("NOT ");
+                self.predicate(inner, table, alias);
+                self.probed = probed;
+            }
             Predicate::NotTrue(inner) => {
                 self.push("(");
                 self.predicate(inner, table, alias);

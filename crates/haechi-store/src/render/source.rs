@@ -3,7 +3,7 @@
 //! Decision 19 has the plans that were compared.
 
 use super::{Dialect, Sql};
-use haechi_model::{Collection, Comparison, Operand, Order, Predicate, Select};
+use haechi_model::{Collection, Comparison, Operand, Order, Predicate};
 use std::fmt::Write;
 
 /// Up to so many referenced rows an index is asked for each of them when a page is wanted. Above, PostgreSQL hashes them.
@@ -32,7 +32,7 @@ impl Sql<'_> {
     /// Prepares for rows under a condition: how references are looked up, and what stands before the SELECT.
     pub(super) fn before_select(&mut self, table: usize, filter: &Predicate, paged: bool) {
         self.probed |= names_rows(filter);
-        self.by_values = !self.probed && !references_of(filter).is_empty();
+        self.by_values = !self.probed && !counted(filter).is_empty();
         let Some(found) = self.alternatives(table, filter, paged) else { return };
         let mut number = 0;
         for reference in found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts) {
@@ -127,6 +127,10 @@ impl Sql<'_> {
         for part in conjuncts(filter) {
             match part {
                 Predicate::Any(arms) if self.worth_two_ways(table, arms) => found.ors.push(arms),
+                // A page through one reference is planned well enough.
+                Predicate::Reference { .. } if !paged && self.worth_two_ways(table, std::slice::from_ref(part)) => {
+                    found.ors.push(std::slice::from_ref(part));
+                }
                 part => found.beside.push(part),
             }
         }
@@ -153,23 +157,37 @@ impl Sql<'_> {
     }
 }
 
-/// References of a condition on the rows of a page, of which it matters whether they lead to few rows: the tables and conditions there.
-/// PostgreSQL's planner knows the tables well enough, but for an OR.
-pub(crate) fn worth_counting(select: &Select) -> Vec<(usize, &Predicate)> {
-    if select.per.is_some() || names_rows(&select.filter) { Vec::new() } else { references_of(&select.filter) }
+/// A reference of which it matters, on SQLite, to how many rows it leads.
+pub(crate) struct Counted<'p> {
+    pub(crate) table: usize,
+    pub(crate) condition: &'p Predicate,
+    /// Columns of which an equality stands beside it in an OR: their rows are wanted too.
+    pub(crate) beside: Vec<usize>,
+    pub(crate) in_or: bool,
 }
 
-fn references_of(predicate: &Predicate) -> Vec<(usize, &Predicate)> {
+/// The references of a condition, unless it names its rows.
+pub(crate) fn counted(filter: &Predicate) -> Vec<Counted<'_>> {
     let mut found = Vec::new();
-    references(predicate, &mut found);
+    if !names_rows(filter) {
+        references(filter, &[], false, &mut found);
+    }
     found
 }
 
-fn references<'p>(predicate: &'p Predicate, found: &mut Vec<(usize, &'p Predicate)>) {
+fn references<'p>(predicate: &'p Predicate, beside: &[usize], in_or: bool, found: &mut Vec<Counted<'p>>) {
     match predicate {
-        Predicate::All(parts) | Predicate::Any(parts) => parts.iter().for_each(|part| references(part, found)),
-        Predicate::NotTrue(inner) => references(inner, found),
-        Predicate::Reference { table, inner, .. } => found.push((*table, inner)),
+        Predicate::All(parts) => parts.iter().for_each(|part| references(part, beside, in_or, found)),
+        Predicate::Any(parts) => {
+            let equal = |part: &Predicate| match part {
+                Predicate::Compare(Operand::Column(column), Comparison::Equal, Operand::Constant(_)) => Some(*column),
+                _ => None,
+            };
+            let beside: Vec<usize> = parts.iter().filter_map(equal).collect();
+            parts.iter().for_each(|part| references(part, &beside, true, found));
+        }
+        Predicate::NotTrue(inner) => references(inner, &[], in_or, found),
+        Predicate::Reference { table, inner, .. } => found.push(Counted { table: *table, condition: inner, beside: beside.to_vec(), in_or }),
         _ => {}
     }
 }

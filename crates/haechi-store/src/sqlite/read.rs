@@ -5,10 +5,10 @@ use crate::{
     aggregate::Parts,
     catalog::Catalog,
     page::PageWriter,
-    render::{Dialect, Sql, worth_counting},
+    render::{Dialect, Sql, counted},
 };
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use haechi_model::{Aggregate, Cells, Failure, Predicate, Row, RowPage, Select, Value};
+use haechi_model::{Aggregate, Cells, Failure, Predicate, Row, RowPage, Select, Table, Value};
 use rusqlite::Connection;
 use std::{
     path::Path,
@@ -63,6 +63,7 @@ impl Readers {
         let catalog = self.catalog.clone();
         self.run(true, move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
+            sql.many = leading_to_many(connection, &catalog, aggregate.collection, &aggregate.filter, false)?;
             sql.aggregate(&aggregate);
             let mut statement = connection.prepare_cached(&sql.text)?;
             statement.query_row(connection::bound(&sql.values), |row| Ok(Parts::of(&aggregate, &catalog).read(&Reader(row))))
@@ -197,7 +198,9 @@ fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Res
 
 fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite::Result<RowPage> {
     let mut sql = Sql::new(Dialect::Sqlite, catalog);
-    sql.many = leading_to_many(connection, catalog, select)?;
+    if select.per.is_none() {
+        sql.many = leading_to_many(connection, catalog, select.collection, &select.filter, true)?;
+    }
     let layout = sql.select(select);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let mut rows = statement.query(connection::bound(&sql.values))?;
@@ -210,19 +213,30 @@ fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite
     Ok(writer.finish())
 }
 
-/// References that lead to more than a few rows. Gathering those would take longer than to look up each row of the page.
-fn leading_to_many(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite::Result<Vec<Predicate>> {
-    let wanted = worth_counting(select);
+/// References that lead to so many rows that looking up each row that is met takes less than gathering those.
+fn leading_to_many(
+    connection: &Connection,
+    catalog: &Catalog,
+    collection: usize,
+    filter: &Predicate,
+    paged: bool,
+) -> rusqlite::Result<Vec<Predicate>> {
+    let wanted = counted(filter);
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = rows_of(connection, &catalog.tables[select.collection].name);
+    let rows = rows_of(connection, &catalog.tables[collection].name);
     let mut many = Vec::new();
-    for (table, condition) in wanted {
+    for reference in wanted.into_iter().filter(|reference| paged || reference.in_or) {
+        let referenced = rows_of(connection, &catalog.tables[reference.table].name);
+        let few = if paged { few_for_a_page(rows, referenced) } else { few_for_all(referenced) };
+        let beside = |column: &usize| rows_beside(connection, &catalog.tables[collection], *column) > (PAGE_LOOKS * rows).sqrt();
         let mut sql = Sql::new(Dialect::Sqlite, catalog);
-        sql.more_than(few(rows, rows_of(connection, &catalog.tables[table].name)), table, condition);
-        if connection.prepare_cached(&sql.text)?.query_row(connection::bound(&sql.values), |row| row.get(0))? {
-            many.push(condition.clone());
+        sql.more_than(few, reference.table, reference.condition);
+        if paged && reference.beside.iter().any(beside)
+            || connection.prepare_cached(&sql.text)?.query_row(connection::bound(&sql.values), |row| row.get(0))?
+        {
+            many.push(reference.condition.clone());
         }
     }
     Ok(many)
@@ -234,13 +248,31 @@ fn rows_of(connection: &Connection, table: &str) -> f64 {
     stat.and_then(|mut stat| stat.query_row([table], |row| row.get::<_, f64>(0))).unwrap_or_default()
 }
 
-/// Up to how many referenced rows it is worth to gather them. With k of n ids gathered, k/n of the rows are fetched and sorted for a page of
-/// twenty; otherwise some 20 n/k rows are looked up until the page is full. Both are alike where k is n by the root of the rows over 26.
-fn few(rows: f64, referenced: f64) -> u32 {
+/// How many rows have one value of a column, by the statistics of an index that begins with it.
+fn rows_beside(connection: &Connection, table: &Table, column: usize) -> f64 {
+    let Some(index) = table.indexes.iter().find(|index| index.columns.first() == Some(&column)) else { return 0.0 };
+    let stat = connection.prepare_cached("SELECT \"stat\" FROM \"sqlite_stat1\" WHERE \"tbl\" = ? AND \"idx\" = ?");
+    let stat = stat.and_then(|mut stat| stat.query_row([&table.name, &index.name], |row| row.get::<_, String>(0))).unwrap_or_default();
+    stat.split(' ').nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// What a page of twenty costs in look-ups, beside fetching and sorting a row.
+const PAGE_LOOKS: f64 = 26.0;
+/// What is worth gathering where the statistics say nothing.
+const UNKNOWN: u32 = 256;
+
+/// Up to how many referenced rows it is worth to gather them for a page. With k of n ids gathered, k/n of the rows are fetched and sorted;
+/// otherwise some 20 n/k rows are looked up until the page is full. Both are alike where k is n by the root of the rows over 26.
+fn few_for_a_page(rows: f64, referenced: f64) -> u32 {
     const AT_LEAST: f64 = 16.0;
     const AT_MOST: f64 = 2_000.0;
-    const UNKNOWN: u32 = 256;
-    if rows < 1.0 || referenced < 1.0 { UNKNOWN } else { (referenced * (26.0 / rows).sqrt()).clamp(AT_LEAST, AT_MOST) as u32 }
+    if rows < 1.0 || referenced < 1.0 { UNKNOWN } else { (referenced * (PAGE_LOOKS / rows).sqrt()).clamp(AT_LEAST, AT_MOST) as u32 }
+}
+
+/// The same when all rows are wanted: above a quarter it takes less to walk over all.
+fn few_for_all(referenced: f64) -> u32 {
+    const AT_MOST: f64 = 50_000.0;
+    if referenced < 1.0 { UNKNOWN } else { (referenced / 4.0).clamp(f64::from(UNKNOWN), AT_MOST) as u32 }
 }
 
 struct Reader<'a, 'b>(&'a rusqlite::Row<'b>);
