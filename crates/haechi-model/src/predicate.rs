@@ -138,6 +138,39 @@ pub trait Lookup {
     fn row(&self, table: usize, id: &str) -> Option<Vec<Value>>;
 }
 
+/// Adds a part to those that must all hold. Of two bounds on one side of a value the narrower stays: databases use one of them only.
+fn narrow(kept: &mut Vec<Predicate>, part: Predicate) {
+    if kept.contains(&part) {
+        return;
+    }
+    if let Some((value, upper, bound)) = int_bound(&part) {
+        let same = kept.iter_mut().find_map(|other| match int_bound(other) {
+            Some((of, side, at)) if of == value && side == upper => Some((at, other)),
+            _ => None,
+        });
+        if let Some((at, other)) = same {
+            if if upper { bound < at } else { bound > at } {
+                *other = part;
+            }
+            return;
+        }
+    }
+    kept.push(part);
+}
+
+/// A whole number beside which a value stands: the value, whether it is below, and how near it may come. Halves tell `>` from `>=`.
+fn int_bound(part: &Predicate) -> Option<(&Operand, bool, i128)> {
+    let Predicate::Compare(value, comparison, Operand::Constant(Value::Int(bound))) = part else { return None };
+    let bound = 2 * i128::from(*bound);
+    match comparison {
+        Comparison::Less => Some((value, true, bound - 1)),
+        Comparison::LessOrEqual => Some((value, true, bound)),
+        Comparison::Greater => Some((value, false, bound + 1)),
+        Comparison::GreaterOrEqual => Some((value, false, bound)),
+        Comparison::Equal | Comparison::NotEqual => None,
+    }
+}
+
 impl Predicate {
     /// All of them, simplified.
     #[must_use]
@@ -147,16 +180,8 @@ impl Predicate {
             match part {
                 Self::True => {}
                 Self::False => return Self::False,
-                Self::All(inner) => inner.into_iter().for_each(|part| {
-                    if !kept.contains(&part) {
-                        kept.push(part)
-                    }
-                }),
-                part => {
-                    if !kept.contains(&part) {
-                        kept.push(part)
-                    }
-                }
+                Self::All(inner) => inner.into_iter().for_each(|part| narrow(&mut kept, part)),
+                part => narrow(&mut kept, part),
             }
         }
         match kept.len() {
@@ -470,5 +495,19 @@ mod tests {
         assert_eq!(Predicate::any([column.clone(), Predicate::True]), Predicate::True);
         assert_eq!(Predicate::all([]), Predicate::True);
         assert_eq!(Predicate::any([]), Predicate::False);
+    }
+
+    #[test]
+    fn the_narrower_of_two_bounds_stays() {
+        let bound = |comparison, at| Predicate::Compare(Operand::Column(0), comparison, Operand::Constant(Value::Int(at)));
+        let (low, high) = (bound(Comparison::GreaterOrEqual, 10), bound(Comparison::Less, 20));
+        let wider = [bound(Comparison::Greater, 8), low.clone(), bound(Comparison::LessOrEqual, 20), high.clone()];
+        assert_eq!(Predicate::all(wider.clone()), Predicate::All(vec![low.clone(), high.clone()]));
+        assert_eq!(Predicate::all(wider.into_iter().rev()), Predicate::All(vec![high, low.clone()]));
+        // The end of the range is no number to count on from.
+        let none = bound(Comparison::Greater, i64::MAX);
+        assert_eq!(Predicate::all([low.clone(), none.clone()]), none);
+        let other = Predicate::Compare(Operand::Column(1), Comparison::GreaterOrEqual, Operand::Constant(Value::Int(1)));
+        assert_eq!(Predicate::all([low.clone(), other.clone()]), Predicate::All(vec![low, other]));
     }
 }

@@ -127,8 +127,7 @@ impl Sql<'_> {
         for part in conjuncts(filter) {
             match part {
                 Predicate::Any(arms) if self.worth_two_ways(table, arms) => found.ors.push(arms),
-                // A page through one reference is planned well enough.
-                Predicate::Reference { .. } if !paged && self.worth_two_ways(table, std::slice::from_ref(part)) => {
+                Predicate::Reference { .. } if self.worth_two_ways(table, std::slice::from_ref(part)) => {
                     found.ors.push(std::slice::from_ref(part));
                 }
                 part => found.beside.push(part),
