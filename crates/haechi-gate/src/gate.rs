@@ -11,14 +11,12 @@ use crate::{
     ledger::seal::SealState,
     live::{hub::Hub, image::Images},
     revision::Revision,
-    system::{Area, Backup, Schema, System, SystemKeys},
+    system::{Area, Backup, System, SystemKeys},
     system_work::Revocation,
 };
 use arc_swap::ArcSwap;
-use haechi_model::{
-    Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, Trust, USERS, write_json_text,
-};
-use haechi_store::{Analyse, Applied, Catalog, MigrateError, Migration, RestoreError, Store, Target};
+use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, Trust, USERS};
+use haechi_store::{Analyse, Catalog, RestoreError, Store, Target};
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
@@ -136,6 +134,7 @@ impl Gate {
         {
             return Err(OpenError::OtherKey);
         }
+        gate.learn().await;
         let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
         Ok((gate, keys))
     }
@@ -199,48 +198,6 @@ impl Gate {
     /// Whether the database answers.
     pub async fn reachable(&self) -> bool {
         self.0.store.last_seal().await.is_ok()
-    }
-
-    /// Plans the migration that the folder needs.
-    ///
-    /// # Errors
-    /// When the database cannot be had or an applied migration was altered.
-    pub async fn plan(&self, _: &System<Schema>) -> Result<Migration, MigrateError> {
-        self.0.store.plan().await
-    }
-
-    /// Applies a migration and records it in the ledger.
-    ///
-    /// # Errors
-    /// When it would drop data without leave, or rows do not fit; nothing was changed then.
-    pub async fn migrate(&self, key: &System<Schema>, migration: Migration, allow_drop: bool) -> Result<(), MigrateError> {
-        if migration.is_empty() {
-            return Ok(());
-        }
-        let summary = migration.summary();
-        let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
-        self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
-        let mut extra = Vec::from(&b"\"changes\":["[..]);
-        for (at, line) in summary.iter().enumerate() {
-            if at > 0 {
-                extra.push(b',');
-            }
-            write_json_text(line, &mut extra);
-        }
-        extra.push(b']');
-        let entry = self.0.system_entry("migrate", None, String::from_utf8_lossy(&extra).into_owned());
-        let _ = self.0.commit(self.0.system_change(key, vec![entry])).await.map_err(|_| MigrateError::Database)?;
-        self.rebase(key, &altered).await.map_err(|_| MigrateError::Database)?;
-        self.analyse(Analyse::Everything).await;
-        Ok(())
-    }
-
-    /// Migrations that were applied.
-    ///
-    /// # Errors
-    /// When the database cannot be had.
-    pub async fn applied(&self, _: &System<Schema>) -> Result<Vec<Applied>, Failure> {
-        self.0.store.applied().await
     }
 
     /// Copies everything, as it is at one moment, into a new SQLite file, while requests go on. `operator` stands in the ledger.

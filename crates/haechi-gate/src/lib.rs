@@ -79,6 +79,7 @@ mod keys;
 pub mod lab;
 mod ledger;
 mod live;
+mod migrate;
 mod outbound;
 mod revision;
 mod system;

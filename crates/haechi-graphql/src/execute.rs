@@ -16,7 +16,6 @@ use haechi_model::{Collection, FieldId, Json, PerParent, Predicate, RowPage, wri
 use haechi_problem::{Problem, kinds};
 use std::{
     collections::HashMap,
-    fmt::Write,
     sync::{Mutex, PoisonError},
 };
 
@@ -159,13 +158,9 @@ impl Run<'_> {
             Some(Json::Text(token)) => Some(token.to_string()),
             _ => None,
         };
-        let mut fingerprint = format!("graphql\0{}\0{by:?}", collection.name);
-        if let Some(filter) = &filter {
-            let _ = write!(fingerprint, "\0{filter:?}");
-        }
-        let _ = write!(fingerprint, "\0{order:?}");
         let (filter, order) = (self.condition(collection, filter.as_ref()).map_err(wrong)?, order_of(collection, &order).map_err(wrong)?);
         self.not_personal(collection, &filter, &order).map_err(|problem| GraphqlError::at(path, problem))?;
+        let fingerprint = format!("graphql\0{by:?}\0{}", haechi_data::fingerprint(collection, &filter, &order));
         Ok(Question { filter, order, first, after, fingerprint })
     }
 

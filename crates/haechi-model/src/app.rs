@@ -262,6 +262,7 @@ impl App {
         let mut error = |source: &Arc<Source>, span, message, help| findings.borrow_mut().error(source, span, "unknown-collection", message, help);
         self.collections = drafts.into_iter().enumerate().map(|(id, draft)| draft.finish(id, &names, &mut error)).collect();
         self.check_clashes(findings);
+        self.check_by(findings);
         self.check_actions(findings);
     }
 
@@ -323,6 +324,7 @@ impl App {
             }
             for field in &collection.fields {
                 if let Some(was) = &field.was
+                    && *was != field.name
                     && collection.field(was).is_some()
                 {
                     findings.borrow_mut().error(
@@ -332,6 +334,21 @@ impl App {
                         format!("`{}` has `was = \"{was}\"`, which names a field that still exists", field.name),
                         "remove `was`, or the other field".to_owned(),
                     );
+                }
+            }
+        }
+    }
+
+    /// What finds a row by a former value must be unique.
+    fn check_by(&self, findings: &RefCell<Findings>) {
+        for collection in &self.collections {
+            for field in &collection.fields {
+                let (Some(by), crate::field::FieldType::Ref { to, .. }, Some(source)) = (&field.by, &field.ty, &collection.source) else { continue };
+                let target = &self.collections[*to];
+                if !target.fields.iter().any(|found| found.name == *by && found.unique) {
+                    let message = format!("`{}` has `by = \"{by}\"`, which is no unique field of {}", field.name, target.name);
+                    let help = format!("name a field of {} that is declared with `unique`", target.name);
+                    findings.borrow_mut().error(source, None, "unknown-field", message, help);
                 }
             }
         }

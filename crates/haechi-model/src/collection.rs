@@ -31,6 +31,8 @@ pub struct Collection {
     pub fields: Vec<Field>,
     /// The table; columns start with the fields in the same positions.
     pub table: Table,
+    /// Tells the table's columns and their types from others: [`Table::layout`].
+    pub layout: u64,
     /// Actions of its own, by name.
     pub actions: Vec<crate::action::DeclaredAction>,
     /// Where it was declared.

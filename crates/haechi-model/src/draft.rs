@@ -4,6 +4,7 @@ use crate::{
     action::DeclaredAction,
     class::Class,
     collection::{Collection, CollectionId},
+    declared::Declared,
     field::{DefaultValue, Field, FieldId, FieldType, OnDelete},
     field_type::{read_default, read_type},
     finding::Source,
@@ -41,7 +42,18 @@ struct Wanted {
 }
 
 fn system_field(name: &str, ty: FieldType) -> Field {
-    Field { name: name.to_owned(), ty, class: Class::PUBLIC, required: true, unique: false, default: None, was: None, read_only: true, shadow: None }
+    Field {
+        name: name.to_owned(),
+        ty,
+        class: Class::PUBLIC,
+        required: true,
+        unique: false,
+        default: None,
+        was: None,
+        by: None,
+        read_only: true,
+        shadow: None,
+    }
 }
 
 fn system_fields() -> Vec<Field> {
@@ -81,6 +93,7 @@ impl Draft {
             owner: None,
             fields,
             table,
+            layout: 0,
             actions: Vec::new(),
             source: None,
         };
@@ -193,6 +206,7 @@ impl Draft {
             unique: section.bool("unique").unwrap_or(false),
             default: None,
             was: None,
+            by: None,
             read_only: false,
             shadow: None,
         };
@@ -202,6 +216,7 @@ impl Draft {
             }
             field.was = Some(was.to_owned());
         }
+        self.read_by(&section, &mut field);
         if field.unique && !field.ty.comparable() {
             section.error(section.span_of("unique"), "not-comparable", format!("a {} cannot be unique", field.ty.name()), "remove `unique`");
         }
@@ -228,6 +243,16 @@ impl Draft {
         }
         section.finish();
         self.collection.fields.push(field);
+    }
+
+    /// By which field former values, which are no ids, find the row that is referred to.
+    fn read_by(&self, section: &Section<'_>, field: &mut Field) {
+        let Some(by) = section.text("by") else { return };
+        if !matches!(field.ty, FieldType::Ref { .. }) || field.was.is_none() {
+            let message = "`by` says how former values find the row that a reference is to be".to_owned();
+            return section.error(section.span_of("by"), "wrong-value", message, "write it beside type = \"ref\" and `was`, or leave it out");
+        }
+        field.by = Some(by.to_owned());
     }
 
     fn read_index(&mut self, section: Section<'_>) {
@@ -305,6 +330,8 @@ impl Draft {
                 nullable: !field.required,
                 default: fixed(&field.default),
                 was: field.was.clone(),
+                declared: Some(Declared::of(&field.ty, names)),
+                by: field.by.clone(),
             })
             .collect();
         let organisation = columns.len();
@@ -319,6 +346,8 @@ impl Draft {
                     nullable: !field.required,
                     default,
                     was: field.was.as_ref().map(|was| format!("_fold_{was}")),
+                    declared: None,
+                    by: None,
                 });
             }
         }
@@ -353,6 +382,7 @@ impl Draft {
             }
         }
         collection.table = Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references };
+        collection.layout = collection.table.layout();
     }
 }
 

@@ -140,8 +140,10 @@ pub struct Field {
     pub unique: bool,
     /// Value of rows created without one.
     pub default: Option<DefaultValue>,
-    /// Former name.
+    /// Former name; its own, when the values are to be converted to another type.
     pub was: Option<String>,
+    /// The unique field of the collection referred to by which former values find their row.
+    pub by: Option<String>,
     /// Set by Haechi, never by a request.
     pub read_only: bool,
     /// Position of the folded shadow column, for `case = "fold"`.

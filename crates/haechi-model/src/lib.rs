@@ -9,6 +9,7 @@ mod change;
 mod class;
 mod collection;
 mod config;
+mod declared;
 mod draft;
 mod field;
 mod field_type;
@@ -38,6 +39,7 @@ pub use config::{
     AuthConfig, Config, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, ReadsLogged, SecretRef, ServerConfig,
     SignUp, TelemetryConfig, TlsFiles, Trust, Witness,
 };
+pub use declared::{Declared, TypeChange};
 pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
 pub use finding::{Finding, Findings, Severity, Source};
 pub use json::{Json, JsonError, parse_json, write_json_text};

@@ -1,7 +1,7 @@
 //! Reading values: each type's canonical form and its constraints.
 
 use crate::{
-    field::{FieldError, FieldType, MAX_SAFE_INT},
+    field::{FieldError, FieldType},
     json::Json,
     pattern::Pattern,
     value::Value,
@@ -66,16 +66,39 @@ pub(crate) fn url_value(text: &str) -> Result<Value, FieldError> {
     }
 }
 
-pub(crate) fn whole(digits: &str) -> Result<i64, FieldError> {
-    let body = digits.strip_prefix('-').unwrap_or(digits);
-    if body.is_empty() || !body.bytes().all(|byte| byte.is_ascii_digit()) {
-        let tidy = digits.parse::<f64>().ok().filter(|float| float.is_finite() && float.fract() == 0.0 && float.abs() <= MAX_SAFE_INT as f64);
-        return match tidy {
-            Some(float) if digits.bytes().any(|byte| byte.is_ascii_digit()) => Ok(float as i64),
-            _ => wrong("not_a_whole_number", "must be a whole number"),
-        };
+/// A whole number, exactly as its digits say: `4.0` and `1e3` are whole, `4.9999999999999999999` and `1e-400` are not.
+pub(crate) fn whole(text: &str) -> Result<i64, FieldError> {
+    let not_whole = || wrong("not_a_whole_number", "must be a whole number");
+    let too_large = || wrong("out_of_range", "is outside the range of the field");
+    let (sign, body) = text.strip_prefix('-').map_or(("", text), |body| ("-", body));
+    let (mantissa, exponent) = body.split_once(['e', 'E']).unwrap_or((body, "0"));
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let exponent_sign = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+    if !digits(before) || !digits(after) || !digits(exponent_sign) {
+        return not_whole();
     }
-    digits.parse().or_else(|_| wrong("out_of_range", "is outside the range of the field"))
+    let after = after.trim_end_matches('0');
+    let all = format!("{before}{after}");
+    let significant = all.trim_start_matches('0');
+    if significant.is_empty() {
+        return Ok(0);
+    }
+    // Longer exponents than this cannot be made up for by digits: bodies are shorter.
+    let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 });
+    let zeros = exponent - after.len() as i64;
+    if zeros < 0 {
+        let cut = usize::try_from(-zeros).ok().filter(|cut| *cut < significant.len());
+        let Some((kept, rest)) = cut.map(|cut| significant.split_at(significant.len() - cut)) else { return not_whole() };
+        if rest.bytes().any(|byte| byte != b'0') {
+            return not_whole();
+        }
+        return format!("{sign}{kept}").parse().or_else(|_| too_large());
+    }
+    match usize::try_from(zeros) {
+        Ok(zeros) if significant.len() + zeros <= 19 => format!("{sign}{significant}{}", "0".repeat(zeros)).parse().or_else(|_| too_large()),
+        _ => too_large(),
+    }
 }
 
 pub(crate) fn in_range(int: i64, min: i64, max: i64) -> Result<Value, FieldError> {
@@ -152,4 +175,43 @@ pub(crate) fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Val
     }
     out.push(b']');
     Ok(Value::text(String::from_utf8_lossy(&out)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_means_whole() {
+        let cases = [
+            ("0", Ok(0)),
+            ("-0", Ok(0)),
+            ("7", Ok(7)),
+            ("007", Ok(7)),
+            ("4.0", Ok(4)),
+            ("1e3", Ok(1000)),
+            ("1.5e1", Ok(15)),
+            ("1500e-2", Ok(15)),
+            ("-12.30e1", Ok(-123)),
+            ("9007199254740993.0", Ok(9_007_199_254_740_993)),
+            ("-9223372036854775808", Ok(i64::MIN)),
+            ("0e999999999999999999999", Ok(0)),
+            ("4.9999999999999999999", Err("not_a_whole_number")),
+            ("1e-400", Err("not_a_whole_number")),
+            ("1e-99999999999999999999", Err("not_a_whole_number")),
+            ("15e-2", Err("not_a_whole_number")),
+            ("9223372036854775808", Err("out_of_range")),
+            ("1e400", Err("out_of_range")),
+            ("1e99999999999999999999", Err("out_of_range")),
+            ("", Err("not_a_whole_number")),
+            ("-", Err("not_a_whole_number")),
+            ("1.", Err("not_a_whole_number")),
+            ("+1", Err("not_a_whole_number")),
+            ("0x10", Err("not_a_whole_number")),
+            ("NaN", Err("not_a_whole_number")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(whole(text).map_err(|error| error.code), expected, "{text}");
+        }
+    }
 }

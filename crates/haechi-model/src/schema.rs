@@ -106,7 +106,7 @@ pub fn collection_schema() -> Value {
     let properties = json!({
         "type": { "enum": ["text", "email", "url", "uuid", "enum", "int", "int64", "decimal", "float", "bool", "datetime", "date", "json", "list", "ref"] },
         "required": { "type": "boolean" }, "unique": { "type": "boolean" },
-        "default": true, "class": name, "was": name,
+        "default": true, "class": name, "was": name, "by": name,
         "min_length": { "type": "integer", "minimum": 0 }, "max_length": { "type": "integer", "minimum": 1 },
         "pattern": { "type": "string", "format": "regex" }, "case": { "const": "fold" },
         "values": { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1, "uniqueItems": true },

@@ -1,6 +1,6 @@
 //! Tables as data: what the migration planner compares and the store renders.
 
-use crate::value::Value;
+use crate::{declared::Declared, value::Value};
 use serde::{Deserialize, Serialize};
 
 /// How a column is stored. Three kinds are enough for every type, and they behave alike in every database.
@@ -29,13 +29,19 @@ pub struct Column {
     pub default: Option<Value>,
     /// The former name, when the folder declares a rename.
     pub was: Option<String>,
+    /// The type of the field that it belongs to. Databases from before types were remembered have none.
+    #[serde(default)]
+    pub declared: Option<Declared>,
+    /// The unique field of the table referred to by which former values find their row.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 impl Column {
     /// A column that must have a value.
     #[must_use]
     pub fn required(name: &str, storage: Storage) -> Self {
-        Self { name: name.to_owned(), storage, nullable: false, default: None, was: None }
+        Self { name: name.to_owned(), storage, nullable: false, default: None, was: None, declared: None, by: None }
     }
 
     /// A column that may be NULL.
@@ -87,5 +93,27 @@ impl Table {
     #[must_use]
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The position of the column that another one goes on from: of the same name, or of the former one that the folder declares.
+    #[must_use]
+    pub fn former(&self, column: &Column) -> Option<usize> {
+        self.column(&column.name).or_else(|| column.was.as_deref().and_then(|was| self.column(was)))
+    }
+
+    /// Tells these columns and their types from others. Not for security.
+    #[must_use]
+    pub fn layout(&self) -> u64 {
+        let types = |column: &Column| serde_json::to_string(&column.declared).unwrap_or_default();
+        let texts = std::iter::once(self.name.clone()).chain(self.columns.iter().flat_map(|column| [column.name.clone(), types(column)]));
+        texts.fold(0xcbf2_9ce4_8422_2325, |hash: u64, text| {
+            text.bytes().chain([0]).fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        })
+    }
+
+    /// The table that a column refers to.
+    #[must_use]
+    pub fn referred(&self, column: usize) -> Option<&str> {
+        self.references.iter().find(|reference| reference.column == column).map(|reference| reference.table.as_str())
     }
 }

@@ -18,7 +18,7 @@ pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
 pub use journal::{EventRecord, Journal, LogRecord, LogRow, Seal};
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
-pub use migrate::{Action, Applied, MigrateError, Migration, plan};
+pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, plan};
 pub use render::Dialect;
 pub use system::system_tables;
 
@@ -218,6 +218,15 @@ impl Store {
         }
     }
 
+    /// The tables as each migration left them, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn history(&self) -> Result<Vec<Vec<Table>>, Failure> {
+        let applied = self.applied().await?;
+        Ok(applied.iter().filter_map(|applied| serde_json::from_str(&applied.tables).ok()).collect())
+    }
+
     /// Plans the way from what was applied last to what this version needs.
     ///
     /// # Errors
@@ -228,13 +237,28 @@ impl Store {
         Ok(plan(self.dialect(), &before, &self.wanted_tables()))
     }
 
+    /// Which rows do not fit what a migration would make of their tables, a line each.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn misfits(&self, migration: &Migration) -> Result<Vec<String>, Failure> {
+        if migration.checks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let checks = migration.checks.clone();
+        match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| sqlite::misfits(connection, &checks)).await,
+            Driver::Postgres(postgres) => postgres.misfits(&checks).await,
+        }
+    }
+
     /// Applies a migration, whole or not at all.
     ///
     /// # Errors
     /// When it drops data without leave, cannot be done, or rows do not fit; nothing was changed then.
     pub async fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> Result<(), MigrateError> {
-        if let Some(refusal) = migration.refusals.first() {
-            return Err(MigrateError::Impossible(refusal.clone()));
+        if !migration.refusals.is_empty() {
+            return Err(MigrateError::Impossible(migration.refusals.join("\n")));
         }
         if !allow_drop && !migration.drops.is_empty() {
             return Err(MigrateError::DropsData(migration.drops));

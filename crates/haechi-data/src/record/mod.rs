@@ -13,4 +13,4 @@ pub use actions::{Listing, Page};
 pub use declared::{Act, Acted, Handlers};
 pub use error::RecordError;
 pub use http::{Data, claim, read_bytes, router};
-pub use query::QueryInput;
+pub use query::{QueryInput, fingerprint};

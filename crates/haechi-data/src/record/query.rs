@@ -79,7 +79,7 @@ impl QueryInput {
             page_token: None,
             fields: None,
             expand: Vec::new(),
-            fingerprint: collection.name.clone(),
+            fingerprint: String::new(),
         };
         let mut used: Vec<FieldId> = Vec::new();
         let mut filters = Vec::new();
@@ -105,9 +105,6 @@ impl QueryInput {
                     filters.push(predicate);
                 }
             }
-            if !matches!(name.as_str(), "page_token" | "page_size" | "expand") {
-                query.fingerprint.push_str(&format!("\0{name}\0{value}"));
-            }
         }
         let personal = |field: &&FieldId| app.classes[collection.fields[**field].class].guarded();
         if let Some(field) = used.iter().find(personal)
@@ -116,8 +113,22 @@ impl QueryInput {
             return Err(RecordError::UseQueryBody(collection.fields[*field].name.clone()));
         }
         query.filter = Predicate::all(filters);
+        let mut fields = query.fields.clone();
+        fields.iter_mut().for_each(|fields| fields.sort_unstable());
+        query.fingerprint = format!("{}\0{fields:?}", fingerprint(collection, &query.filter, &query.order));
         Ok(query)
     }
+}
+
+/// What a page token is bound to: the query as it was understood, whatever order its parameters stood in, and the types of what it is
+/// ordered by. A place among values of another type is no place.
+#[must_use]
+pub fn fingerprint(collection: &Collection, filter: &Predicate, order: &[(FieldId, bool)]) -> String {
+    let parts = if let Predicate::All(parts) = filter { parts } else { std::slice::from_ref(filter) };
+    let mut parts: Vec<String> = parts.iter().map(|filter| format!("{filter:?}")).collect();
+    parts.sort_unstable();
+    let order: Vec<_> = order.iter().map(|(field, descending)| (field, descending, &collection.fields[*field].ty)).collect();
+    format!("{}\0{parts:?}\0{order:?}", collection.name)
 }
 
 /// Percent-decodes once; what is not UTF-8 afterwards is refused.

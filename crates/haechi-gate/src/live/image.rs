@@ -1,9 +1,11 @@
 //! Images: a row before and after a change, sealed, as they are kept beside the log.
 
 use crate::keys::{MasterKey, Sealer};
-use haechi_model::{Collection, Row, Value};
+use arc_swap::ArcSwap;
+use haechi_model::{Collection, CollectionId, Column, Row, Table, TypeChange, Value, fold_case};
+use std::collections::HashMap;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A row before and after a change.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,55 +15,125 @@ pub(crate) struct Image {
 }
 
 /// Seals images, and opens them.
-pub(crate) struct Images(Sealer);
+pub(crate) struct Images {
+    sealer: Sealer,
+    /// How rows lay that were sealed before, by the hash that their images carry.
+    layouts: ArcSwap<HashMap<u64, Layout>>,
+}
+
+/// How a row of today is put together from one that was sealed.
+#[derive(Clone, Debug, PartialEq)]
+struct Layout {
+    collection: CollectionId,
+    /// How many values a sealed row has.
+    columns: usize,
+    /// Per column of today, where its value is; columns that came later have none.
+    from: Vec<Option<usize>>,
+}
 
 impl Images {
     pub(crate) fn new(master: &MasterKey) -> Option<Self> {
-        Sealer::new(master, "live image").map(Self)
+        Some(Self { sealer: Sealer::new(master, "live image")?, layouts: ArcSwap::default() })
+    }
+
+    /// Learns how tables lay after each migration, oldest first, so that older images open. A column that was added, dropped or renamed
+    /// keeps no image from opening; one whose values were converted does.
+    pub(crate) fn learn(&self, collections: &[Collection], history: &[Vec<Table>]) {
+        let mut layouts = HashMap::new();
+        for collection in collections {
+            let (mut table, mut from) = (&collection.table, (0..collection.table.columns.len()).map(Some).collect::<Vec<_>>());
+            for before in history.iter().rev() {
+                let was = table.was.as_deref();
+                let Some(old) = before.iter().find(|old| old.name == table.name).or_else(|| before.iter().find(|old| Some(old.name.as_str()) == was))
+                else {
+                    break;
+                };
+                let old_place = |column: &Column| old.former(column);
+                if table.columns.iter().any(|column| old_place(column).is_some_and(|at| !means_the_same(&old.columns[at], column))) {
+                    break;
+                }
+                from = from.iter().map(|at| at.and_then(|at| old_place(&table.columns[at]))).collect();
+                layouts.insert(old.layout(), Layout { collection: collection.id, columns: old.columns.len(), from: from.clone() });
+                table = old;
+            }
+        }
+        self.layouts.store(layouts.into());
     }
 
     /// Bound to the entry that they belong to: images cannot change places.
     pub(crate) fn seal(&self, entry: &str, collection: &Collection, before: Option<&Row>, after: Option<&Row>) -> Vec<u8> {
         let mut plain = Vec::with_capacity(512);
         plain.push(VERSION);
-        plain.extend_from_slice(&layout(collection).to_be_bytes());
+        plain.extend_from_slice(&collection.layout.to_be_bytes());
         for row in [before, after] {
             plain.push(u8::from(row.is_some()));
             row.into_iter().flatten().for_each(|value| value.write_canonical(&mut plain));
         }
-        self.0.seal(&plain, entry.as_bytes())
+        self.sealer.seal(&plain, entry.as_bytes())
     }
 
-    /// `None` when it was not sealed for this entry, or the collection had other columns then.
+    /// `None` when it was not sealed for this entry, or values have changed their type since.
     pub(crate) fn open(&self, entry: &str, collection: &Collection, sealed: &[u8]) -> Option<Image> {
-        let plain = self.0.open(sealed, entry.as_bytes())?;
+        let plain = self.sealer.open(sealed, entry.as_bytes())?;
         let (version, rest) = plain.split_first()?;
-        let (columns, rest) = rest.split_first_chunk::<8>()?;
-        if *version != VERSION || u64::from_be_bytes(*columns) != layout(collection) {
+        let (sealed_as, mut rest) = rest.split_first_chunk::<8>()?;
+        if *version != VERSION {
             return None;
         }
-        let mut rest = rest;
-        let image = Image { before: row(&mut rest, collection)?, after: row(&mut rest, collection)? };
-        rest.is_empty().then_some(image)
+        let sealed_as = u64::from_be_bytes(*sealed_as);
+        let layouts = self.layouts.load();
+        let known = layouts.get(&sealed_as).filter(|known| known.collection == collection.id);
+        let columns = match known {
+            _ if sealed_as == collection.layout => collection.table.columns.len(),
+            Some(known) => known.columns,
+            None => return None,
+        };
+        let (before, after) = (row(&mut rest, columns)?, row(&mut rest, columns)?);
+        let laid_out = |row: Option<Row>| match known {
+            Some(known) if sealed_as != collection.layout => row.map(|row| known.row_of_today(collection, &row)),
+            _ => row,
+        };
+        rest.is_empty().then(|| Image { before: laid_out(before), after: laid_out(after) })
     }
 }
 
-/// Tells the columns of a collection from other columns.
-fn layout(collection: &Collection) -> u64 {
-    let names = std::iter::once(collection.name.as_str()).chain(collection.table.columns.iter().map(|column| column.name.as_str()));
-    names
-        .flat_map(|name| name.bytes().chain([0]))
-        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+impl Layout {
+    fn row_of_today(&self, collection: &Collection, sealed: &Row) -> Row {
+        let mut row: Row = Row::with_capacity(self.from.len());
+        for (column, from) in collection.table.columns.iter().zip(&self.from) {
+            let found = from.and_then(|at| sealed.get(at).cloned());
+            let filled = match found {
+                Some(value) if !value.is_null() || column.nullable => value,
+                _ => column.default.clone().unwrap_or(Value::Null),
+            };
+            row.push(filled);
+        }
+        // The folded form of a text that was not folded then.
+        for field in &collection.fields {
+            let Some(shadow) = field.shadow.filter(|shadow| self.from[*shadow].is_none()) else { continue };
+            let text = collection.table.column(&field.name).and_then(|at| row[at].as_text().map(fold_case));
+            row[shadow] = text.map_or(Value::Null, Value::text);
+        }
+        row
+    }
 }
 
-fn row(rest: &mut &[u8], collection: &Collection) -> Option<Option<Row>> {
+/// Whether a value that was kept in one column is read rightly in another.
+fn means_the_same(old: &Column, new: &Column) -> bool {
+    match (&old.declared, &new.declared) {
+        (Some(was), Some(is)) => matches!(was.change(is, false), TypeChange::Wider | TypeChange::Narrower),
+        _ => old.storage == new.storage,
+    }
+}
+
+fn row(rest: &mut &[u8], columns: usize) -> Option<Option<Row>> {
     let (there, left) = rest.split_first()?;
     *rest = left;
     if *there == 0 {
         return Some(None);
     }
-    let mut row = Row::with_capacity(collection.table.columns.len());
-    for _ in &collection.table.columns {
+    let mut row = Row::with_capacity(columns);
+    for _ in 0..columns {
         row.push(Value::read_canonical(rest)?);
     }
     Some(Some(row))

@@ -78,7 +78,7 @@ fn portable(applied: &[Applied]) -> Result<Vec<Table>, RestoreError> {
 fn made(dialect: Dialect, portable: &[Table]) -> (Vec<Table>, Vec<String>) {
     let wanted: Vec<Table> = system_tables(dialect).into_iter().chain(portable.iter().cloned()).collect();
     let migration = plan(dialect, &[], &wanted);
-    (wanted, migration.sql)
+    (wanted, migration.sql())
 }
 
 /// Opens PostgreSQL for a restore: nothing is logged by it.

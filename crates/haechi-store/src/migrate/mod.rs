@@ -1,9 +1,12 @@
 //! Migrations: planned from the difference between the folder and what was applied last, then run as one transaction.
 
 mod plan;
+mod retyped;
+pub(crate) mod rows;
 mod sql;
 
-pub use plan::{Action, Migration, plan};
+pub use plan::{Action, Migration, Step, plan};
+pub use rows::{Conversion, Finds, Task, What};
 
 /// DDL of the one table that the planner does not plan.
 pub(crate) const BOOTSTRAP: &str = "CREATE TABLE IF NOT EXISTS \"_migrations\" (\"version\" BIGINT NOT NULL PRIMARY KEY, \"time\" BIGINT NOT NULL, \"checksum\" TEXT NOT NULL, \"sql\" TEXT NOT NULL, \"tables\" TEXT NOT NULL)";
@@ -27,13 +30,13 @@ pub struct Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// A step would lose data and that was not allowed.
-    #[error("the migration drops data: {}", .0.join("; "))]
+    #[error("the migration drops {}; add --allow-drop if that is meant, or `was` where it is a rename", .0.join(", "))]
     DropsData(Vec<String>),
     /// A step cannot be done at all.
     #[error("{0}")]
     Impossible(String),
     /// Rows that exist do not fit.
-    #[error("rows that exist do not fit: {0}")]
+    #[error("rows that exist do not fit; nothing was changed: {0}. Change these rows first, or declare what they fit")]
     Unfit(String),
     /// An applied migration was changed in the database.
     #[error("migration {0} was altered after it was applied")]

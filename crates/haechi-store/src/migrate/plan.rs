@@ -1,8 +1,12 @@
 //! The difference between two sets of tables, as steps that a person can review.
 
-use super::sql;
+use super::{
+    retyped,
+    rows::{Task, What},
+    sql,
+};
 use crate::render::Dialect;
-use haechi_model::{Storage, Table};
+use haechi_model::{Index, Storage, Table};
 
 /// One step of a migration.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +31,15 @@ pub enum Action {
     DropTable(Table),
 }
 
+/// What is run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// A statement.
+    Sql(String),
+    /// Values are written anew, row by row.
+    Convert(Box<Task>),
+}
+
 /// A planned migration.
 #[derive(Clone, Debug)]
 pub struct Migration {
@@ -36,8 +49,10 @@ pub struct Migration {
     pub drops: Vec<String>,
     /// What cannot be done, in words.
     pub refusals: Vec<String>,
-    /// The SQL.
-    pub sql: Vec<String>,
+    /// What it runs, in order.
+    pub steps: Vec<Step>,
+    /// What is looked at in the rows before anything is changed.
+    pub checks: Vec<Task>,
     /// The tables afterwards.
     pub tables: Vec<Table>,
 }
@@ -49,13 +64,36 @@ impl Migration {
         self.actions.is_empty()
     }
 
+    /// Whether all there is to do is to remember the types of fields, in a database from before they were remembered.
+    #[must_use]
+    pub fn only_remembers(&self) -> bool {
+        self.refusals.is_empty()
+            && self.steps.is_empty()
+            && self.actions.iter().all(|action| matches!(action, Action::AlterTable { from, to } if retyped::only_remembers(from, to)))
+    }
+
+    /// What is run, as text: statements, and what is done beside them as comments. The checksum is over this.
+    #[must_use]
+    pub fn sql(&self) -> Vec<String> {
+        let text = |step: &Step| match step {
+            Step::Sql(sql) => sql.clone(),
+            Step::Convert(task) => retyped::comment(task),
+        };
+        self.steps.iter().map(text).collect()
+    }
+
     /// Tables that were there and change: their rows' canonical form may be another afterwards.
     #[must_use]
     pub fn altered(&self) -> Vec<&str> {
+        let same = |from: &Table, to: &Table| {
+            from.columns.len() == to.columns.len()
+                && from.columns.iter().zip(&to.columns).all(|(old, new)| (&old.name, old.nullable) == (&new.name, new.nullable))
+        };
+        let converted = |table: &str| self.steps.iter().any(|step| matches!(step, Step::Convert(task) if task.collection == table));
         let name = |action: &'_ Action| match action {
             Action::RenameTable { to, .. } => Some(to.clone()),
-            Action::AlterTable { to, .. } => Some(to.name.clone()),
-            Action::CreateTable(_) | Action::DropTable(_) => None,
+            Action::AlterTable { from, to } if !same(from, to) || converted(&to.name) => Some(to.name.clone()),
+            Action::AlterTable { .. } | Action::CreateTable(_) | Action::DropTable(_) => None,
         };
         let names: Vec<String> = self.actions.iter().filter_map(name).collect();
         self.tables.iter().map(|table| table.name.as_str()).filter(|table| names.iter().any(|name| name == table)).collect()
@@ -74,13 +112,21 @@ impl Migration {
                 Action::AlterTable { from, to } => alterations(from, to, &mut lines),
             }
         }
+        let first: usize = self
+            .actions
+            .iter()
+            .map(|action| if let Action::AlterTable { from, to } = action { retyped::first_remembered(from, to) } else { 0 })
+            .sum();
+        if first > 0 {
+            lines.push(format!("~ the types of {first} fields are remembered from now on, as the folder declares them"));
+        }
         lines
     }
 }
 
 fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
-    for column in &to.columns {
-        match former(from, column) {
+    for column in to.columns.iter().filter(|column| !column.name.starts_with('_')) {
+        match from.former(column) {
             None => lines.push(format!("+ column {}.{}", to.name, column.name)),
             Some(old) if from.columns[old].name != column.name => {
                 lines.push(format!("~ column {}.{} is now {}", to.name, from.columns[old].name, column.name))
@@ -90,39 +136,45 @@ fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
             }
             Some(_) => {}
         }
+        lines.extend(retyped::line(from, to, column));
     }
-    for column in from.columns.iter().enumerate().filter(|(at, _)| !kept(from, to, *at)).map(|(_, old)| old) {
-        lines.push(format!("- column {}.{} and its values", to.name, column.name));
+    for column in dropped(from, to) {
+        lines.push(format!("- column {}.{column} and its values", to.name));
     }
-    for index in to.indexes.iter().filter(|index| !same_index(from, to, index)) {
-        lines.push(format!("+ {} {}", if index.unique { "unique index" } else { "index" }, index.name));
-    }
-    for index in from.indexes.iter().filter(|index| !same_index(to, from, index)) {
-        lines.push(format!("- index {}", index.name));
-    }
-}
-
-/// The position of a column in the table before: same name, or the declared former one.
-pub(super) fn former(from: &Table, column: &haechi_model::Column) -> Option<usize> {
-    from.column(&column.name).or_else(|| column.was.as_deref().and_then(|was| from.column(was)))
+    // An index that is made anew over the same fields is no news: it serves what changed beside it.
+    let fields = |table: &Table, index: &Index| {
+        let names = index.columns.iter().map(|column| table.columns[*column].name.as_str()).filter(|name| *name != "_organisation");
+        let names: Vec<&str> = names.map(|name| name.strip_prefix("_fold_").unwrap_or(name)).collect();
+        format!("{} {}.{}", if index.unique { "unique index over" } else { "index over" }, table.name, names.join(" and "))
+    };
+    let (before, after): (Vec<String>, Vec<String>) =
+        (from.indexes.iter().map(|index| fields(from, index)).collect(), to.indexes.iter().map(|index| fields(to, index)).collect());
+    lines.extend(after.iter().filter(|index| !before.contains(index)).map(|index| format!("+ {index}")));
+    lines.extend(before.iter().filter(|index| !after.contains(index)).map(|index| format!("- {index}")));
 }
 
 /// Whether a column goes on in the table after: each new column continues at most one old one.
 pub(super) fn kept(from: &Table, to: &Table, old: usize) -> bool {
-    to.columns.iter().any(|column| former(from, column) == Some(old))
+    to.columns.iter().any(|column| from.former(column) == Some(old))
+}
+
+/// Columns that go, with their values. A folded form goes with what it was worked out from.
+fn dropped<'t>(from: &'t Table, to: &Table) -> Vec<&'t str> {
+    let columns = from.columns.iter().enumerate().filter(|(at, old)| !kept(from, to, *at) && !old.name.starts_with("_fold_"));
+    columns.map(|(_, old)| old.name.as_str()).collect()
 }
 
 /// Whether the other table has the same index over columns of the same names.
-pub(super) fn same_index(other: &Table, table: &Table, index: &haechi_model::Index) -> bool {
-    let names =
-        |table: &Table, index: &haechi_model::Index| index.columns.iter().map(|column| table.columns[*column].name.clone()).collect::<Vec<_>>();
+pub(super) fn same_index(other: &Table, table: &Table, index: &Index) -> bool {
+    let names = |table: &Table, index: &Index| index.columns.iter().map(|column| table.columns[*column].name.clone()).collect::<Vec<_>>();
     other.indexes.iter().any(|found| found.name == index.name && found.unique == index.unique && names(other, found) == names(table, index))
 }
 
 /// Plans the way from one set of tables to another.
 #[must_use]
 pub fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
-    let mut migration = Migration { actions: Vec::new(), drops: Vec::new(), refusals: Vec::new(), sql: Vec::new(), tables: settled(after) };
+    let mut migration =
+        Migration { actions: Vec::new(), drops: Vec::new(), refusals: Vec::new(), steps: Vec::new(), checks: Vec::new(), tables: after.to_vec() };
     let mut matched = Vec::new();
     for table in after {
         let old = before.iter().find(|old| old.name == table.name).or_else(|| before.iter().find(|old| table.was.as_deref() == Some(&old.name)));
@@ -136,43 +188,20 @@ pub fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
             migration.actions.push(Action::RenameTable { from: old.name.clone(), to: table.name.clone() });
             from.name.clone_from(&table.name);
         }
+        retyped::tasks(old, &from, table, before, after, &mut migration);
         compare(&from, table, before, &mut migration);
     }
     for old in before.iter().filter(|old| !matched.contains(&old.name)) {
         migration.drops.push(format!("collection {} and all its rows", old.name));
         migration.actions.push(Action::DropTable(old.clone()));
     }
-    migration.sql = sql::statements(dialect, &migration.actions);
+    let conversions: Vec<Task> = migration.checks.iter().filter(|task| matches!(task.what, What::Convert(_))).cloned().collect();
+    migration.steps = sql::steps(dialect, &migration.actions, &conversions);
     migration
 }
 
 fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration) {
-    for column in &to.columns {
-        let folded = column.name.strip_prefix("_fold_").filter(|_| former(from, column).is_none());
-        if let Some(name) = folded.filter(|name| from.column(name).is_some()) {
-            migration.refusals.push(format!("{}.{name} would get case = \"fold\": declare a new field and copy the values", to.name));
-        }
-        if let Some(old) = former(from, column)
-            && from.columns[old].storage != column.storage
-        {
-            let name = |storage| match storage {
-                Storage::Int => "a number",
-                Storage::Real => "a float",
-                Storage::Text => "text",
-                Storage::Bytes => "bytes",
-            };
-            migration.refusals.push(format!(
-                "{}.{} is stored as {} and would become {}: declare a new field and copy the values",
-                to.name,
-                column.name,
-                name(from.columns[old].storage),
-                name(column.storage)
-            ));
-        }
-    }
-    for column in from.columns.iter().enumerate().filter(|(at, _)| !kept(from, to, *at)).map(|(_, old)| old) {
-        migration.drops.push(format!("column {}.{} and its values", to.name, column.name));
-    }
+    migration.drops.extend(dropped(from, to).iter().map(|column| format!("column {}.{column} and its values", to.name)));
     let renamed = |name: &str| before.iter().all(|table| table.name != name);
     let references_same = from.references.len() == to.references.len()
         && to.references.iter().all(|reference| {
@@ -180,19 +209,22 @@ fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration
             from.references.iter().any(|old| from.columns[old.column].name == *column && (old.table == reference.table || renamed(&reference.table)))
         });
     let columns_same = from.columns.len() == to.columns.len()
-        && from.columns.iter().zip(&to.columns).all(|(old, new)| old.name == new.name && old.nullable == new.nullable && old.storage == new.storage);
+        && from.columns.iter().zip(&to.columns).all(|(old, new)| {
+            (&old.name, old.nullable, old.storage) == (&new.name, new.nullable, new.storage)
+                && (new.declared.is_none() || old.declared == new.declared)
+        });
     let indexes_same = to.indexes.iter().all(|index| same_index(from, to, index)) && from.indexes.iter().all(|index| same_index(to, from, index));
     if !(references_same && columns_same && indexes_same) {
         migration.actions.push(Action::AlterTable { from: from.clone(), to: to.clone() });
     }
 }
 
-/// Tables as they will be remembered: a rename is done once.
-fn settled(tables: &[Table]) -> Vec<Table> {
-    let mut tables = tables.to_vec();
-    for table in &mut tables {
-        table.was = None;
-        table.columns.iter_mut().for_each(|column| column.was = None);
+/// How a column is stored, for people.
+pub(super) fn storage_words(storage: Storage) -> &'static str {
+    match storage {
+        Storage::Int => "a number",
+        Storage::Real => "a float",
+        Storage::Text => "text",
+        Storage::Bytes => "bytes",
     }
-    tables
 }

@@ -1,10 +1,51 @@
 //! Migration steps as SQL. SQLite rebuilds a table that it cannot alter; PostgreSQL alters it.
 
-use super::plan::{Action, former, kept, same_index};
+use super::{
+    plan::{Action, Step, kept, same_index},
+    rows::{Task, What},
+};
 use crate::render::Dialect;
 use haechi_model::{Column, Index, Storage, Table, Value};
 
-pub(super) fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
+/// Everything in order. Values are converted first, while every table is as it was.
+pub(super) fn steps(dialect: Dialect, actions: &[Action], conversions: &[Task]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut actions = actions.to_vec();
+    for task in conversions {
+        let What::Convert(conversion) = &task.what else { continue };
+        let kind = storage(dialect, conversion.storage);
+        steps.push(Step::Sql(format!("ALTER TABLE \"{}\" ADD COLUMN \"{}\" {kind}", task.table, conversion.into)));
+        steps.push(Step::Convert(Box::new(task.clone())));
+    }
+    for action in &mut actions {
+        let Action::AlterTable { from, to } = action else { continue };
+        let mut renamed = Vec::new();
+        let name = to.name.clone();
+        for task in conversions.iter().filter(|task| task.collection == name) {
+            take_over(from, to, task, &mut renamed);
+        }
+        steps.extend(renamed.into_iter().map(Step::Sql));
+    }
+    steps.extend(statements(dialect, &actions).into_iter().map(Step::Sql));
+    steps
+}
+
+/// From here on the converted values are the column's own: the former column is out of the way, and the new one takes its name.
+fn take_over(from: &mut Table, to: &mut Table, task: &Task, sql: &mut Vec<String>) {
+    let What::Convert(conversion) = &task.what else { return };
+    let name = conversion.into.strip_prefix("_new_").unwrap_or(&conversion.into);
+    if let Some(old) = from.column(name) {
+        let former = format!("_was_{name}");
+        sql.push(format!("ALTER TABLE \"{}\" RENAME COLUMN \"{name}\" TO \"{former}\"", task.table));
+        from.columns[old].name = former;
+    }
+    from.columns.push(Column { storage: conversion.storage, ..Column::optional(&conversion.into, conversion.storage) });
+    if let Some(column) = to.column(name) {
+        to.columns[column].was = Some(conversion.into.clone());
+    }
+}
+
+fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     let mut out = Vec::new();
     for action in actions {
         match action {
@@ -103,7 +144,7 @@ fn add_reference(table: &Table, column: usize, target: &str) -> String {
 /// The values of existing rows in a column of the new table.
 fn carried(from: &Table, column: &Column) -> String {
     let default = column.default.as_ref().map(literal);
-    match (former(from, column), default) {
+    match (from.former(column), default) {
         (Some(old), Some(default)) if from.columns[old].nullable && !column.nullable => {
             format!("COALESCE(\"{}\", {default})", from.columns[old].name)
         }
@@ -144,7 +185,7 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
         out.push(format!("ALTER TABLE \"{name}\" DROP CONSTRAINT IF EXISTS \"{}_{}_fkey\"", from.name, from.columns[reference.column].name));
     }
     for found in &to.columns {
-        match former(from, found) {
+        match from.former(found) {
             None => {
                 let default = found.default.as_ref().map(|value| format!(" DEFAULT {}", literal(value))).unwrap_or_default();
                 out.push(format!("ALTER TABLE \"{name}\" ADD COLUMN {}{default}", column(dialect, found)));

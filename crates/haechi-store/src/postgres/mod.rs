@@ -4,13 +4,14 @@ mod connection;
 mod load;
 mod log;
 mod maintain;
+mod migrate;
 mod read;
 mod sequencer;
 mod steps;
 mod tls;
 
 pub(crate) use connection::failure;
-pub(crate) use maintain::SEQUENCE;
+pub(crate) use migrate::SEQUENCE;
 
 use crate::{catalog::Catalog, journal::Journal};
 use connection::Shared;

@@ -71,15 +71,16 @@ pub(crate) fn bound(values: &[Value]) -> impl rusqlite::Params {
 
 /// A whole stored row.
 pub(crate) fn row_values(row: &rusqlite::Row<'_>, columns: usize) -> rusqlite::Result<Vec<Value>> {
+    (0..columns).map(|at| value_at(row, at)).collect()
+}
+
+/// One value of a row.
+pub(crate) fn value_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Value> {
     use rusqlite::types::ValueRef;
-    (0..columns)
-        .map(|at| {
-            Ok(match row.get_ref(at)? {
-                ValueRef::Null => Value::Null,
-                ValueRef::Integer(int) => Value::Int(int),
-                ValueRef::Real(real) => Value::Real(real),
-                ValueRef::Text(text) | ValueRef::Blob(text) => Value::text(String::from_utf8_lossy(text)),
-            })
-        })
-        .collect()
+    Ok(match row.get_ref(at)? {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(int) => Value::Int(int),
+        ValueRef::Real(real) => Value::Real(real),
+        ValueRef::Text(text) | ValueRef::Blob(text) => Value::text(String::from_utf8_lossy(text)),
+    })
 }

@@ -4,11 +4,13 @@ mod connection;
 mod load;
 mod log;
 mod maintain;
+mod migrate;
 mod read;
 mod steps;
 mod write;
 
-pub(crate) use maintain::{analyse, applied, apply_migration, save_seal};
+pub(crate) use maintain::{analyse, save_seal};
+pub(crate) use migrate::{applied, apply_migration, misfits};
 pub(crate) use read::Readers;
 pub(crate) use steps::cascaded;
 pub(crate) use write::Writer;

@@ -93,11 +93,7 @@ impl Dev {
         for line in plan.summary() {
             println!("  {line}");
         }
-        house
-            .gate
-            .migrate(&house.keys.schema, plan, self.allow_drop)
-            .await
-            .map_err(|error| format!("{error}; run with --allow-drop to drop data"))?;
+        house.gate.migrate(&house.keys.schema, plan, self.allow_drop).await.map_err(|error| error.to_string())?;
         for (collection, count) in rows::seed(&house, &place.folder).await? {
             println!("  seeded {collection} with {count} rows");
         }

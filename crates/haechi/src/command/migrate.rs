@@ -24,18 +24,26 @@ impl Migrate {
         match self {
             Self::Plan => {
                 let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
+                let misfits = house.gate.misfits(&house.keys.schema, &plan).await;
+                let misfits = misfits.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
                 if place.json {
-                    println!("{}", serde_json::json!({ "changes": plan.summary(), "sql": plan.sql, "drops": plan.drops, "refusals": plan.refusals }));
+                    println!(
+                        "{}",
+                        serde_json::json!({
+                            "changes": plan.summary(), "sql": plan.sql(), "drops": plan.drops, "refusals": plan.refusals, "misfits": misfits
+                        })
+                    );
                 } else if plan.is_empty() {
                     println!("nothing to do");
                 } else {
                     plan.summary().iter().for_each(|line| println!("{line}"));
                     plan.drops.iter().for_each(|line| println!("drops: {line} (needs --allow-drop)"));
                     plan.refusals.iter().for_each(|line| println!("refused: {line}"));
+                    misfits.iter().for_each(|line| println!("does not fit: {line}"));
                     println!();
-                    plan.sql.iter().for_each(|line| println!("{line};"));
+                    plan.sql().iter().for_each(|line| println!("{line};"));
                 }
-                return Ok(if plan.refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                return Ok(if plan.refusals.is_empty() && misfits.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             Self::Apply { allow_drop } => {
                 let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;

@@ -33,3 +33,4 @@ mod socket;
 mod sweep;
 mod telemetry;
 mod timing;
+mod types;

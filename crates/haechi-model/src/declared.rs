@@ -1,0 +1,377 @@
+//! Types as they are remembered beside their columns, and what becomes of stored values when a type changes.
+
+use crate::{
+    field::{FieldError, FieldType, MAX_SAFE_INT, OnDelete},
+    json::{Json, parse_json},
+    pattern::Pattern,
+    read::wrong,
+    value::Value,
+};
+use serde::{Deserialize, Serialize};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The type of a field, as it is remembered with a migration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the same as in `FieldType`")]
+pub enum Declared {
+    Text { min_length: u32, max_length: u32, pattern: Option<String>, fold: bool },
+    Email,
+    Url,
+    Uuid,
+    Enum { values: Vec<String> },
+    Int { min: i64, max: i64 },
+    Int64 { min: i64, max: i64 },
+    Decimal { precision: u32, scale: u32 },
+    Float { min: f64, max: f64 },
+    Bool,
+    Datetime,
+    Date,
+    Json { max_bytes: u32 },
+    List { of: Box<Declared>, max_items: u32 },
+    Ref { to: String },
+}
+
+/// What another type means for the values that are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeChange {
+    /// Each is a value of the new type, and means the same.
+    Wider,
+    /// Each means the same, but the new type may not take it: all are looked at.
+    Narrower,
+    /// Each is written anew.
+    Converted,
+    /// Nobody has said that they shall be converted.
+    Unsaid,
+    /// There is no conversion.
+    Impossible,
+}
+
+impl Declared {
+    /// The type of a field; `names` are the collections'.
+    #[must_use]
+    pub fn of(ty: &FieldType, names: &[String]) -> Self {
+        match ty {
+            FieldType::Text { min_length, max_length, pattern, fold } => Self::Text {
+                min_length: *min_length,
+                max_length: *max_length,
+                pattern: pattern.as_ref().map(|pattern| pattern.as_str().to_owned()),
+                fold: *fold,
+            },
+            FieldType::Email => Self::Email,
+            FieldType::Url => Self::Url,
+            FieldType::Uuid => Self::Uuid,
+            FieldType::Enum { values } => Self::Enum { values: values.clone() },
+            FieldType::Int { min, max } => Self::Int { min: (*min).max(-MAX_SAFE_INT), max: (*max).min(MAX_SAFE_INT) },
+            FieldType::Int64 { min, max } => Self::Int64 { min: *min, max: *max },
+            FieldType::Decimal { precision, scale } => Self::Decimal { precision: *precision, scale: *scale },
+            FieldType::Float { min, max } => Self::Float { min: *min, max: *max },
+            FieldType::Bool => Self::Bool,
+            FieldType::Datetime => Self::Datetime,
+            FieldType::Date => Self::Date,
+            FieldType::Json { max_bytes } => Self::Json { max_bytes: *max_bytes },
+            FieldType::List { of, max_items } => Self::List { of: Box::new(Self::of(of, names)), max_items: *max_items },
+            FieldType::Ref { to, .. } => Self::Ref { to: names.get(*to).cloned().unwrap_or_default() },
+        }
+    }
+
+    /// The type again, to read and write values with. A reference knows no collection any more.
+    #[must_use]
+    pub fn field_type(&self) -> FieldType {
+        match self {
+            Self::Text { min_length, max_length, pattern, fold } => FieldType::Text {
+                min_length: *min_length,
+                max_length: *max_length,
+                pattern: pattern.as_ref().and_then(|text| Pattern::compile(text).ok()),
+                fold: *fold,
+            },
+            Self::Email => FieldType::Email,
+            Self::Url => FieldType::Url,
+            Self::Uuid => FieldType::Uuid,
+            Self::Enum { values } => FieldType::Enum { values: values.clone() },
+            Self::Int { min, max } => FieldType::Int { min: *min, max: *max },
+            Self::Int64 { min, max } => FieldType::Int64 { min: *min, max: *max },
+            Self::Decimal { precision, scale } => FieldType::Decimal { precision: *precision, scale: *scale },
+            Self::Float { min, max } => FieldType::Float { min: *min, max: *max },
+            Self::Bool => FieldType::Bool,
+            Self::Datetime => FieldType::Datetime,
+            Self::Date => FieldType::Date,
+            Self::Json { max_bytes } => FieldType::Json { max_bytes: *max_bytes },
+            Self::List { of, max_items } => FieldType::List { of: Box::new(of.field_type()), max_items: *max_items },
+            Self::Ref { .. } => FieldType::Ref { to: 0, on_delete: OnDelete::Restrict },
+        }
+    }
+
+    /// In words: `decimal(10, 2)`.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let bounds = |low: Option<String>, high: Option<String>| match (low, high) {
+            (None, None) => String::new(),
+            (low, high) => format!(" from {} to {}", low.unwrap_or_else(|| "any".to_owned()), high.unwrap_or_else(|| "any".to_owned())),
+        };
+        let int = |min: i64, max: i64, least: i64, most: i64| bounds((min > least).then(|| min.to_string()), (max < most).then(|| max.to_string()));
+        match self {
+            Self::Text { min_length, max_length, pattern, fold } => {
+                let pattern = pattern.as_ref().map_or_else(String::new, |pattern| format!(" matching {pattern}"));
+                let least = if *min_length > 0 { format!("{min_length} to ") } else { "at most ".to_owned() };
+                format!("text of {least}{max_length} characters{pattern}{}", if *fold { ", case = \"fold\"" } else { "" })
+            }
+            Self::Enum { values } => format!("enum ({})", values.join(", ")),
+            Self::Int { min, max } => format!("int{}", int(*min, *max, -MAX_SAFE_INT, MAX_SAFE_INT)),
+            Self::Int64 { min, max } => format!("int64{}", int(*min, *max, i64::MIN, i64::MAX)),
+            Self::Decimal { precision, scale } => format!("decimal({precision}, {scale})"),
+            Self::Float { min, max } => {
+                format!("float{}", bounds((*min > f64::MIN).then(|| min.to_string()), (*max < f64::MAX).then(|| max.to_string())))
+            }
+            Self::Json { max_bytes } => format!("json of at most {max_bytes} bytes"),
+            Self::List { of, max_items } => format!("list of at most {max_items}: {}", of.words()),
+            Self::Ref { to } => format!("ref to {to}"),
+            plain => plain.field_type().name().to_owned(),
+        }
+    }
+
+    /// What becomes of values when this type becomes another; `said`: the folder says that they are to be converted.
+    #[must_use]
+    pub fn change(&self, to: &Self, said: bool) -> TypeChange {
+        let fits = |fits: bool| if fits { TypeChange::Wider } else { TypeChange::Narrower };
+        match (self, to) {
+            (Self::Text { min_length, max_length, pattern, .. }, Self::Text { min_length: min, max_length: max, pattern: wanted, .. }) => {
+                fits(min <= min_length && max >= max_length && (wanted.is_none() || wanted == pattern))
+            }
+            (Self::Enum { values }, Self::Enum { values: wanted }) => fits(values.iter().all(|value| wanted.contains(value))),
+            (Self::Int { min, max }, Self::Int { min: low, max: high } | Self::Int64 { min: low, max: high })
+            | (Self::Int64 { min, max }, Self::Int64 { min: low, max: high }) => fits(low <= min && high >= max),
+            (Self::Float { min, max }, Self::Float { min: low, max: high }) => fits(low <= min && high >= max),
+            (Self::Decimal { precision, scale }, Self::Decimal { precision: digits, scale: after }) if scale == after => fits(digits >= precision),
+            (Self::Decimal { scale, .. }, Self::Decimal { scale: after, .. }) if after > scale => TypeChange::Converted,
+            (Self::Json { max_bytes }, Self::Json { max_bytes: most }) => fits(most >= max_bytes),
+            (Self::List { of, max_items }, Self::List { of: item, max_items: most }) => match of.change(item, said) {
+                TypeChange::Wider => fits(most >= max_items),
+                other => other,
+            },
+            (Self::Ref { to: old }, Self::Ref { to: new }) if old == new => TypeChange::Wider,
+            (same, other) if same == other => TypeChange::Wider,
+            (from, to) if !from.converts(to) => TypeChange::Impossible,
+            _ if said => TypeChange::Converted,
+            _ => TypeChange::Unsaid,
+        }
+    }
+
+    /// Whether a value of one type can say the same as one of another.
+    fn converts(&self, to: &Self) -> bool {
+        let number = |ty: &Self| matches!(ty, Self::Int { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Float { .. });
+        let written = |ty: &Self| matches!(ty, Self::Text { .. } | Self::Enum { .. } | Self::Email | Self::Url | Self::Uuid);
+        match (self, to) {
+            (Self::List { of, .. }, Self::List { of: item, .. }) => of.converts(item),
+            (_, Self::Text { .. } | Self::Json { .. }) | (Self::Json { .. }, _) => true,
+            (from, Self::List { of, .. }) => from == &**of || from.converts(of),
+            (Self::List { .. }, _) => false,
+            (from, Self::Ref { .. }) => written(from) || number(from) || matches!(from, Self::Ref { .. }),
+            (Self::Ref { .. }, Self::Uuid) | (Self::Date, Self::Datetime) | (Self::Datetime, Self::Date) => true,
+            (from, to) => written(from) || number(from) && number(to),
+        }
+    }
+}
+
+impl FieldType {
+    /// Whether a stored value is one that this type would take from a request, and mean the same.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn fits(&self, value: &Value) -> Result<(), FieldError> {
+        if value.is_null() {
+            return Ok(());
+        }
+        match self.read(&self.json_of(value)?)? {
+            read if read == *value => Ok(()),
+            _ => wrong("not_canonical", "is not in the form that the new type has"),
+        }
+    }
+
+    /// A stored value of this type as one of another.
+    ///
+    /// # Errors
+    /// Why the other type cannot say the same.
+    pub fn convert(&self, to: &Self, value: &Value) -> Result<Value, FieldError> {
+        match (self, to, value) {
+            (_, _, Value::Null) => Ok(Value::Null),
+            (Self::Date, Self::Datetime, day) => Ok(day.clone()),
+            (Self::Datetime, Self::Date, Value::Int(ms)) if ms.rem_euclid(DAY_MS) == 0 => Ok(value.clone()),
+            (Self::Datetime, Self::Date, _) => wrong("not_a_date", "has a time of day, which a date cannot keep"),
+            (Self::List { of, .. }, Self::List { of: item, max_items }, _) => {
+                self.each(value, |json| of.convert(item, &of.read(json)?), item, *max_items)
+            }
+            (Self::Json { .. } | Self::List { .. }, Self::Text { .. }, _) | (Self::Text { .. }, Self::Json { .. } | Self::List { .. }, _) => {
+                to.read_text(value.as_text().unwrap_or_default())
+            }
+            (from, Self::Json { .. } | Self::List { .. }, _) | (from @ Self::Json { .. }, _, _) => match (from.json_of(value)?, to) {
+                (Json::List(_), Self::List { .. }) | (_, Self::Json { .. }) => to.read(&from.json_of(value)?),
+                (_, Self::List { of, .. }) => {
+                    let item = from.convert(of, value)?;
+                    to.read(&Json::List(vec![of.json_of(&item)?]))
+                }
+                (json, _) => to.read(&json),
+            },
+            (from, to, _) => {
+                let read = to.read_text(&from.plain(value)?)?;
+                // A number that the other type rounds would be another number.
+                if matches!(to, Self::Float { .. })
+                    && !matches!(from, Self::Text { .. })
+                    && from.read_text(&to.plain(&read)?).ok().as_ref() != Some(value)
+                {
+                    return wrong("not_exact", "cannot be kept exactly as a float");
+                }
+                Ok(read)
+            }
+        }
+    }
+
+    fn each(&self, list: &Value, convert: impl Fn(&Json) -> Result<Value, FieldError>, item: &Self, max_items: u32) -> Result<Value, FieldError> {
+        let Json::List(items) = self.json_of(list)? else { return wrong("not_json", "is not a list") };
+        let items = items.iter().map(|json| item.json_of(&convert(json)?)).collect::<Result<Vec<_>, _>>()?;
+        crate::read::list(item, &items, max_items)
+    }
+
+    fn json_of(&self, value: &Value) -> Result<Json, FieldError> {
+        let mut text = Vec::new();
+        self.write(value, &mut text);
+        parse_json(&text).or_else(|error| wrong("not_json", error.to_string()))
+    }
+
+    /// As it stands in a CSV cell: text without quotation marks, everything else as its JSON.
+    fn plain(&self, value: &Value) -> Result<String, FieldError> {
+        let mut json = Vec::new();
+        self.write(value, &mut json);
+        Ok(match self.json_of(value)? {
+            Json::Text(text) => text.to_string(),
+            _ => String::from_utf8_lossy(&json).into_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(max: u32) -> FieldType {
+        FieldType::Text { min_length: 0, max_length: max, pattern: None, fold: false }
+    }
+
+    fn decimal(precision: u32, scale: u32) -> FieldType {
+        FieldType::Decimal { precision, scale }
+    }
+
+    const INT: FieldType = FieldType::Int { min: i64::MIN, max: i64::MAX };
+    const INT64: FieldType = FieldType::Int64 { min: i64::MIN, max: i64::MAX };
+    const FLOAT: FieldType = FieldType::Float { min: f64::MIN, max: f64::MAX };
+
+    fn list(of: FieldType) -> FieldType {
+        FieldType::List { of: Box::new(of), max_items: 3 }
+    }
+
+    fn words(values: &[&str]) -> FieldType {
+        FieldType::Enum { values: values.iter().map(|&value| value.to_owned()).collect() }
+    }
+
+    fn change(from: &FieldType, to: &FieldType, said: bool) -> TypeChange {
+        Declared::of(from, &[]).change(&Declared::of(to, &[]), said)
+    }
+
+    #[test]
+    fn a_changed_type_is_harmless_checked_converted_or_refused() {
+        use TypeChange::{Converted, Impossible, Narrower, Unsaid, Wider};
+        let cases = [
+            (decimal(10, 2), decimal(10, 4), Converted, Converted),
+            (decimal(10, 4), decimal(10, 2), Unsaid, Converted),
+            (decimal(10, 2), decimal(12, 2), Wider, Wider),
+            (decimal(10, 2), decimal(8, 2), Narrower, Narrower),
+            (INT, INT64, Wider, Wider),
+            (INT64, INT, Unsaid, Converted),
+            (INT, decimal(10, 2), Unsaid, Converted),
+            (INT, FieldType::Bool, Impossible, Impossible),
+            (INT, FieldType::Datetime, Impossible, Impossible),
+            (FieldType::Date, FieldType::Datetime, Unsaid, Converted),
+            (text(10), text(20), Wider, Wider),
+            (text(20), text(10), Narrower, Narrower),
+            (text(20), words(&["a"]), Unsaid, Converted),
+            (words(&["a"]), words(&["b", "a"]), Wider, Wider),
+            (words(&["a", "b"]), words(&["b"]), Narrower, Narrower),
+            (words(&["a"]), text(10), Unsaid, Converted),
+            (list(text(9)), list(text(9)), Wider, Wider),
+            (list(text(9)), list(INT), Unsaid, Converted),
+            (list(text(9)), FieldType::Bool, Impossible, Impossible),
+        ];
+        for (from, to, unsaid, said) in cases {
+            assert_eq!(change(&from, &to, false), unsaid, "{from:?} {to:?}");
+            assert_eq!(change(&from, &to, true), said, "{from:?} {to:?}");
+        }
+    }
+
+    #[test]
+    fn a_conversion_says_the_same_or_says_why_not() {
+        let int = Value::Int;
+        let cases: Vec<(FieldType, FieldType, Value, Result<Value, &str>)> = vec![
+            (decimal(10, 2), decimal(10, 4), int(1250), Ok(int(125_000))),
+            (decimal(10, 2), decimal(4, 4), int(1250), Err("out_of_range")),
+            (decimal(10, 4), decimal(10, 2), int(125_000), Ok(int(1250))),
+            (decimal(10, 4), decimal(10, 2), int(125_001), Err("too_precise")),
+            (INT, decimal(10, 2), int(7), Ok(int(700))),
+            (INT64, INT, int(i64::MAX), Err("out_of_range")),
+            (decimal(10, 2), INT, int(700), Ok(int(7))),
+            (decimal(10, 2), INT, int(750), Err("not_a_whole_number")),
+            (INT64, FLOAT, int(3), Ok(Value::Real(3.0))),
+            (INT64, FLOAT, int((1 << 53) + 1), Err("not_exact")),
+            (FLOAT, INT, Value::Real(3.0), Ok(int(3))),
+            (FLOAT, INT, Value::Real(3.5), Err("not_a_whole_number")),
+            (text(9), words(&["open"]), Value::text("open"), Ok(Value::text("open"))),
+            (text(9), words(&["open"]), Value::text("Open"), Err("not_in_enum")),
+            (text(9), INT, Value::text("12"), Ok(int(12))),
+            (text(9), FieldType::Bool, Value::text("true"), Ok(int(1))),
+            (text(20), FieldType::Date, Value::text("2026-11-22"), Ok(int(1_795_305_600_000))),
+            (FieldType::Date, FieldType::Datetime, int(DAY_MS), Ok(int(DAY_MS))),
+            (FieldType::Datetime, FieldType::Date, int(DAY_MS + 1), Err("not_a_date")),
+            (FieldType::Bool, text(9), int(0), Ok(Value::text("false"))),
+            (text(9), list(text(9)), Value::text("[\"a\"]"), Ok(Value::text("[\"a\"]"))),
+            (INT, list(INT), int(3), Ok(Value::text("[3]"))),
+            (list(text(9)), list(INT), Value::text("[\"3\",\"4\"]"), Ok(Value::text("[3,4]"))),
+            (list(text(9)), list(INT), Value::text("[\"x\"]"), Err("not_a_whole_number")),
+            (list(INT), FieldType::Json { max_bytes: 99 }, Value::text("[1]"), Ok(Value::text("[1]"))),
+            (INT, text(2), int(100), Err("too_long")),
+            (INT, text(9), Value::Null, Ok(Value::Null)),
+        ];
+        for (from, to, value, expected) in cases {
+            let found = from.convert(&to, &value).map_err(|error| error.code);
+            assert_eq!(found, expected, "{from:?} {to:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn remembered_types_are_read_back() {
+        let pattern = Pattern::compile("[a-z]+").ok();
+        let types = [
+            FieldType::Text { min_length: 1, max_length: 9, pattern, fold: true },
+            words(&["a", "b"]),
+            decimal(10, 2),
+            FLOAT,
+            INT64,
+            list(FieldType::Email),
+            FieldType::Json { max_bytes: 7 },
+        ];
+        for ty in types {
+            let declared = Declared::of(&ty, &[]);
+            let read: Declared = serde_json::from_str(&serde_json::to_string(&declared).unwrap()).unwrap();
+            assert_eq!(read, declared);
+            assert_eq!(read.field_type(), ty);
+        }
+    }
+
+    #[test]
+    fn values_fit_as_a_request_would() {
+        assert!(text(3).fits(&Value::text("abc")).is_ok());
+        assert_eq!(text(2).fits(&Value::text("abc")).unwrap_err().code, "too_long");
+        assert_eq!(FieldType::Email.fits(&Value::text("A@b.cd")).unwrap_err().code, "not_canonical");
+        assert_eq!(FieldType::Int { min: 0, max: 5 }.fits(&Value::Int(6)).unwrap_err().code, "out_of_range");
+        assert!(list(INT).fits(&Value::text("[1,2]")).is_ok());
+    }
+}

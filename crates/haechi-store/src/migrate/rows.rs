@@ -1,0 +1,200 @@
+//! What a migration looks at, or writes anew, row by row: with the code that reads requests.
+
+use haechi_model::{FieldType, Storage, Value};
+use std::collections::HashMap;
+
+/// How many rows are looked at together.
+pub(crate) const PAGE: usize = 1_000;
+/// How many rows that do not fit are named.
+const NAMED: usize = 3;
+
+/// What is done with the values of one column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// The table, by its name before the migration.
+    pub table: String,
+    /// The column, by its name before the migration.
+    pub column: String,
+    /// The table, by its name afterwards.
+    pub collection: String,
+    /// What people call the column.
+    pub field: String,
+    /// What is done.
+    pub what: What,
+    /// Whether NULL does not fit.
+    pub required: bool,
+}
+
+/// What is done with values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// They must be such as this type takes; without one, they must be there.
+    Check(Option<FieldType>),
+    /// They are written as values of another type.
+    Convert(Box<Conversion>),
+    /// With those of these columns they must be there once.
+    Distinct(Vec<String>),
+}
+
+/// Values of one type as those of another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversion {
+    /// The column that takes them.
+    pub into: String,
+    /// How it is stored.
+    pub storage: Storage,
+    /// The former type.
+    pub from: FieldType,
+    /// The new type.
+    pub to: FieldType,
+    /// The types in words.
+    pub words: (String, String),
+    /// Whether their folded form is wanted.
+    pub folded: bool,
+    /// Where the row is found that a reference is to name.
+    pub finds: Option<Finds>,
+}
+
+/// A unique column by which rows are found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finds {
+    /// The table.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// What people call it.
+    pub field: String,
+    /// The type of its values.
+    pub ty: FieldType,
+}
+
+impl Task {
+    /// The column by which rows of another table are found.
+    pub(crate) fn finds(&self) -> Option<&Finds> {
+        if let What::Convert(conversion) = &self.what { conversion.finds.as_ref() } else { None }
+    }
+
+    /// Ids and values, a page at a time, after an id.
+    pub(crate) fn page_sql(&self, parameter: &str, column: &str) -> String {
+        format!("SELECT \"id\", \"{column}\" FROM \"{}\" WHERE \"id\" > {parameter} ORDER BY \"id\" LIMIT {PAGE}", self.table)
+    }
+
+    /// The rows of which the key is there more than once: how many, and some of their ids.
+    pub(crate) fn distinct_sql(&self, columns: &[String]) -> (String, String) {
+        let names: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
+        let there: Vec<String> = names.iter().map(|name| format!("{name} IS NOT NULL")).collect();
+        let (keys, there) = (names.join(", "), there.join(" AND "));
+        let table = &self.table;
+        let rows = format!("FROM \"{table}\" WHERE ({keys}) IN (SELECT {keys} FROM \"{table}\" WHERE {there} GROUP BY {keys} HAVING COUNT(*) > 1)");
+        (format!("SELECT COUNT(*) {rows}"), format!("SELECT \"id\" {rows} ORDER BY \"id\" LIMIT {NAMED}"))
+    }
+}
+
+/// What was found while the rows of a table went by.
+pub(crate) struct Pass<'a> {
+    task: &'a Task,
+    rows: u64,
+    unfit: u64,
+    ids: Vec<String>,
+    why: String,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(task: &'a Task) -> Self {
+        Self { task, rows: 0, unfit: 0, ids: Vec::new(), why: String::new() }
+    }
+
+    /// The values by which rows of another table are wanted.
+    pub(crate) fn keys(&self, rows: &[(String, Value)]) -> Vec<Value> {
+        let What::Convert(conversion) = &self.task.what else { return Vec::new() };
+        let Some(finds) = &conversion.finds else { return Vec::new() };
+        let mut keys = Vec::new();
+        for (_, value) in rows {
+            if let Ok(key) = conversion.from.convert(&finds.ty, value).map(|key| finds.ty.folded(key))
+                && !key.is_null()
+                && !keys.contains(&key)
+            {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+
+    /// Looks at some rows; returns what is to be written where. `found` has the ids of the rows that the keys name.
+    pub(crate) fn take(&mut self, rows: &[(String, Value)], found: &HashMap<String, String>) -> Vec<(String, Value)> {
+        let mut written = Vec::new();
+        for (id, value) in rows {
+            self.rows += 1;
+            let read = if value.is_null() && self.task.required { Err("must have a value".to_owned()) } else { self.read(value, found) };
+            match read {
+                Ok(Some(value)) => written.push((id.clone(), value)),
+                Ok(None) => {}
+                Err(why) => {
+                    self.unfit += 1;
+                    if self.ids.len() < NAMED {
+                        self.ids.push(id.clone());
+                    }
+                    if self.why.is_empty() {
+                        self.why = why;
+                    }
+                }
+            }
+        }
+        written
+    }
+
+    fn read(&self, value: &Value, found: &HashMap<String, String>) -> Result<Option<Value>, String> {
+        match &self.task.what {
+            What::Check(Some(ty)) => ty.fits(value).map(|()| None).map_err(|error| error.detail),
+            What::Check(None) | What::Distinct(_) => Ok(None),
+            What::Convert(conversion) => conversion.read(value, found).map(Some),
+        }
+    }
+
+    /// What was found of keys that are there more than once.
+    pub(crate) fn repeated(&mut self, unfit: u64, ids: Vec<String>) {
+        (self.unfit, self.ids, self.why) = (unfit, ids, "share their value with another row".to_owned());
+    }
+
+    /// What does not fit, in words.
+    pub(crate) fn finish(self) -> Option<String> {
+        if self.unfit == 0 {
+            return None;
+        }
+        let of = if self.rows > 0 { format!(" of {}", self.rows) } else { String::new() };
+        let rows = match (self.unfit, self.rows) {
+            (1, 0 | 1) => "row does not fit",
+            (1, _) => "rows does not fit",
+            _ => "rows do not fit",
+        };
+        let some = if self.ids.len() as u64 == self.unfit { "" } else { "among them " };
+        Some(format!("{}.{}: {}{of} {rows}: {} ({some}{})", self.task.collection, self.task.field, self.unfit, self.why, self.ids.join(", ")))
+    }
+}
+
+impl Conversion {
+    fn read(&self, value: &Value, found: &HashMap<String, String>) -> Result<Value, String> {
+        if value.is_null() {
+            return Ok(Value::Null);
+        }
+        if let Some(finds) = &self.finds {
+            let key = self.from.convert(&finds.ty, value).map(|key| finds.ty.folded(key)).map_err(|error| error.detail)?;
+            return found
+                .get(&key_text(&key))
+                .map(|id| Value::text(id.as_str()))
+                .ok_or_else(|| format!("no row of {} has that {}", finds.table, finds.field));
+        }
+        let read = self.from.convert(&self.to, value).map_err(|error| error.detail)?;
+        Ok(if self.folded { self.to.folded(read) } else { read })
+    }
+}
+
+/// A key as text, to be looked up by.
+pub(crate) fn key_text(key: &Value) -> String {
+    match key {
+        Value::Text(text) => text.to_string(),
+        Value::Int(int) => int.to_string(),
+        Value::Real(real) => real.to_string(),
+        Value::Null => String::new(),
+    }
+}

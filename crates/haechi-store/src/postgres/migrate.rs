@@ -1,0 +1,166 @@
+//! Migrations: one transaction, one node at a time.
+
+use super::{
+    Postgres,
+    connection::{Bound, failure, row_values},
+};
+use crate::migrate::{
+    Applied, BOOTSTRAP, MigrateError, Migration, Step, Task, What, checksum,
+    rows::{PAGE, Pass, key_text},
+};
+use haechi_model::{Failure, Storage, Value};
+use std::collections::HashMap;
+use tokio_postgres::{Error, Transaction, error::SqlState};
+
+/// Any number, the same on every node.
+const MIGRATION_LOCK: i64 = 0x6861_6563_6869;
+/// Entries get their place in the order of arrival from this.
+pub(crate) const SEQUENCE: &str = "CREATE SEQUENCE IF NOT EXISTS \"_log_arrival\"";
+
+impl Postgres {
+    pub(crate) async fn applied(&self) -> Result<Vec<Applied>, Failure> {
+        let connection = self.0.read().await?;
+        let there = connection.query("SELECT to_regclass('\"_migrations\"') IS NOT NULL", &[]).await?;
+        if !there.first().is_some_and(|row| row.get(0)) {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT \"version\", \"time\", \"checksum\", \"sql\", \"tables\" FROM \"_migrations\" ORDER BY \"version\"";
+        let rows = connection.query(sql, &[]).await?;
+        let applied = |row: &tokio_postgres::Row| Applied {
+            version: row.get(0),
+            time_ms: row.get(1),
+            checksum: row.get(2),
+            sql: row.get(3),
+            tables: row.get(4),
+        };
+        Ok(rows.iter().map(applied).collect())
+    }
+
+    pub(crate) async fn migrate(&self, migration: Migration, now_ms: i64) -> Result<(), MigrateError> {
+        let database = |error: tokio_postgres::Error| {
+            let _ = failure(&error);
+            MigrateError::Database
+        };
+        let mut client = self.0.pool.get().await.map_err(|_| MigrateError::Database)?;
+        let transaction = client.transaction().await.map_err(database)?;
+        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await.map_err(database)?;
+        transaction.batch_execute(BOOTSTRAP).await.map_err(database)?;
+        transaction.batch_execute(SEQUENCE).await.map_err(database)?;
+        for task in &migration.checks {
+            // Nobody writes what does not fit between the look and the change.
+            transaction.batch_execute(&format!("LOCK TABLE \"{}\" IN SHARE ROW EXCLUSIVE MODE", task.table)).await.map_err(database)?;
+        }
+        let unfit = misfits(&transaction, &migration.checks).await.map_err(database)?;
+        if !unfit.is_empty() {
+            return Err(MigrateError::Unfit(unfit.join("; ")));
+        }
+        for step in &migration.steps {
+            match step {
+                Step::Sql(sql) => transaction.batch_execute(sql).await.map_err(|error| match error.code() {
+                    Some(code) if [SqlState::NOT_NULL_VIOLATION, SqlState::UNIQUE_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION].contains(code) => {
+                        MigrateError::Unfit(error.as_db_error().map(|error| error.message().to_owned()).unwrap_or_default())
+                    }
+                    _ => database(error),
+                })?,
+                Step::Convert(task) => convert(&transaction, task).await.map_err(database)?,
+            }
+        }
+        let sql = migration.sql().join(";\n");
+        let tables = serde_json::to_string(&migration.tables).map_err(|_| MigrateError::Database)?;
+        let insert =
+            "INSERT INTO \"_migrations\" SELECT COALESCE(MAX(\"version\"), 0) + 1, $1::bigint, $2::text, $3::text, $4::text FROM \"_migrations\"";
+        transaction.execute(insert, &[&now_ms, &checksum(&sql), &sql, &tables]).await.map_err(database)?;
+        transaction.commit().await.map_err(database)
+    }
+
+    /// What does not fit, a line each. Nothing is changed.
+    pub(crate) async fn misfits(&self, checks: &[Task]) -> Result<Vec<String>, Failure> {
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(|error| failure(&error))?;
+        misfits(&transaction, checks).await.map_err(|error| failure(&error))
+    }
+}
+
+async fn misfits(transaction: &Transaction<'_>, checks: &[Task]) -> Result<Vec<String>, Error> {
+    let mut lines = Vec::new();
+    for task in checks {
+        let mut pass = Pass::new(task);
+        if let What::Distinct(columns) = &task.what {
+            let (count, ids) = task.distinct_sql(columns);
+            let unfit: i64 = transaction.query_one(&count, &[]).await?.get(0);
+            let ids = transaction.query(&ids, &[]).await?.iter().map(|row| row.get(0)).collect();
+            pass.repeated(unfit.unsigned_abs(), ids);
+        } else {
+            let mut walk = Walk::begin(transaction, task).await?;
+            while let Some((rows, found)) = walk.next(&pass).await? {
+                pass.take(&rows, &found);
+            }
+        }
+        lines.extend(pass.finish());
+    }
+    Ok(lines)
+}
+
+async fn convert(transaction: &Transaction<'_>, task: &Task) -> Result<(), Error> {
+    let What::Convert(conversion) = &task.what else { return Ok(()) };
+    let kind = match conversion.storage {
+        Storage::Int => "bigint",
+        Storage::Real => "float8",
+        Storage::Text | Storage::Bytes => "text",
+    };
+    let (table, into) = (&task.table, &conversion.into);
+    let update =
+        format!("UPDATE \"{table}\" SET \"{into}\" = v.value FROM unnest($1::text[], $2::{kind}[]) AS v(id, value) WHERE \"{table}\".\"id\" = v.id");
+    let update = transaction.prepare(&update).await?;
+    let mut pass = Pass::new(task);
+    let mut walk = Walk::begin(transaction, task).await?;
+    while let Some((rows, found)) = walk.next(&pass).await? {
+        let (ids, values): (Vec<String>, Vec<Value>) = pass.take(&rows, &found).into_iter().unzip();
+        let values: Vec<Bound<'_>> = values.iter().map(Bound).collect();
+        transaction.execute(&update, &[&ids, &values]).await?;
+    }
+    Ok(())
+}
+
+/// The rows of a table, a page at a time.
+struct Walk<'a> {
+    transaction: &'a Transaction<'a>,
+    page: tokio_postgres::Statement,
+    look: Option<tokio_postgres::Statement>,
+    after: Option<String>,
+}
+
+impl<'a> Walk<'a> {
+    async fn begin(transaction: &'a Transaction<'a>, task: &'a Task) -> Result<Self, Error> {
+        let page = transaction.prepare(&task.page_sql("$1", &task.column)).await?;
+        let look = match task.finds() {
+            Some(finds) => {
+                let sql = format!("SELECT \"{0}\", \"id\" FROM \"{1}\" WHERE \"{0}\" = ANY($1)", finds.column, finds.table);
+                Some(transaction.prepare(&sql).await?)
+            }
+            None => None,
+        };
+        Ok(Self { transaction, page, look, after: Some(String::new()) })
+    }
+
+    /// The next rows, and the ids of the rows that they name.
+    async fn next(&mut self, pass: &Pass<'_>) -> Result<Option<(Vec<(String, Value)>, HashMap<String, String>)>, Error> {
+        let Some(after) = self.after.take() else { return Ok(None) };
+        let rows = self.transaction.query(&self.page, &[&after]).await?;
+        let rows: Vec<(String, Value)> = rows.iter().map(|row| (row.get(0), row_values(row).pop().unwrap_or(Value::Null))).collect();
+        self.after = rows.last().filter(|_| rows.len() == PAGE).map(|(id, _)| id.clone());
+        let mut found = HashMap::new();
+        if let Some(look) = &self.look {
+            let keys = pass.keys(&rows);
+            let keys: Vec<Bound<'_>> = keys.iter().map(Bound).collect();
+            for row in self.transaction.query(look, &[&keys]).await? {
+                let mut row = row_values(&row);
+                let (id, key) = (row.pop(), row.pop());
+                if let (Some(key), Some(id)) = (key, id.as_ref().and_then(Value::as_text)) {
+                    found.insert(key_text(&key), id.to_owned());
+                }
+            }
+        }
+        Ok(Some((rows, found)))
+    }
+}
