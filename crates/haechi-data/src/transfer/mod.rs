@@ -91,6 +91,7 @@ mod tests {
             yes: vec!["yes".to_owned()],
             no: vec!["no".to_owned()],
             zone: Some(Zone::named(zone).unwrap()),
+            exact: false,
             columns: [("When", Some("at")), ("Text", Some("text")), ("junk", None)]
                 .map(|(column, field)| (column.to_owned(), field.map(str::to_owned)))
                 .into(),
@@ -101,7 +102,7 @@ mod tests {
         let field = |name: &str| collection.field(name).unwrap();
         let value = |row: usize, name: &str| rows[row].values.iter().find(|(at, _)| *at == field(name)).map(|(_, value)| value.clone());
         let ms = |text: &str| Some(Value::Int(haechi_model::parse_datetime(text).unwrap()));
-        assert_eq!((value(0, "text"), value(0, "n"), value(0, "flag")), (None, None, Some(Value::Int(1))));
+        assert_eq!((value(0, "text"), value(0, "n"), value(0, "flag")), (Some(Value::Null), Some(Value::Null), Some(Value::Int(1))));
         // Summer and winter; a time that says its zone keeps it.
         assert_eq!(value(0, "at"), ms("2026-07-01T10:00:00Z"));
         assert_eq!((value(1, "at"), value(1, "flag")), (ms("2026-01-01T11:00:00Z"), Some(Value::Int(0))));
@@ -128,7 +129,7 @@ mod tests {
             ("text,Name\na,b\n", columns(&[("Name", "text")])),
             ("text\na\n", columns(&[("Missing", "text")])),
             ("Name\na\n", columns(&[("Name", "nope")])),
-            ("text,version\na,1\n", Options::default()),
+            ("text,versions\na,1\n", Options::default()),
         ] {
             let errors = read_with(text, Format::Csv, &collection, options).unwrap_err();
             assert_eq!(errors[0].line, 1, "{text}: {errors:?}");
@@ -139,7 +140,27 @@ mod tests {
     #[test]
     fn exports_come_back_as_they_were() {
         let collection = collection();
-        let texts = ["=1+1", "+1", "-1", "@x", "\tx", "'=x", "'x", "a,b", "a\"b", "a\nb", " a ", "é"];
+        let texts = [
+            "",
+            "=1+1",
+            "+1",
+            "-1",
+            "@x",
+            "\tx",
+            "\rx",
+            "'=x",
+            "'x",
+            "\"",
+            "\"x\"",
+            "\"\\u0041\"",
+            "a,b",
+            "a\"b",
+            "a\nb",
+            "a\r\nb",
+            " a ",
+            "é",
+            "null",
+        ];
         let rows: Vec<Row> = texts
             .iter()
             .enumerate()
@@ -157,13 +178,13 @@ mod tests {
             write_rows(&collection, format, &rows, true, &mut out);
             out.extend_from_slice(write_footer(format));
             let text = String::from_utf8(out).unwrap();
-            assert!(format != Format::Csv || text.contains("'=1+1"));
+            assert!(format != Format::Csv || text.contains("\"\"\"=1+1\"\"\""), "{text}");
             let read = read_rows(&text, format, &collection).unwrap();
             for (row, read) in rows.iter().zip(&read) {
                 for (field, value) in &read.values {
                     assert_eq!(row[*field], *value);
                 }
-                assert_eq!((read.values.len(), read.id.as_deref()), (3, row[0].as_text()));
+                assert_eq!((read.values.len(), read.id.as_deref()), (5, row[0].as_text()));
             }
         }
     }

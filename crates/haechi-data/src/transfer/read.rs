@@ -4,7 +4,7 @@ use super::{
     Format, MAX_ROW_BYTES,
     json_list::Items,
     lines::{Begins, Lines},
-    write::unguarded,
+    write::{plain, unguarded},
 };
 use haechi_gate::{ImportError, ImportRow};
 use haechi_model::{Collection, FieldError, FieldId, FieldType, Json, Value, parse_json, suggest};
@@ -26,6 +26,8 @@ pub struct Options {
     pub no: Vec<String>,
     /// The zone of times that say none.
     pub zone: Option<Zone>,
+    /// Whether `create_time`, `update_time` and `version` are taken, too. Otherwise they are the import's own, and left out.
+    pub exact: bool,
     /// Columns by the field that they fill; `None` leaves a column out.
     pub columns: HashMap<String, Option<String>>,
 }
@@ -131,18 +133,21 @@ impl Reader {
         if errors.is_empty() { Ok(Source::Csv { reader, begins, fields, record: csv::StringRecord::new() }) } else { Err(errors) }
     }
 
-    /// The field that a column fills; `None` when it is left out. Times and version are the import's own.
+    /// The field that a column fills; `None` when it is left out.
     fn field(&self, column: &str) -> Result<Option<FieldId>, String> {
         let name = match self.options.columns.get(column) {
             Some(None) => return Ok(None),
             Some(Some(field)) => field,
             None => column,
         };
-        let found = self.collection.field(name).filter(|field| *field == Collection::ID || *field >= Collection::FIRST_DECLARED);
+        let found = self.collection.field(name);
+        if !self.options.exact && found.is_some_and(|field| OWN.contains(&field)) {
+            return Ok(None);
+        }
         found.map(Some).ok_or_else(|| {
             let near = suggest(name, self.collection.fields.iter().map(|field| field.name.as_str()))
                 .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            format!("`{name}` is no field of `{}` that an import sets{near}", self.collection.name)
+            format!("`{name}` is no field of `{}`{near}", self.collection.name)
         })
     }
 
@@ -169,6 +174,16 @@ impl Reader {
                 Err(error) => errors.push(ImportError { line, field: Some(field), what: error.detail }),
             }
         }
+        self.complete(row, errors)
+    }
+
+    /// A row that is taken exactly says its times and its version.
+    fn complete(&self, row: ImportRow, mut errors: Vec<ImportError>) -> Result<ImportRow, Vec<ImportError>> {
+        if self.options.exact && errors.is_empty() {
+            let missing = OWN.into_iter().filter(|own| !row.values.iter().any(|(field, value)| field == own && !value.is_null()));
+            let what = "a value is required: an exact import takes what an export has written";
+            errors.extend(missing.map(|own| ImportError { line: row.line, field: Some(own), what: what.to_owned() }));
+        }
         if errors.is_empty() { Ok(row) } else { Err(errors) }
     }
 
@@ -181,8 +196,9 @@ impl Reader {
         match ty {
             FieldType::Bool if is(&self.options.yes) => Ok(Value::Int(1)),
             FieldType::Bool if is(&self.options.no) => Ok(Value::Int(0)),
-            FieldType::Datetime => self.time(ty, unguarded(cell)),
-            ty => ty.read_text(unguarded(cell)),
+            FieldType::Datetime => self.time(ty, cell),
+            ty if plain(ty) => ty.read_text(&unguarded(cell)),
+            ty => ty.read_text(cell),
         }
     }
 
@@ -200,12 +216,15 @@ impl Reader {
         let mut errors = Vec::new();
         for (field, cell) in fields.iter().zip(record) {
             let Some(field) = *field else { continue };
+            let declared = &self.collection.fields[field];
             match self.cell(field, cell) {
+                // There is no way to say in CSV that a cell is not there.
+                Ok(Value::Null) if declared.required && declared.default.is_some() => {}
                 Ok(value) => put(&mut row, field, value),
                 Err(error) => errors.push(ImportError { line, field: Some(field), what: error.detail }),
             }
         }
-        if errors.is_empty() { Ok(row) } else { Err(errors) }
+        self.complete(row, errors)
     }
 
     /// The next line that is not blank, with its end.
@@ -279,6 +298,9 @@ impl Iterator for Reader {
     }
 }
 
+/// What Haechi itself says of a row.
+const OWN: [FieldId; 3] = [Collection::CREATE_TIME, Collection::UPDATE_TIME, Collection::VERSION];
+
 /// The input without a byte order mark.
 fn without_mark(input: impl Read + Send + 'static) -> std::io::Result<Input> {
     const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -299,7 +321,6 @@ fn put(row: &mut ImportRow, field: FieldId, value: Value) {
     match (field, value) {
         (Collection::ID, Value::Text(id)) => row.id = Some(id),
         (Collection::ID, _) => {}
-        (_, Value::Null) => {}
         (field, value) => row.values.push((field, value)),
     }
 }

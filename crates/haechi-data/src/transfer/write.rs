@@ -1,7 +1,8 @@
 //! Rows to files.
 
 use super::Format;
-use haechi_model::{Collection, FieldId, FieldType, Row, Value, write_json_text};
+use haechi_model::{Collection, FieldId, FieldType, Json, Row, Value, parse_json, write_json_text};
+use std::borrow::Cow;
 
 /// The header of an export.
 #[must_use]
@@ -40,14 +41,17 @@ pub fn write_rows(collection: &Collection, format: Format, rows: &[Row], first: 
     }
 }
 
+/// All fields: the declared ones after `id`, those that every row has at the end.
 fn exported(collection: &Collection) -> impl Iterator<Item = FieldId> {
-    std::iter::once(Collection::ID).chain(Collection::FIRST_DECLARED..collection.fields.len())
+    let own = [Collection::CREATE_TIME, Collection::UPDATE_TIME, Collection::VERSION];
+    std::iter::once(Collection::ID).chain(Collection::FIRST_DECLARED..collection.fields.len()).chain(own)
 }
 
 fn write_object(collection: &Collection, row: &Row, out: &mut Vec<u8>) {
     out.push(b'{');
     let mut first = true;
-    for field in exported(collection).filter(|field| !row[*field].is_null()) {
+    // Null is written, too: left out, it would be a default when it comes back.
+    for field in exported(collection) {
         if !first {
             out.push(b',');
         }
@@ -67,12 +71,14 @@ fn write_csv(collection: &Collection, row: &Row, out: &mut Vec<u8>) {
         let ty = &collection.fields[field].ty;
         let cell = match (&row[field], ty) {
             (Value::Null, _) => continue,
-            (Value::Text(text), FieldType::Text { .. } | FieldType::Enum { .. } | FieldType::Email | FieldType::Url) => guarded(text),
+            (Value::Text(text), ty) if plain(ty) => guarded(text),
             (value, ty) => {
                 let mut json = Vec::new();
                 ty.write(value, &mut json);
                 let text = String::from_utf8_lossy(&json).into_owned();
-                text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).map_or(text.clone(), str::to_owned)
+                // What is JSON keeps its quotation marks; times, ids and numbers need none.
+                let bare = if matches!(ty, FieldType::Json { .. }) { None } else { text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) };
+                bare.map_or(text.clone(), str::to_owned)
             }
         };
         if cell.contains(['"', ',', '\n', '\r']) || cell.starts_with(' ') || cell.ends_with(' ') {
@@ -86,13 +92,27 @@ fn write_csv(collection: &Collection, row: &Row, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A cell that a spreadsheet would take for a formula gets a quote in front; import takes it off again.
+/// Whether values are texts as people write them.
+pub(super) fn plain(ty: &FieldType) -> bool {
+    matches!(ty, FieldType::Text { .. } | FieldType::Enum { .. } | FieldType::Email | FieldType::Url)
+}
+
+/// A text as a cell. What is empty would be no value, and what begins like a formula would be run by a spreadsheet: these are JSON strings.
 fn guarded(text: &str) -> String {
-    if text.starts_with(FORMULA) { format!("'{text}") } else { text.to_owned() }
+    if !text.is_empty() && !text.starts_with(GUARDED) {
+        return text.to_owned();
+    }
+    let mut json = Vec::new();
+    write_json_text(text, &mut json);
+    String::from_utf8_lossy(&json).into_owned()
 }
 
-pub(super) fn unguarded(cell: &str) -> &str {
-    cell.strip_prefix('\'').filter(|rest| rest.starts_with(FORMULA)).unwrap_or(cell)
+/// A cell as a text. What begins with a quotation mark and is no JSON string is what it is.
+pub(super) fn unguarded(cell: &str) -> Cow<'_, str> {
+    match cell.starts_with('"').then(|| parse_json(cell.as_bytes())) {
+        Some(Ok(Json::Text(text))) => Cow::Owned(text.into()),
+        _ => Cow::Borrowed(cell),
+    }
 }
 
-const FORMULA: [char; 7] = ['=', '+', '-', '@', '\t', '\r', '\''];
+const GUARDED: [char; 7] = ['"', '=', '+', '-', '@', '\t', '\r'];

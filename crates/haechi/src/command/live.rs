@@ -162,8 +162,12 @@ async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>)
     let at = socket(data);
     // The data directory is locked: whatever lies there is of a process that is gone.
     let _ = std::fs::remove_file(&at);
-    let listener = UnixListener::bind(&at)?;
-    private(&at, 0o600)?;
+    // It gets its name when it is its owner's alone: nobody finds it before.
+    let unnamed = data.join("control.tmp");
+    let _ = std::fs::remove_file(&unnamed);
+    let listener = UnixListener::bind(&unnamed)?;
+    private(&unnamed, 0o600)?;
+    std::fs::rename(&unnamed, &at)?;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,

@@ -32,6 +32,9 @@ pub(crate) struct Import {
     /// The zone of times that say none, e.g. Asia/Seoul or +09:00.
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
+    /// Take `create_time`, `update_time` and `version` as the file has them. The collection must be empty.
+    #[arg(long)]
+    exact: bool,
     /// Which field a column fills, e.g. Species=species; `Species=` leaves the column out. May stand several times.
     #[arg(long, value_name = "COLUMN=FIELD")]
     map: Vec<String>,
@@ -61,7 +64,7 @@ impl Import {
         if let Some(word) = self.yes.iter().find(|word| self.no.contains(word)) {
             return Err(Failed::Said(format!("`{word}` cannot stand for true and for false")));
         }
-        Ok(Options { null: self.null.clone(), yes: self.yes.clone(), no: self.no.clone(), zone, columns })
+        Ok(Options { null: self.null.clone(), yes: self.yes.clone(), no: self.no.clone(), zone, exact: self.exact, columns })
     }
 
     pub(crate) async fn run(&self, place: &Place) -> Done {
@@ -70,6 +73,11 @@ impl Import {
         let revision = house.gate.revision();
         let declared = collection(&revision.app, &self.collection)?;
         ready(&house).await?;
+        if self.exact
+            && !house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?
+        {
+            return Err(Failed::Said(format!("--exact needs an empty collection, and {} has rows", declared.name)));
+        }
         let bar = progress(&format!("{}: reading and writing", self.file.display()));
         let imported = import_file(&house, declared, &self.file, options).await;
         bar.finish_and_clear();

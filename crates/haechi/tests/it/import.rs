@@ -1,12 +1,17 @@
 //! Files of rows: all of a file or nothing of it, on both databases.
 
 use haechi::rows::import_file;
-use haechi_data::transfer::Options;
+use haechi_data::transfer::{Format, Options, write_footer, write_header, write_rows};
 use haechi_gate::ImportRow;
-use haechi_model::Value;
+use haechi_model::{Collection, Value};
 use haechi_testkit::{Backend, TestApp, on_both};
 
-on_both!(rows_of_one_file_refer_in_any_order, bad_rows_are_named_and_nothing_is_kept, a_file_that_breaks_off_leaves_nothing);
+on_both!(
+    rows_of_one_file_refer_in_any_order,
+    bad_rows_are_named_and_nothing_is_kept,
+    a_file_that_breaks_off_leaves_nothing,
+    what_was_exported_comes_back_as_it_was,
+);
 
 const FILES: &[(&str, &str)] = &[
     ("haechi.toml", ""),
@@ -114,5 +119,162 @@ async fn a_file_that_breaks_off_leaves_nothing(backend: Backend) {
     assert_eq!(stored(&app).await, 0);
     // The writer is free again.
     assert_eq!(app.house.gate.import_from(&app.house.keys.import, nodes, (1..=2_500).map(move |line| Ok(row(line)))).await, Ok(2_500));
+    app.finish().await;
+}
+
+/// Every type, with defaults where null must not become one.
+const TYPES: &str = r#"[fields]
+text = { type = "text", default = "preset" }
+fold = { type = "text", case = "fold" }
+mail = { type = "email" }
+link = { type = "url" }
+uuid = { type = "uuid" }
+word = { type = "enum", values = ["=x", "-", "a,b", "\"", "plain", "@"], default = "plain" }
+int = { type = "int", default = 7 }
+int64 = { type = "int64" }
+price = { type = "decimal", precision = 18, scale = 4 }
+ratio = { type = "float" }
+flag = { type = "bool", default = true }
+at = { type = "datetime", default = "now" }
+day = { type = "date" }
+data = { type = "json" }
+texts = { type = "list", of = "text" }
+ints = { type = "list", of = "int" }
+flags = { type = "list", of = "bool" }
+node = { type = "ref", to = "nodes" }
+must = { type = "text", required = true, default = "x" }
+"#;
+
+/// A generator by a seed: the same values each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % most
+    }
+
+    fn of<'t>(&mut self, these: &[&'t str]) -> &'t str {
+        these[self.below(these.len())]
+    }
+
+    fn text(&mut self) -> String {
+        let parts = [
+            "\"", "=", "+", "-", "@", "\t", "\r", "\n", "\r\n", "'", ",", ";", " ", "é", "😀", "\u{feff}", "null", "true", "0", "007", "1e5",
+            "\u{1}", "\u{2028}", "\\", "\\u0041", "a", "B", "{", "[", "한", "e\u{301}",
+        ];
+        (0..self.below(5)).map(|_| self.of(&parts)).collect()
+    }
+
+    fn json(&mut self, depth: usize) -> String {
+        match self.below(if depth == 0 { 5 } else { 7 }) {
+            0 => serde_json::to_string(&self.text()).unwrap(),
+            1 => self.of(&["0", "-1", "1.5", "1e300", "123456789012345678901234567890", "-0", "1.0"]).to_owned(),
+            2 => self.of(&["true", "false"]).to_owned(),
+            3 => "\"\"".to_owned(),
+            4 => "[]".to_owned(),
+            5 => format!("[null,{}]", self.json(depth - 1)),
+            _ => format!("{{{}:{},\"\":null}}", serde_json::to_string(&format!("k{}", self.text())).unwrap(), self.json(depth - 1)),
+        }
+    }
+
+    /// A JSON value for a field, by its name.
+    fn value(&mut self, field: &str) -> String {
+        let quoted = |text: &str| serde_json::to_string(text).unwrap();
+        let list = |items: Vec<String>| format!("[{}]", items.join(","));
+        match field {
+            "text" | "fold" | "must" => quoted(&self.text()),
+            "mail" => quoted(self.of(&["a@example.com", "=x@example.com", "+1@example.com", "'@example.com", "-{}@example.com"])),
+            "link" => quoted(self.of(&["https://example.com/", "http://example.com/a,b?c='\"x\"", "https://example.com/한"])),
+            "uuid" => quoted(&id(self.below(99))),
+            "word" => quoted(self.of(&["=x", "-", "a,b", "\"", "plain", "@"])),
+            "int" => self.of(&["0", "-1", "9007199254740991", "-9007199254740991", "7"]).to_owned(),
+            "int64" => quoted(self.of(&["0", "-9223372036854775808", "9223372036854775807", "-5"])),
+            "price" => quoted(self.of(&["0", "-0.0001", "99999999999999.9999", "12.5"])),
+            "ratio" => self.of(&["0", "-0.0", "0.1", "1.7976931348623157e308", "5e-324", "-1e-7", "123456789.123456789"]).to_owned(),
+            "flag" => self.of(&["true", "false"]).to_owned(),
+            "at" => quoted(self.of(&[
+                "1970-01-01T00:00:00Z",
+                "0001-01-01T00:00:00Z",
+                "9999-12-31T23:59:59.999Z",
+                "1969-12-31T23:59:59.999Z",
+                "2026-11-22T10:00:00.001+09:00",
+            ])),
+            "day" => quoted(self.of(&["1970-01-01", "0001-01-01", "9999-12-31", "2024-02-29"])),
+            "data" => self.json(2),
+            "texts" => list((0..self.below(4)).map(|_| serde_json::to_string(&self.text()).unwrap()).collect()),
+            "ints" => list((0..self.below(4)).map(|_| self.value("int")).collect()),
+            "flags" => list((0..self.below(3)).map(|_| self.value("flag")).collect()),
+            "node" => quoted(&id(self.below(3))),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// [V1.2.10] Every type, null, default and empty text, in every format: the same ids and values, and with `exact` the same rows.
+async fn what_was_exported_comes_back_as_it_was(backend: Backend) {
+    let copies = [("csv", Format::Csv), ("json", Format::Json), ("jsonl", Format::JsonLines)];
+    let mut files: Vec<(String, String)> = FILES.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+    files.push(("collections/things.toml".to_owned(), TYPES.to_owned()));
+    for (name, _) in copies {
+        for kind in ["same", "exact"] {
+            files.push((
+                format!("collections/{kind}_{name}.toml"),
+                format!("[collection]\nsingular = \"{kind}{name}\"\n{TYPES}")
+                    .replace("singular = \"s", "singular = \"S")
+                    .replace("singular = \"e", "singular = \"E"),
+            ));
+        }
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let app = TestApp::start(backend, &files).await;
+    let revision = app.house.gate.revision();
+    let (nodes, things) = (revision.app.collection("nodes").unwrap(), revision.app.collection("things").unwrap());
+    let node =
+        |at: usize| ImportRow { line: 1, id: Some(id(at).into()), values: vec![(nodes.field("code").unwrap(), Value::text(format!("n{at}")))] };
+    app.house.gate.import(&app.house.keys.import, nodes.id, (0..3).map(node).collect()).await.unwrap();
+    let mut dice = Dice(7);
+    let mut rows = Vec::new();
+    for at in 0..600 {
+        let mut values =
+            vec![(Collection::VERSION, Value::Int(1 + dice.below(9) as i64)), (Collection::UPDATE_TIME, Value::Int(1_700_000_000_000 + at))];
+        for (field, declared) in things.declared() {
+            match dice.below(4) {
+                0 if !declared.required => values.push((field, Value::Null)),
+                1 => {}
+                _ => {
+                    let json = dice.value(&declared.name);
+                    let read = declared
+                        .ty
+                        .read(&haechi_model::parse_json(json.as_bytes()).unwrap())
+                        .unwrap_or_else(|error| panic!("{}: {json}: {error}", declared.name));
+                    values.push((field, read));
+                }
+            }
+        }
+        rows.push(ImportRow { line: 1, id: Some(id(at as usize).into()), values });
+    }
+    app.house.gate.import(&app.house.keys.import, things.id, rows).await.unwrap();
+    let stored = app.house.gate.stored_rows(&app.house.keys.import, things.id, "").await.unwrap();
+    assert!(stored.iter().any(|row| row[things.field("text").unwrap()].is_null()));
+    for (name, format) in copies {
+        let mut text = write_header(things, format);
+        write_rows(things, format, &stored, true, &mut text);
+        text.extend_from_slice(write_footer(format));
+        let file = std::env::temp_dir().join(format!("haechi-export-{}-{backend:?}.{name}", std::process::id()));
+        std::fs::write(&file, &text).unwrap();
+        for exact in [false, true] {
+            let copy = revision.app.collection(&format!("{}_{name}", if exact { "exact" } else { "same" })).unwrap();
+            let imported = import_file(&app.house, copy, &file, Options { exact, ..Options::default() }).await;
+            assert_eq!(imported.unwrap_or_else(|error| panic!("{error}")), stored.len());
+            let read = app.house.gate.stored_rows(&app.house.keys.import, copy.id, "").await.unwrap();
+            for (before, after) in stored.iter().zip(&read) {
+                let from = if exact { 1 } else { Collection::FIRST_DECLARED };
+                assert_eq!((&before[0], &before[from..]), (&after[0], &after[from..]), "{name}");
+                assert!(!exact || before == after);
+            }
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
     app.finish().await;
 }
