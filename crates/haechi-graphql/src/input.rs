@@ -108,7 +108,7 @@ pub(crate) fn argument(value: Option<&Value>, variables: &Variables) -> Option<J
     match value? {
         Value::Variable(name) => variables.get(name.as_str()).cloned(),
         Value::Null => Some(Json::Null),
-        Value::Number(number) => Some(Json::Number(number.to_string().into())),
+        Value::Number(number) => Some(Json::number(&number.to_string())),
         Value::String(text) => Some(Json::Text(text.as_str().into())),
         Value::Boolean(flag) => Some(Json::Bool(*flag)),
         Value::Enum(word) => Some(Json::Text(word.as_str().into())),

@@ -15,7 +15,7 @@ pub enum Json {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number as it was written.
+    /// A number with the digits that it was written with.
     Number(Box<str>),
     /// A string.
     Text(Box<str>),
@@ -52,6 +52,18 @@ struct Seed {
     depth: usize,
 }
 
+impl Json {
+    /// A number with its digits. What is spelt in several ways has one: `1E+5` is `1e5`, `-0` is `-0.0`. Some readers know only these.
+    #[must_use]
+    pub fn number(text: &str) -> Self {
+        if text == "-0" {
+            return Self::Number("-0.0".into());
+        }
+        let spelt = text.bytes().any(|byte| matches!(byte, b'E' | b'+'));
+        Self::Number(if spelt { text.replace('E', "e").replace('+', "").into() } else { text.into() })
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for Seed {
     type Value = Json;
 
@@ -73,7 +85,7 @@ fn read(text: &str, depth: usize) -> Result<Json, serde_json::Error> {
         Some(b't') => Ok(Json::Bool(true)),
         Some(b'f') => Ok(Json::Bool(false)),
         Some(b'n') => Ok(Json::Null),
-        _ => Ok(Json::Number(text.into())),
+        _ => Ok(Json::number(text)),
     }
 }
 

@@ -34,3 +34,4 @@ mod sweep;
 mod telemetry;
 mod timing;
 mod types;
+mod values;

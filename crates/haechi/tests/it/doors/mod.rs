@@ -4,6 +4,7 @@
 
 mod folder;
 pub(crate) mod live;
+mod values;
 
 use crate::{fixture, grpc::Client};
 use haechi_gate::ImportRow;
