@@ -33,6 +33,9 @@ use tokio::{
 
 /// How often what was seen and refused is written.
 const SIGHTINGS_EVERY: Duration = Duration::from_secs(1);
+/// How often, and how far apart, it is looked whether everything is sealed: twice as long as a lease lasts.
+const SETTLE_LOOKS: usize = 60;
+const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// How long an idempotency key is remembered.
 const CLAIM_MS: i64 = 24 * 3_600_000;
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
@@ -271,10 +274,23 @@ impl Gate {
         self.0.told.notify_one();
     }
 
-    /// Writes what waits and seals it now: for tests and for the end of commands.
+    /// Writes what waits and sees to it that it is sealed: for tests and for the end of commands. Where another node gives the positions,
+    /// it is waited for, and where that node is gone, for the end of its lease.
     pub async fn settle(&self) {
         self.0.write_sightings().await;
-        self.0.seal().await;
+        for _ in 0..SETTLE_LOOKS {
+            self.0.seal().await;
+            if self.0.all_sealed().await {
+                return;
+            }
+            tokio::time::sleep(SETTLE_EVERY).await;
+        }
+        tracing::warn!(target: "haechi::ledger", "entries wait for their seal: the node that gives positions does not do it");
+    }
+
+    /// Hands back what this node holds for all: the last act.
+    pub async fn release(&self) {
+        self.0.store.release().await;
     }
 }
 

@@ -171,6 +171,8 @@ impl House {
         if let Some(background) = background {
             let _ = background.await;
         }
+        // A command that ends leaves its lease to the next.
+        self.gate.release().await;
     }
 
     fn running(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {

@@ -15,6 +15,8 @@ use std::collections::HashMap;
 pub(crate) const PAGE: u32 = 1_000;
 /// Most entries without position that are looked at.
 pub(crate) const MAX_WAITING: u32 = 100_000;
+/// How old an entry may be that has no seal yet, milliseconds. Sealing takes half a second, and the lease of a node that died three.
+const SEALING_BOUND_MS: i64 = 30_000;
 /// Most entries that are missing in one place and still counted one by one.
 const MAX_GAP: i64 = 1_000_000;
 /// Most findings that a report lists; the count goes on.
@@ -36,6 +38,8 @@ pub struct Report {
     pub entries: i64,
     /// Entries that a verified checkpoint covers.
     pub sealed: i64,
+    /// Entries that were committed and have no position yet.
+    pub waiting: i64,
     /// Rows compared with the ledger.
     pub rows: i64,
     /// Entries whose detail was erased.
@@ -67,6 +71,8 @@ pub(crate) type LastEntries = HashMap<String, (i64, Vec<u8>)>;
 pub(crate) struct Walk {
     pub(crate) report: Report,
     tree: Frontier,
+    /// Ids of the entries.
+    ids: Vec<u128>,
     /// Leaves since the last seal, as the rows give them.
     leaves: Vec<Hash>,
     pub(crate) position: i64,
@@ -141,8 +147,27 @@ impl Gate {
                 format!("a checkpoint kept elsewhere covers {} entries, but the ledger has {}: the end was cut off", checkpoint.size, walk.position),
             );
         }
+        walk.ids_that_stand_twice();
         self.hear_waiting(&mut walk).await?;
+        self.unsealed(&mut walk).await?;
         Ok(walk)
+    }
+
+    /// What was committed long ago must have its position and its seal.
+    async fn unsealed(&self, walk: &mut Walk) -> Result<(), Failure> {
+        let now = self.0.clock.now_ms();
+        let late = |record: &LogRecord| Entry::from_bytes(&record.entry).is_ok_and(|entry| now - entry.time_ms > SEALING_BOUND_MS);
+        let waiting = self.0.store.log_waiting(MAX_WAITING).await?;
+        walk.report.waiting = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
+        for record in waiting.iter().filter(|record| late(record)) {
+            let what =
+                format!("the entry {} has no position, though it was committed long ago: no node gives positions, or it was put there", record.id);
+            walk.report.find(None, what);
+        }
+        if let Some(record) = self.0.store.log_from(walk.report.sealed, 1).await?.first().filter(|record| late(record)) {
+            walk.report.find(Some(record.position), "this entry and those after it were committed long ago and are not sealed");
+        }
+        Ok(())
     }
 
     /// What was committed and waits for its position says of its row what a sealed entry would.
@@ -224,6 +249,7 @@ impl Walk {
         Self {
             report: Report::default(),
             tree: Frontier::default(),
+            ids: Vec::new(),
             leaves: Vec::new(),
             position: 0,
             outside: Vec::new(),
@@ -299,12 +325,24 @@ impl Walk {
         if entry.id != record.id {
             self.report.find(Some(position), "the entry's id was altered");
         }
+        self.ids.extend(uuid::Uuid::try_parse(&entry.id).map(|id| id.as_u128()));
         if record.salt.is_empty() && record.detail.is_empty() {
             self.report.erased += 1;
+            self.report.find(Some(position), "the entry's detail is gone, and nothing erases details");
         } else if commitment(&record.salt, record.detail.as_bytes()) != entry.commitment {
             self.report.find(Some(position), "the entry's detail was altered: it does not fit its commitment");
         }
         self.remember_row(position, &entry, &record.detail);
+    }
+
+    /// An entry is written once: what stands twice was copied.
+    fn ids_that_stand_twice(&mut self) {
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.sort_unstable();
+        ids.windows(2).filter(|pair| pair[0] == pair[1]).for_each(|pair| {
+            let what = format!("the entry {} stands in the ledger twice: one of them was copied over another", uuid::Uuid::from_u128(pair[0]));
+            self.report.find(None, what);
+        });
     }
 
     /// Follows what each row's last entry says of it.

@@ -101,6 +101,16 @@ impl Inner {
         }
     }
 
+    /// Whether every entry has its position and its seal. What cannot be asked is not waited for.
+    pub(crate) async fn all_sealed(&self) -> bool {
+        let (Ok(waiting), Ok(bounds), Ok(seal)) = (self.store.log_waiting(1).await, self.store.log_bounds().await, self.store.last_seal().await)
+        else {
+            return true;
+        };
+        // Behind a hole nothing is sealed: verification names it.
+        waiting.is_empty() && (seal.map_or(0, |seal| seal.size) >= bounds.1 || self.seal_lag_ms.load(Ordering::Relaxed) >= MISSING_LAG_MS)
+    }
+
     /// Seals one page; `true` when there may be more.
     async fn seal_page(&self, tree: &mut Option<Frontier>) -> Result<bool, haechi_model::Failure> {
         if tree.is_none() {

@@ -107,7 +107,7 @@ async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[
             report.findings.iter().map(|finding| serde_json::json!({ "position": finding.position, "what": finding.what })).collect();
         say!(
             "{}",
-            serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "rows": report.rows, "erased": report.erased, "archived": report.archived, "findings": findings, "count": report.count })
+            serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "waiting": report.waiting, "rows": report.rows, "erased": report.erased, "archived": report.archived, "findings": findings, "count": report.count })
         );
     } else {
         for finding in &report.findings {
@@ -117,9 +117,10 @@ async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[
             }
         }
         say!(
-            "{} entries, {} sealed, {} rows compared, {} erased, {} archived, {} findings",
+            "{} entries, {} sealed, {} waiting, {} rows compared, {} erased, {} archived, {} findings",
             report.entries,
             report.sealed,
+            report.waiting,
             report.rows,
             report.erased,
             report.archived,
