@@ -2,6 +2,7 @@
 
 use crate::{
     gate::Gate,
+    ledger::audit::migration_digest,
     system::{Schema, System},
 };
 use haechi_model::{Failure, write_json_text};
@@ -34,7 +35,18 @@ impl Gate {
         }
         let summary = migration.summary();
         let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
+        let before = self.0.store.applied().await.map_err(|_| MigrateError::Database)?.len();
         self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
+        let applied = self.0.store.applied().await.map_err(|_| MigrateError::Database)?;
+        self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
+        self.learn().await;
+        self.analyse(Analyse::Everything).await;
+        Ok(())
+    }
+
+    /// States rows whose form has changed, then the migrations themselves: one that is not stated was interrupted.
+    async fn state(&self, key: &System<Schema>, summary: &[String], altered: &[String], applied: &[Applied]) -> Result<(), Failure> {
+        self.rebase(key, altered).await?;
         let mut extra = Vec::from(&b"\"changes\":["[..]);
         for (at, line) in summary.iter().enumerate() {
             if at > 0 {
@@ -42,13 +54,37 @@ impl Gate {
             }
             write_json_text(line, &mut extra);
         }
-        extra.push(b']');
+        let stated: Vec<String> = applied.iter().map(|applied| format!("[{},\"{}\"]", applied.version, migration_digest(applied))).collect();
+        extra.extend_from_slice(format!("],\"migrations\":[{}]", stated.join(",")).as_bytes());
         let entry = self.0.system_entry("migrate", None, String::from_utf8_lossy(&extra).into_owned());
-        let _ = self.0.commit(self.0.system_change(key, vec![entry])).await.map_err(|_| MigrateError::Database)?;
-        self.rebase(key, &altered).await.map_err(|_| MigrateError::Database)?;
+        self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
+    }
+
+    /// Completes a migration that was applied, but interrupted before the ledger said so. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn complete(&self, key: &System<Schema>) -> Result<bool, Failure> {
+        let applied = self.0.store.applied().await?;
+        if applied.is_empty() {
+            return Ok(false);
+        }
+        let Some(last) = self.last_stated_migration().await? else { return Ok(false) };
+        let same = |at: usize| at > 0 && haechi_store::same_tables(&applied[at - 1], &applied[at]);
+        let unstated = applied.iter().enumerate().filter(|(at, migration)| migration.version > last && !same(*at));
+        let unstated: Vec<Applied> = unstated.map(|(_, migration)| migration.clone()).collect();
+        if unstated.is_empty() {
+            return Ok(false);
+        }
+        let history = self.0.store.history().await?;
+        let mut altered = Vec::new();
+        for at in (1..applied.len().min(history.len())).filter(|at| applied[*at].version > last) {
+            let between = haechi_store::plan(self.0.store.dialect(), &history[at - 1], &history[at]);
+            altered.extend(between.altered().into_iter().map(str::to_owned));
+        }
+        self.state(key, &["completed what was interrupted".to_owned()], &altered, &unstated).await?;
         self.learn().await;
-        self.analyse(Analyse::Everything).await;
-        Ok(())
+        Ok(true)
     }
 
     /// Migrations that were applied.

@@ -49,6 +49,17 @@ pub struct LogRecord {
     pub salt: Vec<u8>,
     /// Detail; empty once erased.
     pub detail: String,
+    /// What stands beside it in the database; an archive's file leaves it out.
+    pub beside: Option<Beside>,
+}
+
+/// What stands beside an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// The event for subscribers, JSON.
+    pub event: Option<String>,
+    /// The organisation.
+    pub organisation: String,
 }
 
 /// Entries that leave the log in one piece when they are taken out, so that nobody's change waits long.

@@ -16,9 +16,9 @@ mod system;
 
 pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
-pub use journal::{EventRecord, Journal, LogRecord, LogRow, Seal};
+pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal};
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
-pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, plan};
+pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, plan, same_tables};
 pub use render::Dialect;
 pub use system::system_tables;
 

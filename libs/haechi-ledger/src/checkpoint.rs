@@ -6,6 +6,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use thiserror::Error;
 
 const ED25519_TYPE: u8 = 1;
+/// What begins the line with the time.
+const TIME: &str = "time ";
 
 /// What a checkpoint states: the log had this root at this size.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Checkpoint {
     pub size: u64,
     /// The root over them.
     pub root: Hash,
+    /// When it was signed, UTC milliseconds; older notes do not say it.
+    pub time_ms: Option<i64>,
 }
 
 /// A note is not a checkpoint that this key signed.
@@ -64,10 +68,10 @@ impl Signer {
         Verifier { name: self.name.clone(), key: self.key.public_key().as_ref().to_vec() }
     }
 
-    /// The signed note of a tree.
+    /// The signed note of a tree; the time stands in an extension line.
     #[must_use]
-    pub fn sign(&self, size: u64, root: &Hash) -> String {
-        let text = format!("{}\n{size}\n{}\n", self.name, base64(root));
+    pub fn sign(&self, size: u64, root: &Hash, time_ms: i64) -> String {
+        let text = format!("{}\n{size}\n{}\n{TIME}{time_ms}\n", self.name, base64(root));
         let mut signature = key_id(&self.name, self.key.public_key().as_ref()).to_vec();
         signature.extend_from_slice(self.key.sign(text.as_bytes()).as_ref());
         format!("{text}\n\u{2014} {} {}\n", self.name, base64(&signature))
@@ -123,7 +127,8 @@ impl Verifier {
         };
         let signature = signatures.lines().find_map(mine).ok_or(NoteError::Unsigned)?;
         UnparsedPublicKey::new(&ED25519, &self.key).verify(text.as_bytes(), &signature).map_err(|_| NoteError::Forged)?;
-        Ok(Checkpoint { origin: origin.to_owned(), size: canonical, root })
+        let time_ms = lines.find_map(|line| line.strip_prefix(TIME)).and_then(|time| time.parse().ok());
+        Ok(Checkpoint { origin: origin.to_owned(), size: canonical, root, time_ms })
     }
 }
 
@@ -148,9 +153,12 @@ mod tests {
     #[test]
     fn notes_verify_and_every_changed_byte_is_found() {
         let signer = Signer::new("clinic.example/log", &[7; 32]).unwrap();
-        let note = signer.sign(42, &[9; 32]);
+        let note = signer.sign(42, &[9; 32], 1_700_000_000_000);
         let verifier = Verifier::parse(&signer.verifier().to_text()).unwrap();
-        assert_eq!(verifier.verify(&note), Ok(Checkpoint { origin: "clinic.example/log".into(), size: 42, root: [9; 32] }));
+        assert_eq!(
+            verifier.verify(&note),
+            Ok(Checkpoint { origin: "clinic.example/log".into(), size: 42, root: [9; 32], time_ms: Some(1_700_000_000_000) })
+        );
         for at in 0..note.len() {
             let mut bytes = note.clone().into_bytes();
             bytes[at] ^= 1;

@@ -3,7 +3,9 @@
 use crate::tree::{Hash, digest};
 use thiserror::Error;
 
-const FORMAT: u8 = 1;
+/// The first format: it says nothing of the event.
+const WITHOUT_EVENT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// One entry of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Entry {
     pub row_digest: Vec<u8>,
     /// `SHA-256(salt ‖ detail)`.
     pub commitment: Hash,
+    /// `SHA-256` of the event that subscribers are told, of nothing where there is none. Entries of the first format say nothing of it.
+    pub event: Option<Hash>,
 }
 
 /// Bytes are not an entry.
@@ -47,6 +51,12 @@ pub enum EntryError {
     Malformed,
 }
 
+/// What an entry says of its event.
+#[must_use]
+pub fn event_hash(event: Option<&str>) -> Hash {
+    digest(&[event.unwrap_or_default().as_bytes()])
+}
+
 /// The commitment to a detail.
 #[must_use]
 pub fn commitment(salt: &[u8], detail: &[u8]) -> Hash {
@@ -58,7 +68,7 @@ impl Entry {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(256);
-        out.push(FORMAT);
+        out.push(if self.event.is_some() { FORMAT } else { WITHOUT_EVENT });
         out.extend_from_slice(&self.time_ms.to_be_bytes());
         out.extend_from_slice(&self.commitment);
         for text in [
@@ -76,6 +86,7 @@ impl Entry {
             put(text.as_bytes(), &mut out);
         }
         put(&self.row_digest, &mut out);
+        out.extend(self.event.iter().flatten());
         out
     }
 
@@ -85,7 +96,7 @@ impl Entry {
     /// When the bytes are not an entry of a known format.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, EntryError> {
         let (format, mut rest) = bytes.split_first().ok_or(EntryError::Malformed)?;
-        if *format != FORMAT {
+        if ![WITHOUT_EVENT, FORMAT].contains(format) {
             return Err(EntryError::Format);
         }
         let time_ms = i64::from_be_bytes(*take::<8>(&mut rest)?);
@@ -106,6 +117,9 @@ impl Entry {
             *field = String::from_utf8(get(&mut rest)?.to_vec()).map_err(|_| EntryError::Malformed)?;
         }
         entry.row_digest = get(&mut rest)?.to_vec();
+        if *format == FORMAT {
+            entry.event = Some(*take::<32>(&mut rest)?);
+        }
         if rest.is_empty() { Ok(entry) } else { Err(EntryError::Malformed) }
     }
 }
@@ -145,8 +159,12 @@ mod tests {
             commitment: commitment(b"salt", b"{}"),
             ..Entry::default()
         };
-        let bytes = entry.to_bytes();
-        assert_eq!(Entry::from_bytes(&bytes), Ok(entry));
+        for event in [None, Some(event_hash(Some("{}")))] {
+            let entry = Entry { event, ..entry.clone() };
+            assert_eq!(Entry::from_bytes(&entry.to_bytes()), Ok(entry));
+        }
+        assert_ne!(event_hash(None), event_hash(Some("{}")));
+        let bytes = Entry { event: Some([1; 32]), ..entry }.to_bytes();
         for end in 0..bytes.len() {
             assert!(Entry::from_bytes(&bytes[..end]).is_err());
         }

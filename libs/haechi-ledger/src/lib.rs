@@ -11,6 +11,6 @@ mod proof;
 mod tree;
 
 pub use checkpoint::{Checkpoint, NoteError, Signer, Verifier};
-pub use entry::{Entry, EntryError, commitment};
+pub use entry::{Entry, EntryError, commitment, event_hash};
 pub use proof::{consistency_proof, inclusion_proof, verify_consistency, verify_inclusion};
 pub use tree::{Frontier, Hash, leaf_hash, node_hash, root};

@@ -352,6 +352,7 @@ impl Check {
             self.walk.start_at(start);
         } else if let Some(position) = int("position") {
             let record = LogRecord {
+                beside: None,
                 position,
                 id: text("id")?.to_owned(),
                 entry: BASE64.decode(text("entry")?).ok()?,

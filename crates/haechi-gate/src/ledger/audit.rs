@@ -6,10 +6,10 @@ use crate::{
     ledger::seal::unpack,
     system::{Audit, System},
 };
-use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, leaf_hash};
+use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, event_hash, leaf_hash};
 use haechi_model::{Failure, write_json_text};
-use haechi_store::{LogRecord, Seal};
-use std::collections::HashMap;
+use haechi_store::{Applied, LogRecord, Seal};
+use std::collections::{BTreeMap, HashMap};
 
 /// Entries, seals or rows read at a time.
 pub(crate) const PAGE: u32 = 1_000;
@@ -42,6 +42,8 @@ pub struct Report {
     pub waiting: i64,
     /// Rows compared with the ledger.
     pub rows: i64,
+    /// From which position on events and organisations are covered; older entries say nothing of theirs.
+    pub covered_from: Option<i64>,
     /// Entries whose detail was erased.
     pub erased: i64,
     /// Entries that were archived: they are in files.
@@ -71,6 +73,8 @@ pub(crate) type LastEntries = HashMap<String, (i64, Vec<u8>)>;
 pub(crate) struct Walk {
     pub(crate) report: Report,
     tree: Frontier,
+    /// Migrations as entries state them: version and digest.
+    migrations: BTreeMap<i64, String>,
     /// Ids of the entries.
     ids: Vec<u128>,
     /// Leaves since the last seal, as the rows give them.
@@ -149,8 +153,31 @@ impl Gate {
         }
         walk.ids_that_stand_twice();
         self.hear_waiting(&mut walk).await?;
+        walk.check_migrations(&self.0.store.applied().await?);
         self.unsealed(&mut walk).await?;
         Ok(walk)
+    }
+
+    /// The newest migration that an entry states; none where no entry states any.
+    pub(crate) async fn last_stated_migration(&self) -> Result<Option<i64>, Failure> {
+        let mut stated = Walk::new(false);
+        let mut position = 0;
+        loop {
+            let records = self.0.store.log_from(position, PAGE).await?;
+            let Some(last) = records.last() else { break };
+            position = last.position + 1;
+            for record in &records {
+                if let Ok(entry) = Entry::from_bytes(&record.entry) {
+                    stated.remember_migrations(&entry, &record.detail);
+                }
+            }
+        }
+        for record in self.0.store.log_waiting(MAX_WAITING).await? {
+            if let Ok(entry) = Entry::from_bytes(&record.entry) {
+                stated.remember_migrations(&entry, &record.detail);
+            }
+        }
+        Ok(stated.migrations.last_key_value().map(|(version, _)| *version))
     }
 
     /// What was committed long ago must have its position and its seal.
@@ -174,6 +201,7 @@ impl Gate {
     pub(crate) async fn hear_waiting(&self, walk: &mut Walk) -> Result<(), Failure> {
         for record in self.0.store.log_waiting(MAX_WAITING).await? {
             if let Ok(entry) = Entry::from_bytes(&record.entry) {
+                walk.remember_migrations(&entry, &record.detail);
                 walk.remember_row(walk.position, &entry, &record.detail);
             }
         }
@@ -229,6 +257,16 @@ impl Gate {
     }
 }
 
+/// A migration, as an entry states it.
+pub(crate) fn migration_digest(applied: &Applied) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    for part in [&applied.version.to_string(), &applied.time_ms.to_string(), &applied.checksum, &applied.sql, &applied.tables] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    crate::keys::hex(context.finish().as_ref())
+}
+
 /// Lines as they are, but for characters that break or turn lines in viewers: those are written as JSON escapes.
 fn visible(lines: Vec<u8>) -> Vec<u8> {
     let hides = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
@@ -249,6 +287,7 @@ impl Walk {
         Self {
             report: Report::default(),
             tree: Frontier::default(),
+            migrations: BTreeMap::new(),
             ids: Vec::new(),
             leaves: Vec::new(),
             position: 0,
@@ -332,7 +371,56 @@ impl Walk {
         } else if commitment(&record.salt, record.detail.as_bytes()) != entry.commitment {
             self.report.find(Some(position), "the entry's detail was altered: it does not fit its commitment");
         }
+        self.check_beside(position, &entry, record);
+        self.remember_migrations(&entry, &record.detail);
         self.remember_row(position, &entry, &record.detail);
+    }
+
+    /// What stands beside an entry must be what it says; entries of the first format say nothing.
+    fn check_beside(&mut self, position: i64, entry: &Entry, record: &LogRecord) {
+        let (Some(hash), Some(beside)) = (entry.event, &record.beside) else { return };
+        self.report.covered_from.get_or_insert(position);
+        if hash != event_hash(beside.event.as_deref()) {
+            self.report.find(Some(position), "the entry's event was altered");
+        }
+        if entry.organisation != beside.organisation {
+            self.report.find(Some(position), "the entry's organisation was altered");
+        }
+    }
+
+    /// Follows which migrations were stated.
+    fn remember_migrations(&mut self, entry: &Entry, detail: &str) {
+        if entry.action != "migrate" {
+            return;
+        }
+        let parsed: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
+        for pair in parsed["migrations"].as_array().into_iter().flatten() {
+            if let (Some(version), Some(digest)) = (pair[0].as_i64(), pair[1].as_str()) {
+                self.migrations.insert(version, digest.to_owned());
+            }
+        }
+    }
+
+    /// Compares migrations with what was stated of them.
+    pub(crate) fn check_migrations(&mut self, applied: &[Applied]) {
+        let stated = std::mem::take(&mut self.migrations);
+        let Some((first, _)) = stated.first_key_value() else { return };
+        for (at, migration) in applied.iter().enumerate().filter(|(_, migration)| migration.version >= *first) {
+            // A backup that went to another database has made the same tables there once more.
+            let same_tables = || at > 0 && haechi_store::same_tables(&applied[at - 1], migration);
+            match stated.get(&migration.version) {
+                Some(digest) if *digest == migration_digest(migration) => {}
+                Some(_) => self.report.find(None, format!("migration {} was altered after it was applied", migration.version)),
+                None if same_tables() => {}
+                None => {
+                    let what = "is stated by no entry: it was put there, or `migrate apply` was interrupted, which another run completes";
+                    self.report.find(None, format!("migration {} {what}", migration.version));
+                }
+            }
+        }
+        for version in stated.keys().filter(|version| applied.iter().all(|migration| migration.version != **version)) {
+            self.report.find(None, format!("migration {version} was applied and is gone"));
+        }
     }
 
     /// An entry is written once: what stands twice was copied.
@@ -383,6 +471,9 @@ impl Walk {
         match &checkpoint {
             Err(error) => self.report.find(Some(from), format!("the checkpoint over {} entries is not genuine: {error}", seal.size)),
             Ok(checkpoint) if i64::try_from(checkpoint.size) != Ok(seal.size) => self.report.find(Some(from), "a checkpoint was moved"),
+            Ok(checkpoint) if checkpoint.time_ms.is_some_and(|time| time != seal.time_ms) => {
+                self.report.find(Some(from), format!("the time of the checkpoint over {} entries was altered", seal.size));
+            }
             Ok(checkpoint) if by_seal.root() == checkpoint.root => {
                 // The seal's own leaves are proven by the signature: they say which entry differs.
                 for (at, (row, leaf)) in rows.iter().zip(&sealed).enumerate() {

@@ -6,7 +6,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
-use haechi_ledger::{Entry, commitment, leaf_hash};
+use haechi_ledger::{Entry, commitment, event_hash, leaf_hash};
 use haechi_model::{App, Change, Collection, EntryDraft, EntryKind, Row, write_json_text};
 use haechi_store::{Journal, LogRow};
 use std::sync::Arc;
@@ -148,6 +148,7 @@ impl Journal for GateJournal {
             cause: if draft.extra.starts_with("\"cause\"") { "cascade".to_owned() } else { String::new() },
             row_digest,
             commitment: commitment(&salt, detail.as_bytes()),
+            event: Some(event_hash(event.as_deref())),
         };
         let entry = entry.to_bytes();
         LogRow { id: draft.id.clone(), hash: leaf_hash(&entry), entry, salt, detail, event, image }

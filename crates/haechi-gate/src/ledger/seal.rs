@@ -142,7 +142,7 @@ impl Inner {
         let mut next = frontier.clone();
         let leaves: Vec<Hash> = records.iter().map(|(_, entry)| haechi_ledger::leaf_hash(entry)).collect();
         leaves.iter().for_each(|leaf| next.push(*leaf));
-        let note = self.seals.signer.sign(next.size(), &next.root());
+        let note = self.seals.signer.sign(next.size(), &next.root(), now);
         let seal = Seal { size: i64::try_from(next.size()).unwrap_or(i64::MAX), note, frontier: pack(&next, &leaves), time_ms: now };
         let note = seal.note.clone();
         self.store.save_seal(seal).await?;

@@ -1,6 +1,6 @@
 //! The backup file, read and written on a thread of its own: pages of rows go through a bounded channel.
 
-use crate::migrate::{BOOTSTRAP, checksum};
+use crate::migrate::{Applied, BOOTSTRAP};
 use haechi_model::Table;
 use rusqlite::{Connection, OpenFlags, types::Value as Cell};
 use std::{path::Path, thread};
@@ -22,7 +22,7 @@ pub(super) fn write(
     file: &Path,
     tables: Vec<Table>,
     sql: Vec<String>,
-    time_ms: i64,
+    migrations: Vec<Applied>,
 ) -> (mpsc::Sender<Page>, oneshot::Receiver<rusqlite::Result<()>>) {
     let (pages, mut queue) = mpsc::channel::<Page>(AHEAD);
     let (done, outcome) = oneshot::channel();
@@ -32,7 +32,7 @@ pub(super) fn write(
             let target = Connection::open(&file)?;
             target.pragma_update(None, "foreign_keys", false)?;
             target.execute_batch("BEGIN")?;
-            create(&target, &tables, &sql, time_ms)?;
+            create(&target, &sql, &migrations)?;
             while let Some(page) = queue.blocking_recv() {
                 let table = &tables[page.table];
                 let marks = vec!["?"; table.columns.len()].join(", ");
@@ -48,15 +48,17 @@ pub(super) fn write(
     (pages, outcome)
 }
 
-/// The tables, and the one migration that a new database would have.
-fn create(target: &Connection, tables: &[Table], sql: &[String], time_ms: i64) -> rusqlite::Result<()> {
+/// The tables, and the migrations that led to them.
+fn create(target: &Connection, sql: &[String], migrations: &[Applied]) -> rusqlite::Result<()> {
     target.execute_batch(BOOTSTRAP)?;
     for statement in sql {
         target.execute_batch(statement)?;
     }
-    let sql = sql.join(";\n");
-    let tables = serde_json::to_string(tables).unwrap_or_default();
-    target.execute("INSERT INTO \"_migrations\" VALUES (1, ?, ?, ?, ?)", (time_ms, checksum(&sql), &sql, tables)).map(|_| ())
+    let mut insert = target.prepare("INSERT INTO \"_migrations\" VALUES (?, ?, ?, ?, ?)")?;
+    for applied in migrations {
+        insert.execute((applied.version, applied.time_ms, &applied.checksum, &applied.sql, &applied.tables))?;
+    }
+    Ok(())
 }
 
 /// Starts reading all rows of these tables, in their order. A page that cannot be read ends it with the error.

@@ -8,7 +8,7 @@ use crate::{
     Store, Target,
     catalog::Catalog,
     journal::{Journal, LogRow},
-    migrate::{Applied, plan, tables_after},
+    migrate::{Applied, checksum, plan, tables_after},
     render::Dialect,
     system::system_tables,
 };
@@ -72,6 +72,20 @@ fn portable(applied: &[Applied]) -> Result<Vec<Table>, RestoreError> {
     let tables = tables_after(applied).map_err(|_| RestoreError::NoBackup)?;
     let own: Vec<String> = system_tables(Dialect::Sqlite).into_iter().map(|table| table.name).collect();
     Ok(tables.into_iter().filter(|table| !own.contains(&table.name)).collect())
+}
+
+/// The migrations of a database as they are, and one more: the same tables made in another dialect.
+fn moved(applied: &[Applied], sql: &[String], tables: &[Table]) -> Result<Vec<Applied>, RestoreError> {
+    let mut applied = applied.to_vec();
+    let sql = sql.join(";\n");
+    applied.push(Applied {
+        version: applied.last().map_or(1, |last| last.version + 1),
+        time_ms: applied.last().map_or(0, |last| last.time_ms),
+        checksum: checksum(&sql),
+        sql,
+        tables: serde_json::to_string(tables).map_err(|_| RestoreError::Database)?,
+    });
+    Ok(applied)
 }
 
 /// All tables of a dialect, and the statements that make them.

@@ -3,10 +3,10 @@
 use super::{
     RestoreError,
     container::{self, PAGE, Page},
-    made, portable, silent,
+    made, moved, portable, silent,
 };
 use crate::{
-    migrate::{Applied, BOOTSTRAP, checksum},
+    migrate::{Applied, BOOTSTRAP},
     postgres::{Postgres, SEQUENCE, failure},
     render::Dialect,
     sqlite,
@@ -29,10 +29,10 @@ impl Postgres {
     pub(crate) async fn backup(&self, file: &Path) -> Result<(), Failure> {
         let broken = |error: tokio_postgres::Error| failure(&error);
         let applied = self.applied().await?;
-        let time_ms = applied.last().map_or(0, |last| last.time_ms);
         let tables = portable(&applied).map_err(|_| Failure::Broken)?;
         let (wanted, sql) = made(Dialect::Sqlite, &tables);
-        let (pages, outcome) = container::write(file, wanted.clone(), sql, time_ms);
+        let migrations = moved(&applied, &sql, &wanted).map_err(|_| Failure::Broken)?;
+        let (pages, outcome) = container::write(file, wanted.clone(), sql, migrations);
         let mut client = self.client().await?;
         let snapshot = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await.map_err(broken)?;
         for (at, table) in wanted.iter().enumerate().filter(|(_, table)| !OF_THE_MOMENT.contains(&table.name.as_str())) {
@@ -100,11 +100,11 @@ pub(super) async fn restore(file: &Path, url: &str, trust: &Trust, left: &[&str]
     }
     let arrival = "SELECT setval('\"_log_arrival\"', (SELECT COALESCE(MAX(\"arrival\"), 0) + 1 FROM \"_log\"))";
     transaction.batch_execute(arrival).await.map_err(broken)?;
-    let sql = sql.join(";\n");
-    let after = serde_json::to_string(&wanted).map_err(|_| RestoreError::Database)?;
-    let insert = "INSERT INTO \"_migrations\" VALUES (1, $4::bigint, $1::text, $2::text, $3::text)";
-    let time_ms = before.last().map_or(0, |last| last.time_ms);
-    transaction.execute(insert, &[&checksum(&sql), &sql, &after, &time_ms]).await.map_err(broken)?;
+    let insert = "INSERT INTO \"_migrations\" VALUES ($1, $2, $3, $4, $5)";
+    for applied in moved(&before, &sql, &wanted)? {
+        let values: [&(dyn ToSql + Sync); 5] = [&applied.version, &applied.time_ms, &applied.checksum, &applied.sql, &applied.tables];
+        transaction.execute(insert, &values).await.map_err(broken)?;
+    }
     transaction.commit().await.map_err(broken)
 }
 

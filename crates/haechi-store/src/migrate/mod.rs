@@ -59,6 +59,17 @@ pub(crate) fn checksum(text: &str) -> String {
     })
 }
 
+/// Whether two migrations have left the same tables, but for the store's own.
+#[must_use]
+pub fn same_tables(one: &Applied, other: &Applied) -> bool {
+    let own: Vec<String> = crate::system_tables(crate::Dialect::Sqlite).into_iter().map(|table| table.name).collect();
+    let tables = |applied: &Applied| {
+        let tables: Option<Vec<haechi_model::Table>> = serde_json::from_str(&applied.tables).ok();
+        tables.map(|tables| tables.into_iter().filter(|table| !own.contains(&table.name)).collect::<Vec<_>>())
+    };
+    tables(one).is_some_and(|tables_of_one| tables(other) == Some(tables_of_one))
+}
+
 /// Checks that no applied migration was altered and reads the tables after the last one.
 pub(crate) fn tables_after(applied: &[Applied]) -> Result<Vec<haechi_model::Table>, MigrateError> {
     if let Some(altered) = applied.iter().find(|migration| checksum(&migration.sql) != migration.checksum) {

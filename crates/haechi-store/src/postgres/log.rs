@@ -1,12 +1,12 @@
 //! Reading the log and its seals.
 
 use super::{Postgres, connection::failure};
-use crate::journal::{EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE};
+use crate::journal::{Beside, EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE};
 use haechi_model::{Failure, Value};
 
 impl Postgres {
     pub(crate) async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
-        let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" >= $1::bigint ORDER BY \"position\" LIMIT $2::bigint";
+        let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\" WHERE \"position\" >= $1::bigint ORDER BY \"position\" LIMIT $2::bigint";
         let rows = self.0.read().await?.query(sql, &[Value::Int(position), Value::Int(limit.into())]).await?;
         Ok(rows.iter().map(record).collect())
     }
@@ -19,7 +19,7 @@ impl Postgres {
 
     /// Entries that were committed and have no position yet; theirs is −1 here.
     pub(crate) async fn log_waiting(&self, limit: u32) -> Result<Vec<LogRecord>, Failure> {
-        let sql = "SELECT -1::bigint, \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1::bigint";
+        let sql = "SELECT -1::bigint, \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1::bigint";
         let rows = self.0.read().await?.query(sql, &[Value::Int(limit.into())]).await?;
         Ok(rows.iter().map(record).collect())
     }
@@ -98,6 +98,7 @@ fn record(row: &tokio_postgres::Row) -> LogRecord {
         hash: row.get(3),
         salt: row.get::<_, Option<Vec<u8>>>(4).unwrap_or_default(),
         detail: row.get::<_, Option<String>>(5).unwrap_or_default(),
+        beside: Some(Beside { event: row.get(6), organisation: row.get(7) }),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Sqlite, connection, failure};
 use crate::{
     catalog::Catalog,
-    journal::{EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE},
+    journal::{Beside, EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE},
     render::{Dialect, Sql},
 };
 use haechi_model::{Failure, Row};
@@ -30,7 +30,7 @@ impl Sqlite {
     pub(crate) async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
         self.readers
             .run(true, move |connection| {
-                let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\" FROM \"_log\" WHERE \"position\" >= ? ORDER BY \"position\" LIMIT ?";
+                let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\" WHERE \"position\" >= ? ORDER BY \"position\" LIMIT ?";
                 let mut statement = connection.prepare_cached(sql)?;
                 let read = |row: &rusqlite::Row<'_>| {
                     Ok(LogRecord {
@@ -40,6 +40,7 @@ impl Sqlite {
                         hash: row.get(3)?,
                         salt: row.get::<_, Option<Vec<u8>>>(4)?.unwrap_or_default(),
                         detail: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
+                        beside: Some(Beside { event: row.get(6)?, organisation: row.get(7)? }),
                     })
                 };
                 statement.query_map((position, limit), read)?.collect()

@@ -107,7 +107,7 @@ async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[
             report.findings.iter().map(|finding| serde_json::json!({ "position": finding.position, "what": finding.what })).collect();
         say!(
             "{}",
-            serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "waiting": report.waiting, "rows": report.rows, "erased": report.erased, "archived": report.archived, "findings": findings, "count": report.count })
+            serde_json::json!({ "entries": report.entries, "sealed": report.sealed, "waiting": report.waiting, "covered_from": report.covered_from, "rows": report.rows, "erased": report.erased, "archived": report.archived, "findings": findings, "count": report.count })
         );
     } else {
         for finding in &report.findings {
@@ -115,6 +115,12 @@ async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[
                 Some(position) => say!("entry {position}: {}", finding.what),
                 None => say!("{}", finding.what),
             }
+        }
+        match report.covered_from {
+            Some(from) if from > report.archived => {
+                say!("events and organisations are covered from entry {from} on; older entries say nothing of theirs")
+            }
+            _ => {}
         }
         say!(
             "{} entries, {} sealed, {} waiting, {} rows compared, {} erased, {} archived, {} findings",

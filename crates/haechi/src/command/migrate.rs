@@ -49,9 +49,20 @@ impl Migrate {
                 let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
                 let summary = plan.summary();
                 house.gate.migrate(&house.keys.schema, plan, *allow_drop).await.map_err(|error| Failed::Said(error.to_string()))?;
+                let completed = summary.is_empty()
+                    && house.gate.complete(&house.keys.schema).await.map_err(|failure| format!("the ledger cannot be written: {failure:?}"))?;
                 house.gate.settle().await;
                 summary.iter().for_each(|line| println!("{line}"));
-                println!("{}", if summary.is_empty() { "nothing to do" } else { "applied" });
+                println!(
+                    "{}",
+                    if completed {
+                        "completed a migration that was interrupted"
+                    } else if summary.is_empty() {
+                        "nothing to do"
+                    } else {
+                        "applied"
+                    }
+                );
             }
             Self::Status => {
                 let applied = house.gate.applied(&house.keys.schema).await.map_err(|failure| format!("the database cannot be read: {failure:?}"))?;

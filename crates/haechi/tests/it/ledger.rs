@@ -32,6 +32,9 @@ async fn every_kind_of_tampering_is_found_and_located() {
         ("altered entry", "UPDATE _log SET entry = CAST(substr(entry, 1, 60) || 'X' || substr(entry, 62) AS BLOB) WHERE position = 7", 7),
         ("altered hash", "UPDATE _log SET hash = zeroblob(32) WHERE position = 5", 5),
         ("altered detail", "UPDATE _log SET detail = '{}' WHERE position = 6", 6),
+        ("altered event", "UPDATE _log SET event = replace(event, 'create', 'delete') WHERE position = 7", 7),
+        ("blanked event", "UPDATE _log SET event = NULL WHERE position = 7", 7),
+        ("altered organisation", "UPDATE _log SET organisation = 'other' WHERE position = 4", 4),
         ("altered salt", "UPDATE _log SET salt = zeroblob(32) WHERE position = 6", 6),
         ("dropped entry", "DELETE FROM _log WHERE position = 8", 8),
         ("cut off end", "DELETE FROM _log WHERE position >= 15", 15),
@@ -55,6 +58,39 @@ async fn every_kind_of_tampering_is_found_and_located() {
             assert_eq!(found[0].0, Some(position), "{what}: {found:?}");
         }
     }
+}
+
+/// What stands beside the entries is covered, too.
+#[tokio::test]
+async fn altered_times_and_migrations_are_named() {
+    for (sql, words) in [
+        ("UPDATE _seals SET time = time - 1 WHERE size = (SELECT max(size) FROM _seals)", "the time of the checkpoint"),
+        ("UPDATE _migrations SET time = 1", "migration 1 was altered"),
+        ("UPDATE _migrations SET tables = replace(tables, 'rank', 'rang')", "migration 1 was altered"),
+        ("DELETE FROM _migrations", "migration 1 was applied and is gone"),
+        (
+            "INSERT INTO _migrations SELECT version + 1, time, checksum, sql, replace(tables, 'rank', 'rang') FROM _migrations",
+            "migration 2 is stated by no entry",
+        ),
+    ] {
+        let (app, connection) = filled().await;
+        connection.execute_batch(sql).unwrap();
+        let found = findings(&app, false).await;
+        assert!(found.len() == 1 && found[0].1.contains(words), "{sql}: {found:?}");
+    }
+}
+
+/// A migration that was interrupted before the ledger had it is named, and completed by the next run.
+#[tokio::test]
+async fn an_interrupted_migration_is_completed() {
+    let (app, connection) = filled().await;
+    connection
+        .execute_batch("INSERT INTO _migrations SELECT version + 1, time, checksum, sql, replace(tables, 'rank', 'rang') FROM _migrations")
+        .unwrap();
+    assert_eq!(findings(&app, true).await.len(), 1);
+    assert!(app.house.gate.complete(&app.house.keys.schema).await.unwrap());
+    assert!(!app.house.gate.complete(&app.house.keys.schema).await.unwrap());
+    app.finish().await;
 }
 
 #[tokio::test]
