@@ -101,10 +101,11 @@ impl Gate {
     /// When the database cannot be had.
     pub async fn open(database: &Database, revision: Revision, options: Options) -> Result<(Self, SystemKeys), OpenError> {
         let images = Arc::new(Images::new(&options.master).ok_or(OpenError::Keys)?);
-        let journal = Arc::new(GateJournal::new(revision.app.clone(), &options.master, images.clone(), revision.watched()));
         let live = Arc::new(Hub::new(&options.master, revision.app.config.live.clone()).ok_or(OpenError::Keys)?);
         let target = database.target();
         let catalog = Catalog::new(&revision.app, options.tables);
+        let journal = GateJournal::new(revision.app.clone(), catalog.tables(), &options.master, images.clone(), revision.watched());
+        let journal = Arc::new(journal);
         let tables = catalog.tables().into_iter().map(|table| table.name).collect();
         let store = Store::open(&target, catalog, journal.clone()).await.map_err(|_| OpenError::Database)?;
         let (committed, dialect) = (store.committed(), store.dialect());
@@ -318,6 +319,20 @@ pub enum Database {
     Sqlite(PathBuf),
     /// A PostgreSQL URL, and whom a connection trusts.
     Postgres(String, Trust),
+}
+
+impl std::fmt::Display for Database {
+    /// The place, without what is secret in it.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(out, "{}", path.display()),
+            Self::Postgres(url, _) => {
+                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+                let place = rest.split('?').next().unwrap_or_default();
+                write!(out, "postgres://{}", place.rsplit_once('@').map_or(place, |(_, place)| place))
+            }
+        }
+    }
 }
 
 impl Inner {

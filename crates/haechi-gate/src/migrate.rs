@@ -2,11 +2,11 @@
 
 use crate::{
     gate::Gate,
-    ledger::audit::migration_digest,
+    ledger::beside::migration_digest,
     system::{Schema, System},
 };
 use haechi_model::{Failure, write_json_text};
-use haechi_store::{Analyse, Applied, MigrateError, Migration};
+use haechi_store::{Analyse, Applied, MigrateError, Migration, Strange};
 
 impl Gate {
     /// Plans the migration that the folder needs.
@@ -17,6 +17,14 @@ impl Gate {
         self.0.store.plan().await
     }
 
+    /// What is in the database that no migration made.
+    ///
+    /// # Errors
+    /// When the database cannot be had or an applied migration was altered.
+    pub async fn strange(&self, _: &System<Schema>) -> Result<Strange, MigrateError> {
+        self.0.store.strange().await
+    }
+
     /// Which rows do not fit what a migration would make of their tables, a line each.
     ///
     /// # Errors
@@ -25,19 +33,43 @@ impl Gate {
         self.0.store.misfits(migration).await
     }
 
+    /// Makes the tables of a database that has none: there is nothing to lose. Of nodes that begin at once one makes them, and the others
+    /// wait for it. Returns whether it was this one.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn make(&self, key: &System<Schema>) -> Result<bool, MigrateError> {
+        if !self.0.store.applied().await.map_err(|_| MigrateError::Database)?.is_empty() {
+            return Ok(false);
+        }
+        let plan = self.plan(key).await?;
+        match self.migrate(key, plan, false).await {
+            Ok(()) => Ok(true),
+            Err(MigrateError::Overtaken) => {
+                self.learn().await;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Applies a migration and records it in the ledger.
     ///
     /// # Errors
     /// When it would drop data without leave, or rows do not fit; nothing was changed then.
     pub async fn migrate(&self, key: &System<Schema>, migration: Migration, allow_drop: bool) -> Result<(), MigrateError> {
         if migration.is_empty() {
-            return Ok(());
+            let strange = self.0.store.strange().await?.wrong;
+            return if strange.is_empty() { Ok(()) } else { Err(MigrateError::Strange(strange)) };
         }
-        let summary = migration.summary();
+        let (summary, remembers) = (migration.summary(), migration.remembers());
         let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
         let before = self.0.store.applied().await.map_err(|_| MigrateError::Database)?.len();
         self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
         let applied = self.0.store.applied().await.map_err(|_| MigrateError::Database)?;
+        if remembers {
+            self.state_system(key, None).await.map_err(|_| MigrateError::Database)?;
+        }
         self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
         self.learn().await;
         self.analyse(Analyse::Everything).await;

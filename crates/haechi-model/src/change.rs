@@ -202,7 +202,12 @@ pub struct Outcome {
     pub written: Vec<usize>,
     /// Ids of the rows that were cleared.
     pub cleared: Vec<Box<str>>,
+    /// What the entry says of rows of system tables, as the journal has it.
+    pub stated: Vec<String>,
 }
+
+/// The action of entries that are written only where they state rows.
+pub const HOUSEKEEPING: &str = "housekeeping";
 
 /// Why a change did nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,7 +32,7 @@ mod value;
 
 pub use action::{DeclaredAction, VERBS};
 pub use app::{App, PolicyFile};
-pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, Miss, Outcome, Row, Step};
+pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
 pub use class::{Class, ClassId, Sensitivity};
 pub use collection::{Collection, CollectionId, USERS};
 pub use config::{

@@ -1,6 +1,7 @@
 //! What the store asks of the gate: how an entry is encoded. The store keeps log rows; it does not know what they say.
 
-use haechi_model::{Change, EntryDraft, Row};
+use haechi_model::{Change, EntryDraft, HOUSEKEEPING, Row, Step, Value};
+use std::borrow::Cow;
 
 /// A log row, ready to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +79,44 @@ pub struct Seal {
     pub time_ms: i64,
 }
 
+/// What a step that was done is to be stated with; `written` is the row that it left.
+pub(crate) fn stated(journal: &dyn Journal, step: &Step, written: Option<&Row>, cleared: &[Box<str>]) -> Vec<String> {
+    match step {
+        Step::Insert { table, row } => journal.state(*table, row[0].as_text().unwrap_or_default(), Some(row), &[]).into_iter().collect(),
+        Step::Update { table, id, set, .. } => written.and_then(|row| journal.state(*table, id, Some(row), set)).into_iter().collect(),
+        Step::Delete { table, id, .. } => journal.state(*table, id, None, &[]).into_iter().collect(),
+        Step::Clear { table, .. } => cleared.iter().filter_map(|id| journal.state(*table, id, None, &[])).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The entries of a change, the first with what it states of rows of system tables. One that would say nothing is left out.
+pub(crate) fn with_stated<'c>(change: &'c Change, stated: &[String]) -> Cow<'c, [EntryDraft]> {
+    let says_nothing = |entry: &EntryDraft| &*entry.action == HOUSEKEEPING;
+    if stated.is_empty() && !change.entries.iter().any(says_nothing) {
+        return Cow::Borrowed(&change.entries);
+    }
+    let mut entries = change.entries.clone();
+    if stated.is_empty() {
+        entries.retain(|entry| !says_nothing(entry));
+    } else if let Some(first) = entries.first_mut() {
+        let comma = if first.extra.is_empty() { "" } else { "," };
+        first.extra.push_str(&format!("{comma}\"stated\":[{}]", stated.join(",")));
+    } else {
+        tracing::error!(target: "haechi::ledger", "a change of system tables has no entry: verification will name its rows");
+    }
+    Cow::Owned(entries)
+}
+
 /// Encodes entries. Called inside the transaction of the change, so it must neither block nor fail.
 pub trait Journal: Send + Sync {
+    /// What an entry says of a row of a system table: as it became, or that it is gone. Nothing of tables that are not stated, and nothing
+    /// where `set` changes only what mere use changes.
+    fn state(&self, table: usize, id: &str, after: Option<&Row>, set: &[(usize, Value)]) -> Option<String> {
+        let _ = (table, id, after, set);
+        None
+    }
+
     /// The log row of one entry, with the rows before and after that it quotes.
     fn encode(&self, change: &Change, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> LogRow;
 }

@@ -11,6 +11,7 @@ mod migrate;
 mod page;
 mod postgres;
 mod render;
+mod schema;
 mod sqlite;
 mod system;
 
@@ -20,6 +21,7 @@ pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal};
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
 pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, plan, same_tables};
 pub use render::Dialect;
+pub use schema::Strange;
 pub use system::system_tables;
 
 use haechi_model::{Aggregate, Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
@@ -234,7 +236,28 @@ impl Store {
     pub async fn plan(&self) -> Result<Migration, MigrateError> {
         let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
         let before = migrate::tables_after(&applied)?;
-        Ok(plan(self.dialect(), &before, &self.wanted_tables()))
+        let after = applied.last().map_or(0, |last| last.version);
+        Ok(Migration { after, ..plan(self.dialect(), &before, &self.wanted_tables()) })
+    }
+
+    /// What is in the database that no migration made: whatever can change what is stored, found or refused.
+    ///
+    /// # Errors
+    /// When the database cannot be had or an applied migration was altered.
+    pub async fn strange(&self) -> Result<Strange, MigrateError> {
+        let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+        if applied.is_empty() {
+            return Ok(Strange::default());
+        }
+        let tables = migrate::tables_after(&applied)?;
+        let found = match &self.driver {
+            Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| schema::found_in_sqlite(connection, &tables)).await,
+            Driver::Postgres(postgres) => match postgres.client().await {
+                Ok(client) => schema::found_in_postgres(&client, &tables).await,
+                Err(failure) => Err(failure),
+            },
+        };
+        found.map_err(|_| MigrateError::Database)
     }
 
     /// Which rows do not fit what a migration would make of their tables, a line each.
@@ -257,6 +280,10 @@ impl Store {
     /// # Errors
     /// When it drops data without leave, cannot be done, or rows do not fit; nothing was changed then.
     pub async fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> Result<(), MigrateError> {
+        let strange = self.strange().await?.wrong;
+        if !strange.is_empty() {
+            return Err(MigrateError::Strange(strange));
+        }
         if !migration.refusals.is_empty() {
             return Err(MigrateError::Impossible(migration.refusals.join("\n")));
         }

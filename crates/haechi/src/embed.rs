@@ -48,6 +48,9 @@ pub enum ServeError {
     /// Settings are not safe to serve with; each line says what mends it.
     #[error("serve refuses:\n  {}", .0.join("\n  "))]
     Refused(Vec<String>),
+    /// The database was changed beside its migrations.
+    #[error("the database was changed by somebody else; undo this first, with its own tools (`haechi migrate plan` looks again):\n  {}", .0.join("\n  "))]
+    Changed(Vec<String>),
     /// The database is not as the folder describes it.
     #[error("the database is not as the folder describes it: run `haechi migrate apply`\n  {}", .0.join("\n  "))]
     NotMigrated(Vec<String>),
@@ -218,8 +221,16 @@ impl Haechi {
         Ok(())
     }
 
-    /// `serve` takes the database as it is; developing migrates it, never dropping anything.
+    /// `serve` takes the database as it is, and makes the tables of one that has none; developing migrates it, never dropping anything.
     async fn migrate(&self, house: &House) -> Result<(), ServeError> {
+        let strange = house.gate.strange(&house.keys.schema).await.map_err(|error| ServeError::Migrate(error.to_string()))?;
+        strange.beside.iter().for_each(|what| tracing::info!(target: "haechi", what, "in the database, and not made by a migration"));
+        if !strange.wrong.is_empty() {
+            return Err(ServeError::Changed(strange.wrong));
+        }
+        if self.mode == Mode::Serve && house.gate.make(&house.keys.schema).await.map_err(|error| ServeError::Migrate(error.to_string()))? {
+            tracing::info!(target: "haechi", place = house.place, "the database was empty: its tables were made");
+        }
         let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| ServeError::Migrate(error.to_string()))?;
         if plan.is_empty() {
             return Ok(());

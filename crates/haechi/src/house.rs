@@ -63,6 +63,8 @@ pub struct House {
     pub master: MasterKey,
     /// Warnings of the folder.
     pub warnings: Findings,
+    /// Where the data is, for people; no secret.
+    pub place: String,
     stop: watch::Sender<bool>,
     background: Mutex<Option<JoinHandle<()>>>,
 }
@@ -126,6 +128,7 @@ impl House {
             keys,
             master,
             warnings,
+            place: database.to_string(),
             stop,
             background: Mutex::default(),
         })

@@ -8,7 +8,7 @@ use crate::{
     gate::{Gate, Inner},
     import::PART,
     keys::Mac,
-    ledger::audit::{MAX_WAITING, PAGE, Report, Walk},
+    ledger::audit::{LastEntries, MAX_WAITING, PAGE, Report, Walk},
     ledger::seal::{pack, unpack},
     system::{Audit, System},
 };
@@ -41,6 +41,8 @@ pub struct Part {
     end: Frontier,
     /// Rows whose last entry is in the part, with what that entry says of them.
     rows: Vec<LastSaid>,
+    /// The same of rows of system tables.
+    system: LastEntries,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +90,7 @@ impl Gate {
             start_note: None,
             end: Frontier::default(),
             rows: Vec::new(),
+            system: LastEntries::new(),
         };
         let mut from = 1;
         'seals: loop {
@@ -115,6 +118,8 @@ impl Gate {
             return Ok(None);
         }
         let revision = self.revision();
+        let old = last_entries.iter().filter(|(target, (position, _))| target.starts_with('_') && *position < part.size);
+        part.system = old.map(|(target, last)| (target.clone(), last.clone())).collect();
         part.rows = last_entries
             .into_iter()
             .filter(|(_, (position, _))| *position < part.size)
@@ -172,6 +177,7 @@ impl Gate {
         for rows in part.rows.chunks(ROWS) {
             changed.extend(self.state_anew(key, rows).await?);
         }
+        self.state_system(key, Some(&part.system)).await?;
         self.provable_without(&part, changed).await?;
         let extra = format!("\"from\":{},\"size\":{},\"root\":\"{}\"", part.from, part.size, crate::keys::hex(&part.end.root()));
         let entry = self.0.system_entry("archive", None, extra);

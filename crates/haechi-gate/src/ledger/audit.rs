@@ -6,17 +6,15 @@ use crate::{
     ledger::seal::unpack,
     system::{Audit, System},
 };
-use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, event_hash, leaf_hash};
+use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, leaf_hash};
 use haechi_model::{Failure, write_json_text};
-use haechi_store::{Applied, LogRecord, Seal};
+use haechi_store::{LogRecord, MigrateError, Seal};
 use std::collections::{BTreeMap, HashMap};
 
 /// Entries, seals or rows read at a time.
 pub(crate) const PAGE: u32 = 1_000;
 /// Most entries without position that are looked at.
 pub(crate) const MAX_WAITING: u32 = 100_000;
-/// How old an entry may be that has no seal yet, milliseconds. Sealing takes half a second, and the lease of a node that died three.
-const SEALING_BOUND_MS: i64 = 30_000;
 /// Most entries that are missing in one place and still counted one by one.
 const MAX_GAP: i64 = 1_000_000;
 /// Most findings that a report lists; the count goes on.
@@ -74,9 +72,9 @@ pub(crate) struct Walk {
     pub(crate) report: Report,
     tree: Frontier,
     /// Migrations as entries state them: version and digest.
-    migrations: BTreeMap<i64, String>,
+    pub(super) migrations: BTreeMap<i64, String>,
     /// Ids of the entries.
-    ids: Vec<u128>,
+    pub(super) ids: Vec<u128>,
     /// Leaves since the last seal, as the rows give them.
     leaves: Vec<Hash>,
     pub(crate) position: i64,
@@ -84,6 +82,8 @@ pub(crate) struct Walk {
     /// The tree over the entries as they are, for checkpoints kept elsewhere: those end anywhere.
     as_read: Frontier,
     pub(crate) rows: Option<LastEntries>,
+    /// Whether an entry has stated rows of system tables: from then on all are.
+    pub(super) states_system: bool,
     /// Of rows that are looked at once more: what entries have said of them since, `None` where there was none.
     pub(crate) heard: HashMap<String, Vec<Option<Vec<u8>>>>,
 }
@@ -96,6 +96,13 @@ impl Gate {
     pub async fn verify(&self, _: &System<Audit>, outside: &[String], rows: bool) -> Result<Report, Failure> {
         let mut walk = self.walk(outside, rows).await?;
         self.check_rows(&mut walk).await?;
+        match self.0.store.strange().await {
+            Ok(strange) => {
+                strange.wrong.into_iter().for_each(|what| walk.report.find(None, format!("the database was changed beside its migrations: {what}")))
+            }
+            Err(MigrateError::Altered(version)) => walk.report.find(None, format!("the SQL of migration {version} was altered after it was applied")),
+            Err(_) => return Err(Failure::Unavailable),
+        }
         Ok(walk.report)
     }
 
@@ -158,45 +165,6 @@ impl Gate {
         Ok(walk)
     }
 
-    /// The newest migration that an entry states; none where no entry states any.
-    pub(crate) async fn last_stated_migration(&self) -> Result<Option<i64>, Failure> {
-        let mut stated = Walk::new(false);
-        let mut position = 0;
-        loop {
-            let records = self.0.store.log_from(position, PAGE).await?;
-            let Some(last) = records.last() else { break };
-            position = last.position + 1;
-            for record in &records {
-                if let Ok(entry) = Entry::from_bytes(&record.entry) {
-                    stated.remember_migrations(&entry, &record.detail);
-                }
-            }
-        }
-        for record in self.0.store.log_waiting(MAX_WAITING).await? {
-            if let Ok(entry) = Entry::from_bytes(&record.entry) {
-                stated.remember_migrations(&entry, &record.detail);
-            }
-        }
-        Ok(stated.migrations.last_key_value().map(|(version, _)| *version))
-    }
-
-    /// What was committed long ago must have its position and its seal.
-    async fn unsealed(&self, walk: &mut Walk) -> Result<(), Failure> {
-        let now = self.0.clock.now_ms();
-        let late = |record: &LogRecord| Entry::from_bytes(&record.entry).is_ok_and(|entry| now - entry.time_ms > SEALING_BOUND_MS);
-        let waiting = self.0.store.log_waiting(MAX_WAITING).await?;
-        walk.report.waiting = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
-        for record in waiting.iter().filter(|record| late(record)) {
-            let what =
-                format!("the entry {} has no position, though it was committed long ago: no node gives positions, or it was put there", record.id);
-            walk.report.find(None, what);
-        }
-        if let Some(record) = self.0.store.log_from(walk.report.sealed, 1).await?.first().filter(|record| late(record)) {
-            walk.report.find(Some(record.position), "this entry and those after it were committed long ago and are not sealed");
-        }
-        Ok(())
-    }
-
     /// What was committed and waits for its position says of its row what a sealed entry would.
     pub(crate) async fn hear_waiting(&self, walk: &mut Walk) -> Result<(), Failure> {
         for record in self.0.store.log_waiting(MAX_WAITING).await? {
@@ -257,16 +225,6 @@ impl Gate {
     }
 }
 
-/// A migration, as an entry states it.
-pub(crate) fn migration_digest(applied: &Applied) -> String {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    for part in [&applied.version.to_string(), &applied.time_ms.to_string(), &applied.checksum, &applied.sql, &applied.tables] {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    crate::keys::hex(context.finish().as_ref())
-}
-
 /// Lines as they are, but for characters that break or turn lines in viewers: those are written as JSON escapes.
 fn visible(lines: Vec<u8>) -> Vec<u8> {
     let hides = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
@@ -294,6 +252,7 @@ impl Walk {
             outside: Vec::new(),
             as_read: Frontier::default(),
             rows: rows.then(HashMap::new),
+            states_system: false,
             heard: HashMap::new(),
         }
     }
@@ -303,7 +262,7 @@ impl Walk {
         self.rows.as_ref()?.get(target).map(|(_, digest)| digest.as_slice())
     }
 
-    fn hear(&mut self, target: &str) {
+    pub(super) fn hear(&mut self, target: &str) {
         if let Some(digest) = self.heard.contains_key(target).then(|| self.known(target).map(<[u8]>::to_vec)) {
             self.heard.entry(target.to_owned()).or_default().push(digest);
         }
@@ -376,65 +335,9 @@ impl Walk {
         self.remember_row(position, &entry, &record.detail);
     }
 
-    /// What stands beside an entry must be what it says; entries of the first format say nothing.
-    fn check_beside(&mut self, position: i64, entry: &Entry, record: &LogRecord) {
-        let (Some(hash), Some(beside)) = (entry.event, &record.beside) else { return };
-        self.report.covered_from.get_or_insert(position);
-        if hash != event_hash(beside.event.as_deref()) {
-            self.report.find(Some(position), "the entry's event was altered");
-        }
-        if entry.organisation != beside.organisation {
-            self.report.find(Some(position), "the entry's organisation was altered");
-        }
-    }
-
-    /// Follows which migrations were stated.
-    fn remember_migrations(&mut self, entry: &Entry, detail: &str) {
-        if entry.action != "migrate" {
-            return;
-        }
-        let parsed: serde_json::Value = serde_json::from_str(detail).unwrap_or_default();
-        for pair in parsed["migrations"].as_array().into_iter().flatten() {
-            if let (Some(version), Some(digest)) = (pair[0].as_i64(), pair[1].as_str()) {
-                self.migrations.insert(version, digest.to_owned());
-            }
-        }
-    }
-
-    /// Compares migrations with what was stated of them.
-    pub(crate) fn check_migrations(&mut self, applied: &[Applied]) {
-        let stated = std::mem::take(&mut self.migrations);
-        let Some((first, _)) = stated.first_key_value() else { return };
-        for (at, migration) in applied.iter().enumerate().filter(|(_, migration)| migration.version >= *first) {
-            // A backup that went to another database has made the same tables there once more.
-            let same_tables = || at > 0 && haechi_store::same_tables(&applied[at - 1], migration);
-            match stated.get(&migration.version) {
-                Some(digest) if *digest == migration_digest(migration) => {}
-                Some(_) => self.report.find(None, format!("migration {} was altered after it was applied", migration.version)),
-                None if same_tables() => {}
-                None => {
-                    let what = "is stated by no entry: it was put there, or `migrate apply` was interrupted, which another run completes";
-                    self.report.find(None, format!("migration {} {what}", migration.version));
-                }
-            }
-        }
-        for version in stated.keys().filter(|version| applied.iter().all(|migration| migration.version != **version)) {
-            self.report.find(None, format!("migration {version} was applied and is gone"));
-        }
-    }
-
-    /// An entry is written once: what stands twice was copied.
-    fn ids_that_stand_twice(&mut self) {
-        let mut ids = std::mem::take(&mut self.ids);
-        ids.sort_unstable();
-        ids.windows(2).filter(|pair| pair[0] == pair[1]).for_each(|pair| {
-            let what = format!("the entry {} stands in the ledger twice: one of them was copied over another", uuid::Uuid::from_u128(pair[0]));
-            self.report.find(None, what);
-        });
-    }
-
     /// Follows what each row's last entry says of it.
     fn remember_row(&mut self, position: i64, entry: &Entry, detail: &str) {
+        self.remember_stated(position, detail);
         let Some(rows) = &mut self.rows else { return };
         match entry.action.as_str() {
             "delete" if entry.outcome == "allowed" => {

@@ -1,30 +1,65 @@
 //! Encodes ledger entries from what the store did: values of plain fields, names only of classed ones.
 
 use crate::{
-    keys::{MasterKey, random},
+    keys::{MasterKey, hex, random},
     live::image::Images,
 };
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use haechi_ledger::{Entry, commitment, event_hash, leaf_hash};
-use haechi_model::{App, Change, Collection, EntryDraft, EntryKind, Row, write_json_text};
+use haechi_model::{App, Change, Collection, EntryDraft, EntryKind, Row, Table, Value, write_json_text};
 use haechi_store::{Journal, LogRow};
 use std::sync::Arc;
 
 const ROW_DIGEST_BYTES: usize = 16;
+/// System tables of which every row is stated by the entry that makes, changes or ends it. The counters of throttling are not.
+const STATED: &[&str] = &["_sessions", "_passwords", "_keys", "_once"];
+/// The column that mere use changes.
+pub(crate) const CHANGED_BY_USE: &str = "seen";
 
 /// The gate's side of the store's journal.
 pub(crate) struct GateJournal {
     app: Arc<App>,
     row_key: hmac::Key,
+    /// All tables, by number.
+    tables: Vec<Table>,
     images: Arc<Images>,
     /// The collections that somebody may watch: images of the others would be for nobody.
     watched: ArcSwap<Vec<bool>>,
 }
 
 impl GateJournal {
-    pub(crate) fn new(app: Arc<App>, master: &MasterKey, images: Arc<Images>, watched: Vec<bool>) -> Self {
-        Self { app, row_key: master.hmac("ledger row digest"), images, watched: ArcSwap::from_pointee(watched) }
+    pub(crate) fn new(app: Arc<App>, tables: Vec<Table>, master: &MasterKey, images: Arc<Images>, watched: Vec<bool>) -> Self {
+        Self { app, tables, row_key: master.hmac("ledger row digest"), images, watched: ArcSwap::from_pointee(watched) }
+    }
+
+    /// The system tables whose rows are stated: number and table.
+    pub(crate) fn stated_tables(&self) -> impl Iterator<Item = (usize, &Table)> {
+        self.tables.iter().enumerate().filter(|(_, table)| STATED.contains(&table.name.as_str()))
+    }
+
+    /// What stands in the ledger for a row of a system table: its name there, which tells nothing of its id.
+    pub(crate) fn system_target(&self, table: &Table, id: &str) -> String {
+        let tag = self.tag(format!("{}\0{id}", table.name).as_bytes());
+        format!("{}/{}", table.name, hex(&tag))
+    }
+
+    /// Keyed digest of a row of a system table. What mere use changes is left out.
+    pub(crate) fn system_digest(&self, table: &Table, row: &Row) -> [u8; ROW_DIGEST_BYTES] {
+        let mut canonical = table.name.as_bytes().to_vec();
+        for (column, value) in table.columns.iter().zip(row).filter(|(column, _)| column.name != CHANGED_BY_USE) {
+            canonical.push(0);
+            canonical.extend_from_slice(column.name.as_bytes());
+            canonical.push(0);
+            value.write_canonical(&mut canonical);
+        }
+        self.tag(&canonical)
+    }
+
+    fn tag(&self, text: &[u8]) -> [u8; ROW_DIGEST_BYTES] {
+        let mut digest = [0; ROW_DIGEST_BYTES];
+        digest.copy_from_slice(&hmac::sign(&self.row_key, text).as_ref()[..ROW_DIGEST_BYTES]);
+        digest
     }
 
     /// Other collections may be watched from now on.
@@ -46,9 +81,7 @@ impl GateJournal {
             canonical.push(0);
             value.write_canonical(&mut canonical);
         }
-        let mut digest = [0; ROW_DIGEST_BYTES];
-        digest.copy_from_slice(&hmac::sign(&self.row_key, &canonical).as_ref()[..ROW_DIGEST_BYTES]);
-        digest
+        self.tag(&canonical)
     }
 
     fn detail(&self, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> String {
@@ -116,6 +149,18 @@ fn separate(out: &mut Vec<u8>) {
 }
 
 impl Journal for GateJournal {
+    fn state(&self, table: usize, id: &str, after: Option<&Row>, set: &[(usize, Value)]) -> Option<String> {
+        let table = self.tables.get(table).filter(|table| STATED.contains(&table.name.as_str()))?;
+        if !set.is_empty() && set.iter().all(|(column, _)| table.columns[*column].name == CHANGED_BY_USE) {
+            return None;
+        }
+        let target = self.system_target(table, id);
+        Some(match after {
+            Some(row) => format!("[\"{target}\",\"{}\"]", hex(&self.system_digest(table, row))),
+            None => format!("[\"{target}\",null]"),
+        })
+    }
+
     fn encode(&self, change: &Change, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> LogRow {
         let detail = self.detail(draft, before, after);
         let salt: [u8; 32] = random();

@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod archive;
 pub(crate) mod audit;
+pub(crate) mod beside;
 pub(crate) mod journal;
 pub(crate) mod refused;
 mod rows;

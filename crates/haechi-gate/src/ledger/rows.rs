@@ -2,10 +2,19 @@
 
 use crate::{
     gate::Gate,
-    ledger::audit::{PAGE, Walk},
+    ledger::audit::{LastEntries, PAGE, Walk},
+    ledger::journal::CHANGED_BY_USE,
+    system::{Area, System},
 };
-use haechi_model::{App, Collection, Failure};
+use haechi_model::{App, Collection, Comparison, Failure, Operand, Predicate, Row, Step, Table};
+use haechi_store::Journal;
 use std::collections::HashSet;
+
+/// Rows of a system table that are read together.
+const STATED_TOGETHER: u32 = 200;
+
+/// A row of a system table: what it is called in the ledger, and its digest now.
+type Suspect = (String, Option<Vec<u8>>);
 
 impl Gate {
     /// Walks to the end and compares the rows; returns how many of the targets named have gone without an entry that deletes them.
@@ -53,16 +62,92 @@ impl Gate {
                 }
             }
         }
+        let system = if walk.states_system { self.system_suspects(walk, &mut unseen).await? } else { Vec::new() };
         for target in unseen {
             let Some((name, id)) = target.split_once('/') else { continue };
             suspects.extend(revision.app.collection(name).map(|collection| (collection.id, id.to_owned())));
         }
-        self.check_again(walk, &revision.app, suspects).await
+        self.check_again(walk, &revision.app, suspects, system).await
+    }
+
+    /// Rows of system tables that are not as their last entry left them: what they are called in the ledger, and their digests now.
+    async fn system_suspects(&self, walk: &mut Walk, unseen: &mut HashSet<String>) -> Result<Vec<Suspect>, Failure> {
+        let mut suspects = Vec::new();
+        for (number, table) in self.0.journal.stated_tables() {
+            let mut after = String::new();
+            loop {
+                let rows = self.0.store.rows_after(number, &after, PAGE).await?;
+                let Some(last) = rows.last() else { break };
+                after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
+                for row in &rows {
+                    walk.report.rows += 1;
+                    let target = self.0.journal.system_target(table, row[Collection::ID].as_text().unwrap_or_default());
+                    let digest = self.0.journal.system_digest(table, row).to_vec();
+                    unseen.remove(&target);
+                    if walk.known(&target) != Some(digest.as_slice()) {
+                        suspects.push((target, Some(digest)));
+                    }
+                }
+            }
+            let gone: Vec<String> = unseen.iter().filter(|target| target.starts_with(&format!("{}/", table.name))).cloned().collect();
+            suspects.extend(gone.into_iter().map(|target| (target, None)));
+        }
+        Ok(suspects)
+    }
+
+    /// States the rows of the system tables anew, where they are as the ledger says; all of them where it says nothing yet.
+    pub(crate) async fn state_system<A: Area>(&self, key: &System<A>, last: Option<&LastEntries>) -> Result<(), Failure> {
+        for (number, table) in self.0.journal.stated_tables() {
+            let mut after = String::new();
+            loop {
+                let rows = self.0.store.rows_after(number, &after, STATED_TOGETHER).await?;
+                let Some(end) = rows.last() else { break };
+                after = end[Collection::ID].as_text().unwrap_or_default().to_owned();
+                let id = |row: &Row| row[Collection::ID].as_text().unwrap_or_default().to_owned();
+                let said = |row: &&Row| {
+                    let known = last.and_then(|last| last.get(&self.0.journal.system_target(table, &id(row))));
+                    last.is_none() || known.is_some_and(|(_, digest)| *digest == self.0.journal.system_digest(table, row))
+                };
+                let same: Vec<&Row> = rows.iter().filter(said).collect();
+                // One that was changed or ended meanwhile has an entry of its own.
+                if self.state_rows(key, number, table, &same).await == Err(Failure::Missed(0)) {
+                    for row in same {
+                        let stated = self.state_rows(key, number, table, &[row]).await;
+                        if !matches!(stated, Ok(()) | Err(Failure::Missed(_))) {
+                            return stated;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One entry for rows of a system table, while they are as they were read.
+    async fn state_rows<A: Area>(&self, key: &System<A>, number: usize, table: &Table, rows: &[&Row]) -> Result<(), Failure> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let id = |row: &Row| row[Collection::ID].as_text().unwrap_or_default().to_owned();
+        let stated: Vec<String> = rows.iter().filter_map(|row| self.0.journal.state(number, &id(row), Some(row), &[])).collect();
+        let entry = self.0.system_entry("rebase", None, format!("\"stated\":[{}]", stated.join(",")));
+        let mut change = self.0.system_change(key, vec![entry]);
+        for row in rows {
+            let same = row.iter().zip(&table.columns).enumerate().filter(|(_, (_, column))| column.name != CHANGED_BY_USE);
+            let same = same.map(|(at, (value, _))| Predicate::Compare(Operand::Column(at), Comparison::Equal, Operand::Constant(value.clone())));
+            change.steps.push(Step::Lock { table: number, id: id(row).into(), filter: Predicate::all(same), version: None, miss: 0 });
+        }
+        self.0.commit(change).await.map(|_| ())
     }
 
     /// Reads the rows first and the log after them: what a row says now, an entry of the log up to then must say.
-    async fn check_again(&self, walk: &mut Walk, app: &App, suspects: Vec<(usize, String)>) -> Result<(), Failure> {
-        let mut now = Vec::with_capacity(suspects.len());
+    async fn check_again(&self, walk: &mut Walk, app: &App, suspects: Vec<(usize, String)>, system: Vec<Suspect>) -> Result<(), Failure> {
+        let mut now = Vec::with_capacity(suspects.len() + system.len());
+        for (target, digest) in system {
+            let before = walk.known(&target).map(<[u8]>::to_vec);
+            walk.heard.insert(target.clone(), vec![before]);
+            now.push((target, digest));
+        }
         for (collection, id) in suspects {
             let digest = self.0.store.row(collection, &id).await?.map(|row| self.0.journal.row_digest(&app.collections[collection], &row).to_vec());
             let target = format!("{}/{id}", app.collections[collection].name);

@@ -6,10 +6,10 @@ use crate::{
     error::IdentityError,
     once::Purpose,
     session::view,
-    tables::{at_most, int, is, keys, once, text},
+    tables::{ISSUED, at_most, int, is, keys, once, text},
 };
 use haechi_gate::SystemWork;
-use haechi_model::{Actor, Collection, Json, Predicate, Row, Value};
+use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value};
 
 /// Most people that an operator's list shows.
 const MANY: u32 = 100_000;
@@ -52,6 +52,7 @@ impl Identity {
         inner.forget_empty(&mut work);
         work.clear(inner.tables.once, at_most(once::EXPIRES, now));
         work.clear(inner.tables.keys, at_most(keys::EXPIRES, now));
+        work.entry(HOUSEKEEPING, None, None, None, String::new());
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 }
@@ -203,7 +204,9 @@ impl Operator {
     /// When the database cannot be had.
     pub async fn restored(&self) -> Result<(), IdentityError> {
         let mut work = self.work();
-        work.entry("restore", None, None, None, String::new());
+        // Of what had been issued nothing was restored.
+        let gone: Vec<String> = ISSUED.iter().map(|table| format!("[\"{table}/*\",null]")).collect();
+        work.entry("restore", None, None, None, format!("\"stated\":[{}]", gone.join(",")));
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 

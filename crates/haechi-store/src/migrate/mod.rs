@@ -38,6 +38,12 @@ pub enum MigrateError {
     /// Rows that exist do not fit.
     #[error("rows that exist do not fit; nothing was changed: {0}. Change these rows first, or declare what they fit")]
     Unfit(String),
+    /// Another process migrated it since this was planned.
+    #[error("another process has migrated the database meanwhile; try again")]
+    Overtaken,
+    /// The database was changed beside its migrations.
+    #[error("the database was changed by somebody else; undo this first, with its own tools:\n  {}", .0.join("\n  "))]
+    Strange(Vec<String>),
     /// An applied migration was changed in the database.
     #[error("migration {0} was altered after it was applied")]
     Altered(i64),

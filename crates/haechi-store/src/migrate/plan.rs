@@ -55,6 +55,8 @@ pub struct Migration {
     pub checks: Vec<Task>,
     /// The tables afterwards.
     pub tables: Vec<Table>,
+    /// The number of the migration that it goes on from.
+    pub after: i64,
 }
 
 impl Migration {
@@ -62,6 +64,12 @@ impl Migration {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
+    }
+
+    /// Whether types of fields are remembered for the first time: the database is from before that.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::AlterTable { from, to } if retyped::first_remembered(from, to) > 0))
     }
 
     /// Whether all there is to do is to remember the types of fields, in a database from before they were remembered.
@@ -173,8 +181,15 @@ pub(super) fn same_index(other: &Table, table: &Table, index: &Index) -> bool {
 /// Plans the way from one set of tables to another.
 #[must_use]
 pub fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
-    let mut migration =
-        Migration { actions: Vec::new(), drops: Vec::new(), refusals: Vec::new(), steps: Vec::new(), checks: Vec::new(), tables: after.to_vec() };
+    let mut migration = Migration {
+        actions: Vec::new(),
+        drops: Vec::new(),
+        refusals: Vec::new(),
+        steps: Vec::new(),
+        checks: Vec::new(),
+        tables: after.to_vec(),
+        after: 0,
+    };
     let mut matched = Vec::new();
     for table in after {
         let old = before.iter().find(|old| old.name == table.name).or_else(|| before.iter().find(|old| table.was.as_deref() == Some(&old.name)));

@@ -46,6 +46,10 @@ impl Postgres {
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await.map_err(database)?;
         transaction.batch_execute(BOOTSTRAP).await.map_err(database)?;
         transaction.batch_execute(SEQUENCE).await.map_err(database)?;
+        let last = transaction.query_one("SELECT COALESCE(MAX(\"version\"), 0) FROM \"_migrations\"", &[]).await.map_err(database)?;
+        if last.get::<_, i64>(0) != migration.after {
+            return Err(MigrateError::Overtaken);
+        }
         for task in &migration.checks {
             // Nobody writes what does not fit between the look and the change.
             transaction.batch_execute(&format!("LOCK TABLE \"{}\" IN SHARE ROW EXCLUSIVE MODE", task.table)).await.map_err(database)?;

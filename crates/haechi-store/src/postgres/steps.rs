@@ -5,6 +5,7 @@ use super::{
     connection::{bound, failure, references, row_values},
 };
 use crate::{
+    journal::{stated, with_stated},
     render::{Dialect, Sql},
     sqlite::cascaded,
 };
@@ -120,7 +121,7 @@ impl Runner<'_> {
         } else {
             self.pipelined(&mut outcome).await?;
         }
-        for draft in &self.change.entries {
+        for draft in with_stated(self.change, &outcome.stated).iter() {
             let slot = |slot: Option<usize>| slot.and_then(|slot| outcome.slots.get(slot)).cloned();
             quoted.push((draft.clone(), slot(draft.before), slot(draft.after)));
         }
@@ -206,25 +207,32 @@ impl Runner<'_> {
         match step {
             Step::Lock { miss, .. } | Step::Update { miss, .. } => {
                 let row = rows.first().map(row_values).ok_or(Failure::Missed(*miss))?;
-                outcome.slots.push(row);
                 if let Step::Update { table, .. } = step {
                     outcome.written.push(*table);
+                    outcome.stated.extend(stated(&*self.inner.journal, step, Some(&row), &[]));
                 }
+                outcome.slots.push(row);
             }
             Step::Insert { table, row } => {
                 outcome.written.push(*table);
                 outcome.slots.push(row.clone());
+                outcome.stated.extend(stated(&*self.inner.journal, step, None, &[]));
             }
             Step::Delete { table, miss, .. } => {
                 if rows.is_empty() {
                     return Err(Failure::Missed(*miss).into());
                 }
                 outcome.written.push(*table);
+                outcome.stated.extend(stated(&*self.inner.journal, step, None, &[]));
             }
             Step::Check { miss, .. } | Step::Holds { miss, .. } | Step::Take { miss, .. } if rows.is_empty() => {
                 return Err(Failure::Missed(*miss).into());
             }
-            Step::Clear { .. } => outcome.cleared.extend(rows.iter().map(|row| row.get::<_, &str>(0).into())),
+            Step::Clear { .. } => {
+                let cleared: Vec<Box<str>> = rows.iter().map(|row| row.get::<_, &str>(0).into()).collect();
+                outcome.stated.extend(stated(&*self.inner.journal, step, None, &cleared));
+                outcome.cleared.extend(cleared);
+            }
             Step::Check { .. } | Step::Holds { .. } | Step::Take { .. } | Step::Cascade(_) => {}
         }
         Ok(())

@@ -43,6 +43,10 @@ fn run(connection: &mut Connection, migration: &Migration, now_ms: i64) -> Resul
     };
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(database)?;
     transaction.execute_batch(BOOTSTRAP).map_err(database)?;
+    let last: i64 = transaction.query_row("SELECT COALESCE(MAX(\"version\"), 0) FROM \"_migrations\"", [], |row| row.get(0)).map_err(database)?;
+    if last != migration.after {
+        return Err(MigrateError::Overtaken);
+    }
     let unfit = misfits(&transaction, &migration.checks).map_err(database)?;
     if !unfit.is_empty() {
         return Err(MigrateError::Unfit(unfit.join("; ")));

@@ -3,7 +3,7 @@
 use super::{connection, failure};
 use crate::{
     catalog::Catalog,
-    journal::Journal,
+    journal::{Journal, stated, with_stated},
     render::{Dialect, Sql},
 };
 use haechi_model::{Change, Children, Claim, EntryDraft, EntryKind, Failure, Outcome, Row, Step};
@@ -25,9 +25,12 @@ pub(super) fn run(
         return Ok(runner.outcome);
     }
     for (at, step) in change.steps.iter().enumerate() {
+        let cleared = runner.outcome.cleared.len();
         runner.step(at, step)?;
+        let said = stated(journal, step, runner.outcome.slots.last(), &runner.outcome.cleared[cleared..]);
+        runner.outcome.stated.extend(said);
     }
-    for draft in &change.entries {
+    for draft in with_stated(change, &runner.outcome.stated).iter() {
         let slot = |slot: Option<usize>| slot.and_then(|slot| runner.outcome.slots.get(slot)).cloned();
         let (before, after) = (slot(draft.before), slot(draft.after));
         runner.log(draft, before.as_ref(), after.as_ref())?;

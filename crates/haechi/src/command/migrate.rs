@@ -26,16 +26,22 @@ impl Migrate {
                 let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
                 let misfits = house.gate.misfits(&house.keys.schema, &plan).await;
                 let misfits = misfits.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
+                let strange = house.gate.strange(&house.keys.schema).await.map_err(|error| error.to_string())?;
                 if place.json {
                     println!(
                         "{}",
                         serde_json::json!({
+                            "changed": strange.wrong, "beside": strange.beside,
                             "changes": plan.summary(), "sql": plan.sql(), "drops": plan.drops, "refusals": plan.refusals, "misfits": misfits
                         })
                     );
                 } else if plan.is_empty() {
-                    println!("nothing to do");
+                    said(&strange.wrong, &strange.beside);
+                    if strange.wrong.is_empty() {
+                        println!("nothing to do");
+                    }
                 } else {
+                    said(&strange.wrong, &strange.beside);
                     plan.summary().iter().for_each(|line| println!("{line}"));
                     plan.drops.iter().for_each(|line| println!("drops: {line} (needs --allow-drop)"));
                     plan.refusals.iter().for_each(|line| println!("refused: {line}"));
@@ -43,7 +49,11 @@ impl Migrate {
                     println!();
                     plan.sql().iter().for_each(|line| println!("{line};"));
                 }
-                return Ok(if plan.refusals.is_empty() && misfits.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+                return Ok(if plan.refusals.is_empty() && misfits.is_empty() && strange.wrong.is_empty() {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                });
             }
             Self::Apply { allow_drop } => {
                 let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
@@ -75,4 +85,10 @@ impl Migrate {
         house.close().await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What is in the database that no migration made.
+fn said(wrong: &[String], beside: &[String]) {
+    wrong.iter().for_each(|line| println!("changed: {line} (undo it first, with the database's own tools)"));
+    beside.iter().for_each(|line| println!("beside: {line}"));
 }

@@ -32,8 +32,7 @@ async fn every_kind_of_tampering_is_found_and_located() {
         ("altered entry", "UPDATE _log SET entry = CAST(substr(entry, 1, 60) || 'X' || substr(entry, 62) AS BLOB) WHERE position = 7", 7),
         ("altered hash", "UPDATE _log SET hash = zeroblob(32) WHERE position = 5", 5),
         ("altered detail", "UPDATE _log SET detail = '{}' WHERE position = 6", 6),
-        ("altered event", "UPDATE _log SET event = replace(event, 'create', 'delete') WHERE position = 7", 7),
-        ("blanked event", "UPDATE _log SET event = NULL WHERE position = 7", 7),
+        ("altered event", "UPDATE _log SET event = COALESCE(event, '') || ' ' WHERE position = 7", 7),
         ("altered organisation", "UPDATE _log SET organisation = 'other' WHERE position = 4", 4),
         ("altered salt", "UPDATE _log SET salt = zeroblob(32) WHERE position = 6", 6),
         ("dropped entry", "DELETE FROM _log WHERE position = 8", 8),
@@ -66,10 +65,10 @@ async fn altered_times_and_migrations_are_named() {
     for (sql, words) in [
         ("UPDATE _seals SET time = time - 1 WHERE size = (SELECT max(size) FROM _seals)", "the time of the checkpoint"),
         ("UPDATE _migrations SET time = 1", "migration 1 was altered"),
-        ("UPDATE _migrations SET tables = replace(tables, 'rank', 'rang')", "migration 1 was altered"),
+        ("UPDATE _migrations SET tables = replace(tables, '10000', '9999')", "migration 1 was altered"),
         ("DELETE FROM _migrations", "migration 1 was applied and is gone"),
         (
-            "INSERT INTO _migrations SELECT version + 1, time, checksum, sql, replace(tables, 'rank', 'rang') FROM _migrations",
+            "INSERT INTO _migrations SELECT version + 1, time, checksum, sql, replace(tables, '10000', '9999') FROM _migrations",
             "migration 2 is stated by no entry",
         ),
     ] {
@@ -85,7 +84,7 @@ async fn altered_times_and_migrations_are_named() {
 async fn an_interrupted_migration_is_completed() {
     let (app, connection) = filled().await;
     connection
-        .execute_batch("INSERT INTO _migrations SELECT version + 1, time, checksum, sql, replace(tables, 'rank', 'rang') FROM _migrations")
+        .execute_batch("INSERT INTO _migrations SELECT version + 1, time, checksum, sql, replace(tables, '10000', '9999') FROM _migrations")
         .unwrap();
     assert_eq!(findings(&app, true).await.len(), 1);
     assert!(app.house.gate.complete(&app.house.keys.schema).await.unwrap());
@@ -227,7 +226,61 @@ async fn a_refusal_is_found_by_its_request(backend: Backend) {
     app.finish().await;
 }
 
-haechi_testkit::on_both!(a_refusal_is_found_by_its_request, what_commands_write_is_sealed, what_is_not_sealed_in_time_is_named);
+/// A session, a password, a key or a code that somebody put there, changed or took away is named; what mere use changes is not.
+async fn edited_credentials_are_named(backend: Backend) {
+    for (sql, words) in [
+        ("UPDATE _keys SET roles = '[\"admin\"]'", Some("was edited")),
+        ("UPDATE _keys SET expires = expires + 1", Some("was edited")),
+        ("DELETE FROM _keys", Some("was deleted")),
+        ("INSERT INTO _passwords VALUES ('01920000-0000-7000-8000-000000000001', 'a hash', 0)", Some("was inserted")),
+        ("INSERT INTO _sessions VALUES ('x', 'u', 'n', 0, 0, 0, 0, 0, '', '')", Some("was inserted")),
+        ("INSERT INTO _once VALUES ('x', 'reset', 's', 9)", Some("was inserted")),
+        ("INSERT INTO _buckets VALUES ('x', 9)", None),
+    ] {
+        let app = TestApp::start(backend, FILES).await;
+        let operator = app.house.identity.operator("test");
+        let new = haechi_identity::NewKey { label: "probe".to_owned(), ..Default::default() };
+        operator.create_service_key("probe", &["auditor".to_owned()], &new).await.unwrap();
+        app.verify().await;
+        match backend {
+            Backend::Sqlite => Connection::open(app.database_file()).unwrap().execute_batch(sql).unwrap(),
+            Backend::Postgres => crate::types::client(&app.root).await.batch_execute(sql).await.unwrap(),
+        }
+        let found = findings(&app, true).await;
+        assert_eq!(found.len(), usize::from(words.is_some()), "{sql}: {found:?}");
+        assert!(words.is_none_or(|words| found[0].1.contains(words)), "{sql}: {found:?}");
+        app.close().await;
+    }
+}
+
+/// What housekeeping deletes stands in one entry, and no entry is written where there is nothing.
+async fn housekeeping_states_what_it_deletes(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let operator = app.house.identity.operator("test");
+    let entries = async || app.ledger().await.iter().filter(|entry| entry["action"] == "housekeeping").count();
+    for name in ["one", "two"] {
+        let new = haechi_identity::NewKey {
+            label: name.to_owned(),
+            expires_ms: Some(haechi_gate::Clock::now_ms(&*app.clock) + 86_400_000),
+            ..Default::default()
+        };
+        operator.create_service_key(name, &["auditor".to_owned()], &new).await.unwrap();
+    }
+    app.house.identity.housekeeping().await.unwrap();
+    assert_eq!(entries().await, 0);
+    app.clock.advance_ms(2 * 24 * 3_600_000);
+    app.house.identity.housekeeping().await.unwrap();
+    assert_eq!(entries().await, 1);
+    app.finish().await;
+}
+
+haechi_testkit::on_both!(
+    edited_credentials_are_named,
+    housekeeping_states_what_it_deletes,
+    a_refusal_is_found_by_its_request,
+    what_commands_write_is_sealed,
+    what_is_not_sealed_in_time_is_named
+);
 
 /// `explain --request` says who was refused what, and what the policies say of it.
 #[tokio::test]

@@ -28,6 +28,7 @@ mod oracle;
 mod process;
 mod races;
 mod rest;
+mod schema;
 mod snapshots;
 mod socket;
 mod sweep;

@@ -1,0 +1,110 @@
+//! The schema that lives in the database, beside the one that is remembered: whatever can change what is stored, found or refused.
+
+mod postgres;
+mod sqlite;
+
+pub(crate) use postgres::found as found_in_postgres;
+pub(crate) use sqlite::found as found_in_sqlite;
+
+use crate::render::Dialect;
+use haechi_model::{Index, Storage, Table};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was found in the database that nobody migrated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Strange {
+    /// What can change what is stored, found or refused. Nothing is served over it.
+    pub wrong: Vec<String>,
+    /// What stands beside and changes nothing.
+    pub beside: Vec<String>,
+}
+
+/// A table as it is, or as it should be.
+#[derive(Debug, Default)]
+struct Shape {
+    /// Columns and how they are declared.
+    columns: BTreeMap<String, String>,
+    /// Columns of the primary key, in order.
+    key: Vec<String>,
+    /// Columns that refer, and to what.
+    references: BTreeSet<String>,
+    /// Indexes: whether they are unique, and over what.
+    indexes: BTreeMap<String, (bool, String)>,
+    /// Everything else that acts on the table, in words.
+    acting: Vec<String>,
+}
+
+/// A table as a migration makes it.
+fn expected(dialect: Dialect, table: &Table) -> Shape {
+    let rowid_key = dialect == Dialect::Sqlite && table.key == 1 && table.columns[0].storage == Storage::Int;
+    let column = |(at, column): (usize, &haechi_model::Column)| {
+        let kind = match (dialect, column.storage) {
+            (Dialect::Sqlite, Storage::Int) => "INTEGER",
+            (Dialect::Sqlite, Storage::Real) => "REAL",
+            (Dialect::Sqlite, Storage::Text) => "TEXT",
+            (Dialect::Sqlite, Storage::Bytes) => "BLOB",
+            (Dialect::Postgres, Storage::Int) => "bigint",
+            (Dialect::Postgres, Storage::Real) => "double precision",
+            (Dialect::Postgres, Storage::Text) => "text COLLATE C",
+            (Dialect::Postgres, Storage::Bytes) => "bytea",
+        };
+        let required = !(column.nullable || rowid_key && at == 0);
+        (column.name.clone(), declared(kind, required))
+    };
+    let names = |index: &Index| index.columns.iter().map(|column| table.columns[*column].name.as_str()).collect::<Vec<_>>().join(", ");
+    Shape {
+        columns: table.columns.iter().enumerate().map(column).collect(),
+        key: table.columns[..table.key].iter().map(|column| column.name.clone()).collect(),
+        references: table.references.iter().map(|reference| refers(&table.columns[reference.column].name, &reference.table)).collect(),
+        indexes: table.indexes.iter().map(|index| (index.name.clone(), (index.unique, names(index)))).collect(),
+        acting: Vec::new(),
+    }
+}
+
+fn declared(kind: &str, required: bool) -> String {
+    format!("{kind}{}", if required { " NOT NULL" } else { "" })
+}
+
+fn refers(column: &str, table: &str) -> String {
+    format!("{column} to {table}")
+}
+
+/// What differs between a table as it should be and as it is.
+fn compare(name: &str, expected: &Shape, found: &Shape, strange: &mut Strange) {
+    let mut wrong = |what: String| strange.wrong.push(format!("table {name}: {what}"));
+    for (column, declared) in &expected.columns {
+        match found.columns.get(column) {
+            None => wrong(format!("the column {column} is gone")),
+            Some(is) if is != declared => wrong(format!("the column {column} is {is}, and was made as {declared}")),
+            Some(_) => {}
+        }
+    }
+    for column in found.columns.keys().filter(|column| !expected.columns.contains_key(*column)) {
+        wrong(format!("the column {column} was added"));
+    }
+    if expected.key != found.key {
+        wrong(format!("the primary key is over ({}), and was made over ({})", found.key.join(", "), expected.key.join(", ")));
+    }
+    for reference in expected.references.difference(&found.references) {
+        wrong(format!("the foreign key {reference} is gone"));
+    }
+    for reference in found.references.difference(&expected.references) {
+        wrong(format!("the foreign key {reference} was added"));
+    }
+    for (index, (unique, over)) in &expected.indexes {
+        match found.indexes.get(index) {
+            None if *unique => wrong(format!("the unique index {index} over ({over}) is gone")),
+            None => strange.beside.push(format!("table {name}: the index {index} over ({over}) is gone: what it made fast is slow")),
+            Some(is) if *is != (*unique, over.clone()) => wrong(format!("the index {index} was changed")),
+            Some(_) => {}
+        }
+    }
+    for (index, (unique, over)) in found.indexes.iter().filter(|(index, _)| !expected.indexes.contains_key(*index)) {
+        if *unique {
+            strange.wrong.push(format!("table {name}: the unique index {index} over ({over}) was added"));
+        } else {
+            strange.beside.push(format!("table {name}: the index {index} over ({over}) was added"));
+        }
+    }
+    strange.wrong.extend(found.acting.iter().map(|acting| format!("table {name}: {acting}")));
+}
