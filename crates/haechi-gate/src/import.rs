@@ -6,7 +6,7 @@ use crate::{
     system::{Import, System},
 };
 use aws_lc_rs::digest;
-use haechi_model::{Collection, CollectionId, EntryDraft, Failure, FieldId, Row, USERS, Value};
+use haechi_model::{Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, Row, USERS, Value, write_json_text};
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
 use std::{collections::HashMap, fmt::Write};
 
@@ -123,6 +123,21 @@ impl Gate {
     /// When the database cannot be had.
     pub async fn is_empty(&self, _: &System<Import>, collection: CollectionId) -> Result<bool, Failure> {
         Ok(self.0.store.rows_after(collection, "", 1).await?.is_empty())
+    }
+
+    /// Says in the ledger that an operator has an answer explained that looks at rows: whom it is about, and which row.
+    ///
+    /// # Errors
+    /// When the database cannot be had.
+    pub async fn note_explanation(&self, key: &System<Import>, who: &str, collection: CollectionId, record: Option<&str>) -> Result<(), Failure> {
+        let mut extra = Vec::from(&b"\"who\":"[..]);
+        write_json_text(who, &mut extra);
+        let entry = EntryDraft {
+            kind: EntryKind::Access,
+            record: record.map(Into::into),
+            ..self.0.system_entry("explain", Some(collection), String::from_utf8_lossy(&extra).into_owned())
+        };
+        self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
     }
 
     /// One stored row, for explanations to an operator.

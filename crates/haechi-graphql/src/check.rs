@@ -214,8 +214,12 @@ fn size<'a>(
 
 /// Whether the document keeps the rules of the language and of the schema.
 pub(crate) async fn validate(schema: &Schema, document: &ExecutableDocument, operation: Option<&str>) -> Result<(), Refused> {
-    let response = schema.execute(request(document, operation)).await;
-    if response.errors.is_empty() { Ok(()) } else { Err(Refused::Invalid(response.errors)) }
+    let mut errors = schema.execute(request(document, operation)).await.errors;
+    if errors.is_empty() {
+        // The library looks at fields side by side alone.
+        errors = crate::merge::conflicts(document);
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Refused::Invalid(errors)) }
 }
 
 /// What the introspection fields of an operation say.

@@ -11,6 +11,7 @@ mod error;
 mod execute;
 mod http;
 mod input;
+mod merge;
 mod mutate;
 mod names;
 mod plan;

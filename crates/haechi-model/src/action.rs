@@ -35,6 +35,9 @@ const RESERVED: &[&str] = &[
     "revoke_key",
     "invite",
     "setup_code",
+    "explain",
+    "list_people",
+    "housekeeping",
 ];
 
 /// An action on one record. What it does is written in Rust; who may do it is policy's.

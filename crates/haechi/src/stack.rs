@@ -10,7 +10,7 @@ use crate::{
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use futures_util::FutureExt;
 use haechi_gate::{Caller, Credential, Gate, Known};
@@ -102,6 +102,34 @@ fn named(routes: Router, traced: bool) -> Router {
     if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes }
 }
 
+/// What pages of declared origins may send, and read of replies: also those of gRPC-Web.
+const PAGES_SEND: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::IF_MATCH,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("last-event-id"),
+    HeaderName::from_static("x-grpc-web"),
+    HeaderName::from_static("x-user-agent"),
+    HeaderName::from_static("grpc-timeout"),
+];
+const PAGES_READ: [HeaderName; 10] = [
+    header::ETAG,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("ratelimit"),
+    HeaderName::from_static("ratelimit-policy"),
+    HeaderName::from_static("idempotency-replayed"),
+    HeaderName::from_static("grpc-status"),
+    HeaderName::from_static("grpc-message"),
+    HeaderName::from_static("grpc-status-details-bin"),
+];
+
+fn cors<'a>(origins: impl Iterator<Item = &'a str>) -> Cors {
+    Cors::new(origins).headers(&PAGES_SEND).exposed(&PAGES_READ)
+}
+
 impl Stack {
     /// Around the routes of a house.
     #[must_use]
@@ -122,7 +150,7 @@ impl Stack {
             bodies: BodyLimits { bytes: u64::MAX, arrival_ms: limits.body_ms, json_depth: u32::MAX },
             // The folder was checked: what does not parse is not there.
             proxies: Proxies::parse(config.server.trusted_proxies.iter().map(String::as_str)).unwrap_or_default(),
-            cors: Cors::new(config.server.cors_origins.iter().map(String::as_str)),
+            cors: cors(config.server.cors_origins.iter().map(String::as_str)),
             headers: SecurityHeaders::new(ContentSecurityPolicy::api(), over_tls),
             rates,
             metrics: house.metrics.clone(),

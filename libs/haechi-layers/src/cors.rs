@@ -71,6 +71,12 @@ impl Cors {
         Self { headers: headers.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", "), ..self }
     }
 
+    /// With these reply headers, which a page may read.
+    #[must_use]
+    pub fn exposed(self, headers: &[HeaderName]) -> Self {
+        Self { exposed: headers.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", "), ..self }
+    }
+
     /// What a request is.
     #[must_use]
     pub fn judge(&self, method: &Method, headers: &HeaderMap) -> Verdict {

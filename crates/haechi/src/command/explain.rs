@@ -90,6 +90,8 @@ impl Question {
             .policies
             .action(&self.action)
             .ok_or_else(|| format!("no action is named `{}`; actions: {}", self.action, haechi_policy::actions(&revision.app).join(", ")))?;
+        let noted = house.gate.note_explanation(&house.keys.import, &self.who, declared.id, id).await;
+        noted.map_err(|failure| format!("the ledger cannot be written, so no row is read: {failure:?}"))?;
         let (kind, user, row) = self.principal(house).await?;
         let roles: Vec<Box<str>> = revision.app.collections[USERS]
             .field("roles")

@@ -291,6 +291,7 @@ async fn explain_answers_for_a_refused_request() {
     let refused = kim.patch(&format!("/api/v1/notes/{note}"), json!({"title": "u"})).await.expect(403);
     let id = refused.json()["request_id"].as_str().unwrap().to_owned();
     app.house.gate.settle().await;
+    let clock = app.clock.clone();
     let root = app.close().await;
     let explain = |request: &str| {
         let output =
@@ -301,5 +302,11 @@ async fn explain_answers_for_a_refused_request() {
     assert!(good && text.contains(&format!("refused update on notes/{note}")) && text.contains("forbid") && text.ends_with(": no\n"), "{text}");
     let (good, text) = explain("0192ffff-0000-7000-8000-000000000000");
     assert!(!good && text.contains("no refusal in the ledger names"), "{text}");
-    std::fs::remove_dir_all(root).unwrap();
+    // It has read rows past policies: an entry says which, and about whom.
+    let app = TestApp::open(root, Backend::Sqlite, clock).await;
+    let entries = app.ledger().await;
+    let explained: Vec<_> = entries.iter().filter(|entry| entry["action"] == "explain").collect();
+    assert_eq!(explained.len(), 1, "{entries:?}");
+    assert_eq!((&explained[0]["target"], &explained[0]["detail"]["who"]), (&json!(format!("notes/{note}")), &json!(kim.id)));
+    app.finish().await;
 }
