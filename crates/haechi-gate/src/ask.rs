@@ -12,7 +12,13 @@ use haechi_model::{
     App, Collection, CollectionId, Comparison, Failure, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select, Shape,
     USERS, Value, Written,
 };
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Why the gate says no before any row is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +66,19 @@ pub(crate) struct Came {
     allowance: Arc<dyn Allowance>,
     network: std::net::IpAddr,
     pub(crate) credential: Option<Arc<str>>,
+    /// Whether a change was begun.
+    changes: AtomicBool,
+}
+
+/// Tells of a request whether it has begun to change something; it may outlive the request.
+pub struct Changes(Arc<Came>);
+
+impl Changes {
+    /// Whether a change was begun: what came of it is then not known before it ends.
+    #[must_use]
+    pub fn begun(&self) -> bool {
+        self.0.changes.load(Ordering::Acquire)
+    }
 }
 
 impl Ask {
@@ -91,7 +110,19 @@ impl Ask {
     /// ends with the credential that it came by.
     #[must_use]
     pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<&str>) -> Self {
-        Self { came: Some(Arc::new(Came { allowance, network, credential: credential.map(Into::into) })), ..self }
+        Self { came: Some(Arc::new(Came { allowance, network, credential: credential.map(Into::into), changes: AtomicBool::new(false) })), ..self }
+    }
+
+    /// To look at from outside whether this request changes something.
+    #[must_use]
+    pub fn changes(&self) -> Option<Changes> {
+        self.came.clone().map(Changes)
+    }
+
+    pub(crate) fn begins_change(&self) {
+        if let Some(came) = &self.came {
+            came.changes.store(true, Ordering::Release);
+        }
     }
 
     /// The same question of somebody who reads this language (its tag).
@@ -126,10 +157,14 @@ impl Ask {
     /// The question of another caller on the same connection, by this credential.
     #[must_use]
     pub fn of(&self, caller: &Caller, credential: &str) -> Self {
-        let came = self
-            .came
-            .as_ref()
-            .map(|came| Arc::new(Came { allowance: came.allowance.clone(), network: came.network, credential: Some(credential.into()) }));
+        let came = self.came.as_ref().map(|came| {
+            Arc::new(Came {
+                allowance: came.allowance.clone(),
+                network: came.network,
+                credential: Some(credential.into()),
+                changes: AtomicBool::new(false),
+            })
+        });
         Self { caller: caller.clone(), came, ..self.renewed() }
     }
 

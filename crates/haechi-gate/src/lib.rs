@@ -86,7 +86,7 @@ mod system;
 mod system_work;
 mod work;
 
-pub use ask::{Allowance, Ask, Doorkeeper, Refusal, reply_order};
+pub use ask::{Allowance, Ask, Changes, Doorkeeper, Refusal, reply_order};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use clock::{Clock, SystemClock, TestClock};

@@ -165,6 +165,7 @@ impl Work {
     /// The operation that failed and why.
     pub async fn commit(self) -> Result<(Vec<Done>, Option<Box<str>>), WorkError> {
         let Self { ask, change, step_operations, meanings, results, .. } = self;
+        ask.begins_change();
         let outcome = match ask.gate.commit(change).await {
             Ok(outcome) => outcome,
             Err(failure) => return Err(explain(&ask, failure, &step_operations, &meanings, &results).await),

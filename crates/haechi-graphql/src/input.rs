@@ -182,6 +182,10 @@ impl Filters<'_> {
                 ("not", json) => self.condition(json, depth + 1)?.not_true(),
                 (name, Json::Object(operators)) => {
                     let field = self.collection.field(name).ok_or_else(|| format!("there is no field `{name}`."))?;
+                    // Nothing asked would be everything answered.
+                    if operators.is_empty() {
+                        return Err(format!("`{name}` is compared with nothing: name an operator, or leave it out."));
+                    }
                     Predicate::all(operators.iter().map(|(operator, json)| self.comparison(field, operator, json)).collect::<Result<Vec<_>, _>>()?)
                 }
                 (name, _) => return Err(format!("`{name}` is not well formed.")),

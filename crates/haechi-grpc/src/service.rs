@@ -163,8 +163,10 @@ impl Call<'_> {
     }
 
     async fn batch_get(&self, request: &Incoming) -> Reply {
-        let ids = request.texts("ids");
+        let mut ids = request.texts("ids");
         self.counted(ids.len())?;
+        // Capitals are the same id.
+        ids.iter_mut().for_each(|id| *id = id.to_ascii_lowercase().into());
         let fields = self.masked(request)?;
         let wanted = Wanted { fields: fields.as_deref(), follow: &[], shape: self.shape(fields.as_deref()) };
         let page = actions::several(self.ask, self.id(), &ids, wanted).await?;

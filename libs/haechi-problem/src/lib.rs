@@ -59,13 +59,17 @@ impl Problem {
     /// A problem of a kind.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after_s: None }
+        Self { kind, detail: shortened(detail.into()), errors: Vec::new(), retry_after_s: None }
     }
 
     /// With places in the request.
     #[must_use]
     pub fn with_errors(mut self, errors: Vec<FieldProblem>) -> Self {
         self.errors = errors;
+        for error in &mut self.errors {
+            error.pointer = shortened(std::mem::take(&mut error.pointer).into()).into_owned();
+            error.detail = shortened(std::mem::take(&mut error.detail).into()).into_owned();
+        }
         self
     }
 
@@ -124,6 +128,36 @@ impl Problem {
     }
 }
 
+/// Most characters of one word of what was sent that an error repeats, and most of a whole detail.
+const QUOTED: usize = 80;
+const DETAIL: usize = 1_000;
+
+/// A text in which nothing that was sent is repeated at length.
+#[must_use]
+pub fn shortened(text: Cow<'static, str>) -> Cow<'static, str> {
+    if text.len() <= QUOTED {
+        return text;
+    }
+    let long = |word: &str| word.chars().count() > QUOTED;
+    if text.len() <= DETAIL && !text.split_whitespace().any(long) {
+        return text;
+    }
+    let (mut out, mut run) = (String::with_capacity(text.len().min(DETAIL)), 0);
+    for c in text.chars() {
+        run = if c.is_whitespace() { 0 } else { run + 1 };
+        match run.cmp(&(QUOTED + 1)) {
+            std::cmp::Ordering::Less => out.push(c),
+            std::cmp::Ordering::Equal => out.push('…'),
+            std::cmp::Ordering::Greater => {}
+        }
+        if out.len() >= DETAIL {
+            out.push('…');
+            break;
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// Appends one reference token to a JSON Pointer (RFC 6901 §3).
 #[must_use]
 pub fn pointer(base: &str, token: &str) -> String {
@@ -133,6 +167,18 @@ pub fn pointer(base: &str, token: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_not_repeated_at_length() {
+        let problem = Problem::new(Kind { slug: "x", title: "X", status: 400 }, format!("`{}` is no field.", "z".repeat(5_000)));
+        assert_eq!(problem.detail, format!("`{}… is no field.", "z".repeat(79)));
+        let error = FieldProblem { pointer: format!("/{}", "p".repeat(200)), code: "unknown", detail: "d ".repeat(2_000) };
+        let problem = problem.with_errors(vec![error]);
+        assert_eq!(problem.errors[0].pointer.chars().count(), 81);
+        assert!(problem.errors[0].detail.len() < 1_010);
+        let usual = "One of these words: open, closed.";
+        assert_eq!(shortened(usual.into()), usual);
+    }
 
     #[test]
     fn json_has_the_members_of_rfc_9457() {

@@ -170,6 +170,9 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
 /// When policy says no, one of them is not there as far as the caller may know, or the database cannot be had.
 pub async fn several(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
+    let ids: Option<Vec<Box<str>>> = ids.iter().map(|id| record_id(id).map(Into::into)).collect();
+    let Some(ids) = ids else { return Err(RecordError::NotFound) };
+    let ids = ids.as_slice();
     let page = grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))?;
     if ids.iter().any(|id| !page.ids.contains(id)) { Err(RecordError::NotFound) } else { Ok(page) }
 }
@@ -202,14 +205,15 @@ pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &Q
     Ok(Page { bytes, version, ..Page::default() })
 }
 
-/// An id in its one written form; any other is no record's.
-pub(crate) fn record_id(text: &str) -> Option<String> {
+/// An id in the form in which it is stored; capitals are the same id. What is no id is no record's.
+#[must_use]
+pub fn record_id(text: &str) -> Option<String> {
     let shape = text.len() == 36
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 | 13 | 18 | 23 => byte == b'-',
-            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            _ => byte.is_ascii_hexdigit(),
         });
-    shape.then(|| text.to_owned())
+    shape.then(|| text.to_ascii_lowercase())
 }
 
 /// A record that was written.

@@ -27,6 +27,8 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const MAX_KEY: usize = 255;
 /// What stands behind a collection whose changes are wanted.
 const WATCH: &str = ":watch";
+/// What stands behind a collection that is asked with a body.
+const QUERY: &str = ":query";
 /// Headers of a reply, those of the stack included.
 const HEADERS: usize = 20;
 
@@ -60,6 +62,14 @@ fn named<T>(path: Named<T>) -> Result<T, RecordError> {
     path.map(|Path(name)| name).map_err(|_| RecordError::NotFound)
 }
 
+/// A question with a body is asked by POST alone.
+fn wrong_method(data: &Data, ask: &Ask) -> Response {
+    let problem = haechi_problem::Problem::new(haechi_problem::kinds::METHOD_NOT_ALLOWED, "See the Allow header.");
+    let mut response = problem.response(&data.base, ask.request_id());
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
 fn refuse(data: &Data, ask: &Ask, error: &RecordError) -> Response {
     error.problem().response(&data.base, ask.request_id())
 }
@@ -73,6 +83,9 @@ async fn list(
 ) -> Reply {
     let run = async {
         let name = named(path)?;
+        if name.ends_with(QUERY) {
+            return Ok(wrong_method(&data, &ask));
+        }
         if let Some(name) = name.strip_suffix(WATCH) {
             let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
             return Box::pin(live::http::watch(&ask, name, &input, &headers)).await;
@@ -167,6 +180,7 @@ async fn delete(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, p
         let (name, id) = named(path)?;
         no_query(&uri)?;
         let collection = actions::collection(&ask, &name)?;
+        let _: haechi_gate::Grant<haechi_gate::Delete> = ask.on(collection).map_err(RecordError::Refused)?;
         let version = if_match(&headers)?;
         let claim = claim(&ask, &headers, &Method::DELETE, uri.path(), b"")?;
         actions::delete(&ask, collection, &id, version, claim).await
@@ -304,6 +318,8 @@ fn if_match(headers: &HeaderMap) -> Result<Option<i64>, RecordError> {
     if text == "*" {
         return Ok(None);
     }
+    // A proxy that compresses replies makes the tag weak; the version in it is the same.
+    let text = text.strip_prefix("W/").unwrap_or(text);
     if text.matches('"').count() != 2 {
         return Err(RecordError::IfMatch);
     }

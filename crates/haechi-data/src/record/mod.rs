@@ -9,7 +9,7 @@ mod http;
 mod page_token;
 mod query;
 
-pub use actions::{Listing, Page};
+pub use actions::{Listing, Page, record_id};
 pub use declared::{Act, Acted, Handlers};
 pub use error::RecordError;
 pub use http::{Data, claim, read_bytes, router};
