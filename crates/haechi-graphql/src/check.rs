@@ -1,5 +1,6 @@
 //! Parsing and validation: the library's rules, after bounds that keep them cheap.
 
+use crate::usage::Usage;
 use async_graphql::{
     Request, Response, ServerError, Value,
     dynamic::Schema,
@@ -212,25 +213,33 @@ fn size<'a>(
     Ok(total)
 }
 
+/// The rules of the language over a schema.
+pub(crate) struct Rules {
+    schema: Schema,
+    usage: Usage,
+}
+
+impl Rules {
+    pub(crate) fn of(schema: Schema) -> Self {
+        Self { usage: Usage::of(&schema), schema }
+    }
+}
+
 /// Whether the document keeps the rules of the language and of the schema.
-pub(crate) async fn validate(schema: &Schema, document: &ExecutableDocument, operation: Option<&str>) -> Result<(), Refused> {
-    let mut errors = schema.execute(request(document, operation)).await.errors;
+pub(crate) async fn validate(rules: &Rules, document: &ExecutableDocument, operation: Option<&str>) -> Result<(), Refused> {
+    let mut errors = rules.schema.execute(request(document, operation)).await.errors;
     if errors.is_empty() {
-        // The library looks at fields side by side alone.
+        // The library looks at fields side by side alone, and not at all of what follows.
         errors = crate::merge::conflicts(document);
+        errors.extend(rules.usage.faults(document));
     }
     if errors.is_empty() { Ok(()) } else { Err(Refused::Invalid(errors)) }
 }
 
 /// What the introspection fields of an operation say.
-pub(crate) async fn introspect(
-    schema: &Schema,
-    document: &ExecutableDocument,
-    operation: Option<&str>,
-    variables: async_graphql::Variables,
-) -> Value {
+pub(crate) async fn introspect(rules: &Rules, document: &ExecutableDocument, operation: Option<&str>, variables: async_graphql::Variables) -> Value {
     let request = request(document, operation).variables(variables).data(Introspect).only_introspection();
-    schema.execute(request).await.data
+    rules.schema.execute(request).await.data
 }
 
 fn request(document: &ExecutableDocument, operation: Option<&str>) -> Request {

@@ -1,15 +1,12 @@
 //! Documents that were parsed and validated, and the plans made of them: kept by their text, within bounds.
 
 use crate::{
-    check::{self, Refused},
+    check::{self, Refused, Rules},
     names::Types,
     plan::Plan,
     planner::{Flags, Planner, flag_names},
 };
-use async_graphql::{
-    dynamic::Schema,
-    parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition},
-};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationDefinition};
 use aws_lc_rs::digest;
 use haechi_model::{App, GraphqlConfig, Json};
 use std::{
@@ -161,21 +158,14 @@ impl Document {
     }
 
     /// The plan of an operation, made when it is first asked for.
-    pub(crate) async fn plan(
-        &self,
-        app: &App,
-        types: &Types,
-        schema: &Schema,
-        name: Option<&str>,
-        given: Option<&Json>,
-    ) -> Result<Arc<Plan>, NoPlan> {
+    pub(crate) async fn plan(&self, app: &App, types: &Types, rules: &Rules, name: Option<&str>, given: Option<&Json>) -> Result<Arc<Plan>, NoPlan> {
         let operation = self.operation(name).ok_or(NoPlan::Operation)?;
         let flags = self.flags_of(operation, given);
         let key: PlanKey = (name.map(Into::into), flags);
         if let Some(found) = self.plans.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(found.clone());
         }
-        check::validate(schema, &self.parsed, name).await.map_err(NoPlan::Refused)?;
+        check::validate(rules, &self.parsed, name).await.map_err(NoPlan::Refused)?;
         let plan = Arc::new(Planner { app, types, document: &self.parsed, flags: &key.1 }.plan(operation));
         let mut plans = self.plans.write().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= MAX_PLANS {

@@ -1,7 +1,7 @@
 //! One request of GraphQL: from its parameters to the bytes of its response.
 
 use crate::{
-    check::{self, Refused},
+    check::{self, Refused, Rules},
     cost::cost,
     documents::{Document, Documents, Missing, NoPlan},
     error::{GraphqlError, Path, write_list},
@@ -11,7 +11,7 @@ use crate::{
     plan::{Plan, RootStep, Step},
     schema::schema,
 };
-use async_graphql::{dynamic::Schema, parser::types::OperationType};
+use async_graphql::parser::types::OperationType;
 use futures_util::future::join_all;
 use haechi_data::{Handlers, RecordError};
 use haechi_gate::{Ask, Doorkeeper, Gate};
@@ -54,7 +54,7 @@ pub struct Door {
     pub(crate) gate: Gate,
     pub(crate) base: Arc<str>,
     pub(crate) handlers: Handlers,
-    pub(crate) schema: Schema,
+    pub(crate) rules: Rules,
     pub(crate) types: Types,
     documents: Documents,
     pub(crate) limits: GraphqlConfig,
@@ -101,7 +101,7 @@ impl Door {
             gate: options.gate,
             base: options.base,
             handlers: options.handlers,
-            schema,
+            rules: Rules::of(schema),
             types,
             documents,
             limits,
@@ -129,7 +129,7 @@ impl Door {
         }
         let run = Run { in_url: place == Place::Url, ..self.run(ask, &variables) };
         let introspection = if plan.introspects {
-            Some(check::introspect(&self.schema, &document.parsed, operation.as_deref(), input::known(&variables)).await)
+            Some(check::introspect(&self.rules, &document.parsed, operation.as_deref(), input::known(&variables)).await)
         } else {
             None
         };
@@ -191,7 +191,7 @@ impl Door {
             self.documents.text(parameters.query.as_deref(), parameters.hash.as_deref()).map_err(|missing| one(no_text(&missing, parameters)))?;
         let document = self.documents.document(&text, &self.limits).map_err(refused)?;
         let (operation, given) = (parameters.operation.as_deref(), parameters.variables.as_ref());
-        let plan = match document.plan(ask.app(), &self.types, &self.schema, operation, given).await {
+        let plan = match document.plan(ask.app(), &self.types, &self.rules, operation, given).await {
             Ok(plan) => plan,
             Err(NoPlan::Operation) => return Err(one(Problem::new(kinds::MALFORMED, "`operationName` names no operation of the document."))),
             Err(NoPlan::Refused(reason)) => return Err(refused(reason)),
@@ -285,10 +285,11 @@ pub fn faults(app: &App) -> Vec<Fault> {
         match schema(app, &types, true) {
             Err(error) => faults.push(Fault { collection: None, document: None, what: error.to_string() }),
             Ok(schema) => {
+                let rules = Rules::of(schema);
                 let checked = |(at, source): (usize, &Arc<haechi_model::Source>)| {
                     let parsed = check::parse(&source.text, &app.config.graphql);
                     let result = parsed
-                        .and_then(|(parsed, _)| futures_util::FutureExt::now_or_never(check::validate(&schema, &parsed, None)).unwrap_or(Ok(())));
+                        .and_then(|(parsed, _)| futures_util::FutureExt::now_or_never(check::validate(&rules, &parsed, None)).unwrap_or(Ok(())));
                     let what = match result {
                         Ok(()) => return None,
                         Err(Refused::Limit(what)) => what.to_owned(),

@@ -19,6 +19,7 @@ mod planner;
 mod schema;
 mod socket;
 mod subscribe;
+mod usage;
 
 pub use door::{Door, Fault, Options, faults, sdl};
 pub use http::router;
