@@ -142,18 +142,22 @@ pub fn shortened(text: Cow<'static, str>) -> Cow<'static, str> {
     if text.len() <= DETAIL && !text.split_whitespace().any(long) {
         return text;
     }
-    let (mut out, mut run) = (String::with_capacity(text.len().min(DETAIL)), 0);
-    for c in text.chars() {
-        run = if c.is_whitespace() { 0 } else { run + 1 };
-        match run.cmp(&(QUOTED + 1)) {
-            std::cmp::Ordering::Less => out.push(c),
-            std::cmp::Ordering::Equal => out.push('…'),
-            std::cmp::Ordering::Greater => {}
-        }
+    let mut out = String::with_capacity(text.len().min(DETAIL));
+    for word in text.split_inclusive(char::is_whitespace) {
         if out.len() >= DETAIL {
             out.push('…');
             break;
         }
+        if !long(word) {
+            out.push_str(word);
+            continue;
+        }
+        // What closes a quotation stays: the sentence around it is the same.
+        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+        let end = word.get(bare.len()..).filter(|end| end.chars().count() <= 4).unwrap_or_default();
+        out.extend(word.chars().take(QUOTED));
+        out.push('…');
+        out.push_str(end);
     }
     Cow::Owned(out)
 }
@@ -171,7 +175,7 @@ mod tests {
     #[test]
     fn what_was_sent_is_not_repeated_at_length() {
         let problem = Problem::new(Kind { slug: "x", title: "X", status: 400 }, format!("`{}` is no field.", "z".repeat(5_000)));
-        assert_eq!(problem.detail, format!("`{}… is no field.", "z".repeat(79)));
+        assert_eq!(problem.detail, format!("`{}…` is no field.", "z".repeat(79)));
         let error = FieldProblem { pointer: format!("/{}", "p".repeat(200)), code: "unknown", detail: "d ".repeat(2_000) };
         let problem = problem.with_errors(vec![error]);
         assert_eq!(problem.errors[0].pointer.chars().count(), 81);

@@ -299,6 +299,15 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("other records refer to it", "다른 레코드가 참조합니다"),
     ("too many records refer to it", "참조하는 레코드가 너무 많습니다"),
     ("name one of create, update, delete", "create, update, delete 가운데 하나를 쓰십시오"),
+    (
+        "an operation has one of create, update, delete with a collection; id, as, data, if_match",
+        "작업에는 create, update, delete 가운데 하나와 컬렉션, 그리고 id, as, data, if_match가 들어갑니다",
+    ),
+    (
+        "create takes data and as; update takes id, data and if_match; delete takes id and if_match",
+        "create는 data와 as, update는 id와 data와 if_match, delete는 id와 if_match를 받습니다",
+    ),
+    ("`{}` is compared with nothing: name an operator, or leave it out.", "`{0}`에 비교가 없습니다. 연산자를 쓰거나 빼십시오."),
     ("the name stands twice", "같은 이름이 두 번 있습니다"),
     ("there is no such collection", "그런 컬렉션이 없습니다"),
     ("A batch has 1 to {} items.", "한 번에 1~{0}개를 보낼 수 있습니다."),
