@@ -91,7 +91,10 @@ impl Revision {
             };
             for collection in &self.app.collections {
                 for (id, action) in haechi_policy::actions(&self.app).into_iter().enumerate() {
+                    // Who is not known reaches what the folder declares and no more, whatever policies say.
+                    let declared = who != "anonymous" || self.app.anonymous.iter().any(|(to, verb)| *to == collection.id && *verb == action);
                     let reach = match self.bind(&principal, id, collection.id, 0) {
+                        _ if !declared => Reach::None,
                         Predicate::False => Reach::None,
                         Predicate::True => Reach::All,
                         _ => Reach::Some,

@@ -45,7 +45,7 @@ impl Slices {
 }
 
 impl Slice {
-    fn all(&self) -> impl Iterator<Item = &Rule> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rule> {
         self.rest.iter().chain(self.by_role.values().flatten())
     }
 

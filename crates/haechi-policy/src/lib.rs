@@ -50,6 +50,8 @@ pub type ActionId = usize;
 pub struct Policies {
     actions: HashMap<Box<str>, ActionId>,
     names: Vec<PolicyName>,
+    /// Their texts, by the same numbers.
+    texts: Vec<String>,
     slices: Slices,
     users_roles_column: usize,
     /// Whether references always lead to rows; the property test has worlds in which they do not.
@@ -131,8 +133,9 @@ impl Policies {
             line: statement.source.text[..statement.start].matches('\n').count() + 1,
             forbids: statement.policy.effect() == Effect::Forbid,
         });
+        let texts = statements.iter().map(Statement::words).collect();
         let users_roles_column = app.collections[USERS].field("roles").unwrap_or(0);
-        Ok((Self { actions: actions.by_name, names: names.collect(), slices, users_roles_column, intact, set, schema }, findings))
+        Ok((Self { actions: actions.by_name, names: names.collect(), texts, slices, users_roles_column, intact, set, schema }, findings))
     }
 
     /// The position of an action.
@@ -145,6 +148,14 @@ impl Policies {
     #[must_use]
     pub fn names(&self) -> &[PolicyName] {
         &self.names
+    }
+
+    /// The policies that could matter to an action on a collection, as they are written, in one line each.
+    #[must_use]
+    pub fn concerning(&self, action: ActionId, collection: CollectionId) -> Vec<&str> {
+        let mut found: Vec<&str> = self.slices.of(collection, action).all().map(|rule| self.texts[rule.policy].as_str()).collect();
+        found.sort_unstable();
+        found
     }
 
     /// The rows of a collection on which the caller may do the action.

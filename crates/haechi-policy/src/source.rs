@@ -19,6 +19,13 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
+    /// The text in one line, without comments.
+    pub(crate) fn words(&self) -> String {
+        let lines = self.source.text[self.span()].lines();
+        let code = lines.filter(|line| !line.trim_start().starts_with("//"));
+        code.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+    }
+
     pub(crate) fn span(&self) -> Range<usize> {
         self.start..self.start + self.length
     }

@@ -1,6 +1,7 @@
 //! Haechi as a library: the same house that the binary serves.
 
 pub mod accept;
+pub mod access;
 pub mod admission;
 pub mod database;
 mod embed;

@@ -3,12 +3,10 @@
 use super::{Done, Failed, Place};
 use clap::Args;
 use haechi::{
-    DataDir, House, Mode, ServeError, accept::Server, admission::Admission, folder, logs, people, report, rows, serve::stack, shutdown, stack::Stack,
-    traces::Traces,
+    DataDir, House, Mode, ServeError, accept::Server, access, admission::Admission, folder, logs, people, report, rows, serve::stack, shutdown,
+    stack::Stack, traces::Traces,
 };
-use haechi_gate::{Reach, Revision};
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -121,7 +119,7 @@ impl Dev {
         };
         eprint!("{}", report::render(&warnings));
         let old = house.gate.revision();
-        for line in access_changes(&old, &revision) {
+        for line in access::changes(&old, &revision) {
             println!("  access: {line}");
         }
         if old.app.same_model(&revision.app) && old.app.config == revision.app.config {
@@ -166,29 +164,6 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
     for (collection, action) in revision.undeclared_reach() {
         println!("  warning: a policy lets anonymous callers {action} {collection}, but [anonymous] reach does not declare it; it stays closed");
     }
-}
-
-/// What changed in who gets how far, in words.
-pub(crate) fn access_changes(old: &Revision, new: &Revision) -> Vec<String> {
-    let before: BTreeMap<(String, String, String), Reach> =
-        old.matrix().into_iter().map(|(who, collection, action, reach)| ((who, collection, action), reach)).collect();
-    let mut lines = Vec::new();
-    for (who, collection, action, reach) in new.matrix() {
-        let former = before.get(&(who.clone(), collection.clone(), action.clone())).copied().unwrap_or(Reach::None);
-        let word = match (former, reach) {
-            (former, reach) if former == reach => continue,
-            (_, Reach::None) => "loses",
-            (Reach::None, Reach::Some) => "gains, on some rows,",
-            (Reach::None, Reach::All) => "gains, on every row,",
-            (_, Reach::All) => "now has on every row",
-            (_, Reach::Some) => "now has on some rows only",
-        };
-        lines.push(format!("{who} {word} {action} on {collection}"));
-    }
-    if lines.is_empty() {
-        lines.push("nobody gains or loses".to_owned());
-    }
-    lines
 }
 
 /// Paths, sizes and times of the folder's files.
