@@ -1,6 +1,7 @@
 //! Everything that happens to every request, in order.
 
 use crate::{
+    compress,
     house::House,
     metrics::Metrics,
     rates::{self, Rates},
@@ -173,6 +174,7 @@ impl Stack {
         }
         let began = Instant::now();
         let _in_work = self.metrics.begin();
+        let compressed = compress::wanted(request.headers());
         let language = request.headers().get(header::ACCEPT_LANGUAGE).map_or(languages::DEFAULT, preferred);
         // 1. Id: ours, never the client's.
         let id: Arc<str> = (&*uuid::Uuid::now_v7().simple().encode_lower(&mut [0; 32])).into();
@@ -191,7 +193,7 @@ impl Stack {
             let refused = |problem: Problem| if grpc { haechi_grpc::refusal(&problem, language) } else { problem.response(&self.base, &id) };
             let response = answered.unwrap_or_else(refused);
             traces::answered(&span, response.status().as_u16());
-            self.told_in(language, response, &id)
+            compress::reply(self.told_in(language, response, &id), compressed).await
         };
         // 9. Headers.
         let headers = response.headers_mut();

@@ -95,6 +95,36 @@ async fn headers_and_methods_are_read_as_documented() {
     app.finish().await;
 }
 
+/// Who takes gzip gets long replies in it, under a weak tag; never beside a cookie, and never a stream.
+#[tokio::test]
+async fn long_replies_are_compressed() {
+    let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let body = "many words ".repeat(200);
+    let note = kim.create("notes", json!({ "title": "t", "body": body })).await;
+    let path = format!("/api/v1/notes/{note}");
+    let takes = async |path: &str, more: &[(&str, &str)]| {
+        kim.send("GET", path, &[&[("accept-encoding", "gzip")], more].concat(), Vec::new()).await.expect(200)
+    };
+    let plain = kim.get(&path).await.expect(200);
+    assert_eq!((plain.header("etag"), plain.headers.contains_key("content-encoding")), ("\"1\"", false));
+    assert!(plain.headers.get_all("vary").iter().any(|vary| vary == "Accept-Encoding"));
+    let packed = takes(&path, &[]).await;
+    assert_eq!((packed.header("etag"), packed.header("content-encoding")), ("W/\"1\"", "gzip"));
+    assert!(packed.bytes.len() < plain.bytes.len() / 4, "{}", packed.bytes.len());
+    let mut unpacked = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed.bytes[..]), &mut unpacked).unwrap();
+    assert_eq!(unpacked, plain.text());
+    // The weak tag is understood when it comes back.
+    let tag = packed.header("etag").to_owned();
+    kim.send("PATCH", &path, &[("content-type", "application/json"), ("if-match", &tag)], br#"{"title":"u"}"#.to_vec()).await.expect(200);
+    let beside_cookie = takes(&path, &[("cookie", "theme=dark")]).await;
+    assert!(!beside_cookie.headers.contains_key("content-encoding"));
+    let short = takes("/api/v1/notes?fields=title", &[]).await;
+    assert!(!short.headers.contains_key("content-encoding"));
+    app.finish().await;
+}
+
 /// No error repeats more than eighty characters of a word that was sent.
 #[tokio::test]
 async fn errors_quote_little() {
