@@ -34,10 +34,13 @@ fn reach(old: &Revision, new: &Revision) -> Vec<String> {
     lines
 }
 
+/// Policies that are no longer there, and those that came.
+type Difference = (Vec<String>, Vec<String>);
+
 /// Policies that came and went, with what they concern. Whether the new ones let in more or fewer is not worked out.
 fn conditions(old: &Revision, new: &Revision) -> Vec<String> {
     // The same policy often concerns several actions: it is shown once.
-    let mut changed: BTreeMap<(Vec<String>, Vec<String>), Vec<(String, String)>> = BTreeMap::new();
+    let mut changed: BTreeMap<Difference, Vec<(String, String)>> = BTreeMap::new();
     for collection in &new.app.collections {
         let Some(former) = old.app.collection(&collection.name) else { continue };
         for action in haechi_policy::actions(&new.app) {
