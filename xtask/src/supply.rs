@@ -9,6 +9,8 @@ pub(crate) fn deny() -> Outcome {
     if !there {
         run(Command::new(cargo()).args(["install", "--locked", "cargo-deny"]))?;
     }
+    // What other systems would build is looked at, too, and has to be there.
+    run(Command::new(cargo()).args(["fetch", "--locked"]))?;
     run(Command::new(cargo()).args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
 }
 
