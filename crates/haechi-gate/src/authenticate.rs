@@ -78,7 +78,9 @@ impl Memory {
     }
 
     fn shard(&self, hash: &str) -> &Mutex<HashMap<Box<str>, Remembered>> {
-        &self.shards[usize::from(hash.as_bytes().first().copied().unwrap_or_default()) % SHARDS]
+        // A hash is written in hexadecimal digits: the first of them names one of sixteen.
+        let digit = hash.chars().next().and_then(|digit| digit.to_digit(16)).unwrap_or_default();
+        &self.shards[digit as usize % SHARDS]
     }
 }
 

@@ -100,6 +100,12 @@ impl SystemKeys {
     /// All areas with the tables that each opens, for the snapshot that reviews them.
     #[must_use]
     pub fn areas() -> Vec<(&'static str, &'static [&'static str])> {
-        vec![(Schema::NAME, Schema::TABLES), (Import::NAME, Import::TABLES), (Audit::NAME, Audit::TABLES), (Identity::NAME, Identity::TABLES)]
+        vec![
+            (Schema::NAME, Schema::TABLES),
+            (Import::NAME, Import::TABLES),
+            (Audit::NAME, Audit::TABLES),
+            (Backup::NAME, Backup::TABLES),
+            (Identity::NAME, Identity::TABLES),
+        ]
     }
 }

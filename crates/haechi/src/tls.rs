@@ -18,9 +18,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// TLS cannot be served.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// A file cannot be read.
-    #[error("{0} cannot be read as PEM")]
-    File(std::path::PathBuf),
+    /// A file cannot be opened.
+    #[error("{} cannot be opened: {}; a relative path counts from where the command is run", .0.display(), .1)]
+    Unopened(std::path::PathBuf, std::io::ErrorKind),
+    /// A file holds something else.
+    #[error("{} is no PEM file of {}", .0.display(), .1)]
+    NotPem(std::path::PathBuf, &'static str),
     /// The key is not the certificate's, or of a kind that is not used.
     #[error("the certificate and the key do not belong together")]
     Pair,
@@ -85,13 +88,15 @@ fn stamp(files: &TlsFiles) -> Stamp {
 
 /// TLS 1.2 and 1.3 with the provider's own choice of suites, none of them without forward secrecy.
 fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
-    let unreadable = |path: &std::path::PathBuf| TlsError::File(path.clone());
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_file_iter(&files.cert_file).and_then(Iterator::collect).map_err(|_| unreadable(&files.cert_file))?;
-    if chain.is_empty() {
-        return Err(unreadable(&files.cert_file));
+    for path in [&files.cert_file, &files.key_file] {
+        std::fs::File::open(path).map_err(|error| TlsError::Unopened(path.clone(), error.kind()))?;
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|_| unreadable(&files.key_file))?;
+    let no_chain = || TlsError::NotPem(files.cert_file.clone(), "a certificate and those that signed it");
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert_file).and_then(Iterator::collect).map_err(|_| no_chain())?;
+    if chain.is_empty() {
+        return Err(no_chain());
+    }
+    let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|_| TlsError::NotPem(files.key_file.clone(), "a private key"))?;
     let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).map_err(|_| TlsError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

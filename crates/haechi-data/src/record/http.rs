@@ -303,7 +303,7 @@ pub async fn read_bytes(headers: &HeaderMap, body: Body, most: usize, media: &[&
         return Err(RecordError::MediaType);
     }
     axum::body::to_bytes(body, most).await.map_err(|error| {
-        let too_large = std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
+        let too_large = std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if too_large { RecordError::TooLarge } else { RecordError::Body }
     })
 }
