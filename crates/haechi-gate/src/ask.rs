@@ -347,7 +347,7 @@ impl Ask {
     /// A written row as the caller may see it; `None` when he may not.
     ///
     /// # Errors
-    /// When the database cannot be had or the access log is full.
+    /// When the database cannot be reached or the access log is full.
     pub async fn representation(&self, done: &Done, wanted: Wanted<'_>) -> Result<Option<RowPage>, ReadError> {
         let collection = done.collection;
         let rows = if self.reachable(collection, "read") { self.readable(collection) } else { Predicate::False };

@@ -39,7 +39,7 @@ impl Ask {
     /// What an earlier request with this idempotency key did, as `collection/id`: before code runs that cannot be undone.
     ///
     /// # Errors
-    /// When the key was another request's, or the database cannot be had.
+    /// When the key was another request's, or the database cannot be reached.
     pub async fn claimed(&self, claim: &Claim) -> Result<Option<Box<str>>, WriteError> {
         self.gate.store.claimed(claim).await.map_err(|failure| match failure {
             Failure::KeyReused => WriteError::KeyReused,
@@ -66,7 +66,7 @@ impl ActionGrant {
     /// The change looks again, under a lock: this is for refusing before work is done.
     ///
     /// # Errors
-    /// When the caller may read the row but not do this, or the database cannot be had.
+    /// When the caller may read the row but not do this, or the database cannot be reached.
     pub async fn version_of(&self, id: &str) -> Result<Option<i64>, ReadError> {
         if let Some(version) = self.ask.version_where(self.collection, id, self.rows.clone()).await.map_err(ReadError::Store)? {
             return Ok(Some(version));

@@ -55,7 +55,7 @@ pub struct Options {
 /// The gate cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database cannot be had.
+    /// The database cannot be reached.
     #[error("the database cannot be opened")]
     Database,
     /// The keys cannot be derived.
@@ -98,7 +98,7 @@ impl Gate {
     /// Opens the store behind a gate. Tables need not be there yet.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn open(database: &Database, revision: Revision, options: Options) -> Result<(Self, SystemKeys), OpenError> {
         let images = Arc::new(Images::new(&options.master).ok_or(OpenError::Keys)?);
         let live = Arc::new(Hub::new(&options.master, revision.app.config.live.clone()).ok_or(OpenError::Keys)?);
@@ -131,14 +131,14 @@ impl Gate {
         };
         let gate = Self(Arc::new(inner));
         // Before the first migration there is no table of seals, and nothing to compare.
-        if let Ok(applied) = gate.0.store.applied().await
-            && !applied.is_empty()
+        let applied = gate.0.store.applied().await.unwrap_or_default();
+        if !applied.is_empty()
             && let Ok(Some(seal)) = gate.0.store.last_seal().await
             && gate.0.seals.verifier().verify(&seal.note) == Err(haechi_ledger::NoteError::Malformed)
         {
             return Err(OpenError::OtherKey);
         }
-        gate.learn().await;
+        gate.learn(&applied);
         let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
         Ok((gate, keys))
     }
@@ -207,7 +207,7 @@ impl Gate {
     /// Copies everything, as it is at one moment, into a new SQLite file, while requests go on. `operator` stands in the ledger.
     ///
     /// # Errors
-    /// When the file cannot be written or the database cannot be had.
+    /// When the file cannot be written or the database cannot be reached.
     pub async fn backup(&self, _: &System<Backup>, file: &Path, operator: &str) -> Result<(), Failure> {
         let entry = self.0.system_entry("backup", None, String::new());
         self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
@@ -218,7 +218,7 @@ impl Gate {
     /// Records something that the system or an operator did.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn record<A: Area>(&self, key: &System<A>, action: &str) -> Result<(), Failure> {
         let entry = self.0.system_entry(action, None, String::new());
         self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())

@@ -193,7 +193,7 @@ impl Grant<List> {
     /// Rows as finished JSON.
     ///
     /// # Errors
-    /// When the query uses a field that the caller may not read, or the database cannot be had.
+    /// When the query uses a field that the caller may not read, or the database cannot be reached.
     pub async fn list(&self, query: ListQuery) -> Result<RowPage, ReadError> {
         if !query.filter.is_local() {
             return Err(ReadError::NotLocal);
@@ -221,7 +221,7 @@ impl Grant<List> {
     /// A computation over the rows; each of its fields must be readable in every row that it is taken from.
     ///
     /// # Errors
-    /// When it uses a field that the caller may not read, or the database cannot be had.
+    /// When it uses a field that the caller may not read, or the database cannot be reached.
     pub async fn aggregate(&self, filter: Predicate, parts: Vec<(AggregateFunction, Option<FieldId>)>) -> Result<Vec<Value>, ReadError> {
         if !filter.is_local() {
             return Err(ReadError::NotLocal);
@@ -239,7 +239,7 @@ impl Grant<Read> {
     /// One row, when there is one that the caller may read.
     ///
     /// # Errors
-    /// When the database cannot be had or the access log is full.
+    /// When the database cannot be reached or the access log is full.
     pub async fn get(&self, id: &str, wanted: Wanted<'_>) -> Result<Option<RowPage>, ReadError> {
         let one = Predicate::Compare(Operand::Column(Collection::ID), haechi_model::Comparison::Equal, Operand::Constant(Value::text(id)));
         let page = self.fetch(one, 1, wanted).await?;
@@ -249,7 +249,7 @@ impl Grant<Read> {
     /// Those of the rows that there are and that the caller may read.
     ///
     /// # Errors
-    /// When the database cannot be had or the access log is full.
+    /// When the database cannot be reached or the access log is full.
     pub async fn many(&self, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, ReadError> {
         let some = Predicate::OneOf(Operand::Column(Collection::ID), ids.iter().map(|id| Value::Text(id.clone())).collect());
         self.fetch(some, u32::try_from(ids.len()).unwrap_or(u32::MAX), wanted).await

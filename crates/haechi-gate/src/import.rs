@@ -96,7 +96,7 @@ impl Gate {
     /// Stored rows of a collection in the order of their ids, for export; recorded when the first page is read.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn stored_rows(&self, key: &System<Import>, collection: CollectionId, after: &str) -> Result<Vec<Row>, Failure> {
         if after.is_empty() {
             let entry = self.0.system_entry("export", Some(collection), String::new());
@@ -108,7 +108,7 @@ impl Gate {
     /// People who may sign in: the first hundred rows of `users` that are not disabled.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn people(&self, _: &System<Import>) -> Result<Vec<Row>, Failure> {
         const MOST: u32 = 100;
         let revision = self.revision();
@@ -120,7 +120,7 @@ impl Gate {
     /// Whether a collection has no rows.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn is_empty(&self, _: &System<Import>, collection: CollectionId) -> Result<bool, Failure> {
         Ok(self.0.store.rows_after(collection, "", 1).await?.is_empty())
     }
@@ -128,7 +128,7 @@ impl Gate {
     /// Says in the ledger that an operator has an answer explained that looks at rows: whom it is about, and which row.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn note_explanation(&self, key: &System<Import>, who: &str, collection: CollectionId, record: Option<&str>) -> Result<(), Failure> {
         let mut extra = Vec::from(&b"\"who\":"[..]);
         write_json_text(who, &mut extra);
@@ -143,7 +143,7 @@ impl Gate {
     /// One stored row, for explanations to an operator.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn stored_row(&self, _: &System<Import>, collection: CollectionId, id: &str) -> Result<Option<Row>, Failure> {
         self.0.store.row(collection, id).await
     }

@@ -6,13 +6,13 @@ use crate::{
     system::{Schema, System},
 };
 use haechi_model::{Failure, write_json_text};
-use haechi_store::{Analyse, Applied, MigrateError, Migration, Strange};
+use haechi_store::{Analyse, Applied, MigrateError, Migration, Strange, history};
 
 impl Gate {
     /// Plans the migration that the folder needs.
     ///
     /// # Errors
-    /// When the database cannot be had or an applied migration was altered.
+    /// When the database cannot be reached or an applied migration was altered.
     pub async fn plan(&self, _: &System<Schema>) -> Result<Migration, MigrateError> {
         self.0.store.plan().await
     }
@@ -20,7 +20,7 @@ impl Gate {
     /// What is in the database that no migration made.
     ///
     /// # Errors
-    /// When the database cannot be had or an applied migration was altered.
+    /// When the database cannot be reached or an applied migration was altered.
     pub async fn strange(&self, _: &System<Schema>) -> Result<Strange, MigrateError> {
         self.0.store.strange().await
     }
@@ -28,7 +28,7 @@ impl Gate {
     /// Which rows do not fit what a migration would make of their tables, a line each.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn misfits(&self, _: &System<Schema>, migration: &Migration) -> Result<Vec<String>, Failure> {
         self.0.store.misfits(migration).await
     }
@@ -37,7 +37,7 @@ impl Gate {
     /// wait for it. Returns whether it was this one.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn make(&self, key: &System<Schema>) -> Result<bool, MigrateError> {
         if !self.0.store.applied().await.map_err(|_| MigrateError::Database)?.is_empty() {
             return Ok(false);
@@ -46,7 +46,7 @@ impl Gate {
         match self.migrate(key, plan, false).await {
             Ok(()) => Ok(true),
             Err(MigrateError::Overtaken) => {
-                self.learn().await;
+                self.learn(&self.0.store.applied().await.map_err(|_| MigrateError::Database)?);
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -71,7 +71,7 @@ impl Gate {
             self.state_system(key, None).await.map_err(|_| MigrateError::Database)?;
         }
         self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
-        self.learn().await;
+        self.learn(&applied);
         self.analyse(Analyse::Everything).await;
         Ok(())
     }
@@ -92,44 +92,50 @@ impl Gate {
         self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
     }
 
-    /// Completes a migration that was applied, but interrupted before the ledger said so. Returns whether there was one.
+    /// Migrations that were applied, but interrupted before the ledger said so. The whole ledger is read for it.
     ///
     /// # Errors
-    /// When the database cannot be had.
-    pub async fn complete(&self, key: &System<Schema>) -> Result<bool, Failure> {
+    /// When the database cannot be reached.
+    pub async fn interrupted(&self, _: &System<Schema>) -> Result<Vec<Applied>, Failure> {
         let applied = self.0.store.applied().await?;
         if applied.is_empty() {
-            return Ok(false);
+            return Ok(Vec::new());
         }
-        let Some(last) = self.last_stated_migration().await? else { return Ok(false) };
+        let Some(last) = self.last_stated_migration().await? else { return Ok(Vec::new()) };
         let same = |at: usize| at > 0 && haechi_store::same_tables(&applied[at - 1], &applied[at]);
         let unstated = applied.iter().enumerate().filter(|(at, migration)| migration.version > last && !same(*at));
-        let unstated: Vec<Applied> = unstated.map(|(_, migration)| migration.clone()).collect();
-        if unstated.is_empty() {
-            return Ok(false);
-        }
-        let history = self.0.store.history().await?;
+        Ok(unstated.map(|(_, migration)| migration.clone()).collect())
+    }
+
+    /// Completes what was interrupted. Returns whether there was something.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn complete(&self, key: &System<Schema>) -> Result<bool, Failure> {
+        let unstated = self.interrupted(key).await?;
+        let Some(last) = unstated.first().map(|first| first.version - 1) else { return Ok(false) };
+        let applied = self.0.store.applied().await?;
+        let history = history(&applied);
         let mut altered = Vec::new();
         for at in (1..applied.len().min(history.len())).filter(|at| applied[*at].version > last) {
             let between = haechi_store::plan(self.0.store.dialect(), &history[at - 1], &history[at]);
             altered.extend(between.altered().into_iter().map(str::to_owned));
         }
         self.state(key, &["completed what was interrupted".to_owned()], &altered, &unstated).await?;
-        self.learn().await;
+        self.learn(&applied);
         Ok(true)
     }
 
     /// Migrations that were applied.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn applied(&self, _: &System<Schema>) -> Result<Vec<Applied>, Failure> {
         self.0.store.applied().await
     }
 
     /// Learns from the migrations how rows lay before, for what was kept then.
-    pub(crate) async fn learn(&self) {
-        let history = self.0.store.history().await.unwrap_or_default();
-        self.0.images.learn(&self.0.revision.load().app.collections, &history);
+    pub(crate) fn learn(&self, applied: &[Applied]) {
+        self.0.images.learn(&self.0.revision.load().app.collections, &history(applied));
     }
 }

@@ -61,7 +61,7 @@ impl Gate {
     /// One row.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn system_row<A: Area>(&self, table: SystemTable<A>, id: &str) -> Result<Option<Row>, Failure> {
         self.0.store.row(table.0, id).await
     }
@@ -69,7 +69,7 @@ impl Gate {
     /// Rows of which a condition holds, in the order of their ids.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn system_find<A: Area>(&self, table: SystemTable<A>, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
         self.0.store.find(table.0, filter, limit).await
     }
@@ -77,7 +77,7 @@ impl Gate {
     /// One row, and the row of another table that one of its columns names.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn system_row_and_owner<A: Area>(
         &self,
         table: SystemTable<A>,

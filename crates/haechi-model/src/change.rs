@@ -235,7 +235,7 @@ pub enum Failure {
     KeyReused,
     /// Too much is waiting; nothing was done.
     Busy,
-    /// The database cannot be had; nothing was done.
+    /// The database cannot be reached; nothing was done.
     Unavailable,
     /// The disk is full; nothing was done.
     Full,

@@ -19,7 +19,7 @@ pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
 pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal};
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
-pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, plan, same_tables};
+pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, history, plan, same_tables};
 pub use render::Dialect;
 pub use schema::Strange;
 pub use system::system_tables;
@@ -212,7 +212,7 @@ impl Store {
     /// Migrations that were applied, oldest first.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn applied(&self) -> Result<Vec<Applied>, Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.readers.run(true, sqlite::applied).await,
@@ -220,19 +220,10 @@ impl Store {
         }
     }
 
-    /// The tables as each migration left them, oldest first.
-    ///
-    /// # Errors
-    /// When the database cannot be had.
-    pub async fn history(&self) -> Result<Vec<Vec<Table>>, Failure> {
-        let applied = self.applied().await?;
-        Ok(applied.iter().filter_map(|applied| serde_json::from_str(&applied.tables).ok()).collect())
-    }
-
     /// Plans the way from what was applied last to what this version needs.
     ///
     /// # Errors
-    /// When the database cannot be had or an applied migration was altered.
+    /// When the database cannot be reached or an applied migration was altered.
     pub async fn plan(&self) -> Result<Migration, MigrateError> {
         let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
         let before = migrate::tables_after(&applied)?;
@@ -243,7 +234,7 @@ impl Store {
     /// What is in the database that no migration made: whatever can change what is stored, found or refused.
     ///
     /// # Errors
-    /// When the database cannot be had or an applied migration was altered.
+    /// When the database cannot be reached or an applied migration was altered.
     pub async fn strange(&self) -> Result<Strange, MigrateError> {
         let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
         if applied.is_empty() {
@@ -263,7 +254,7 @@ impl Store {
     /// Which rows do not fit what a migration would make of their tables, a line each.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn misfits(&self, migration: &Migration) -> Result<Vec<String>, Failure> {
         if migration.checks.is_empty() {
             return Ok(Vec::new());
@@ -302,7 +293,7 @@ impl Store {
     /// Gathers the statistics by which the database plans statements.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn analyse(&self, what: Analyse) -> Result<(), Failure> {
         let name = |table: usize| self.catalog.tables[table].name.clone();
         match &self.driver {
@@ -345,7 +336,7 @@ impl Store {
     /// Entries that were committed and wait for their position, in the order of arrival; there are none on SQLite.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn log_waiting(&self, limit: u32) -> Result<Vec<LogRecord>, Failure> {
         match &self.driver {
             Driver::Sqlite(_) => Ok(Vec::new()),
@@ -378,7 +369,7 @@ impl Store {
     /// Forgets images of entries whose ids come before one, then the oldest until no more than so many bytes are left.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn forget_images(&self, before: &str, bytes: i64) -> Result<(), Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.forget_images(before, bytes).await,
@@ -411,7 +402,7 @@ impl Store {
     /// Keeps a seal.
     ///
     /// # Errors
-    /// When the database cannot be had, or this node does not hold the lease.
+    /// When the database cannot be reached, or this node does not hold the lease.
     pub async fn save_seal(&self, seal: Seal) -> Result<(), Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => match sqlite.writer.alone(move |connection| sqlite::save_seal(connection, &seal)).await? {
@@ -427,7 +418,7 @@ impl Store {
     /// finished by the next call.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn take_out_log(&self, size: i64, frontier: Vec<u8>) -> Result<(), Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.take_out_log(size, frontier).await,
@@ -438,7 +429,7 @@ impl Store {
     /// What the change that claimed this idempotency key did, when there was one.
     ///
     /// # Errors
-    /// When it was another request, or the database cannot be had.
+    /// When it was another request, or the database cannot be reached.
     pub async fn claimed(&self, claim: &Claim) -> Result<Option<Box<str>>, Failure> {
         let found = match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.claimed(&claim.key).await?,
@@ -453,7 +444,7 @@ impl Store {
     /// Forgets idempotency keys that were claimed before a time.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.forget_claims(before_ms).await,
@@ -464,7 +455,7 @@ impl Store {
     /// Gives positions to entries that have none, where that is not part of the commit. `true`: this node does it now.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn sequence(&self, now_ms: i64) -> Result<bool, Failure> {
         match &self.driver {
             Driver::Sqlite(_) => Ok(true),

@@ -73,7 +73,7 @@ impl House {
     /// Opens a folder over a locked data directory. Nothing is migrated.
     ///
     /// # Errors
-    /// When the folder has errors or the database cannot be had.
+    /// When the folder has errors or the database cannot be reached.
     pub async fn open(root: &Path, data: &DataDir, mode: Mode) -> Result<Self, HouseError> {
         let (revision, warnings) = folder::load(root)?;
         Self::with(revision, warnings, data, mode).await
@@ -82,7 +82,7 @@ impl House {
     /// As [`House::open`], with a folder that was read already.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn with(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode) -> Result<Self, HouseError> {
         Self::at(revision, warnings, data, mode, Arc::new(SystemClock)).await
     }
@@ -90,7 +90,7 @@ impl House {
     /// As [`House::with`], with a clock of one's own.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn at(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode, clock: Arc<dyn Clock>) -> Result<Self, HouseError> {
         let config = &revision.app.config;
         let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;

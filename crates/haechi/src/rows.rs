@@ -26,7 +26,7 @@ pub enum RowsError {
     /// Rows are wrong.
     #[error("{0}")]
     Rows(BadRows),
-    /// The database cannot be had.
+    /// The database cannot be reached.
     #[error("{0} cannot be read: {1:?}")]
     Store(String, Failure),
 }

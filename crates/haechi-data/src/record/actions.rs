@@ -64,7 +64,7 @@ impl<'a> Pages<'a> {
 /// Rows of a collection, for a door that says itself what it shows of them and how.
 ///
 /// # Errors
-/// When policy says no, the query uses a field that the caller may not read, or the database cannot be had.
+/// When policy says no, the query uses a field that the caller may not read, or the database cannot be reached.
 pub async fn rows(ask: &Ask, collection: CollectionId, query: ListQuery) -> Result<RowPage, RecordError> {
     let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
     grant.list(query).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
@@ -73,7 +73,7 @@ pub async fn rows(ask: &Ask, collection: CollectionId, query: ListQuery) -> Resu
 /// One row.
 ///
 /// # Errors
-/// When policy says no, there is none as far as the caller may know, or the database cannot be had.
+/// When policy says no, there is none as far as the caller may know, or the database cannot be reached.
 pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
@@ -84,7 +84,7 @@ pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'
 /// Those of the rows that there are and that the caller may read: what references name.
 ///
 /// # Errors
-/// When the database cannot be had.
+/// When the database cannot be reached.
 pub async fn referred(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
     let grant = if ids.is_empty() { None } else { ask.on::<Read>(collection).ok() };
     let Some(grant) = grant else { return Ok(RowPage::default()) };
@@ -94,7 +94,7 @@ pub async fn referred(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wan
 /// A computation over the rows of a collection.
 ///
 /// # Errors
-/// When policy says no, it uses a field that the caller may not read, or the database cannot be had.
+/// When policy says no, it uses a field that the caller may not read, or the database cannot be reached.
 pub async fn aggregate(
     ask: &Ask,
     collection: CollectionId,
@@ -122,7 +122,7 @@ pub struct Listed {
 /// A page of records for a query as REST writes it. `shape`: how rows are written that show these fields, or all.
 ///
 /// # Errors
-/// When policy says no, the query cannot be asked, or the database cannot be had.
+/// When policy says no, the query cannot be asked, or the database cannot be reached.
 pub async fn page(
     ask: &Ask,
     collection: CollectionId,
@@ -167,7 +167,7 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
 /// Records by their ids, all of them or none.
 ///
 /// # Errors
-/// When policy says no, one of them is not there as far as the caller may know, or the database cannot be had.
+/// When policy says no, one of them is not there as far as the caller may know, or the database cannot be reached.
 pub async fn several(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
     let ids: Option<Vec<Box<str>>> = ids.iter().map(|id| record_id(id).map(Into::into)).collect();

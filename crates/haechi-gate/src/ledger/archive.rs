@@ -61,7 +61,7 @@ pub enum ArchiveError {
     /// Rows changed each time they were looked at.
     #[error("rows kept changing; try again when less is written")]
     Busy,
-    /// The database cannot be had.
+    /// The database cannot be reached.
     #[error("the database cannot be had: {0:?}")]
     Store(Failure),
 }
@@ -76,7 +76,7 @@ impl Gate {
     /// What was sealed before a time and is still in the database. The whole ledger is verified first.
     ///
     /// # Errors
-    /// When the ledger does not verify, or the database cannot be had.
+    /// When the ledger does not verify, or the database cannot be reached.
     pub async fn archivable(&self, key: &System<Audit>, before_ms: i64) -> Result<Option<Part>, ArchiveError> {
         self.finish_taking_out().await?;
         let (report, last_entries) = self.verify_with_rows(key).await?;
@@ -135,7 +135,7 @@ impl Gate {
     /// Lines of a part's file from a position on, and the next position; the first lines say what the file is.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn archive_lines(&self, _: &System<Audit>, part: &Part, position: i64) -> Result<(Vec<u8>, Option<i64>), Failure> {
         let mut out = Vec::new();
         let mut line = |value: Value| {
@@ -170,7 +170,7 @@ impl Gate {
     /// Takes a part out of the database, once its file is safe. `operator` stands in the ledger.
     ///
     /// # Errors
-    /// When the database cannot be had; the part is then still there, or the rest of it is taken out the next time.
+    /// When the database cannot be reached; the part is then still there, or the rest of it is taken out the next time.
     pub async fn take_out(&self, key: &System<Audit>, part: Part, operator: &str) -> Result<(), ArchiveError> {
         // What the last entries of the part say of live rows is said again, so that the rows stay provable without the file.
         let mut changed = Vec::new();

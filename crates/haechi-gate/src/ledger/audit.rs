@@ -92,7 +92,7 @@ impl Gate {
     /// Verifies the whole ledger, also against checkpoints kept elsewhere; `rows`: also every row against its last entry.
     ///
     /// # Errors
-    /// When the database cannot be had, or a checkpoint kept elsewhere is not signed by this ledger's key.
+    /// When the database cannot be reached, or a checkpoint kept elsewhere is not signed by this ledger's key.
     pub async fn verify(&self, _: &System<Audit>, outside: &[String], rows: bool) -> Result<Report, Failure> {
         let mut walk = self.walk(outside, rows).await?;
         self.check_rows(&mut walk).await?;
@@ -202,7 +202,7 @@ impl Gate {
     /// Entries as JSON lines from a position on, at most a page: the lines and the next position.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn export_entries(&self, _: &System<Audit>, from: i64) -> Result<(Vec<u8>, Option<i64>), Failure> {
         // What an archive has not finished taking out is in its file.
         let start = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal));
@@ -219,7 +219,7 @@ impl Gate {
     /// The newest signed checkpoint.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn checkpoint(&self, _: &System<Audit>) -> Result<Option<String>, Failure> {
         Ok(self.0.store.last_seal().await?.map(|seal| seal.note))
     }

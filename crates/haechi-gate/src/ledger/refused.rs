@@ -36,7 +36,7 @@ impl Gate {
     /// What the request with this id was refused; `None` when no entry names it.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn refused_request(&self, _: &System<Audit>, request_id: &str) -> Result<Option<RefusedRequest>, Failure> {
         // The id states its time (UUIDv7, RFC 9562): only entries of about then are read.
         let Some((seconds, nanos)) = uuid::Uuid::try_parse(request_id).ok().and_then(|id| id.get_timestamp()).map(|at| at.to_unix()) else {

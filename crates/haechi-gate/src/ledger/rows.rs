@@ -110,13 +110,16 @@ impl Gate {
                 };
                 let same: Vec<&Row> = rows.iter().filter(said).collect();
                 // One that was changed or ended meanwhile has an entry of its own.
-                if self.state_rows(key, number, table, &same).await == Err(Failure::Missed(0)) {
-                    for row in same {
-                        let stated = self.state_rows(key, number, table, &[row]).await;
-                        if !matches!(stated, Ok(()) | Err(Failure::Missed(_))) {
-                            return stated;
+                match self.state_rows(key, number, table, &same).await {
+                    Err(Failure::Missed(_)) => {
+                        for row in same {
+                            match self.state_rows(key, number, table, &[row]).await {
+                                Ok(()) | Err(Failure::Missed(_)) => {}
+                                Err(failure) => return Err(failure),
+                            }
                         }
                     }
+                    stated => stated?,
                 }
             }
         }

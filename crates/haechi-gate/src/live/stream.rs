@@ -54,7 +54,7 @@ pub enum EndReason {
     Refused,
     /// It was read too slowly.
     Slow,
-    /// What it would show cannot be recorded, or the database cannot be had.
+    /// What it would show cannot be recorded, or the database cannot be reached.
     Busy,
     /// The server ends.
     Closing,

@@ -44,7 +44,7 @@ impl Identity {
     /// Forgets what has ended by itself: sessions, one-time values, keys, empty buckets.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn housekeeping(&self) -> Result<(), IdentityError> {
         let (inner, now) = (&*self.0, self.0.now_ms());
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
@@ -61,7 +61,7 @@ impl Operator {
     /// All people, in the order of their ids.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn people(&self) -> Result<Vec<Person>, IdentityError> {
         // Nobody reads past policies without a word.
         let mut work = self.work();
@@ -83,7 +83,7 @@ impl Operator {
     /// The person with this id or address.
     ///
     /// # Errors
-    /// When there is none, or the database cannot be had.
+    /// When there is none, or the database cannot be reached.
     pub async fn find_person(&self, named: &str) -> Result<Person, IdentityError> {
         if let Some(row) = self.identity.0.gate.system_row(self.identity.0.tables.users, named).await? {
             return Ok(self.person(&row));
@@ -98,7 +98,7 @@ impl Operator {
     /// Adds a person without a password; the one-time value sets it.
     ///
     /// # Errors
-    /// When the address is taken, a role is not declared, or the database cannot be had.
+    /// When the address is taken, a role is not declared, or the database cannot be reached.
     pub async fn add_person(&self, email: &str, roles: &[String], profile: &Json) -> Result<(Person, String), IdentityError> {
         let mut values = vec![(self.identity.user_field("email"), self.identity.read_email(email)?)];
         values.extend(self.identity.profile(Some(profile), Allowed::All, "")?);
@@ -115,7 +115,7 @@ impl Operator {
     /// Invites whoever has an address to sign up.
     ///
     /// # Errors
-    /// When the address is none, is taken, or the database cannot be had.
+    /// When the address is none, is taken, or the database cannot be reached.
     pub async fn invite(&self, email: &str) -> Result<String, IdentityError> {
         self.identity.read_email(email)?;
         let canonical = self.identity.canonical_email(email).ok_or(IdentityError::NotFound)?;
@@ -132,7 +132,7 @@ impl Operator {
     /// Gives a person these roles and no others.
     ///
     /// # Errors
-    /// When a role is not declared, or the database cannot be had.
+    /// When a role is not declared, or the database cannot be reached.
     pub async fn set_roles(&self, id: &str, roles: &[String]) -> Result<(), IdentityError> {
         let roles = self.read_roles(roles)?;
         self.change(id, "update", vec![(self.identity.user_field("roles"), roles)], |_, _| ()).await
@@ -141,7 +141,7 @@ impl Operator {
     /// Lets a person in no more, or again. What was issued to him ends.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn set_disabled(&self, id: &str, disabled: bool) -> Result<(), IdentityError> {
         let value = Value::Int(i64::from(disabled));
         self.change(id, "update", vec![(self.identity.user_field("disabled"), value)], |identity, work| {
@@ -155,7 +155,7 @@ impl Operator {
     /// Takes a person's password away; the one-time value sets a new one. Everything that was issued to him ends.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn reset(&self, id: &str) -> Result<String, IdentityError> {
         let mut work = self.work();
         work.clear(self.identity.0.tables.passwords, is(0, id));
@@ -169,7 +169,7 @@ impl Operator {
     /// A person's sessions that are alive, newest first.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn sessions_of(&self, id: &str) -> Result<Vec<SessionView>, IdentityError> {
         Ok(self.identity.0.sessions_of(id).await?.iter().map(|row| view(row, "")).collect())
     }
@@ -177,7 +177,7 @@ impl Operator {
     /// Ends all of a person's sessions.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn end_sessions(&self, id: &str) -> Result<(), IdentityError> {
         let mut work = self.work();
         self.identity.0.end_all(&mut work, id, None);
@@ -188,7 +188,7 @@ impl Operator {
     /// A one-time value for the first administrator, when there is nobody yet who could sign in.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn setup_code(&self) -> Result<Option<String>, IdentityError> {
         let inner = &*self.identity.0;
         let people = inner.gate.system_find(inner.tables.users, Predicate::True, 1).await?;
@@ -205,7 +205,7 @@ impl Operator {
     /// Says in the ledger that everything was restored, without what had been issued.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn restored(&self) -> Result<(), IdentityError> {
         let mut work = self.work();
         // Of what had been issued nothing was restored.
@@ -247,7 +247,7 @@ impl Operator {
     /// Makes a key for a service with roles of its own.
     ///
     /// # Errors
-    /// When a role, a scope or the time is not good, or the database cannot be had.
+    /// When a role, a scope or the time is not good, or the database cannot be reached.
     pub async fn create_service_key(&self, service: &str, roles: &[String], new: &NewKey) -> Result<(String, Shown), IdentityError> {
         self.identity.service_key(self.work(), service, roles, new).await
     }
@@ -255,7 +255,7 @@ impl Operator {
     /// All keys that are alive.
     ///
     /// # Errors
-    /// When the database cannot be had.
+    /// When the database cannot be reached.
     pub async fn keys(&self) -> Result<Vec<Shown>, IdentityError> {
         self.identity.all_keys().await
     }
@@ -263,7 +263,7 @@ impl Operator {
     /// Revokes a key.
     ///
     /// # Errors
-    /// When there is none of this id, or the database cannot be had.
+    /// When there is none of this id, or the database cannot be reached.
     pub async fn revoke_key(&self, name: &str) -> Result<(), IdentityError> {
         self.identity.end_key(self.work(), is(keys::NAME, name), None).await
     }

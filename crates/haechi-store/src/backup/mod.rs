@@ -27,7 +27,7 @@ pub enum RestoreError {
     /// The file cannot be read, or the place cannot be written.
     #[error("the backup could not be restored: {0}")]
     Io(std::io::ErrorKind),
-    /// The database cannot be had or failed.
+    /// The database cannot be reached or failed.
     #[error("the database cannot be reached or failed; what was begun is rolled back")]
     Database,
 }
@@ -36,7 +36,7 @@ impl Store {
     /// Writes everything into a new SQLite file, while others read and write.
     ///
     /// # Errors
-    /// When the file cannot be written or the database cannot be had.
+    /// When the file cannot be written or the database cannot be reached.
     pub async fn backup(&self, file: &Path) -> Result<(), Failure> {
         // Its owner's alone from the first byte on.
         private(file).map_err(|_| Failure::Unavailable)?;

@@ -3,7 +3,7 @@
 mod plan;
 mod retyped;
 pub(crate) mod rows;
-mod sql;
+pub(crate) mod sql;
 
 pub use plan::{Action, Migration, Step, plan};
 pub use rows::{Conversion, Finds, Task, What};
@@ -63,6 +63,12 @@ pub(crate) fn checksum(text: &str) -> String {
         let _ = write!(out, "{byte:02x}");
         out
     })
+}
+
+/// The tables as each migration left them.
+#[must_use]
+pub fn history(applied: &[Applied]) -> Vec<Vec<haechi_model::Table>> {
+    applied.iter().filter_map(|applied| serde_json::from_str(&applied.tables).ok()).collect()
 }
 
 /// Whether two migrations have left the same tables, but for the store's own.

@@ -128,6 +128,10 @@ impl Migration {
         if first > 0 {
             lines.push(format!("~ the types of {first} fields are remembered from now on, as the folder declares them"));
         }
+        // What concerns no field is still done, and said.
+        if lines.is_empty() && !self.is_empty() {
+            lines.push("~ what Haechi keeps beside the collections".to_owned());
+        }
         lines
     }
 }

@@ -67,7 +67,7 @@ fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     out
 }
 
-fn storage(dialect: Dialect, storage: Storage) -> &'static str {
+pub(crate) fn storage(dialect: Dialect, storage: Storage) -> &'static str {
     match (dialect, storage) {
         (Dialect::Sqlite, Storage::Int) => "INTEGER",
         (Dialect::Sqlite, Storage::Real) => "REAL",
@@ -94,8 +94,13 @@ fn column(dialect: Dialect, column: &Column) -> String {
     format!("\"{}\" {}{null}", column.name, storage(dialect, column.storage))
 }
 
+/// Whether the first column is SQLite's own number of the row, which is never null without saying so.
+pub(crate) fn rowid_key(dialect: Dialect, table: &Table) -> bool {
+    dialect == Dialect::Sqlite && table.key == 1 && table.columns[0].storage == Storage::Int
+}
+
 fn create(dialect: Dialect, table: &Table, name: &str) -> String {
-    let rowid_key = dialect == Dialect::Sqlite && table.key == 1 && table.columns[0].storage == Storage::Int;
+    let rowid_key = rowid_key(dialect, table);
     let mut parts: Vec<String> = table.columns.iter().map(|found| column(dialect, found)).collect();
     if rowid_key {
         parts[0] = format!("\"{}\" INTEGER PRIMARY KEY", table.columns[0].name);

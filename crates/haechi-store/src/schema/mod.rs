@@ -6,8 +6,11 @@ mod sqlite;
 pub(crate) use postgres::found as found_in_postgres;
 pub(crate) use sqlite::found as found_in_sqlite;
 
-use crate::render::Dialect;
-use haechi_model::{Index, Storage, Table};
+use crate::{
+    migrate::sql::{rowid_key, storage},
+    render::Dialect,
+};
+use haechi_model::{Index, Table};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found in the database that nobody migrated.
@@ -36,20 +39,13 @@ struct Shape {
 
 /// A table as a migration makes it.
 fn expected(dialect: Dialect, table: &Table) -> Shape {
-    let rowid_key = dialect == Dialect::Sqlite && table.key == 1 && table.columns[0].storage == Storage::Int;
+    let rowid_key = rowid_key(dialect, table);
     let column = |(at, column): (usize, &haechi_model::Column)| {
-        let kind = match (dialect, column.storage) {
-            (Dialect::Sqlite, Storage::Int) => "INTEGER",
-            (Dialect::Sqlite, Storage::Real) => "REAL",
-            (Dialect::Sqlite, Storage::Text) => "TEXT",
-            (Dialect::Sqlite, Storage::Bytes) => "BLOB",
-            (Dialect::Postgres, Storage::Int) => "bigint",
-            (Dialect::Postgres, Storage::Real) => "double precision",
-            (Dialect::Postgres, Storage::Text) => "text COLLATE C",
-            (Dialect::Postgres, Storage::Bytes) => "bytea",
-        };
+        // PostgreSQL's catalogue writes its types in small letters.
+        let kind = storage(dialect, column.storage).replace('"', "");
+        let kind = if dialect == Dialect::Postgres { kind.to_lowercase() } else { kind };
         let required = !(column.nullable || rowid_key && at == 0);
-        (column.name.clone(), declared(kind, required))
+        (column.name.clone(), declared(&kind, required))
     };
     let names = |index: &Index| index.columns.iter().map(|column| table.columns[*column].name.as_str()).collect::<Vec<_>>().join(", ");
     Shape {

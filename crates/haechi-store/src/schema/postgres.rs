@@ -67,7 +67,7 @@ async fn shape(client: &Client, row: &Row) -> Result<Shape, Error> {
     for row in client.query(COLUMNS, &[&id]).await? {
         let (name, kind, required, order, made, ordered): (String, String, bool, String, bool, bool) =
             (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5));
-        let kind = if ordered { format!("{kind} COLLATE {order}") } else { kind };
+        let kind = if ordered { format!("{kind} collate {}", order.to_lowercase()) } else { kind };
         shape.columns.insert(name, declared(&kind, required) + if made { " with a default" } else { "" });
     }
     for row in client.query(CONSTRAINTS, &[&id]).await? {

@@ -114,15 +114,12 @@ fn convert(connection: &Connection, task: &Task) -> rusqlite::Result<()> {
     })
 }
 
-/// Takes a page of rows, and the ids of the rows that they name.
-type Take<'a> = dyn FnMut(&[(String, Value)], &HashMap<String, String>) -> rusqlite::Result<()> + 'a;
-
+/// Gives pages of rows, and the ids of the rows that they name.
 fn walk(
     connection: &Connection,
     task: &Task,
     mut take: impl FnMut(&[(String, Value)], &HashMap<String, String>) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<()> {
-    let take: &mut Take<'_> = &mut take;
     let mut statement = connection.prepare(&task.page_sql("?", &task.column))?;
     let looker = Pass::new(task);
     let mut after = String::new();

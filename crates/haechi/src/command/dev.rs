@@ -3,8 +3,8 @@
 use super::{Done, Failed, Place};
 use clap::Args;
 use haechi::{
-    DataDir, House, Mode, ServeError, accept::Server, access, admission::Admission, folder, logs, people, report, rows, serve::stack, shutdown,
-    stack::Stack, traces::Traces,
+    DataDir, House, Mode, accept::Server, access, admission::Admission, folder, logs, people, report, rows, serve::stack, shutdown, stack::Stack,
+    traces::Traces,
 };
 use std::{
     path::{Path, PathBuf},
@@ -87,10 +87,6 @@ impl Dev {
     async fn build(&self, place: &Place, data: &DataDir) -> Result<House, Failed> {
         let house = House::open(&place.folder, data, Mode::Dev).await?;
         house.handled()?;
-        let strange = house.gate.strange(&house.keys.schema).await.map_err(|error| error.to_string())?;
-        if !strange.wrong.is_empty() {
-            return Err(Failed::Said(ServeError::Changed(strange.wrong).to_string()));
-        }
         let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
         for line in plan.summary() {
             println!("  {line}");

@@ -24,9 +24,10 @@ impl Migrate {
         match self {
             Self::Plan => {
                 let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
-                let misfits = house.gate.misfits(&house.keys.schema, &plan).await;
-                let misfits = misfits.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
                 let strange = house.gate.strange(&house.keys.schema).await.map_err(|error| error.to_string())?;
+                // Where the tables are others, there is no looking at their rows.
+                let misfits = if strange.wrong.is_empty() { house.gate.misfits(&house.keys.schema, &plan).await } else { Ok(Vec::new()) };
+                let misfits = misfits.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
                 if place.json {
                     println!(
                         "{}",
@@ -37,7 +38,10 @@ impl Migrate {
                     );
                 } else if plan.is_empty() {
                     said(&strange.wrong, &strange.beside);
-                    if strange.wrong.is_empty() {
+                    let interrupted = house.gate.interrupted(&house.keys.schema).await;
+                    if !interrupted.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?.is_empty() {
+                        println!("a migration was interrupted before the ledger said so: `haechi migrate apply` completes it");
+                    } else if strange.wrong.is_empty() {
                         println!("nothing to do");
                     }
                 } else {
@@ -57,17 +61,17 @@ impl Migrate {
             }
             Self::Apply { allow_drop } => {
                 let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
-                let summary = plan.summary();
+                let (summary, empty) = (plan.summary(), plan.is_empty());
                 house.gate.migrate(&house.keys.schema, plan, *allow_drop).await.map_err(|error| Failed::Said(error.to_string()))?;
-                let completed = summary.is_empty()
-                    && house.gate.complete(&house.keys.schema).await.map_err(|failure| format!("the ledger cannot be written: {failure:?}"))?;
+                let completed =
+                    empty && house.gate.complete(&house.keys.schema).await.map_err(|failure| format!("the ledger cannot be written: {failure:?}"))?;
                 house.gate.settle().await;
                 summary.iter().for_each(|line| println!("{line}"));
                 println!(
                     "{}",
                     if completed {
                         "completed a migration that was interrupted"
-                    } else if summary.is_empty() {
+                    } else if empty {
                         "nothing to do"
                     } else {
                         "applied"

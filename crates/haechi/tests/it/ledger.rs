@@ -83,13 +83,21 @@ async fn altered_times_and_migrations_are_named() {
 #[tokio::test]
 async fn an_interrupted_migration_is_completed() {
     let (app, connection) = filled().await;
-    connection
-        .execute_batch("INSERT INTO _migrations SELECT version + 1, time, checksum, sql, replace(tables, '10000', '9999') FROM _migrations")
-        .unwrap();
-    assert_eq!(findings(&app, true).await.len(), 1);
-    assert!(app.house.gate.complete(&app.house.keys.schema).await.unwrap());
-    assert!(!app.house.gate.complete(&app.house.keys.schema).await.unwrap());
-    app.finish().await;
+    // Two migrations, there and back: the tables are those of the folder.
+    for (version, tables) in [(2, "replace(tables, '10000', '9999')"), (3, "tables")] {
+        let insert = format!("INSERT INTO _migrations SELECT {version}, time, checksum, sql, {tables} FROM _migrations WHERE version = 1");
+        connection.execute_batch(&insert).unwrap();
+    }
+    assert_eq!(findings(&app, true).await.len(), 2);
+    drop(connection);
+    let clock = app.clock.clone();
+    let root = app.close().await;
+    let said = |arguments: &[&str]| String::from_utf8_lossy(&crate::process::haechi(&root, arguments).stdout).into_owned();
+    let plan = said(&["migrate", "plan"]);
+    assert!(plan.contains("was interrupted") && !plan.contains("nothing to do"), "{plan}");
+    assert_eq!(said(&["migrate", "apply"]), "completed a migration that was interrupted\n");
+    assert_eq!((said(&["migrate", "plan"]), said(&["migrate", "apply"])), ("nothing to do\n".to_owned(), "nothing to do\n".to_owned()));
+    TestApp::open(root, Backend::Sqlite, clock).await.finish().await;
 }
 
 #[tokio::test]

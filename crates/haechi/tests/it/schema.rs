@@ -110,7 +110,7 @@ async fn what_acts_on_a_table_is_named(backend: Backend) {
         (
             "ALTER TABLE notes ALTER COLUMN title SET DEFAULT 'x'",
             "ALTER TABLE notes ALTER COLUMN title DROP DEFAULT",
-            "the column title is text COLLATE C with a default",
+            "the column title is text collate c with a default",
         ),
         (
             "ALTER TABLE notes ALTER COLUMN version DROP NOT NULL",
@@ -192,5 +192,25 @@ async fn serve_makes_the_tables_of_an_empty_database(backend: Backend) {
     one.close().await;
     other.close().await;
     drop(data);
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+/// A step that concerns no field is still one: what is done is said, and "nothing to do" only where there is nothing.
+#[tokio::test]
+async fn what_concerns_no_field_is_not_nothing() {
+    let root = made(Backend::Sqlite).await;
+    let connection = rusqlite::Connection::open(root.join(".haechi/haechi.db")).unwrap();
+    let text: String = connection.query_row("SELECT tables FROM _migrations", [], |row| row.get(0)).unwrap();
+    // As it was before there were images.
+    let mut tables: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    tables.retain(|table| table["name"] != "_images");
+    connection.execute("UPDATE _migrations SET tables = ?", [serde_json::to_string(&tables).unwrap()]).unwrap();
+    connection.execute_batch("DROP TABLE _images").unwrap();
+    drop(connection);
+    let plan = haechi(&root, &["migrate", "plan"]);
+    assert!(String::from_utf8_lossy(&plan.stdout).starts_with("~ what Haechi keeps beside the collections"), "{plan:?}");
+    let said = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+    assert_eq!(said(haechi(&root, &["migrate", "apply"])), "applied");
+    assert_eq!(said(haechi(&root, &["migrate", "apply"])), "nothing to do");
     std::fs::remove_dir_all(root).unwrap();
 }
