@@ -76,7 +76,14 @@ impl Scope {
         Ok(Self(bits.into()))
     }
 
-    fn allows(&self, collection: CollectionId, action: ActionId) -> bool {
+    /// The same of a stored list. What the app no longer has reaches nothing.
+    #[must_use]
+    pub fn stored(app: &App, texts: &[String]) -> Self {
+        let known = texts.iter().map(String::as_str).filter(|text| Self::parse(app, [*text]).is_ok());
+        Self::parse(app, known).unwrap_or(Self(Box::default()))
+    }
+
+    pub(crate) fn allows(&self, collection: CollectionId, action: ActionId) -> bool {
         self.0.get(collection).is_some_and(|bits| bits >> action & 1 == 1)
     }
 }

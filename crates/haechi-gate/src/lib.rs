@@ -66,6 +66,7 @@
 //! use haechi_gate::Store;
 //! ```
 
+mod access;
 mod ask;
 mod authenticate;
 mod caller;
@@ -86,6 +87,7 @@ mod system;
 mod system_work;
 mod work;
 
+pub use access::{AccessChange, Asker, Examples, Explanation, Outcome, Pair, Pairs, Reach, Reached, Way, difference};
 pub use ask::{Allowance, Ask, Changes, Doorkeeper, Refusal, reply_order};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
@@ -101,7 +103,7 @@ pub use ledger::audit::{Finding as AuditFinding, Report as AuditReport};
 pub use ledger::refused::RefusedRequest;
 pub use live::{EndReason, Hold, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem, WatchQuery};
 pub use outbound::Outbound;
-pub use revision::{Reach, Revision, RevisionError};
+pub use revision::{Revision, RevisionError};
 pub use system::{Area, Audit, Backup, Identity, Import, Schema, System, SystemKeys};
 pub use system_work::{SystemError, SystemTable, SystemWork};
 pub use work::{Done, Meaning, Work, WorkError, WriteError};

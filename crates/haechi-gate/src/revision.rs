@@ -28,17 +28,6 @@ pub(crate) struct Verbs {
     pub(crate) watch: ActionId,
 }
 
-/// How far somebody gets with an action on a collection, as far as policies alone say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// No row.
-    None,
-    /// Rows of which a condition holds.
-    Some,
-    /// Every row.
-    All,
-}
-
 /// The folder's policies cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the policies have errors")]
@@ -51,6 +40,16 @@ impl Revision {
     /// The findings, when a policy is wrong.
     pub fn new(app: App) -> Result<(Self, Findings), RevisionError> {
         let (policies, findings) = Policies::load(&app).map_err(RevisionError)?;
+        Ok((Self::of(app, policies), findings))
+    }
+
+    /// Of policies that were written for another state of the app, to compare with: what only looks wrong in this one is taken.
+    pub(crate) fn lenient(app: App) -> Result<Self, RevisionError> {
+        let policies = Policies::load_leniently(&app).map_err(RevisionError)?;
+        Ok(Self::of(app, policies))
+    }
+
+    fn of(app: App, policies: Policies) -> Self {
         let verb = |name: &str| policies.action(name).unwrap_or_default();
         let verbs = Verbs {
             list: verb("list"),
@@ -66,7 +65,7 @@ impl Revision {
             .map(|class| class.guarded().then(|| (verb(&format!("read_{}", class.name)), verb(&format!("write_{}", class.name)))))
             .collect();
         let version = version(&app);
-        Ok((Self { app: Arc::new(app), policies, version, verbs, classes }, findings))
+        Self { app: Arc::new(app), policies, version, verbs, classes }
     }
 
     pub(crate) fn bind(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
@@ -76,51 +75,6 @@ impl Revision {
     /// The collections that somebody may watch.
     pub(crate) fn watched(&self) -> Vec<bool> {
         self.app.collections.iter().map(|collection| self.policies.permits_anybody(self.verbs.watch, collection.id)).collect()
-    }
-
-    /// Who gets how far: each role (and `anonymous`, and `user` without a role), collection and action.
-    #[must_use]
-    pub fn matrix(&self) -> Vec<(String, String, String, Reach)> {
-        let nil = "00000000-0000-0000-0000-000000000000";
-        let mut found = Vec::new();
-        for who in ["anonymous", "user"].into_iter().chain(self.app.roles.iter().map(String::as_str)) {
-            let roles: Vec<Box<str>> = if matches!(who, "anonymous" | "user") { Vec::new() } else { vec![who.into()] };
-            let principal = match who {
-                "anonymous" => Principal { kind: haechi_policy::PrincipalKind::Anonymous, id: "anonymous", roles: &[], row: &[] },
-                _ => Principal { kind: haechi_policy::PrincipalKind::User, id: nil, roles: &roles, row: &[] },
-            };
-            for collection in &self.app.collections {
-                for (id, action) in haechi_policy::actions(&self.app).into_iter().enumerate() {
-                    // Who is not known reaches what the folder declares and no more, whatever policies say.
-                    let declared = who != "anonymous" || self.app.anonymous.iter().any(|(to, verb)| *to == collection.id && *verb == action);
-                    let reach = match self.bind(&principal, id, collection.id, 0) {
-                        _ if !declared => Reach::None,
-                        Predicate::False => Reach::None,
-                        Predicate::True => Reach::All,
-                        _ => Reach::Some,
-                    };
-                    found.push((who.to_owned(), collection.name.clone(), action, reach));
-                }
-            }
-        }
-        found
-    }
-
-    /// What callers without credentials reach by policy although the folder does not declare it: collection and verb.
-    #[must_use]
-    pub fn undeclared_reach(&self) -> Vec<(String, String)> {
-        let nobody = Principal { kind: haechi_policy::PrincipalKind::Anonymous, id: "anonymous", roles: &[], row: &[] };
-        let mut found = Vec::new();
-        for collection in &self.app.collections {
-            for action in haechi_policy::actions(&self.app) {
-                let Some(id) = self.policies.action(&action) else { continue };
-                let declared = self.app.anonymous.iter().any(|(to, verb)| *to == collection.id && *verb == action);
-                if !declared && self.bind(&nobody, id, collection.id, 0) != Predicate::False {
-                    found.push((collection.name.clone(), action));
-                }
-            }
-        }
-        found
     }
 }
 

@@ -114,9 +114,7 @@ impl Identity {
         if texts.is_empty() && text(key, keys::KIND) == "service" {
             return Ok(None);
         }
-        let app = &self.0.gate.revision().app;
-        let known = texts.iter().map(String::as_str).filter(|text| Scope::parse(app, [*text]).is_ok());
-        Scope::parse(app, known).map(Some).map_err(|_| AuthError::Invalid)
+        Ok(Some(Scope::stored(&self.0.gate.revision().app, &texts)))
     }
 
     async fn developer_caller(&self, token: &str) -> Result<(Caller, i64), AuthError> {

@@ -24,7 +24,7 @@ const MAX_CLASSES: usize = 24;
 const MAX_ACTIONS: usize = 64;
 const MAX_COLLECTIONS: usize = 500;
 /// What anonymous callers can be let do.
-const ANONYMOUS_VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watch"];
+pub const ANONYMOUS_VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watch"];
 
 /// A file of `policies/`.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ mod draft;
 mod field;
 mod field_type;
 mod finding;
+mod implication;
 mod json;
 mod list;
 mod message;
@@ -31,7 +32,7 @@ mod time;
 mod value;
 
 pub use action::{DeclaredAction, VERBS};
-pub use app::{App, PolicyFile};
+pub use app::{ANONYMOUS_VERBS, App, PolicyFile};
 pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
 pub use class::{Class, ClassId, Sensitivity};
 pub use collection::{Collection, CollectionId, USERS};

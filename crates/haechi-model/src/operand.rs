@@ -75,7 +75,9 @@ impl Operand {
         }
     }
 
-    pub(crate) fn value(&self, row: &[Value], rows: &dyn Lookup) -> Value {
+    /// Its value for a row; NULL where there is none.
+    #[must_use]
+    pub fn value(&self, row: &[Value], rows: &dyn Lookup) -> Value {
         match self {
             Self::Column(column) => row[*column].clone(),
             Self::Constant(value) => value.clone(),

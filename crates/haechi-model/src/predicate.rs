@@ -53,7 +53,7 @@ impl Comparison {
         }
     }
 
-    fn holds(self, order: Ordering) -> bool {
+    pub(crate) fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),
             Self::NotEqual => order.is_ne(),
@@ -257,19 +257,6 @@ impl Predicate {
             return if left.compare(right).is_some_and(|order| comparison.holds(order)) { Self::True } else { Self::False };
         }
         Self::Compare(left, comparison, right)
-    }
-
-    /// Whether this condition, wherever it holds, makes `other` hold: equality or inclusion of conjuncts only.
-    #[must_use]
-    pub fn implies(&self, other: &Self) -> bool {
-        if self == other || *other == Self::True || *self == Self::False {
-            return true;
-        }
-        match (self, other) {
-            (_, Self::All(wanted)) => wanted.iter().all(|part| self.implies(part)),
-            (Self::All(parts), _) => parts.contains(other),
-            _ => false,
-        }
     }
 
     /// Whether the row alone decides it.

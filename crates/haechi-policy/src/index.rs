@@ -39,6 +39,10 @@ impl Slices {
         }
     }
 
+    pub(crate) fn every(&self) -> impl Iterator<Item = &Rule> {
+        self.slices.iter().flat_map(Slice::all)
+    }
+
     pub(crate) fn of(&self, collection: CollectionId, action: usize) -> &Slice {
         &self.slices[collection * self.actions + action]
     }
@@ -47,6 +51,13 @@ impl Slices {
 impl Slice {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Rule> {
         self.rest.iter().chain(self.by_role.values().flatten())
+    }
+
+    /// The rules that name a role, by role in the order of the names.
+    pub(crate) fn by_role(&self) -> impl Iterator<Item = (&str, &[Rule])> {
+        let mut roles: Vec<(&str, &[Rule])> = self.by_role.iter().map(|(role, rules)| (&**role, rules.as_slice())).collect();
+        roles.sort_unstable_by_key(|(role, _)| *role);
+        roles.into_iter()
     }
 
     pub(crate) fn permits(&self) -> bool {

@@ -3,8 +3,12 @@
 //! The only crate that names `cedar-policy`. Policies are compiled once from Cedar's public syntax tree; per request a
 //! plan is bound to the caller and becomes a [`Predicate`]. A forbid that errors denies.
 
+mod account;
+mod attribute;
+mod audience;
 mod bind;
 mod compile;
+mod effect;
 mod index;
 mod literal;
 mod mutation;
@@ -17,15 +21,18 @@ mod scripts;
 mod sets;
 mod size;
 mod source;
+mod words;
 
 #[cfg(test)]
 mod property;
 #[cfg(test)]
 mod tests;
 
+pub use account::{Account, Part, Seen, Target, Verdict};
+pub use audience::Audience;
 pub use bind::{Principal, PrincipalKind};
 use schema::Actions;
-pub use schema::{actions, schema_text, visible};
+pub use schema::{actions, schema_text, type_in_policies, visible};
 
 use crate::{
     bind::Binder,
@@ -36,7 +43,7 @@ use crate::{
     source::Statement,
 };
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
-use haechi_model::{App, CollectionId, Finding, Findings, Lookup, Predicate, Severity, USERS, Value};
+use haechi_model::{App, CollectionId, Finding, Findings, Predicate, Severity, USERS};
 use miette::Diagnostic;
 use std::collections::{BTreeMap, HashMap};
 
@@ -89,7 +96,19 @@ impl Policies {
     /// # Errors
     /// Findings, when a policy cannot be parsed, validated or turned into a condition.
     pub fn load(app: &App) -> Result<(Self, Findings), Findings> {
-        with_a_deep_stack(|| Self::build(app, true, true)).unwrap_or_else(|| {
+        Self::loaded(app, true)
+    }
+
+    /// The same of policies that were written for another state of the app: what Cedar's validation says of them is not asked for.
+    ///
+    /// # Errors
+    /// Findings, when a policy names what the app does not have.
+    pub fn load_leniently(app: &App) -> Result<Self, Findings> {
+        Self::loaded(app, false).map(|(policies, _)| policies)
+    }
+
+    fn loaded(app: &App, strict: bool) -> Result<(Self, Findings), Findings> {
+        with_a_deep_stack(|| Self::build(app, strict, true)).unwrap_or_else(|| {
             let mut findings = Findings::default();
             findings.push(Finding {
                 severity: Severity::Error,
@@ -103,7 +122,8 @@ impl Policies {
         })
     }
 
-    /// `strict` is false in the property test alone, so that conditions that raise errors are met too.
+    /// `strict` is false where policies of another state of the app are compared, and in the property test, so that conditions that raise
+    /// errors are met too.
     fn build(app: &App, strict: bool, intact: bool) -> Result<(Self, Findings), Findings> {
         let mut findings = Findings::default();
         let Some(schema) = parsed(&schema_text(app), &mut findings) else { return Err(findings) };
@@ -118,6 +138,9 @@ impl Policies {
             validate(app, &schema, &statements, &mut findings);
         }
         let actions = Actions::of(app);
+        if strict && !findings.has_errors() {
+            statements.iter().for_each(|statement| effect::judge(app, statement, &actions, &mut findings));
+        }
         let mut slices = Slices::new(app.collections.len(), actions.by_name.len());
         if !findings.has_errors() {
             for (at, statement) in statements.iter().enumerate() {
@@ -184,28 +207,6 @@ impl Policies {
     #[must_use]
     pub fn looks_at_the_time(&self, action: ActionId, collection: CollectionId) -> bool {
         self.slices.of(collection, action).looks_at_the_time()
-    }
-
-    /// What each policy that could matter says of a row.
-    pub fn reasons<'a>(
-        &'a self,
-        principal: &'a Principal<'a>,
-        action: ActionId,
-        collection: CollectionId,
-        now_ms: i64,
-        row: &'a [Value],
-        rows: &'a dyn Lookup,
-    ) -> impl Iterator<Item = Reason<'a>> {
-        let binder = self.binder(principal, collection, now_ms);
-        self.slices.of(collection, action).rules(principal.roles).map(move |rule| {
-            let truth = binder.truth(&rule.plan);
-            let applies = match (truth.t.holds(row, rows), truth.f.holds(row, rows)) {
-                (true, _) => Some(true),
-                (_, true) => Some(false),
-                _ => None,
-            };
-            Reason { policy: &self.names[rule.policy], applies }
-        })
     }
 
     /// What each policy says before any row is looked at: `Some(true)` for every row, `Some(false)` for none, else it depends.
@@ -291,7 +292,7 @@ fn validate(app: &App, whole: &Schema, statements: &[Statement], findings: &mut 
         let validator = Validator::new(narrow.unwrap_or_else(|| whole.clone()));
         for (at, statement) in group {
             let mut own = Findings::default();
-            validate_one(&validator, statement, &mut own);
+            validate_one(app, &validator, statement, &mut own);
             found.push((at, own));
         }
     }
@@ -309,16 +310,25 @@ fn only_about(app: &App, statement: &Statement) -> Option<CollectionId> {
     app.collection(&name).map(|collection| collection.id)
 }
 
-fn validate_one(validator: &Validator, statement: &Statement, findings: &mut Findings) {
+fn validate_one(app: &App, validator: &Validator, statement: &Statement, findings: &mut Findings) {
     let mut set = PolicySet::new();
     if set.add(statement.policy.clone()).is_err() {
         return;
     }
     let result = validator.validate_with_level(&set, ValidationMode::Strict, MAX_LEVEL);
     for error in result.validation_errors() {
-        source::report(error, &statement.source, statement.span(), "policy-invalid", findings);
+        match attribute::not_found(app, &error.to_string()) {
+            Some((message, help)) => {
+                findings.error(&statement.source, Some(source::label(error, statement.span())), "policy-invalid", message, help);
+            }
+            None => source::report(error, &statement.source, statement.span(), "policy-invalid", findings),
+        }
     }
     for warning in result.validation_warnings() {
+        // What is invalid is often impossible, too: that is one slip, not two.
+        if findings.has_errors() {
+            break;
+        }
         if scripts::is_about_scripts(warning) {
             scripts::judge(warning, statement, findings);
         } else {

@@ -113,6 +113,31 @@ impl Node {
         *self == Self::Now || self.any_part(Self::looks_at_the_time)
     }
 
+    /// Every part of it, itself first.
+    pub(crate) fn each(&self, see: &mut dyn FnMut(&Self)) {
+        see(self);
+        let see = std::cell::RefCell::new(see);
+        self.any_part(|part| {
+            part.each(&mut **see.borrow_mut());
+            false
+        });
+    }
+
+    /// The values that it looks at: fields, the caller, the row, the time. What a field is reached by is not seen by itself.
+    pub(crate) fn each_value(&self, see: &mut dyn FnMut(&Self)) {
+        if matches!(self, Self::Attribute { .. } | Self::Principal | Self::Resource | Self::Now) {
+            return see(self);
+        }
+        if matches!(self, Self::Has { base, .. } if matches!(**base, Self::Principal | Self::Resource)) {
+            return;
+        }
+        let see = std::cell::RefCell::new(see);
+        self.any_part(|part| {
+            part.each_value(&mut **see.borrow_mut());
+            false
+        });
+    }
+
     fn any_part(&self, test: impl Fn(&Self) -> bool) -> bool {
         match self {
             Self::Literal(_) | Self::Principal | Self::Resource | Self::Now => false,

@@ -79,6 +79,12 @@ pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> St
     out
 }
 
+/// A field's type as policies see it; `None` when they do not.
+#[must_use]
+pub fn type_in_policies(app: &App, ty: &FieldType) -> Option<String> {
+    cedar_type(app, ty)
+}
+
 fn cedar_type(app: &App, ty: &FieldType) -> Option<String> {
     Some(match ty {
         FieldType::Text { .. } | FieldType::Email | FieldType::Url | FieldType::Uuid | FieldType::Enum { .. } => "String".to_owned(),

@@ -71,10 +71,36 @@ pub(crate) fn parse(files: &[PolicyFile], findings: &mut Findings) -> Vec<Statem
 /// Turns one of Cedar's diagnostics into a finding at its place in the file.
 pub(crate) fn report(error: &(impl Diagnostic + ?Sized), source: &Arc<Source>, statement: Range<usize>, code: &'static str, findings: &mut Findings) {
     let span = label(error, statement);
-    let message = error.to_string();
-    let message = message.split_once("`, ").filter(|(head, _)| head.starts_with("for policy `")).map_or(message.clone(), |(_, rest)| rest.to_owned());
-    let help = error.help().map_or_else(|| "see docs/policies.md".to_owned(), |help| help.to_string());
+    let message = plain(&without_head(&error.to_string()));
+    let help = error.help().map(|help| without_head(&help.to_string()));
+    let help = match help {
+        Some(help) => help,
+        None if message.contains("policy is impossible") => {
+            "no caller and no record make its conditions true together: look for a field that is none, or kinds of callers that exclude each other"
+                .to_owned()
+        }
+        None if message.contains("unexpected end of input") => "a policy ends with `;`".to_owned(),
+        None => "see \"What can be a condition\" in docs/policies.md".to_owned(),
+    };
     findings.error(source, Some(span), code, message, help);
+}
+
+/// Without Cedar's name for the policy: where it stands is told beside.
+fn without_head(text: &str) -> String {
+    text.split_once("`, ").filter(|(head, _)| head.starts_with("for policy `")).map_or(text, |(_, rest)| rest).to_owned()
+}
+
+/// Cedar's words for its types, in those of the folder.
+fn plain(text: &str) -> String {
+    let words = [
+        ("__cedar::internal::AnyEntity", "a record"),
+        ("__cedar::internal::OpenRecord{}", "a record"),
+        ("__cedar::internal::True", "true"),
+        ("__cedar::internal::False", "false"),
+        ("the types Long and String are", "a number and a text are"),
+        ("the types String and Long are", "a text and a number are"),
+    ];
+    words.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// The place in the file that a diagnostic points at; the whole statement when it names none.

@@ -1,5 +1,5 @@
 use super::*;
-use haechi_model::{Comparison, Operand, Value};
+use haechi_model::{Comparison, Lookup, Operand, Value};
 
 struct NoRows;
 impl Lookup for NoRows {
@@ -207,4 +207,88 @@ fn texts_of_two_scripts_can_be_said() {
     assert_eq!(codes(&named("аdmin")), [("mixed-scripts", Some((2, 31)))]);
     assert!(codes(&format!("@mixed_scripts(\"the name of a product\")\n{}", named("аdmin"))).is_empty());
     assert_eq!(codes(&format!("@mixed_scripts(\"\")\n{}", named("аdmin")))[0].0, "mixed-scripts");
+}
+
+#[test]
+fn what_no_policy_decides_is_refused() {
+    let no_effect = |text: &str| {
+        let found = codes(text);
+        assert_eq!(found.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["no-effect"], "{text}");
+        found[0].1
+    };
+    for verb in ["create", "delete"] {
+        assert_eq!(no_effect(&format!("permit (principal in Role::\"doctor\", action == Action::\"{verb}\", resource is users);")), Some((1, 48)));
+    }
+    no_effect("forbid (principal, action in [Action::\"update\", Action::\"delete\"], resource is users);");
+    let class = "permit (principal in Role::\"doctor\", action == Action::\"read_secret\", resource is patients);";
+    let (_, warned) = Policies::load(&clinic(class)).map_err(|found| format!("{found:#?}")).unwrap();
+    assert_eq!(warned.list().iter().map(|found| (found.code, found.severity)).collect::<Vec<_>>(), [("no-effect", Severity::Warning)]);
+    no_effect("permit (principal is Anonymous, action == Action::\"read_pii\", resource is patients);");
+    no_effect("permit (principal in Role::\"doctor\", action == Action::\"export\", resource is patients);");
+    // The honest twins: what is decided somewhere is taken.
+    let fine = [
+        "permit (principal in Role::\"doctor\", action in [Action::\"update\", Action::\"read_pii\"], resource is users);",
+        "permit (principal in Role::\"doctor\", action in [Action::\"create\", Action::\"delete\"], resource);",
+        "permit (principal in Role::\"doctor\", action in [Action::\"read_pii\", Action::\"write_pii\"], resource is patients);",
+        "permit (principal is Anonymous, action in [Action::\"list\", Action::\"watch\"], resource is patients);",
+        "@everything(\"the owner of the system\") permit (principal in Role::\"doctor\", action, resource is users);",
+    ];
+    for text in fine {
+        assert_eq!(codes(text), [], "{text}");
+    }
+}
+
+#[test]
+fn every_part_is_told_with_its_truth() {
+    let text = "@id(\"own\") permit (principal in Role::\"nurse\", action == Action::\"read\", resource is patients) when {
+        resource has second && resource.second == principal && (resource.rank > 3 || resource.tags.contains(\"open\")) };
+        @id(\"doctors\") permit (principal in Role::\"doctor\", action == Action::\"read\", resource is patients);";
+    let app = clinic(&text.replace("resource.rank > 3", "resource has rank && resource.rank > 3"));
+    let policies = Policies::load(&app).map_err(|found| format!("{found:#?}")).unwrap().0;
+    let patients = app.collection("patients").unwrap();
+    let roles = ["nurse".into()];
+    let mut me = vec![Value::Null; app.collections[USERS].table.columns.len()];
+    me[0] = Value::text("ann");
+    let principal = Principal { kind: PrincipalKind::User, id: "ann", roles: &roles, row: &me };
+    let mut row = vec![Value::Null; patients.table.columns.len()];
+    let mut set = |field: &str, value: Value| row[patients.field(field).unwrap()] = value;
+    set("second", Value::text("bob"));
+    set("tags", Value::text("[]"));
+    let action = policies.action("read").unwrap();
+    let told = |row: Option<&[Value]>| -> Vec<String> {
+        let target = row.map(|row| Target { row, rows: &NoRows });
+        let mut lines = Vec::new();
+        for account in policies.accounts(&app, &principal, (action, patients.id), 0, target) {
+            lines.push(format!("{} {:?} {:?}", account.policy.id, account.lacks, account.applies));
+            for part in account.parts {
+                let values: Vec<String> = part.values.iter().map(|seen| format!("{}={}", seen.of, seen.value.as_deref().unwrap_or("*"))).collect();
+                lines.push(format!("{} {} {:?} {:?} {}", part.depth, part.text, part.verdict, part.wanted, values.join(" ")));
+            }
+        }
+        lines
+    };
+    assert_eq!(
+        told(Some(&row)),
+        [
+            "own None False",
+            "0 principal in Role::\"nurse\" True None ",
+            "0 resource has second True None ",
+            "0 resource.second == principal False Some(true) resource.second=users::\"bob\" principal=users::\"ann\"",
+            "0 any of Skipped None ",
+            "1 all of Skipped None ",
+            "2 resource has rank Skipped None ",
+            "2 resource.rank > 3 Skipped None ",
+            "1 resource.tags.contains(\"open\") Skipped None ",
+            "doctors Some(\"doctor\") True",
+            "0 principal in Role::\"doctor\" True None ",
+        ]
+    );
+    assert_eq!(told(None)[3], "0 resource.second == principal Depends Some(true) principal=users::\"ann\"");
+    // A field that is guarded is looked at and not shown.
+    let app = clinic("permit (principal, action == Action::\"read\", resource is patients) when { resource.name == \"ada\" };");
+    let policies = Policies::load(&app).unwrap().0;
+    row[patients.field("name").unwrap()] = Value::text("eve");
+    let accounts = policies.accounts(&app, &principal, (action, patients.id), 0, Some(Target { row: &row, rows: &NoRows }));
+    assert_eq!(accounts[0].parts[0].values, [Seen { of: "resource.name".to_owned(), value: None }]);
+    assert_eq!((accounts[0].applies, accounts[0].parts[0].wanted), (Verdict::False, Some(true)));
 }

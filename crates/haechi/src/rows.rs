@@ -2,7 +2,7 @@
 
 use crate::House;
 use haechi_data::transfer::{Format, Options, Reader};
-use haechi_gate::ImportError;
+use haechi_gate::{Examples, ImportError};
 use haechi_model::{App, Collection, Failure, FieldType};
 use std::{
     collections::BTreeSet,
@@ -73,15 +73,32 @@ pub async fn seed(house: &House, root: &Path) -> Result<Vec<(String, usize)>, Ro
     let revision = house.gate.revision();
     let mut seeded = Vec::new();
     for declared in by_reference(&revision.app) {
-        let file =
-            ["csv", "json", "jsonl"].iter().map(|ending| root.join("seed").join(format!("{}.{ending}", declared.name))).find(|path| path.exists());
-        let Some(file) = file else { continue };
+        let Some(file) = seed_file(root, declared) else { continue };
         let empty = house.gate.is_empty(&house.keys.import, declared.id).await;
         if empty.map_err(|failure| RowsError::Store(declared.name.clone(), failure))? {
             seeded.push((declared.name.clone(), import_file(house, declared, &file, Options::default()).await?));
         }
     }
     Ok(seeded)
+}
+
+fn seed_file(root: &Path, declared: &Collection) -> Option<PathBuf> {
+    ["csv", "json", "jsonl"].iter().map(|ending| root.join("seed").join(format!("{}.{ending}", declared.name))).find(|path| path.exists())
+}
+
+/// The rows of `seed/`, to show differences of access on. What cannot be read is left out: seeding tells what is wrong with it.
+#[must_use]
+pub fn examples(app: &App, root: &Path) -> Examples {
+    /// More rows are not looked at.
+    const MAX_READ: usize = 10_000;
+    let mut examples = Examples::of(app);
+    for declared in &app.collections {
+        let file = seed_file(root, declared).and_then(|path| Some((Format::of(&path)?, std::fs::File::open(path).ok()?)));
+        let Some((format, file)) = file else { continue };
+        let Ok(rows) = Reader::new(file, format, declared, Options::default()) else { continue };
+        rows.take(MAX_READ).flatten().for_each(|row| examples.add(declared, &row));
+    }
+    examples
 }
 
 /// Collections so that what is referred to comes first, as far as there is such an order.

@@ -48,6 +48,10 @@ pub struct Shown {
     pub hint: String,
     /// Whose it is.
     pub owner: String,
+    /// Whether that is a service, not a person.
+    pub service: bool,
+    /// A service's roles; a person's key has those of its person.
+    pub roles: Vec<String>,
     /// What it is limited to.
     pub scopes: Vec<String>,
     /// When it was made.
@@ -192,6 +196,8 @@ fn shown(row: &Row) -> Shown {
         label: text(row, keys::LABEL).to_owned(),
         hint: text(row, keys::HINT).to_owned(),
         owner: text(row, keys::OWNER).to_owned(),
+        service: text(row, keys::KIND) == "service",
+        roles: serde_json::from_str(text(row, keys::ROLES)).unwrap_or_default(),
         scopes: serde_json::from_str(text(row, keys::SCOPES)).unwrap_or_default(),
         created_ms: int(row, keys::CREATED),
         expires_ms: int(row, keys::EXPIRES),

@@ -11,6 +11,7 @@ use crate::{
 };
 use databases::Databases;
 use generate::Random;
+use haechi_model::Predicate;
 use world::World;
 
 /// Comparisons in CI; `HAECHI_PROPERTY_CASES` for the long run.
@@ -70,6 +71,37 @@ fn policies_agree() {
     // A test that compared nothing would pass too.
     assert!(oracle::COMPARED.get() > cases / 2, "only {} of {cases} cases were compared", oracle::COMPARED.get());
     assert!(oracle::HEARD.get() > cases, "partial evaluation was heard on {} rows only", oracle::HEARD.get());
+}
+
+/// What is proven of two conditions is so on every row.
+#[test]
+fn proofs_hold() {
+    let world = World::new(true);
+    let bound = |seed: u64| {
+        let text = generate::policies(&mut Random::new(seed));
+        let (policies, _) = Policies::build(&world.app(&text), false, world.intact).ok()?;
+        let (id, row, roles) = world.person((seed / 7 % world.users.len() as u64) as usize);
+        let principal = Principal { kind: PrincipalKind::User, id: &id, roles: &roles, row: &row };
+        Some(policies.bind(&principal, policies.action("read").unwrap(), world.things_id, world::NOW_MS))
+    };
+    let (mut proven, mut refused) = (0, 0);
+    for seed in 1..300 {
+        let (Some(one), Some(two)) = (bound(seed), bound(seed + 100_000)) else { continue };
+        let (both, either) = (Predicate::all([one.clone(), two.clone()]), Predicate::any([one.clone(), two.clone()]));
+        let neither = either.clone().not_true();
+        let forms = [one, two, both, either, neither];
+        for (from, a) in forms.iter().enumerate() {
+            for (to, b) in forms.iter().enumerate() {
+                let proof = a.proves(b);
+                // What is built from both follows from both, and each implies what is built from it.
+                assert!(proof || !matches!((from, to), (0 | 1, 3) | (2, 0 | 1 | 3)), "{a:?}\ndoes not prove\n{b:?}");
+                let against = world.things.iter().find(|row| a.holds(row, &world) && !b.holds(row, &world));
+                assert!(!proof || against.is_none(), "seed {seed}: {a:?}\nis said to prove\n{b:?}\nand does not on {against:?}");
+                if proof { proven += 1 } else { refused += 1 }
+            }
+        }
+    }
+    assert!(proven > 1_000 && refused > 1_000, "{proven} proven, {refused} not");
 }
 
 /// The deepest chain that loads is also one that both databases take.

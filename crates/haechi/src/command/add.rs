@@ -1,6 +1,6 @@
 //! `haechi add`: edits the folder's files in place; comments and order stay.
 
-use super::{Done, Failed, Place};
+use super::{Done, Failed, Place, live::say};
 use clap::Subcommand;
 use std::{path::Path, process::ExitCode};
 use toml_edit::{DocumentMut, InlineTable, Value, value};
@@ -115,7 +115,7 @@ fn save(place: &Place, path: &Path, before: Option<&str>, text: &str) -> Done {
     std::fs::write(path, text)?;
     match place.load() {
         Ok(_) => {
-            println!("  {}", path.display());
+            say!("  {}", path.display());
             Ok(ExitCode::SUCCESS)
         }
         Err(failed) => {

@@ -63,7 +63,7 @@ impl Restore {
         house.identity.operator(&super::live::operator()).restored().await?;
         house.gate.settle().await;
         house.close().await;
-        println!("{} ledger entries restored; all sessions, keys and codes have ended", verified.entries);
+        say!("{} ledger entries restored; all sessions, keys and codes have ended", verified.entries);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,9 +1,14 @@
 //! `haechi check`: what is wrong, what is risky, who reaches what.
 
-use super::{Done, Place};
+use super::{Done, Place, live::say, print};
 use clap::Args;
-use haechi::{refusals::refusals, report};
-use haechi_gate::{Reach, Revision};
+use haechi::{
+    access::{self, Against},
+    refusals::refusals,
+    report,
+};
+use haechi_gate::{AccessChange, Reach, Reached, Revision};
+use haechi_model::USERS;
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Args)]
@@ -13,30 +18,55 @@ pub(crate) struct Check {
     /// Also check what `serve` refuses.
     #[arg(long)]
     production: bool,
+    /// Say what differs in access from another folder, or from this one at a commit of its git repository.
+    #[arg(long, value_name = "FOLDER|COMMIT")]
+    against: Option<String>,
+    /// How --against is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "against", value_name = "FORMAT")]
+    format: Format,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Markdown,
+}
+
+/// The exit code when somebody gains access, or may gain as far as is known.
+const OPENED: u8 = 3;
 
 /// What is allowed but probably not meant.
 fn lints(revision: &Revision) -> Vec<String> {
     let app = &revision.app;
     let mut found = Vec::new();
     let matrix = revision.matrix();
-    for (who, collection, action, reach) in &matrix {
+    for Reached { who, collection, action, reach } in &matrix {
         let wide = *reach == Reach::All && matches!(who.as_str(), "anonymous" | "user");
         if wide && (action.starts_with("read_") || action.starts_with("write_") || matches!(action.as_str(), "update" | "delete")) {
             found.push(format!("everybody{} may {action} every row of {collection}", if who == "user" { " who is signed in" } else { "" }));
         }
         if *reach != Reach::None && action.starts_with("read_") {
-            let row = matrix.iter().any(|(w, c, a, r)| w == who && c == collection && a == "read" && *r != Reach::None);
+            let row = matrix
+                .iter()
+                .any(|other| other.who == *who && other.collection == *collection && other.action == "read" && other.reach != Reach::None);
             if !row {
                 found.push(format!("{who} has {action} on {collection} but not read: it has no effect"));
             }
         }
     }
     for collection in &app.collections {
-        let reached = matrix.iter().any(|(_, c, _, reach)| *c == collection.name && *reach != Reach::None);
+        let reached = matrix.iter().any(|reached| reached.collection == collection.name && reached.reach != Reach::None);
         if !reached && collection.name != "users" {
             found.push(format!("no policy reaches {}: nobody can use it", collection.name));
         }
+    }
+    let email = app.collections[USERS].field("email").unwrap_or_default();
+    for policy in revision.policies.looking_at(USERS, email) {
+        found.push(format!(
+            "{} ({}:{}) looks at an address, and nobody proves that the address they sign up with is theirs: use a role, a reference, or a field that only an operator sets",
+            policy.id, policy.path, policy.line
+        ));
     }
     let server = &app.config.server;
     let behind_proxy = server.tls.is_none() && server.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
@@ -56,8 +86,11 @@ fn lints(revision: &Revision) -> Vec<String> {
 
 impl Check {
     pub(crate) fn run(&self, place: &Place) -> Done {
-        let place = place.at(self.folder.as_ref());
+        let place = place.at(self.folder.as_ref())?;
         let (revision, warnings) = place.load()?;
+        if let Some(text) = &self.against {
+            return self.compare(&place, &revision, text);
+        }
         let reach = revision.undeclared_reach();
         let refused = if self.production {
             refusals(&revision, &place.data())
@@ -71,19 +104,27 @@ impl Check {
         };
         let lints = lints(&revision);
         if place.json {
-            let matrix: Vec<serde_json::Value> = revision.matrix().into_iter().filter(|(.., reach)| *reach != Reach::None).map(|(who, collection, action, reach)| serde_json::json!({ "who": who, "collection": collection, "action": action, "reach": if reach == Reach::All { "all" } else { "some" } })).collect();
-            print!("{}", report::json(&warnings));
-            println!("{}", serde_json::json!({ "refusals": refused, "lints": lints, "reach": matrix }));
+            let matrix: Vec<serde_json::Value> = revision
+                .matrix()
+                .into_iter()
+                .filter(|reached| reached.reach != Reach::None)
+                .map(|Reached { who, collection, action, reach }| {
+                    let reach = if reach == Reach::All { "all" } else { "some" };
+                    serde_json::json!({ "who": who, "collection": collection, "action": action, "reach": reach })
+                })
+                .collect();
+            print(report::json(&warnings).as_bytes());
+            say!("{}", serde_json::json!({ "refusals": refused, "lints": lints, "reach": matrix }));
         } else {
             eprint!("{}", report::render(&warnings));
             table(&revision);
             for lint in &lints {
-                println!("lint: {lint}");
+                say!("lint: {lint}");
             }
             for refusal in &refused {
-                println!("refused: {refusal}");
+                say!("refused: {refusal}");
             }
-            println!(
+            say!(
                 "{} collections, {} policies, {} warnings, {} lints, {} refusals",
                 revision.app.collections.len(),
                 revision.policies.names().len(),
@@ -94,30 +135,49 @@ impl Check {
         }
         Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+
+    /// What differs in access. The exit code says whether somebody gains.
+    fn compare(&self, place: &Place, revision: &Revision, text: &str) -> Done {
+        let against = Against::of(text);
+        let old = against.load(&place.folder).map_err(|error| {
+            if let access::AgainstError::Errors(_, haechi::FolderError::Findings(findings)) = &error {
+                eprint!("{}", report::render(findings));
+            }
+            error.to_string()
+        })?;
+        let changes = access::changes(&old, revision, &place.folder);
+        let opened = changes.iter().any(AccessChange::may_open);
+        match if place.json { Format::Json } else { self.format } {
+            Format::Json => say!("{}", serde_json::json!({ "against": text, "may_open": opened, "changes": access::json(&changes) })),
+            Format::Markdown => print(access::markdown(&changes).as_bytes()),
+            Format::Text => {
+                say!("compared with {}:", against.name());
+                access::text(&changes).iter().for_each(|line| say!("  {line}"));
+            }
+        }
+        Ok(if opened { ExitCode::from(OPENED) } else { ExitCode::SUCCESS })
+    }
 }
 
-/// Who reaches what: `*` every row, `+` some rows, `.` none.
+/// Who reaches what: `*` on every row.
 fn table(revision: &Revision) {
-    let actions = haechi_policy::actions(&revision.app);
     let matrix = revision.matrix();
     for collection in &revision.app.collections {
-        println!("{}", collection.name);
+        say!("{}", collection.name);
         let mut last = "";
-        for (who, name, ..) in matrix.iter().filter(|(_, name, ..)| *name == collection.name) {
+        for Reached { who, .. } in matrix.iter().filter(|reached| reached.collection == collection.name) {
             if who == last {
                 continue;
             }
             last = who;
             let cells: Vec<String> = matrix
                 .iter()
-                .filter(|(w, c, ..)| w == who && c == name)
-                .zip(&actions)
-                .filter(|((.., reach), _)| *reach != Reach::None)
-                .map(|((.., reach), action)| if *reach == Reach::All { format!("{action}*") } else { action.clone() })
+                .filter(|reached| reached.who == *who && reached.collection == collection.name && reached.reach != Reach::None)
+                .map(|reached| if reached.reach == Reach::All { format!("{}*", reached.action) } else { reached.action.clone() })
                 .collect();
             let cells = if cells.is_empty() { "nothing".to_owned() } else { cells.join(" ") };
-            println!("  {who:<16} {cells}");
+            say!("  {who:<16} {cells}");
         }
     }
-    println!("(* on every row, else on the rows of which a policy's condition holds)");
+    say!("(* on every row, else on the rows of which a policy's condition holds)");
 }

@@ -1,6 +1,6 @@
 //! `haechi config print`: each key's effective value and where it came from.
 
-use super::{Done, Place};
+use super::{Done, Place, live::say};
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -15,9 +15,9 @@ impl Config {
         let (revision, _) = place.load()?;
         for (key, value, origin) in revision.app.config.effective() {
             if place.json {
-                println!("{}", serde_json::json!({ "key": key, "value": value, "origin": origin }))
+                say!("{}", serde_json::json!({ "key": key, "value": value, "origin": origin }))
             } else {
-                println!("{key:<31} {value:<40} {origin}")
+                say!("{key:<31} {value:<40} {origin}")
             }
         }
         Ok(ExitCode::SUCCESS)

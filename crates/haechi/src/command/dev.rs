@@ -1,6 +1,6 @@
 //! `haechi dev`: everything at once on loopback, and again whenever the folder changes.
 
-use super::{Done, Failed, Place};
+use super::{Done, Failed, Place, live::say};
 use clap::Args;
 use haechi::{
     DataDir, House, Mode, accept::Server, access, admission::Admission, folder, logs, people, report, rows, serve::stack, shutdown, stack::Stack,
@@ -31,7 +31,7 @@ pub(crate) struct Dev {
 
 impl Dev {
     pub(crate) async fn run(self, place: Place) -> Done {
-        let place = place.at(self.folder.as_ref());
+        let place = place.at(self.folder.as_ref())?;
         let traces = Traces::open(&place.load()?.0.app.config.telemetry)?;
         let _logs = logs::start(false, traces.as_ref());
         let data = DataDir::open(place.data())?;
@@ -89,11 +89,11 @@ impl Dev {
         house.handled()?;
         let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
         for line in plan.summary() {
-            println!("  {line}");
+            say!("  {line}");
         }
         house.gate.migrate(&house.keys.schema, plan, self.allow_drop).await.map_err(|error| error.to_string())?;
         for (collection, count) in rows::seed(&house, &place.folder).await? {
-            println!("  seeded {collection} with {count} rows");
+            say!("  seeded {collection} with {count} rows");
         }
         people::write(&people::list(&house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?, &data.path)?;
         Ok(house)
@@ -115,12 +115,12 @@ impl Dev {
         };
         eprint!("{}", report::render(&warnings));
         let old = house.gate.revision();
-        for line in access::changes(&old, &revision) {
-            println!("  access: {line}");
+        for line in access::text(&access::changes(&old, &revision, &place.folder)) {
+            say!("  access: {line}");
         }
         if old.app.same_model(&revision.app) && old.app.config == revision.app.config {
             house.gate.replace(revision);
-            println!("  reloaded");
+            say!("  reloaded");
             return house;
         }
         drop((old, revision));
@@ -130,7 +130,7 @@ impl Dev {
                 fresh.start();
                 let _ = publish.send(Arc::new(stack(&fresh, Mode::Dev)));
                 house.close().await;
-                println!("  reloaded");
+                say!("  reloaded");
                 fresh
             }
             Err(failed) => {
@@ -147,18 +147,18 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
     eprint!("{}", report::render(&house.warnings));
     let people = people::list(house).await.unwrap_or_default();
     let warnings = house.warnings.list().len();
-    println!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len());
+    say!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len());
     super::user::offer_setup(house, &format!("http://{address}")).await;
     let folder = super::shown(&place.folder);
     let option = if folder == "." { String::new() } else { format!(" -C {folder}") };
     let first = revision.app.collections.iter().find(|collection| collection.name != "users");
     if let (Some(collection), false) = (first, people.is_empty()) {
         for person in people.iter().take(2) {
-            println!("  curl -H \"Authorization: Bearer $(haechi token {}{option})\" http://{address}/api/v1/{}", person.name, collection.name);
+            say!("  curl -H \"Authorization: Bearer $(haechi token {}{option})\" http://{address}/api/v1/{}", person.name, collection.name);
         }
     }
     for (collection, action) in revision.undeclared_reach() {
-        println!("  warning: a policy lets anonymous callers {action} {collection}, but [anonymous] reach does not declare it; it stays closed");
+        say!("  warning: a policy lets anonymous callers {action} {collection}, but [anonymous] reach does not declare it; it stays closed");
     }
 }
 

@@ -1,19 +1,30 @@
 //! `haechi explain`: which policies decide, and how.
 
-use super::{Done, Failed, collection, live::say};
+use super::{
+    Done, Failed, collection,
+    live::{operator, say},
+};
 use clap::Args;
 use haechi::people;
-use haechi_model::{Collection, Lookup, Row, USERS, Value};
-use haechi_policy::{Principal, PrincipalKind};
+use haechi_gate::{Asker, Explanation, Outcome, Scope};
+use haechi_model::{Collection, Lookup, Row, USERS};
+use haechi_policy::{Account, Part, PolicyName, Verdict};
+use serde_json::json;
 use std::{collections::HashMap, process::ExitCode};
 
 #[derive(Args)]
 pub(crate) struct Explain {
-    /// One of the people, or anonymous.
-    #[arg(long = "as", value_name = "PERSON", required_unless_present = "request")]
+    /// One of the people, `anonymous`, or a service as services::"NAME".
+    #[arg(long = "as", value_name = "WHO", required_unless_present_any = ["request", "key"])]
     who: Option<String>,
+    /// The owner of an API key, with its roles and scopes: the id that `key list` shows.
+    #[arg(long, value_name = "ID", conflicts_with = "who")]
+    key: Option<String>,
+    /// A role of the service that is named; may be given again.
+    #[arg(long = "role", value_name = "ROLE", requires = "who")]
+    roles: Vec<String>,
     /// What a refused request asked for, by its `request_id`.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["who", "action", "on"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["who", "key", "roles", "action", "on"])]
     request: Option<String>,
     /// The action, e.g. read.
     #[arg(required_unless_present = "request")]
@@ -23,9 +34,19 @@ pub(crate) struct Explain {
     on: Option<String>,
 }
 
+/// Whose question it is.
+enum Who {
+    /// A name, an address, an id, or `anonymous`.
+    Person(String),
+    /// A key's id.
+    Key(String),
+    /// A service by its name, with roles.
+    Service(String, Vec<String>),
+}
+
 /// What is to be explained.
 struct Question {
-    who: String,
+    who: Who,
     action: String,
     on: String,
 }
@@ -40,49 +61,82 @@ impl Lookup for Fetched {
 }
 
 impl Explain {
-    pub(crate) async fn on(self, house: &haechi::House) -> Done {
+    pub(crate) async fn on(self, house: &haechi::House, as_json: bool) -> Done {
         let asked = match &self.request {
-            Some(request) => refused(house, request).await?,
+            Some(request) => refused(house, request, as_json).await?,
             None => {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
-                Some(Question { who: text(&self.who), action: text(&self.action), on: text(&self.on) })
+                Some(Question { who: self.asked_for()?, action: text(&self.action), on: text(&self.on) })
             }
         };
         if let Some(asked) = asked {
-            asked.answer(house).await?;
+            asked.answer(house, as_json).await?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn asked_for(&self) -> Result<Who, Failed> {
+        let Some(name) = &self.who else { return Ok(Who::Key(self.key.clone().unwrap_or_default())) };
+        if let Some(service) = name.strip_prefix("services::") {
+            return Ok(Who::Service(service.trim_matches('"').to_owned(), self.roles.clone()));
+        }
+        if !self.roles.is_empty() {
+            return Err("--role is for a service; a person has the roles that stand in their row".to_owned().into());
+        }
+        Ok(Who::Person(name.clone()))
     }
 }
 
 /// The question that a refused request was, when policies answer it.
-async fn refused(house: &haechi::House, request: &str) -> Result<Option<Question>, Failed> {
+async fn refused(house: &haechi::House, request: &str, as_json: bool) -> Result<Option<Question>, Failed> {
     let found = house.gate.refused_request(&house.keys.audit, request).await;
     let found = found
         .map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?
         .ok_or_else(|| format!("no refusal in the ledger names {request}; an entry names the first 20 requests of its second, caller and action"))?;
     let on = found.record.map_or_else(|| found.collection.clone(), |record| format!("{}/{record}", found.collection));
-    say!(
-        "{}: {} {} was refused {} on {on}, by policies {}",
-        haechi_model::format_datetime(found.time_ms),
-        found.actor_kind,
-        found.actor_id,
-        found.action,
-        found.policy_version
-    );
-    if *house.gate.revision().version != *found.policy_version {
-        say!("the policies have changed since; what follows is what they say now");
-    }
+    let time = haechi_model::format_datetime(found.time_ms);
     let revision = house.gate.revision();
-    if revision.policies.action(&found.action).is_none() || found.actor_kind == "service" {
-        // Not decided by policies, or by those of a key's roles and scopes, which are not kept here.
+    let same = *revision.version == *found.policy_version;
+    if as_json {
+        say!(
+            "{}",
+            json!({
+                "time": time, "actor_kind": found.actor_kind, "actor": found.actor_id, "action": found.action, "on": on,
+                "policy_version": found.policy_version, "policies_changed_since": !same,
+            })
+        );
+    } else {
+        say!("{time}: {} {} was refused {} on {on}, by policies {}", found.actor_kind, found.actor_id, found.action, found.policy_version);
+        if !same {
+            say!("the policies have changed since; what follows is what they say now");
+        }
+    }
+    if revision.policies.action(&found.action).is_none() {
+        // Policies did not decide it.
         return Ok(None);
     }
-    Ok(Some(Question { who: found.actor_id, action: found.action, on }))
+    let who = match found.actor_kind.as_str() {
+        "service" => {
+            let keys = house.identity.operator(&operator()).keys().await?;
+            let mut theirs = keys.into_iter().filter(|key| key.service && key.owner == found.actor_id);
+            // The entry does not name the key: with one alive it must have been that one, or one that is gone.
+            match (theirs.next(), theirs.next()) {
+                (Some(key), None) => Who::Key(key.name),
+                _ => {
+                    if !as_json {
+                        say!("the service has no key that is alive, or several: name one with --key ID {} {on}", found.action);
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+        _ => Who::Person(found.actor_id),
+    };
+    Ok(Some(Question { who, action: found.action, on }))
 }
 
 impl Question {
-    async fn answer(&self, house: &haechi::House) -> Result<(), Failed> {
+    async fn answer(&self, house: &haechi::House, as_json: bool) -> Result<(), Failed> {
         let revision = house.gate.revision();
         let (name, id) = self.on.split_once('/').map_or((self.on.as_str(), None), |(name, id)| (name, Some(id)));
         let declared = collection(&revision.app, name)?;
@@ -90,83 +144,170 @@ impl Question {
             .policies
             .action(&self.action)
             .ok_or_else(|| format!("no action is named `{}`; actions: {}", self.action, haechi_policy::actions(&revision.app).join(", ")))?;
-        let noted = house.gate.note_explanation(&house.keys.import, &self.who, declared.id, id).await;
+        let noted = house.gate.note_explanation(&house.keys.import, &self.who.named(), declared.id, id).await;
         noted.map_err(|failure| format!("the ledger cannot be written, so no row is read: {failure:?}"))?;
-        let (kind, user, row) = self.principal(house).await?;
-        let roles: Vec<Box<str>> = revision.app.collections[USERS]
-            .field("roles")
-            .and_then(|field| row.get(field))
-            .and_then(Value::as_text)
-            .and_then(|text| serde_json::from_str::<Vec<String>>(text).ok())
-            .unwrap_or_default()
-            .into_iter()
-            .map(Into::into)
-            .collect();
-        let principal = Principal { kind, id: &user, roles: &roles, row: &row };
-        let now = house.gate.clock().now_ms();
-        let line = |id: &str, path: &str, line: usize, forbids: bool, says: &str| {
-            say!("  {} {id} ({path}:{line}): {says}", if forbids { "forbid" } else { "permit" })
-        };
-        let allowed = match id {
-            None => {
-                let bound = revision.policies.bind(&principal, action, declared.id, now);
-                for reason in revision.policies.outlook(&principal, action, declared.id, now) {
-                    let says = match reason.applies {
-                        Some(true) => "applies to every row",
-                        Some(false) => "applies to no row",
-                        None => "depends on the row",
-                    };
-                    line(&reason.policy.id, &reason.policy.path, reason.policy.line, reason.policy.forbids, says);
-                }
-                match bound {
-                    haechi_model::Predicate::False => "no row",
-                    haechi_model::Predicate::True => "every row",
-                    _ => "the rows of which the conditions hold",
-                }
-            }
+        let asker = self.who.asker(house).await?;
+        let mut fetched = Fetched(HashMap::new());
+        let row = match id {
+            None => None,
             Some(id) => {
-                let target = house
-                    .gate
-                    .stored_row(&house.keys.import, declared.id, id)
-                    .await
-                    .map_err(|failure| format!("the row cannot be read: {failure:?}"))?;
-                let target = target.ok_or_else(|| format!("{name}/{id} is not there"))?;
-                let mut fetched = Fetched(HashMap::new());
-                follow(house, &revision.app, declared.id, &target, 3, &mut fetched).await?;
-                follow(house, &revision.app, USERS, &row, 3, &mut fetched).await?;
-                let (mut permitted, mut denied) = (false, false);
-                for reason in revision.policies.reasons(&principal, action, declared.id, now, &target, &fetched) {
-                    let says = match reason.applies {
-                        Some(true) => "applies",
-                        Some(false) => "does not apply",
-                        None => "raises an error, so it does not permit, and denies if it forbids",
-                    };
-                    permitted |= !reason.policy.forbids && reason.applies == Some(true);
-                    denied |= reason.policy.forbids && reason.applies != Some(false);
-                    line(&reason.policy.id, &reason.policy.path, reason.policy.line, reason.policy.forbids, says);
-                }
-                if permitted && !denied { "yes" } else { "no" }
+                let row = house.gate.stored_row(&house.keys.import, declared.id, id).await;
+                let row = row.map_err(|failure| format!("the row cannot be read: {failure:?}"))?;
+                let row = row.ok_or_else(|| format!("{name}/{id} is not there"))?;
+                follow(house, &revision.app, declared.id, &row, 3, &mut fetched).await?;
+                follow(house, &revision.app, USERS, &asker.row, 3, &mut fetched).await?;
+                fetched.0.insert((declared.id, id.to_owned()), row.clone());
+                Some(row)
             }
         };
-        say!("{} may {} on {}: {allowed}", self.who, self.action, self.on);
+        let target = row.as_ref().map(|row| (row, &fetched as &dyn Lookup));
+        let explanation = revision.explain(&asker, (action, declared.id), target, house.gate.clock().now_ms());
+        if as_json {
+            say!("{}", self.json(&explanation))
+        } else {
+            self.say(&explanation)
+        }
         Ok(())
     }
 
-    async fn principal(&self, house: &haechi::House) -> Result<(PrincipalKind, String, Row), Failed> {
-        if self.who == "anonymous" {
-            return Ok((PrincipalKind::Anonymous, "anonymous".to_owned(), Row::new()));
+    fn say(&self, explanation: &Explanation<'_>) {
+        if let Some(before) = &explanation.before {
+            say!("  {before}");
         }
-        let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?;
-        let person = people
-            .iter()
-            .find(|person| [&person.name, &person.email, &person.id].contains(&&self.who))
-            .ok_or_else(|| format!("nobody is named `{}`", self.who))?;
-        let row = house
-            .gate
-            .stored_row(&house.keys.import, USERS, &person.id)
-            .await
-            .map_err(|failure| format!("{} cannot be read: {failure:?}", person.name))?;
-        Ok((PrincipalKind::User, person.id.clone(), row.unwrap_or_default()))
+        accounts(&explanation.policies);
+        if let Some(read) = &explanation.read {
+            say!("  {} is of rows that may be read, and read says:", self.action);
+            accounts(read);
+        }
+        if explanation.policies.iter().all(|account| account.policy.forbids || account.lacks.is_some()) {
+            say!("  no policy permits it to {}", self.who.named());
+        }
+        say!("{} may {} on {}: {}", self.who.named(), self.action, self.on, self.word(explanation.outcome));
+    }
+
+    fn word(&self, outcome: Outcome) -> &'static str {
+        match (outcome, self.on.contains('/')) {
+            (Outcome::Yes, true) => "yes",
+            (Outcome::No, true) => "no",
+            (Outcome::Yes, false) => "every row",
+            (Outcome::No, false) => "no row",
+            (Outcome::Some, _) => "the rows of which the conditions hold",
+        }
+    }
+
+    fn json(&self, explanation: &Explanation<'_>) -> serde_json::Value {
+        let word = match explanation.outcome {
+            Outcome::Yes => "yes",
+            Outcome::No => "no",
+            Outcome::Some => "some",
+        };
+        let list = |accounts: &[Account<'_>]| accounts.iter().map(account_json).collect::<Vec<_>>();
+        json!({
+            "who": self.who.named(), "action": self.action, "on": self.on, "allowed": word, "before": explanation.before,
+            "policies": list(&explanation.policies), "read": explanation.read.as_deref().map(list),
+        })
+    }
+}
+
+fn word_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::True => "true",
+        Verdict::False => "false",
+        Verdict::Error => "error",
+        Verdict::Depends => "depends",
+        Verdict::Skipped => "skipped",
+    }
+}
+
+fn accounts(accounts: &[Account<'_>]) {
+    for account in accounts {
+        let PolicyName { id, path, line, forbids } = account.policy;
+        let says = match account.applies {
+            Verdict::True => "applies",
+            Verdict::False | Verdict::Skipped => "does not apply",
+            Verdict::Error if *forbids => "raises an error, so it forbids",
+            Verdict::Error => "raises an error, so it does not permit",
+            Verdict::Depends => "depends on the row",
+        };
+        let effect = if *forbids { "forbid" } else { "permit" };
+        match account.lacks {
+            None => say!("  {effect} {id} ({path}:{line}): {says}"),
+            Some(role) => say!("  {effect} {id} ({path}:{line}): is for the role {role}, which they do not have; with it, it {says}"),
+        }
+        for part in &account.parts {
+            let values: Vec<String> = part
+                .values
+                .iter()
+                .filter(|seen| seen.value.as_deref() != Some(&seen.of))
+                .map(|seen| format!("{} is {}", seen.of, seen.value.as_deref().unwrap_or("not shown: its field is guarded")))
+                .collect();
+            let values = if values.is_empty() { String::new() } else { format!("   [{}]", values.join(", ")) };
+            let wanted = match (part.wanted, account.lacks) {
+                (Some(wanted), None) => format!("   <- would have to be {wanted}"),
+                _ => String::new(),
+            };
+            say!("    {:<8}{}{}{values}{wanted}", word_of(part.verdict), "  ".repeat(part.depth), part.text);
+        }
+    }
+}
+
+fn account_json(account: &Account<'_>) -> serde_json::Value {
+    let part = |part: &Part| {
+        let values: Vec<serde_json::Value> = part.values.iter().map(|seen| json!({ "of": seen.of, "value": seen.value })).collect();
+        json!({ "depth": part.depth, "text": part.text, "verdict": word_of(part.verdict), "would_have_to_be": part.wanted, "values": values })
+    };
+    json!({
+        "id": account.policy.id, "file": account.policy.path, "line": account.policy.line,
+        "effect": if account.policy.forbids { "forbid" } else { "permit" },
+        "lacks_role": account.lacks, "verdict": word_of(account.applies), "parts": account.parts.iter().map(part).collect::<Vec<_>>(),
+    })
+}
+
+impl Who {
+    /// As messages and the ledger name them.
+    fn named(&self) -> String {
+        match self {
+            Self::Person(name) => name.clone(),
+            Self::Key(id) => format!("key {id}"),
+            Self::Service(name, _) => format!("services::\"{name}\""),
+        }
+    }
+
+    async fn asker(&self, house: &haechi::House) -> Result<Asker, Failed> {
+        let revision = house.gate.revision();
+        match self {
+            Self::Person(name) if name == "anonymous" => Ok(Asker::anonymous()),
+            Self::Person(name) => {
+                let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?;
+                let person = people
+                    .iter()
+                    .find(|person| [&person.name, &person.email, &person.id].contains(&name))
+                    .ok_or_else(|| format!("nobody is named `{name}`; services are named as services::\"NAME\", keys with --key"))?;
+                Self::person(house, &person.id).await
+            }
+            Self::Service(name, roles) => {
+                if let Some(unknown) = roles.iter().find(|role| !revision.app.roles.contains(role)) {
+                    return Err(format!("no role is named `{unknown}`; roles: {}", revision.app.roles.join(", ")).into());
+                }
+                Ok(Asker::service(name, roles.iter().map(|role| role.as_str().into()).collect(), None))
+            }
+            Self::Key(id) => {
+                let keys = house.identity.operator(&operator()).keys().await?;
+                let key = keys.into_iter().find(|key| key.name == *id).ok_or_else(|| format!("no key has the id `{id}`; see `haechi key list`"))?;
+                // A scope that the folder no longer has reaches nothing; a service's key without scopes is not limited.
+                let limited = !(key.scopes.is_empty() && key.service);
+                let scope = limited.then(|| Scope::stored(&revision.app, &key.scopes));
+                if key.service {
+                    return Ok(Asker::service(&key.owner, key.roles.into_iter().map(Into::into).collect(), scope));
+                }
+                Ok(Asker { scope, ..Self::person(house, &key.owner).await? })
+            }
+        }
+    }
+
+    async fn person(house: &haechi::House, id: &str) -> Result<Asker, Failed> {
+        let row = house.gate.stored_row(&house.keys.import, USERS, id).await.map_err(|failure| format!("{id} cannot be read: {failure:?}"))?;
+        Ok(Asker::person(&house.gate.revision(), row.unwrap_or_default()))
     }
 }
 

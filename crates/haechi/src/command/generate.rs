@@ -1,6 +1,6 @@
 //! `haechi generate`: what follows from the folder.
 
-use super::{Done, Failed, Place, print};
+use super::{Done, Failed, Place, live::say, print};
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -32,17 +32,17 @@ impl Generate {
                 "collection" => haechi_model::collection_schema(),
                 _ => haechi_model::policy_test_schema(),
             };
-            println!("{schema:#}");
+            say!("{schema:#}");
             return Ok(ExitCode::SUCCESS);
         }
         let (revision, _) = place.load()?;
         let base = revision.app.config.server.public_url.clone().unwrap_or_default();
         match self {
             Self::Openapi => print(&haechi_data::openapi::describe(&revision.app, &base, haechi_identity::openapi::describe())),
-            Self::Cedar => print!("{}", haechi_policy::schema_text(&revision.app)),
-            Self::Typescript => print!("{}", haechi_data::openapi::typescript(&revision.app)),
-            Self::Proto => print!("{}", haechi_grpc::proto_file(&revision.app)),
-            Self::Graphql => print!("{}", haechi_graphql::sdl(&revision.app).map_err(Failed::Said)?),
+            Self::Cedar => print(haechi_policy::schema_text(&revision.app).as_bytes()),
+            Self::Typescript => print(haechi_data::openapi::typescript(&revision.app).as_bytes()),
+            Self::Proto => print(haechi_grpc::proto_file(&revision.app).as_bytes()),
+            Self::Graphql => print(haechi_graphql::sdl(&revision.app).map_err(Failed::Said)?.as_bytes()),
             Self::JsonSchema { .. } => {}
         }
         Ok(ExitCode::SUCCESS)

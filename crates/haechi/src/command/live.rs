@@ -122,7 +122,7 @@ async fn on(house: &House, command: Command, place: &Place) -> Done {
             Ok(done)
         }
         Command::Key(command) => command.on(house, place.json).await,
-        Command::Explain(command) => command.on(house).await,
+        Command::Explain(command) => command.on(house, place.json).await,
         Command::Audit(command) => command.on(house, place.json).await,
         Command::Backup(command) => command.on(house, place).await,
         _ => Err(Failed::Said("this command does not work on a house that is open".to_owned())),

@@ -1,6 +1,6 @@
 //! `haechi migrate`: plan, apply, status.
 
-use super::{Done, Failed, Place};
+use super::{Done, Failed, Place, live::say};
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ impl Migrate {
                 let misfits = if strange.wrong.is_empty() { house.gate.misfits(&house.keys.schema, &plan).await } else { Ok(Vec::new()) };
                 let misfits = misfits.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
                 if place.json {
-                    println!(
+                    say!(
                         "{}",
                         serde_json::json!({
                             "changed": strange.wrong, "beside": strange.beside,
@@ -40,18 +40,18 @@ impl Migrate {
                     said(&strange.wrong, &strange.beside);
                     let interrupted = house.gate.interrupted(&house.keys.schema).await;
                     if !interrupted.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?.is_empty() {
-                        println!("a migration was interrupted before the ledger said so: `haechi migrate apply` completes it");
+                        say!("a migration was interrupted before the ledger said so: `haechi migrate apply` completes it");
                     } else if strange.wrong.is_empty() {
-                        println!("nothing to do");
+                        say!("nothing to do");
                     }
                 } else {
                     said(&strange.wrong, &strange.beside);
-                    plan.summary().iter().for_each(|line| println!("{line}"));
-                    plan.drops.iter().for_each(|line| println!("drops: {line} (needs --allow-drop)"));
-                    plan.refusals.iter().for_each(|line| println!("refused: {line}"));
-                    misfits.iter().for_each(|line| println!("does not fit: {line}"));
-                    println!();
-                    plan.sql().iter().for_each(|line| println!("{line};"));
+                    plan.summary().iter().for_each(|line| say!("{line}"));
+                    plan.drops.iter().for_each(|line| say!("drops: {line} (needs --allow-drop)"));
+                    plan.refusals.iter().for_each(|line| say!("refused: {line}"));
+                    misfits.iter().for_each(|line| say!("does not fit: {line}"));
+                    say!("");
+                    plan.sql().iter().for_each(|line| say!("{line};"));
                 }
                 return Ok(if plan.refusals.is_empty() && misfits.is_empty() && strange.wrong.is_empty() {
                     ExitCode::SUCCESS
@@ -66,8 +66,8 @@ impl Migrate {
                 let completed =
                     empty && house.gate.complete(&house.keys.schema).await.map_err(|failure| format!("the ledger cannot be written: {failure:?}"))?;
                 house.gate.settle().await;
-                summary.iter().for_each(|line| println!("{line}"));
-                println!(
+                summary.iter().for_each(|line| say!("{line}"));
+                say!(
                     "{}",
                     if completed {
                         "completed a migration that was interrupted"
@@ -81,9 +81,9 @@ impl Migrate {
             Self::Status => {
                 let applied = house.gate.applied(&house.keys.schema).await.map_err(|failure| format!("the database cannot be read: {failure:?}"))?;
                 for migration in &applied {
-                    println!("{:>4}  {}  {}", migration.version, haechi_model::format_datetime(migration.time_ms), &migration.checksum[..16]);
+                    say!("{:>4}  {}  {}", migration.version, haechi_model::format_datetime(migration.time_ms), &migration.checksum[..16]);
                 }
-                println!("{} applied", applied.len());
+                say!("{} applied", applied.len());
             }
         }
         house.close().await;
@@ -93,6 +93,6 @@ impl Migrate {
 
 /// What is in the database that no migration made.
 fn said(wrong: &[String], beside: &[String]) {
-    wrong.iter().for_each(|line| println!("changed: {line} (undo it first, with the database's own tools)"));
-    beside.iter().for_each(|line| println!("beside: {line}"));
+    wrong.iter().for_each(|line| say!("changed: {line} (undo it first, with the database's own tools)"));
+    beside.iter().for_each(|line| say!("beside: {line}"));
 }

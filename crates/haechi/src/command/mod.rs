@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
 #[derive(Args, Clone)]
 pub(crate) struct Place {
     /// The app folder.
-    #[arg(short = 'C', long = "folder", global = true, default_value = ".", value_name = "DIR")]
+    #[arg(id = "place", short = 'C', long = "folder", global = true, default_value = ".", value_name = "DIR")]
     folder: PathBuf,
     /// The data directory; `.haechi` in the app folder when not given.
     #[arg(long, global = true, value_name = "DIR")]
@@ -139,7 +139,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     // `serve` and `dev` begin theirs when they know the folder.
     let _logs = (!matches!(arguments.command, Command::Serve(_) | Command::Dev(_))).then(|| haechi::logs::start(false, None));
     let done = match arguments.command {
-        Command::New(command) => command.run(),
+        Command::New(command) => command.run(&place),
         Command::Add(command) => command.run(&place),
         Command::Dev(command) => command.run(place.clone()).await,
         Command::Serve(command) => command.run(place.clone()).await,
@@ -157,7 +157,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Generate(command) => command.run(&place),
         Command::Config(command) => command.run(&place),
         Command::Secret => {
-            println!("{}", haechi_gate::MasterKey::generate_hex());
+            live::say!("{}", haechi_gate::MasterKey::generate_hex());
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -168,7 +168,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
             | Failed::Serve(haechi::ServeError::Folder(FolderError::Findings(findings))),
         ) => {
             if place.json {
-                print!("{}", report::json(&findings))
+                print(report::json(&findings).as_bytes())
             } else {
                 eprint!("{}", report::render(&findings))
             }
@@ -180,8 +180,14 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
 
 impl Place {
     /// With the folder that the command names, when it names one.
-    pub(crate) fn at(&self, folder: Option<&PathBuf>) -> Self {
-        Self { folder: folder.cloned().unwrap_or_else(|| self.folder.clone()), ..self.clone() }
+    pub(crate) fn at(&self, folder: Option<&PathBuf>) -> Result<Self, Failed> {
+        match folder {
+            Some(folder) if self.folder != Path::new(".") => {
+                Err(Failed::Said(format!("two folders are named, {} and {}: name one", self.folder.display(), folder.display())))
+            }
+            Some(folder) => Ok(Self { folder: folder.clone(), ..self.clone() }),
+            None => Ok(self.clone()),
+        }
     }
 
     pub(crate) fn data(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! `haechi new`: a folder that runs, with a policy test that passes.
 
-use super::{Done, Failed};
+use super::{Done, Failed, Place, live::say};
 use clap::Args;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -25,7 +25,8 @@ const NOTES: Files = template!["../../templates/notes/": "haechi.toml", "collect
 const CLINIC: Files = template!["../../templates/clinic/": "haechi.toml", "collections/patients.toml", "collections/visits.toml", "policies/clinic.cedar", "policies/tests/clinic.toml", "seed/users.csv", "seed/patients.csv"];
 
 impl New {
-    pub(crate) fn run(&self) -> Done {
+    pub(crate) fn run(&self, place: &Place) -> Done {
+        drop(place.at(Some(&self.folder))?);
         let occupied = std::fs::read_dir(&self.folder).is_ok_and(|mut entries| entries.next().is_some());
         if occupied {
             return Err(Failed::Said(format!("{} is not empty; nothing was written", self.folder.display())));
@@ -43,7 +44,7 @@ impl New {
             }
             std::fs::write(path, text)?;
         }
-        println!("  made {}; next: cd {} && haechi dev", self.folder.display(), self.folder.display());
+        say!("  made {}; next: cd {} && haechi dev", self.folder.display(), self.folder.display());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,10 +1,11 @@
 //! `haechi test`: the cases of `policies/tests/`, decided as requests would be, without a database.
 
-use super::{Done, Failed, Place};
+use super::{Done, Failed, Place, live::say};
 use clap::Args;
 use haechi_gate::Revision;
 use haechi_model::{Collection, CollectionId, Json, Lookup, Predicate, Row, USERS, Value};
 use haechi_policy::{Principal, PrincipalKind};
+use serde_json::json;
 use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 use toml_edit::{Item, TableLike};
 
@@ -29,25 +30,41 @@ impl Lookup for World {
 
 impl Test {
     pub(crate) fn run(&self, place: &Place) -> Done {
-        let (revision, _) = place.at(self.folder.as_ref()).load()?;
-        let (mut passed, mut failed) = (0, 0);
+        let (revision, _) = place.at(self.folder.as_ref())?.load()?;
+        let (mut passed, mut failed) = (0_usize, 0_usize);
         for source in &revision.app.policy_tests {
             let document = toml_edit::Document::parse(source.text.as_str()).map_err(|error| format!("{}: {error}", source.path.display()))?;
             let world = World::read(&revision, document.as_table()).map_err(|what| format!("{}: {what}", source.path.display()))?;
-            let cases = document.get("case").and_then(Item::as_array_of_tables);
+            let cases = match document.get("case") {
+                None => None,
+                Some(item) => Some(item.as_array_of_tables().ok_or_else(|| format!("{}: write each case under [[case]]", source.path.display()))?),
+            };
             for case in cases.into_iter().flatten() {
                 let line = case.span().map_or(0, |span| source.text[..span.start].matches('\n').count() + 1);
-                match world.case(&revision, case) {
-                    Ok(()) => passed += 1,
-                    Err(what) => {
-                        failed += 1;
-                        let because = text(case, "because").map_or_else(String::new, |because| format!(" ({because})"));
-                        println!("{}:{line}: {what}{because}", source.path.display());
-                    }
+                let found = world.case(&revision, case);
+                if found.is_ok() {
+                    passed += 1
+                } else {
+                    failed += 1
+                }
+                let because = text(case, "because");
+                if place.json {
+                    let file = source.path.display().to_string();
+                    say!("{}", json!({ "file": file, "line": line, "passed": found.is_ok(), "what": found.err(), "because": because }));
+                } else if let Err(what) = found {
+                    let because = because.map_or_else(String::new, |because| format!(" ({because})"));
+                    say!("{}:{line}: {what}{because}", source.path.display());
                 }
             }
         }
-        println!("{passed} cases pass, {failed} fail");
+        if place.json {
+            say!("{}", json!({ "passed": passed, "failed": failed }));
+        } else {
+            say!("{passed} cases pass, {failed} fail");
+        }
+        if passed + failed == 0 {
+            return Err(Failed::Said("no case stands in policies/tests/: nothing was tested; see \"Policy tests\" in docs/policies.md".to_owned()));
+        }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -107,6 +124,13 @@ impl World {
                 haechi_model::FieldType::Ref { to, .. } => item.as_str().and_then(|name| self.ids.get(&(*to, name.to_owned()))),
                 _ => None,
             };
+            if collection == USERS && key == "roles" {
+                let roles = item.as_array().into_iter().flatten().filter_map(toml_edit::Value::as_str);
+                if let Some(unknown) = roles.into_iter().find(|role| !revision.app.roles.iter().any(|known| known == role)) {
+                    let near = haechi_model::suggest(unknown, revision.app.roles.iter().map(String::as_str));
+                    return Err(format!("no role is named `{unknown}`{}", near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))));
+                }
+            }
             row[field] = match named {
                 Some(id) => Value::text(id.as_str()),
                 None => ty.read(&json(item)?).map_err(|error| format!("`{key}` {}", error.detail))?,
@@ -123,6 +147,13 @@ impl World {
         }
         let need = |key| text(case, key).ok_or_else(|| format!("the case needs `{key}`"));
         let (who, action, on, expect) = (need("as")?, need("do")?, need("on")?, need("expect")?);
+        if !["allowed", "denied", "hidden"].contains(&expect) {
+            return Err(format!("`expect` is `{expect}`; it must be allowed, denied or hidden"));
+        }
+        let with = match case.get("with") {
+            None => None,
+            Some(item) => Some(item.as_table_like().ok_or("`with` must be a table, e.g. with = { title = \"x\" }")?),
+        };
         let (name, row_name) = on.split_once('/').map_or((on, None), |(name, row)| (name, Some(row)));
         let declared = revision.app.collection(name).ok_or_else(|| format!("no collection is named `{name}`"))?;
         let person_id = self.ids.get(&(USERS, who.to_owned()));
@@ -149,7 +180,7 @@ impl World {
                 .map(|action| revision.policies.bind(&principal, action, declared.id, 0))
                 .ok_or_else(|| format!("no action is named `{action}`"))
         };
-        let target = match (row_name, case.get("with").and_then(Item::as_table_like)) {
+        let target = match (row_name, with) {
             (Some(row), _) => {
                 let id = self.ids.get(&(declared.id, row.to_owned())).ok_or_else(|| format!("no row of {name} is named `{row}`"))?;
                 Some(self.rows[&(declared.id, id.clone())].clone())
@@ -180,8 +211,13 @@ impl World {
         target: Option<&Row>,
         bind: &dyn Fn(&str) -> Result<Predicate, String>,
     ) -> Result<(), String> {
-        let (Some(list), Some(row)) = (case.get("hidden").and_then(Item::as_array), target) else { return Ok(()) };
-        let mut expected: Vec<&str> = list.iter().filter_map(toml_edit::Value::as_str).collect();
+        let Some(hidden) = case.get("hidden") else { return Ok(()) };
+        let list = hidden.as_array().ok_or("`hidden` must be a list of fields, e.g. hidden = [\"ssn\"]")?;
+        let row = target.ok_or("`hidden` needs a row: name one in `on`")?;
+        let mut expected: Vec<&str> = list.iter().map(|item| item.as_str().unwrap_or("(no text)")).collect();
+        if let Some(unknown) = expected.iter().find(|name| declared.field(name).is_none()) {
+            return Err(format!("`hidden` names `{unknown}`, which is no field of {}", declared.name));
+        }
         let mut found = Vec::new();
         for field in &declared.fields {
             let class = &revision.app.classes[field.class];

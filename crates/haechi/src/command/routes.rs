@@ -1,6 +1,6 @@
 //! `haechi routes`: what is served.
 
-use super::{Done, Place};
+use super::{Done, Place, live::say};
 use clap::Args;
 use std::{path::PathBuf, process::ExitCode};
 
@@ -12,15 +12,15 @@ pub(crate) struct Routes {
 
 impl Routes {
     pub(crate) fn run(&self, place: &Place) -> Done {
-        let (revision, _) = place.at(self.folder.as_ref()).load()?;
+        let (revision, _) = place.at(self.folder.as_ref())?.load()?;
         let auth = haechi_identity::routes().into_iter().map(|(method, path, who)| (method, path.to_owned(), who.to_owned()));
         let graphql = haechi_graphql::routes().into_iter().map(|(method, path, who)| (method, path.to_owned(), who.to_owned()));
         let others = auth.chain(graphql).chain(haechi_grpc::routes(&revision.app));
         for (method, path, action) in haechi_data::openapi::routes(&revision.app).into_iter().chain(others) {
             if place.json {
-                println!("{}", serde_json::json!({ "method": method, "path": path, "action": action }))
+                say!("{}", serde_json::json!({ "method": method, "path": path, "action": action }))
             } else {
-                println!("{method:<7} {path:<48} {action}")
+                say!("{method:<7} {path:<48} {action}")
             }
         }
         Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) async fn run(self, place: Place) -> Done {
-        let place = place.at(self.folder.as_ref());
+        let place = place.at(self.folder.as_ref())?;
         let served = Haechi::open(place.folder.clone())?.data(place.data()).serve_with(|house, data| {
             let data = data.path.clone();
             tokio::spawn(async move {

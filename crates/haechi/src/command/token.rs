@@ -1,6 +1,6 @@
 //! `haechi token`: a developer's token for one of the people.
 
-use super::{Done, Failed, Place};
+use super::{Done, Failed, Place, live::say};
 use clap::Args;
 use haechi::{folder, people};
 use haechi_gate::{Clock, SystemClock, dev_token};
@@ -27,7 +27,7 @@ impl Token {
         let master = folder::master_key(&revision.app.config, &data, true)?;
         let now = SystemClock.now_ms();
         for number in 0..self.count {
-            println!("{}", dev_token(&master, &person.id, now - number));
+            say!("{}", dev_token(&master, &person.id, now - number));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,6 @@
 //! `haechi import` and `haechi export`.
 
-use super::{Done, Failed, Place, collection, print};
+use super::{Done, Failed, Place, collection, live::say, print};
 use clap::Args;
 use haechi::{House, rows::import_file};
 use haechi_data::transfer::{Format, Options, Zone, write_footer, write_header, write_rows};
@@ -84,9 +84,9 @@ impl Import {
         let count = imported?;
         house.gate.settle().await;
         if place.json {
-            println!("{{\"imported\":{count}}}")
+            say!("{{\"imported\":{count}}}")
         } else {
-            println!("{count} rows imported into {}", declared.name)
+            say!("{count} rows imported into {}", declared.name)
         }
         house.close().await;
         Ok(ExitCode::SUCCESS)

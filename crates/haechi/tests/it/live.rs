@@ -205,7 +205,7 @@ async fn what_decides_is_watched_too(backend: Backend) {
     assert_eq!(kind(&mut events).await.0, "resync");
     reload(&text.replace(
         "Action::\"watch\"], resource is notes) when { resource has parent",
-        "Action::\"export\"], resource is notes) when { resource has parent",
+        "Action::\"list\"], resource is notes) when { resource has parent",
     ));
     assert_eq!(events.next().await, Some(("end".to_owned(), json!({ "reason": "refused" }))));
     app.finish().await;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::too_many_lines, reason = "a test that meets what it did not expect ends loudly")]
 
 mod abuse;
+mod access;
 mod answers;
 mod archive;
 mod attack;

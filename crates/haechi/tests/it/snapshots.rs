@@ -1,6 +1,6 @@
 //! What must not change unseen: who reaches what in the clinic, the areas of system keys, and the API's description.
 
-use haechi_gate::{Reach, SystemKeys};
+use haechi_gate::{Reach, Reached, SystemKeys};
 use serde_json::Value;
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn clinic() -> haechi_gate::Revision {
 #[test]
 fn who_reaches_what_in_the_clinic() {
     let mut lines = String::new();
-    for (who, collection, action, reach) in clinic().matrix() {
+    for Reached { who, collection, action, reach } in clinic().matrix() {
         let word = match reach {
             Reach::None => continue,
             Reach::Some => "some",

@@ -1,0 +1,119 @@
+//! Example rows in memory: on which of them two states of the policies differ, and for whom.
+
+use super::reach::ANYBODY;
+use crate::{grant::fresh_row, import::ImportRow, revision::Revision};
+use haechi_model::{App, Collection, CollectionId, Lookup, Predicate, Row, USERS, Value};
+use haechi_policy::{ActionId, Principal, PrincipalKind};
+use std::collections::{BTreeSet, HashMap};
+
+/// So many people are asked for, and so many rows of a collection.
+const MAX_PEOPLE: usize = 100;
+const MAX_ROWS: usize = 1_000;
+
+/// Rows of a folder, e.g. those of `seed/`.
+pub struct Examples {
+    rows: Vec<Vec<Row>>,
+    /// By collection and id: the place in `rows`.
+    places: HashMap<(CollectionId, String), usize>,
+    roles: usize,
+    disabled: usize,
+}
+
+/// Somebody, and a row of which policies say something else of them than before. Both by id, never by value.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pair {
+    /// `anonymous`, or the id of one of the people.
+    pub who: String,
+    /// The collection.
+    pub collection: String,
+    /// The row's id, or `line N` of its file.
+    pub row: String,
+}
+
+/// Pairs of somebody and a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pairs {
+    /// Those that came.
+    pub gained: BTreeSet<Pair>,
+    /// Those that went.
+    pub lost: BTreeSet<Pair>,
+}
+
+impl Lookup for Examples {
+    fn row(&self, table: usize, id: &str) -> Option<Row> {
+        self.places.get(&(table, id.to_owned())).map(|at| self.rows[table][*at].clone())
+    }
+}
+
+impl Examples {
+    /// No rows yet.
+    #[must_use]
+    pub fn of(app: &App) -> Self {
+        let users = &app.collections[USERS];
+        let field = |name| users.field(name).unwrap_or_default();
+        Self { rows: vec![Vec::new(); app.collections.len()], places: HashMap::new(), roles: field("roles"), disabled: field("disabled") }
+    }
+
+    /// Adds a row. What it does not say is as in a row that was just made.
+    pub fn add(&mut self, collection: &Collection, row: &ImportRow) {
+        let id = row.id.as_deref().map_or_else(|| format!("line {}", row.line), str::to_owned);
+        let made = fresh_row(collection, &id, &row.values, 0, None);
+        self.places.insert((collection.id, id), self.rows[collection.id].len());
+        self.rows[collection.id].push(made);
+    }
+
+    /// How many people and rows of a collection are looked at; `None` when there are none to look at.
+    #[must_use]
+    pub fn size(&self, collection: CollectionId) -> Option<(usize, usize)> {
+        let size = (self.people().count(), self.rows[collection].len().min(MAX_ROWS));
+        (size.1 > 0).then_some(size)
+    }
+
+    fn people(&self) -> impl Iterator<Item = &Row> {
+        self.rows[USERS].iter().filter(|row| row[self.disabled] != Value::Int(1)).take(MAX_PEOPLE)
+    }
+
+    /// On which rows of a collection an action is somebody's in one state and not in the other. Both states lay rows out alike.
+    pub(crate) fn compare(
+        &self,
+        old: &Revision,
+        new: &Revision,
+        (old_action, action): (ActionId, ActionId),
+        collection: &Collection,
+        now_ms: i64,
+    ) -> Pairs {
+        let mut pairs = Pairs::default();
+        let anonymous: Row = Vec::new();
+        for person in std::iter::once(&anonymous).chain(self.people()) {
+            let id = person.first().and_then(Value::as_text);
+            let roles: Vec<Box<str>> =
+                person.get(self.roles).and_then(Value::as_text).and_then(|text| serde_json::from_str::<Vec<Box<str>>>(text).ok()).unwrap_or_default();
+            let kind = if id.is_some() { PrincipalKind::User } else { PrincipalKind::Anonymous };
+            let principal = Principal { kind, id: id.unwrap_or("anonymous"), roles: &roles, row: person };
+            let (before, after) =
+                (with_read(old, &principal, old_action, collection.id, now_ms), with_read(new, &principal, action, collection.id, now_ms));
+            if before == after {
+                continue;
+            }
+            for row in self.rows[collection.id].iter().take(MAX_ROWS) {
+                let side = match (before.holds(row, self), after.holds(row, self)) {
+                    (false, true) => &mut pairs.gained,
+                    (true, false) => &mut pairs.lost,
+                    _ => continue,
+                };
+                let row = row[Collection::ID].as_text().unwrap_or(ANYBODY).to_owned();
+                side.insert(Pair { who: principal.id.to_owned(), collection: collection.name.clone(), row });
+            }
+        }
+        pairs
+    }
+}
+
+/// Whether somebody may do it, as a request would find: a verb on rows that are there implies `read`.
+fn with_read(revision: &Revision, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
+    let rows = revision.effective(principal, action, collection, now_ms);
+    if rows == Predicate::False || action == revision.verbs.create || action == revision.verbs.read {
+        return rows;
+    }
+    Predicate::all([rows, revision.effective(principal, revision.verbs.read, collection, now_ms)])
+}

@@ -1,0 +1,130 @@
+//! Why somebody may or may not do something, in every part.
+
+use crate::{caller::Scope, revision::Revision};
+use haechi_model::{Collection, CollectionId, Lookup, Predicate, Row, USERS, Value};
+use haechi_policy::{Account, ActionId, Principal, PrincipalKind, Target};
+
+/// Somebody whose question is explained.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// What kind of caller.
+    pub kind: PrincipalKind,
+    /// Id within the kind.
+    pub id: String,
+    /// Roles.
+    pub roles: Vec<Box<str>>,
+    /// A person's row; empty for others.
+    pub row: Row,
+    /// What a key of theirs is limited to.
+    pub scope: Option<Scope>,
+}
+
+/// What comes of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The row is theirs; or every row is.
+    Yes,
+    /// No row, or not this one.
+    No,
+    /// The rows of which conditions hold.
+    Some,
+}
+
+/// An answer, and why.
+#[derive(Debug)]
+pub struct Explanation<'a> {
+    /// What comes of it.
+    pub outcome: Outcome,
+    /// What decides before policies do, in words.
+    pub before: Option<String>,
+    /// What each policy says that could matter, and those for roles that they lack.
+    pub policies: Vec<Account<'a>>,
+    /// What policies say of `read`, when the action implies it and `read` is what is missing.
+    pub read: Option<Vec<Account<'a>>>,
+}
+
+impl Asker {
+    /// Somebody without credentials.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self { kind: PrincipalKind::Anonymous, id: "anonymous".to_owned(), roles: Vec::new(), row: Vec::new(), scope: None }
+    }
+
+    /// One of the people, by their row.
+    #[must_use]
+    pub fn person(revision: &Revision, row: Row) -> Self {
+        let users = &revision.app.collections[USERS];
+        let roles = users.field("roles").and_then(|field| row.get(field)?.as_text()).and_then(|text| serde_json::from_str(text).ok());
+        let id = row.get(Collection::ID).and_then(Value::as_text).unwrap_or_default().to_owned();
+        Self { kind: PrincipalKind::User, id, roles: roles.unwrap_or_default(), row, scope: None }
+    }
+
+    /// A service, with the roles and the scope of a key.
+    #[must_use]
+    pub fn service(name: &str, roles: Vec<Box<str>>, scope: Option<Scope>) -> Self {
+        Self { kind: PrincipalKind::Service, id: name.to_owned(), roles, row: Vec::new(), scope }
+    }
+
+    /// As policies see them.
+    #[must_use]
+    pub fn principal(&self) -> Principal<'_> {
+        Principal { kind: self.kind, id: &self.id, roles: &self.roles, row: &self.row }
+    }
+}
+
+impl Revision {
+    /// Why somebody may or may not do an action on a row of a collection, or on its rows at large.
+    #[must_use]
+    pub fn explain<'a>(
+        &'a self,
+        asker: &'a Asker,
+        (action, collection): (ActionId, CollectionId),
+        target: Option<(&Row, &dyn Lookup)>,
+        now_ms: i64,
+    ) -> Explanation<'a> {
+        let principal = asker.principal();
+        let target = target.map(|(row, rows)| Target { row, rows });
+        let outcome = |action: ActionId| match (self.effective(&principal, action, collection, now_ms), target) {
+            (Predicate::False, _) => Outcome::No,
+            (Predicate::True, _) => Outcome::Yes,
+            (rows, Some(target)) if rows.holds(target.row, target.rows) => Outcome::Yes,
+            (_, Some(_)) => Outcome::No,
+            (_, None) => Outcome::Some,
+        };
+        let accounts = |action| self.policies.accounts(&self.app, &principal, (action, collection), now_ms, target);
+        let before = self.before(asker, action, collection);
+        let verbs = &self.verbs;
+        let own = outcome(action);
+        let implies_read = action != verbs.create && action != verbs.read;
+        let readable = if implies_read { outcome(verbs.read) } else { Outcome::Yes };
+        let whole = match (own, readable) {
+            _ if before.is_some() => Outcome::No,
+            (Outcome::No, _) | (_, Outcome::No) => Outcome::No,
+            (Outcome::Yes, Outcome::Yes) => Outcome::Yes,
+            _ => Outcome::Some,
+        };
+        let read = (own != Outcome::No && readable == Outcome::No).then(|| accounts(verbs.read));
+        Explanation { outcome: whole, before, policies: accounts(action), read }
+    }
+
+    /// What decides whatever policies say.
+    fn before(&self, asker: &Asker, action: ActionId, collection: CollectionId) -> Option<String> {
+        let declared = &self.app.collections[collection];
+        let name = &haechi_policy::actions(&self.app)[action];
+        let disabled = self.app.collections[USERS].field("disabled").and_then(|field| asker.row.get(field));
+        if disabled.is_some_and(|flag| *flag == Value::Int(1)) {
+            return Some("this person is disabled: nobody signs in as them".to_owned());
+        }
+        if collection == USERS && matches!(name.as_str(), "create" | "delete") {
+            return Some("people sign up or are added and removed by an operator; no policy decides it".to_owned());
+        }
+        let reachable = self.app.anonymous.iter().any(|(to, verb)| *to == collection && verb == name);
+        if asker.kind == PrincipalKind::Anonymous && !reachable {
+            return Some(format!("[anonymous] reach in haechi.toml does not hold \"{}:{name}\"", declared.name));
+        }
+        if asker.scope.as_ref().is_some_and(|scope| !scope.allows(collection, action)) {
+            return Some(format!("the key's scopes do not hold {}:{name}", declared.name));
+        }
+        None
+    }
+}

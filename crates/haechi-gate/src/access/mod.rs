@@ -1,0 +1,13 @@
+//! Access as data, worked out in memory: who reaches what, why somebody may or may not, and what differs between two folders.
+//!
+//! Commands print it; nothing here decides a request.
+
+mod difference;
+mod examples;
+mod explanation;
+mod reach;
+
+pub use difference::{AccessChange, Way, difference};
+pub use examples::{Examples, Pair, Pairs};
+pub use explanation::{Asker, Explanation, Outcome};
+pub use reach::{Reach, Reached};

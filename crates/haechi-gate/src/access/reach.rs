@@ -1,0 +1,112 @@
+//! Who reaches how far, as far as policies alone say.
+
+use crate::revision::Revision;
+use haechi_model::{CollectionId, Predicate, USERS};
+use haechi_policy::{ActionId, Principal, PrincipalKind};
+use std::collections::BTreeSet;
+
+/// How far somebody gets with an action on a collection, as far as policies alone say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// No row.
+    None,
+    /// Rows of which a condition holds.
+    Some,
+    /// Every row.
+    All,
+}
+
+/// How far somebody gets with an action on a collection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// `anonymous`, `user` (a person without a role), `service` (one without a role), a role, or somebody whom a policy names.
+    pub who: String,
+    /// The collection.
+    pub collection: String,
+    /// The action.
+    pub action: String,
+    /// How far.
+    pub reach: Reach,
+}
+
+/// Somebody of whom nothing else is known. No row has this id.
+pub(crate) const ANYBODY: &str = "00000000-0000-0000-0000-000000000000";
+
+impl Revision {
+    /// Who gets how far: callers without credentials, people without a role, each role, services without a role, and who is named by a
+    /// policy. Where nothing is reached, services and those who are named are left out.
+    #[must_use]
+    pub fn matrix(&self) -> Vec<Reached> {
+        let mut found = Vec::new();
+        self.reached_by("anonymous", (PrincipalKind::Anonymous, "anonymous"), &[], &mut found);
+        self.reached_by("user", (PrincipalKind::User, ANYBODY), &[], &mut found);
+        for role in &self.app.roles {
+            self.reached_by(role, (PrincipalKind::User, ANYBODY), &[role.as_str().into()], &mut found);
+        }
+        let mut rare = Vec::new();
+        self.reached_by("service", (PrincipalKind::Service, ANYBODY), &[], &mut rare);
+        let (users, services) = self.named();
+        for id in users {
+            self.reached_by(&format!("users::\"{id}\""), (PrincipalKind::User, &id), &[], &mut rare);
+        }
+        for name in services {
+            self.reached_by(&format!("services::\"{name}\""), (PrincipalKind::Service, &name), &[], &mut rare);
+        }
+        found.extend(rare.into_iter().filter(|reached| reached.reach != Reach::None));
+        found
+    }
+
+    fn reached_by(&self, who: &str, (kind, id): (PrincipalKind, &str), roles: &[Box<str>], found: &mut Vec<Reached>) {
+        let principal = Principal { kind, id, roles, row: &[] };
+        for collection in &self.app.collections {
+            for (id, action) in haechi_policy::actions(&self.app).into_iter().enumerate() {
+                let reach = match self.effective(&principal, id, collection.id, 0) {
+                    Predicate::False => Reach::None,
+                    Predicate::True => Reach::All,
+                    _ => Reach::Some,
+                };
+                found.push(Reached { who: who.to_owned(), collection: collection.name.clone(), action, reach });
+            }
+        }
+    }
+
+    /// People and services that policies name.
+    fn named(&self) -> (BTreeSet<Box<str>>, BTreeSet<Box<str>>) {
+        let (mut users, mut services) = (BTreeSet::new(), BTreeSet::new());
+        for collection in &self.app.collections {
+            for action in 0..haechi_policy::actions(&self.app).len() {
+                let audience = self.policies.audience(action, collection.id);
+                users.extend(audience.users);
+                services.extend(audience.services);
+            }
+        }
+        (users, services)
+    }
+
+    /// The rows on which policies let somebody do an action, where the server asks them at all.
+    pub(crate) fn effective(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
+        let verbs = &self.verbs;
+        let reserved = collection == USERS && (action == verbs.create || action == verbs.delete);
+        // Callers who are not known reach what the folder declares and no more, whatever policies say.
+        let declared = |(to, verb): &(CollectionId, String)| *to == collection && self.policies.action(verb) == Some(action);
+        let open = principal.kind != PrincipalKind::Anonymous || self.app.anonymous.iter().any(declared);
+        if reserved || !open { Predicate::False } else { self.bind(principal, action, collection, now_ms) }
+    }
+
+    /// What callers without credentials reach by policy although the folder does not declare it: collection and verb.
+    #[must_use]
+    pub fn undeclared_reach(&self) -> Vec<(String, String)> {
+        let nobody = Principal { kind: PrincipalKind::Anonymous, id: "anonymous", roles: &[], row: &[] };
+        let mut found = Vec::new();
+        for collection in &self.app.collections {
+            for action in haechi_policy::actions(&self.app) {
+                let Some(id) = self.policies.action(&action) else { continue };
+                let declared = self.app.anonymous.iter().any(|(to, verb)| *to == collection.id && *verb == action);
+                if !declared && self.bind(&nobody, id, collection.id, 0) != Predicate::False {
+                    found.push((collection.name.clone(), action));
+                }
+            }
+        }
+        found
+    }
+}
