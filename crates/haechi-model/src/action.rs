@@ -73,8 +73,10 @@ impl DeclaredAction {
                 input.read_field(&fields, name, span.clone(), item, classes);
                 let Some(field) = input.collection.fields.get(known) else { continue };
                 // What concerns stored fields alone says nothing about a body.
-                if field.unique || field.was.is_some() || field.class != Class::INTERNAL {
-                    fields.error(span.clone(), "unknown-key", format!("`{name}` is a field of a body"), "remove `unique`, `was` and `class`");
+                let stored = [("unique", field.unique), ("was", field.was.is_some()), ("class", field.class != Class::INTERNAL)];
+                if let Some((key, _)) = stored.iter().find(|(_, there)| *there) {
+                    let message = format!("`{key}` of `{name}` has no meaning in the body of an action");
+                    fields.error(span.clone(), "unknown-key", message, format!("remove `{key}`"));
                 }
                 if matches!(field.ty, FieldType::Ref { .. }) {
                     fields.error(

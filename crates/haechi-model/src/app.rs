@@ -7,6 +7,7 @@ use crate::{
     config::{Config, ENVIRONMENT},
     draft::Draft,
     field::FieldType,
+    files::{files, read_file, with_table},
     finding::{Findings, Source},
     name::{name_problem, reserved_collection, suggest},
     section::Section,
@@ -17,8 +18,6 @@ use std::{
     sync::Arc,
 };
 
-/// The largest file of a folder.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Each guarded class has two actions, and all actions of an app fit into 64 bits.
 const MAX_CLASSES: usize = 24;
 const MAX_ACTIONS: usize = 64;
@@ -88,6 +87,12 @@ impl App {
     }
 
     fn read(root: &Path, environment: &[(String, String)], findings: &RefCell<Findings>) -> Option<Self> {
+        if root.is_file() {
+            let source = Arc::new(Source { path: root.to_owned(), text: String::new() });
+            let help = "name the folder that it is in".to_owned();
+            findings.borrow_mut().error(&source, None, "no-folder", format!("{} is a file, not a folder", root.display()), help);
+            return None;
+        }
         let main = read_file(root, Path::new("haechi.toml"), findings);
         let Some(main) = main else {
             if findings.borrow().list().is_empty() {
@@ -97,7 +102,7 @@ impl App {
                     None,
                     "no-folder",
                     format!("{} has no haechi.toml", root.display()),
-                    "make a folder with `haechi new NAME`, or name the folder to use".to_owned(),
+                    "make a folder with `haechi new NAME`, or name the folder to use: `haechi -C FOLDER …`".to_owned(),
                 );
             }
             return None;
@@ -125,6 +130,7 @@ impl App {
             top.finish();
         });
         app.apply_environment(environment, findings);
+        app.config.check_tls(&main, findings);
         app.read_collections(root, findings);
         app.read_reach(&main, &reach, findings);
         app.check_auth(&main, findings);
@@ -177,7 +183,7 @@ impl App {
                     section.error(
                         section.span_of("like"),
                         "wrong-value",
-                        format!("the class `{name}` needs `like`"),
+                        section.text("like").map_or_else(|| format!("the class `{name}` needs `like`"), |other| format!("`like` is `{other}`")),
                         "write like = \"pii\" or like = \"secret\"",
                     );
                     Sensitivity::Secret
@@ -196,35 +202,36 @@ impl App {
 
     /// `HAECHI__SERVER__LISTEN=…` overrides `[server] listen`.
     fn apply_environment(&mut self, environment: &[(String, String)], findings: &RefCell<Findings>) {
-        let mut document = toml_edit::DocumentMut::new();
-        let mut any = false;
         for (name, value) in environment {
             let Some(path) = name.strip_prefix("HAECHI__") else { continue };
+            // What is wrong is told by the variable's name. Its value may be a secret and is never shown.
+            let place = Arc::new(Source { path: PathBuf::from(name), text: String::new() });
             let keys: Vec<String> = path.to_lowercase().split("__").map(str::to_owned).collect();
             let value: toml_edit::Value = value.parse().unwrap_or_else(|_| value.as_str().into());
+            let mut document = toml_edit::DocumentMut::new();
             match keys.as_slice() {
                 [key] => document[key.as_str()] = toml_edit::value(value),
-                [section, key] => {
-                    let table = document.entry(section).or_insert_with(toml_edit::table);
-                    if let Some(table) = table.as_table_like_mut() {
-                        table.insert(key, toml_edit::value(value));
-                    }
-                }
+                [section, key] => document[section.as_str()][key.as_str()] = toml_edit::value(value),
                 _ => {
-                    let source = Arc::new(Source { path: PathBuf::from(ENVIRONMENT), text: String::new() });
                     let help = "write HAECHI__SECTION__KEY, e.g. HAECHI__SERVER__LISTEN".to_owned();
-                    findings.borrow_mut().error(&source, None, "unknown-key", format!("the environment variable {name} names no key"), help);
+                    findings.borrow_mut().error(&place, None, "unknown-key", "the environment variable names no key".to_owned(), help);
                     continue;
                 }
             }
-            any = true;
-        }
-        if any {
             let source = Arc::new(Source { path: PathBuf::from(ENVIRONMENT), text: document.to_string() });
-            with_table(&source, findings, |top| {
+            let own = RefCell::new(Findings::default());
+            with_table(&source, &own, |top| {
                 self.config.apply(&top);
                 top.finish();
             });
+            for found in own.into_inner().list() {
+                let help = if found.code == "literal-secret" {
+                    format!("{name}='{{ env = \"NAME\" }}' says where it is; the secret itself goes into the variable NAME")
+                } else {
+                    found.help.clone()
+                };
+                findings.borrow_mut().error(&place, None, found.code, found.message.clone(), help);
+            }
         }
     }
 
@@ -343,7 +350,7 @@ impl App {
     fn check_by(&self, findings: &RefCell<Findings>) {
         for collection in &self.collections {
             for field in &collection.fields {
-                let (Some(by), crate::field::FieldType::Ref { to, .. }, Some(source)) = (&field.by, &field.ty, &collection.source) else { continue };
+                let (Some(by), FieldType::Ref { to, .. }, Some(source)) = (&field.by, &field.ty, &collection.source) else { continue };
                 let target = &self.collections[*to];
                 if !target.fields.iter().any(|found| found.name == *by && found.unique) {
                     let message = format!("`{}` has `by = \"{by}\"`, which is no unique field of {}", field.name, target.name);
@@ -359,23 +366,32 @@ impl App {
         let auth = &self.config.auth;
         let error = |message: String, help: String| findings.borrow_mut().error(source, None, "unknown-name", message, help);
         if let Some(role) = auth.administrator.as_ref().filter(|role| !self.roles.contains(role)) {
-            error(format!("`administrator` under [auth] names `{role}`, which is no role"), format!("roles: {}", self.roles.join(", ")));
+            let help = suggest(role, self.roles.iter().map(String::as_str))
+                .map_or_else(|| format!("roles: {}", self.roles.join(", ")), |near| format!("did you mean `{near}`?"));
+            error(format!("`administrator` under [auth] names `{role}`, which is no role"), help);
         }
         let Some(users) = self.collections.first() else { return };
         for name in &auth.sign_up_fields {
             // A reference would have to be checked against what its writer may read, and nobody is known yet.
             let may =
-                |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, crate::field::FieldType::Ref { .. });
-            if !users.fields.iter().any(may) {
-                error(
-                    format!("`sign_up_fields` under [auth] names `{name}`, which is no field of users that may be set"),
-                    format!("declare it: haechi add collection users {name}:text; or remove it"),
-                );
+                |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, FieldType::Ref { .. });
+            if users.fields.iter().any(may) {
+                continue;
             }
+            let message = format!("`sign_up_fields` under [auth] names `{name}`, which is no field of users that may be set");
+            let help = match users.field(name).map(|field| &users.fields[field]) {
+                None => format!("declare it: haechi add field users {name}:text; or remove it"),
+                Some(field) if field.read_only => "Haechi sets it itself: remove it".to_owned(),
+                Some(_) => "remove it: nobody is known yet who could say which rows they may name".to_owned(),
+            };
+            error(message, help);
         }
         let missing = users.declared().find(|(_, field)| field.required && field.default.is_none() && !auth.sign_up_fields.contains(&field.name));
         if let Some((_, field)) = missing.filter(|_| auth.sign_up != crate::config::SignUp::Closed) {
-            let help = format!("add \"{}\" to sign_up_fields under [auth], or give the field a default", field.name);
+            let help = match field.ty {
+                FieldType::Ref { .. } => "make it optional, or write sign_up = \"closed\": nobody is known yet who could say which row they mean".to_owned(),
+                _ => format!("add \"{}\" to sign_up_fields under [auth], or give the field a default", field.name),
+            };
             error(format!("nobody could sign up: users requires `{}`", field.name), help);
         }
     }
@@ -400,63 +416,4 @@ impl App {
             }
         }
     }
-}
-
-fn with_table(source: &Arc<Source>, findings: &RefCell<Findings>, read: impl FnOnce(Section<'_>)) {
-    match toml_edit::Document::parse(source.text.as_str()) {
-        Ok(document) => read(Section::new(source, document.as_table(), None, source.path.display().to_string(), findings)),
-        Err(error) => {
-            let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-            findings.borrow_mut().error(source, error.span(), "not-toml", message, "mend the syntax".to_owned());
-        }
-    }
-}
-
-fn read_file(root: &Path, path: &Path, findings: &RefCell<Findings>) -> Option<Arc<Source>> {
-    let full = root.join(path);
-    let size = std::fs::metadata(&full).ok()?.len();
-    let text = if size > MAX_FILE_BYTES {
-        Err(format!("the file has {size} bytes; at most {MAX_FILE_BYTES} are read"))
-    } else {
-        std::fs::read(&full)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is not UTF-8".to_owned()))
-    };
-    match text {
-        Ok(text) => Some(Arc::new(Source { path: path.to_owned(), text: text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned) })),
-        Err(why) => {
-            let source = Arc::new(Source { path: path.to_owned(), text: String::new() });
-            findings.borrow_mut().error(&source, None, "unreadable", why, "mend or remove the file".to_owned());
-            None
-        }
-    }
-}
-
-/// Files of a sub-folder with an ending, sorted by path.
-fn files(root: &Path, folder: &str, ending: &str, findings: &RefCell<Findings>) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let Ok(entries) = std::fs::read_dir(root.join(folder)) else { return found };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        let hidden = name.to_string_lossy().starts_with('.') || name.to_string_lossy().ends_with('~');
-        if path.is_dir() || hidden {
-            continue;
-        }
-        let relative = Path::new(folder).join(&name);
-        if path.extension().is_some_and(|found| found == ending) {
-            found.push(relative);
-        } else {
-            let source = Arc::new(Source { path: relative, text: String::new() });
-            findings.borrow_mut().error(
-                &source,
-                None,
-                "unknown-file",
-                format!("only .{ending} files belong in {folder}/"),
-                "move or remove the file".to_owned(),
-            );
-        }
-    }
-    found.sort();
-    found
 }

@@ -120,7 +120,11 @@ impl Draft {
                 fields.error(
                     None,
                     "too-many-fields",
-                    format!("{} fields; at most {MAX_FIELDS} are allowed", self.collection.fields.len()),
+                    format!(
+                        "{} fields are declared; at most {} may be, beside those that every row has",
+                        fields.entries().len(),
+                        MAX_FIELDS + fields.entries().len() - self.collection.fields.len()
+                    ),
                     "split the collection",
                 );
             }
@@ -166,6 +170,12 @@ impl Draft {
         let target = self.collection.field(name).and_then(|field| self.targets.iter().find(|target| target.field == field));
         match target {
             Some(target) if target.to == "users" => self.collection.owner = Some(target.field),
+            None if reserved_field(name).is_some() => top.error(
+                span,
+                "bad-owner",
+                format!("`owner` names `{name}`, which is a field of every row"),
+                "name a field of your own that refers to users, e.g. owner = \"author\"".to_owned(),
+            ),
             _ => top.error(
                 span,
                 "bad-owner",
@@ -193,7 +203,8 @@ impl Draft {
         };
         let section = Section::new(fields.source, table, item.span().or_else(|| span.clone()), format!("the field `{name}`"), fields.findings());
         let Some(ty) = read_type(&section, "type") else { return section.finish() };
-        if name == "owner" && !(matches!(ty, FieldType::Ref { .. }) && section.text("to") == Some("users")) {
+        // In the body of an action it is a word like any other.
+        if name == "owner" && fields.is_of_rows() && !(matches!(ty, FieldType::Ref { .. }) && section.text("to") == Some("users")) {
             let message = "a field named `owner` must be a reference to users: the name says to whom a row belongs".to_owned();
             section.error(span, "reserved-name", message, "write owner = { type = \"ref\", to = \"users\" }, or choose another name");
         }
@@ -271,7 +282,13 @@ impl Draft {
             }
         }
         let unique = section.bool("unique").unwrap_or(false);
-        if fields.is_empty() {
+        let told = section.span_of("fields").is_some();
+        if fields.is_empty() && told {
+            // What is wrong with it was told already.
+        } else if self.indexes.iter().any(|known| known.fields == fields) || matches!(fields[..], [one] if self.collection.fields[one].unique) {
+            let message = "there is an index over these fields already".to_owned();
+            section.error(section.span_of("fields"), "clash", message, "remove one of the two");
+        } else if fields.is_empty() {
             section.error(None, "missing-key", "an index needs `fields`".to_owned(), "add fields = [\"…\"]");
         } else if self.indexes.len() >= MAX_INDEXES {
             section.error(None, "too-many-indexes", format!("more than {MAX_INDEXES} indexes"), "remove the indexes that no query uses");
@@ -300,7 +317,7 @@ impl Draft {
                     }
                 }
                 None => {
-                    if let Some(source) = &self.collection.source {
+                    if let (Some(source), false) = (&self.collection.source, target.to.is_empty()) {
                         let help = suggest(&target.to, names.iter().map(String::as_str))
                             .map_or_else(|| "create its file under collections/".to_owned(), |near| format!("did you mean `{near}`?"));
                         error(source, target.span.clone(), format!("no collection is named `{}`", target.to), help);

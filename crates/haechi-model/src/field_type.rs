@@ -26,10 +26,21 @@ pub(crate) fn read_type(section: &Section<'_>, key: &'static str) -> Option<Fiel
         "url" => FieldType::Url,
         "uuid" => FieldType::Uuid,
         "enum" => FieldType::Enum { values: read_enum(section) },
-        "int" => FieldType::Int { min: bound("min", i64::MIN), max: bound("max", i64::MAX) },
-        "int64" => FieldType::Int64 { min: bound("min", i64::MIN), max: bound("max", i64::MAX) },
+        "int" | "int64" => {
+            let (min, max) = (bound("min", i64::MIN), bound("max", i64::MAX));
+            if min > max {
+                section.error(section.span_of("min"), "out-of-range", "`min` is larger than `max`: no value fits".to_owned(), "make it smaller");
+            }
+            if name == "int" { FieldType::Int { min, max } } else { FieldType::Int64 { min, max } }
+        }
         "decimal" => return read_decimal_type(section),
-        "float" => FieldType::Float { min: read_float(section, "min").unwrap_or(f64::MIN), max: read_float(section, "max").unwrap_or(f64::MAX) },
+        "float" => {
+            let (min, max) = (read_float(section, "min").unwrap_or(f64::MIN), read_float(section, "max").unwrap_or(f64::MAX));
+            if min > max {
+                section.error(section.span_of("min"), "out-of-range", "`min` is larger than `max`: no value fits".to_owned(), "make it smaller");
+            }
+            FieldType::Float { min, max }
+        }
         "bool" => FieldType::Bool,
         "datetime" => FieldType::Datetime,
         "date" => FieldType::Date,
@@ -43,7 +54,7 @@ pub(crate) fn read_type(section: &Section<'_>, key: &'static str) -> Option<Fiel
             section.error(
                 section.span_of(key),
                 "not-built",
-                format!("the type `{name}` is documented, but not built yet"),
+                format!("the type `{name}` is not built yet"),
                 "leave the field out for now",
             );
             return None;
@@ -89,6 +100,11 @@ fn read_item_type(section: &Section<'_>) -> Option<FieldType> {
     if scalar {
         return Some(of);
     }
+    if matches!(of, FieldType::Text { .. }) {
+        let help = "remove `case`, or keep the texts in a collection of their own";
+        section.error(section.span_of("case"), "bad-item-type", "the items of a list are not folded".to_owned(), help);
+        return None;
+    }
     section.error(
         section.span_of("of"),
         "bad-item-type",
@@ -106,7 +122,7 @@ fn read_pattern(section: &Section<'_>) -> Option<Pattern> {
                 section.span_of("pattern"),
                 "bad-pattern",
                 format!("the pattern cannot be used: {why}"),
-                "write an ECMA-262 pattern without look-around and back-references",
+                "write an ECMA-262 pattern without look-around and back-references, whose brackets are closed and whose repetitions are few",
             );
             None
         }
@@ -145,10 +161,16 @@ fn read_ref_type(section: &Section<'_>) -> FieldType {
 }
 
 fn read_enum(section: &Section<'_>) -> Vec<String> {
-    let values: Vec<String> = section.texts("values").unwrap_or_default().iter().map(|(text, _)| (*text).to_owned()).collect();
+    let listed = section.texts("values");
+    // What is no list was told already.
+    let told = listed.is_none() && section.span_of("values").is_some();
+    let values: Vec<String> = listed.unwrap_or_default().iter().map(|(text, _)| (*text).to_owned()).collect();
     let mut sorted = values.clone();
     sorted.sort_unstable();
     sorted.dedup();
+    if told {
+        return values;
+    }
     if values.is_empty() || values.len() > MAX_ENUM_VALUES {
         section.error(section.span_of("values"), "bad-enum", format!("an enum needs 1 to {MAX_ENUM_VALUES} `values`"), "add values = [\"…\"]");
     } else if sorted.len() != values.len() || values.iter().any(|value| value.is_empty() || value.contains('\0')) {
@@ -184,13 +206,19 @@ pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<Defa
         other => {
             let why = match other {
                 Some(Err(error)) => error.detail,
+                _ if item.as_datetime().is_some() => "is a date of TOML, which is no value here".to_owned(),
                 _ => "cannot be used here".to_owned(),
+            };
+            let own = match ty {
+                FieldType::Date => ", in quotes, or \"today\"",
+                FieldType::Datetime => ", in quotes, or \"now\"",
+                _ => "",
             };
             section.error(
                 section.span_of("default"),
                 "bad-default",
                 format!("the default {why}"),
-                format!("write a value that a {} field accepts", ty.name()),
+                format!("write a value of the type {}{own}", ty.name()),
             );
             None
         }

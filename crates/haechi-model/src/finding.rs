@@ -57,16 +57,21 @@ pub struct Findings {
 
 impl Findings {
     /// Adds a finding.
+    #[track_caller]
     pub fn push(&mut self, finding: Finding) {
+        #[cfg(test)]
+        crate::faults::seen(std::panic::Location::caller());
         self.list.push(finding);
     }
 
     /// Adds an error at a place.
+    #[track_caller]
     pub fn error(&mut self, source: &Arc<Source>, span: Option<Range<usize>>, code: &'static str, message: String, help: String) {
         self.push(Finding { severity: Severity::Error, code, message, help, source: Some(source.clone()), span });
     }
 
     /// Adds a warning at a place.
+    #[track_caller]
     pub fn warning(&mut self, source: &Arc<Source>, span: Option<Range<usize>>, code: &'static str, message: String, help: String) {
         self.push(Finding { severity: Severity::Warning, code, message, help, source: Some(source.clone()), span });
     }

@@ -11,8 +11,11 @@ mod collection;
 mod config;
 mod declared;
 mod draft;
+#[cfg(test)]
+mod faults;
 mod field;
 mod field_type;
+mod files;
 mod finding;
 mod implication;
 mod json;
@@ -43,6 +46,7 @@ pub use config::{
 pub use declared::{Declared, TypeChange};
 pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
 pub use finding::{Finding, Findings, Severity, Source};
+pub use files::why;
 pub use json::{Json, JsonError, parse_json, write_json_text};
 pub use list::{Elements, Relation};
 pub use message::{MASKED_FIELDS, field_number, write_bytes, write_varint};

@@ -23,7 +23,7 @@ const NOT_BUILT: &[(&str, &str)] = &[
     ("lookup", "lookups on encrypted fields"),
     ("scope", "organisations"),
     ("schema", "JSON Schema on json fields"),
-    ("upstream", "upstream services"),
+    ("upstream", "a proxy to other services"),
     ("mail", "mail"),
 ];
 
@@ -38,14 +38,29 @@ impl<'a> Section<'a> {
         Self { source, table, span, title: title.into(), asked: RefCell::default(), findings }
     }
 
+    #[track_caller]
     pub(crate) fn error(&self, span: Option<Range<usize>>, code: &'static str, message: String, help: impl Into<String>) {
         let span = span.or_else(|| self.span.clone());
         self.findings.borrow_mut().error(self.source, span, code, message, help.into());
     }
 
+    #[track_caller]
     pub(crate) fn warning(&self, span: Option<Range<usize>>, code: &'static str, message: String, help: impl Into<String>) {
         let span = span.or_else(|| self.span.clone());
         self.findings.borrow_mut().warning(self.source, span, code, message, help.into());
+    }
+
+    /// Whether these are the fields of rows, not of the body of an action.
+    pub(crate) fn is_of_rows(&self) -> bool {
+        self.title == "`[fields]`"
+    }
+
+    /// The name of a table below this one, as it is written in the file.
+    fn path(&self, key: &str) -> String {
+        match self.title.strip_prefix("`[").and_then(|title| title.strip_suffix("]`")) {
+            Some(title) => format!("{title}.{key}"),
+            None => self.title.strip_prefix("the action `").and_then(|title| title.strip_suffix('`')).map_or(key.to_owned(), |action| format!("actions.{action}.{key}")),
+        }
     }
 
     pub(crate) fn findings(&self) -> &'a RefCell<Findings> {
@@ -94,7 +109,7 @@ impl<'a> Section<'a> {
         if bounds.contains(&found) {
             return Some(found);
         }
-        let message = format!("`{key}` is {found}, outside {}..={}", bounds.start(), bounds.end());
+        let message = format!("`{key}` in {} is {found}; it must be from {} to {}", self.title, bounds.start(), bounds.end());
         self.error(self.span_of(key), "out-of-range", message, format!("choose from {} to {}", bounds.start(), bounds.end()));
         None
     }
@@ -119,7 +134,7 @@ impl<'a> Section<'a> {
         let table = item.as_table_like();
         if table.is_none() {
             let message = format!("`{key}` in {} must be a table, not {}", self.title, item.type_name());
-            self.error(item.span(), "wrong-type", message, format!("write `[{key}]` and its keys below it"));
+            self.error(item.span(), "wrong-type", message, format!("write `[{}]` and its keys below it, or {key} = {{ … }}", self.path(key)));
         }
         Some(Section::new(self.source, table?, item.span().or_else(|| self.key_span(key)), format!("`[{key}]`"), self.findings))
     }
@@ -149,11 +164,13 @@ impl<'a> Section<'a> {
             }
             let span = self.key_span(key).or_else(|| item.span());
             if let Some((_, what)) = NOT_BUILT.iter().find(|(name, _)| *name == key) {
-                let message = format!("`{key}` is documented, but {what} is not built yet");
+                let message = format!("`{key}` is kept for {what}, which is not built yet");
                 self.error(span, "not-built", message, format!("remove `{key}`; it is refused so that nobody relies on it"));
                 continue;
             }
+            let of_the_app = self.source.path == std::path::Path::new("haechi.toml");
             let help = match suggest(key, asked.iter().copied()) {
+                _ if let Some(home) = crate::config::section_of(key).filter(|_| of_the_app) => format!("it belongs {home}"),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known keys: {}", asked.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")),
             };

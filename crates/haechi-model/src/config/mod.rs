@@ -187,6 +187,8 @@ pub struct Config {
     pub live: LiveConfig,
     /// `master_key`: all other keys are derived from it.
     pub master_key: Option<SecretRef>,
+    /// The files of TLS while they are read, one by one.
+    tls: (Option<PathBuf>, Option<PathBuf>),
     /// Where each value that is not a default came from: key to place.
     pub origins: BTreeMap<&'static str, String>,
 }
@@ -231,9 +233,20 @@ impl Default for Config {
             grpc: GrpcConfig::default(),
             live: LiveConfig::default(),
             master_key: None,
+            tls: (None, None),
             origins: BTreeMap::new(),
         }
     }
+}
+
+/// Where a key of `haechi.toml` belongs, in words.
+pub(crate) fn section_of(key: &str) -> Option<String> {
+    if matches!(key, "master_key" | "roles" | "classes") {
+        return Some("at the top of the file, before the first [section]".to_owned());
+    }
+    let keys = Config::default().effective();
+    let found = keys.iter().find_map(|(known, ..)| known.rsplit_once('.').filter(|(_, last)| *last == key))?;
+    Some(format!("under [{}]", found.0))
 }
 
 impl Config {

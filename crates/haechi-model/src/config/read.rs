@@ -1,8 +1,11 @@
 //! How each section of `haechi.toml` is read.
 
 use super::{Config, DatabaseConfig, ENVIRONMENT, ReadsLogged, SecretRef, SignUp, TlsFiles, Witness};
-use crate::section::Section;
-use std::path::PathBuf;
+use crate::{
+    finding::{Findings, Source},
+    section::Section,
+};
+use std::{cell::RefCell, path::PathBuf, sync::Arc};
 
 impl Config {
     pub(super) fn origin(&mut self, key: &'static str, section: &Section<'_>) {
@@ -53,19 +56,13 @@ impl Config {
             self.server.cors_origins = list.into_iter().map(|(text, _)| text.to_owned()).collect();
             self.origin("server.cors_origins", section);
         }
-        match (section.text("cert_file"), section.text("key_file")) {
-            (None, None) => {}
-            (Some(cert), Some(key)) => {
-                self.server.tls = Some(TlsFiles { cert_file: PathBuf::from(cert), key_file: PathBuf::from(key) });
-                self.origin("server.cert_file", section);
-                self.origin("server.key_file", section);
-            }
-            _ => section.error(
-                None,
-                "missing-key",
-                "TLS needs both `cert_file` and `key_file`".to_owned(),
-                "name the PEM files of the certificate chain and of its key",
-            ),
+        if let Some(path) = section.text("cert_file") {
+            self.tls.0 = Some(PathBuf::from(path));
+            self.origin("server.cert_file", section);
+        }
+        if let Some(path) = section.text("key_file") {
+            self.tls.1 = Some(PathBuf::from(path));
+            self.origin("server.key_file", section);
         }
         if let Some(text) = section.text("public_url") {
             let good = url::Url::parse(text).is_ok_and(|url| {
@@ -85,6 +82,18 @@ impl Config {
             }
             self.server.public_url = Some(text.to_owned());
             self.origin("server.public_url", section);
+        }
+    }
+
+    /// One of the two may stand in the file and the other in the environment.
+    pub(crate) fn check_tls(&mut self, source: &Arc<Source>, findings: &RefCell<Findings>) {
+        match std::mem::take(&mut self.tls) {
+            (None, None) => {}
+            (Some(cert_file), Some(key_file)) => self.server.tls = Some(TlsFiles { cert_file, key_file }),
+            _ => {
+                let help = "name the PEM files of the certificate chain and of its key under [server]".to_owned();
+                findings.borrow_mut().error(source, None, "missing-key", "TLS needs both `cert_file` and `key_file`".to_owned(), help);
+            }
         }
     }
 
@@ -108,7 +117,7 @@ impl Config {
                 section.span_of("url"),
                 "database-url",
                 message,
-                "write \"sqlite:NAME.db\", or url = { env = \"DATABASE_URL\" } for a URL with a password",
+                "write \"sqlite:NAME.db\", \"postgres://USER@HOST/NAME\", or url = { env = \"DATABASE_URL\" } for a URL with a password",
             ),
         }
     }
@@ -127,8 +136,9 @@ impl Config {
                 Err("the URL holds a password: a secret never stands in the folder".to_owned())
             }
             Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => Ok(DatabaseConfig::Postgres(text.to_owned())),
-            Ok(url) if matches!(url.scheme(), "mysql" | "mariadb") => Err("MySQL and MariaDB are documented, but not built yet".to_owned()),
-            _ => Err(format!("`{text}` is not a database URL")),
+            Ok(url) if matches!(url.scheme(), "mysql" | "mariadb") => Err("MySQL and MariaDB are not built yet".to_owned()),
+            // It may hold a password in a form that is not read.
+            _ => Err("this is not a database URL".to_owned()),
         }
     }
 
@@ -291,11 +301,12 @@ impl Config {
 
 fn address(section: &Section<'_>, key: &str, text: &str) {
     if text.parse::<std::net::SocketAddr>().is_err() {
+        let port = text.strip_prefix("localhost:").unwrap_or("8080");
         section.error(
             section.span_of(key),
             "not-an-address",
             format!("`{text}` is not an address with a port"),
-            "write an IP address and a port, e.g. \"127.0.0.1:8080\"",
+            format!("write an IP address and a port, e.g. \"127.0.0.1:{port}\""),
         );
     }
 }
