@@ -56,13 +56,13 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The database cannot be reached.
-    #[error("the database cannot be opened")]
-    Database,
+    #[error("the database {0} cannot be opened: {1}")]
+    Database(String, String),
     /// The keys cannot be derived.
     #[error("the keys cannot be derived")]
     Keys,
     /// The ledger was sealed under another master key.
-    #[error("the ledger in this database was sealed under another master key: use that one")]
+    #[error("the ledger in this database was sealed under another master key: put the former one back")]
     OtherKey,
 }
 
@@ -107,7 +107,7 @@ impl Gate {
         let journal = GateJournal::new(revision.app.clone(), catalog.tables(), &options.master, images.clone(), revision.watched());
         let journal = Arc::new(journal);
         let tables = catalog.tables().into_iter().map(|table| table.name).collect();
-        let store = Store::open(&target, catalog, journal.clone()).await.map_err(|_| OpenError::Database)?;
+        let store = Store::open(&target, catalog, journal.clone()).await.map_err(|why| OpenError::Database(database.to_string(), why.to_string()))?;
         let (committed, dialect) = (store.committed(), store.dialect());
         let witness = revision.app.config.ledger.witness.clone();
         let inner = Inner {
@@ -232,7 +232,7 @@ impl Gate {
 
     async fn background(&self, mut stop: watch::Receiver<bool>) {
         if let Err(failure) = self.finish_taking_out().await {
-            tracing::warn!(target: "haechi::ledger", ?failure, "what an interrupted archive has left could not be deleted");
+            tracing::warn!(target: "haechi::ledger", %failure, "what an interrupted archive has left could not be deleted");
         }
         let mut sightings = tokio::time::interval(SIGHTINGS_EVERY);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
@@ -266,7 +266,7 @@ impl Gate {
     /// Statistics for the database's planner; without new ones it plans by the old.
     pub(crate) async fn analyse(&self, what: Analyse) {
         if let Err(failure) = self.0.store.analyse(what).await {
-            tracing::warn!(target: "haechi::store", ?failure, "the statistics of the tables could not be gathered");
+            tracing::warn!(target: "haechi::store", %failure, "the statistics of the tables could not be gathered");
         }
     }
 

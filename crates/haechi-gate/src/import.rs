@@ -86,10 +86,10 @@ impl Gate {
                     errors.push(whole("there may be more rows that do not fit"));
                 }
             }
-            Err(LoadError::Failed(failure)) => errors.push(whole(&format!("the database could not take the rows: {failure:?}"))),
+            Err(LoadError::Failed(failure)) => errors.push(whole(&format!("the database could not take the rows: {failure}"))),
         }
         errors.sort_by_key(|error| (error.line == 0, error.line, error.field));
-        errors.dedup_by_key(|error| (error.line, error.field));
+        errors.dedup();
         Err(errors)
     }
 

@@ -25,8 +25,13 @@ impl<A: Area> Copy for SystemTable<A> {}
 pub enum SystemError {
     /// An expectation was not met: the number that the step named.
     Missed(Miss),
-    /// A unique value is taken: the name of its index.
-    NotUnique(Box<str>),
+    /// A unique value is taken.
+    NotUnique {
+        /// The name of its index.
+        index: Box<str>,
+        /// The fields of users that it is over.
+        fields: Vec<String>,
+    },
     /// The database failed.
     Store(Failure),
 }
@@ -179,7 +184,11 @@ impl<A: Area> SystemWork<A> {
         match gate.commit_revoking(change, revocations).await {
             Ok(outcome) => Ok(outcome.slots),
             Err(Failure::Missed(miss)) => Err(SystemError::Missed(miss)),
-            Err(Failure::NotUnique { index, .. }) => Err(SystemError::NotUnique(index)),
+            Err(Failure::NotUnique { index, .. }) => {
+                let users = &gate.revision.load().app.collections[USERS];
+                let fields = crate::work::fields_of_index(users, &index).into_iter().map(|field| users.fields[field].name.clone()).collect();
+                Err(SystemError::NotUnique { index, fields })
+            }
             Err(other) => Err(SystemError::Store(other)),
         }
     }

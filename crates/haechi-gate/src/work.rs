@@ -1,7 +1,7 @@
 //! A change in the making: grants put their steps in, then it commits whole or not at all.
 
 use crate::{ask::Ask, grant};
-use haechi_model::{Change, Claim, CollectionId, Failure, FieldId, Miss, Predicate, Row, Step};
+use haechi_model::{Change, Claim, Collection, CollectionId, Failure, FieldId, FieldType, Miss, OnDelete, Predicate, Row, Step};
 use std::borrow::Cow;
 
 /// What a missed expectation means.
@@ -49,7 +49,7 @@ pub enum WriteError {
     /// The reference names no row that the caller may read.
     Reference(FieldId),
     /// Other rows still refer to the row.
-    Referenced,
+    Referenced(Vec<String>),
     /// The delete would take more than the bound with it.
     TooManyChildren,
     /// The idempotency key was used for another request.
@@ -201,7 +201,11 @@ async fn explain(
             let fields = results.get(operation).map(|(collection, ..)| index_fields(ask, *collection, &index)).unwrap_or_default();
             (operation, WriteError::NotUnique(fields))
         }
-        Failure::Referenced { step } => (operation_of(step), WriteError::Referenced),
+        Failure::Referenced { step } => {
+            let operation = operation_of(step);
+            let by = results.get(operation).map(|(collection, ..)| referrers(ask, *collection)).unwrap_or_default();
+            (operation, WriteError::Referenced(by))
+        }
         Failure::Dangling { step } => (operation_of(step), WriteError::Store(Failure::Dangling { step })),
         Failure::KeyReused => (0, WriteError::KeyReused),
         other => (0, WriteError::Store(other)),
@@ -240,8 +244,35 @@ async fn second_look(ask: &Ask, action: Cow<'static, str>, collection: Collectio
     }
 }
 
+/// The references that keep a row, or one that would go with it, as `collection.field`: those of collections that the caller may read.
+fn referrers(ask: &Ask, collection: CollectionId) -> Vec<String> {
+    let (mut todo, mut seen, mut found) = (vec![collection], vec![collection], Vec::new());
+    while let Some(target) = todo.pop() {
+        for from in &ask.app().collections {
+            for field in &from.fields {
+                match field.ty {
+                    FieldType::Ref { to, on_delete: OnDelete::Restrict } if to == target && ask.readable(from.id) != Predicate::False => {
+                        found.push(format!("{}.{}", from.name, field.name));
+                    }
+                    FieldType::Ref { to, on_delete: OnDelete::Cascade } if to == target && !seen.contains(&from.id) => {
+                        seen.push(from.id);
+                        todo.push(from.id);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
 fn index_fields(ask: &Ask, collection: CollectionId, index: &str) -> Vec<FieldId> {
-    let collection = ask.collection(collection);
+    fields_of_index(ask.collection(collection), index)
+}
+
+/// The fields that an index of a collection is over.
+pub(crate) fn fields_of_index(collection: &Collection, index: &str) -> Vec<FieldId> {
     let Some(index) = collection.table.indexes.iter().find(|found| found.name == index) else { return Vec::new() };
     let field = |column: &usize| collection.fields.iter().enumerate().position(|(at, field)| at == *column || field.shadow == Some(*column));
     index.columns.iter().filter_map(field).collect()

@@ -34,6 +34,8 @@ pub enum IdentityError {
     TooManyAttempts {
         /// When the next one is counted.
         retry_after_s: u32,
+        /// Whether it was an attempt to sign in: a device that is known has a count of its own.
+        signs_in: bool,
     },
     /// Nobody is known, or what is known is no session.
     #[error("refused")]
@@ -58,6 +60,8 @@ pub enum IdentityError {
     Taken {
         /// Whether it is the address.
         email: bool,
+        /// The fields, when it is not.
+        fields: Vec<String>,
     },
     /// Too much is being hashed.
     #[error("too many passwords wait to be hashed")]
@@ -77,7 +81,7 @@ impl From<SystemError> for IdentityError {
     fn from(error: SystemError) -> Self {
         match error {
             SystemError::Missed(_) => Self::Store(Failure::Busy),
-            SystemError::NotUnique(index) => Self::Taken { email: &*index == EMAIL_INDEX },
+            SystemError::NotUnique { index, fields } => Self::Taken { email: &*index == EMAIL_INDEX, fields },
             SystemError::Store(failure) => Self::Store(failure),
         }
     }
@@ -103,8 +107,10 @@ impl IdentityError {
                 Problem::new(kind::INVALID_FIELDS, detail).with_errors(errors.clone())
             }
             Self::SignInFailed => Problem::new(kind::SIGN_IN_FAILED, "Check the address and the password."),
-            Self::TooManyAttempts { retry_after_s } => {
-                Problem::new(kind::TOO_MANY_ATTEMPTS, "Wait, or use a device on which you have signed in before.").retry_after(*retry_after_s)
+            Self::TooManyAttempts { retry_after_s, signs_in } => {
+                let detail =
+                    if *signs_in { "Wait, or use a device on which you have signed in before." } else { "Wait as long as Retry-After says." };
+                Problem::new(kind::TOO_MANY_ATTEMPTS, detail).retry_after(*retry_after_s)
             }
             Self::Refused(Refusal::Unauthenticated) => Problem::new(kind::UNAUTHENTICATED, "Sign in first."),
             Self::Refused(Refusal::Forbidden(_)) => Problem::new(kind::FORBIDDEN, "This is not yours to do."),
@@ -113,8 +119,15 @@ impl IdentityError {
             Self::Closed => Problem::new(kind::FORBIDDEN, "Nobody can sign up here; ask whoever runs the service."),
             Self::InvalidCode => Problem::new(kind::INVALID_CODE, "Ask for a new one."),
             Self::NotFound => Problem::new(kind::NOT_FOUND, "There is no such thing, or it is not yours to see."),
-            Self::Taken { email: true } => Problem::new(kind::NOT_UNIQUE, "Somebody has this address."),
-            Self::Taken { email: false } => Problem::new(kind::NOT_UNIQUE, "Somebody has the same value in a field that is unique."),
+            Self::Taken { email: true, .. } => Problem::new(kind::NOT_UNIQUE, "Somebody has this address."),
+            Self::Taken { email: false, fields } => {
+                let taken = |field: &String| {
+                    let detail = "another record has this value".to_owned();
+                    FieldProblem { pointer: format!("/profile/{field}"), code: "not_unique", detail }
+                };
+                let problem = Problem::new(kind::NOT_UNIQUE, "Somebody has the same value in a field that is unique.");
+                problem.with_errors(fields.iter().map(taken).collect())
+            }
             Self::Busy => Problem::new(kind::BUSY, "Too many people sign in at the moment. Try again.").retry_after(2),
             Self::Store(failure) => match failure {
                 Failure::Busy => Problem::new(kind::BUSY, "Nothing was done. Try again.").retry_after(1),

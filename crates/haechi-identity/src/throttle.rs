@@ -68,7 +68,8 @@ impl Inner {
             Ok(_) => Ok(taken),
             Err(SystemError::Missed(miss)) => {
                 let rate = taken.0.get(usize::from(miss)).map_or(PAIR, |(rate, _)| *rate);
-                Err(IdentityError::TooManyAttempts { retry_after_s: u32::try_from(rate.per_ms / rate.attempts / 1000 + 1).unwrap_or(60) })
+                let retry_after_s = u32::try_from(rate.per_ms / rate.attempts / 1000 + 1).unwrap_or(60);
+                Err(IdentityError::TooManyAttempts { retry_after_s, signs_in: matches!(attempt, Attempt::SignIn(_)) })
             }
             Err(error) => Err(error.into()),
         }

@@ -373,8 +373,7 @@ impl App {
         let Some(users) = self.collections.first() else { return };
         for name in &auth.sign_up_fields {
             // A reference would have to be checked against what its writer may read, and nobody is known yet.
-            let may =
-                |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, FieldType::Ref { .. });
+            let may = |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, FieldType::Ref { .. });
             if users.fields.iter().any(may) {
                 continue;
             }
@@ -389,7 +388,9 @@ impl App {
         let missing = users.declared().find(|(_, field)| field.required && field.default.is_none() && !auth.sign_up_fields.contains(&field.name));
         if let Some((_, field)) = missing.filter(|_| auth.sign_up != crate::config::SignUp::Closed) {
             let help = match field.ty {
-                FieldType::Ref { .. } => "make it optional, or write sign_up = \"closed\": nobody is known yet who could say which row they mean".to_owned(),
+                FieldType::Ref { .. } => {
+                    "make it optional, or write sign_up = \"closed\": nobody is known yet who could say which row they mean".to_owned()
+                }
                 _ => format!("add \"{}\" to sign_up_fields under [auth], or give the field a default", field.name),
             };
             error(format!("nobody could sign up: users requires `{}`", field.name), help);

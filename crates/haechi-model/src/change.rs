@@ -2,6 +2,7 @@
 
 use crate::{predicate::Predicate, value::Value};
 use std::sync::Arc;
+use thiserror::Error;
 
 /// A stored row, all columns in the table's order.
 pub type Row = Vec<Value>;
@@ -210,11 +211,13 @@ pub struct Outcome {
 pub const HOUSEKEEPING: &str = "housekeeping";
 
 /// Why a change did nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Failure {
     /// An expectation of a step was not met.
+    #[error("something that was expected to hold does not")]
     Missed(Miss),
     /// A unique index refused a row.
+    #[error("another row has the same value in a unique index")]
     NotUnique {
         /// Name of the index.
         index: Box<str>,
@@ -222,25 +225,33 @@ pub enum Failure {
         step: usize,
     },
     /// Another row still refers to the row.
+    #[error("other rows refer to it")]
     Referenced {
         /// Which step.
         step: usize,
     },
     /// A reference names a row that does not exist.
+    #[error("a reference names a row that is not there")]
     Dangling {
         /// Which step.
         step: usize,
     },
     /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
     KeyReused,
     /// Too much is waiting; nothing was done.
+    #[error("too much is waiting at the moment; nothing was done: try again")]
     Busy,
     /// The database cannot be reached; nothing was done.
+    #[error("the database cannot be reached; nothing was done")]
     Unavailable,
     /// The disk is full; nothing was done.
+    #[error("the disk is full; nothing was done")]
     Full,
     /// Whether it was done is not known.
+    #[error("whether the database did it is not known: look before you try again")]
     Unknown,
     /// The database failed in a way that is logged; nothing was done.
+    #[error("the database refused it; nothing was done: the log says why")]
     Broken,
 }

@@ -116,7 +116,11 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("[[indexes]]\nfields = [\"titl\"]", "unknown-field", "no field is named"),
     ("[[indexes]]\nfields = [\"x\"]\n[fields]\nx = { type = \"json\" }", "not-comparable", "cannot be indexed"),
     ("[[indexes]]\nfields = [\"x\"]\n[fields]\nx = { type = \"int\", unique = true }", "clash", "already"),
-    ("[[indexes]]\nfields = [\"x\", \"y\"]\nunique = true\n[fields]\nx = { type = \"int\" }\ny = { type = \"int\", required = true }", "unique-null", "rows with null"),
+    (
+        "[[indexes]]\nfields = [\"x\", \"y\"]\nunique = true\n[fields]\nx = { type = \"int\" }\ny = { type = \"int\", required = true }",
+        "unique-null",
+        "rows with null",
+    ),
     ("[actions.Publish]", "bad-name", "not a name"),
     ("[actions.update]", "reserved-name", "Haechi uses itself"),
     ("[actions]\npublish = 7", "wrong-type", "must be a table"),
@@ -200,10 +204,9 @@ fn rare() {
     assert_eq!(found(&root, &[("HAECHI__SERVER__KEY_FILE", "k.pem")]), []);
 
     let users = "[fields]\nboss = { type = \"ref\", to = \"users\", required = true }\n";
-    for (main, words) in [
-        ("[auth]\nsign_up = \"open\"\n", "make it optional"),
-        ("[auth]\nsign_up = \"open\"\nsign_up_fields = [\"boss\"]\n", "nobody is known yet"),
-    ] {
+    for (main, words) in
+        [("[auth]\nsign_up = \"open\"\n", "make it optional"), ("[auth]\nsign_up = \"open\"\nsign_up_fields = [\"boss\"]\n", "nobody is known yet")]
+    {
         let root = folder();
         write(&root, "haechi.toml", main.as_bytes());
         write(&root, "collections/users.toml", users.as_bytes());

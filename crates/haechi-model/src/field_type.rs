@@ -51,12 +51,7 @@ pub(crate) fn read_type(section: &Section<'_>, key: &'static str) -> Option<Fiel
         }
         "ref" => read_ref_type(section),
         "file" | "html" => {
-            section.error(
-                section.span_of(key),
-                "not-built",
-                format!("the type `{name}` is not built yet"),
-                "leave the field out for now",
-            );
+            section.error(section.span_of(key), "not-built", format!("the type `{name}` is not built yet"), "leave the field out for now");
             return None;
         }
         other => {

@@ -45,12 +45,12 @@ pub use config::{
 };
 pub use declared::{Declared, TypeChange};
 pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
-pub use finding::{Finding, Findings, Severity, Source};
 pub use files::why;
+pub use finding::{Finding, Findings, Severity, Source};
 pub use json::{Json, JsonError, parse_json, write_json_text};
 pub use list::{Elements, Relation};
 pub use message::{MASKED_FIELDS, field_number, write_bytes, write_varint};
-pub use name::{pascal, snake, suggest};
+pub use name::{name_problem, pascal, snake, suggest};
 pub use operand::Operand;
 pub use pattern::Pattern;
 pub use predicate::{Comparison, LikePart, Lookup, Predicate, fold_case};

@@ -16,7 +16,8 @@ const RESERVED_FIELDS: &[(&str, &str)] = &[
 const RESERVED_BY_CEDAR: &[&str] = &["true", "false", "if", "then", "else", "in", "is", "like", "has", "principal", "action", "resource", "context"];
 
 /// Why a name cannot be used.
-pub(crate) fn name_problem(name: &str) -> Option<String> {
+#[must_use]
+pub fn name_problem(name: &str) -> Option<String> {
     let shape = name.bytes().enumerate().all(|(at, byte)| match byte {
         b'a'..=b'z' => true,
         b'0'..=b'9' | b'_' => at > 0,

@@ -59,7 +59,11 @@ impl<'a> Section<'a> {
     fn path(&self, key: &str) -> String {
         match self.title.strip_prefix("`[").and_then(|title| title.strip_suffix("]`")) {
             Some(title) => format!("{title}.{key}"),
-            None => self.title.strip_prefix("the action `").and_then(|title| title.strip_suffix('`')).map_or(key.to_owned(), |action| format!("actions.{action}.{key}")),
+            None => self
+                .title
+                .strip_prefix("the action `")
+                .and_then(|title| title.strip_suffix('`'))
+                .map_or(key.to_owned(), |action| format!("actions.{action}.{key}")),
         }
     }
 

@@ -62,12 +62,17 @@ enum Driver {
     Postgres(postgres::Postgres),
 }
 
+/// Why a database cannot be opened, in words for an operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unopened(pub String);
+
 impl Store {
     /// Opens a database. The tables need not be there yet.
     ///
     /// # Errors
     /// When the file cannot be opened or the server cannot be reached.
-    pub async fn open(target: &Target, catalog: Catalog, journal: Arc<dyn Journal>) -> Result<Self, Failure> {
+    pub async fn open(target: &Target, catalog: Catalog, journal: Arc<dyn Journal>) -> Result<Self, Unopened> {
         let (catalog, committed) = (Arc::new(catalog), Arc::new(Notify::new()));
         let driver = match target {
             Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path, catalog.clone(), journal, committed.clone())?),

@@ -61,7 +61,7 @@ pub enum ServeError {
     #[error(transparent)]
     Rows(#[from] RowsError),
     /// An address cannot be listened on.
-    #[error("{0} cannot be listened on: {1}")]
+    #[error("{} cannot be listened on: {}", .0, haechi_model::why(*.1))]
     Listen(String, std::io::ErrorKind),
     /// Development is for this host alone.
     #[error("development listens on loopback only, not on {0}")]
@@ -194,16 +194,17 @@ impl Haechi {
         house.handlers.clone_from(&self.handlers);
         house.handled()?;
         let house = Arc::new(house);
+        // Before anything is written: a second server on this address changes nothing.
+        let config = house.gate.revision().app.config.clone();
+        let (listener, tls) = self.listen(&config).await?;
+        let ops_listener = if self.mode == Mode::Serve { Some(bind(&config.server.ops_listen).await?) } else { None };
         self.migrate(&house).await?;
         if self.mode == Mode::Dev {
             self.seed(&house, &data).await?;
         }
-        let config = house.gate.revision().app.config.clone();
         if config.ledger.witness.is_empty() && self.mode == Mode::Serve {
             tracing::warn!(target: "haechi", "no witness is told of the ledger's checkpoints");
         }
-        let (listener, tls) = self.listen(&config).await?;
-        let ops_listener = if self.mode == Mode::Serve { Some(bind(&config.server.ops_listen).await?) } else { None };
         house.start();
         tracing::info!(target: "haechi", address = config.server.listen, "serving");
         let routes = self.routes;

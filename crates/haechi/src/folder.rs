@@ -1,7 +1,7 @@
 //! The app folder on disk: what it declares, its data directory, its lock and its secrets.
 
 use haechi_gate::{MasterKey, Revision};
-use haechi_model::{App, Config, Finding, Findings, SecretRef, Severity};
+use haechi_model::{App, Config, DatabaseConfig, Finding, Findings, SecretRef, Severity, why};
 use std::{
     fs::{File, OpenOptions},
     io::Write,
@@ -16,10 +16,13 @@ pub enum FolderError {
     #[error("the folder has errors")]
     Findings(Findings),
     /// The data directory cannot be made or written.
-    #[error("the data directory {0} cannot be used: {1}")]
+    #[error("the data directory {} cannot be used: {}", .0.display(), if *.1 == std::io::ErrorKind::AlreadyExists { "it is a file, not a folder".to_owned() } else { why(*.1) })]
     Data(PathBuf, std::io::ErrorKind),
+    /// A file in it cannot be read or written.
+    #[error("{} cannot be read or written: {}", .0.display(), why(*.1))]
+    File(PathBuf, std::io::ErrorKind),
     /// Another process has it open.
-    #[error("another process uses {0}; stop it first")]
+    #[error("another process uses {}, probably `haechi dev` or `haechi serve`: stop it, then try again", .0.display())]
     Locked(PathBuf),
     /// A secret cannot be had.
     #[error("{0}")]
@@ -116,18 +119,36 @@ pub fn private(path: &Path, mode: u32) -> std::io::Result<()> {
 /// # Errors
 /// When it is named and cannot be had, or is missing and must be there.
 pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<MasterKey, FolderError> {
-    let bad = || FolderError::Secret("the master key must be 64 hex digits; make one with `haechi secret`".to_owned());
+    let bad = || {
+        let place = master_key_place(config, data);
+        FolderError::Secret(format!(
+            "the master key in {place} must be 64 hex digits: put back the one that the data was made with; only for a new database make one with `haechi secret`"
+        ))
+    };
     if let Some(reference) = &config.master_key {
         return MasterKey::from_hex(&secret(reference, "master_key")?).ok_or_else(bad);
     }
     if !may_make {
         return Err(FolderError::Secret(
-            "no master key: set master_key = { env = \"HAECHI_MASTER_KEY\" } in haechi.toml and make one with `haechi secret`".to_owned(),
+            "no master key: set master_key = { env = \"HAECHI_MASTER_KEY\" } at the top of haechi.toml, before the first [section], and make one with `haechi secret`"
+                .to_owned(),
         ));
     }
     let path = data.join("master.key");
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        return MasterKey::from_hex(&text).ok_or_else(bad);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => return MasterKey::from_hex(&text).ok_or_else(bad),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(FolderError::File(path, error.kind())),
+        Err(_) => {}
+    }
+    // A new key opens nothing that another one has sealed: none is made where data is.
+    if let DatabaseConfig::Sqlite(file) = &config.database
+        && std::fs::metadata(data.join(file)).is_ok_and(|meta| meta.len() > 0)
+    {
+        return Err(FolderError::Secret(format!(
+            "{} is gone, and {} was made with it: put it back from your copy; a new one cannot open this database",
+            path.display(),
+            data.join(file).display()
+        )));
     }
     let text = MasterKey::generate_hex();
     let write = || -> std::io::Result<()> {
@@ -136,8 +157,18 @@ pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<Master
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|error| FolderError::Data(path.clone(), error.kind()))?;
+    write().map_err(|error| FolderError::File(path.clone(), error.kind()))?;
     MasterKey::from_hex(&text).ok_or_else(bad)
+}
+
+/// Where the master key is, in words.
+#[must_use]
+pub fn master_key_place(config: &Config, data: &Path) -> String {
+    match &config.master_key {
+        Some(SecretRef::Env(name)) => format!("the environment variable {name}"),
+        Some(SecretRef::File(path)) => path.display().to_string(),
+        None => data.join("master.key").display().to_string(),
+    }
 }
 
 /// Reads a secret by reference.

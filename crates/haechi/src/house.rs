@@ -39,12 +39,20 @@ pub enum HouseError {
     /// The gate.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The master key is not the one that the ledger was sealed under.
+    #[error("the ledger in this database was sealed under another master key than the one in {0}: put the former one there")]
+    OtherKey(String),
     /// The folder declares actions, and this program has no code that does them.
     #[error("no handler does {}: serve the folder with a program that links Haechi and adds one (docs/embedding.md), or remove the actions", .0.join(", "))]
     Unhandled(Vec<String>),
     /// The program has handlers, and the folder declares no such actions.
     #[error("the folder declares no action {}: declare it under [actions] of its collection", .0.join(", "))]
     Undeclared(Vec<String>),
+}
+
+/// The same error with the place of the key.
+fn at_the_key(error: HouseError, place: String) -> HouseError {
+    if matches!(error, HouseError::Open(OpenError::OtherKey)) { HouseError::OtherKey(place) } else { error }
 }
 
 /// An open folder.
@@ -94,8 +102,8 @@ impl House {
     pub async fn at(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode, clock: Arc<dyn Clock>) -> Result<Self, HouseError> {
         let config = &revision.app.config;
         let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
-        let database = database::database(config, &data.path)?;
-        Self::on(revision, warnings, &database, master, mode, clock).await
+        let (database, place) = (database::database(config, &data.path)?, folder::master_key_place(config, &data.path));
+        Self::on(revision, warnings, &database, master, mode, clock).await.map_err(|error| at_the_key(error, place))
     }
 
     /// Over a file of SQLite, whatever database the folder names, with the keys of the folder's data directory: to look at a backup.
@@ -103,9 +111,27 @@ impl House {
     /// # Errors
     /// When the file cannot be opened, or is of another ledger.
     pub async fn over_file(revision: Revision, warnings: Findings, file: &Path, data: &Path) -> Result<Self, HouseError> {
+        let kept = data.join("master.key");
+        if revision.app.config.master_key.is_none() && !kept.exists() {
+            let what = format!("put the master key that the backup was made with at {} first", kept.display());
+            return Err(FolderError::Secret(what).into());
+        }
         let master = folder::master_key(&revision.app.config, data, true)?;
-        let database = haechi_gate::Database::Sqlite(file.to_owned());
-        Self::on(revision, warnings, &database, master, Mode::Serve, Arc::new(SystemClock)).await
+        let (database, place) = (haechi_gate::Database::Sqlite(file.to_owned()), folder::master_key_place(&revision.app.config, data));
+        let opened = Self::on(revision, warnings, &database, master, Mode::Serve, Arc::new(SystemClock)).await;
+        opened.map_err(|error| at_the_key(error, place))
+    }
+
+    /// Over a server's database, with the master key that the folder names and no data directory: to look at it.
+    ///
+    /// # Errors
+    /// When the key cannot be had or the database cannot be opened.
+    pub async fn over(revision: Revision, database: &haechi_gate::Database) -> Result<Self, HouseError> {
+        let nowhere = Path::new("");
+        let master = folder::master_key(&revision.app.config, nowhere, false)?;
+        let place = folder::master_key_place(&revision.app.config, nowhere);
+        let opened = Self::on(revision, Findings::default(), database, master, Mode::Serve, Arc::new(SystemClock)).await;
+        opened.map_err(|error| at_the_key(error, place))
     }
 
     async fn on(

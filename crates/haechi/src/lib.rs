@@ -27,6 +27,7 @@ pub mod shutdown;
 pub mod stack;
 pub mod tls;
 pub mod traces;
+pub mod trial;
 
 pub use embed::{Haechi, ServeError};
 pub use folder::{DataDir, FolderError};

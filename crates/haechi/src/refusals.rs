@@ -46,8 +46,10 @@ pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
         found.push("the collector's credential would go in plain text: name an https:// address in traces under [telemetry]".to_owned());
     }
     for (collection, action) in revision.undeclared_reach() {
-        if revision.app.declared_actions().contains(&action.as_str()) {
-            found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy; declared actions are for known callers"));
+        if !haechi_model::ANONYMOUS_VERBS.contains(&action.as_str()) {
+            found.push(format!(
+                "a policy lets anonymous callers {action} {collection}, which they never reach: say in the policy who may, e.g. principal is users"
+            ));
             continue;
         }
         found.push(format!("a policy lets anonymous callers {action} {collection}: narrow the policy, or add \"{collection}:{action}\" to reach under [anonymous] in haechi.toml"));

@@ -21,7 +21,7 @@ pub(crate) async fn reload_on_hangup(house: Arc<House>, root: PathBuf) {
                     if old.app.same_model(&revision.app) {
                         gate.replace(revision);
                         if let Err(failure) = gate.record(&house.keys.schema, "reload").await {
-                            tracing::error!(target: "haechi", ?failure, "that policies were reloaded stands in no entry");
+                            tracing::error!(target: "haechi", %failure, "that policies were reloaded stands in no entry");
                         }
                         tracing::info!(target: "haechi", "policies reloaded");
                     } else {

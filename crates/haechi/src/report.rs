@@ -1,6 +1,6 @@
 //! Findings as a person reads them: file, line, column, caret and remedy.
 
-use haechi_model::{Finding, Findings, Severity};
+use haechi_model::{Finding, Findings, Severity, Source};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;
 
@@ -48,7 +48,7 @@ pub fn render(findings: &Findings) -> String {
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
     let mut out = String::new();
     for finding in findings.list() {
-        let source = finding.source.as_ref().map(|source| NamedSource::new(source.path.display().to_string(), source.text.clone()));
+        let source = finding.source.as_ref().map(|source| NamedSource::new(source.path.display().to_string(), without_secrets(findings, source)));
         let place = source.is_some() && finding.span.is_none();
         if place {
             out.push_str(&format!("{}: ", finding.source.as_ref().map(|source| source.path.display().to_string()).unwrap_or_default()));
@@ -56,6 +56,18 @@ pub fn render(findings: &Findings) -> String {
         let _ = handler.render_report(&mut out, &Shown { finding, source: source.filter(|_| !place) });
     }
     out
+}
+
+/// The text of a file with what stands in it as a secret and should not: no other finding shows it either.
+fn without_secrets(findings: &Findings, source: &Source) -> String {
+    let mut bytes = source.text.clone().into_bytes();
+    for finding in findings.list().iter().filter(|finding| matches!(finding.code, "literal-secret" | "database-url")) {
+        let here = finding.source.as_ref().is_some_and(|other| other.path == source.path);
+        if let Some(range) = finding.span.clone().filter(|_| here).and_then(|span| bytes.get_mut(span)) {
+            range.fill(b'*');
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// The findings as JSON lines.

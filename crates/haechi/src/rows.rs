@@ -3,7 +3,7 @@
 use crate::House;
 use haechi_data::transfer::{Format, Options, Reader};
 use haechi_gate::{Examples, ImportError};
-use haechi_model::{App, Collection, Failure, FieldType};
+use haechi_model::{App, Collection, Failure, FieldType, why};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -18,7 +18,7 @@ const MAX_SHOWN: usize = 200;
 #[derive(Debug, Error)]
 pub enum RowsError {
     /// The file cannot be read.
-    #[error("{} cannot be read: {}", .0.display(), .1)]
+    #[error("{} cannot be read: {}", .0.display(), why(*.1))]
     Unreadable(PathBuf, std::io::ErrorKind),
     /// The name says nothing of the format.
     #[error("{}: the name must end in .csv, .json or .jsonl", .0.display())]
@@ -27,7 +27,7 @@ pub enum RowsError {
     #[error("{0}")]
     Rows(BadRows),
     /// The database cannot be reached.
-    #[error("{0} cannot be read: {1:?}")]
+    #[error("{0} cannot be read: {1}")]
     Store(String, Failure),
 }
 
@@ -41,12 +41,18 @@ pub struct BadRows {
 
 impl fmt::Display for BadRows {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: BTreeSet<usize> = self.errors.iter().map(|error| error.line).collect();
-        writeln!(out, "nothing was imported; {} errors in {} rows", self.errors.len(), rows.len())?;
-        for error in self.errors.iter().take(MAX_SHOWN) {
+        // What concerns no line is said last, and counts as no error of a row.
+        let (whole, errors): (Vec<&ImportError>, Vec<&ImportError>) = self.errors.iter().partition(|error| error.line == 0);
+        let rows: BTreeSet<usize> = errors.iter().map(|error| error.line).collect();
+        let many = |count: usize, word: &str| if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") };
+        match errors.is_empty() {
+            true => write!(out, "nothing was imported")?,
+            false => write!(out, "nothing was imported; {} in {}", many(errors.len(), "error"), many(rows.len(), "row"))?,
+        }
+        for error in errors.into_iter().take(MAX_SHOWN).chain(whole) {
             let field = error.field.map_or_else(String::new, |field| format!("{}: ", self.fields[field]));
             let line = if error.line == 0 { String::new() } else { format!("{}:", error.line) };
-            writeln!(out, "{}:{line} {field}{}", self.path.display(), error.what)?;
+            write!(out, "\n{}:{line} {field}{}", self.path.display(), error.what)?;
         }
         Ok(())
     }

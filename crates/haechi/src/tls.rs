@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be opened.
-    #[error("{} cannot be opened: {}; a relative path counts from where the command is run", .0.display(), .1)]
+    #[error("{} cannot be opened: {}; a relative path counts from where the command is run", .0.display(), haechi_model::why(*.1))]
     Unopened(std::path::PathBuf, std::io::ErrorKind),
     /// A file holds something else.
     #[error("{} is no PEM file of {}", .0.display(), .1)]

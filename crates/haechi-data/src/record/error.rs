@@ -189,8 +189,12 @@ fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
             Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("unknown_reference", "names no record that you may read"))
         }
         WriteError::Required(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("required", "a value is required")),
-        WriteError::Referenced => {
-            whole(Problem::new(kind::REFERENCED, "Other records still refer to this one."), "referenced", "other records refer to it")
+        WriteError::Referenced(by) => {
+            let detail = match by.is_empty() {
+                true => "Other records still refer to this one.".to_owned(),
+                false => format!("Other records still refer to this one, by {}.", by.join(", ")),
+            };
+            whole(Problem::new(kind::REFERENCED, detail), "referenced", "other records refer to it")
         }
         WriteError::TooManyChildren => whole(
             Problem::new(kind::TOO_MANY_CHILDREN, "More than 1 000 records refer to this one."),

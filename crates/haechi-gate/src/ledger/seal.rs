@@ -70,7 +70,7 @@ impl Inner {
         match self.store.sequence(self.clock.now_ms()).await {
             Ok(mine) => mine,
             Err(failure) => {
-                tracing::warn!(target: "haechi::ledger", ?failure, "entries could not be given their positions");
+                tracing::warn!(target: "haechi::ledger", %failure, "entries could not be given their positions");
                 false
             }
         }
@@ -94,7 +94,7 @@ impl Inner {
                 }
                 Err(failure) => {
                     *tree = None;
-                    tracing::warn!(target: "haechi::ledger", ?failure, "entries could not be sealed");
+                    tracing::warn!(target: "haechi::ledger", %failure, "entries could not be sealed");
                     break;
                 }
             }

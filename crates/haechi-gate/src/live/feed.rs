@@ -103,7 +103,7 @@ pub(crate) async fn run(gate: Arc<Inner>, hub: Arc<Hub>) {
         if hub.watched()
             && let Err(failure) = drain(&gate, &hub).await
         {
-            tracing::warn!(target: "haechi::live", ?failure, "changes could not be read; streams wait");
+            tracing::warn!(target: "haechi::live", %failure, "changes could not be read; streams wait");
             tokio::time::sleep(TICK).await;
         }
     }

@@ -48,7 +48,7 @@ impl Gate {
         let oldest = (self.0.clock.now_ms() - live.keep_hours * 3_600_000).max(0).unsigned_abs();
         let before = uuid::Builder::from_unix_timestamp_millis(oldest, &[0; 10]).into_uuid().hyphenated().to_string();
         if let Err(failure) = self.0.store.forget_images(&before, live.keep_bytes).await {
-            tracing::warn!(target: "haechi::live", ?failure, "old changes could not be forgotten");
+            tracing::warn!(target: "haechi::live", %failure, "old changes could not be forgotten");
         }
     }
 }

@@ -49,9 +49,9 @@ impl Identity {
         let hash = inner.hasher.hash(&new.password).await?;
         match self.add(values, hash, invitation.map(|code| (Purpose::Invitation, code.as_str())), "sign_up", context).await {
             // Whoever has the address learns nothing from this, and neither does whoever guesses.
-            Ok(_) | Err(IdentityError::Taken { email: true }) => Ok(()),
+            Ok(_) | Err(IdentityError::Taken { email: true, .. }) => Ok(()),
             // Which of two values a database names first is its own affair: a taken address always comes first here.
-            Err(IdentityError::Taken { email: false }) if self.has_address(&new.email).await? => Ok(()),
+            Err(IdentityError::Taken { email: false, .. }) if self.has_address(&new.email).await? => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -120,7 +120,7 @@ impl Operator {
         self.identity.read_email(email)?;
         let canonical = self.identity.canonical_email(email).ok_or(IdentityError::NotFound)?;
         if self.identity.user_by_email(&canonical).await?.is_some() {
-            return Err(IdentityError::Taken { email: true });
+            return Err(IdentityError::Taken { email: true, fields: Vec::new() });
         }
         let mut work = self.work();
         let code = self.identity.0.issue(&mut work, Purpose::Invitation, &canonical);

@@ -42,7 +42,7 @@ impl Databases {
         let select = Select { order, ..Select::new(world.things_id, predicate, 1000) };
         let found =
             |store: &Store| self.runtime.block_on(store.select(select.clone(), false)).map(|page| page.ids.into_iter().map(String::from).collect());
-        self.stores.iter().map(|(name, store)| (*name, found(store).unwrap_or_else(|failure| vec![format!("{failure:?}")]))).collect()
+        self.stores.iter().map(|(name, store)| (*name, found(store).unwrap_or_else(|failure| vec![format!("{failure}")]))).collect()
     }
 }
 

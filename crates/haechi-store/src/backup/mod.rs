@@ -25,10 +25,10 @@ pub enum RestoreError {
     #[error("the file is no backup, or was made by a newer version")]
     NoBackup,
     /// The file cannot be read, or the place cannot be written.
-    #[error("the backup could not be restored: {0}")]
+    #[error("the backup could not be restored: {}", haechi_model::why(*.0))]
     Io(std::io::ErrorKind),
     /// The database cannot be reached or failed.
-    #[error("the database cannot be reached or failed; what was begun is rolled back")]
+    #[error("the database could not do it, and what was begun is rolled back: the line above says why")]
     Database,
 }
 

@@ -30,13 +30,13 @@ pub struct Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// A step would lose data and that was not allowed.
-    #[error("the migration drops {}; add --allow-drop if that is meant, or `was` where it is a rename", .0.join(", "))]
+    #[error("the migration drops {}; where a name is new, write was = \"OLD NAME\" beside it and the values stay; only if they are to be deleted, add --allow-drop", .0.join(", "))]
     DropsData(Vec<String>),
     /// A step cannot be done at all.
     #[error("{0}")]
     Impossible(String),
     /// Rows that exist do not fit.
-    #[error("rows that exist do not fit; nothing was changed: {0}. Change these rows first, or declare what they fit")]
+    #[error("rows that exist do not fit; nothing was changed: {0}. Mend these rows first, or declare what they fit")]
     Unfit(String),
     /// Another process migrated it since this was planned.
     #[error("another process has migrated the database meanwhile; try again")]
@@ -45,13 +45,13 @@ pub enum MigrateError {
     #[error("the database was changed by somebody else; undo this first, with its own tools:\n  {}", .0.join("\n  "))]
     Strange(Vec<String>),
     /// An applied migration was changed in the database.
-    #[error("migration {0} was altered after it was applied")]
+    #[error("migration {0} was altered in the database after it was applied: `haechi audit verify` says what else was; restore a backup")]
     Altered(i64),
     /// The database was made by a newer version.
-    #[error("the database was made by a newer version of Haechi")]
+    #[error("what the database remembers of its last migration cannot be read: a newer version of Haechi made it, or somebody changed it")]
     Newer,
     /// The database failed.
-    #[error("the database cannot be reached or failed")]
+    #[error("the database could not do it: the line above says why")]
     Database,
 }
 

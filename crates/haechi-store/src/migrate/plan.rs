@@ -139,7 +139,11 @@ impl Migration {
 fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
     for column in to.columns.iter().filter(|column| !column.name.starts_with('_')) {
         match from.former(column) {
-            None => lines.push(format!("+ column {}.{}", to.name, column.name)),
+            None => {
+                let was = column.was.as_ref().filter(|was| **was != column.name);
+                let was = was.map_or_else(String::new, |was| format!(" (its was = \"{was}\" names nothing that is there)"));
+                lines.push(format!("+ column {}.{}{was}", to.name, column.name));
+            }
             Some(old) if from.columns[old].name != column.name => {
                 lines.push(format!("~ column {}.{} is now {}", to.name, from.columns[old].name, column.name))
             }

@@ -26,6 +26,7 @@ pub(super) fn tasks(old_table: &Table, from: &Table, to: &Table, before: &[Table
     for (at, column) in to.columns.iter().enumerate() {
         let Some(old) = from.former(column) else {
             folded_anew(old_table, to, column, migration);
+            added(old_table, to, at, migration);
             continue;
         };
         let field = format!("{}.{}", to.name, column.name);
@@ -62,6 +63,23 @@ pub(super) fn tasks(old_table: &Table, from: &Table, to: &Table, before: &[Table
         refold(from, to, at, &from.columns[old], migration, old_table);
     }
     distinct(old_table, from, to, migration);
+}
+
+/// A column that is new has the same value in every row that exists, or none.
+fn added(old_table: &Table, to: &Table, at: usize, migration: &mut Migration) {
+    let column = &to.columns[at];
+    let alone = |index: &haechi_model::Index| index.unique && index.columns.iter().all(|of| *of == at || to.columns[*of].name == "_organisation");
+    let what = match &column.default {
+        None if !column.nullable => {
+            What::AtMost(0, "there is no value for this new field: give it a fixed default, or declare it without `required`")
+        }
+        Some(_) if to.indexes.iter().any(alone) => {
+            What::AtMost(1, "they would share the default of this new unique field: leave the default out, fill the field, then make it unique")
+        }
+        _ => return,
+    };
+    let (table, collection, field) = (old_table.name.clone(), to.name.clone(), column.name.clone());
+    migration.checks.push(Task { table, column: field.clone(), collection, field, what, required: false });
 }
 
 /// A reference to a collection that was renamed refers to the same rows.

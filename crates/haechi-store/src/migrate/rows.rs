@@ -34,6 +34,8 @@ pub enum What {
     Convert(Box<Conversion>),
     /// With those of these columns they must be there once.
     Distinct(Vec<String>),
+    /// There may be so many rows at most, and why: the column is new.
+    AtMost(u64, &'static str),
 }
 
 /// Values of one type as those of another.
@@ -79,8 +81,20 @@ impl Task {
         format!("SELECT \"id\", \"{column}\" FROM \"{}\" WHERE \"id\" > {parameter} ORDER BY \"id\" LIMIT {PAGE}", self.table)
     }
 
-    /// The rows of which the key is there more than once: how many, and some of their ids.
-    pub(crate) fn distinct_sql(&self, columns: &[String]) -> (String, String) {
+    /// What is counted instead of looked at row by row: how many, and some of their ids.
+    pub(crate) fn counted_sql(&self) -> Option<(String, String)> {
+        match &self.what {
+            What::Distinct(columns) => Some(self.distinct_sql(columns)),
+            What::AtMost(..) => {
+                let rows = format!("FROM \"{}\"", self.table);
+                Some((format!("SELECT COUNT(*) {rows}"), format!("SELECT \"id\" {rows} ORDER BY \"id\" LIMIT {NAMED}")))
+            }
+            What::Check(_) | What::Convert(_) => None,
+        }
+    }
+
+    /// The rows of which the key is there more than once.
+    fn distinct_sql(&self, columns: &[String]) -> (String, String) {
         let names: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
         let there: Vec<String> = names.iter().map(|name| format!("{name} IS NOT NULL")).collect();
         let (keys, there) = (names.join(", "), there.join(" AND "));
@@ -146,14 +160,18 @@ impl<'a> Pass<'a> {
     fn read(&self, value: &Value, found: &HashMap<String, String>) -> Result<Option<Value>, String> {
         match &self.task.what {
             What::Check(Some(ty)) => ty.fits(value).map(|()| None).map_err(|error| error.detail),
-            What::Check(None) | What::Distinct(_) => Ok(None),
+            What::Check(None) | What::Distinct(_) | What::AtMost(..) => Ok(None),
             What::Convert(conversion) => conversion.read(value, found).map(Some),
         }
     }
 
-    /// What was found of keys that are there more than once.
-    pub(crate) fn repeated(&mut self, unfit: u64, ids: Vec<String>) {
-        (self.unfit, self.ids, self.why) = (unfit, ids, "share their value with another row".to_owned());
+    /// What was counted.
+    pub(crate) fn counted(&mut self, found: u64, ids: Vec<String>) {
+        match self.task.what {
+            What::AtMost(most, _) if found <= most => {}
+            What::AtMost(_, why) => (self.unfit, self.ids, self.why) = (found, ids, why.to_owned()),
+            _ => (self.unfit, self.ids, self.why) = (found, ids, "share their value with another row".to_owned()),
+        }
     }
 
     /// What does not fit, in words.

@@ -150,11 +150,29 @@ impl Cells for Reader<'_> {
     }
 }
 
+/// A driver's error with its cause, in words for an operator.
+pub(crate) fn words(error: &tokio_postgres::Error) -> String {
+    if let Some(said) = error.as_db_error() {
+        return said.message().to_owned();
+    }
+    let cause = std::error::Error::source(error).map(|cause| match cause.downcast_ref::<std::io::Error>() {
+        Some(cause) if cause.raw_os_error().is_some() => haechi_model::why(cause.kind()),
+        _ => cause.to_string(),
+    });
+    match cause {
+        Some(cause) if cause.contains("server does not support TLS") => {
+            "the server does no TLS: let it, or write sslmode=disable for a database on this host".to_owned()
+        }
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 /// What a driver's error means. Its text goes to the log of the operator only.
 pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
     let Some(code) = error.code() else {
         if !error.is_closed() {
-            tracing::warn!(target: "haechi::store", %error, "the database cannot be reached");
+            tracing::warn!(target: "haechi::store", error = words(error), "the database cannot be reached");
         }
         return Failure::Unavailable;
     };
@@ -166,7 +184,7 @@ pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
         return Failure::Busy;
     }
     if matches!(class, "08" | "57" | "53" | "28" | "3D" | "58") {
-        tracing::warn!(target: "haechi::store", %error, code = code.code(), "the database cannot be used");
+        tracing::warn!(target: "haechi::store", error = words(error), code = code.code(), "the database cannot be used");
         return Failure::Unavailable;
     }
     let message = error.as_db_error().map(tokio_postgres::error::DbError::message).unwrap_or_default();

@@ -89,11 +89,10 @@ async fn misfits(transaction: &Transaction<'_>, checks: &[Task]) -> Result<Vec<S
     let mut lines = Vec::new();
     for task in checks {
         let mut pass = Pass::new(task);
-        if let What::Distinct(columns) = &task.what {
-            let (count, ids) = task.distinct_sql(columns);
+        if let Some((count, ids)) = task.counted_sql() {
             let unfit: i64 = transaction.query_one(&count, &[]).await?.get(0);
             let ids = transaction.query(&ids, &[]).await?.iter().map(|row| row.get(0)).collect();
-            pass.repeated(unfit.unsigned_abs(), ids);
+            pass.counted(unfit.unsigned_abs(), ids);
         } else {
             let mut walk = Walk::begin(transaction, task).await?;
             while let Some((rows, found)) = walk.next(&pass).await? {

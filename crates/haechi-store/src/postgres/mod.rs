@@ -13,7 +13,7 @@ mod tls;
 pub(crate) use connection::failure;
 pub(crate) use migrate::SEQUENCE;
 
-use crate::{catalog::Catalog, journal::Journal};
+use crate::{Unopened, catalog::Catalog, journal::Journal};
 use connection::Shared;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use haechi_model::{Change, Failure, Outcome, Trust};
@@ -49,12 +49,10 @@ impl Postgres {
         catalog: Arc<Catalog>,
         journal: Arc<dyn Journal>,
         committed: Arc<Notify>,
-    ) -> Result<Self, Failure> {
-        let mut config: tokio_postgres::Config = url.parse().map_err(|_| Failure::Unavailable)?;
-        let tls = tls::Tls::new(trust, &mut config).map_err(|error| {
-            tracing::error!(target: "haechi::store", %error, "TLS to the database cannot be set up");
-            Failure::Unavailable
-        })?;
+    ) -> Result<Self, Unopened> {
+        let mut config: tokio_postgres::Config =
+            url.parse().map_err(|error| Unopened(format!("its URL cannot be used: {}", connection::words(&error))))?;
+        let tls = tls::Tls::new(trust, &mut config).map_err(|error| Unopened(format!("TLS cannot be set up: {error}")))?;
         config.connect_timeout(CONNECT).application_name("haechi");
         let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let pool = Pool::builder(manager)
@@ -63,7 +61,9 @@ impl Postgres {
             .wait_timeout(Some(WAIT))
             .create_timeout(Some(CONNECT))
             .build();
-        let pool = pool.map_err(|_| Failure::Unavailable)?;
+        let pool = pool.map_err(|error| Unopened(error.to_string()))?;
+        // Once by hand: the pool does not say why it has no connection.
+        drop(config.connect(tls.clone()).await.map_err(|error| Unopened(connection::words(&error)))?);
         let reads = (0..READ_CONNECTIONS).map(|_| Shared::new(config.clone(), tls.clone())).collect();
         let inner = Inner {
             reads,
@@ -76,7 +76,7 @@ impl Postgres {
             lease: Mutex::default(),
         };
         let postgres = Self(Arc::new(inner));
-        postgres.0.read().await?;
+        postgres.0.read().await.map_err(|failure| Unopened(failure.to_string()))?;
         Ok(postgres)
     }
 

@@ -37,8 +37,14 @@ impl Tls {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
             Trust::Authorities(path) => {
-                for found in CertificateDer::pem_file_iter(path).map_err(io::Error::other)? {
-                    roots.add(found.map_err(io::Error::other)?).map_err(io::Error::other)?;
+                let read = |error: &dyn std::fmt::Display| io::Error::other(format!("ca_file {}: {error}", path.display()));
+                let text = std::fs::read(path).map_err(|error| read(&haechi_model::why(error.kind())))?;
+                for found in CertificateDer::pem_slice_iter(&text) {
+                    let found = found.map_err(|_| read(&"it is no PEM file of certificates"))?;
+                    roots.add(found).map_err(|_| read(&"it holds a certificate that cannot be used"))?;
+                }
+                if roots.is_empty() {
+                    return Err(read(&"it holds no certificate"));
                 }
             }
         }

@@ -86,11 +86,10 @@ pub(crate) fn misfits(connection: &Connection, checks: &[Task]) -> rusqlite::Res
     let mut lines = Vec::new();
     for task in checks {
         let mut pass = Pass::new(task);
-        if let What::Distinct(columns) = &task.what {
-            let (count, ids) = task.distinct_sql(columns);
+        if let Some((count, ids)) = task.counted_sql() {
             let unfit: i64 = connection.query_row(&count, [], |row| row.get(0))?;
             let ids = connection.prepare(&ids)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            pass.repeated(unfit.unsigned_abs(), ids);
+            pass.counted(unfit.unsigned_abs(), ids);
         } else {
             walk(connection, task, |rows, found| {
                 pass.take(rows, found);

@@ -15,7 +15,7 @@ pub(crate) use read::Readers;
 pub(crate) use steps::cascaded;
 pub(crate) use write::Writer;
 
-use crate::{catalog::Catalog, journal::Journal};
+use crate::{Unopened, catalog::Catalog, journal::Journal};
 use haechi_model::Failure;
 use std::{path::Path, sync::Arc};
 use tokio::sync::Notify;
@@ -27,10 +27,35 @@ pub(crate) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(crate) fn open(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
-        let writer = Writer::start(path, catalog.clone(), journal, committed)?;
-        let readers = Readers::start(path, &catalog, &writer.commits())?;
+    pub(crate) fn open(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Unopened> {
+        usable(path)?;
+        let unopened = |failure: Failure| Unopened(failure.to_string());
+        let writer = Writer::start(path, catalog.clone(), journal, committed).map_err(unopened)?;
+        let readers = Readers::start(path, &catalog, &writer.commits()).map_err(unopened)?;
         Ok(Self { writer, readers })
+    }
+}
+
+/// What can be said of a file before the driver is asked.
+fn usable(path: &Path) -> Result<(), Unopened> {
+    use std::io::Read;
+    const BEGINS: &[u8] = b"SQLite format 3\0";
+    let words = |what: &str| Err(Unopened(what.to_owned()));
+    if path.is_dir() {
+        return words("it is a folder, not a file");
+    }
+    let Ok(mut file) = std::fs::File::open(path) else {
+        return match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) if !folder.is_dir() => Err(Unopened(format!("the folder {} is not there", folder.display()))),
+            _ => Ok(()),
+        };
+    };
+    let mut begin = Vec::new();
+    match file.by_ref().take(BEGINS.len() as u64).read_to_end(&mut begin) {
+        // An empty file is a database that nothing was written to.
+        Ok(_) if begin.is_empty() || begin == BEGINS => Ok(()),
+        Ok(_) => words("it is no SQLite database: put the right file there, or restore a backup"),
+        Err(error) => Err(Unopened(haechi_model::why(error.kind()))),
     }
 }
 

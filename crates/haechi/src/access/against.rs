@@ -44,7 +44,7 @@ pub enum AgainstError {
     #[error("{0} has errors: mend them there, or compare with another state")]
     Errors(String, FolderError),
     /// The commit cannot be written down.
-    #[error("a folder for the commit's files cannot be made: {0}")]
+    #[error("a folder for the commit's files cannot be made: {}", haechi_model::why(*.0))]
     Scratch(std::io::ErrorKind),
 }
 

@@ -39,6 +39,12 @@ pub(crate) enum Add {
 
 impl Add {
     pub(crate) fn run(&self, place: &Place) -> Done {
+        // The folder must be one, and a name must be one before it is part of a path.
+        drop(place.load()?);
+        let (Self::Collection { name, .. } | Self::Field { collection: name, .. } | Self::Role { name }) = self;
+        if let Some(problem) = haechi_model::name_problem(name) {
+            return Err(Failed::Said(problem));
+        }
         let file = |name: &str| place.folder.join("collections").join(format!("{name}.toml"));
         match self {
             Self::Collection { name, fields } => {
@@ -57,8 +63,10 @@ impl Add {
             }
             Self::Field { collection, field, class, required, unique } => {
                 let path = file(collection);
-                let before =
-                    std::fs::read_to_string(&path).map_err(|_| format!("no collection is named `{collection}`: {} is not there", path.display()))?;
+                // People are a collection without a file, until they have fields of the folder's own.
+                let there = path.exists();
+                let before = if collection == "users" && !there { Ok(String::new()) } else { std::fs::read_to_string(&path) };
+                let before = before.map_err(|_| format!("no collection is named `{collection}`: {} is not there", path.display()))?;
                 let mut document: DocumentMut = before.parse().map_err(|error| format!("{}: {error}", path.display()))?;
                 let (name, mut table) = field_table(field)?;
                 if let Some(class) = class {
@@ -75,7 +83,8 @@ impl Add {
                     return Err(Failed::Said(format!("`{collection}` has a field `{name}` already")));
                 }
                 fields.insert(&name, value(table));
-                save(place, &path, Some(&before), &document.to_string())
+                std::fs::create_dir_all(place.folder.join("collections"))?;
+                save(place, &path, there.then_some(before.as_str()), &document.to_string())
             }
             Self::Role { name } => {
                 let path = place.folder.join("haechi.toml");
@@ -101,7 +110,11 @@ fn field_table(text: &str) -> Result<(String, InlineTable), Failed> {
     };
     let mut table = InlineTable::new();
     table.insert("type", ty.into());
-    match (ty, parts.next()) {
+    let (third, more) = (parts.next(), parts.next());
+    if more.is_some() {
+        return Err(Failed::Said(format!("`{text}` has more than three parts: write NAME:TYPE or NAME:ref:COLLECTION")));
+    }
+    match (ty, third) {
         ("ref", Some(to)) => drop(table.insert("to", to.into())),
         ("ref", None) => return Err(Failed::Said(format!("`{text}`: write NAME:ref:COLLECTION"))),
         (_, None) => {}

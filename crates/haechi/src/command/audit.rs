@@ -19,14 +19,15 @@ use std::{
 #[derive(Subcommand)]
 pub(crate) enum Audit {
     /// Verify the whole ledger.
+    #[command(alias = "check")]
     Verify {
         /// Also compare every row with its last entry.
         #[arg(long)]
         rows: bool,
-        /// A file of checkpoints that were kept elsewhere.
+        /// A file of checkpoints that were kept elsewhere; each further file has the option again.
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
-        /// A file that `audit archive` wrote.
+        /// A file that `audit archive` wrote; each further file has the option again.
         #[arg(long, value_name = "FILE")]
         archive: Vec<PathBuf>,
     },
@@ -64,7 +65,7 @@ impl Audit {
                 let mut from = 0;
                 loop {
                     let (lines, next) =
-                        house.gate.export_entries(key, from).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+                        house.gate.export_entries(key, from).await.map_err(|failure| format!("the ledger cannot be read: {failure}"))?;
                     if !lines.is_empty() {
                         said(String::from_utf8_lossy(&lines).trim_end());
                     }
@@ -80,7 +81,7 @@ impl Audit {
             }
             Self::Checkpoint => {
                 house.gate.settle().await;
-                let note = house.gate.checkpoint(key).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+                let note = house.gate.checkpoint(key).await.map_err(|failure| format!("the ledger cannot be read: {failure}"))?;
                 said(note.ok_or_else(|| "nothing is sealed yet".to_owned())?.trim_end_matches('\n'));
                 ExitCode::SUCCESS
             }
@@ -96,11 +97,11 @@ impl Audit {
 async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[PathBuf]), as_json: bool) -> Done {
     let mut notes = Vec::new();
     for path in checkpoints {
-        let text =
-            std::fs::read_to_string(super::live::path(path)).map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
+        let text = std::fs::read_to_string(super::live::path(path))
+            .map_err(|error| Failed::Said(format!("{} cannot be read: {}", path.display(), haechi_model::why(error.kind()))))?;
         notes.extend(split_notes(&text));
     }
-    let mut report = house.gate.verify(&house.keys.audit, &notes, rows).await.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+    let mut report = house.gate.verify(&house.keys.audit, &notes, rows).await.map_err(|failure| format!("the ledger cannot be read: {failure}"))?;
     archives(house, files, &notes, &mut report)?;
     if as_json {
         let findings: Vec<serde_json::Value> =
@@ -163,13 +164,14 @@ async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Faile
 
 async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(), Failed> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
-    let mut out =
-        std::io::BufWriter::new(made.map_err(|error| format!("no file can be made in {}: {error}", file.parent().unwrap_or(file).display()))?);
+    let mut out = std::io::BufWriter::new(
+        made.map_err(|error| format!("no file can be made in {}: {}", file.parent().unwrap_or(file).display(), haechi_model::why(error.kind())))?,
+    );
     haechi::folder::private(file, 0o600)?;
     let mut next = Some(part.from);
     while let Some(position) = next {
         let lines = house.gate.archive_lines(&house.keys.audit, part, position).await;
-        let (lines, after) = lines.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?;
+        let (lines, after) = lines.map_err(|failure| format!("the ledger cannot be read: {failure}"))?;
         out.write_all(&lines)?;
         next = after;
     }
@@ -190,7 +192,8 @@ fn archives(house: &House, files: &[PathBuf], notes: &[String], report: &mut hae
     let mut open: BTreeSet<u64> = kept.iter().map(|checkpoint| checkpoint.size).filter(|size| *size > 0 && old(*size)).collect();
     let mut parts = Vec::new();
     for path in files {
-        let file = File::open(super::live::path(path)).map_err(|error| Failed::Said(format!("{} cannot be read: {error}", path.display())))?;
+        let file = File::open(super::live::path(path))
+            .map_err(|error| Failed::Said(format!("{} cannot be read: {}", path.display(), haechi_model::why(error.kind()))))?;
         let part = tokio::task::block_in_place(|| house.gate.verify_archive(BufReader::new(file), &kept));
         for finding in &part.findings.findings {
             report.find(finding.position, format!("{}: {}", path.display(), finding.what));

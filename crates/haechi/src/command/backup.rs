@@ -5,7 +5,9 @@ use super::{
     live::{path, say},
 };
 use clap::Args;
-use haechi::{DataDir, House, Mode, database};
+use haechi::{DataDir, House, Mode, database, house::HouseError};
+use haechi_gate::OpenError;
+use haechi_model::why;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -29,13 +31,15 @@ impl Backup {
         if file.exists() {
             return Err(Failed::Said(format!("{} is there already; name another file", file.display())));
         }
+        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            return Err(Failed::Said(format!("the folder {} is not there", folder.display())));
+        }
         let part = beside(&file, "part");
         house.gate.settle().await;
-        house
-            .gate
-            .backup(&house.keys.backup, &part, &super::live::operator())
-            .await
-            .map_err(|failure| format!("the backup could not be made: {failure:?}"))?;
+        if let Err(failure) = house.gate.backup(&house.keys.backup, &part, &super::live::operator()).await {
+            let _ = std::fs::remove_file(&part);
+            return Err(Failed::Said(format!("the backup could not be made: {failure}")));
+        }
         let entries = match check(&part, place).await {
             Ok(verified) => verified.entries,
             Err(failed) => {
@@ -72,11 +76,11 @@ impl Restore {
 pub(super) fn put(part: &Path, file: &Path) -> Result<(), Failed> {
     let put = std::fs::hard_link(part, file);
     let _ = std::fs::remove_file(part);
-    put.map_err(|error| format!("{} could not be put in its place: {}", file.display(), error.kind()))?;
+    put.map_err(|error| format!("{} could not be put in its place: {}", file.display(), why(error.kind())))?;
     // The name is safe when its folder is: without that nothing may be deleted for it.
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(synced.map_err(|error| format!("{} could not be made safe: {}", folder.display(), error.kind()))?)
+    Ok(synced.map_err(|error| format!("{} could not be made safe: {}", folder.display(), why(error.kind())))?)
 }
 
 /// A name of its own beside a file: nothing that lies there is ever replaced or removed.
@@ -105,14 +109,21 @@ async fn check(file: &Path, place: &Place) -> Result<Verified, Failed> {
     let mut verified = Verified { file: folder.join("backup.db"), folder, entries: 0 };
     let _private = DataDir::open(verified.folder.clone())?;
     std::fs::copy(file, &verified.file)?;
-    let house = House::over_file(revision, warnings, &verified.file, &place.data()).await?;
+    let none = |why: &str| Failed::Said(format!("{} is no backup of this app: {why}", file.display()));
+    let house = House::over_file(revision, warnings, &verified.file, &place.data()).await.map_err(|error| match error {
+        HouseError::Open(OpenError::Database(_, why)) => none(&why),
+        other => other.into(),
+    })?;
+    if house.gate.applied(&house.keys.schema).await.is_ok_and(|applied| applied.is_empty()) {
+        return Err(none("it holds no tables"));
+    }
     let plan = house.gate.plan(&house.keys.schema).await;
-    let plan = plan.map_err(|error| Failed::Said(format!("{} is no backup of this app: {error}", file.display())))?;
+    let plan = plan.map_err(|error| none(&error.to_string()))?;
     if !plan.is_empty() && !plan.only_remembers() {
         return Err(Failed::Said(format!("{} was made with another model: take the folder that it was made with", file.display())));
     }
     let report = house.gate.verify(&house.keys.audit, &[], true).await;
-    let report = report.map_err(|failure| Failed::Said(format!("{} cannot be read: {failure:?}", file.display())))?;
+    let report = report.map_err(|failure| Failed::Said(format!("{} cannot be read: {failure}", file.display())))?;
     if let Some(finding) = report.findings.first() {
         return Err(Failed::Said(format!("{} does not verify: {} ({} findings)", file.display(), finding.what, report.count)));
     }

@@ -1,11 +1,12 @@
 //! `haechi check`: what is wrong, what is risky, who reaches what.
 
-use super::{Done, Place, live::say, print};
+use super::{Done, Place, counted, live::say, print};
 use clap::Args;
 use haechi::{
     access::{self, Against},
     refusals::refusals,
     report,
+    trial::trial,
 };
 use haechi_gate::{AccessChange, Reach, Reached, Revision};
 use haechi_model::USERS;
@@ -15,9 +16,12 @@ use std::{path::PathBuf, process::ExitCode};
 pub(crate) struct Check {
     /// The app folder.
     folder: Option<PathBuf>,
-    /// Also check what `serve` refuses.
+    /// Also try whether `serve` would start here: settings, data directory, addresses, database. Nothing is changed.
     #[arg(long)]
     production: bool,
+    /// A program of one's own serves the folder: it has the handlers of declared actions.
+    #[arg(long, requires = "production")]
+    embedded: bool,
     /// Say what differs in access from another folder, or from this one at a commit of its git repository.
     #[arg(long, value_name = "FOLDER|COMMIT")]
     against: Option<String>,
@@ -85,15 +89,22 @@ fn lints(revision: &Revision) -> Vec<String> {
 }
 
 impl Check {
-    pub(crate) fn run(&self, place: &Place) -> Done {
+    pub(crate) async fn run(&self, place: &Place) -> Done {
         let place = place.at(self.folder.as_ref())?;
         let (revision, warnings) = place.load()?;
         if let Some(text) = &self.against {
             return self.compare(&place, &revision, text);
         }
         let reach = revision.undeclared_reach();
+        let mut untried = Vec::new();
         let refused = if self.production {
-            refusals(&revision, &place.data())
+            let mut refused = refusals(&revision, &place.data());
+            if refused.is_empty() {
+                let tried = trial(place.load()?.0, &place.data(), self.embedded).await;
+                refused.extend(tried.refusals);
+                untried = tried.untried;
+            }
+            refused
         } else {
             reach
                 .iter()
@@ -114,23 +125,26 @@ impl Check {
                 })
                 .collect();
             print(report::json(&warnings).as_bytes());
-            say!("{}", serde_json::json!({ "refusals": refused, "lints": lints, "reach": matrix }));
+            say!("{}", serde_json::json!({ "refusals": refused, "untried": untried, "lints": lints, "reach": matrix }));
         } else {
             eprint!("{}", report::render(&warnings));
             table(&revision);
             for lint in &lints {
                 say!("lint: {lint}");
             }
+            for what in &untried {
+                say!("not tried: {what}");
+            }
             for refusal in &refused {
                 say!("refused: {refusal}");
             }
             say!(
-                "{} collections, {} policies, {} warnings, {} lints, {} refusals",
-                revision.app.collections.len(),
-                revision.policies.names().len(),
-                warnings.list().len(),
-                lints.len(),
-                refused.len()
+                "{}, {}, {}, {}, {}",
+                counted(revision.app.collections.len(), "collection", "collections"),
+                counted(revision.policies.names().len(), "policy", "policies"),
+                counted(warnings.list().len(), "warning", "warnings"),
+                counted(lints.len(), "lint", "lints"),
+                counted(refused.len(), "refusal", "refusals")
             );
         }
         Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

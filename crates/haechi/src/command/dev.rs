@@ -35,16 +35,10 @@ impl Dev {
         let traces = Traces::open(&place.load()?.0.app.config.telemetry)?;
         let _logs = logs::start(false, traces.as_ref());
         let data = DataDir::open(place.data())?;
+        // Before anything is written: a second `dev` on this address changes nothing.
+        let config = place.load()?.0.app.config.clone();
+        let listener = listener(self.listen.as_deref().unwrap_or(&config.server.listen)).await?;
         let mut house = Arc::new(self.build(&place, &data).await?);
-        let config = house.gate.revision().app.config.clone();
-        let address = self.listen.clone().unwrap_or_else(|| config.server.listen.clone());
-        let loopback = address.parse::<std::net::SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
-        if !loopback {
-            return Err(Failed::Said(format!("dev listens on loopback only, not on {address}; use `haechi serve` for others")));
-        }
-        let listener = TcpListener::bind(&address)
-            .await
-            .map_err(|error| Failed::Said(format!("{address} cannot be listened on: {error}; name another one with --listen")))?;
         #[cfg(haechi_unsafe_lab)]
         eprintln!("{}", haechi::lab::MARK);
         house.start();
@@ -95,7 +89,7 @@ impl Dev {
         for (collection, count) in rows::seed(&house, &place.folder).await? {
             say!("  seeded {collection} with {count} rows");
         }
-        people::write(&people::list(&house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?, &data.path)?;
+        people::write(&people::list(&house).await.map_err(|failure| format!("the people cannot be read: {failure}"))?, &data.path)?;
         Ok(house)
     }
 
@@ -140,6 +134,22 @@ impl Dev {
             }
         }
     }
+}
+
+async fn listener(address: &str) -> Result<TcpListener, Failed> {
+    let Ok(parsed) = address.parse::<std::net::SocketAddr>() else {
+        return Err(Failed::Said(format!("`{address}` is no address with a port: write it as 127.0.0.1:8080")));
+    };
+    if !parsed.ip().is_loopback() {
+        let port = parsed.port();
+        return Err(Failed::Said(format!(
+            "dev listens on loopback only, not on {address}: add --listen 127.0.0.1:{port}, or use `haechi serve` for others"
+        )));
+    }
+    let bound = TcpListener::bind(parsed).await;
+    bound.map_err(|error| {
+        Failed::Said(format!("{address} cannot be listened on: {}; name another one with --listen", haechi_model::why(error.kind())))
+    })
 }
 
 async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {

@@ -91,7 +91,7 @@ impl Explain {
 async fn refused(house: &haechi::House, request: &str, as_json: bool) -> Result<Option<Question>, Failed> {
     let found = house.gate.refused_request(&house.keys.audit, request).await;
     let found = found
-        .map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?
+        .map_err(|failure| format!("the ledger cannot be read: {failure}"))?
         .ok_or_else(|| format!("no refusal in the ledger names {request}; an entry names the first 20 requests of its second, caller and action"))?;
     let on = found.record.map_or_else(|| found.collection.clone(), |record| format!("{}/{record}", found.collection));
     let time = haechi_model::format_datetime(found.time_ms);
@@ -145,14 +145,14 @@ impl Question {
             .action(&self.action)
             .ok_or_else(|| format!("no action is named `{}`; actions: {}", self.action, haechi_policy::actions(&revision.app).join(", ")))?;
         let noted = house.gate.note_explanation(&house.keys.import, &self.who.named(), declared.id, id).await;
-        noted.map_err(|failure| format!("the ledger cannot be written, so no row is read: {failure:?}"))?;
+        noted.map_err(|failure| format!("the ledger cannot be written, so no row is read: {failure}"))?;
         let asker = self.who.asker(house).await?;
         let mut fetched = Fetched(HashMap::new());
         let row = match id {
             None => None,
             Some(id) => {
                 let row = house.gate.stored_row(&house.keys.import, declared.id, id).await;
-                let row = row.map_err(|failure| format!("the row cannot be read: {failure:?}"))?;
+                let row = row.map_err(|failure| format!("the row cannot be read: {failure}"))?;
                 let row = row.ok_or_else(|| format!("{name}/{id} is not there"))?;
                 follow(house, &revision.app, declared.id, &row, 3, &mut fetched).await?;
                 follow(house, &revision.app, USERS, &asker.row, 3, &mut fetched).await?;
@@ -278,7 +278,7 @@ impl Who {
         match self {
             Self::Person(name) if name == "anonymous" => Ok(Asker::anonymous()),
             Self::Person(name) => {
-                let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?;
+                let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure}"))?;
                 let person = people
                     .iter()
                     .find(|person| [&person.name, &person.email, &person.id].contains(&name))
@@ -306,7 +306,7 @@ impl Who {
     }
 
     async fn person(house: &haechi::House, id: &str) -> Result<Asker, Failed> {
-        let row = house.gate.stored_row(&house.keys.import, USERS, id).await.map_err(|failure| format!("{id} cannot be read: {failure:?}"))?;
+        let row = house.gate.stored_row(&house.keys.import, USERS, id).await.map_err(|failure| format!("{id} cannot be read: {failure}"))?;
         Ok(Asker::person(&house.gate.revision(), row.unwrap_or_default()))
     }
 }
@@ -320,7 +320,7 @@ async fn follow(house: &haechi::House, app: &haechi_model::App, table: usize, ro
         }
         for (at, field) in app.collections[table].fields.iter().enumerate().skip(Collection::FIRST_DECLARED) {
             let (haechi_model::FieldType::Ref { to, .. }, Some(id)) = (&field.ty, row[at].as_text()) else { continue };
-            let found = house.gate.stored_row(&house.keys.import, *to, id).await.map_err(|failure| format!("{id} cannot be read: {failure:?}"))?;
+            let found = house.gate.stored_row(&house.keys.import, *to, id).await.map_err(|failure| format!("{id} cannot be read: {failure}"))?;
             if let Some(found) = found {
                 todo.push((*to, found.clone(), depth - 1));
                 fetched.0.insert((*to, id.to_owned()), found);

@@ -33,6 +33,7 @@ pub(crate) enum Key {
     /// List all keys that are alive.
     List,
     /// Revoke a key.
+    #[command(aliases = ["delete", "remove", "rm"])]
     Revoke {
         /// Its id, as `list` shows it.
         id: String,

@@ -100,6 +100,11 @@ pub(crate) async fn run(command: Command, place: &Place) -> Done {
     match DataDir::open(place.data()) {
         Ok(data) => {
             let house = House::open(&place.folder, &data, Mode::Dev).await?;
+            let applied = house.gate.applied(&house.keys.schema).await.map_err(|failure| format!("the database cannot be read: {failure}"))?;
+            if applied.is_empty() {
+                let folder = super::shown(&place.folder);
+                return Err(Failed::Said(format!("there are no tables yet in {}: run `haechi migrate apply -C {folder}`", house.place)));
+            }
             let done = on(&house, command, place).await;
             house.gate.settle().await;
             house.close().await;
@@ -116,7 +121,7 @@ async fn on(house: &House, command: Command, place: &Place) -> Done {
             let done = command.on(house, place.json).await?;
             // Where `dev` has written down who there is, whoever was added has a token at once.
             if people::read(&place.data()).is_some() {
-                let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure:?}"))?;
+                let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure}"))?;
                 people::write(&people, &place.data())?;
             }
             Ok(done)

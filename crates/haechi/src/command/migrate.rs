@@ -16,10 +16,16 @@ pub(crate) enum Migrate {
     },
     /// Show what was applied.
     Status,
+    /// There is no such command: said instead of offering another one that is not meant.
+    #[command(hide = true, aliases = ["down", "undo", "revert"])]
+    Rollback,
 }
 
 impl Migrate {
     pub(crate) async fn run(&self, place: &Place) -> Done {
+        if matches!(self, Self::Rollback) {
+            return Err(Failed::Said("a migration is not taken back: change the folder and apply that, or restore a backup".to_owned()));
+        }
         let (house, _data) = place.open().await?;
         match self {
             Self::Plan => {
@@ -27,7 +33,7 @@ impl Migrate {
                 let strange = house.gate.strange(&house.keys.schema).await.map_err(|error| error.to_string())?;
                 // Where the tables are others, there is no looking at their rows.
                 let misfits = if strange.wrong.is_empty() { house.gate.misfits(&house.keys.schema, &plan).await } else { Ok(Vec::new()) };
-                let misfits = misfits.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
+                let misfits = misfits.map_err(|failure| format!("the rows cannot be read: {failure}"))?;
                 if place.json {
                     say!(
                         "{}",
@@ -39,7 +45,7 @@ impl Migrate {
                 } else if plan.is_empty() {
                     said(&strange.wrong, &strange.beside);
                     let interrupted = house.gate.interrupted(&house.keys.schema).await;
-                    if !interrupted.map_err(|failure| format!("the ledger cannot be read: {failure:?}"))?.is_empty() {
+                    if !interrupted.map_err(|failure| format!("the ledger cannot be read: {failure}"))?.is_empty() {
                         say!("a migration was interrupted before the ledger said so: `haechi migrate apply` completes it");
                     } else if strange.wrong.is_empty() {
                         say!("nothing to do");
@@ -64,7 +70,7 @@ impl Migrate {
                 let (summary, empty) = (plan.summary(), plan.is_empty());
                 house.gate.migrate(&house.keys.schema, plan, *allow_drop).await.map_err(|error| Failed::Said(error.to_string()))?;
                 let completed =
-                    empty && house.gate.complete(&house.keys.schema).await.map_err(|failure| format!("the ledger cannot be written: {failure:?}"))?;
+                    empty && house.gate.complete(&house.keys.schema).await.map_err(|failure| format!("the ledger cannot be written: {failure}"))?;
                 house.gate.settle().await;
                 summary.iter().for_each(|line| say!("{line}"));
                 say!(
@@ -79,12 +85,20 @@ impl Migrate {
                 );
             }
             Self::Status => {
-                let applied = house.gate.applied(&house.keys.schema).await.map_err(|failure| format!("the database cannot be read: {failure:?}"))?;
+                let applied = house.gate.applied(&house.keys.schema).await.map_err(|failure| format!("the database cannot be read: {failure}"))?;
                 for migration in &applied {
+                    if place.json {
+                        let time = haechi_model::format_datetime(migration.time_ms);
+                        say!("{}", serde_json::json!({ "version": migration.version, "time": time, "checksum": migration.checksum }));
+                        continue;
+                    }
                     say!("{:>4}  {}  {}", migration.version, haechi_model::format_datetime(migration.time_ms), &migration.checksum[..16]);
                 }
-                say!("{} applied", applied.len());
+                if !place.json {
+                    say!("{} applied", applied.len());
+                }
             }
+            Self::Rollback => {}
         }
         house.close().await;
         Ok(ExitCode::SUCCESS)

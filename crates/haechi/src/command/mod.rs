@@ -143,7 +143,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Add(command) => command.run(&place),
         Command::Dev(command) => command.run(place.clone()).await,
         Command::Serve(command) => command.run(place.clone()).await,
-        Command::Check(command) => command.run(&place),
+        Command::Check(command) => command.run(&place).await,
         Command::Test(command) => command.run(&place),
         Command::Routes(command) => command.run(&place),
         Command::Token(command) => command.run(&place),
@@ -214,6 +214,11 @@ pub(crate) fn print(bytes: &[u8]) {
     let _ = std::io::stdout().lock().write_all(bytes);
 }
 
+/// A number with its word.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// The collection of this name.
 pub(crate) fn collection<'a>(app: &'a haechi_model::App, name: &str) -> Result<&'a haechi_model::Collection, Failed> {
     app.collection(name).ok_or_else(|| {
@@ -231,5 +236,10 @@ pub(crate) fn shown(path: &Path) -> String {
 /// The database must be as the folder describes it before anything is done with people.
 pub(crate) async fn migrated(house: &House) -> Result<(), Failed> {
     let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
-    if plan.is_empty() { Ok(()) } else { Err(Failed::Said("the database is not as the folder describes it: run `haechi migrate apply`".to_owned())) }
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let folder = shown(&house.gate.revision().app.root);
+    let drops = if plan.drops.is_empty() { "" } else { "; it would drop data, and says so" };
+    Err(Failed::Said(format!("the database is not as the folder describes it: run `haechi migrate apply -C {folder}`{drops}")))
 }

@@ -39,10 +39,9 @@ impl New {
         };
         for (path, text) in files.iter().copied().chain([(".gitignore", ".haechi/\n")]) {
             let path = self.folder.join(path);
-            if let Some(parent) = path.parent() {
-                std::fs::create_dir_all(parent)?;
-            }
-            std::fs::write(path, text)?;
+            let parent = path.parent().unwrap_or(&self.folder);
+            let written = std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, text));
+            written.map_err(|error| format!("{} cannot be written: {}", path.display(), haechi_model::why(error.kind())))?;
         }
         say!("  made {}; next: cd {} && haechi dev", self.folder.display(), self.folder.display());
         Ok(ExitCode::SUCCESS)

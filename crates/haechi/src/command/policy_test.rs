@@ -1,6 +1,6 @@
 //! `haechi test`: the cases of `policies/tests/`, decided as requests would be, without a database.
 
-use super::{Done, Failed, Place, live::say};
+use super::{Done, Failed, Place, counted, live::say};
 use clap::Args;
 use haechi_gate::Revision;
 use haechi_model::{Collection, CollectionId, Json, Lookup, Predicate, Row, USERS, Value};
@@ -60,7 +60,7 @@ impl Test {
         if place.json {
             say!("{}", json!({ "passed": passed, "failed": failed }));
         } else {
-            say!("{passed} cases pass, {failed} fail");
+            say!("{} pass, {failed} fail", counted(passed, "case", "cases"));
         }
         if passed + failed == 0 {
             return Err(Failed::Said("no case stands in policies/tests/: nothing was tested; see \"Policy tests\" in docs/policies.md".to_owned()));

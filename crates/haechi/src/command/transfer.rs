@@ -1,6 +1,6 @@
 //! `haechi import` and `haechi export`.
 
-use super::{Done, Failed, Place, collection, live::say, print};
+use super::{Done, Failed, Place, collection, counted, live::say, print};
 use clap::Args;
 use haechi::{House, rows::import_file};
 use haechi_data::transfer::{Format, Options, Zone, write_footer, write_header, write_rows};
@@ -74,7 +74,7 @@ impl Import {
         let declared = collection(&revision.app, &self.collection)?;
         ready(&house).await?;
         if self.exact
-            && !house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("the rows cannot be read: {failure:?}"))?
+            && !house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("the rows cannot be read: {failure}"))?
         {
             return Err(Failed::Said(format!("--exact needs an empty collection, and {} has rows", declared.name)));
         }
@@ -86,7 +86,7 @@ impl Import {
         if place.json {
             say!("{{\"imported\":{count}}}")
         } else {
-            say!("{count} rows imported into {}", declared.name)
+            say!("{} imported into {}", counted(count, "row", "rows"), declared.name)
         }
         house.close().await;
         Ok(ExitCode::SUCCESS)
@@ -95,12 +95,7 @@ impl Import {
 
 /// Refuses to work on tables that the folder does not describe.
 async fn ready(house: &House) -> Result<(), Failed> {
-    let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
-    if plan.is_empty() {
-        Ok(())
-    } else {
-        Err(Failed::Said("the database is not as the folder describes it: run `haechi migrate apply` first".to_owned()))
-    }
+    super::migrated(house).await
 }
 
 /// A moving line on a terminal; nothing elsewhere.
@@ -129,7 +124,10 @@ impl Export {
             (None, Some(format)) => format,
             (None, None) => Format::JsonLines,
         };
-        let mut file = self.file.as_ref().map(std::fs::File::create).transpose()?;
+        let create = |path: &PathBuf| {
+            std::fs::File::create(path).map_err(|error| format!("{} cannot be written: {}", path.display(), haechi_model::why(error.kind())))
+        };
+        let mut file = self.file.as_ref().map(create).transpose()?;
         let mut put = |bytes: &[u8]| match &mut file {
             Some(file) => file.write_all(bytes),
             None => {
@@ -144,7 +142,7 @@ impl Export {
                 .gate
                 .stored_rows(&house.keys.import, declared.id, &after)
                 .await
-                .map_err(|failure| format!("the rows cannot be read: {failure:?}"))?;
+                .map_err(|failure| format!("the rows cannot be read: {failure}"))?;
             let Some(last) = rows.last() else { break };
             after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
             let mut out = Vec::new();
@@ -155,7 +153,7 @@ impl Export {
         put(write_footer(format))?;
         if let Some(file) = file {
             file.sync_all()?;
-            eprintln!("{count} rows exported from {}", declared.name);
+            eprintln!("{} exported from {}", counted(count, "row", "rows"), declared.name);
         }
         house.gate.settle().await;
         house.close().await;

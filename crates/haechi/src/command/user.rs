@@ -57,6 +57,12 @@ pub(crate) enum User {
         /// Address or id.
         person: String,
     },
+    /// There is no such command: said instead of offering another one that is not meant.
+    #[command(hide = true, aliases = ["remove", "rm"])]
+    Delete {
+        /// Address or id.
+        person: String,
+    },
     /// List somebody's sessions, or end them.
     Sessions {
         /// Address or id.
@@ -80,7 +86,7 @@ impl User {
                 }
                 let added = identity.add_person(&email, &roles, &Json::Object(profile)).await;
                 let (person, code) = added.map_err(|error| match error {
-                    IdentityError::Fields(_) => {
+                    IdentityError::Fields(ref errors) if errors.iter().any(|error| !matches!(error.pointer.as_str(), "/roles" | "/email")) => {
                         Failed::Said(format!("{} (fields of users are given with --set NAME=VALUE)", error.problem().explained()))
                     }
                     other => other.into(),
@@ -123,6 +129,9 @@ impl User {
                 let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;
                 let code = identity.reset(&person.id).await?;
                 print_code(as_json, "code", &code, &format!("the password of {} is gone; within 24 hours, once:", person.email));
+            }
+            Self::Delete { person } => {
+                return Err(Failed::Said(format!("people cannot be deleted yet; `haechi user disable {person}` lets them in no more")));
             }
             Self::Sessions { person, end } => {
                 let person = identity.find_person(&person).await.map_err(|error| unknown(error, &person))?;

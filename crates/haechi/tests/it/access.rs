@@ -270,7 +270,7 @@ fn cases_that_test_nothing_fail() {
         (output.status.success(), text(&output))
     };
     let good = "[[case]]\nas = \"kim\"\ndo = \"read\"\non = \"tasks/one\"\nexpect = \"allowed\"\n";
-    assert_eq!(run(good, &[]), (true, "1 cases pass, 0 fail\n".to_owned()));
+    assert_eq!(run(good, &[]), (true, "1 case pass, 0 fail\n".to_owned()));
     assert!(!run("", &[]).0);
     for (bad, why) in [
         (good.replace("[[case]]", "[case]"), "write each case under [[case]]"),

@@ -320,6 +320,11 @@ async fn archive_from_the_command_line() {
     let missing = haechi(&root, &["audit", "verify", "--checkpoint", &kept, "--archive", &at("b")]);
     let text = String::from_utf8_lossy(&missing.stdout).into_owned();
     assert!(!missing.status.success() && text.contains("are in no file that was given"), "{text}");
+    let said = |arguments: &[&str]| String::from_utf8_lossy(&haechi(&root, arguments).stdout).into_owned();
+    let twice = said(&["audit", "verify", "--archive", &at("a"), "--archive", &at("a"), "--archive", &at("b")]);
+    assert!(twice.contains("holds entries that another file holds, too"), "{twice}");
+    let first = said(&["audit", "verify", "--archive", &at("a")]);
+    assert!(first.contains(" are archived; the files end at "), "{first}");
     let without = haechi(&root, &["audit", "verify", "--checkpoint", &kept]);
     assert!(!without.status.success() && String::from_utf8_lossy(&without.stdout).contains("give the files with --archive"));
     std::fs::remove_dir_all(root).unwrap();

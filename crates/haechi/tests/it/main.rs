@@ -25,6 +25,7 @@ mod import;
 mod languages;
 mod ledger;
 mod live;
+mod messages;
 mod network;
 mod oracle;
 mod process;
