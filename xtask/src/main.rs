@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod descriptions;
 mod limits;
 mod services;
 mod supply;
@@ -18,6 +19,7 @@ const TASKS: &[(&str, &str)] = &[
         "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --tables: conditions over large tables; --against BINARY: two builds",
     ),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
+    ("descriptions", "outside linters over OpenAPI and protobuf: Spectral with its OpenAPI and OWASP rules, Redocly, buf; needs Node"),
     ("holes", "build with planted holes, and look whether the tests find them"),
     ("doors", "the long comparison of the doors: two hundred folders by chance"),
     ("properties", "the long property test of the policies (a million cases)"),
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "trace" => trace::run(&rest),
         "doors" => doors(),
+        "descriptions" => descriptions::lint(),
         "holes" => holes(),
         "properties" => properties(),
         _ => {

@@ -18,9 +18,7 @@ pub(crate) fn schema(app: &App, types: &Types, open: bool) -> Result<Schema, Sch
     for (name, input) in types.inputs.iter().collect::<BTreeMap<_, _>>() {
         builder = match input {
             Input::Enum(words) => builder.register(Enum::new(name).items(words.iter().map(String::as_str))),
-            Input::Object(members) => {
-                builder.register(members.iter().fold(InputObject::new(name), |object, (name, ty)| object.field(InputValue::new(name, input_ref(ty)))))
-            }
+            Input::Object(members) => builder.register(input_object(app, name, members.iter().map(|(member, ty)| (member.as_str(), input_ref(ty))))),
             Input::Scalar(_) | Input::Custom => builder,
         };
     }
@@ -108,7 +106,7 @@ fn output_type(app: &App, collection: &Collection, field: FieldId) -> TypeRef {
 }
 
 fn record(app: &App, collection: &Collection) -> Object {
-    let mut object = Object::new(&collection.singular);
+    let mut object = Object::new(&collection.singular).description(format!("A record of {}.", collection.name));
     for (at, field) in collection.fields.iter().enumerate() {
         let class = &app.classes[field.class];
         let mut member = match field.ty {
@@ -119,8 +117,11 @@ fn record(app: &App, collection: &Collection) -> Object {
             }
             _ => plain(&field.name, output_type(app, collection, at)),
         };
+        let words = app.in_words(&field.ty);
         if class.guarded() {
-            member = member.description(format!("Class `{}`: null and named in `_masked` when it is not yours to read.", class.name));
+            member = member.description(format!("{words}. Class `{}`: null and named in `_masked` when it is not yours to read.", class.name));
+        } else if !matches!(field.ty, FieldType::Ref { .. }) {
+            member = member.description(words);
         }
         object = object.field(member);
     }
@@ -141,11 +142,43 @@ fn paged(field: Field, collection: &Collection) -> Field {
         .argument(InputValue::new("after", TypeRef::named("String")).description("A cursor of the same list."))
 }
 
+/// An input; fields that are stored come with their type and its bounds.
+fn input_object<'a>(app: &App, name: &str, members: impl Iterator<Item = (&'a str, TypeRef)>) -> InputObject {
+    let of =
+        |collection: &&Collection| name == format!("{}CreateInput", collection.singular) || name == format!("{}UpdateInput", collection.singular);
+    let collection = app.collections.iter().find(of);
+    let action = || {
+        let declared = app.collections.iter().flat_map(|collection| collection.actions.iter().map(move |action| (collection, action)));
+        declared
+            .filter(|(collection, action)| name == format!("{}{}Input", collection.singular, pascal(&action.name)))
+            .map(|(_, action)| &action.input)
+            .next()
+    };
+    let stored = collection.or_else(action);
+    let object = match (collection, name.strip_suffix("Filter"), name.strip_suffix("Order")) {
+        (Some(collection), ..) => InputObject::new(name).description(format!("Fields of a record of {}.", collection.name)),
+        (_, Some(_), _) => InputObject::new(name).description("Conditions that must all hold."),
+        (_, _, Some(_)) => InputObject::new(name).description("A field, and its direction."),
+        _ => InputObject::new(name),
+    };
+    members.fold(object, |object, (member, ty)| {
+        let field = stored.and_then(|collection| Some(&collection.fields[collection.field(member)?]));
+        let value = InputValue::new(member, ty);
+        object.field(match field {
+            Some(field) => value.description(app.in_words(&field.ty)),
+            None => value,
+        })
+    })
+}
+
 fn lists(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
     let singular = &collection.singular;
-    let edge =
-        Object::new(format!("{singular}Edge")).field(plain("cursor", TypeRef::named_nn("String"))).field(plain("node", TypeRef::named_nn(singular)));
+    let edge = Object::new(format!("{singular}Edge"))
+        .description("A record and its place in the list.")
+        .field(plain("cursor", TypeRef::named_nn("String")))
+        .field(plain("node", TypeRef::named_nn(singular)));
     let connection = Object::new(format!("{singular}Connection"))
+        .description(format!("A page of records of {}, at most `limits.page_size`.", collection.name))
         .field(plain("edges", TypeRef::named_nn_list_nn(format!("{singular}Edge"))))
         .field(plain("nodes", TypeRef::named_nn_list_nn(singular)))
         .field(plain("page_info", TypeRef::named_nn("PageInfo")));
@@ -200,11 +233,16 @@ fn changes(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
     let singular = &collection.singular;
     let problems = || plain("errors", TypeRef::named_nn_list_nn("FieldProblem")).description("What is wrong with the input; nothing was done then.");
     let payload = Object::new(format!("{singular}Payload"))
+        .description("What became of a change.")
         .field(plain("id", TypeRef::named("ID")))
         .field(plain(snake(singular), TypeRef::named(singular)).description("The record, when it is yours to read."))
         .field(problems());
-    let deleted = Object::new(format!("{singular}DeletePayload")).field(plain("id", TypeRef::named("ID"))).field(problems());
+    let deleted = Object::new(format!("{singular}DeletePayload"))
+        .description("What became of a delete.")
+        .field(plain("id", TypeRef::named("ID")))
+        .field(problems());
     let change = Object::new(format!("{singular}Change"))
+        .description(format!("A change of a record of {}.", collection.name))
         .field(plain("type", TypeRef::named_nn("ChangeType")))
         .field(plain("position", TypeRef::named_nn("String")).description("Where to go on after a break."))
         .field(plain("id", TypeRef::named("ID")))

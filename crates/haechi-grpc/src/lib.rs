@@ -8,6 +8,7 @@ mod proto;
 mod request;
 mod service;
 mod status;
+mod text;
 
 pub use door::{Options, is_grpc, refusal, router};
 pub use health::Ready;
@@ -31,7 +32,7 @@ pub fn descriptors(app: &App) -> Result<prost_types::FileDescriptorSet, String> 
 /// The services and messages of an app, in the language of protobuf.
 #[must_use]
 pub fn proto_file(app: &App) -> String {
-    proto::text(app)
+    text::text(app)
 }
 
 /// The routes of the door, and what is asked at each.

@@ -90,12 +90,12 @@ pub(crate) fn clashes(app: &App) -> Vec<(CollectionId, String)> {
 }
 
 /// The name of a collection's service; it gives way where the message has it.
-fn plural(collection: &Collection) -> String {
+pub(crate) fn plural(collection: &Collection) -> String {
     let name = pascal(&collection.name);
     if name == collection.singular { format!("{name}Service") } else { name }
 }
 
-fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
+pub(crate) fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
     let (one, many) = (&collection.singular, pascal(&collection.name));
     let mut methods = vec![
         (format!("Get{one}"), Method::Get),
@@ -139,7 +139,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, String, String)> {
     app.collections.iter().flat_map(of).collect()
 }
 
-fn file(app: &App) -> FileDescriptorProto {
+pub(crate) fn file(app: &App) -> FileDescriptorProto {
     let mut file = FileDescriptorProto {
         name: Some(FILE.to_owned()),
         package: Some(PACKAGE.to_owned()),
@@ -270,55 +270,4 @@ fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<Des
             (vec![request(fields), message(&format!("{name}Input"), input)], one.clone())
         }
     }
-}
-
-/// The file in the language of protobuf.
-pub(crate) fn text(app: &App) -> String {
-    let file = file(app);
-    let mut out = format!("syntax = \"proto3\";\n\npackage {PACKAGE};\n\n");
-    for import in &file.dependency {
-        out.push_str(&format!("import \"{import}\";\n"));
-    }
-    for service in &file.service {
-        out.push_str(&format!("\nservice {} {{\n", service.name()));
-        for method in &service.method {
-            let stream = if method.server_streaming() { "stream " } else { "" };
-            out.push_str(&format!("  rpc {}({}) returns ({stream}{});\n", method.name(), short(method.input_type()), short(method.output_type())));
-        }
-        out.push_str("}\n");
-    }
-    for found in &file.enum_type {
-        out.push_str(&format!("\nenum {} {{\n", found.name()));
-        found.value.iter().for_each(|value| out.push_str(&format!("  {} = {};\n", value.name(), value.number())));
-        out.push_str("}\n");
-    }
-    for message in &file.message_type {
-        out.push_str(&format!("\nmessage {} {{\n", message.name()));
-        message.field.iter().for_each(|field| out.push_str(&line(field)));
-        out.push_str("}\n");
-    }
-    out
-}
-
-fn line(field: &FieldDescriptorProto) -> String {
-    let label = match (field.label(), field.proto3_optional()) {
-        (Label::Repeated, _) => "repeated ",
-        (_, true) => "optional ",
-        _ => "",
-    };
-    let ty = match field.r#type() {
-        Type::Int64 => "int64",
-        Type::Int32 => "int32",
-        Type::Double => "double",
-        Type::Bool => "bool",
-        Type::String => "string",
-        _ => short(field.type_name()),
-    };
-    format!("  {label}{ty} {} = {};\n", field.name(), field.number())
-}
-
-/// A type's name without this package's.
-fn short(name: &str) -> &str {
-    let name = name.trim_start_matches('.');
-    name.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name)
 }

@@ -1,5 +1,6 @@
 //! The description of this crate's routes, for the one OpenAPI document.
 
+use haechi_model::forms;
 use serde_json::{Map, Value, json};
 
 /// Paths and schemas.
@@ -30,7 +31,7 @@ struct Operation<'a> {
 
 fn operation(operation: &Operation<'_>) -> Value {
     let mut responses = Map::new();
-    for status in [400, 401, 408, 431, 500, 503].iter().chain(operation.problems) {
+    for status in [400, 401, 408, 429, 431, 500, 503].iter().chain(operation.problems) {
         responses.insert(status.to_string(), reference("responses", "Problem"));
     }
     let mut reply = json!({ "description": operation.summary });
@@ -38,8 +39,7 @@ fn operation(operation: &Operation<'_>) -> Value {
         reply["content"] = json!({ "application/json": { "schema": schema(name) } });
     }
     responses.insert(operation.status.to_owned(), reply);
-    let mut out =
-        json!({ "operationId": format!("auth_{}", operation.name), "summary": operation.summary, "tags": ["auth"], "responses": responses });
+    let mut out = json!({ "operationId": format!("auth_{}", operation.name), "summary": operation.summary, "description": format!("{} See docs/auth.md.", operation.summary), "tags": ["auth"], "responses": responses });
     if let Some(body) = operation.body {
         out["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema(body) } } });
     }
@@ -193,7 +193,7 @@ fn paths() -> Map<String, Value> {
     for (path, method, described) in OPERATIONS {
         let mut described = operation(described);
         if path.ends_with("{id}") {
-            described["parameters"] = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }]);
+            described["parameters"] = json!([{ "name": "id", "in": "path", "required": true, "description": "Its id, as the list shows it.", "schema": forms::visible(64) }]);
         }
         if *path == "/auth/v1/password" {
             described["responses"]["204"] = json!({ "description": "The password is set; sign in with it." });
@@ -204,13 +204,16 @@ fn paths() -> Map<String, Value> {
 }
 
 fn schemas() -> Map<String, Value> {
-    let text = || json!({ "type": "string" });
-    let time = || json!({ "type": "string", "format": "date-time" });
+    // Ids and tokens of ours, and words that somebody else has written.
+    let (text, word) = (|| forms::visible(200), || forms::text(1_024));
+    let (time, names) = (forms::time, || forms::list(&forms::name(), 32));
+    let scopes = || forms::list(&forms::matching(100, "^[a-z0-9_*]+:[a-z0-9_*]+$"), 100);
     let email = || json!({ "type": "string", "format": "email", "maxLength": 254 });
-    let once = || json!({ "type": "string", "pattern": "^haechi_once_[A-Za-z0-9_-]{43}$" });
+    let once = || forms::matching(55, "^haechi_once_[A-Za-z0-9_-]{43}$");
     let password = || json!({ "type": "string", "minLength": 15, "maxLength": 1024, "format": "password" });
+    let former = || json!({ "type": "string", "maxLength": 1024, "format": "password" });
     let object = |required: &[&str], properties: Value| json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties });
-    let list = |of: &str| object(&["items"], json!({ "items": { "type": "array", "items": schema(of) } }));
+    let list = |of: &str| object(&["items"], json!({ "items": forms::list(&schema(of), 1_000) }));
     let all = [
         (
             "SignUp",
@@ -222,7 +225,7 @@ fn schemas() -> Map<String, Value> {
         ("SignedUp", object(&["next"], json!({ "next": { "const": "sign-in" } }))),
         (
             "SignIn",
-            object(&["email", "password"], json!({ "email": email(), "password": text(), "device": text(), "cookie": { "type": "boolean" } })),
+            object(&["email", "password"], json!({ "email": email(), "password": former(), "device": text(), "cookie": { "type": "boolean" } })),
         ),
         (
             "NewSession",
@@ -231,7 +234,7 @@ fn schemas() -> Map<String, Value> {
                 json!({ "session": text(), "expire_time": time(), "user": text(), "token": text(), "device": text(), "csrf_token": text() }),
             ),
         ),
-        ("NewPassword", object(&["new_password"], json!({ "current_password": text(), "code": once(), "new_password": password() }))),
+        ("NewPassword", object(&["new_password"], json!({ "current_password": former(), "code": once(), "new_password": password() }))),
         (
             "SetUp",
             object(
@@ -244,29 +247,23 @@ fn schemas() -> Map<String, Value> {
             "Me",
             object(
                 &["kind", "id", "roles"],
-                json!({ "kind": { "enum": ["user", "service"] }, "id": text(), "roles": { "type": "array", "items": text() }, "email": email(), "session": text(), "auth_time": time(), "csrf_token": text() }),
+                json!({ "kind": { "enum": ["user", "service"] }, "id": text(), "roles": names(), "email": email(), "session": text(), "auth_time": time(), "csrf_token": text() }),
             ),
         ),
         (
             "Session",
             object(
                 &["id", "create_time", "seen_time", "expire_time", "address", "agent", "current"],
-                json!({ "id": text(), "create_time": time(), "seen_time": time(), "expire_time": time(), "address": text(), "agent": text(), "current": { "type": "boolean" } }),
+                json!({ "id": text(), "create_time": time(), "seen_time": time(), "expire_time": time(), "address": text(), "agent": word(), "current": { "type": "boolean" } }),
             ),
         ),
         ("SessionList", list("Session")),
-        (
-            "NewKey",
-            object(
-                &["label", "scopes"],
-                json!({ "label": { "type": "string", "minLength": 1, "maxLength": 100 }, "scopes": { "type": "array", "items": text(), "minItems": 1 }, "expire_time": time() }),
-            ),
-        ),
+        ("NewKey", object(&["label", "scopes"], json!({ "label": forms::text(100), "scopes": scopes(), "expire_time": time() }))),
         (
             "Key",
             object(
                 &["id", "label", "hint", "scopes", "create_time", "expire_time"],
-                json!({ "id": text(), "label": text(), "hint": text(), "scopes": { "type": "array", "items": text() }, "create_time": time(), "expire_time": time(), "key": text() }),
+                json!({ "id": text(), "label": forms::text(100), "hint": text(), "scopes": scopes(), "create_time": time(), "expire_time": time(), "key": text() }),
             ),
         ),
         ("KeyList", list("Key")),

@@ -280,6 +280,13 @@ impl App {
         names.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 
+    /// A type with its bounds, in words.
+    #[must_use]
+    pub fn in_words(&self, ty: &FieldType) -> String {
+        let names: Vec<String> = self.collections.iter().map(|collection| collection.name.clone()).collect();
+        crate::declared::Declared::of(ty, &names).words()
+    }
+
     /// Whether the other differs in policies alone, so that a running house can take it over.
     #[must_use]
     pub fn same_model(&self, other: &Self) -> bool {

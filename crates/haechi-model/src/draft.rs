@@ -285,7 +285,9 @@ impl Draft {
         let told = section.span_of("fields").is_some();
         if fields.is_empty() && told {
             // What is wrong with it was told already.
-        } else if self.indexes.iter().any(|known| known.fields == fields) || matches!(fields[..], [one] if self.collection.fields[one].unique) {
+        } else if self.indexes.iter().any(|known| (&known.fields, known.unique) == (&fields, unique))
+            || unique && matches!(fields[..], [one] if self.collection.fields[one].unique)
+        {
             let message = "there is an index over these fields already".to_owned();
             section.error(section.span_of("fields"), "clash", message, "remove one of the two");
         } else if fields.is_empty() {

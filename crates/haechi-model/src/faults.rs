@@ -115,7 +115,8 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("[[indexes]]", "missing-key", "needs `fields`"),
     ("[[indexes]]\nfields = [\"titl\"]", "unknown-field", "no field is named"),
     ("[[indexes]]\nfields = [\"x\"]\n[fields]\nx = { type = \"json\" }", "not-comparable", "cannot be indexed"),
-    ("[[indexes]]\nfields = [\"x\"]\n[fields]\nx = { type = \"int\", unique = true }", "clash", "already"),
+    ("[[indexes]]\nfields = [\"x\"]\nunique = true\n[fields]\nx = { type = \"int\", unique = true, required = true }", "clash", "already"),
+    ("[[indexes]]\nfields = [\"x\"]\n[[indexes]]\nfields = [\"x\"]\n[fields]\nx = { type = \"int\" }", "clash", "already"),
     (
         "[[indexes]]\nfields = [\"x\", \"y\"]\nunique = true\n[fields]\nx = { type = \"int\" }\ny = { type = \"int\", required = true }",
         "unique-null",

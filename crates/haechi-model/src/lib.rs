@@ -17,6 +17,7 @@ mod field;
 mod field_type;
 mod files;
 mod finding;
+pub mod forms;
 mod implication;
 mod json;
 mod list;

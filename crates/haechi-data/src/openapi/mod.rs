@@ -15,25 +15,40 @@ pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, 
     let mut all_paths = more_paths;
     let mut all_schemas = schemas::shared();
     all_schemas.extend(more_schemas);
-    let mut tags = vec![json!({ "name": "auth" })];
+    let mut tags = vec![
+        json!({ "name": "auth", "description": "People, sessions, passwords and keys." }),
+        json!({ "name": "batch", "description": "Several changes at once." }),
+        json!({ "name": "health", "description": "Whether this server lives and is ready." }),
+    ];
     for collection in &app.collections {
         paths::collection(app, collection, &mut all_paths);
         schemas::collection(app, collection, &mut all_schemas);
-        tags.push(json!({ "name": collection.name }));
+        tags.push(json!({ "name": collection.name, "description": format!("The records of {}.", collection.name) }));
     }
+    tags.sort_by_key(|tag| tag["name"].as_str().unwrap_or_default().to_owned());
     all_paths.insert("/api/v1:batch".to_owned(), paths::batch());
     all_paths.insert("/healthz".to_owned(), paths::plain("health", "Whether the process lives.", &[200]));
     all_paths.insert("/readyz".to_owned(), paths::plain("readiness", "Whether requests should be sent here.", &[200, 503]));
-    let server = if base.is_empty() { "/" } else { base };
+    paths::carry(&mut all_paths);
+    // Without an origin of its own it is a server on this host.
+    let (server, environment, contact) = match base {
+        "" => ("/", "local", json!({ "name": "The operators of this service" })),
+        base => (base, "production", json!({ "name": "The operators of this service", "url": base })),
+    };
     let document = json!({
         "openapi": "3.1.0",
-        "info": { "title": "API", "version": "1" },
-        "servers": [{ "url": server }],
+        "info": {
+            "title": "API", "version": "1", "summary": "The collections of this service.",
+            "description": "What you see and may change is decided by policies, for each record and each field. Problems are RFC 9457; \
+                            lists are paged; a change with an Idempotency-Key happens once.",
+            "contact": contact,
+        },
+        "servers": [{ "url": server, "description": format!("This service ({environment})."), "x-internal": false }],
         "security": [{ "bearer": [] }],
         "tags": tags,
         "paths": all_paths,
         "components": {
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "description": "A session or an API key (RFC 6750)." } },
             "schemas": all_schemas,
             "responses": paths::responses(),
             "parameters": paths::parameters(),

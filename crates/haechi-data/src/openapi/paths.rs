@@ -1,11 +1,11 @@
 //! Paths: one operation a route, each with every status that it answers with.
 
-use super::reference;
-use haechi_model::{App, Collection};
+use super::{reference, schemas};
+use haechi_model::{App, Collection, forms};
 use serde_json::{Map, Value, json};
 
 /// Statuses that any route behind the stack may answer with.
-const ALWAYS: &[u16] = &[400, 401, 408, 431, 500, 503];
+const ALWAYS: &[u16] = &[400, 401, 408, 429, 431, 500, 503];
 
 fn problems(statuses: &[u16]) -> Map<String, Value> {
     ALWAYS.iter().chain(statuses).map(|status| (status.to_string(), reference("responses", "Problem"))).collect()
@@ -21,6 +21,20 @@ fn reply(description: &str, schema: Value, tagged: bool) -> Value {
         reply["headers"] = json!({ "ETag": reference("headers", "ETag") });
     }
     reply
+}
+
+/// What every reply carries, whatever it says.
+const CARRIED: &[&str] = &["RateLimit", "RateLimit-Policy", "X-Request-Id", "Access-Control-Allow-Origin"];
+
+/// Adds to every reply of every route the headers that it carries.
+pub(super) fn carry(paths: &mut Map<String, Value>) {
+    let replies =
+        paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(|operation| operation["responses"].as_object_mut());
+    for reply in replies.flat_map(Map::values_mut).filter(|reply| reply.get("$ref").is_none()) {
+        for name in CARRIED {
+            reply["headers"][*name] = reference("headers", name);
+        }
+    }
 }
 
 fn with(mut responses: Map<String, Value>, status: &str, reply: Value) -> Map<String, Value> {
@@ -41,25 +55,25 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
             .fields
             .iter()
             .filter(plain)
-            .map(|field| json!({ "name": field.name, "in": "query", "description": "Equality.", "schema": { "type": "string" } })),
+            .map(|field| json!({ "name": field.name, "in": "query", "description": "Equality.", "schema": schemas::filter() })),
     );
-    let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } });
-    let list = json!({ "operationId": format!("list_{name}"), "tags": [name], "parameters": list_parameters, "responses": with(problems(&[403]), "200", reply("A page.", schema("Page"), false)) });
-    let query = json!({ "operationId": format!("query_{name}"), "tags": [name], "requestBody": json_body(schema("Query")), "responses": with(problems(&[403, 413, 415]), "200", reply("A page.", schema("Page"), false)) });
+    let id = of_a_record();
+    let list = json!({ "operationId": format!("list_{name}"), "summary": format!("List {name}."), "description": "Finds the records that you may read; a personal field can only be asked for by POST to `:query`.", "tags": [name], "parameters": list_parameters, "responses": with(problems(&[403]), "200", reply("A page.", schema("Page"), false)) });
+    let query = json!({ "operationId": format!("query_{name}"), "summary": format!("Query {name}."), "description": "As the list, with the query in the body: nothing of it stands in a URL.", "tags": [name], "requestBody": json_body(schema("Query")), "responses": with(problems(&[403, 413, 415]), "200", reply("A page.", schema("Page"), false)) });
     let create = json!({
-        "operationId": format!("create_{name}"), "tags": [name], "parameters": [parameter("Idempotency-Key")], "requestBody": json_body(schema("Create")),
+        "operationId": format!("create_{name}"), "summary": format!("Create a record of {name}."), "description": "Adds a record, when a policy allows it.", "tags": [name], "parameters": [parameter("Idempotency-Key")], "requestBody": json_body(schema("Create")),
         "responses": with(problems(&[403, 409, 413, 415, 422, 507]), "201", reply("The new record, as far as you may read it.", schema(""), true))
     });
     let read = json!({
-        "operationId": format!("read_{name}"), "tags": [name], "parameters": [id.clone(), parameter("fields"), parameter("expand")],
+        "operationId": format!("read_{name}"), "summary": format!("Read a record of {name}."), "description": "Shows a record; fields that you may not read are left out and named in `_masked`.", "tags": [name], "parameters": [id.clone(), parameter("fields"), parameter("expand")],
         "responses": with(problems(&[403, 404]), "200", reply("The record.", schema(""), true))
     });
     let update = json!({
-        "operationId": format!("update_{name}"), "tags": [name], "parameters": [id.clone(), parameter("If-Match"), parameter("Idempotency-Key")], "requestBody": json_body(schema("Update")),
+        "operationId": format!("update_{name}"), "summary": format!("Change a record of {name}."), "description": "Changes the fields that are named (RFC 7396); `If-Match` makes it the version that you know.", "tags": [name], "parameters": [id.clone(), parameter("If-Match"), parameter("Idempotency-Key")], "requestBody": json_body(schema("Update")),
         "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", reply("The record as it is now.", schema(""), true))
     });
     let delete = json!({
-        "operationId": format!("delete_{name}"), "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
+        "operationId": format!("delete_{name}"), "summary": format!("Delete a record of {name}."), "description": "Deletes a record, and what the folder says goes with it.", "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
         "responses": with(problems(&[403, 404, 409, 412, 422, 507]), "204", json!({ "description": "Deleted." }))
     });
     all.insert(format!("/api/v1/{name}:watch"), watch(collection));
@@ -81,26 +95,39 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
 /// The stream of a collection's changes.
 fn watch(collection: &Collection) -> Value {
     let (name, parameter) = (&collection.name, |name: &str| reference("parameters", name));
-    let events = json!({ "description": "Server-Sent Events, until one side ends them: docs/live.md.", "content": { "text/event-stream": { "schema": { "type": "string" } } } });
+    let events =
+        json!({ "description": "Server-Sent Events, until one side ends them: docs/live.md.", "content": { "text/event-stream": { "schema": {} } } });
     let responses = |statuses: &[u16]| with(problems(statuses), "200", events.clone());
     let get = json!({
-        "operationId": format!("watch_{name}"), "tags": [name], "parameters": [parameter("filter"), parameter("fields"), parameter("Last-Event-ID")],
+        "operationId": format!("watch_{name}"), "summary": format!("Watch {name}."), "description": "Streams the changes of the records that you may watch.", "tags": [name], "parameters": [parameter("filter"), parameter("fields"), parameter("Last-Event-ID")],
         "responses": responses(&[403, 410, 429])
     });
-    let query = json!({ "type": "object", "properties": { "filter": { "type": "string", "maxLength": 8192 }, "fields": { "type": "array", "items": { "type": "string" } } } });
+    let fields = forms::list(&forms::name(), collection.fields.len() as u64);
+    let query = json!({ "type": "object", "additionalProperties": false, "properties": { "filter": schemas::filter(), "fields": fields } });
     let post = json!({
-        "operationId": format!("watch_query_{name}"), "tags": [name], "parameters": [parameter("Last-Event-ID")], "requestBody": json_body(query),
+        "operationId": format!("watch_query_{name}"), "summary": format!("Watch a query of {name}."), "description": "As the stream, with the query in the body: nothing of it stands in a URL.", "tags": [name], "parameters": [parameter("Last-Event-ID")], "requestBody": json_body(query),
         "responses": responses(&[403, 410, 413, 415, 429])
     });
     json!({ "get": get, "post": post })
 }
 
+/// The id in a path.
+fn of_a_record() -> Value {
+    json!({ "name": "id", "in": "path", "required": true, "description": "The record's id.", "schema": forms::uuid() })
+}
+
+/// `mark_done` as `Mark done`.
+fn capital(action: &str) -> String {
+    let words = action.replace('_', " ");
+    words[..1].to_uppercase() + &words[1..]
+}
+
 /// The route of an action that a collection declares.
 fn declared(collection: &Collection, action: &haechi_model::DeclaredAction) -> Value {
     let (name, parameter) = (&collection.name, |name: &str| reference("parameters", name));
-    let id = json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } });
     let mut operation = json!({
-        "operationId": format!("{}_{name}", action.name), "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
+        "operationId": format!("{}_{name}", action.name), "summary": format!("{} a record of {name}.", capital(&action.name)), "description": "An action that the folder declares.",
+        "tags": [name], "parameters": [of_a_record(), parameter("If-Match"), parameter("Idempotency-Key")],
         "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", reply("The record as it is now.", reference("schemas", &collection.singular), true))
     });
     if action.input.declared().next().is_some() {
@@ -117,42 +144,55 @@ fn declared(collection: &Collection, action: &haechi_model::DeclaredAction) -> V
 
 pub(super) fn batch() -> Value {
     json!({ "post": {
-        "operationId": "batch", "parameters": [reference("parameters", "Idempotency-Key")], "requestBody": json_body(reference("schemas", "Batch")),
+        "operationId": "batch", "summary": "Change several records at once.", "description": "All operations happen, or none of them does.", "tags": ["batch"], "parameters": [reference("parameters", "Idempotency-Key")], "requestBody": json_body(reference("schemas", "Batch")),
         "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", reply("A result per operation.", reference("schemas", "BatchResult"), false))
     } })
 }
 
 /// A route that answers a word.
 pub(super) fn plain(id: &str, summary: &str, statuses: &[u16]) -> Value {
-    let responses: Map<String, Value> = statuses
-        .iter()
-        .map(|status| (status.to_string(), json!({ "description": summary, "content": { "text/plain": { "schema": { "type": "string" } } } })))
-        .collect();
+    let word = |status: &u16| (status.to_string(), json!({ "description": summary, "content": { "text/plain": { "schema": forms::text(200) } } }));
     let mut all = problems(&[]);
-    all.extend(responses);
-    json!({ "get": { "operationId": id, "summary": summary, "security": [], "responses": all } })
+    all.extend(statuses.iter().map(word));
+    json!({ "get": { "operationId": id, "summary": summary, "description": "For whoever sends requests here; it shows nothing of the data.", "tags": ["health"], "security": [], "responses": all } })
 }
 
 pub(super) fn responses() -> Value {
-    json!({ "Problem": { "description": "A problem (RFC 9457).", "content": { "application/problem+json": { "schema": reference("schemas", "Problem") } } } })
+    let mut headers: Map<String, Value> = CARRIED.iter().map(|name| ((*name).to_owned(), reference("headers", name))).collect();
+    headers.insert("Retry-After".to_owned(), reference("headers", "Retry-After"));
+    json!({ "Problem": {
+        "description": "A problem (RFC 9457).", "headers": headers, "content": { "application/problem+json": { "schema": reference("schemas", "Problem") } }
+    } })
 }
 
 pub(super) fn headers() -> Value {
-    json!({ "ETag": { "description": "The record's version.", "schema": { "type": "string" } } })
+    let header = |what: &str, schema: Value| json!({ "description": what, "schema": schema });
+    json!({
+        "ETag": header("The record's version; weak when the reply is compressed.", etag()),
+        "RateLimit": header("What is left of the caller's rate (draft-ietf-httpapi-ratelimit-headers).", forms::visible(200)),
+        "RateLimit-Policy": header("The caller's rate.", forms::visible(200)),
+        "Retry-After": header("The seconds after which to try again, where that helps.", forms::integer(0, 86_400)),
+        "X-Request-Id": header("Names the request in the ledger and in logs.", forms::uuid()),
+        "Access-Control-Allow-Origin": header("The page's origin, when the folder names it.", json!({ "type": "string", "format": "uri", "maxLength": 2048 })),
+    })
+}
+
+fn etag() -> Value {
+    forms::matching(24, "^(W/)?\"[0-9]{1,19}\"$")
 }
 
 pub(super) fn parameters() -> Value {
     let query = |name: &str, text: &str, schema: Value| json!({ "name": name, "in": "query", "description": text, "schema": schema });
     let header = |name: &str, text: &str, schema: Value| json!({ "name": name, "in": "header", "description": text, "schema": schema });
     json!({
-        "filter": query("filter", "AIP-160 filter.", json!({ "type": "string", "maxLength": 8192 })),
-        "order_by": query("order_by", "Fields with asc or desc, separated by commas.", json!({ "type": "string" })),
-        "page_size": query("page_size", "Most records of the page.", json!({ "type": "integer", "minimum": 1 })),
-        "page_token": query("page_token", "Where the page before ended.", json!({ "type": "string" })),
-        "fields": query("fields", "Fields of the reply, separated by commas.", json!({ "type": "string" })),
-        "expand": query("expand", "References to show with their records, separated by commas.", json!({ "type": "string" })),
-        "Last-Event-ID": header("Last-Event-ID", "The position after which to go on.", json!({ "type": "string" })),
-        "If-Match": header("If-Match", "The ETag that the record must have.", json!({ "type": "string" })),
+        "filter": query("filter", "AIP-160 filter.", schemas::filter()),
+        "order_by": query("order_by", "Fields with asc or desc, separated by commas.", schemas::order()),
+        "page_size": query("page_size", "Most records of the page.", schemas::page_size()),
+        "page_token": query("page_token", "Where the page before ended.", schemas::page_token()),
+        "fields": query("fields", "Fields of the reply, separated by commas.", schemas::names()),
+        "expand": query("expand", "References to show with their records, separated by commas.", schemas::names()),
+        "Last-Event-ID": header("Last-Event-ID", "The position after which to go on.", forms::matching(20, "^[0-9]+$")),
+        "If-Match": header("If-Match", "The ETag that the record must have.", forms::matching(24, "^((W/)?\"[0-9]{1,19}\"|\\*)$")),
         "Idempotency-Key": header("Idempotency-Key", "Makes the request happen at most once in 24 hours.", json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }))
     })
 }

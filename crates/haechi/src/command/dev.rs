@@ -179,7 +179,7 @@ fn fingerprint(root: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
         let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();
-            let watched = path.extension().is_some_and(|ending| ending == "toml" || ending == "cedar");
+            let watched = path.extension().is_some_and(|ending| ending == "toml" || ending == "cedar" || ending == "graphql");
             if let (true, Ok(meta)) = (watched, entry.metadata()) {
                 found.push((path, meta.len(), meta.modified().ok()));
             }

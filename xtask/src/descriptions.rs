@@ -1,0 +1,49 @@
+//! Outside linters over what Haechi says of its doors: OpenAPI and protobuf of the clinic, and of a folder with every type.
+//!
+//! They need Node, so they are a task of their own; what they demand is also a test (`descriptions.rs` of the integration tests).
+
+use crate::{Outcome, cargo, run};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Configuration, and the versions of the linters.
+const CONFIGURED: &str = "xtask/descriptions";
+
+pub(crate) fn lint() -> Outcome {
+    let work = std::env::current_dir().map_err(|error| error.to_string())?.join("target/descriptions");
+    std::fs::create_dir_all(&work).map_err(|error| format!("{} cannot be made: {error}", work.display()))?;
+    for file in ["package.json", "package-lock.json", "spectral.yaml", "buf.yaml", "redocly.yaml"] {
+        std::fs::copy(Path::new(CONFIGURED).join(file), work.join(file)).map_err(|error| format!("{file} cannot be copied: {error}"))?;
+    }
+    if Command::new("npm").arg("--version").output().is_err() {
+        return Err("npm is not on the path: install Node.js (Debian: apt install nodejs npm)".to_owned());
+    }
+    run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&work))?;
+    run(Command::new(cargo()).args(["build", "--package", "haechi", "--bin", "haechi"]))?;
+    for (name, folder) in [("clinic", "examples/clinic"), ("types", "crates/haechi/tests/folders/types")] {
+        let openapi = generated(folder, "openapi", &work.join(format!("{name}.json")))?;
+        let tool = |program: &str| Command::new(work.join("node_modules/.bin").join(program));
+        run(tool("spectral").args(["lint", "--fail-severity", "hint", "--ruleset", "spectral.yaml"]).arg(openapi.file_name().unwrap_or_default()).current_dir(&work))?;
+        run(tool("redocly").args(["lint", "--max-problems", "20"]).arg(openapi.file_name().unwrap_or_default()).current_dir(&work).env("REDOCLY_TELEMETRY", "off"))?;
+        // A package stands in folders of its name.
+        let module = work.join(format!("proto-{name}"));
+        std::fs::create_dir_all(module.join("haechi/v1")).map_err(|error| error.to_string())?;
+        std::fs::copy(work.join("buf.yaml"), module.join("buf.yaml")).map_err(|error| error.to_string())?;
+        generated(folder, "proto", &module.join("haechi/v1/app.proto"))?;
+        run(tool("buf").args(["lint"]).current_dir(&module))?;
+        println!("{name}: spectral, redocly and buf have nothing to say");
+    }
+    Ok(())
+}
+
+/// What `haechi generate` prints, in a file.
+fn generated(folder: &str, what: &str, file: &Path) -> Result<PathBuf, String> {
+    let output = Command::new("target/debug/haechi").args(["generate", what, "-C", folder]).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("haechi generate {what} of {folder}: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    std::fs::write(file, output.stdout).map_err(|error| format!("{} cannot be written: {error}", file.display()))?;
+    Ok(file.to_owned())
+}
