@@ -25,8 +25,15 @@ pub(crate) fn lint() -> Outcome {
     for (name, folder) in [("clinic", "examples/clinic"), ("types", "crates/haechi/tests/folders/types")] {
         let openapi = generated(folder, "openapi", &work.join(format!("{name}.json")))?;
         let tool = |program: &str| Command::new(work.join("node_modules/.bin").join(program));
-        run(tool("spectral").args(["lint", "--fail-severity", "hint", "--ruleset", "spectral.yaml"]).arg(openapi.file_name().unwrap_or_default()).current_dir(&work))?;
-        run(tool("redocly").args(["lint", "--max-problems", "20"]).arg(openapi.file_name().unwrap_or_default()).current_dir(&work).env("REDOCLY_TELEMETRY", "off"))?;
+        run(tool("spectral")
+            .args(["lint", "--fail-severity", "hint", "--ruleset", "spectral.yaml"])
+            .arg(openapi.file_name().unwrap_or_default())
+            .current_dir(&work))?;
+        run(tool("redocly")
+            .args(["lint", "--max-problems", "20"])
+            .arg(openapi.file_name().unwrap_or_default())
+            .current_dir(&work)
+            .env("REDOCLY_TELEMETRY", "off"))?;
         // A package stands in folders of its name.
         let module = work.join(format!("proto-{name}"));
         std::fs::create_dir_all(module.join("haechi/v1")).map_err(|error| error.to_string())?;

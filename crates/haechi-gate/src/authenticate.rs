@@ -7,7 +7,7 @@ use crate::{
     system_work::Revocation,
 };
 use aws_lc_rs::{digest, hmac};
-use haechi_model::{App, Row, USERS, Value};
+use haechi_model::{Row, Value, person};
 use std::{
     collections::HashMap,
     sync::{
@@ -152,7 +152,7 @@ impl Authenticator {
     /// The caller that a row of `users` is; `None` when disabled.
     #[must_use]
     pub fn user(&self, row: Row, signed_in: SignedIn) -> Option<Caller> {
-        user(&self.gate.revision.load().app, row, signed_in)
+        user(row, signed_in)
     }
 
     /// A program with roles of its own.
@@ -173,13 +173,11 @@ impl Authenticator {
     }
 }
 
-fn user(app: &App, row: Row, signed_in: SignedIn) -> Option<Caller> {
-    let users = &app.collections[USERS];
-    let value = |name: &str| users.field(name).and_then(|field| row.get(field));
-    if value("disabled").and_then(Value::as_int) != Some(0) {
+fn user(row: Row, signed_in: SignedIn) -> Option<Caller> {
+    if row.get(person::DISABLED).and_then(Value::as_int) != Some(0) {
         return None;
     }
-    let roles: Vec<String> = value("roles").and_then(Value::as_text).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let roles: Vec<String> = row.get(person::ROLES).and_then(Value::as_text).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let id = row.first().and_then(Value::as_text)?.to_owned();
     Some(Caller::new(CallerKind::User, &id, roles.into_iter().map(Into::into).collect(), row, signed_in))
 }

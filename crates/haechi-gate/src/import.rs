@@ -6,7 +6,7 @@ use crate::{
     system::{Import, System},
 };
 use aws_lc_rs::digest;
-use haechi_model::{Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, Row, USERS, Value, write_json_text};
+use haechi_model::{Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, Row, USERS, Value, person, write_json_text};
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
 use std::{collections::HashMap, fmt::Write};
 
@@ -111,10 +111,8 @@ impl Gate {
     /// When the database cannot be reached.
     pub async fn people(&self, _: &System<Import>) -> Result<Vec<Row>, Failure> {
         const MOST: u32 = 100;
-        let revision = self.revision();
-        let disabled = revision.app.collections[USERS].field("disabled").unwrap_or_default();
         let rows = self.0.store.rows_after(USERS, "", MOST).await?;
-        Ok(rows.into_iter().filter(|row| row[disabled].as_int() == Some(0)).collect())
+        Ok(rows.into_iter().filter(|row| row[person::DISABLED].as_int() == Some(0)).collect())
     }
 
     /// Whether a collection has no rows.

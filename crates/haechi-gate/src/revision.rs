@@ -1,7 +1,7 @@
 //! One immutable state of app and policies. A request ends on the one it began with.
 
 use haechi_model::{App, CollectionId, Findings, Predicate};
-use haechi_policy::{ActionId, Policies, Principal};
+use haechi_policy::{ActionId, Policies, Principal, verb};
 use std::sync::Arc;
 
 /// App and policies, with what requests would otherwise compute each time.
@@ -50,20 +50,9 @@ impl Revision {
     }
 
     fn of(app: App, policies: Policies) -> Self {
-        let verb = |name: &str| policies.action(name).unwrap_or_default();
-        let verbs = Verbs {
-            list: verb("list"),
-            read: verb("read"),
-            create: verb("create"),
-            update: verb("update"),
-            delete: verb("delete"),
-            watch: verb("watch"),
-        };
-        let classes = app
-            .classes
-            .iter()
-            .map(|class| class.guarded().then(|| (verb(&format!("read_{}", class.name)), verb(&format!("write_{}", class.name)))))
-            .collect();
+        let verbs =
+            Verbs { list: verb::LIST, read: verb::READ, create: verb::CREATE, update: verb::UPDATE, delete: verb::DELETE, watch: verb::WATCH };
+        let classes = haechi_policy::class_actions(&app);
         let version = version(&app);
         Self { app: Arc::new(app), policies, version, verbs, classes }
     }

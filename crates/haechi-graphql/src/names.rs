@@ -1,7 +1,7 @@
 //! What the names of the schema mean: each type's members, each root field, each input. Built once from the model.
 
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, pascal, snake};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A member of a record's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +197,11 @@ impl Types {
             [(one, Query::One(id)), (collection.name.clone(), Query::List(id)), (format!("{}_aggregate", collection.name), Query::Aggregate(id))];
         clashes.extend(queries.into_iter().filter_map(|(name, query)| added(&mut self.queries, name, query)));
         clashes.extend(added(&mut self.subscriptions, collection.name.clone(), id));
-        let mut changes = vec![(format!("update_{single}"), Change::Update)];
+        let mut changes = Vec::new();
+        // Where nothing can be set there is nothing to change; GraphQL knows no input without members.
+        if settable(collection) {
+            changes.push((format!("update_{single}"), Change::Update));
+        }
         // People are made and ended by identity alone.
         if id != haechi_model::USERS {
             changes.push((format!("create_{single}"), Change::Create));
@@ -226,7 +230,9 @@ impl Types {
         }
         let writable = || collection.fields.iter().enumerate().filter(|(_, field)| !field.read_only);
         let plain = |(at, field): (FieldId, &haechi_model::Field)| (field.name.clone(), input_type(collection, at));
-        self.object(collection, "Create", writable().map(plain).collect());
+        if id_is_free(collection) {
+            self.object(collection, "Create", writable().map(plain).collect());
+        }
         self.object(collection, "Update", writable().map(plain).collect());
         let combined = InputRef::of(&format!("{singular}Filter"));
         let mut filter = vec![("and".to_owned(), combined.clone().list()), ("or".to_owned(), combined.clone().list()), ("not".to_owned(), combined)];
@@ -251,7 +257,32 @@ impl Types {
         let name = format!("{}{suffix}Input", collection.singular);
         let name = if matches!(suffix, "Filter" | "Order") { format!("{}{suffix}", collection.singular) } else { name };
         self.take(collection, name.clone());
-        self.inputs.insert(name, Input::Object(members));
+        if !members.is_empty() {
+            self.inputs.insert(name, Input::Object(members));
+        }
+    }
+
+    /// The inputs that some root field takes, by themselves or within others: no others are shown.
+    pub(crate) fn used_inputs(&self, app: &App) -> BTreeSet<&str> {
+        let mut todo: Vec<String> = Vec::new();
+        for collection in &app.collections {
+            todo.extend(["Filter", "Order", "CreateInput", "UpdateInput"].map(|suffix| format!("{}{suffix}", collection.singular)));
+            todo.extend(collection.actions.iter().map(|action| format!("{}{}Input", collection.singular, pascal(&action.name))));
+            // The words of an enum stand in records, too.
+            todo.extend(
+                (0..collection.fields.len()).filter(|at| enum_values(&collection.fields[*at].ty).is_some()).map(|at| enum_name(collection, at)),
+            );
+        }
+        let mut used = BTreeSet::new();
+        while let Some(name) = todo.pop() {
+            let Some((known, input)) = self.inputs.get_key_value(&name) else { continue };
+            if used.insert(known.as_str())
+                && let Input::Object(members) = input
+            {
+                todo.extend(members.iter().map(|(_, ty)| ty.name.clone()));
+            }
+        }
+        used
     }
 
     fn take(&mut self, collection: &Collection, name: String) {
@@ -260,6 +291,16 @@ impl Types {
             self.clashes.push((collection.id, what));
         }
     }
+}
+
+/// Whether a caller can set a field of a collection.
+pub(crate) fn settable(collection: &Collection) -> bool {
+    collection.fields.iter().any(|field| !field.read_only)
+}
+
+/// Whether callers add rows: people are made by identity alone.
+fn id_is_free(collection: &Collection) -> bool {
+    collection.id != haechi_model::USERS
 }
 
 /// Adds a root field; its name when there was one of that name.

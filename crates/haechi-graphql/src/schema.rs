@@ -1,6 +1,6 @@
 //! The schema as the library knows it: for validation, for introspection and to be printed. Its resolvers are never run.
 
-use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, referring_name, scalar};
+use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, referring_name, scalar, settable};
 use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
@@ -10,19 +10,21 @@ use std::collections::BTreeMap;
 
 /// The schema of an app; a suggestion names what is near in an error.
 pub(crate) fn schema(app: &App, types: &Types, open: bool) -> Result<Schema, SchemaError> {
-    let builder = Schema::build("Query", Some("Mutation"), Some("Subscription"));
+    let changing = (!types.mutations.is_empty()).then_some("Mutation");
+    let builder = Schema::build("Query", changing, Some("Subscription"));
+    let used = types.used_inputs(app);
     let mut builder = scalars(builder).extension(crate::check::Stop);
     if !open {
         builder = builder.disable_suggestions();
     }
-    for (name, input) in types.inputs.iter().collect::<BTreeMap<_, _>>() {
+    for (name, input) in types.inputs.iter().filter(|(name, _)| used.contains(name.as_str())).collect::<BTreeMap<_, _>>() {
         builder = match input {
             Input::Enum(words) => builder.register(Enum::new(name).items(words.iter().map(String::as_str))),
             Input::Object(members) => builder.register(input_object(app, name, members.iter().map(|(member, ty)| (member.as_str(), input_ref(ty))))),
             Input::Scalar(_) | Input::Custom => builder,
         };
     }
-    builder = common(builder);
+    builder = common(builder, changing.is_some());
     for collection in &app.collections {
         builder = builder.register(record(app, collection));
         builder = lists(builder, collection);
@@ -47,7 +49,8 @@ pub(crate) fn schema(app: &App, types: &Types, open: bool) -> Result<Schema, Sch
                 .argument(InputValue::new("after", TypeRef::named("String")).description("The position after which to go on.")),
         );
     }
-    builder.register(query).register(mutation).register(subscription).finish()
+    let builder = if changing.is_some() { builder.register(mutation) } else { builder };
+    builder.register(query).register(subscription).finish()
 }
 
 fn scalars(builder: SchemaBuilder) -> SchemaBuilder {
@@ -61,8 +64,9 @@ fn scalars(builder: SchemaBuilder) -> SchemaBuilder {
         .register(scalar("JSON", "Any JSON."))
 }
 
-fn common(builder: SchemaBuilder) -> SchemaBuilder {
+fn common(builder: SchemaBuilder, changing: bool) -> SchemaBuilder {
     let page = Object::new("PageInfo")
+        .description("Where a page begins and ends, and whether there are more.")
         .field(plain("has_next_page", TypeRef::named_nn("Boolean")))
         .field(plain("has_previous_page", TypeRef::named_nn("Boolean")).description("Pages are read forward: always false."))
         .field(plain("start_cursor", TypeRef::named("String")))
@@ -72,8 +76,9 @@ fn common(builder: SchemaBuilder) -> SchemaBuilder {
         .field(plain("pointer", TypeRef::named_nn("String")).description("JSON Pointer into the input."))
         .field(plain("code", TypeRef::named_nn("String")))
         .field(plain("detail", TypeRef::named_nn("String")));
-    let change = Enum::new("ChangeType").items(["READY", "CREATE", "UPDATE", "DELETE", "RESYNC"]);
-    builder.register(page).register(problem).register(change)
+    let change = Enum::new("ChangeType").description("What happened to a record.").items(["READY", "CREATE", "UPDATE", "DELETE", "RESYNC"]);
+    let builder = builder.register(page).register(change);
+    if changing { builder.register(problem) } else { builder }
 }
 
 fn plain(name: impl Into<String>, ty: TypeRef) -> Field {
@@ -247,7 +252,11 @@ fn changes(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
         .field(plain("position", TypeRef::named_nn("String")).description("Where to go on after a break."))
         .field(plain("id", TypeRef::named("ID")))
         .field(plain("record", TypeRef::named(singular)).description("Null when the record is gone, or no longer yours to read."));
-    builder.register(payload).register(deleted).register(change)
+    // People are made and ended by identity alone.
+    let builder = if collection.id == USERS { builder } else { builder.register(deleted) };
+    let changed = settable(collection) || collection.id != USERS || !collection.actions.is_empty();
+    let builder = if changed { builder.register(payload) } else { builder };
+    builder.register(change)
 }
 
 fn id() -> InputValue {
@@ -275,7 +284,8 @@ fn mutation_field(collection: &Collection, name: &str, change: &Change) -> Field
     let version = || InputValue::new("version", TypeRef::named("SafeInt")).description("Only when the record has this version.");
     let input = |suffix: &str| InputValue::new("input", TypeRef::named_nn(format!("{singular}{suffix}Input")));
     match change {
-        Change::Create => payload.argument(input("Create")),
+        Change::Create if settable(collection) => payload.argument(input("Create")),
+        Change::Create => payload,
         Change::Delete => plain(name, TypeRef::named(format!("{singular}DeletePayload"))).argument(id()).argument(version()),
         Change::Act(action) => {
             let payload = payload.argument(id()).argument(version());

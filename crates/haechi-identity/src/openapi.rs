@@ -44,7 +44,7 @@ fn operation(operation: &Operation<'_>) -> Value {
         out["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema(body) } } });
     }
     if operation.open {
-        out["security"] = json!([]);
+        out["security"] = json!([{}]);
     }
     out
 }

@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header, request::Parts},
 };
 use haechi_gate::{Ask, Caller, CallerKind};
+use haechi_model::person;
 use haechi_problem::{Problem, kinds};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub(crate) fn no_content() -> Response<Body> {
 }
 
 /// A caller as he sees himself.
-pub(crate) fn caller_json(identity: &Identity, caller: &Caller) -> Value {
+pub(crate) fn caller_json(caller: &Caller) -> Value {
     let kind = match caller.kind() {
         CallerKind::User => "user",
         CallerKind::Service => "service",
@@ -90,7 +91,7 @@ pub(crate) fn caller_json(identity: &Identity, caller: &Caller) -> Value {
     };
     let mut body = json!({ "kind": kind, "id": caller.id(), "roles": caller.roles().iter().map(|role| &**role).collect::<Vec<_>>() });
     if caller.kind() == CallerKind::User {
-        body["email"] = text(caller.row(), identity.user_field("email")).into();
+        body["email"] = text(caller.row(), person::EMAIL).into();
     }
     body
 }

@@ -39,6 +39,20 @@ pub struct Collection {
     pub source: Option<Arc<Source>>,
 }
 
+/// The positions of Haechi's own fields of `users`.
+pub mod person {
+    use crate::field::FieldId;
+
+    /// The address.
+    pub const EMAIL: FieldId = 4;
+    /// Names of roles.
+    pub const ROLES: FieldId = 5;
+    /// Whether they are let in no more.
+    pub const DISABLED: FieldId = 6;
+    /// Whether the address was proven.
+    pub const EMAIL_VERIFIED: FieldId = 7;
+}
+
 impl Collection {
     /// Position of `id`.
     pub const ID: FieldId = 0;

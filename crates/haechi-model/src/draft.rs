@@ -451,6 +451,17 @@ mod tests {
     }
 
     #[test]
+    fn fields_of_people_stand_where_they_are_looked_for() {
+        use crate::collection::person;
+        let app = load("").unwrap();
+        let name = |at: usize| app.collections[0].fields[at].name.as_str();
+        assert_eq!(
+            [person::EMAIL, person::ROLES, person::DISABLED, person::EMAIL_VERIFIED].map(name),
+            ["email", "roles", "disabled", "email_verified"]
+        );
+    }
+
+    #[test]
     fn a_field_named_owner_says_to_whom_a_row_belongs() {
         let app = load("[collection]\nowner = \"owner\"\n[fields]\nowner = { type = \"ref\", to = \"users\", required = true }").unwrap();
         let things = &app.collections[1];

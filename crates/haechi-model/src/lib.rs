@@ -39,7 +39,7 @@ pub use action::{DeclaredAction, VERBS};
 pub use app::{ANONYMOUS_VERBS, App, PolicyFile};
 pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
 pub use class::{Class, ClassId, Sensitivity};
-pub use collection::{Collection, CollectionId, USERS};
+pub use collection::{Collection, CollectionId, USERS, person};
 pub use config::{
     AuthConfig, Config, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, ReadsLogged, SecretRef, ServerConfig,
     SignUp, TelemetryConfig, TlsFiles, Trust, Witness,

@@ -32,7 +32,7 @@ pub use account::{Account, Part, Seen, Target, Verdict};
 pub use audience::Audience;
 pub use bind::{Principal, PrincipalKind};
 use schema::Actions;
-pub use schema::{actions, schema_text, type_in_policies, visible};
+pub use schema::{actions, class_actions, schema_text, type_in_policies, verb, visible};
 
 use crate::{
     bind::Binder,
@@ -43,7 +43,7 @@ use crate::{
     source::Statement,
 };
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
-use haechi_model::{App, CollectionId, Finding, Findings, Predicate, Severity, USERS};
+use haechi_model::{App, CollectionId, Finding, Findings, Predicate, Severity, person};
 use miette::Diagnostic;
 use std::collections::{BTreeMap, HashMap};
 
@@ -157,7 +157,7 @@ impl Policies {
             forbids: statement.policy.effect() == Effect::Forbid,
         });
         let texts = statements.iter().map(Statement::words).collect();
-        let users_roles_column = app.collections[USERS].field("roles").unwrap_or(0);
+        let users_roles_column = person::ROLES;
         Ok((Self { actions: actions.by_name, names: names.collect(), texts, slices, users_roles_column, intact, set, schema }, findings))
     }
 

@@ -12,6 +12,37 @@ pub fn actions(app: &App) -> Vec<String> {
     VERBS.iter().map(|verb| (*verb).to_owned()).chain(guarded).chain(app.declared_actions().into_iter().map(str::to_owned)).collect()
 }
 
+/// The positions of the verbs among [`actions`]: those of [`VERBS`].
+pub mod verb {
+    use super::ActionId;
+
+    /// Finding records.
+    pub const LIST: ActionId = 0;
+    /// Seeing a record.
+    pub const READ: ActionId = 1;
+    /// Adding a record.
+    pub const CREATE: ActionId = 2;
+    /// Changing a record.
+    pub const UPDATE: ActionId = 3;
+    /// Deleting a record.
+    pub const DELETE: ActionId = 4;
+    /// Being told of changes.
+    pub const WATCH: ActionId = 5;
+}
+
+/// The positions of `read_<class>` and `write_<class>` for each class; `None` for plain ones.
+#[must_use]
+pub fn class_actions(app: &App) -> Vec<Option<(ActionId, ActionId)>> {
+    let mut next = VERBS.len();
+    let mut of = |guarded: bool| {
+        guarded.then(|| {
+            next += 2;
+            (next - 2, next - 1)
+        })
+    };
+    app.classes.iter().map(|class| of(class.guarded())).collect()
+}
+
 /// The actions of an app, by name and by position.
 pub(crate) struct Actions {
     pub(crate) by_name: HashMap<Box<str>, ActionId>,

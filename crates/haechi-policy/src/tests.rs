@@ -247,7 +247,7 @@ fn every_part_is_told_with_its_truth() {
     let policies = Policies::load(&app).map_err(|found| format!("{found:#?}")).unwrap().0;
     let patients = app.collection("patients").unwrap();
     let roles = ["nurse".into()];
-    let mut me = vec![Value::Null; app.collections[USERS].table.columns.len()];
+    let mut me = vec![Value::Null; app.collections[haechi_model::USERS].table.columns.len()];
     me[0] = Value::text("ann");
     let principal = Principal { kind: PrincipalKind::User, id: "ann", roles: &roles, row: &me };
     let mut row = vec![Value::Null; patients.table.columns.len()];
@@ -291,4 +291,19 @@ fn every_part_is_told_with_its_truth() {
     let accounts = policies.accounts(&app, &principal, (action, patients.id), 0, Some(Target { row: &row, rows: &NoRows }));
     assert_eq!(accounts[0].parts[0].values, [Seen { of: "resource.name".to_owned(), value: None }]);
     assert_eq!((accounts[0].applies, accounts[0].parts[0].wanted), (Verdict::False, Some(true)));
+}
+
+#[test]
+fn actions_stand_where_they_are_looked_for() {
+    let app = clinic("");
+    let actions = actions(&app);
+    let verbs = [verb::LIST, verb::READ, verb::CREATE, verb::UPDATE, verb::DELETE, verb::WATCH];
+    assert_eq!(verbs.map(|at| actions[at].as_str()), ["list", "read", "create", "update", "delete", "watch"]);
+    let guarded: Vec<[&str; 3]> = app
+        .classes
+        .iter()
+        .zip(class_actions(&app))
+        .filter_map(|(class, at)| at.map(|(read, write)| [class.name.as_str(), actions[read].as_str(), actions[write].as_str()]))
+        .collect();
+    assert_eq!(guarded, [["pii", "read_pii", "write_pii"], ["secret", "read_secret", "write_secret"]]);
 }

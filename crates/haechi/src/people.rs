@@ -1,7 +1,7 @@
 //! The people of a house, and the list of them that `haechi token` reads.
 
 use crate::{House, folder};
-use haechi_model::{Collection, Failure, USERS};
+use haechi_model::{Collection, Failure, person};
 use std::path::Path;
 
 /// The list's file in the data directory.
@@ -22,16 +22,13 @@ pub struct Person {
 /// # Errors
 /// When the database cannot be read.
 pub async fn list(house: &House) -> Result<Vec<Person>, Failure> {
-    let revision = house.gate.revision();
-    let users = &revision.app.collections[USERS];
-    let email = users.field("email").unwrap_or_default();
-    let person = |row: &haechi_model::Row| {
+    let shown = |row: &haechi_model::Row| {
         let id = row[Collection::ID].as_text().unwrap_or_default().to_owned();
-        let email = row[email].as_text().unwrap_or_default().to_owned();
+        let email = row[person::EMAIL].as_text().unwrap_or_default().to_owned();
         let name = email.split('@').next().filter(|name| !name.is_empty()).unwrap_or(&id).to_owned();
         Person { id, name, email }
     };
-    Ok(house.gate.people(&house.keys.import).await?.iter().map(person).collect())
+    Ok(house.gate.people(&house.keys.import).await?.iter().map(shown).collect())
 }
 
 /// Writes the people down, readable for their owner alone.

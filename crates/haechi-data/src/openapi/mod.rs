@@ -44,11 +44,17 @@ pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, 
             "contact": contact,
         },
         "servers": [{ "url": server, "description": format!("This service ({environment})."), "x-internal": false }],
-        "security": [{ "bearer": [] }],
+        "security": [{ "bearer": [] }, { "session": [] }],
         "tags": tags,
         "paths": all_paths,
         "components": {
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "description": "A session or an API key (RFC 6750)." } },
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "description": "A session or an API key (RFC 6750)." },
+                "session": {
+                    "type": "apiKey", "in": "cookie", "name": "__Host-haechi_session",
+                    "description": "The cookie of a browser's session; a change also needs the header X-CSRF-Token."
+                }
+            },
             "schemas": all_schemas,
             "responses": paths::responses(),
             "parameters": paths::parameters(),

@@ -15,12 +15,33 @@ fn json_body(schema: Value) -> Value {
     json!({ "required": true, "content": { "application/json": { "schema": schema } } })
 }
 
+/// A change of some fields (RFC 7396).
+fn merge_body(schema: Value) -> Value {
+    json!({ "required": true, "content": { "application/json": { "schema": schema }, "application/merge-patch+json": { "schema": schema } } })
+}
+
 fn reply(description: &str, schema: Value, tagged: bool) -> Value {
     let mut reply = json!({ "description": description, "content": { "application/json": { "schema": schema } } });
     if tagged {
         reply["headers"] = json!({ "ETag": reference("headers", "ETag") });
     }
     reply
+}
+
+/// A reply to a change: it says when it is that of the same request before.
+fn changed(mut reply: Value, made: bool) -> Value {
+    reply["headers"]["Idempotency-Replayed"] = reference("headers", "Idempotency-Replayed");
+    if made {
+        reply["headers"]["Location"] = reference("headers", "Location");
+    }
+    reply
+}
+
+/// Also for callers without credentials.
+fn open_to_all(app: &App, collection: &Collection, verb: &str, operation: &mut Value) {
+    if app.anonymous.iter().any(|(to, reach)| *to == collection.id && reach == verb) {
+        operation["security"] = json!([{}, { "bearer": [] }, { "session": [] }]);
+    }
 }
 
 /// What every reply carries, whatever it says.
@@ -58,25 +79,34 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
             .map(|field| json!({ "name": field.name, "in": "query", "description": "Equality.", "schema": schemas::filter() })),
     );
     let id = of_a_record();
-    let list = json!({ "operationId": format!("list_{name}"), "summary": format!("List {name}."), "description": "Finds the records that you may read; a personal field can only be asked for by POST to `:query`.", "tags": [name], "parameters": list_parameters, "responses": with(problems(&[403]), "200", reply("A page.", schema("Page"), false)) });
-    let query = json!({ "operationId": format!("query_{name}"), "summary": format!("Query {name}."), "description": "As the list, with the query in the body: nothing of it stands in a URL.", "tags": [name], "requestBody": json_body(schema("Query")), "responses": with(problems(&[403, 413, 415]), "200", reply("A page.", schema("Page"), false)) });
-    let create = json!({
+    let mut list = json!({ "operationId": format!("list_{name}"), "summary": format!("List {name}."), "description": "Finds the records that you may read; a personal field can only be asked for by POST to `:query`.", "tags": [name], "parameters": list_parameters, "responses": with(problems(&[403]), "200", reply("A page.", schema("Page"), false)) });
+    let mut query = json!({ "operationId": format!("query_{name}"), "summary": format!("Query {name}."), "description": "As the list, with the query in the body: nothing of it stands in a URL.", "tags": [name], "requestBody": json_body(schema("Query")), "responses": with(problems(&[403, 413, 415]), "200", reply("A page.", schema("Page"), false)) });
+    let mut create = json!({
         "operationId": format!("create_{name}"), "summary": format!("Create a record of {name}."), "description": "Adds a record, when a policy allows it.", "tags": [name], "parameters": [parameter("Idempotency-Key")], "requestBody": json_body(schema("Create")),
-        "responses": with(problems(&[403, 409, 413, 415, 422, 507]), "201", reply("The new record, as far as you may read it.", schema(""), true))
+        "responses": with(problems(&[403, 409, 413, 415, 422, 507]), "201", changed(reply("The new record, as far as you may read it.", schema(""), true), true))
     });
-    let read = json!({
+    let mut read = json!({
         "operationId": format!("read_{name}"), "summary": format!("Read a record of {name}."), "description": "Shows a record; fields that you may not read are left out and named in `_masked`.", "tags": [name], "parameters": [id.clone(), parameter("fields"), parameter("expand")],
         "responses": with(problems(&[403, 404]), "200", reply("The record.", schema(""), true))
     });
-    let update = json!({
-        "operationId": format!("update_{name}"), "summary": format!("Change a record of {name}."), "description": "Changes the fields that are named (RFC 7396); `If-Match` makes it the version that you know.", "tags": [name], "parameters": [id.clone(), parameter("If-Match"), parameter("Idempotency-Key")], "requestBody": json_body(schema("Update")),
-        "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", reply("The record as it is now.", schema(""), true))
+    let mut update = json!({
+        "operationId": format!("update_{name}"), "summary": format!("Change a record of {name}."), "description": "Changes the fields that are named (RFC 7396); `If-Match` makes it the version that you know.", "tags": [name], "parameters": [id.clone(), parameter("If-Match"), parameter("Idempotency-Key")], "requestBody": merge_body(schema("Update")),
+        "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", changed(reply("The record as it is now.", schema(""), true), false))
     });
-    let delete = json!({
+    let mut delete = json!({
         "operationId": format!("delete_{name}"), "summary": format!("Delete a record of {name}."), "description": "Deletes a record, and what the folder says goes with it.", "tags": [name], "parameters": [id, parameter("If-Match"), parameter("Idempotency-Key")],
-        "responses": with(problems(&[403, 404, 409, 412, 422, 507]), "204", json!({ "description": "Deleted." }))
+        "responses": with(problems(&[403, 404, 409, 412, 422, 507]), "204", changed(json!({ "description": "Deleted." }), false))
     });
-    all.insert(format!("/api/v1/{name}:watch"), watch(collection));
+    for (verb, operation) in
+        [("list", &mut list), ("list", &mut query), ("create", &mut create), ("read", &mut read), ("update", &mut update), ("delete", &mut delete)]
+    {
+        open_to_all(app, collection, verb, operation);
+    }
+    let mut streams = watch(collection);
+    for method in ["get", "post"] {
+        open_to_all(app, collection, "watch", &mut streams[method]);
+    }
+    all.insert(format!("/api/v1/{name}:watch"), streams);
     for action in &collection.actions {
         all.insert(format!("/api/v1/{name}/{{id}}:{}", action.name), json!({ "post": declared(collection, action) }));
     }
@@ -128,7 +158,7 @@ fn declared(collection: &Collection, action: &haechi_model::DeclaredAction) -> V
     let mut operation = json!({
         "operationId": format!("{}_{name}", action.name), "summary": format!("{} a record of {name}.", capital(&action.name)), "description": "An action that the folder declares.",
         "tags": [name], "parameters": [of_a_record(), parameter("If-Match"), parameter("Idempotency-Key")],
-        "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", reply("The record as it is now.", reference("schemas", &collection.singular), true))
+        "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", changed(reply("The record as it is now.", reference("schemas", &collection.singular), true), false))
     });
     if action.input.declared().next().is_some() {
         let properties: Map<String, Value> =
@@ -145,7 +175,7 @@ fn declared(collection: &Collection, action: &haechi_model::DeclaredAction) -> V
 pub(super) fn batch() -> Value {
     json!({ "post": {
         "operationId": "batch", "summary": "Change several records at once.", "description": "All operations happen, or none of them does.", "tags": ["batch"], "parameters": [reference("parameters", "Idempotency-Key")], "requestBody": json_body(reference("schemas", "Batch")),
-        "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", reply("A result per operation.", reference("schemas", "BatchResult"), false))
+        "responses": with(problems(&[403, 404, 409, 412, 413, 415, 422, 507]), "200", changed(reply("A result per operation.", reference("schemas", "BatchResult"), false), false))
     } })
 }
 
@@ -154,7 +184,7 @@ pub(super) fn plain(id: &str, summary: &str, statuses: &[u16]) -> Value {
     let word = |status: &u16| (status.to_string(), json!({ "description": summary, "content": { "text/plain": { "schema": forms::text(200) } } }));
     let mut all = problems(&[]);
     all.extend(statuses.iter().map(word));
-    json!({ "get": { "operationId": id, "summary": summary, "description": "For whoever sends requests here; it shows nothing of the data.", "tags": ["health"], "security": [], "responses": all } })
+    json!({ "get": { "operationId": id, "summary": summary, "description": "For whoever sends requests here; it shows nothing of the data.", "tags": ["health"], "security": [{}], "responses": all } })
 }
 
 pub(super) fn responses() -> Value {
@@ -171,6 +201,8 @@ pub(super) fn headers() -> Value {
         "ETag": header("The record's version; weak when the reply is compressed.", etag()),
         "RateLimit": header("What is left of the caller's rate (draft-ietf-httpapi-ratelimit-headers).", forms::visible(200)),
         "RateLimit-Policy": header("The caller's rate.", forms::visible(200)),
+        "Idempotency-Replayed": header("`true` when this is the reply of the first request with this Idempotency-Key.", json!({ "type": "string", "enum": ["true"] })),
+        "Location": header("Where the new record is.", json!({ "type": "string", "format": "uri-reference", "maxLength": 2048 })),
         "Retry-After": header("The seconds after which to try again, where that helps.", forms::integer(0, 86_400)),
         "X-Request-Id": header("Names the request in the ledger and in logs.", forms::uuid()),
         "Access-Control-Allow-Origin": header("The page's origin, when the folder names it.", json!({ "type": "string", "format": "uri", "maxLength": 2048 })),

@@ -140,7 +140,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
 
 fn described(app: &App, field: &Field, mut schema: Value) -> Value {
     let class = &app.classes[field.class].name;
-    schema["description"] = json!(format!("class {class}"));
+    schema["description"] = json!(format!("{}; class {class}", app.in_words(&field.ty)));
     if field.read_only {
         schema["readOnly"] = json!(true);
     }

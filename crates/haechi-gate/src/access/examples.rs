@@ -2,7 +2,7 @@
 
 use super::reach::ANYBODY;
 use crate::{grant::fresh_row, import::ImportRow, revision::Revision};
-use haechi_model::{App, Collection, CollectionId, Lookup, Predicate, Row, USERS, Value};
+use haechi_model::{App, Collection, CollectionId, Lookup, Predicate, Row, USERS, Value, person};
 use haechi_policy::{ActionId, Principal, PrincipalKind};
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,8 +15,6 @@ pub struct Examples {
     rows: Vec<Vec<Row>>,
     /// By collection and id: the place in `rows`.
     places: HashMap<(CollectionId, String), usize>,
-    roles: usize,
-    disabled: usize,
 }
 
 /// Somebody, and a row of which policies say something else of them than before. Both by id, never by value.
@@ -49,9 +47,7 @@ impl Examples {
     /// No rows yet.
     #[must_use]
     pub fn of(app: &App) -> Self {
-        let users = &app.collections[USERS];
-        let field = |name| users.field(name).unwrap_or_default();
-        Self { rows: vec![Vec::new(); app.collections.len()], places: HashMap::new(), roles: field("roles"), disabled: field("disabled") }
+        Self { rows: vec![Vec::new(); app.collections.len()], places: HashMap::new() }
     }
 
     /// Adds a row. What it does not say is as in a row that was just made.
@@ -70,7 +66,7 @@ impl Examples {
     }
 
     fn people(&self) -> impl Iterator<Item = &Row> {
-        self.rows[USERS].iter().filter(|row| row[self.disabled] != Value::Int(1)).take(MAX_PEOPLE)
+        self.rows[USERS].iter().filter(|row| row[person::DISABLED] != Value::Int(1)).take(MAX_PEOPLE)
     }
 
     /// On which rows of a collection an action is somebody's in one state and not in the other. Both states lay rows out alike.
@@ -86,8 +82,11 @@ impl Examples {
         let anonymous: Row = Vec::new();
         for person in std::iter::once(&anonymous).chain(self.people()) {
             let id = person.first().and_then(Value::as_text);
-            let roles: Vec<Box<str>> =
-                person.get(self.roles).and_then(Value::as_text).and_then(|text| serde_json::from_str::<Vec<Box<str>>>(text).ok()).unwrap_or_default();
+            let roles: Vec<Box<str>> = person
+                .get(person::ROLES)
+                .and_then(Value::as_text)
+                .and_then(|text| serde_json::from_str::<Vec<Box<str>>>(text).ok())
+                .unwrap_or_default();
             let kind = if id.is_some() { PrincipalKind::User } else { PrincipalKind::Anonymous };
             let principal = Principal { kind, id: id.unwrap_or("anonymous"), roles: &roles, row: person };
             let (before, after) =

@@ -1,7 +1,7 @@
 //! Why somebody may or may not do something, in every part.
 
 use crate::{caller::Scope, revision::Revision};
-use haechi_model::{Collection, CollectionId, Lookup, Predicate, Row, USERS, Value};
+use haechi_model::{Collection, CollectionId, Lookup, Predicate, Row, USERS, Value, person};
 use haechi_policy::{Account, ActionId, Principal, PrincipalKind, Target};
 
 /// Somebody whose question is explained.
@@ -52,9 +52,8 @@ impl Asker {
 
     /// One of the people, by their row.
     #[must_use]
-    pub fn person(revision: &Revision, row: Row) -> Self {
-        let users = &revision.app.collections[USERS];
-        let roles = users.field("roles").and_then(|field| row.get(field)?.as_text()).and_then(|text| serde_json::from_str(text).ok());
+    pub fn person(row: Row) -> Self {
+        let roles = row.get(person::ROLES).and_then(Value::as_text).and_then(|text| serde_json::from_str(text).ok());
         let id = row.get(Collection::ID).and_then(Value::as_text).unwrap_or_default().to_owned();
         Self { kind: PrincipalKind::User, id, roles: roles.unwrap_or_default(), row, scope: None }
     }
@@ -111,7 +110,7 @@ impl Revision {
     fn before(&self, asker: &Asker, action: ActionId, collection: CollectionId) -> Option<String> {
         let declared = &self.app.collections[collection];
         let name = &haechi_policy::actions(&self.app)[action];
-        let disabled = self.app.collections[USERS].field("disabled").and_then(|field| asker.row.get(field));
+        let disabled = asker.row.get(person::DISABLED);
         if disabled.is_some_and(|flag| *flag == Value::Int(1)) {
             return Some("this person is disabled: nobody signs in as them".to_owned());
         }

@@ -9,7 +9,7 @@ use crate::{
     tables::{above, int, is, keys, sessions, text},
 };
 use haechi_gate::{Caller, Refusal, Scope, SystemError, SystemWork, credential_hash};
-use haechi_model::{Actor, Predicate, Row, Value};
+use haechi_model::{Actor, Predicate, Row, Value, person};
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -76,7 +76,7 @@ impl Identity {
         let mut work = self.0.gate.system_work(&self.0.key, Actor::clone(caller.actor()), &context.request_id);
         // The session and its owner must be alive when the key is made, not when the request began: what ends them ends keys, too.
         work.lock(self.0.tables.sessions, session, is(sessions::USER, user), MISS_ENDED);
-        work.lock(self.0.tables.users, user, is(self.user_field("disabled"), 0), MISS_ENDED);
+        work.lock(self.0.tables.users, user, is(person::DISABLED, 0), MISS_ENDED);
         self.put_key(work, ("user", user), new, &[], Some(user)).await
     }
 

@@ -11,7 +11,7 @@ use crate::{
     throttle::Attempt,
 };
 use haechi_gate::{Caller, SystemError, SystemWork};
-use haechi_model::{Actor, Value};
+use haechi_model::{Actor, Value, person};
 
 const MISS_CHANGED: u16 = 100;
 const MISS_CODE: u16 = 101;
@@ -36,7 +36,7 @@ impl Identity {
             return Err(IdentityError::field("/current_password", "wrong", "is not your password"));
         }
         let row = caller.row();
-        acceptable(new, &self.about(text(row, self.user_field("email"))), "/new_password")?;
+        acceptable(new, &self.about(text(row, person::EMAIL)), "/new_password")?;
         if new == current {
             return Err(IdentityError::field("/new_password", "unchanged", "is the password that you have"));
         }
@@ -62,7 +62,7 @@ impl Identity {
         inner.attempt(&Attempt::Code, context).await?;
         let user = inner.subject(Purpose::Password, code).await?.ok_or(IdentityError::InvalidCode)?;
         let row = inner.gate.system_row(inner.tables.users, &user).await?.ok_or(IdentityError::InvalidCode)?;
-        acceptable(new, &self.about(text(&row, self.user_field("email"))), "/new_password")?;
+        acceptable(new, &self.about(text(&row, person::EMAIL)), "/new_password")?;
         let hash = inner.hasher.hash(new).await?;
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "user", id: user.as_str().into() }, &context.request_id);
         let slot = inner.consume(&mut work, Purpose::Password, code, MISS_CODE);

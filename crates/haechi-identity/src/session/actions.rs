@@ -9,7 +9,7 @@ use crate::{
     throttle::{Attempt, Taken},
 };
 use haechi_gate::{Caller, CallerKind, Credential, Refusal, SystemError};
-use haechi_model::{Actor, Collection, FieldId, Json, Predicate, Row, USERS, Value};
+use haechi_model::{Actor, Collection, Json, Predicate, Row, USERS, Value, person};
 
 /// The password was changed, or the person disabled, while it was being verified.
 const MISS_STALE: u16 = 100;
@@ -83,7 +83,7 @@ impl Identity {
         // Somebody who is not there costs as much as somebody who is.
         let stored = known.as_ref().map_or_else(|| password::dummy().to_owned(), |row| text(row, passwords::HASH).to_owned());
         let right = inner.hasher.verify(&shown.password, &stored).await?;
-        let disabled = user.as_ref().is_none_or(|row| int(row, self.user_field("disabled")) != 0);
+        let disabled = user.as_ref().is_none_or(|row| int(row, person::DISABLED) != 0);
         let (Some(user), Some(_), true, false) = (user, known, right, disabled) else {
             let at = if id == NOBODY { context.request_id.to_string() } else { format!("{}/{id}", context.request_id) };
             inner.gate.system_refused(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, "sign_in", &at);
@@ -98,7 +98,7 @@ impl Identity {
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "user", id: id.as_str().into() }, &context.request_id);
         // What was verified must still be so when the session begins.
         work.lock(inner.tables.passwords, &id, is(passwords::HASH, stored), MISS_STALE);
-        work.lock(inner.tables.users, &id, is(self.user_field("disabled"), 0), MISS_STALE);
+        work.lock(inner.tables.users, &id, is(person::DISABLED, 0), MISS_STALE);
         inner.make_room(&mut work, &id).await?;
         let session = fresh(inner, &mut work, &id, cookie, context);
         inner.give_back(&mut work, taken);
@@ -157,7 +157,7 @@ impl Identity {
     pub(crate) fn canonical_email(&self, text: &str) -> Option<String> {
         let revision = self.0.gate.revision();
         let users = &revision.app.collections[USERS];
-        let field = &users.fields[users.field("email")?];
+        let field = &users.fields[person::EMAIL];
         let value = field.ty.read(&Json::Text(text.into())).ok()?;
         field.ty.folded(value).as_text().map(str::to_owned)
     }
@@ -166,14 +166,8 @@ impl Identity {
     pub(crate) async fn user_by_email(&self, canonical: &str) -> Result<Option<Row>, IdentityError> {
         let revision = self.0.gate.revision();
         let users = &revision.app.collections[USERS];
-        let Some(field) = users.field("email") else { return Ok(None) };
-        let column = users.fields[field].shadow.unwrap_or(field);
+        let column = users.fields[person::EMAIL].shadow.unwrap_or(person::EMAIL);
         Ok(self.0.gate.system_find(self.0.tables.users, is(column, canonical), 1).await?.pop())
-    }
-
-    /// Position of a built-in field of `users`.
-    pub(crate) fn user_field(&self, name: &str) -> FieldId {
-        self.0.gate.revision().app.collections[USERS].field(name).unwrap_or_default()
     }
 
     /// Proof that a device has signed in; it dies with the password.

@@ -99,7 +99,7 @@ async fn me(State(identity): State<Identity>, asked: Asked) -> Reply {
             if caller.is_anonymous() {
                 return Err(IdentityError::Refused(haechi_gate::Refusal::Unauthenticated));
             }
-            let mut body = caller_json(&identity, caller);
+            let mut body = caller_json(caller);
             if let Credential::Session { hash, name, auth_time_ms, cookie } = caller.credential() {
                 body["session"] = name.to_string().into();
                 body["auth_time"] = format_datetime(*auth_time_ms).into();

@@ -2,7 +2,7 @@
 
 use crate::{Context, Identity, error::IdentityError, once::Purpose, password::acceptable, throttle::Attempt};
 use haechi_gate::SystemError;
-use haechi_model::{Actor, Failure, FieldId, Json, SignUp, USERS, Value};
+use haechi_model::{Actor, Failure, FieldId, Json, SignUp, USERS, Value, person};
 use haechi_problem::{FieldProblem, pointer};
 
 const MISS_CODE: u16 = 100;
@@ -64,7 +64,7 @@ impl Identity {
         let mut values = self.new_values(&new.email, &new.password, "/password")?;
         values.extend(self.profile(new.profile.as_ref(), Allowed::All, "/profile")?);
         let roles: Vec<String> = self.administrator_role().into_iter().collect();
-        values.push((self.user_field("roles"), Value::text(serde_json::Value::from(roles).to_string())));
+        values.push((person::ROLES, Value::text(serde_json::Value::from(roles).to_string())));
         let hash = inner.hasher.hash(&new.password).await?;
         self.add(values, hash, Some((Purpose::Setup, code)), "set_up", context).await
     }
@@ -114,12 +114,12 @@ impl Identity {
     fn new_values(&self, email: &str, password: &str, at: &str) -> Result<Vec<(FieldId, Value)>, IdentityError> {
         let value = self.read_email(email)?;
         acceptable(password, &self.about(email), at)?;
-        Ok(vec![(self.user_field("email"), value)])
+        Ok(vec![(person::EMAIL, value)])
     }
 
     pub(crate) fn read_email(&self, email: &str) -> Result<Value, IdentityError> {
         let revision = self.0.gate.revision();
-        let field = &revision.app.collections[USERS].fields[self.user_field("email")];
+        let field = &revision.app.collections[USERS].fields[person::EMAIL];
         field.ty.read(&Json::Text(email.into())).map_err(|error| IdentityError::field("/email", error.code, &error.detail))
     }
 
@@ -129,7 +129,7 @@ impl Identity {
         let (users, listed) = (&revision.app.collections[USERS], &revision.app.config.auth.sign_up_fields);
         let may = |field: &FieldId| match allowed {
             Allowed::Listed => listed.contains(&users.fields[*field].name),
-            Allowed::All => !users.fields[*field].read_only && *field != self.user_field("email"),
+            Allowed::All => !users.fields[*field].read_only && *field != person::EMAIL,
         };
         let members = match profile {
             None => &[][..],

@@ -9,7 +9,7 @@ use crate::{
     tables::{ISSUED, at_most, int, is, keys, once, text},
 };
 use haechi_gate::SystemWork;
-use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value};
+use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value, person};
 
 /// Most people that an operator's list shows.
 const MANY: u32 = 100_000;
@@ -74,9 +74,9 @@ impl Operator {
     fn person(&self, row: &Row) -> Person {
         Person {
             id: text(row, Collection::ID).to_owned(),
-            email: text(row, self.identity.user_field("email")).to_owned(),
-            roles: serde_json::from_str(text(row, self.identity.user_field("roles"))).unwrap_or_default(),
-            disabled: int(row, self.identity.user_field("disabled")) != 0,
+            email: text(row, person::EMAIL).to_owned(),
+            roles: serde_json::from_str(text(row, person::ROLES)).unwrap_or_default(),
+            disabled: int(row, person::DISABLED) != 0,
         }
     }
 
@@ -100,9 +100,9 @@ impl Operator {
     /// # Errors
     /// When the address is taken, a role is not declared, or the database cannot be reached.
     pub async fn add_person(&self, email: &str, roles: &[String], profile: &Json) -> Result<(Person, String), IdentityError> {
-        let mut values = vec![(self.identity.user_field("email"), self.identity.read_email(email)?)];
+        let mut values = vec![(person::EMAIL, self.identity.read_email(email)?)];
         values.extend(self.identity.profile(Some(profile), Allowed::All, "")?);
-        values.push((self.identity.user_field("roles"), self.read_roles(roles)?));
+        values.push((person::ROLES, self.read_roles(roles)?));
         let mut work = self.work();
         let (id, slot) = work.insert_user(&values);
         work.entry("create", Some(&id), None, Some(slot), "\"by\":\"operator\"".to_owned());
@@ -135,7 +135,7 @@ impl Operator {
     /// When a role is not declared, or the database cannot be reached.
     pub async fn set_roles(&self, id: &str, roles: &[String]) -> Result<(), IdentityError> {
         let roles = self.read_roles(roles)?;
-        self.change(id, "update", vec![(self.identity.user_field("roles"), roles)], |_, _| ()).await
+        self.change(id, "update", vec![(person::ROLES, roles)], |_, _| ()).await
     }
 
     /// Lets a person in no more, or again. What was issued to him ends.
@@ -144,7 +144,7 @@ impl Operator {
     /// When the database cannot be reached.
     pub async fn set_disabled(&self, id: &str, disabled: bool) -> Result<(), IdentityError> {
         let value = Value::Int(i64::from(disabled));
-        self.change(id, "update", vec![(self.identity.user_field("disabled"), value)], |identity, work| {
+        self.change(id, "update", vec![(person::DISABLED, value)], |identity, work| {
             if disabled {
                 identity.end_everything(work, id);
             }

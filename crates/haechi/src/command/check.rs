@@ -9,7 +9,7 @@ use haechi::{
     trial::trial,
 };
 use haechi_gate::{AccessChange, Reach, Reached, Revision};
-use haechi_model::USERS;
+use haechi_model::{USERS, person};
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Args)]
@@ -65,8 +65,7 @@ fn lints(revision: &Revision) -> Vec<String> {
             found.push(format!("no policy reaches {}: nobody can use it", collection.name));
         }
     }
-    let email = app.collections[USERS].field("email").unwrap_or_default();
-    for policy in revision.policies.looking_at(USERS, email) {
+    for policy in revision.policies.looking_at(USERS, person::EMAIL) {
         found.push(format!(
             "{} ({}:{}) looks at an address, and nobody proves that the address they sign up with is theirs: use a role, a reference, or a field that only an operator sets",
             policy.id, policy.path, policy.line

@@ -307,7 +307,7 @@ impl Who {
 
     async fn person(house: &haechi::House, id: &str) -> Result<Asker, Failed> {
         let row = house.gate.stored_row(&house.keys.import, USERS, id).await.map_err(|failure| format!("{id} cannot be read: {failure}"))?;
-        Ok(Asker::person(&house.gate.revision(), row.unwrap_or_default()))
+        Ok(Asker::person(row.unwrap_or_default()))
     }
 }
 

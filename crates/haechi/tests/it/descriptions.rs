@@ -23,7 +23,10 @@ fn document(folder: &str) -> Value {
 fn schemas<'a>(value: &'a Value, place: &str, found: &mut Vec<(String, &'a Value)>) {
     match value {
         Value::Object(members) => {
-            if members.get("type").is_some_and(|ty| ty.is_string() || ty.is_array()) && !place.ends_with("/properties") && !place.contains("securitySchemes") {
+            if members.get("type").is_some_and(|ty| ty.is_string() || ty.is_array())
+                && !place.ends_with("/properties")
+                && !place.contains("securitySchemes")
+            {
                 found.push((place.to_owned(), value));
             }
             members.iter().for_each(|(key, value)| schemas(value, &format!("{place}/{key}"), found));
@@ -115,7 +118,8 @@ fn bounds_stand_in_every_description() {
         let proto = haechi_grpc::proto_file(&app);
         let mut before = "";
         for line in proto.lines() {
-            let named = ["  rpc ", "service ", "message ", "enum "].iter().any(|begin| line.starts_with(begin)) || line.starts_with("  ") && line.ends_with(';');
+            let named = ["  rpc ", "service ", "message ", "enum "].iter().any(|begin| line.starts_with(begin))
+                || line.starts_with("  ") && line.ends_with(';');
             assert!(!named || before.trim_start().starts_with("// "), "no comment before `{line}`");
             before = line;
         }
@@ -126,6 +130,39 @@ fn bounds_stand_in_every_description() {
                     assert!(text.contains(&app.in_words(&field.ty)), "{}.{}: {}", collection.name, field.name, app.in_words(&field.ty));
                 }
             }
+        }
+    }
+}
+
+/// GraphQL's schema has no type without members and none that nothing refers to, also where there is nothing to set.
+#[test]
+fn the_graphql_schema_is_one_that_tools_read() {
+    let root = std::env::temp_dir().join(format!("haechi-sdl-{}", std::process::id()));
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        std::fs::write(root.join(path), text).unwrap();
+    };
+    write("haechi.toml", "");
+    let bare = haechi_graphql::sdl(&haechi::folder::load(&root).unwrap().0.app).unwrap();
+    assert!(!bare.contains("type Mutation"), "nothing can be changed: {bare}");
+    write("collections/marks.toml", "[actions.ping]\n");
+    let empty = haechi_graphql::sdl(&haechi::folder::load(&root).unwrap().0.app).unwrap();
+    assert!(empty.contains("create_mark: MarkPayload") && !empty.contains("update_mark"), "{empty}");
+    std::fs::remove_dir_all(&root).unwrap();
+    let folders = FOLDERS.into_iter().chain(["templates/notes"]).map(|folder| haechi_graphql::sdl(&revision(folder).app).unwrap());
+    for sdl in folders.chain([bare, empty]) {
+        let lines: Vec<&str> = sdl.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let Some((kind, name)) = line.strip_suffix(" {").and_then(|head| head.split_once(' ')) else { continue };
+            if !matches!(kind, "type" | "input" | "enum") {
+                continue;
+            }
+            assert!(!lines[at + 1].starts_with('}'), "{line} has no members");
+            let root = matches!(name, "Query" | "Mutation" | "Subscription");
+            let used = lines.iter().enumerate().any(|(other, line)| {
+                other != at && line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').any(|word| word == name)
+            });
+            assert!(root || used, "nothing refers to {name}");
         }
     }
 }
