@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod descriptions;
+mod fresh;
 mod limits;
 mod services;
 mod supply;
@@ -20,6 +21,7 @@ const TASKS: &[(&str, &str)] = &[
     ),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("descriptions", "outside linters over OpenAPI and protobuf: Spectral with its OpenAPI and OWASP rules, Redocly, buf; needs Node"),
+    ("fresh", "both commands of the README in a bare Debian; needs root and a Debian mirror (HAECHI_DEBIAN_MIRROR)"),
     ("holes", "build with planted holes, and look whether the tests find them"),
     ("doors", "the long comparison of the doors: two hundred folders by chance"),
     ("properties", "the long property test of the policies (a million cases)"),
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "trace" => trace::run(&rest),
         "doors" => doors(),
         "descriptions" => descriptions::lint(),
+        "fresh" => fresh::both_commands(),
         "holes" => holes(),
         "properties" => properties(),
         _ => {

@@ -107,14 +107,17 @@ fn install() -> Result<PathBuf, String> {
 }
 
 /// Whether a program is on the path.
-fn on_path(program: &str) -> bool {
+pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }
 
-/// What the tests drive beside a database: a browser, and a client of gRPC that is not ours.
+/// What the tests drive beside a database: a browser, a client of gRPC that is not ours, and small programs of Unix.
 pub(crate) fn tools() -> Outcome {
-    if !on_path("chromium") {
-        debian("chromium")?;
+    // `kill` for tests that end a process as an operator would, git for comparing with a commit.
+    for (program, package) in [("chromium", "chromium"), ("kill", "procps"), ("git", "git")] {
+        if !on_path(program) {
+            debian(package)?;
+        }
     }
     let python = Command::new("/usr/bin/python3").args(["-c", "import grpc, google.protobuf"]).stderr(std::process::Stdio::null()).status();
     if !python.is_ok_and(|status| status.success()) {
@@ -133,7 +136,7 @@ pub(crate) fn tools() -> Outcome {
 }
 
 /// Installs a package where that can be done.
-fn debian(package: &str) -> Outcome {
+pub(crate) fn debian(package: &str) -> Outcome {
     if !root() || !Path::new("/usr/bin/apt-get").exists() {
         return Err(format!("the tests need {package}: install it (Debian: apt-get install {package})"));
     }
@@ -145,6 +148,6 @@ fn debian(package: &str) -> Outcome {
     apt(&["install", "-y", "-qq", "--no-install-recommends", package])
 }
 
-fn root() -> bool {
+pub(crate) fn root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n") || output.stdout == b"0")
 }
