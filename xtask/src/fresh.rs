@@ -60,7 +60,8 @@ fn bare() -> Result<PathBuf, String> {
         .arg(&root)
         .arg(mirror)
         .stdout(Stdio::null()))?;
-    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+    // How this machine reaches the registries: names, and whom it trusts.
+    for file in ["/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"] {
         std::fs::copy(file, root.join(&file[1..])).map_err(|error| format!("{file} cannot be copied: {error}"))?;
     }
     let project = root.join("project");
