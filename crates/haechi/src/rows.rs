@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 use thiserror::Error;
 
@@ -62,13 +63,24 @@ impl fmt::Display for BadRows {
 ///
 /// # Errors
 /// Why nothing was imported.
-pub async fn import_file(house: &House, declared: &Collection, path: &Path, options: Options) -> Result<usize, RowsError> {
+pub async fn import_file(house: &House, declared: &Collection, path: &Path, options: Options) -> Result<Imported, RowsError> {
     let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
     let file = std::fs::File::open(path).map_err(|error| RowsError::Unreadable(path.to_owned(), error.kind()))?;
     let bad =
         |errors| RowsError::Rows(BadRows { path: path.to_owned(), fields: declared.fields.iter().map(|field| field.name.clone()).collect(), errors });
     let rows = Reader::new(file, format, declared, options).map_err(bad)?;
-    house.gate.import_from(&house.keys.import, declared.id, rows).await.map_err(bad)
+    let left_out = rows.left_out();
+    let count = house.gate.import_from(&house.keys.import, declared.id, rows).await.map_err(bad)?;
+    Ok(Imported { count, left_out: left_out.load(Ordering::Relaxed) })
+}
+
+/// What an import has done.
+#[derive(Clone, Copy, Debug)]
+pub struct Imported {
+    /// How many rows there were.
+    pub count: usize,
+    /// Whether `create_time`, `update_time` or `version` of the file was left out.
+    pub left_out: bool,
 }
 
 /// Imports `seed/` into collections that have no rows, in the order of their references. Returns which, and how many rows.
@@ -82,7 +94,7 @@ pub async fn seed(house: &House, root: &Path) -> Result<Vec<(String, usize)>, Ro
         let Some(file) = seed_file(root, declared) else { continue };
         let empty = house.gate.is_empty(&house.keys.import, declared.id).await;
         if empty.map_err(|failure| RowsError::Store(declared.name.clone(), failure))? {
-            seeded.push((declared.name.clone(), import_file(house, declared, &file, Options::default()).await?));
+            seeded.push((declared.name.clone(), import_file(house, declared, &file, Options::default()).await?.count));
         }
     }
     Ok(seeded)

@@ -12,6 +12,10 @@ use jiff::{civil::DateTime, tz::TimeZone};
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use thiserror::Error;
 
@@ -77,6 +81,7 @@ impl Zone {
 
 /// Reads a file: each item is a row, or what is wrong with it.
 pub struct Reader {
+    left_out: Arc<AtomicBool>,
     collection: Collection,
     options: Options,
     source: Source,
@@ -99,13 +104,19 @@ impl Reader {
     /// What is wrong with the header.
     pub fn new(input: impl Read + Send + 'static, format: Format, collection: &Collection, options: Options) -> Result<Self, Vec<ImportError>> {
         let input = without_mark(input).map_err(|error| vec![fault(0, format!("the file cannot be read: {}", error.kind()))])?;
-        let mut reader = Self { collection: collection.clone(), options, source: Source::Ended, line: 0 };
+        let mut reader = Self { left_out: Arc::default(), collection: collection.clone(), options, source: Source::Ended, line: 0 };
         reader.source = match format {
             Format::Csv => reader.csv(input)?,
             Format::Json => Source::Json(Items::new(BufReader::new(input))),
             Format::JsonLines => Source::JsonLines(input),
         };
         Ok(reader)
+    }
+
+    /// Whether times and versions of the file were left out, so far.
+    #[must_use]
+    pub fn left_out(&self) -> Arc<AtomicBool> {
+        self.left_out.clone()
     }
 
     fn csv(&self, input: Input) -> Result<Source, Vec<ImportError>> {
@@ -142,6 +153,7 @@ impl Reader {
         };
         let found = self.collection.field(name);
         if !self.options.exact && found.is_some_and(|field| OWN.contains(&field)) {
+            self.left_out.store(true, Ordering::Relaxed);
             return Ok(None);
         }
         found.map(Some).ok_or_else(|| {

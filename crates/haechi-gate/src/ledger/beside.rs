@@ -24,12 +24,14 @@ impl Gate {
                 }
             }
         }
-        for record in self.0.store.log_waiting(MAX_WAITING).await? {
+        let waiting = self.0.store.log_waiting(MAX_WAITING).await?;
+        for record in &waiting {
             if let Ok(entry) = Entry::from_bytes(&record.entry) {
                 stated.remember_migrations(&entry, &record.detail);
             }
         }
-        Ok(stated.migrations.last_key_value().map(|(version, _)| *version))
+        let last = stated.migrations.last_key_value().map(|(version, _)| *version);
+        Ok(last.or_else(|| (position == 0 && waiting.is_empty()).then_some(0)))
     }
 
     /// What was committed long ago must have its position and its seal.
@@ -98,8 +100,14 @@ impl Walk {
     /// Compares migrations with what was stated of them.
     pub(crate) fn check_migrations(&mut self, applied: &[Applied]) {
         let stated = std::mem::take(&mut self.migrations);
-        let Some((first, _)) = stated.first_key_value() else { return };
-        for (at, migration) in applied.iter().enumerate().filter(|(_, migration)| migration.version >= *first) {
+        // A database from before migrations were stated has entries that state none; one without any entry was interrupted at its first.
+        let empty = self.report.entries + self.report.waiting + self.report.archived == 0;
+        let first = match stated.first_key_value() {
+            Some((first, _)) => *first,
+            None if empty => 0,
+            None => return,
+        };
+        for (at, migration) in applied.iter().enumerate().filter(|(_, migration)| migration.version >= first) {
             // A backup that went to another database has made the same tables there once more.
             let same_tables = || at > 0 && haechi_store::same_tables(&applied[at - 1], migration);
             match stated.get(&migration.version) {

@@ -2,7 +2,10 @@
 
 use super::{Done, Failed, Place, collection, counted, live::say, print};
 use clap::Args;
-use haechi::{House, rows::import_file};
+use haechi::{
+    House,
+    rows::{Imported, import_file},
+};
 use haechi_data::transfer::{Format, Options, Zone, write_footer, write_header, write_rows};
 use haechi_model::Collection;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -81,12 +84,15 @@ impl Import {
         let bar = progress(&format!("{}: reading and writing", self.file.display()));
         let imported = import_file(&house, declared, &self.file, options).await;
         bar.finish_and_clear();
-        let count = imported?;
+        let Imported { count, left_out } = imported?;
         house.gate.settle().await;
         if place.json {
-            say!("{{\"imported\":{count}}}")
+            say!("{}", serde_json::json!({ "imported": count, "left_out": left_out }))
         } else {
-            say!("{} imported into {}", counted(count, "row", "rows"), declared.name)
+            say!("{} imported into {}", counted(count, "row", "rows"), declared.name);
+            if left_out {
+                say!("create_time, update_time and version of the file were left out: with --exact they are taken");
+            }
         }
         house.close().await;
         Ok(ExitCode::SUCCESS)

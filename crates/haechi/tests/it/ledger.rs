@@ -100,6 +100,25 @@ async fn an_interrupted_migration_is_completed() {
     TestApp::open(root, Backend::Sqlite, clock).await.finish().await;
 }
 
+/// The same of the very first one: the ledger of a database with tables is never empty.
+#[tokio::test]
+async fn the_first_migration_is_completed_too() {
+    let root = haechi_testkit::fresh_folder(Backend::Sqlite, FILES).await;
+    let run = |arguments: &[&str]| crate::process::haechi(&root, arguments);
+    let said = |arguments: &[&str]| String::from_utf8_lossy(&run(arguments).stdout).into_owned();
+    assert!(run(&["migrate", "apply"]).status.success());
+    let connection = rusqlite::Connection::open(root.join(".haechi/haechi.db")).unwrap();
+    connection.execute_batch("DELETE FROM _log; DELETE FROM _seals").unwrap();
+    drop(connection);
+    let verified = run(&["audit", "verify"]);
+    assert!(!verified.status.success() && said(&["audit", "verify"]).contains("migration 1 is stated by no entry"), "{verified:?}");
+    assert!(said(&["migrate", "plan"]).contains("was interrupted"));
+    assert_eq!(said(&["migrate", "apply"]), "completed a migration that was interrupted\n");
+    assert_eq!(said(&["migrate", "plan"]), "nothing to do\n");
+    assert!(run(&["audit", "verify", "--rows"]).status.success(), "{}", said(&["audit", "verify", "--rows"]));
+    std::fs::remove_dir_all(root).unwrap();
+}
+
 #[tokio::test]
 async fn rows_edited_behind_the_back_are_named() {
     for (sql, words) in [
