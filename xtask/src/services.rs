@@ -111,10 +111,10 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }
 
-/// What the tests drive beside a database: a browser, a client of gRPC that is not ours, and small programs of Unix.
+/// What the tests drive beside a database: a browser, a proxy, a client of gRPC that is not ours, and small programs of Unix.
 pub(crate) fn tools() -> Outcome {
     // `kill` for tests that end a process as an operator would, git for comparing with a commit.
-    for (program, package) in [("chromium", "chromium"), ("kill", "procps"), ("git", "git")] {
+    for (program, package) in [("chromium", "chromium"), ("nginx", "nginx-light"), ("kill", "procps"), ("git", "git")] {
         if !on_path(program) {
             debian(package)?;
         }

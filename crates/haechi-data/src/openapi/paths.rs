@@ -223,7 +223,7 @@ pub(super) fn parameters() -> Value {
         "page_token": query("page_token", "Where the page before ended.", schemas::page_token()),
         "fields": query("fields", "Fields of the reply, separated by commas.", schemas::names()),
         "expand": query("expand", "References to show with their records, separated by commas.", schemas::names()),
-        "Last-Event-ID": header("Last-Event-ID", "The position after which to go on.", forms::matching(20, "^[0-9]+$")),
+        "Last-Event-ID": header("Last-Event-ID", "The position after which to go on.", forms::visible(200)),
         "If-Match": header("If-Match", "The ETag that the record must have.", forms::matching(24, "^((W/)?\"[0-9]{1,19}\"|\\*)$")),
         "Idempotency-Key": header("Idempotency-Key", "Makes the request happen at most once in 24 hours.", json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }))
     })

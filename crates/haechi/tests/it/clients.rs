@@ -27,7 +27,7 @@ struct Browser {
 
 impl Browser {
     async fn open(address: &str) -> Self {
-        let profile = std::env::temp_dir().join(format!("haechi-browser-{}", std::process::id()));
+        let profile = std::env::temp_dir().join(format!("haechi-browser-{}-{:?}", std::process::id(), std::thread::current().id()));
         let mut process = Command::new("chromium")
             .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-GB", "--remote-debugging-port=0"])
             .arg(format!("--user-data-dir={}", profile.display()))
@@ -54,6 +54,8 @@ impl Browser {
         let target = browser.call("Target.createTarget", json!({ "url": address })).await["targetId"].clone();
         let attached = browser.call("Target.attachToTarget", json!({ "targetId": target, "flatten": true })).await;
         browser.session = attached["sessionId"].as_str().unwrap().to_owned();
+        // Nothing can be asked of a page before it is there.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         browser
     }
 
@@ -156,6 +158,152 @@ async fn a_browser_shows_live_changes() {
     browser.until("document.getElementById('state').textContent", &json!("Ended: signed_out")).await;
     drop(browser);
     serving.abort();
+    server.end().await;
+    app.finish().await;
+}
+
+/// What a client of gRPC-Web sends and reads in a browser: a preflight for its headers, a message in a frame, the status in the trailers'
+/// frame, or in the headers of a reply without a message.
+const GRPC_WEB: &str = r#"
+window.ask = async (server, method, token, message) => {
+  const frame = new Uint8Array(5 + message.length);
+  new DataView(frame.buffer).setUint32(1, message.length);
+  frame.set(message, 5);
+  const reply = await fetch(`${server}/haechi.v1.Notes/${method}`, { method: "POST", body: frame, headers: {
+    "content-type": "application/grpc-web+proto", "x-grpc-web": "1", "x-user-agent": "grpc-web-javascript/0.1", "grpc-timeout": "5S",
+    authorization: `Bearer ${token}` } });
+  const bytes = new Uint8Array(await reply.arrayBuffer());
+  let [at, messages, trailers] = [0, 0, ""];
+  while (at < bytes.length) {
+    const length = new DataView(bytes.buffer, at + 1).getUint32(0);
+    if (bytes[at] & 0x80) trailers = new TextDecoder().decode(bytes.slice(at + 5, at + 5 + length)); else messages++;
+    at += 5 + length;
+  }
+  const status = reply.headers.get("grpc-status") ?? /grpc-status: ?(\d+)/i.exec(trailers)?.[1];
+  return [messages, status, Boolean(reply.headers.get("ratelimit"))];
+};
+true
+"#;
+
+/// gRPC-Web from a declared origin: a browser lets the page send its headers and read the status.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_speaks_grpc_web() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(page(listener));
+    let app = TestApp::start(Backend::Sqlite, &live::files(&format!("[server]\ncors_origins = [\"{origin}\"]\n"))).await;
+    let kim = app.person("kim", &["member"]).await;
+    let note = kim.create("notes", json!({ "title": "one" })).await;
+    let server = network::run(&app, None, 2_000).await;
+    let mut browser = Browser::open(&origin).await;
+    browser.evaluate(GRPC_WEB).await;
+    let (address, token) = (format!("http://{}", server.address), kim.token.clone().unwrap());
+    let ask = |method: &str, id: &str| {
+        // The field `id` is the first; a request without fields is empty.
+        let message = if id.is_empty() { "[]".to_owned() } else { format!("[10, {}, ...new TextEncoder().encode('{id}')]", id.len()) };
+        format!("ask('{address}', '{method}', '{token}', new Uint8Array({message}))")
+    };
+    assert_eq!(browser.evaluate(&ask("ListNotes", "")).await, json!([1, "0", true]));
+    assert_eq!(browser.evaluate(&ask("GetNote", &note)).await, json!([1, "0", true]));
+    // NOT_FOUND, in a reply without a message.
+    assert_eq!(browser.evaluate(&ask("GetNote", "01920000-0000-7000-8000-0000000000ff")).await, json!([0, "5", true]));
+    drop(browser);
+    serving.abort();
+    server.end().await;
+    app.finish().await;
+}
+
+/// nginx before a server that comes and goes; it ends with this.
+struct Nginx {
+    folder: PathBuf,
+    address: String,
+    process: Option<Child>,
+}
+
+impl Nginx {
+    fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("haechi-nginx-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        Self { folder, address, process: None }
+    }
+
+    /// Starts it, or starts it anew, before this server.
+    async fn before(&mut self, upstream: &str) {
+        self.stop().await;
+        // What docs/running.md says of a proxy before streams.
+        let configured = format!(
+            "daemon off; master_process off; pid nginx.pid; error_log stderr crit;\nevents {{}}\nhttp {{ access_log off; server {{ listen {}; \
+             location = /page {{ default_type text/html; return 200 '<title>page</title>'; }} location / {{ \
+             proxy_pass http://{upstream}; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_buffering off; proxy_read_timeout 1h; }} }} }}\n",
+            self.address
+        );
+        std::fs::write(self.folder.join("nginx.conf"), configured).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&self.folder).args(["-c", "nginx.conf"]).kill_on_drop(true);
+        self.process = Some(command.spawn().unwrap_or_else(|_| panic!("nginx is needed: run the tests with `cargo xtask test`")));
+        for _ in 0..200 {
+            if TcpStream::connect(&self.address).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nginx does not start");
+    }
+
+    async fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().await.unwrap();
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The script of docs/live.md goes on after the server was away behind nginx, which answers 502 meanwhile, and after nginx was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_source_goes_on_behind_nginx() {
+    let document = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/live.md")).unwrap();
+    let (_, script) = document.split_once("```js\nfunction open() {").unwrap();
+    let script = format!("function open() {{{}", script.split("```").next().unwrap()).replace("/api/v1/patients:watch", "/api/v1/posts:watch");
+    let app = TestApp::start(Backend::Sqlite, &live::files("")).await;
+    let kim = app.person("kim", &["admin"]).await;
+    let post = kim.create("posts", json!({ "title": "one", "published": true })).await;
+    let mut nginx = Nginx::new();
+    let server = network::run(&app, None, 2_000).await;
+    nginx.before(&server.address.to_string()).await;
+    let mut browser = Browser::open(&format!("http://{}/page", nginx.address)).await;
+    let given = format!(
+        "window.ready = 0; window.titles = []; window.readTheListAgain = () => window.ready++; window.show = (told) => window.titles.push((told.record ?? told).title); {script} true"
+    );
+    browser.evaluate(&given).await;
+    browser.until("window.ready", &json!(1)).await;
+    kim.patch(&format!("/api/v1/posts/{post}"), json!({ "title": "two" })).await.expect(200);
+    browser.until("window.titles.at(-1)", &json!("two")).await;
+
+    // The server goes: the stream ends, and what opens it again is answered with 502 by nginx.
+    server.end().await;
+    browser.until("fetch('/api/v1/posts:watch').then((reply) => reply.status)", &json!(502)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let server = network::run(&app, None, 2_000).await;
+    nginx.before(&server.address.to_string()).await;
+    browser.until("window.ready >= 2", &json!(true)).await;
+    kim.patch(&format!("/api/v1/posts/{post}"), json!({ "title": "three" })).await.expect(200);
+    browser.until("window.titles.at(-1)", &json!("three")).await;
+
+    // nginx goes, and comes back.
+    nginx.stop().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    nginx.before(&server.address.to_string()).await;
+    browser.until("window.ready >= 3", &json!(true)).await;
+    kim.patch(&format!("/api/v1/posts/{post}"), json!({ "title": "four" })).await.expect(200);
+    browser.until("window.titles.at(-1)", &json!("four")).await;
+    drop(browser);
     server.end().await;
     app.finish().await;
 }
