@@ -151,6 +151,11 @@ impl<A: Area> SystemWork<A> {
         self.step(Step::Clear { table: table.0, filter });
     }
 
+    /// There must be fewer rows of which a condition holds than so many, when the row that was locked before is held.
+    pub fn fewer(&mut self, table: SystemTable<A>, filter: Predicate, than: u32, miss: Miss) {
+        self.step(Step::Fewer { table: table.0, filter, than, miss });
+    }
+
     /// Takes from a leaky bucket.
     pub fn take(&mut self, table: SystemTable<A>, id: &str, cost_ms: i64, depth_ms: i64, miss: Miss) {
         self.step(Step::Take { table: table.0, id: id.into(), cost_ms, depth_ms, miss });

@@ -71,6 +71,18 @@ pub enum Step {
         /// It does not.
         miss: Miss,
     },
+    /// There must be fewer rows of which a condition holds than so many. It is exact behind the lock of a row that all who add such
+    /// rows lock first.
+    Fewer {
+        /// Index of the table.
+        table: usize,
+        /// Which rows.
+        filter: Predicate,
+        /// Than how many.
+        than: u32,
+        /// There are as many, or more.
+        miss: Miss,
+    },
     /// Deletes or detaches the rows that refer to a row, each with an entry of its own.
     Cascade(Children),
     /// Deletes the rows of a system table of which a condition holds; there may be none.

@@ -18,11 +18,12 @@ const DEFAULT_LIFE: i64 = 90 * DAY;
 /// How long a key may live.
 const MAX_LIFE: i64 = 365 * DAY;
 /// Keys of one owner.
-const MAX_KEYS: usize = 50;
+const MAX_KEYS: u32 = 50;
 const MAX_LABEL: usize = 100;
 /// Most keys that an operator's list shows.
 const MANY: u32 = 100_000;
 const MISS_ENDED: u16 = 100;
+const MISS_FULL: u16 = 101;
 /// Characters of a key that its owner sees later, to tell which is which.
 const HINT: usize = PREFIX.len() + 4;
 
@@ -70,13 +71,12 @@ impl Identity {
         if new.scopes.is_empty() {
             return Err(IdentityError::field("/scopes", "required", "name what it may do, e.g. \"patients:read\""));
         }
-        if self.keys_of("user", user).await?.len() >= MAX_KEYS {
-            return Err(IdentityError::field("/label", "too_many", "you have 50 keys; revoke some first"));
-        }
         let mut work = self.0.gate.system_work(&self.0.key, Actor::clone(caller.actor()), &context.request_id);
         // The session and its owner must be alive when the key is made, not when the request began: what ends them ends keys, too.
         work.lock(self.0.tables.sessions, session, is(sessions::USER, user), MISS_ENDED);
         work.lock(self.0.tables.users, user, is(person::DISABLED, 0), MISS_ENDED);
+        let theirs = Predicate::all([is(keys::KIND, "user"), is(keys::OWNER, user), above(keys::EXPIRES, self.0.now_ms())]);
+        work.fewer(self.0.tables.keys, theirs, MAX_KEYS, MISS_FULL);
         self.put_key(work, ("user", user), new, &[], Some(user)).await
     }
 
@@ -145,6 +145,7 @@ impl Identity {
         match work.commit().await {
             Ok(_) => Ok((token, shown)),
             Err(SystemError::Missed(MISS_ENDED)) => Err(IdentityError::Refused(Refusal::Unauthenticated)),
+            Err(SystemError::Missed(MISS_FULL)) => Err(IdentityError::field("/label", "too_many", "you have 50 keys; revoke some first")),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,6 +1,6 @@
 //! What can be done with sessions. No HTTP here.
 
-use super::store::{Fresh, fresh};
+use super::store::{Fresh, MISS_FULL, fresh};
 use crate::{
     Context, Identity,
     error::IdentityError,
@@ -13,6 +13,8 @@ use haechi_model::{Actor, Collection, Json, Predicate, Row, USERS, Value, person
 
 /// The password was changed, or the person disabled, while it was being verified.
 const MISS_STALE: u16 = 100;
+/// How often a session is begun anew when others of the same person begin at the same time.
+const MAX_TRIES: usize = 60;
 /// The id of nobody: what is looked up when there is no such person.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -93,23 +95,32 @@ impl Identity {
     }
 
     async fn begin(&self, user: Row, stored: &str, taken: &Taken, cookie: bool, context: &Context) -> Result<Started, IdentityError> {
+        for _ in 0..MAX_TRIES {
+            match self.try_to_begin(&user, stored, taken, cookie, context).await {
+                Err(SystemError::Missed(MISS_STALE)) => return Err(IdentityError::SignInFailed),
+                Err(SystemError::Missed(MISS_FULL)) => {}
+                Err(error) => return Err(error.into()),
+                Ok((session, changed)) => return Ok(self.started(session, user, changed)),
+            }
+        }
+        Err(IdentityError::Busy)
+    }
+
+    /// Begins a session, unless so many others of the person have begun meanwhile that there is no room for it.
+    async fn try_to_begin(&self, user: &Row, stored: &str, taken: &Taken, cookie: bool, context: &Context) -> Result<(Fresh, i64), SystemError> {
         let inner = &*self.0;
-        let id = text(&user, Collection::ID).to_owned();
+        let id = text(user, Collection::ID).to_owned();
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "user", id: id.as_str().into() }, &context.request_id);
         // What was verified must still be so when the session begins.
         work.lock(inner.tables.passwords, &id, is(passwords::HASH, stored), MISS_STALE);
         work.lock(inner.tables.users, &id, is(person::DISABLED, 0), MISS_STALE);
-        inner.make_room(&mut work, &id).await?;
+        inner.make_room(&mut work, &id).await.map_err(SystemError::Store)?;
         let session = fresh(inner, &mut work, &id, cookie, context);
         inner.give_back(&mut work, taken);
         work.entry("sign_in", Some(&id), None, None, format!("\"session\":\"{}\"", session.name));
-        let rows = match work.commit().await {
-            Ok(rows) => rows,
-            Err(SystemError::Missed(MISS_STALE)) => return Err(IdentityError::SignInFailed),
-            Err(error) => return Err(error.into()),
-        };
+        let rows = work.commit().await?;
         let changed = rows.first().map_or(0, |row| int(row, passwords::CHANGED));
-        Ok(self.started(session, user, changed))
+        Ok((session, changed))
     }
 
     pub(crate) fn started(&self, session: Fresh, user: Row, password_changed: i64) -> Started {

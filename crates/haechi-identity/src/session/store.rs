@@ -4,11 +4,13 @@ use super::PREFIX;
 use crate::{
     Context, Inner,
     once::secret,
-    tables::{at_most, int, is, is_not, sessions, text},
+    tables::{above, at_most, int, is, is_not, sessions, text},
 };
 use haechi_gate::{Identity, SystemWork, credential_hash};
 use haechi_model::{Failure, Predicate, Row, Value};
 
+/// Others of the same person have begun meanwhile.
+pub(crate) const MISS_FULL: u16 = 101;
 /// More sessions than anybody may have.
 const MANY: u32 = 1_001;
 
@@ -59,6 +61,11 @@ impl Inner {
         for row in self.sessions_of(user).await?.iter().skip(room) {
             self.end(work, text(row, 0));
         }
+        // Another one may have begun since they were read: then the change is made anew.
+        let now = self.now_ms();
+        let idle_ms = self.config().session_idle_minutes * 60_000;
+        let alive = Predicate::all([is(sessions::USER, user), above(sessions::EXPIRES, now), above(sessions::SEEN, now - idle_ms)]);
+        work.fewer(self.tables.sessions, alive, u32::try_from(room + 1).unwrap_or(u32::MAX), MISS_FULL);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{Context, Identity, error::IdentityError, once::Purpose, password::acceptable, throttle::Attempt};
 use haechi_gate::SystemError;
-use haechi_model::{Actor, Failure, FieldId, Json, SignUp, USERS, Value, person};
+use haechi_model::{Actor, Failure, FieldId, Json, Predicate, SignUp, USERS, Value, person};
 use haechi_problem::{FieldProblem, pointer};
 
 const MISS_CODE: u16 = 100;
@@ -96,6 +96,10 @@ impl Identity {
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, &context.request_id);
         if let Some((purpose, code)) = code {
             inner.consume(&mut work, purpose, code, MISS_CODE);
+            // The first administrator is the first person: a code that was made while somebody was added lets in nobody.
+            if purpose == Purpose::Setup {
+                work.fewer(inner.tables.users, Predicate::True, 1, MISS_CODE);
+            }
         }
         inner.no_setup_any_more(&mut work);
         let (id, slot) = work.insert_user(&values);

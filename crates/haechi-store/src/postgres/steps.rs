@@ -160,6 +160,7 @@ impl Runner<'_> {
             }
             Step::Check { table, id, filter, .. } => sql.check(*table, id, filter),
             Step::Holds { filter, .. } => sql.holds(filter),
+            Step::Fewer { table, filter, than, .. } => sql.fewer(*table, filter, *than),
             Step::Clear { table, filter } => sql.clear(*table, filter),
             Step::Take { table, id, cost_ms, depth_ms, .. } => sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms),
             Step::Cascade(_) => sql.push("SELECT 1 WHERE FALSE"),
@@ -225,7 +226,7 @@ impl Runner<'_> {
                 outcome.written.push(*table);
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &[]));
             }
-            Step::Check { miss, .. } | Step::Holds { miss, .. } | Step::Take { miss, .. } if rows.is_empty() => {
+            Step::Check { miss, .. } | Step::Holds { miss, .. } | Step::Fewer { miss, .. } | Step::Take { miss, .. } if rows.is_empty() => {
                 return Err(Failure::Missed(*miss).into());
             }
             Step::Clear { .. } => {
@@ -233,7 +234,7 @@ impl Runner<'_> {
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &cleared));
                 outcome.cleared.extend(cleared);
             }
-            Step::Check { .. } | Step::Holds { .. } | Step::Take { .. } | Step::Cascade(_) => {}
+            Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Take { .. } | Step::Cascade(_) => {}
         }
         Ok(())
     }

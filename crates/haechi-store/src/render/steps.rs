@@ -177,6 +177,16 @@ impl Sql<'_> {
         self.predicate(filter, 0, 0);
     }
 
+    /// Whether there are fewer rows of which a condition holds than so many; no more than that are counted.
+    pub(crate) fn fewer(&mut self, table: usize, filter: &Predicate, than: u32) {
+        self.probed = true;
+        self.push("SELECT 1 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE ");
+        self.predicate(filter, table, 0);
+        let _ = write!(self.text, " LIMIT {than}) AS met) < {than}");
+    }
+
     /// Rows that refer to a row, at most one more than the bound.
     pub(crate) fn children(&mut self, table: usize, column: usize, parent: &str, limit: usize) {
         self.all_columns(table);

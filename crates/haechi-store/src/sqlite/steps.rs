@@ -108,9 +108,10 @@ impl Runner<'_> {
                 }
                 self.outcome.written.push(*table);
             }
-            Step::Check { filter, miss, .. } | Step::Holds { filter, miss } => {
+            Step::Check { filter, miss, .. } | Step::Holds { filter, miss } | Step::Fewer { filter, miss, .. } => {
                 match step {
                     Step::Check { table, id, .. } => sql.check(*table, id, filter),
+                    Step::Fewer { table, than, .. } => sql.fewer(*table, filter, *than),
                     _ => sql.holds(filter),
                 }
                 let found = self.connection.prepare_cached(&sql.text).and_then(|mut statement| statement.exists(connection::bound(&sql.values)));

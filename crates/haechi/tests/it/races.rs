@@ -5,7 +5,14 @@ use futures_util::future::join_all;
 use haechi_testkit::{Backend, TestApp, on_both};
 use serde_json::json;
 
-on_both!(fifty_want_one_unique_value, fifty_send_one_key, fifty_update_one_version, fifty_merge_into_one_row, whoever_was_told_of_a_write_reads_it);
+on_both!(
+    fifty_keys_and_sessions_are_as_many_as_allowed,
+    fifty_want_one_unique_value,
+    fifty_send_one_key,
+    fifty_update_one_version,
+    fifty_merge_into_one_row,
+    whoever_was_told_of_a_write_reads_it
+);
 
 const RACERS: usize = 50;
 
@@ -96,5 +103,48 @@ async fn whoever_was_told_of_a_write_reads_it(backend: Backend) {
         }
     }))
     .await;
+    app.finish().await;
+}
+
+/// At most so many means at most so many, when fifty come at once: keys are refused, the oldest sessions end.
+async fn fifty_keys_and_sessions_are_as_many_as_allowed(backend: Backend) {
+    const PASSWORD: &str = "seven purple otters dance";
+    let files = haechi_testkit::with_more(FILES, &[]);
+    let mut files: Vec<(&str, String)> = files.into_iter().collect();
+    files[0].1.push_str("\n[auth]\nsign_up = \"open\"\nsessions = 5\n");
+    let app = TestApp::start(backend, &files).await;
+    let body = json!({"email": "kim@example.com", "password": PASSWORD});
+    app.anonymous().post("/auth/v1/sign-up", body.clone()).await.expect(202);
+    let token = app.anonymous().post("/auth/v1/sign-in", body.clone()).await.expect(200).json()["token"].as_str().unwrap().to_owned();
+    let kim = app.bearer(&token);
+    let new = || json!({"label": "k", "scopes": ["notes:read"]});
+    for _ in 0..45 {
+        kim.post("/auth/v1/keys", new()).await.expect(201);
+    }
+    let replies = join_all((0..RACERS).map(|_| {
+        let kim = kim.clone();
+        async move { kim.post("/auth/v1/keys", new()).await }
+    }))
+    .await;
+    let count = |status: u16| replies.iter().filter(|reply| reply.status == status).count();
+    assert_eq!((count(201), count(422)), (5, 45), "{:?}", replies.iter().map(|reply| reply.status).collect::<Vec<_>>());
+    assert_eq!(kim.get("/auth/v1/keys").await.expect(200).json()["items"].as_array().unwrap().len(), 50);
+
+    // So many sign-ins at once as the throttle lets in.
+    let device = app.anonymous().post("/auth/v1/sign-in", body.clone()).await.expect(200).json()["device"].clone();
+    let replies = join_all((0..RACERS).map(|_| {
+        let (nobody, mut body) = (app.anonymous(), body.clone());
+        body["device"] = device.clone();
+        async move { nobody.post("/auth/v1/sign-in", body).await }
+    }))
+    .await;
+    let tokens: Vec<String> =
+        replies.iter().filter(|reply| reply.status == 200).map(|reply| reply.json()["token"].as_str().unwrap().to_owned()).collect();
+    assert!(tokens.len() > 5 && replies.iter().all(|reply| matches!(reply.status, 200 | 429 | 503)), "{} begun", tokens.len());
+    let mut alive = 0;
+    for token in &tokens {
+        alive += usize::from(app.bearer(token).get("/auth/v1/me").await.status == 200);
+    }
+    assert_eq!(alive, 5, "of {} sessions", tokens.len());
     app.finish().await;
 }
