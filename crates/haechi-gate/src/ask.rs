@@ -47,6 +47,9 @@ pub trait Doorkeeper: Send + Sync {
         in_cookie: bool,
         network: std::net::IpAddr,
     ) -> std::pin::Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>>;
+
+    /// Whether a page shows the token that it was given with the session of its cookie.
+    fn proven(&self, caller: &Caller, token: &str) -> bool;
 }
 
 /// One request's question.

@@ -190,6 +190,10 @@ impl Door {
         let text =
             self.documents.text(parameters.query.as_deref(), parameters.hash.as_deref()).map_err(|missing| one(no_text(&missing, parameters)))?;
         let document = self.documents.document(&text, &self.limits).map_err(refused)?;
+        // Before anything is said of what the document names: right names and wrong ones must look alike.
+        if !self.open && ask.caller().is_anonymous() && !crate::reach::within(ask.app(), &self.types, &document.parsed) {
+            return Err(one(Problem::new(kinds::UNAUTHENTICATED, "Sign in first.")));
+        }
         let (operation, given) = (parameters.operation.as_deref(), parameters.variables.as_ref());
         let plan = match document.plan(ask.app(), &self.types, &self.rules, operation, given).await {
             Ok(plan) => plan,

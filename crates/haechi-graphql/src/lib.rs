@@ -16,6 +16,7 @@ mod mutate;
 mod names;
 mod plan;
 mod planner;
+mod reach;
 mod schema;
 mod socket;
 mod subscribe;

@@ -73,6 +73,8 @@ struct Connection {
     socket: WebSocket,
     ask: Ask,
     began: bool,
+    /// Whether a page that came with a cookie has shown the token that it was given.
+    proven: bool,
     running: HashMap<Box<str>, Running>,
     numbers: u64,
     said: mpsc::Sender<Said>,
@@ -81,7 +83,7 @@ struct Connection {
 /// Serves a connection to its end.
 pub(crate) async fn serve(door: Arc<Door>, ask: Ask, socket: WebSocket, _hold: Option<Hold>) {
     let (said, mut heard) = mpsc::channel(QUEUE);
-    let mut connection = Connection { door, socket, ask, began: false, running: HashMap::new(), numbers: 0, said };
+    let mut connection = Connection { door, socket, ask, began: false, proven: false, running: HashMap::new(), numbers: 0, said };
     let Err(Close(code, reason)) = connection.run(&mut heard).await else { return };
     let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
     let _ = tokio::time::timeout(SEND, connection.socket.send(Message::Close(Some(frame)))).await;
@@ -186,6 +188,8 @@ impl Connection {
             let caller = self.door.keeper.caller(&token, false, self.ask.network()).await.ok_or(FORBIDDEN)?;
             self.ask = self.ask.of(&caller, &token);
         }
+        // A browser adds the cookie to the handshake by itself: what changes something shows that a page of ours sent it.
+        self.proven = payload.and_then(csrf_token).is_some_and(|token| self.door.keeper.proven(self.ask.caller(), &token));
         if self.ask.caller().is_anonymous() && self.ask.app().anonymous.is_empty() {
             return Err(FORBIDDEN);
         }
@@ -212,11 +216,13 @@ impl Connection {
                 self.ask.of(&caller, token)
             }
         };
+        let in_cookie = matches!(ask.caller().credential(), Credential::Session { cookie: true, .. });
+        let may_change = !in_cookie || self.proven;
         self.numbers += 1;
         let (door, number) = (self.door.clone(), self.numbers);
         let voice = Voice { id: id.clone(), number, said: self.said.clone() };
         let work = async move {
-            let last = operation(&door, &ask, &parameters, &voice).await;
+            let last = operation(&door, &ask, &parameters, may_change, &voice).await;
             voice.say(last).await;
         };
         self.running.insert(id, Running { number, task: tokio::spawn(work) });
@@ -224,11 +230,21 @@ impl Connection {
     }
 }
 
+/// A member of the first message, whatever the case of its name.
+fn member_of<'a>(payload: &'a Json, wanted: &str) -> Option<&'a str> {
+    let Json::Object(members) = payload else { return None };
+    let value = members.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, json)| json)?;
+    if let Json::Text(text) = value { Some(text) } else { None }
+}
+
+/// `{"X-CSRF-Token": "…"}`
+fn csrf_token(payload: &Json) -> Option<String> {
+    member_of(payload, "x-csrf-token").map(str::to_owned)
+}
+
 /// `{"Authorization": "Bearer …"}`
 fn bearer(payload: &Json) -> Option<String> {
-    let Json::Object(members) = payload else { return None };
-    let value = members.iter().find(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, json)| json)?;
-    let Json::Text(text) = value else { return None };
+    let text = member_of(payload, "authorization")?;
     let (scheme, token) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
@@ -248,7 +264,7 @@ impl Voice {
 }
 
 /// Runs an operation; what it says at last.
-async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, voice: &Voice) -> What {
+async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, may_change: bool, voice: &Voice) -> What {
     let refused = |errors: &[GraphqlError]| {
         let mut out = Vec::new();
         write_list(errors, &door.base, ask, &mut out);
@@ -264,6 +280,9 @@ async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, voice: 
         Ok(prepared) => prepared,
         Err(errors) => return refused(&errors),
     };
+    if prepared.plan.kind == OperationType::Mutation && !may_change {
+        return one(Problem::new(kinds::FORBIDDEN, "A change over a connection with a cookie needs X-CSRF-Token in connection_init."));
+    }
     if prepared.plan.kind != OperationType::Subscription {
         let Ok(answer) = tokio::time::timeout(door.timeout, door.perform(ask, prepared, Place::Body, None)).await else {
             return one(Problem::new(kinds::TIMEOUT, "The reply took too long."));

@@ -2,6 +2,7 @@
 
 use crate::{
     admission::{Admission, Place},
+    edge::FromWire,
     stack::Stack,
     tls::Tls,
 };
@@ -188,6 +189,7 @@ impl Connection {
             let in_use = InUse::new(used);
             // On the heap while it is in work: a connection that waits holds no room for a request.
             Box::pin(async move {
+                request.extensions_mut().insert(FromWire);
                 let response: Response<Body> = stack.handle(request.map(Body::new), Peer(peer.ip())).await;
                 // A stream keeps its connection in use until it ends.
                 let goes_on = response.extensions().get::<OpenStream>().is_some();

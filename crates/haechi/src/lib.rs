@@ -5,6 +5,7 @@ pub mod access;
 pub mod admission;
 mod compress;
 pub mod database;
+mod edge;
 mod embed;
 pub mod folder;
 pub mod house;

@@ -76,7 +76,7 @@ pub fn stack(house: &House, mode: Mode) -> Stack {
     let config = house.gate.revision().app.config.clone();
     let base: Arc<str> = config.server.public_url.as_deref().unwrap_or_default().into();
     let rates = Arc::new(Rates::new(&config.limits, house.metrics.clone()));
-    Stack::new(routes(house, &base, mode, &rates), house, base, &config, rates)
+    Stack::new(routes(house, &base, mode, &rates), house, (base, mode), &config, rates)
 }
 
 /// Whether requests should be sent here.

@@ -2,7 +2,9 @@
 
 use crate::{
     compress,
+    edge::{self, FromWire},
     house::House,
+    house::Mode,
     metrics::Metrics,
     rates::{self, Rates},
     shares::Shares,
@@ -63,6 +65,8 @@ pub struct Stack {
     rates: Arc<Rates>,
     /// Whether requests leave spans.
     traced: bool,
+    /// Whether only names of this host are served: while developing.
+    loopback_only: bool,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -92,6 +96,13 @@ fn credential(headers: &HeaderMap) -> Result<Proved<'_>, Problem> {
         return Err(not_good());
     }
     Ok((Some(token), in_cookie))
+}
+
+/// Whether a page of another site made a browser send it, but for a navigation to a page.
+fn from_another_site(headers: &HeaderMap, path: &str) -> bool {
+    let says = |name: &str, what: &str| headers.get(name).is_some_and(|value| value == what);
+    let api = path.starts_with("/api/") || path.starts_with("/auth/") || path == "/graphql" || path.starts_with("/haechi.v1.");
+    says("sec-fetch-site", "cross-site") && (api || !says("sec-fetch-mode", "navigate"))
 }
 
 fn preferred(accept: &HeaderValue) -> &'static str {
@@ -134,13 +145,14 @@ fn cors<'a>(origins: impl Iterator<Item = &'a str>) -> Cors {
 impl Stack {
     /// Around the routes of a house.
     #[must_use]
-    pub fn new(routes: Router, house: &House, base: Arc<str>, config: &Config, rates: Arc<Rates>) -> Self {
+    pub fn new(routes: Router, house: &House, (base, mode): (Arc<str>, Mode), config: &Config, rates: Arc<Rates>) -> Self {
         let limits = &config.limits;
         let over_tls = base.starts_with("https:") || config.server.tls.is_some();
         let traced = config.telemetry.traces.is_some();
         Self {
             routes: named(routes, traced),
             traced,
+            loopback_only: mode == Mode::Dev,
             gate: house.gate.clone(),
             identity: house.identity.clone(),
             slots: Semaphore::new(limits.concurrency),
@@ -181,9 +193,7 @@ impl Stack {
         // 2. Pages of other origins: open for those that the folder names.
         let verdict = self.cors.judge(request.method(), request.headers());
         let mut response = if matches!(verdict, Verdict::Preflight(_)) {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response
+            self.preflight(&request, peer).unwrap_or_else(|problem| problem.response(&self.base, &id))
         } else {
             let span =
                 if self.traced { traces::of_request(request.method(), request.headers(), &id, self.proxies.trusts(peer.0)) } else { Span::none() };
@@ -218,15 +228,35 @@ impl Stack {
         response
     }
 
+    /// Nothing is done for it, but it counts: it comes from a network without a credential.
+    fn preflight(&self, request: &Request<Body>, peer: Peer) -> Result<Response<Body>, Problem> {
+        self.edge(request)?;
+        self.counted(&self.rates.networks, self.client(request, peer)?.network())?;
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        Ok(response)
+    }
+
+    fn edge(&self, request: &Request<Body>) -> Result<(), Problem> {
+        // A program that calls the stack itself names no place.
+        if request.extensions().get::<FromWire>().is_some() { edge::check(request, self.loopback_only) } else { Ok(()) }
+    }
+
+    /// Behind declared proxies only another address than the connection's.
+    fn client(&self, request: &Request<Body>, peer: Peer) -> Result<ClientAddress, Problem> {
+        let client = self.proxies.client(peer.0, request.headers());
+        Ok(ClientAddress(client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?))
+    }
+
     async fn admitted(&self, mut request: Request<Body>, peer: Peer, id: &Arc<str>, language: &'static str) -> Result<Response<Body>, Problem> {
         // 3. Concurrency and size: refused at once rather than queued without end.
         let _slot = self.slots.try_acquire().map_err(|_| self.busy())?;
+        self.edge(&request)?;
         if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
             return Err(Problem::new(kinds::MALFORMED, "The URL is too long."));
         }
-        // 4. Address: behind declared proxies only.
-        let client = self.proxies.client(peer.0, request.headers());
-        let client = ClientAddress(client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?);
+        // 4. Address.
+        let client = self.client(&request, peer)?;
         // 5. Caller, and 6. how often he may ask.
         let proved = credential(request.headers());
         let known = match &proved {
@@ -357,6 +387,10 @@ impl Stack {
             Err(AuthError::Invalid) => return Err(not_good()),
             Err(AuthError::Unavailable) => return Err(Problem::new(kinds::UNAVAILABLE, "The credential cannot be checked.").retry_after(2)),
         };
+        // A page of another site shows a picture, or asks, in the name of whoever looks at it. A navigation reaches pages, never the API.
+        if in_cookie && from_another_site(headers, path) {
+            return Err(Problem::new(kinds::FORBIDDEN, "A request of another site's page does not bring a cookie."));
+        }
         // A browser adds a cookie by itself: what changes something shows that a page of ours sent it.
         let proven = || made_here(headers, &self.own_origin(headers)) && self.identity.proven(&caller, headers);
         if in_cookie && !method.is_safe() && !proven() {

@@ -14,13 +14,22 @@ fn list() -> &'static HashSet<&'static str> {
     SET.get_or_init(|| LIST.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect())
 }
 
+/// The list's entries of several words with nothing between them.
+fn joined() -> &'static HashSet<String> {
+    static SET: OnceLock<HashSet<String>> = OnceLock::new();
+    let join = |line: &&str| line.chars().filter(|char| char.is_alphanumeric()).collect::<String>();
+    SET.get_or_init(|| {
+        list().iter().filter(|line| line.chars().any(|char| !char.is_alphanumeric())).map(join).filter(|line| line.len() >= 8).collect()
+    })
+}
+
 /// Whether it is on the list, as it is, doubled, or with digits and signs around it.
 pub(super) fn is_common(password: &str) -> bool {
     let folded = password.to_lowercase();
     let listed = |text: &str| list().contains(text);
     let bare = folded.trim_matches(|char: char| !char.is_alphabetic());
     let plain: String = folded.chars().filter(|char| char.is_alphanumeric()).collect();
-    listed(&folded) || listed(bare) || listed(&plain) || parts_listed(&plain)
+    listed(&folded) || listed(bare) || listed(&plain) || joined().contains(&plain) || parts_listed(&plain)
 }
 
 /// Whether it is common words alone, one after the other: `passwordpassword`, `iloveyou123456`.
@@ -81,7 +90,17 @@ mod tests {
         for word in long {
             assert!(is_common(word) && is_common(&word.to_uppercase()), "{word}");
         }
-        for refused in ["passwordpassword", "PasswordPassword1", "iloveyou12345678", "qwertyuiop123456"] {
+        // Written apart, with signs, or in capitals, what is listed joined; and joined, what is listed apart.
+        for refused in [
+            "passwordpassword",
+            "PasswordPassword1",
+            "iloveyou12345678",
+            "qwertyuiop123456",
+            "correcthorsebatterystaple",
+            "correct horse battery staple",
+            "Correct-Horse-Battery-Staple!",
+            "frequencymodulation",
+        ] {
             assert!(is_common(refused) || is_monotonous(refused), "{refused}");
         }
     }
@@ -90,7 +109,7 @@ mod tests {
     #[test]
     fn phrases_are_accepted() {
         for good in [
-            "correct horse battery staple",
+            "proper pony charger nail",
             "vierzig blaue Zwiebeln",
             "나는 매일 아침 커피를 두 잔 마신다",
             "k3#vP!x9Lq@z7Rw2",

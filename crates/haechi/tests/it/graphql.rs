@@ -267,6 +267,29 @@ async fn introspection_is_for_developers() {
     let refused = ask(&kim, "{ note(id: 1) { titl } }", json!({})).await.json()["errors"][0]["message"].to_string();
     assert!(!refused.contains("title"), "{refused}");
     assert_eq!(data(&kim, "{ __typename }", json!({})).await, json!({ "__typename": "Query" }));
+    // Callers without credentials learn no name: what is there and what is not looks alike. What the folder opens to them is told.
+    let nobody = Person::at(std::sync::Arc::new(haechi::serve::stack(&app.house, haechi::Mode::Serve)), &app.anonymous());
+    let mut told = std::collections::BTreeSet::new();
+    for hidden in [
+        "{ vaults { nodes { id } } }",
+        "{ vault(id: 1) { word } }",
+        "{ nothing { id } }",
+        "{ posts { nodes { titl } } notes { nodes { title } } }",
+        "{ ...F } fragment F on Query { notes { nodes { titl } } }",
+        "mutation { create_note(input: {}) { id } }",
+        "mutation { create_nothing(input: {}) { id } }",
+        "query A { posts { nodes { id } } } query B { secrets }",
+        "{ __schema { types { name } } }",
+    ] {
+        let reply = ask(&nobody, hidden, json!({})).await;
+        let mut body = reply.json();
+        body["errors"][0]["extensions"].as_object_mut().unwrap().remove("request_id");
+        told.insert((reply.status, body.to_string()));
+    }
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told.first().unwrap().1.contains("Sign in first."), "{told:?}");
+    assert!(data(&nobody, "{ posts { nodes { title } } }", json!({})).await["posts"]["nodes"].is_array());
+    assert_eq!(code(&nobody, "{ posts { nodes { titl } } }", json!({})).await, "invalid-document");
     app.finish().await;
 }
 

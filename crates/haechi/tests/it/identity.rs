@@ -358,6 +358,20 @@ async fn a_browser_has_a_cookie(backend: Backend) {
     for honest in [&[origin, site, csrf][..], &[origin, csrf], &[("referer", "https://app.example.com/page"), csrf]] {
         assert_eq!(change(honest).await, 204, "{honest:?}");
     }
+    // A page of another site shows pictures and asks in the name of whoever looks at it: the cookie is not heeded then. Nor is it where
+    // such a page sends the browser to the API; a page of ours is reached.
+    let read = async |path: &str, headers: &[(&str, &str)]| {
+        let headers: Vec<(&str, &str)> = [("cookie", cookie.as_str())].into_iter().chain(headers.iter().copied()).collect();
+        browser.send("GET", path, &headers, Vec::new()).await.status
+    };
+    let cross = ("sec-fetch-site", "cross-site");
+    for mode in ["no-cors", "cors", "websocket", "navigate"] {
+        assert_eq!(read("/auth/v1/me", &[cross, ("sec-fetch-mode", mode)]).await, 403, "{mode}");
+    }
+    assert_eq!(read("/problems/forbidden", &[cross, ("sec-fetch-mode", "no-cors")]).await, 403);
+    assert_eq!(read("/problems/forbidden", &[cross, ("sec-fetch-mode", "navigate")]).await, 200);
+    assert_eq!(read("/auth/v1/me", &[site, ("sec-fetch-mode", "cors")]).await, 200);
+    assert_eq!(app.anonymous().send("GET", "/problems/forbidden", &[cross], Vec::new()).await.status, 200, "without a cookie");
     // SESS-10 [V14.3.1]
     let out = browser.send("POST", "/auth/v1/sign-out", &[("cookie", &cookie), origin, csrf], Vec::new()).await.expect(204);
     assert!(out.header("set-cookie").contains("Max-Age=0") && out.header("clear-site-data").contains("storage"));

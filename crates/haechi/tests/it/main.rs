@@ -14,6 +14,7 @@ mod database;
 mod declared;
 mod descriptions;
 mod doors;
+mod edge;
 mod embed;
 mod figures;
 mod fixture;

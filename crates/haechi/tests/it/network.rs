@@ -49,10 +49,15 @@ pub(crate) struct Running {
 }
 
 pub(crate) async fn run(app: &TestApp, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
+    run_stack(app.stack.clone(), tls, head_ms).await
+}
+
+/// With a stack of one's own.
+pub(crate) async fn run_stack(stack: Arc<haechi::stack::Stack>, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, mut stopped) = watch::channel(false);
-    let (publish, stack) = watch::channel(app.stack.clone());
+    let (publish, stack) = watch::channel(stack);
     let server = Server { listener, stack, tls, admission: Admission::bounded(5_000, 1_000, Default::default()), head_ms };
     let task = tokio::spawn(async move {
         server.run(async move { drop(stopped.changed().await) }).await;

@@ -188,3 +188,35 @@ async fn operations_of_a_connection_are_counted_once() {
     server.end().await;
     app.finish().await;
 }
+
+/// CSRF [V3.5.1]: a connection that came with a cookie reads; it changes something when its page shows the token that it was given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cookie_alone_changes_nothing() {
+    const PASSWORD: &str = "seven purple otters dance";
+    let app = TestApp::start(Backend::Sqlite, &live::files("[auth]\nsign_up = \"open\"\n")).await;
+    let server = network::run(&app, None, 2_000).await;
+    let body = json!({"email": "kim@example.com", "password": PASSWORD});
+    app.anonymous().post("/auth/v1/sign-up", body).await.expect(202);
+    let person = app.house.identity.operator("test").find_person("kim@example.com").await.unwrap();
+    app.house.identity.operator("test").set_roles(&person.id, &["member".to_owned()]).await.unwrap();
+    let body = json!({"email": "kim@example.com", "password": PASSWORD, "cookie": true}).to_string();
+    let reply = app.anonymous().send("POST", "/auth/v1/sign-in", &[("content-type", "application/json")], body.into_bytes()).await.expect(200);
+    let cookie = reply.header("set-cookie").split(';').next().unwrap().to_owned();
+    let token = reply.json()["csrf_token"].as_str().unwrap().to_owned();
+    let own = format!("http://{}", server.address);
+    let query = |text: &str| json!({ "type": "subscribe", "id": "1", "payload": { "query": text } });
+    for (shown, may) in [(json!({}), false), (json!({ "X-CSRF-Token": "0000" }), false), (json!({ "X-CSRF-Token": token }), true)] {
+        let mut client = connect(server.address, &[PROTOCOL, ("cookie", &cookie), ("origin", &own)]).await.unwrap();
+        client.say(json!({ "type": "connection_init", "payload": shown })).await;
+        assert_eq!(client.hear().await.unwrap()["type"], "connection_ack");
+        client.say(query("{ notes { nodes { id } } }")).await;
+        assert!(client.hear().await.unwrap()["payload"]["data"]["notes"]["nodes"].is_array(), "reading needs no token");
+        assert_eq!(client.hear().await.unwrap()["type"], "complete");
+        client.say(query("mutation { create_note(input: {title: \"t\"}) { id errors { code } } }")).await;
+        let said = client.hear().await.unwrap();
+        assert_eq!(said["payload"]["data"]["create_note"]["id"].is_string(), may, "{said}");
+        assert_eq!(said["type"] == "error", !may, "{said}");
+    }
+    server.end().await;
+    app.finish().await;
+}

@@ -94,6 +94,25 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("Send it again with the same Idempotency-Key: it happens at most once.", "같은 Idempotency-Key로 다시 보내십시오. 많아야 한 번만 일어납니다."),
     ("Too much is waiting", "기다리는 일이 너무 많습니다"),
     ("The database cannot be reached", "데이터베이스에 연결할 수 없습니다"),
+    ("The body's framing is not understood", "본문의 전송 방식을 이해할 수 없습니다"),
+    (
+        "Send the body as it is, with Content-Length, or with Transfer-Encoding: chunked alone.",
+        "본문을 그대로 Content-Length와 함께, 또는 Transfer-Encoding: chunked 하나만으로 보내십시오.",
+    ),
+    (
+        "Send the body as it is, with Content-Length or as one chunked coding.",
+        "본문을 그대로 Content-Length와 함께, 또는 chunked 하나로만 보내십시오.",
+    ),
+    ("Host must name one host, with a port at most.", "Host에는 호스트 하나와 포트만 적어야 합니다."),
+    (
+        "In development only names of this host are served: use localhost or 127.0.0.1.",
+        "개발 중에는 이 호스트의 이름만 받습니다. localhost나 127.0.0.1을 쓰십시오.",
+    ),
+    (
+        "A change over a connection with a cookie needs X-CSRF-Token in connection_init.",
+        "쿠키로 연 연결에서 변경하려면 connection_init에 X-CSRF-Token이 있어야 합니다.",
+    ),
+    ("A request of another site's page does not bring a cookie.", "다른 사이트의 페이지가 보낸 요청에는 쿠키를 쓸 수 없습니다."),
     ("There is no room left", "저장 공간이 없습니다"),
     ("Whoever runs the service must make room. Nothing was changed.", "서비스 운영자가 공간을 마련해야 합니다. 바뀐 것은 없습니다."),
     // Who asks, and how often.
