@@ -16,7 +16,7 @@ use std::{
     borrow::Cow,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -36,7 +36,13 @@ pub trait Allowance: Send + Sync {
     /// # Errors
     /// When there are not so many left; nothing was taken then.
     fn take(&self, caller: &Caller, network: std::net::IpAddr, items: u32) -> Result<(), u32>;
+
+    /// Counts bytes that wait for the caller to read them; nothing without room for them.
+    fn wait(&self, caller: &Caller, network: std::net::IpAddr, bytes: usize) -> Option<Waiting>;
 }
+
+/// Bytes that wait to be read, counted until this is dropped.
+pub type Waiting = Box<dyn std::any::Any + Send + Sync>;
 
 /// Knows callers by their credentials: for connections that go on, and are asked again who they are.
 pub trait Doorkeeper: Send + Sync {
@@ -71,12 +77,26 @@ pub(crate) struct Came {
     pub(crate) credential: Option<Arc<str>>,
     /// Whether a change was begun.
     changes: AtomicBool,
+    /// Bytes of rows that the reply holds so far.
+    shown: AtomicUsize,
 }
 
-/// Tells of a request whether it has begun to change something; it may outlive the request.
-pub struct Changes(Arc<Came>);
+impl Came {
+    fn new(allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self { allowance, network, credential, changes: AtomicBool::new(false), shown: AtomicUsize::new(0) })
+    }
+}
 
-impl Changes {
+/// Tells what a request has done so far; it may outlive the request.
+pub struct Doing(Arc<Came>);
+
+impl Doing {
+    /// Bytes of rows that its reply holds.
+    #[must_use]
+    pub fn shown(&self) -> usize {
+        self.0.shown.load(Ordering::Relaxed)
+    }
+
     /// Whether a change was begun: what came of it is then not known before it ends.
     #[must_use]
     pub fn begun(&self) -> bool {
@@ -113,13 +133,22 @@ impl Ask {
     /// ends with the credential that it came by.
     #[must_use]
     pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<&str>) -> Self {
-        Self { came: Some(Arc::new(Came { allowance, network, credential: credential.map(Into::into), changes: AtomicBool::new(false) })), ..self }
+        Self { came: Some(Came::new(allowance, network, credential.map(Into::into))), ..self }
     }
 
-    /// To look at from outside whether this request changes something.
+    /// To look at from outside what this request does.
     #[must_use]
-    pub fn changes(&self) -> Option<Changes> {
-        self.came.clone().map(Changes)
+    pub fn doing(&self) -> Option<Doing> {
+        self.came.clone().map(Doing)
+    }
+
+    /// Counts bytes that wait for the caller to read them, until what is returned is dropped; nothing without room for them.
+    #[must_use]
+    pub fn waits(&self, bytes: usize) -> Option<Waiting> {
+        match &self.came {
+            Some(came) => came.allowance.wait(&self.caller, came.network, bytes),
+            None => Some(Box::new(())),
+        }
     }
 
     pub(crate) fn begins_change(&self) {
@@ -154,20 +183,27 @@ impl Ask {
     /// The same caller's question at this moment, under the policies of now.
     #[must_use]
     pub fn renewed(&self) -> Self {
-        Self { revision: self.gate.revision.load_full(), now_ms: self.gate.clock.now_ms(), ..self.clone() }
+        let came = self.came.as_ref().map(|came| Came::new(came.allowance.clone(), came.network, came.credential.clone()));
+        Self { revision: self.gate.revision.load_full(), now_ms: self.gate.clock.now_ms(), came, ..self.clone() }
+    }
+
+    /// How many more bytes of rows the reply may hold. One row always has room.
+    pub(crate) fn room(&self) -> usize {
+        let shown = self.came.as_ref().map_or(0, |came| came.shown.load(Ordering::Relaxed));
+        self.revision.app.config.limits.page_bytes.saturating_sub(shown)
+    }
+
+    /// Counts bytes of rows that the reply holds; `false` when they are more than it may hold.
+    #[must_use]
+    pub fn shows(&self, bytes: usize) -> bool {
+        let before = self.came.as_ref().map_or(0, |came| came.shown.fetch_add(bytes, Ordering::Relaxed));
+        before.saturating_add(bytes) <= self.revision.app.config.limits.page_bytes
     }
 
     /// The question of another caller on the same connection, by this credential.
     #[must_use]
     pub fn of(&self, caller: &Caller, credential: &str) -> Self {
-        let came = self.came.as_ref().map(|came| {
-            Arc::new(Came {
-                allowance: came.allowance.clone(),
-                network: came.network,
-                credential: Some(credential.into()),
-                changes: AtomicBool::new(false),
-            })
-        });
+        let came = self.came.as_ref().map(|came| Came::new(came.allowance.clone(), came.network, Some(credential.into())));
         Self { caller: caller.clone(), came, ..self.renewed() }
     }
 
@@ -355,7 +391,8 @@ impl Ask {
         let collection = done.collection;
         let rows = if self.reachable(collection, "read") { self.readable(collection) } else { Predicate::False };
         let Some(row) = &done.row else { return Ok(None) };
-        if rows == Predicate::False {
+        // What was written is told by its id alone where the reply is long already.
+        if rows == Predicate::False || self.room() == 0 {
             return Ok(None);
         }
         let masks = self.masks(collection, &rows);
@@ -371,6 +408,7 @@ impl Ask {
         let view = View { collection: self.collection(collection), outputs: &outputs, shape: &wanted.shape };
         let (page, shown) = view.page(row, wanted.follow, &NoRows);
         self.sight("read", collection, &shown, std::slice::from_ref(&done.id), false)?;
+        let _ = self.shows(page.bytes.len());
         Ok(Some(page))
     }
 

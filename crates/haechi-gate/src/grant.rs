@@ -96,6 +96,8 @@ pub struct ListQuery {
     pub places: bool,
     /// A page for each of these rows, of those that refer to it, instead of one page.
     pub per: Option<PerParent>,
+    /// How many such queries share the bytes that the reply has left.
+    pub sharing: usize,
 }
 
 impl ListQuery {
@@ -113,6 +115,7 @@ impl ListQuery {
             shape: Shape::Record,
             places: false,
             per: None,
+            sharing: 1,
         }
     }
 }
@@ -137,6 +140,8 @@ pub enum ReadError {
     FieldRefused(FieldId),
     /// The query looks at more than the row itself.
     NotLocal,
+    /// The reply would be longer than `page_bytes`, and has no place where it could end early.
+    TooLong,
     /// The access log is full; nothing personal is shown until it drains.
     AccessFull,
     /// The database failed.
@@ -185,6 +190,7 @@ impl<A: Verb> Grant<A> {
         let shown: Vec<FieldId> = fields.iter().enumerate().filter(|(at, _)| page.shown >> at & 1 == 1).map(|(_, field)| *field).collect();
         let shown: Vec<FieldId> = shown.into_iter().chain(used.iter().copied()).collect();
         self.ask.sight(action, self.collection, &shown, &page.ids, !used.is_empty())?;
+        let _ = self.ask.shows(page.bytes.len());
         Ok(page)
     }
 }
@@ -215,7 +221,10 @@ impl Grant<List> {
             per: query.per,
             ..Select::new(self.collection, filter, query.limit)
         };
-        self.select(select, query.scan, "list", &used).await
+        let many = select.per.is_some();
+        let select = Select { bytes: self.ask.room() / query.sharing.max(1), ..select };
+        let page = self.select(select, query.scan, "list", &used).await?;
+        if page.cut && many { Err(ReadError::TooLong) } else { Ok(page) }
     }
 
     /// A computation over the rows; each of its fields must be readable in every row that it is taken from.
@@ -252,7 +261,8 @@ impl Grant<Read> {
     /// When the database cannot be reached or the access log is full.
     pub async fn many(&self, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, ReadError> {
         let some = Predicate::OneOf(Operand::Column(Collection::ID), ids.iter().map(|id| Value::Text(id.clone())).collect());
-        self.fetch(some, u32::try_from(ids.len()).unwrap_or(u32::MAX), wanted).await
+        let page = self.fetch(some, u32::try_from(ids.len()).unwrap_or(u32::MAX), wanted).await?;
+        if page.cut { Err(ReadError::TooLong) } else { Ok(page) }
     }
 
     async fn fetch(&self, which: Predicate, limit: u32, wanted: Wanted<'_>) -> Result<RowPage, ReadError> {
@@ -268,6 +278,7 @@ impl Grant<Read> {
             outputs: self.outputs(wanted.fields, wanted.follow),
             shape: wanted.shape,
             follow: wanted.follow.to_vec(),
+            bytes: self.ask.room(),
             ..Select::new(self.collection, filter, limit)
         };
         self.select(select, false, Read::NAME, &[]).await

@@ -88,7 +88,7 @@ mod system_work;
 mod work;
 
 pub use access::{AccessChange, Asker, Examples, Explanation, Outcome, Pair, Pairs, Reach, Reached, Way, difference};
-pub use ask::{Allowance, Ask, Changes, Doorkeeper, Refusal, reply_order};
+pub use ask::{Allowance, Ask, Doing, Doorkeeper, Refusal, Waiting, reply_order};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use clock::{Clock, SystemClock, TestClock};

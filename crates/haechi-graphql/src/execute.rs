@@ -134,12 +134,19 @@ impl Run<'_> {
                 after: after.clone(),
                 places: connection.cursors && at == 0,
                 per: per.clone(),
+                sharing: connection.selections.len() - at,
                 ..ListQuery::new(question.first)
             };
             let page = actions::rows(self.ask, connection.collection, query).await.map_err(|error| GraphqlError::record(path, &error))?;
             if at == 0 {
                 slices = slices_of(&page, per.as_ref());
                 cursors = page.places.iter().map(|place| pages.seal(place)).collect();
+            }
+            if let [slice] = slices.as_mut_slice()
+                && page.cut
+            {
+                // Where records are shown twice, all end with the one that ends first.
+                (slice.to, slice.more) = (slice.to.min(page.ids.len()), true);
             }
             shown.push(if selection.holes.is_empty() { whole(page) } else { self.fill(selection, page, path).await });
         }
@@ -225,6 +232,12 @@ impl Run<'_> {
         };
         let places: HashMap<Box<str>, usize> = found.ids.iter().cloned().zip(0..).collect();
         let objects = if selection.holes.is_empty() { whole(found) } else { self.fill(selection, found, path).await };
+        // A record that many others refer to is copied into each of them: all of it must fit into the reply.
+        let copied: usize = page.followed.iter().filter_map(|row| places.get(&id(row)?)).map(|at| objects.get(*at).len()).sum();
+        if copied > objects.bytes.len() && !self.ask.shows(copied - objects.bytes.len()) {
+            self.fail(GraphqlError::record(path, &RecordError::TooLong));
+            return page.followed.iter().map(|_| Filling::Null).collect();
+        }
         let filling = |row: &Vec<Option<Box<str>>>| match id(row).and_then(|id| places.get(&id).copied()) {
             Some(at) => Filling::Own(objects.get(at).to_vec()),
             None => Filling::Null,

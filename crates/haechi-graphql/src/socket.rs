@@ -9,11 +9,15 @@ use crate::{
 use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use haechi_data::RecordError;
-use haechi_gate::{Ask, Credential, Hold};
+use haechi_gate::{Ask, Credential, Hold, Waiting};
 use haechi_model::{Json, parse_json, write_json_text};
 use haechi_problem::{Problem, kinds};
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+    time::Instant,
+};
 
 /// The subprotocol.
 pub(crate) const PROTOCOL: &str = "graphql-transport-ws";
@@ -29,6 +33,10 @@ const QUEUE: usize = 16;
 /// Operations of one connection at once.
 const MAX_OPERATIONS: usize = 100;
 const MAX_ID: usize = 128;
+/// Answers of one connection that are made or wait to be sent at once.
+const ANSWERS: usize = 4;
+/// How often it is looked whether there is room for a message.
+const ROOM: Duration = Duration::from_millis(20);
 
 /// Why a connection is closed.
 struct Close(u16, &'static str);
@@ -46,6 +54,9 @@ struct Said {
     id: Box<str>,
     number: u64,
     what: What,
+    /// Counted until it was sent, and the turn of its operation.
+    _waiting: Option<Waiting>,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 enum What {
@@ -78,12 +89,23 @@ struct Connection {
     running: HashMap<Box<str>, Running>,
     numbers: u64,
     said: mpsc::Sender<Said>,
+    answers: Arc<Semaphore>,
 }
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(door: Arc<Door>, ask: Ask, socket: WebSocket, _hold: Option<Hold>) {
     let (said, mut heard) = mpsc::channel(QUEUE);
-    let mut connection = Connection { door, socket, ask, began: false, proven: false, running: HashMap::new(), numbers: 0, said };
+    let mut connection = Connection {
+        door,
+        socket,
+        ask,
+        began: false,
+        proven: false,
+        running: HashMap::new(),
+        numbers: 0,
+        said,
+        answers: Arc::new(Semaphore::new(ANSWERS)),
+    };
     let Err(Close(code, reason)) = connection.run(&mut heard).await else { return };
     let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
     let _ = tokio::time::timeout(SEND, connection.socket.send(Message::Close(Some(frame)))).await;
@@ -220,10 +242,10 @@ impl Connection {
         let may_change = !in_cookie || self.proven;
         self.numbers += 1;
         let (door, number) = (self.door.clone(), self.numbers);
-        let voice = Voice { id: id.clone(), number, said: self.said.clone() };
+        let voice = Voice { id: id.clone(), number, said: self.said.clone(), ask: ask.clone(), answers: self.answers.clone() };
         let work = async move {
             let last = operation(&door, &ask, &parameters, may_change, &voice).await;
-            voice.say(last).await;
+            voice.say(last, None).await;
         };
         self.running.insert(id, Running { number, task: tokio::spawn(work) });
         Ok(())
@@ -254,12 +276,25 @@ struct Voice {
     id: Box<str>,
     number: u64,
     said: mpsc::Sender<Said>,
+    ask: Ask,
+    answers: Arc<Semaphore>,
 }
 
 impl Voice {
-    /// Whether anybody hears it.
-    async fn say(&self, what: What) -> bool {
-        self.said.send(Said { id: self.id.clone(), number: self.number, what }).await.is_ok()
+    /// Whether anybody hears it. It waits until there is room for it, as long as a message may take to be sent.
+    async fn say(&self, what: What, turn: Option<OwnedSemaphorePermit>) -> bool {
+        let bytes = if let What::Next(payload) = &what { payload.len() } else { 0 };
+        let room = async {
+            loop {
+                let waiting = self.ask.waits(bytes);
+                if bytes == 0 || waiting.is_some() {
+                    return waiting;
+                }
+                tokio::time::sleep(ROOM).await;
+            }
+        };
+        let Ok(waiting) = tokio::time::timeout(SEND, room).await else { return false };
+        self.said.send(Said { id: self.id.clone(), number: self.number, what, _waiting: waiting, _turn: turn }).await.is_ok()
     }
 }
 
@@ -273,6 +308,10 @@ async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, may_cha
     let one = |problem: Problem| refused(&[GraphqlError::of_request(problem)]);
     if let Err(seconds) = ask.spend(1) {
         return one(RecordError::Spent(seconds).problem());
+    }
+    let turn = voice.answers.clone().acquire_owned().await.ok();
+    if ask.waits(0).is_none() {
+        return one(Problem::new(kinds::BUSY, "Replies wait to be read: read those first.").retry_after(1));
     }
     // As a request, it has a place and a time; a stream gives both back.
     let Ok(slot) = door.slots.try_acquire() else { return one(Problem::new(kinds::BUSY, "Too many operations are in work.").retry_after(1)) };
@@ -290,11 +329,11 @@ async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, may_cha
         if let Some(problem) = answer.refused {
             return one(problem);
         }
-        voice.say(What::Next(answer.bytes)).await;
+        voice.say(What::Next(answer.bytes), turn).await;
         return What::Complete;
     }
     let opened = tokio::time::timeout(door.timeout, Subscription::open(door, ask, prepared)).await;
-    drop(slot);
+    drop((slot, turn));
     let mut subscription = match opened {
         Ok(Ok(subscription)) => subscription,
         Ok(Err(errors)) => return refused(&errors),
@@ -303,7 +342,7 @@ async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, may_cha
     while let Some(next) = subscription.next().await {
         match next {
             Next::Data(bytes) => {
-                if !voice.say(What::Next(bytes)).await {
+                if !voice.say(What::Next(bytes), None).await {
                     break;
                 }
             }

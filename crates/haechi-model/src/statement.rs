@@ -48,6 +48,8 @@ pub struct Select {
     pub after: Option<Vec<Value>>,
     /// Most rows.
     pub limit: u32,
+    /// A page ends with the row that reaches so many bytes.
+    pub bytes: usize,
     /// Ids of these references are wanted beside the bytes, for expansion; each must be among the outputs, whose mask counts.
     pub follow: Vec<FieldId>,
     /// Whether the order's values of every row are wanted beside the bytes.
@@ -77,6 +79,7 @@ impl Select {
             order: Vec::new(),
             after: None,
             limit,
+            bytes: usize::MAX,
             follow: Vec::new(),
             places: false,
             per: None,
@@ -103,6 +106,8 @@ pub struct RowPage {
     pub places: Vec<Vec<Value>>,
     /// The order's values of the last row that is shown, when there are more rows.
     pub next: Option<Vec<Value>>,
+    /// Whether rows were left out because of their bytes.
+    pub cut: bool,
     /// For pages of parents: per row, the number of its parent; rows of a parent stand together.
     pub parents: Vec<usize>,
     /// For pages of parents: of which there are more rows.

@@ -22,6 +22,9 @@ pub struct LogRow {
     pub image: Option<Vec<u8>>,
 }
 
+/// After so many bytes of rows, what entries tell is read in another part.
+pub(crate) const EVENT_BYTES: usize = 4 << 20;
+
 /// What an entry tells of a change, as read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {

@@ -43,21 +43,31 @@ impl<'a> PageWriter<'a> {
         if let Some(parent) = self.layout.parent {
             return self.row_of_parent(cells, parent);
         }
-        if self.page.ids.len() == self.select.limit as usize {
+        if self.is_full() {
+            self.page.cut = self.page.ids.len() < self.select.limit as usize;
             self.page.next = Some(std::mem::take(&mut self.last_order));
             return false;
         }
         self.add(cells);
-        if self.page.ids.len() == self.select.limit as usize {
+        if self.is_full() {
             self.last_order = self.place(cells);
         }
         true
+    }
+
+    /// One row is always told whole, however long it is.
+    fn is_full(&self) -> bool {
+        self.page.ids.len() == self.select.limit as usize || self.written.bytes.len() >= self.select.bytes && !self.page.ids.is_empty()
     }
 
     /// Rows of a parent stand together; the one beyond its page only says that there are more.
     fn row_of_parent(&mut self, cells: &impl Cells, column: usize) -> bool {
         let Some(parent) = cells.text(column).and_then(|id| self.parents.get(id)).copied() else { return true };
         self.of_parent = if self.page.parents.last() == Some(&parent) { self.of_parent + 1 } else { 1 };
+        if self.written.bytes.len() >= self.select.bytes {
+            self.page.cut = true;
+            return false;
+        }
         if self.of_parent > self.select.limit {
             self.page.more[parent] = true;
             return true;

@@ -3,6 +3,7 @@
 use crate::{
     admission::{Admission, Place},
     edge::FromWire,
+    replies::Wire,
     stack::Stack,
     tls::Tls,
 };
@@ -17,6 +18,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
+    io::IoSlice,
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -27,7 +29,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::Instant,
@@ -38,6 +40,10 @@ use tokio_rustls::TlsAcceptor;
 const DRAIN: Duration = Duration::from_secs(25);
 /// How long a connection may stay open without a request.
 const IDLE: Duration = Duration::from_secs(75);
+/// How long a reply may wait without any of it being taken.
+pub const STALLED: Duration = Duration::from_secs(30);
+/// How often a connection is looked at whose replies are not read.
+const LOOK: Duration = Duration::from_secs(5);
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_STREAMS: u32 = 128;
 /// What a client of HTTP/2 sends first (RFC 9113 §3.4).
@@ -58,6 +64,8 @@ pub struct Server {
     pub admission: Admission,
     /// Longest time for a request's head, and for a TLS handshake.
     pub head_ms: u64,
+    /// How long a reply may wait without any of it being taken: [`STALLED`], but in tests.
+    pub stalled: Duration,
 }
 
 impl Server {
@@ -67,7 +75,7 @@ impl Server {
         let metrics = self.stack.borrow().metrics.clone();
         let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
         let (http1, http2) = (http1(self.head_ms), http2());
-        let connection = Arc::new(Connection { http1, http2, stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms });
+        let connection = Arc::new(Connection { http1, http2, stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms, stalled: self.stalled });
         tokio::pin!(stop);
         loop {
             let accepted = tokio::select! {
@@ -147,6 +155,7 @@ struct Connection {
     tls: Option<Arc<Tls>>,
     ended: watch::Receiver<bool>,
     head_ms: u64,
+    stalled: Duration,
 }
 
 impl Connection {
@@ -179,7 +188,10 @@ impl Connection {
         let (stack, used) = (self.stack.clone(), Arc::new(Use::new()));
         let metrics = stack.borrow().metrics.clone();
         metrics.connection_opened();
-        let end = End { used: used.clone(), ended: self.ended.clone(), wait: self.wait() };
+        // Behind a declared proxy are many: what waits for them is theirs, not the connection's.
+        let wire = Wire::new(!stack.borrow().trusts(peer.ip()));
+        let of_wire = FromWire(wire.clone());
+        let end = End { used: used.clone(), wire: wire.clone(), ended: self.ended.clone(), wait: self.wait(), protocol, stalled: self.stalled };
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             // Whoever takes the connection over keeps its place.
             if request.headers().contains_key(header::UPGRADE) {
@@ -188,24 +200,27 @@ impl Connection {
             let (stack, used) = (stack.borrow().clone(), used.clone());
             let in_use = InUse::new(used);
             // On the heap while it is in work: a connection that waits holds no room for a request.
+            request.extensions_mut().insert(of_wire.clone());
             Box::pin(async move {
-                request.extensions_mut().insert(FromWire);
                 let response: Response<Body> = stack.handle(request.map(Body::new), Peer(peer.ip())).await;
                 // A stream keeps its connection in use until it ends.
                 let goes_on = response.extensions().get::<OpenStream>().is_some();
                 Ok::<_, Infallible>(if goes_on { response.map(|body| Body::new(Held { body, _held: in_use })) } else { response })
             })
         });
-        let stream = TokioIo::new(stream);
-        match protocol {
+        let stream = TokioIo::new(Counting { stream, wire });
+        let stalled = match protocol {
             Protocol::Http1 => {
                 let connection = self.http1.serve_connection(stream, service).with_upgrades();
-                end.of(connection, http1::UpgradeableConnection::graceful_shutdown).await;
+                end.of(connection, http1::UpgradeableConnection::graceful_shutdown).await
             }
             Protocol::Http2 => {
                 let connection = self.http2.serve_connection(stream, service);
-                Box::pin(end.of(connection, http2::Connection::graceful_shutdown)).await;
+                Box::pin(end.of(connection, http2::Connection::graceful_shutdown)).await
             }
+        };
+        if stalled {
+            metrics.connection_stalled();
         }
         metrics.connection_closed();
     }
@@ -214,41 +229,120 @@ impl Connection {
 /// When a connection ends that does not end by itself.
 struct End {
     used: Arc<Use>,
+    wire: Arc<Wire>,
+    protocol: Protocol,
     ended: watch::Receiver<bool>,
     /// For the first request.
     wait: Duration,
+    stalled: Duration,
 }
 
 impl End {
-    /// Serves the connection until then.
-    async fn of<C: Future>(mut self, connection: C, graceful_shutdown: impl Fn(Pin<&mut C>)) {
+    /// Serves the connection until then; `true` when it was ended because a reply was not read.
+    async fn of<C: Future>(mut self, connection: C, graceful_shutdown: impl Fn(Pin<&mut C>)) -> bool {
         tokio::pin!(connection);
         // Both are registered once and looked at lazily: a timer for each request would cost as much as the request's parsing.
         let ended = self.ended.wait_for(|ended| *ended);
-        let patience = tokio::time::sleep(self.wait);
-        tokio::pin!(ended, patience);
-        let mut closing = false;
+        let look = tokio::time::sleep(self.wait);
+        tokio::pin!(ended, look);
+        let mut flow = Flow { wire: self.wire, protocol: self.protocol, written: 0, since: Instant::now(), stalled: self.stalled };
+        // Until when it may stay: for its first request, for its next one, or for the replies that are under way.
+        let (mut closing, mut until) = (false, Instant::now() + self.wait);
         loop {
             tokio::select! {
-                _ = connection.as_mut() => break,
+                _ = connection.as_mut() => return false,
                 _ = &mut ended, if !closing => {
                     closing = true;
                     graceful_shutdown(connection.as_mut());
-                    patience.as_mut().reset(Instant::now() + IDLE);
+                    until = Instant::now() + IDLE;
                 }
-                () = &mut patience => {
-                    // Whoever has not sent even one request does not stay, and neither does whoever does not read the last replies.
-                    if closing || !self.used.met() {
-                        break;
+                () = &mut look => {
+                    if flow.stalled() {
+                        return true;
                     }
-                    closing = self.used.is_idle();
-                    if closing {
-                        graceful_shutdown(connection.as_mut());
+                    if Instant::now() >= until {
+                        // Who has not sent even one request does not stay, and neither does who does not read the last replies.
+                        if closing || !self.used.met() {
+                            return false;
+                        }
+                        closing = self.used.is_idle();
+                        if closing {
+                            graceful_shutdown(connection.as_mut());
+                        }
+                        until = if closing { Instant::now() } else { self.used.idle_since() } + IDLE;
                     }
-                    patience.as_mut().reset(if closing { Instant::now() } else { self.used.idle_since() } + IDLE);
+                    look.as_mut().reset(until.min(Instant::now() + LOOK.min(self.stalled)));
                 }
             }
         }
+    }
+}
+
+/// Whether what is sent is also taken.
+struct Flow {
+    wire: Arc<Wire>,
+    protocol: Protocol,
+    /// Bytes that were written when this was looked at last, and since when there are no more.
+    written: u64,
+    since: Instant,
+    stalled: Duration,
+}
+
+impl Flow {
+    fn stalled(&mut self) -> bool {
+        let written = self.wire.written.load(Ordering::Relaxed);
+        if written != self.written {
+            (self.written, self.since) = (written, Instant::now());
+        }
+        // With HTTP/1.1 there is one reply: whoever takes a byte of it takes it. With HTTP/2 others may be read meanwhile.
+        let still = matches!(self.protocol, Protocol::Http2) || self.since.elapsed() >= self.stalled;
+        still && self.wire.stalled(self.stalled)
+    }
+}
+
+/// A stream that counts what is written.
+struct Counting<S> {
+    stream: S,
+    wire: Arc<Wire>,
+}
+
+impl<S> Counting<S> {
+    fn count(&self, written: &Poll<std::io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.wire.written.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counting<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.count(&written);
+        written
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.count(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a request says of the place that it was sent to, and how its body is framed: read before anything else of it.
 
+use crate::replies::Wire;
 use haechi_problem::{Problem, kinds};
 use http::{HeaderMap, Request, Version, header, uri::Authority};
+use std::sync::Arc;
 
 /// A request came over a connection, not from a program that calls the stack itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FromWire;
+#[derive(Clone)]
+pub(crate) struct FromWire(pub(crate) Arc<Wire>);
 
 /// Refuses what names no place or two (RFC 9112 §3.2, RFC 9113 §8.3.1), and framings that are not understood.
 ///

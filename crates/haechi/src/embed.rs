@@ -2,7 +2,7 @@
 
 use crate::{
     DataDir, FolderError, House, Mode,
-    accept::Server,
+    accept::{STALLED, Server},
     admission::Admission,
     folder,
     house::HouseError,
@@ -212,7 +212,7 @@ impl Haechi {
         let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
         let (admission, head_ms) = (Admission::new(&config), config.limits.head_ms);
-        Server { listener, stack: current, tls, admission, head_ms }.run(ending(house.gate.clone())).await;
+        Server { listener, stack: current, tls, admission, head_ms, stalled: STALLED }.run(ending(house.gate.clone())).await;
         tasks.iter().for_each(JoinHandle::abort);
         house.close().await;
         if let Some(traces) = traces {

@@ -18,6 +18,7 @@ pub mod people;
 pub mod rates;
 pub mod refusals;
 mod reload;
+mod replies;
 pub mod report;
 pub mod rows;
 mod sentinel;

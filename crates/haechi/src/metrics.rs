@@ -1,5 +1,6 @@
 //! What is counted, in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
 
+use crate::replies::Unread;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -7,7 +8,7 @@ use prometheus_client::{
 };
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -32,6 +33,9 @@ pub struct Metrics {
     limited: Counter,
     refused_credentials: Counter,
     seal_lag: Gauge<i64, AtomicI64>,
+    unread_bytes: Gauge<i64, AtomicI64>,
+    stalled: Counter,
+    unread: OnceLock<Arc<Unread>>,
     ready: Gauge,
     draining: AtomicBool,
 }
@@ -63,6 +67,7 @@ impl Metrics {
         let in_work = gauge("http_requests_in_work", "Requests in work");
         let connections = gauge("connections", "Open connections");
         let seal_lag = gauge("ledger_seal_lag_milliseconds", "Age of the oldest ledger entry without a seal");
+        let unread_bytes = gauge("http_unread_bytes", "Bytes of replies that wait for clients to read them");
         let ready = gauge("ready", "Whether requests should be sent here");
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
@@ -72,6 +77,7 @@ impl Metrics {
         let opened = counter("connections_opened", "Connections that were opened");
         let refused_connections = counter("connections_refused", "Connections that were refused because there were too many");
         let shed = counter("http_requests_shed", "Requests that were refused because too many were in work");
+        let stalled = counter("connections_stalled", "Connections that were closed because a reply was not read");
         let limited = counter("http_requests_limited", "Requests that were refused because their sender sent too many");
         let refused_credentials = counter("credentials_refused", "Requests whose credential was not good");
         Arc::new(Self {
@@ -86,6 +92,9 @@ impl Metrics {
             limited,
             refused_credentials,
             seal_lag,
+            unread_bytes,
+            stalled,
+            unread: OnceLock::new(),
             ready,
             draining: AtomicBool::new(false),
         })
@@ -129,6 +138,15 @@ impl Metrics {
         self.connections.inc();
     }
 
+    /// To be told with the rest: what waits to be read.
+    pub(crate) fn watch_unread(&self, unread: &Arc<Unread>) {
+        let _ = self.unread.set(unread.clone());
+    }
+
+    pub(crate) fn connection_stalled(&self) {
+        self.stalled.inc();
+    }
+
     pub(crate) fn connection_refused(&self) {
         self.refused_connections.inc();
     }
@@ -141,6 +159,7 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, seal_lag_ms: i64, ready: bool) -> String {
         self.seal_lag.set(seal_lag_ms);
+        self.unread_bytes.set(self.unread.get().map_or(0, |unread| i64::try_from(unread.bytes()).unwrap_or(i64::MAX)));
         self.ready.set(i64::from(ready));
         let mut out = String::new();
         // Writing to a String does not fail.

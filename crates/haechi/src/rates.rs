@@ -1,7 +1,10 @@
 //! How often callers may ask, and who asks on connections that go on.
 
-use crate::metrics::Metrics;
-use haechi_gate::{Allowance, Caller, Doorkeeper, Known};
+use crate::{
+    metrics::Metrics,
+    replies::{Reader, Unread, Wire},
+};
+use haechi_gate::{Allowance, Caller, Doorkeeper, Known, Waiting};
 use haechi_identity::Identity;
 use haechi_layers::{Decision, Rate, RateLimit};
 use haechi_model::LimitsConfig;
@@ -15,6 +18,8 @@ const MINUTE_MS: u64 = 60_000;
 pub struct Rates {
     pub(crate) callers: RateLimit,
     pub(crate) networks: RateLimit,
+    /// What waits for callers to read it.
+    pub(crate) unread: Arc<Unread>,
     metrics: Arc<Metrics>,
 }
 
@@ -23,7 +28,14 @@ impl Rates {
     #[must_use]
     pub fn new(limits: &LimitsConfig, metrics: Arc<Metrics>) -> Self {
         let limit = |per_minute: i64| RateLimit::new(Rate { burst: u32::try_from(per_minute).unwrap_or(u32::MAX), per_ms: MINUTE_MS }, COUNTED);
-        Self { callers: limit(limits.caller_per_minute), networks: limit(limits.anonymous_per_minute), metrics }
+        let unread = Arc::new(Unread::new(limits.unread_bytes));
+        metrics.watch_unread(&unread);
+        Self { callers: limit(limits.caller_per_minute), networks: limit(limits.anonymous_per_minute), unread, metrics }
+    }
+
+    /// Who reads a reply: a caller, or the network of callers without credentials.
+    pub(crate) fn reader(&self, caller: &Caller, network: IpAddr, wire: Option<Arc<Wire>>) -> Reader {
+        if caller.is_anonymous() { self.unread.reader(network, wire) } else { self.unread.reader(caller.id(), wire) }
     }
 }
 
@@ -35,6 +47,11 @@ impl Allowance for Rates {
         }
         self.metrics.limited();
         Err(seconds(decision))
+    }
+
+    fn wait(&self, caller: &Caller, network: IpAddr, bytes: usize) -> Option<Waiting> {
+        let reader = self.reader(caller, network, None);
+        self.unread.has_room(&reader, bytes).then(|| Box::new(self.unread.count(reader, bytes)) as Waiting)
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hash},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Counters; those who fall on the same one share it. Where they fall is a secret of the process.
@@ -17,26 +20,28 @@ pub(crate) struct Shares {
 }
 
 /// One request's part; given back when it is dropped.
-pub(crate) struct Share<'a>(&'a AtomicUsize);
+pub(crate) struct Share {
+    shares: Arc<Shares>,
+    at: usize,
+}
 
 impl Shares {
     /// With so many for each.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { counters: (0..COUNTERS).map(|_| AtomicUsize::new(0)).collect(), hasher: RandomState::new(), most }
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { counters: (0..COUNTERS).map(|_| AtomicUsize::new(0)).collect(), hasher: RandomState::new(), most })
     }
 
-    /// A part, unless whoever asks has all of his.
-    pub(crate) fn take(&self, who: impl Hash) -> Option<Share<'_>> {
-        let counter = &self.counters[(self.hasher.hash_one(who) % COUNTERS as u64) as usize];
-        let share = Share(counter);
+    /// A part, unless whoever asks has all of theirs.
+    pub(crate) fn take(self: &Arc<Self>, who: impl Hash) -> Option<Share> {
+        let share = Share { shares: self.clone(), at: (self.hasher.hash_one(who) % COUNTERS as u64) as usize };
         // Taken first and given back by the drop: two who ask at once never both get the last.
-        (counter.fetch_add(1, Ordering::Relaxed) < self.most).then_some(share)
+        (self.counters[share.at].fetch_add(1, Ordering::Relaxed) < self.most).then_some(share)
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for Share {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.shares.counters[self.at].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

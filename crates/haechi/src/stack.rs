@@ -7,6 +7,7 @@ use crate::{
     house::Mode,
     metrics::Metrics,
     rates::{self, Rates},
+    replies::{self, Places, Reader, Wire},
     shares::Shares,
     traces,
 };
@@ -16,7 +17,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header},
 };
 use futures_util::FutureExt;
-use haechi_gate::{Caller, Credential, Gate, Known};
+use haechi_gate::{Caller, Credential, Doing, Gate, Known, OpenStream};
 use haechi_identity::{AuthError, ClientAddress, Identity};
 use haechi_layers::{
     BodyFault, BodyLimits, ContentSecurityPolicy, Cors, Decision, LimitedBody, Peer, Proxies, RateLimit, SecurityHeaders, Verdict, made_here,
@@ -28,7 +29,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 use tracing::{Instrument, Span};
 
@@ -52,10 +53,10 @@ pub struct Stack {
     /// The origin of problem types and of our own pages.
     base: Arc<str>,
     /// Requests in work at once, of anybody and of callers that are not known.
-    slots: Semaphore,
-    anonymous_slots: Semaphore,
+    slots: Arc<Semaphore>,
+    anonymous_slots: Arc<Semaphore>,
     /// Requests in work of one caller, or of one network without credentials.
-    shares: Shares,
+    shares: Arc<Shares>,
     timeout: Duration,
     bodies: BodyLimits,
     proxies: Proxies,
@@ -73,6 +74,14 @@ pub struct Stack {
 
 fn not_good() -> Problem {
     Problem::new(kinds::UNAUTHENTICATED, "The credential is not good.")
+}
+
+/// How a request arrived.
+struct Arrival<'a> {
+    peer: Peer,
+    id: &'a Arc<str>,
+    language: &'static str,
+    wire: Option<Arc<Wire>>,
 }
 
 /// A credential, and whether it came in a cookie.
@@ -155,8 +164,8 @@ impl Stack {
             loopback_only: mode == Mode::Dev,
             gate: house.gate.clone(),
             identity: house.identity.clone(),
-            slots: Semaphore::new(limits.concurrency),
-            anonymous_slots: Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1)),
+            slots: Arc::new(Semaphore::new(limits.concurrency)),
+            anonymous_slots: Arc::new(Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1))),
             shares: Shares::new((limits.concurrency / SHARE).max(MIN_SHARE)),
             timeout: Duration::from_millis(limits.request_ms),
             // How large and how deep a body may be is each route's own.
@@ -178,6 +187,11 @@ impl Stack {
         Self { routes: self.routes.merge(more), ..self }
     }
 
+    /// Whether an address is a declared proxy's.
+    pub(crate) fn trusts(&self, address: std::net::IpAddr) -> bool {
+        self.proxies.trusts(address)
+    }
+
     /// Serves one request.
     pub async fn handle(&self, request: Request<Body>, peer: Peer) -> Response<Body> {
         #[cfg(haechi_unsafe_lab)]
@@ -192,13 +206,15 @@ impl Stack {
         let id: Arc<str> = (&*uuid::Uuid::now_v7().simple().encode_lower(&mut [0; 32])).into();
         // 2. Pages of other origins: open for those that the folder names.
         let verdict = self.cors.judge(request.method(), request.headers());
+        let wire = request.extensions().get::<FromWire>().map(|wire| wire.0.clone());
+        let mut places = Places::default();
         let mut response = if matches!(verdict, Verdict::Preflight(_)) {
             self.preflight(&request, peer).unwrap_or_else(|problem| problem.response(&self.base, &id))
         } else {
             let span =
                 if self.traced { traces::of_request(request.method(), request.headers(), &id, self.proxies.trusts(peer.0)) } else { Span::none() };
             let grpc = haechi_grpc::is_grpc(request.headers());
-            let work = self.admitted(request, peer, &id, language);
+            let work = self.admitted(request, Arrival { peer, id: &id, language, wire: wire.clone() }, &mut places);
             let answered = if span.is_disabled() { work.await } else { Box::pin(work.instrument(span.clone())).await };
             let refused = |problem: Problem| if grpc { haechi_grpc::refusal(&problem, language) } else { problem.response(&self.base, &id) };
             let response = answered.unwrap_or_else(refused);
@@ -214,7 +230,12 @@ impl Stack {
             headers.insert("x-request-id", id);
         }
         self.metrics.answered(response.status().as_u16(), began.elapsed());
-        response
+        if response.extensions().get::<OpenStream>().is_some() {
+            // Open streams are counted as streams.
+            places = Places { counted: places.counted, ..Places::default() };
+        }
+        // 10. The request keeps its place until its reply was sent.
+        replies::sent_with(response, places, wire)
     }
 
     /// A problem in the language that was asked for.
@@ -248,9 +269,10 @@ impl Stack {
         Ok(ClientAddress(client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?))
     }
 
-    async fn admitted(&self, mut request: Request<Body>, peer: Peer, id: &Arc<str>, language: &'static str) -> Result<Response<Body>, Problem> {
+    async fn admitted(&self, mut request: Request<Body>, came: Arrival<'_>, places: &mut Places) -> Result<Response<Body>, Problem> {
+        let Arrival { peer, id, language, wire } = came;
         // 3. Concurrency and size: refused at once rather than queued without end.
-        let _slot = self.slots.try_acquire().map_err(|_| self.busy())?;
+        places.slot = Some(self.slots.clone().try_acquire_owned().map_err(|_| self.busy())?);
         self.edge(&request)?;
         if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URL_BYTES) {
             return Err(Problem::new(kinds::MALFORMED, "The URL is too long."));
@@ -274,25 +296,51 @@ impl Stack {
                 return Err(problem);
             }
         };
-        let (limit, decision, _anonymous_slot, _share) = if caller.is_anonymous() {
+        let (limit, decision) = if caller.is_anonymous() {
             let network = client.network();
-            let share = self.shares.take(network).ok_or_else(|| self.busy())?;
-            (&self.rates.networks, self.counted(&self.rates.networks, network)?, Some(self.anonymous_slot()?), share)
+            places.share = Some(self.shares.take(network).ok_or_else(|| self.busy())?);
+            let decision = self.counted(&self.rates.networks, network)?;
+            places.anonymous = Some(self.anonymous_slot()?);
+            (&self.rates.networks, decision)
         } else {
-            let share = self.shares.take(caller.id()).ok_or_else(|| self.busy())?;
-            (&self.rates.callers, self.counted(&self.rates.callers, caller.id())?, None, share)
+            places.share = Some(self.shares.take(caller.id()).ok_or_else(|| self.busy())?);
+            (&self.rates.callers, self.counted(&self.rates.callers, caller.id())?)
         };
+        let reader = self.rates.reader(&caller, client.network(), wire);
+        if !self.rates.unread.has_room(&reader, 0) {
+            return Err(self.unread());
+        }
         if request.headers().contains_key(header::UPGRADE) && !self.may_connect(&caller, request.headers()) {
             return Err(Problem::new(kinds::FORBIDDEN, "A connection is opened from this site, or from an origin that the folder names."));
         }
         // With every request its credential: which of them go on after the reply has begun is known to the routes alone.
         let proved = if caller.is_anonymous() { None } else { proved.ok().and_then(|(token, _)| token) };
         let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network(), proved).read_in(language);
+        let (doing, safe) = (ask.doing(), request.method().is_safe());
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
         let mut response = self.with_body(request, id).await?;
+        // Where the length of a reply is not known, that of its rows is.
+        let bytes = replies::bytes_of(&response).unwrap_or_else(|| doing.as_ref().map_or(0, Doing::shown));
+        if replies::is_counted(bytes) || replies::bytes_of(&response).is_none() {
+            let changed = !safe && doing.as_ref().is_none_or(Doing::begun);
+            places.counted = Some(self.counted_reply(reader, bytes, changed)?);
+        }
         limit.mark(decision, response.headers_mut());
         Ok(response)
+    }
+
+    /// Others may have filled the room while it was made. What was done is told all the same.
+    fn counted_reply(&self, reader: Reader, bytes: usize, changed: bool) -> Result<replies::Counted, Problem> {
+        if !changed && !self.rates.unread.has_room(&reader, bytes) {
+            return Err(self.unread());
+        }
+        Ok(self.rates.unread.count(reader, bytes))
+    }
+
+    fn unread(&self) -> Problem {
+        self.metrics.shed();
+        Problem::new(kinds::BUSY, "Replies wait to be read: read those first.").retry_after(1)
     }
 
     /// The routes and the caller, without any layer.
@@ -336,7 +384,7 @@ impl Stack {
         let safe = request.method().is_safe();
         // Behind these doors nothing changes but by the gate, which knows whether it has begun.
         let by_gate = request.uri().path().starts_with("/api/v1") || request.uri().path() == "/graphql" || haechi_grpc::is_grpc(request.headers());
-        let changes = if safe || !by_gate { None } else { request.extensions().get::<haechi_gate::Ask>().and_then(haechi_gate::Ask::changes) };
+        let doing = if safe || !by_gate { None } else { request.extensions().get::<haechi_gate::Ask>().and_then(haechi_gate::Ask::doing) };
         let work = AssertUnwindSafe(self.routes.clone().oneshot(request)).catch_unwind();
         match tokio::time::timeout(self.timeout, work).await {
             Ok(Ok(Ok(response))) => Ok(response),
@@ -345,7 +393,7 @@ impl Stack {
                 tracing::error!(target: "haechi::http", request_id = %id, "a handler panicked");
                 Err(Problem::new(kinds::INTERNAL, "Nothing was done."))
             }
-            Err(_) if !safe && changes.is_none_or(|changes| changes.begun()) => Err(Problem::new(kinds::UNKNOWN, "The reply took too long.")),
+            Err(_) if !safe && doing.is_none_or(|doing| doing.begun()) => Err(Problem::new(kinds::UNKNOWN, "The reply took too long.")),
             Err(_) => Err(Problem::new(kinds::TIMEOUT, "The reply took too long.")),
         }
     }
@@ -355,8 +403,8 @@ impl Stack {
         Problem::new(kinds::BUSY, "Too many requests are in work.").retry_after(1)
     }
 
-    fn anonymous_slot(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.anonymous_slots.try_acquire().map_err(|_| self.busy())
+    fn anonymous_slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.anonymous_slots.clone().try_acquire_owned().map_err(|_| self.busy())
     }
 
     fn counted(&self, limit: &RateLimit, key: impl std::hash::Hash) -> Result<Decision, Problem> {

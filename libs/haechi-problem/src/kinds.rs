@@ -40,6 +40,7 @@ kinds! {
     TOO_LARGE "too-large" 413 "The body is too large" "Send less at a time.";
     UNSUPPORTED_MEDIA_TYPE "unsupported-media-type" 415 "The body is not JSON" "Send Content-Type: application/json (PATCH also takes application/merge-patch+json).";
     INVALID_FIELDS "invalid-fields" 422 "Fields are not valid" "Each error names its place; mend all of them and send the request again.";
+    REPLY_TOO_LARGE "reply-too-large" 422 "The reply would be too large" "Ask for fewer records (page_size, first), for fewer fields, or without expansions.";
     KEY_REUSED "idempotency-key-reused" 422 "The idempotency key belongs to another request" "Choose a new key for a new request.";
     TOO_MANY_ATTEMPTS "too-many-attempts" 429 "There were too many attempts" "Try again after the time that Retry-After names.";
     TOO_MANY_REQUESTS "too-many-requests" 429 "There were too many requests" "Send fewer a minute; the RateLimit headers say how many there may be.";

@@ -63,7 +63,9 @@ fn open(haechi: &Haechi, at: usize) -> Result<TcpStream, String> {
     let fail = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(haechi.address()).map_err(fail)?;
     let token = &haechi.tokens[at % haechi.tokens.len()];
-    stream.write_all(format!("GET /api/v1/board:watch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").as_bytes()).map_err(fail)?;
+    stream
+        .write_all(format!("GET /api/v1/board:watch HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").as_bytes())
+        .map_err(fail)?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(fail)?;
     Ok(stream)
 }

@@ -109,11 +109,11 @@ impl Load {
             (other, _) => other,
         };
         match kind {
-            "list" => (format!("GET /api/v1/notes?filter=rank%20%3C%20500&order_by=create_time%20desc&page_size=20 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
+            "list" => (format!("GET /api/v1/notes?filter=rank%20%3C%20500&order_by=create_time%20desc&page_size=20 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
             "create" => {
                 let author = "01920000-0000-7000-8000-000000000001";
                 let body = format!("{{\"title\":\"Note {number}\",\"body\":\"Some words that a note may hold.\",\"rank\":{},\"author\":\"{author}\"}}", number % 1000);
-                (format!("POST /api/v1/notes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", self.tokens[1], body.len()).into_bytes(), 201)
+                (format!("POST /api/v1/notes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", self.tokens[1], body.len()).into_bytes(), 201)
             }
             "graphql-get" => {
                 let body = format!("{{\"query\":\"query($id: ID!) {{ note(id: $id) {{ id title body rank author_id phone create_time update_time version _masked }} }}\",\"variables\":{{\"id\":\"{id}\"}}}}");
@@ -126,13 +126,13 @@ impl Load {
             "grpc-get" => {
                 let mut message = vec![0, 0, 0, 0, 38, 0x0a, 36];
                 message.extend_from_slice(id.as_bytes());
-                let head = format!("POST /haechi.v1.Notes/GetNote HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: application/grpc\r\nTE: trailers\r\nContent-Length: {}\r\n\r\n", message.len());
+                let head = format!("POST /haechi.v1.Notes/GetNote HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: application/grpc\r\nTE: trailers\r\nContent-Length: {}\r\n\r\n", message.len());
                 (head.into_bytes().into_iter().chain(message).collect(), 200)
             }
             "sign-in" => (sign_in(worker % SIGNERS, &self.devices[worker % SIGNERS]), 200),
-            "hash" => (b"GET /hash HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 200),
-            "refused" => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes(), 401),
-            _ => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
+            "hash" => (b"GET /hash HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), 200),
+            "refused" => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(), 401),
+            _ => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
         }
     }
 }
@@ -182,7 +182,7 @@ fn parse_head(head: &[u8]) -> Option<(u16, usize)> {
 /// A request with a JSON body.
 pub(crate) fn post(path: &str, token: &str, body: &str) -> Vec<u8> {
     let credential = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-    format!("POST {path} HTTP/1.1\r\nHost: x\r\n{credential}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{credential}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         .into_bytes()
 }
 

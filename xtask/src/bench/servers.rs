@@ -144,7 +144,7 @@ pub(crate) fn wait(address: &str, path: &str, most: Duration) -> Result<(), Stri
     let started = Instant::now();
     while started.elapsed() < most {
         if let Ok(mut stream) = TcpStream::connect(address) {
-            let asked = stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+            let asked = stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
             let mut text = String::new();
             if asked.is_ok() && stream.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.1 ") {
                 return Ok(());

@@ -195,7 +195,7 @@ impl House {
     /// Median time of a question, milliseconds.
     fn ask(&self, token: &str, question: &str) -> Result<f64, String> {
         let request = match question.strip_prefix("GET ") {
-            Some(path) => format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(),
+            Some(path) => format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(),
             None => load::post("/graphql", token, &format!("{{\"query\":\"{question}\"}}")),
         };
         let mut stream = TcpStream::connect(&self.address).map_err(|error| error.to_string())?;

@@ -153,6 +153,7 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
     let expansions = Box::pin(expansions(ask, declared, &expand, &page)).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
     bytes.extend_from_slice(b"{\"items\":[");
+    copies_fit(ask, &page, &expansions)?;
     with_expansions(declared, &expand, &page, &expansions, &mut bytes);
     bytes.push(b']');
     if let Some(token) = next {
@@ -355,6 +356,14 @@ async fn expansions(ask: &Ask, declared: &Collection, follow: &[FieldId], page: 
         found.push(by_id);
     }
     Ok(found)
+}
+
+/// A record that many others refer to is copied into each of them: all of it must fit into the reply.
+fn copies_fit(ask: &Ask, page: &RowPage, expansions: &[BTreeMap<Box<str>, Vec<u8>>]) -> Result<(), RecordError> {
+    let followed = page.followed.iter().flat_map(|row| row.iter().zip(expansions));
+    let copied: usize = followed.filter_map(|(id, found)| found.get(id.as_ref()?)).map(Vec::len).sum();
+    let known: usize = expansions.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
+    if copied <= known || ask.shows(copied - known) { Ok(()) } else { Err(RecordError::TooLong) }
 }
 
 /// The objects of a page, each with `_expanded` before its closing brace.

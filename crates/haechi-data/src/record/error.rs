@@ -81,6 +81,9 @@ pub enum RecordError {
     /// The database could not be read.
     #[error("the database could not be read")]
     Store(Failure),
+    /// The reply would be too long.
+    #[error("the reply would be too long")]
+    TooLong,
     /// The access log is full.
     #[error("the access log is full")]
     AccessFull,
@@ -104,6 +107,7 @@ impl RecordError {
             ReadError::Refused(refusal) => Self::Refused(refusal),
             ReadError::FieldRefused(field) => Self::FieldRefused(collection.fields[field].name.clone()),
             ReadError::NotLocal => Self::Shape("a filter looks at the record itself only"),
+            ReadError::TooLong => Self::TooLong,
             ReadError::AccessFull => Self::AccessFull,
             ReadError::Store(failure) => Self::Store(failure),
         }
@@ -159,6 +163,10 @@ impl RecordError {
             Self::Spent(seconds) => {
                 Problem::new(kind::TOO_MANY_REQUESTS, "Each operation counts as a request: send fewer a minute.").retry_after(*seconds)
             }
+            Self::TooLong => Problem::new(
+                kind::REPLY_TOO_LARGE,
+                "The reply would be longer than limits.page_bytes: ask for fewer records, for fewer fields, or without what they refer to.",
+            ),
             Self::AccessFull => Problem::new(kind::BUSY, "What would be shown cannot be recorded at the moment.").retry_after(1),
         }
     }

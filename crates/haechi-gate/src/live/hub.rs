@@ -19,13 +19,17 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::{Notify, mpsc};
 
 /// What may wait for one stream to be read.
 const QUEUE: usize = 256;
+/// Bytes of rows that may wait for one stream; one row always may.
+const QUEUE_BYTES: usize = 1 << 20;
+/// Bytes of rows that may wait for all streams: beyond it streams end that something waits for.
+const ALL_BYTES: usize = 64 << 20;
 const CONTEXT: &[u8] = b"live position";
 
 /// What is queued for a stream.
@@ -45,6 +49,8 @@ pub(crate) struct Member {
     /// The first position that is queued for it.
     pub(crate) attached: i64,
     cut: Mutex<Option<EndReason>>,
+    /// Bytes of rows that wait for it.
+    waiting: AtomicUsize,
 }
 
 impl Member {
@@ -59,6 +65,11 @@ impl Member {
     /// Why it was cut off; nothing while it was not.
     pub(crate) fn reason(&self) -> Option<EndReason> {
         *lock(&self.cut)
+    }
+
+    /// What waited for it was taken.
+    pub(crate) fn took(&self, told: &Told) {
+        self.waiting.fetch_sub(told.bytes(), Ordering::Relaxed);
     }
 
     fn cut(&self, reason: EndReason) {
@@ -96,6 +107,8 @@ pub(crate) struct Hub {
     limits: LiveConfig,
     woken: Notify,
     numbers: AtomicU64,
+    /// Bytes of rows that are kept for streams.
+    kept: Arc<AtomicUsize>,
     /// Raised when somebody's credential or account may have changed.
     pub(crate) doubt: AtomicU64,
 }
@@ -119,6 +132,7 @@ impl Hub {
             limits,
             woken: Notify::new(),
             numbers: AtomicU64::new(0),
+            kept: Arc::default(),
             doubt: AtomicU64::new(0),
         })
     }
@@ -168,7 +182,14 @@ impl Hub {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let group = state.groups.entry(sight.key).or_insert_with(|| Group { sight: Arc::new(sight), members: Vec::new() });
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let member = Member { number, state: Mutex::new((ask.clone(), group.sight.clone())), query, attached, cut: Mutex::default() };
+        let member = Member {
+            number,
+            state: Mutex::new((ask.clone(), group.sight.clone())),
+            query,
+            attached,
+            cut: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        };
         let member = Arc::new(member);
         group.members.push(Attached { member: member.clone(), sender });
         state.members.insert(number, member.clone());
@@ -248,7 +269,7 @@ impl Hub {
         let mut met = Met::new();
         for (at, sight) in sights.iter().filter(|sight| sight.collection == event.collection).enumerate() {
             match sight.judge(gate, event, &position, &mut met).await {
-                Ok(Some(told)) => self.send_told(sight, event.position, &Arc::new(told)),
+                Ok(Some(told)) => self.send_told(sight, event.position, &Arc::new(told.kept(&self.kept))),
                 Ok(None) => {}
                 // What could not be decided is not kept back silently.
                 Err(_) => self.send(sight, &Queued::Resync(position.clone())),
@@ -278,6 +299,12 @@ impl Hub {
                 attached.member.cut(EndReason::Busy);
                 return false;
             }
+            let (bytes, before) = (told.bytes(), attached.member.waiting.load(Ordering::Relaxed));
+            if before > 0 && (before + bytes > QUEUE_BYTES || self.kept.load(Ordering::Relaxed) > ALL_BYTES) {
+                attached.member.cut(EndReason::Slow);
+                return false;
+            }
+            attached.member.waiting.fetch_add(bytes, Ordering::Relaxed);
             offer(attached, Queued::Told(told.clone()))
         });
     }

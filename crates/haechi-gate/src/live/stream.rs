@@ -14,7 +14,10 @@ use bytes::Bytes;
 use haechi_model::{CollectionId, FieldId, RowPage};
 use std::{
     collections::VecDeque,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::sync::mpsc;
 
@@ -43,6 +46,34 @@ pub struct Told {
     pub rendered: OnceLock<Bytes>,
     pub(crate) collection: CollectionId,
     pub(crate) shown: Vec<FieldId>,
+    pub(crate) _kept: Option<Kept>,
+}
+
+impl Told {
+    /// Of the row.
+    pub(crate) fn bytes(&self) -> usize {
+        self.page.as_ref().map_or(0, |page| page.bytes.len())
+    }
+
+    /// Counted as long as it is there.
+    pub(crate) fn kept(self, all: &Arc<AtomicUsize>) -> Self {
+        // Its message holds the row once more.
+        let kept = Kept { bytes: 2 * self.bytes(), all: all.clone() };
+        all.fetch_add(kept.bytes, Ordering::Relaxed);
+        Self { _kept: Some(kept), ..self }
+    }
+}
+
+/// Bytes that are counted until this is dropped.
+pub(crate) struct Kept {
+    bytes: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Why a stream ended.
@@ -180,7 +211,10 @@ impl Stream {
                 continue;
             }
             let item = match self.receiver.recv().await {
-                Some(Queued::Told(told)) => WatchItem::Told(told),
+                Some(Queued::Told(told)) => {
+                    self.member.took(&told);
+                    WatchItem::Told(told)
+                }
                 Some(Queued::Resync(position)) => WatchItem::Resync(position),
                 Some(Queued::Beat(position)) => WatchItem::Beat(position),
                 Some(Queued::End(reason)) => WatchItem::End(reason),
@@ -201,10 +235,18 @@ impl Stream {
     async fn catch_up(&mut self) -> Result<(), WatchError> {
         let Some((from, to)) = self.behind else { return Ok(()) };
         let read = self.gate.events(from).await.map_err(ReadError::Store)?;
-        let sight = self.member.sight();
+        let (sight, most, mut bytes) = (self.member.sight(), self.member.ask().room(), 0);
         for read in read.found {
             match read {
-                Read::Event(event) if event.position < to => self.tell(&sight, event).await?,
+                Read::Event(event) if event.position < to => {
+                    let next = event.position + 1;
+                    bytes += self.tell(&sight, event).await?;
+                    if bytes >= most {
+                        // The rest when this was read.
+                        self.behind = (next < to).then_some((next, to));
+                        return Ok(());
+                    }
+                }
                 Read::Upset { position, collection } if position < to && sight.concerned_by(collection) => {
                     self.waiting.push_back(WatchItem::Resync(self.hub.token(position + 1)));
                 }
@@ -220,7 +262,9 @@ impl Stream {
     }
 
     /// What was missed is told as it is now: not what has been deleted or changed since, nor under rules that came later.
-    async fn tell(&mut self, sight: &Sight, mut event: Event) -> Result<(), WatchError> {
+    /// Returns the bytes of its row.
+    async fn tell(&mut self, sight: &Sight, mut event: Event) -> Result<usize, WatchError> {
+        let mut bytes = 0;
         let position = self.hub.token(event.position + 1);
         if event.collection == sight.collection {
             if event.after.is_some() {
@@ -230,13 +274,14 @@ impl Stream {
             let told = sight.judge(&self.gate, event, &position, &mut Met::new()).await.map_err(ReadError::Store)?;
             if let Some(told) = told {
                 self.member.ask().sight(Watch::NAME, told.collection, &told.shown, std::slice::from_ref(&told.id), false)?;
+                bytes = told.bytes();
                 self.waiting.push_back(WatchItem::Told(Arc::new(told)));
             }
         }
         if sight.looks_into.contains(&event.collection) {
             self.waiting.push_back(WatchItem::Resync(position));
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 

@@ -140,7 +140,16 @@ impl Sight {
 
     fn told(&self, kind: ToldKind, event: &Event, position: &Arc<str>, shown: Shown) -> Told {
         let (page, shown) = shown.map_or((None, Vec::new()), |(page, shown)| (Some(page), shown));
-        Told { kind, position: position.clone(), id: event.id.clone(), page, rendered: OnceLock::new(), collection: self.collection, shown }
+        Told {
+            kind,
+            position: position.clone(),
+            id: event.id.clone(),
+            page,
+            rendered: OnceLock::new(),
+            collection: self.collection,
+            shown,
+            _kept: None,
+        }
     }
 }
 

@@ -115,6 +115,10 @@ pub struct LimitsConfig {
     pub connections_per_address: usize,
     /// Largest page.
     pub page_size: u32,
+    /// A page ends with the row that reaches so many bytes.
+    pub page_bytes: usize,
+    /// Bytes of replies that may wait for clients to read them, of all.
+    pub unread_bytes: usize,
     /// Requests that one network without credentials may send a minute.
     pub anonymous_per_minute: i64,
     /// Requests that one caller may send a minute.
@@ -216,6 +220,8 @@ impl Default for Config {
                 connections: 10_000,
                 connections_per_address: 1_000,
                 page_size: 200,
+                page_bytes: 4 << 20,
+                unread_bytes: 64 << 20,
                 anonymous_per_minute: 3_000,
                 caller_per_minute: 60_000,
             },
@@ -344,6 +350,8 @@ impl Config {
             ("limits.connections", limits.connections.to_string()),
             ("limits.connections_per_address", limits.connections_per_address.to_string()),
             ("limits.page_size", limits.page_size.to_string()),
+            ("limits.page_bytes", limits.page_bytes.to_string()),
+            ("limits.unread_bytes", limits.unread_bytes.to_string()),
             ("limits.anonymous_per_minute", limits.anonymous_per_minute.to_string()),
             ("limits.caller_per_minute", limits.caller_per_minute.to_string()),
             ("auth.sign_up", sign_up.to_owned()),

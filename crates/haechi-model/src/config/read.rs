@@ -293,6 +293,14 @@ impl Config {
             limits.page_size = u32::try_from(found).unwrap_or(limits.page_size);
             set.push("limits.page_size");
         }
+        if let Some(found) = section.bounded("page_bytes", 65_536..=1 << 28) {
+            limits.page_bytes = usize::try_from(found).unwrap_or(limits.page_bytes);
+            set.push("limits.page_bytes");
+        }
+        if let Some(found) = section.bounded("unread_bytes", 1 << 20..=1 << 36) {
+            limits.unread_bytes = usize::try_from(found).unwrap_or(limits.unread_bytes);
+            set.push("limits.unread_bytes");
+        }
         for key in set {
             self.origin(key, section);
         }

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio_postgres::{
-    Client, Config, Statement,
+    Client, Config, RowStream, Statement,
     error::SqlState,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
@@ -55,8 +55,27 @@ impl Shared {
 
 impl Connection {
     pub(super) async fn query(&self, sql: &str, values: &[Value]) -> Result<Vec<tokio_postgres::Row>, Failure> {
+        let statement = self.prepared(sql).await?;
+        let bound = bound(values);
+        self.client.query(&statement, &references(&bound)).await.map_err(|error| failure(&error))
+    }
+
+    /// The rows one after the other: they need not be in memory together. With `once` the statement's plan is made for these values;
+    /// a kept statement soon has one plan for all values.
+    pub(super) async fn stream(&self, sql: &str, values: &[Value], once: bool) -> Result<RowStream, Failure> {
+        let bound = bound(values);
+        let found = if once {
+            let typed = bound.iter().map(|value| (value as &(dyn ToSql + Sync), value.ty()));
+            self.client.query_typed_raw(sql, typed).await
+        } else {
+            self.client.query_raw(&self.prepared(sql).await?, references(&bound)).await
+        };
+        found.map_err(|error| failure(&error))
+    }
+
+    async fn prepared(&self, sql: &str) -> Result<Statement, Failure> {
         let known = self.statements().get(sql).cloned();
-        let statement = match known {
+        Ok(match known {
             Some(statement) => statement,
             None => {
                 let statement = self.client.prepare(sql).await.map_err(|error| failure(&error))?;
@@ -67,9 +86,7 @@ impl Connection {
                 statements.insert(sql.to_owned(), statement.clone());
                 statement
             }
-        };
-        let bound = bound(values);
-        self.client.query(&statement, &references(&bound)).await.map_err(|error| failure(&error))
+        })
     }
 
     /// Runs a statement without keeping it: its plan is made for these values. A kept statement soon has one plan for all values.

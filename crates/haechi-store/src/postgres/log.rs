@@ -1,7 +1,8 @@
 //! Reading the log and its seals.
 
 use super::{Postgres, connection::failure};
-use crate::journal::{Beside, EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE};
+use crate::journal::{Beside, EVENT_BYTES, EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE};
+use futures_util::TryStreamExt;
 use haechi_model::{Failure, Value};
 
 impl Postgres {
@@ -26,8 +27,17 @@ impl Postgres {
 
     pub(crate) async fn events_from(&self, position: i64, limit: u32) -> Result<Vec<EventRecord>, Failure> {
         let sql = "SELECT l.\"position\", l.\"id\", l.\"event\", i.\"image\" FROM \"_log\" l LEFT JOIN \"_images\" i ON i.\"id\" = l.\"id\" WHERE l.\"position\" >= $1::bigint ORDER BY l.\"position\" LIMIT $2::bigint";
-        let rows = self.0.read().await?.query(sql, &[Value::Int(position), Value::Int(limit.into())]).await?;
-        Ok(rows.iter().map(|row| EventRecord { position: row.get(0), id: row.get(1), event: row.get(2), image: row.get(3) }).collect())
+        let rows = self.0.read().await?.stream(sql, &[Value::Int(position), Value::Int(limit.into())], false).await?;
+        let (mut rows, mut found, mut bytes) = (std::pin::pin!(rows), Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
+            let record = EventRecord { position: row.get(0), id: row.get(1), event: row.get(2), image: row.get(3) };
+            bytes += record.image.as_ref().map_or(0, Vec::len);
+            found.push(record);
+            if bytes >= EVENT_BYTES {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) async fn log_bounds(&self) -> Result<(i64, i64), Failure> {

@@ -2,13 +2,14 @@
 
 use super::{
     Inner, Postgres,
-    connection::{Connection, Reader, row_values},
+    connection::{Connection, Reader, failure, row_values},
 };
 use crate::{
     aggregate::Parts,
     page::PageWriter,
     render::{Dialect, Sql},
 };
+use futures_util::TryStreamExt;
 use haechi_model::{Aggregate, Failure, Predicate, Row, RowPage, Select, Value};
 use std::sync::{Arc, atomic::Ordering};
 
@@ -29,10 +30,11 @@ impl Postgres {
     pub(crate) async fn select(&self, select: Select) -> Result<RowPage, Failure> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         let layout = sql.select(&select);
-        let rows = self.0.run_read(&sql).await?;
+        let rows = self.0.read().await?.stream(&sql.text, &sql.values, sql.by_values).await?;
+        let mut rows = std::pin::pin!(rows);
         let mut writer = PageWriter::new(&select, &self.0.catalog.collections[select.collection], layout);
-        for row in &rows {
-            if !writer.row(&Reader(row)) {
+        while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
+            if !writer.row(&Reader(&row)) {
                 break;
             }
         }

@@ -3,7 +3,7 @@
 use super::{Sqlite, connection, failure};
 use crate::{
     catalog::Catalog,
-    journal::{Beside, EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE},
+    journal::{Beside, EVENT_BYTES, EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE},
     render::{Dialect, Sql},
 };
 use haechi_model::{Failure, Row};
@@ -64,7 +64,16 @@ impl Sqlite {
                 let sql = "SELECT l.\"position\", l.\"id\", l.\"event\", i.\"image\" FROM \"_log\" l LEFT JOIN \"_images\" i ON i.\"id\" = l.\"id\" WHERE l.\"position\" >= ? ORDER BY l.\"position\" LIMIT ?";
                 let mut statement = connection.prepare_cached(sql)?;
                 let read = |row: &rusqlite::Row<'_>| Ok(EventRecord { position: row.get(0)?, id: row.get(1)?, event: row.get(2)?, image: row.get(3)? });
-                statement.query_map((position, limit), read)?.collect()
+                let (mut found, mut bytes) = (Vec::new(), 0);
+                for record in statement.query_map((position, limit), read)? {
+                    let record: EventRecord = record?;
+                    bytes += record.image.as_ref().map_or(0, Vec::len);
+                    found.push(record);
+                    if bytes >= EVENT_BYTES {
+                        break;
+                    }
+                }
+                Ok(found)
             })
             .await
     }

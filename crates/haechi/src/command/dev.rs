@@ -3,7 +3,14 @@
 use super::{Done, Failed, Place, live::say};
 use clap::Args;
 use haechi::{
-    DataDir, House, Mode, accept::Server, access, admission::Admission, folder, logs, people, report, rows, serve::stack, shutdown, stack::Stack,
+    DataDir, House, Mode,
+    accept::{STALLED, Server},
+    access,
+    admission::Admission,
+    folder, logs, people, report, rows,
+    serve::stack,
+    shutdown,
+    stack::Stack,
     traces::Traces,
 };
 use std::{
@@ -46,7 +53,8 @@ impl Dev {
         banner(&house, &place, address).await;
         let (publish, current) = watch::channel(Arc::new(stack(&house, Mode::Dev)));
         let (stop, mut stopped) = watch::channel(false);
-        let server = Server { listener, stack: current, tls: None, admission: Admission::new(&config), head_ms: config.limits.head_ms };
+        let server =
+            Server { listener, stack: current, tls: None, admission: Admission::new(&config), head_ms: config.limits.head_ms, stalled: STALLED };
         let server = tokio::spawn(server.run(async move { drop(stopped.changed().await) }));
         let (open, houses) = watch::channel(house.clone());
         let control = tokio::spawn(super::live::control(data.path.clone(), place.clone(), houses));

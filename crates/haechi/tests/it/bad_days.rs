@@ -108,7 +108,7 @@ async fn an_orderly_end_answers_or_refuses() {
             .unwrap();
         let ask = |path: &str| -> Option<String> {
             let mut stream = TcpStream::connect(&address).ok()?;
-            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
             let mut reply = String::new();
             stream.read_to_string(&mut reply).ok()?;
             Some(reply)
@@ -172,7 +172,7 @@ async fn a_reload_is_all_or_nothing() {
             .unwrap();
         let ask = |path: &str| -> Option<String> {
             let mut stream = TcpStream::connect(&address).ok()?;
-            let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n");
+            let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n");
             stream.write_all(head.as_bytes()).ok()?;
             let mut reply = String::new();
             stream.read_to_string(&mut reply).ok()?;

@@ -71,7 +71,7 @@ fn serve(root: &Path) -> Served {
     let child = haechi(root).args(["dev", "--listen", &address]).spawn().unwrap();
     let served = Served { child, address };
     let started = Instant::now();
-    while request(&served.address, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").is_none() {
+    while request(&served.address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").is_none() {
         assert!(started.elapsed() < Duration::from_secs(60), "the server does not start");
         thread::sleep(Duration::from_millis(5));
     }
@@ -120,7 +120,7 @@ fn round(root: &Path, count: usize, acknowledged: &Mutex<BTreeSet<String>>, coun
                 while !ended.load(Ordering::Relaxed) {
                     let number = counter.fetch_add(1, Ordering::Relaxed);
                     let body = format!("{{\"title\":\"t{number}\",\"body\":\"b{number}\",\"mail\":\"m{number}@example.test\"}}");
-                    let text = format!("POST /api/v1/notes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    let text = format!("POST /api/v1/notes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
                     let reply = request(&address, &text).unwrap_or_default();
                     // Only a reply that came whole is an acknowledgement.
                     if reply.starts_with("HTTP/1.1 201") && reply.ends_with('}') {

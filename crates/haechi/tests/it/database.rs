@@ -166,7 +166,7 @@ async fn a_full_disk_refuses_writes_and_keeps_reading() {
     let ask = move |address: &str, method: &str, path: &str, body: &str| -> Option<(u16, String)> {
         let mut stream = std::net::TcpStream::connect(address).ok()?;
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(head.as_bytes()).ok()?;

@@ -47,7 +47,7 @@ async fn routes_of_ones_own_stand_behind_the_same_gate() {
     let ask = async |path: &str, token: &str| {
         let mut stream = TcpStream::connect(&address).await.ok()?;
         let credential = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{credential}\r\n").as_bytes()).await.ok()?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{credential}\r\n").as_bytes()).await.ok()?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await.ok()?;
         Some(reply)
@@ -67,7 +67,7 @@ async fn routes_of_ones_own_stand_behind_the_same_gate() {
     assert!(ask("/api/v1/things", &member).await.unwrap().starts_with("HTTP/1.1 200 "));
     let polish = |token: &str| {
         let request = format!(
-            "POST /api/v1/things/{thing}:polish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n"
+            "POST /api/v1/things/{thing}:polish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
         let address = address.clone();
         async move {

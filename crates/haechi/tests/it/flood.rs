@@ -10,12 +10,12 @@ use tokio::{
     time::timeout,
 };
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `GET /healthz`, from the static table and one literal.
-const HEADERS: &[u8] = b"\x82\x86\x44\x08/healthz\x41\x01x";
+const HEADERS: &[u8] = b"\x82\x86\x44\x08/healthz\x41\x09localhost";
 const WAIT: Duration = Duration::from_secs(20);
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
@@ -53,7 +53,7 @@ async fn until_closed(stream: &mut TcpStream, pieces: impl Iterator<Item = Vec<u
 
 async fn honest(address: SocketAddr) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut reply = String::new();
     timeout(WAIT, stream.read_to_string(&mut reply)).await.unwrap().unwrap();
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
@@ -159,7 +159,7 @@ async fn frames_without_end_are_bounded() {
         assert!(grown < 100_000, "{what}: {grown} KB");
     }
     // Empty DATA on an open stream, and a stream that makes the server reset it again and again.
-    let post = b"\x83\x86\x44\x0c/api/v1/none\x41\x01x";
+    let post = b"\x83\x86\x44\x0c/api/v1/none\x41\x09localhost";
     let mut stream = http2(server.address).await;
     let pieces = std::iter::once(frame(1, 4, 1, post)).chain(std::iter::repeat_n(frame(0, 0, 1, &[]), 1_000_000));
     until_closed(&mut stream, pieces).await;
@@ -180,7 +180,7 @@ async fn a_body_that_trickles_is_answered() {
     let server = run(&app, None, 5_000).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = format!(
-        "POST /api/v1/notes HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n",
+        "POST /api/v1/notes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n",
         app.token(&kim.id)
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -207,25 +207,28 @@ async fn a_body_that_trickles_is_answered() {
 async fn nothing_is_smuggled() {
     let app = TestApp::start(Backend::Sqlite, FILES).await;
     let server = run(&app, None, 300).await;
-    let hidden = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let hidden = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let long = "1".repeat(40);
     for (what, head) in [
-        ("length and chunks", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned()),
-        ("two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 33\r\n\r\n".to_owned()),
-        ("a list of lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 33\r\n\r\n".to_owned()),
-        ("a signed length", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +0\r\n\r\n".to_owned()),
-        ("a length that overflows", format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {long}\r\n\r\n")),
-        ("another coding", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n".to_owned()),
-        ("two codings", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n".to_owned()),
-        ("a coding with a tab", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\u{b}chunked\r\n\r\n0\r\n\r\n".to_owned()),
-        ("a space before the colon", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length : 33\r\n\r\n".to_owned()),
-        ("a folded header", "GET / HTTP/1.1\r\nHost: x\r\nX-A: 1\r\n Content-Length: 33\r\n\r\n".to_owned()),
-        ("a chunk that overflows", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n".to_owned()),
-        ("a chunk without a size", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n;\r\n".to_owned()),
-        ("a zero in a name", "GET / HTTP/1.1\r\nHost: x\r\nX-\0A: 1\r\n\r\n".to_owned()),
-        ("a return in a value", "GET / HTTP/1.1\r\nHost: x\r\nX-A: 1\r2\r\n\r\n".to_owned()),
+        ("length and chunks", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned()),
+        ("two lengths", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: 33\r\n\r\n".to_owned()),
+        ("a list of lengths", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0, 33\r\n\r\n".to_owned()),
+        ("a signed length", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: +0\r\n\r\n".to_owned()),
+        ("a length that overflows", format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {long}\r\n\r\n")),
+        ("another coding", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n".to_owned()),
+        (
+            "two codings",
+            "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n".to_owned(),
+        ),
+        ("a coding with a tab", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding:\u{b}chunked\r\n\r\n0\r\n\r\n".to_owned()),
+        ("a space before the colon", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length : 33\r\n\r\n".to_owned()),
+        ("a folded header", "GET / HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\n Content-Length: 33\r\n\r\n".to_owned()),
+        ("a chunk that overflows", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n".to_owned()),
+        ("a chunk without a size", "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n;\r\n".to_owned()),
+        ("a zero in a name", "GET / HTTP/1.1\r\nHost: localhost\r\nX-\0A: 1\r\n\r\n".to_owned()),
+        ("a return in a value", "GET / HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r2\r\n\r\n".to_owned()),
         ("no version", "GET /\r\n\r\n".to_owned()),
-        ("another version", "GET / HTTP/9.9\r\nHost: x\r\n\r\n".to_owned()),
+        ("another version", "GET / HTTP/9.9\r\nHost: localhost\r\n\r\n".to_owned()),
     ] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(format!("{head}{hidden}").as_bytes()).await.unwrap();
@@ -237,7 +240,8 @@ async fn nothing_is_smuggled() {
     }
     // The honest twins: two requests in one packet are two requests.
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let both = "POST /none HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let both =
+        "POST /none HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(both.as_bytes()).await.unwrap();
     let mut seen = String::new();
     timeout(WAIT, stream.read_to_string(&mut seen)).await.unwrap().unwrap();
@@ -249,7 +253,7 @@ async fn nothing_is_smuggled() {
         ("a transfer coding", [HEADERS, &b"\x40\x11transfer-encoding\x07chunked"[..]].concat()),
         ("a pseudo-header after a header", [&b"\x82\x86\x40\x01a\x011"[..], &b"\x44\x08/healthz"[..]].concat()),
         ("a line break in a value", [HEADERS, &b"\x40\x01a\x03x\r\ny"[..]].concat()),
-        ("no path", b"\x82\x86\x41\x01x".to_vec()),
+        ("no path", b"\x82\x86\x41\x09localhost".to_vec()),
     ] {
         let mut stream = http2(server.address).await;
         stream.write_all(&frame(1, 5, 1, &block)).await.unwrap();

@@ -41,4 +41,5 @@ mod sweep;
 mod telemetry;
 mod timing;
 mod types;
+mod unread;
 mod values;

@@ -54,11 +54,16 @@ pub(crate) async fn run(app: &TestApp, tls: Option<Arc<Tls>>, head_ms: u64) -> R
 
 /// With a stack of one's own.
 pub(crate) async fn run_stack(stack: Arc<haechi::stack::Stack>, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
+    run_patient(stack, tls, head_ms, haechi::accept::STALLED).await
+}
+
+/// With a patience of its own for replies that are not read.
+pub(crate) async fn run_patient(stack: Arc<haechi::stack::Stack>, tls: Option<Arc<Tls>>, head_ms: u64, stalled: Duration) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, mut stopped) = watch::channel(false);
     let (publish, stack) = watch::channel(stack);
-    let server = Server { listener, stack, tls, admission: Admission::bounded(5_000, 1_000, Default::default()), head_ms };
+    let server = Server { listener, stack, tls, admission: Admission::bounded(5_000, 1_000, Default::default()), head_ms, stalled };
     let task = tokio::spawn(async move {
         server.run(async move { drop(stopped.changed().await) }).await;
         drop(publish);
@@ -99,14 +104,14 @@ async fn tls_is_served_and_its_certificate_replaced() {
         let mut stream = connect(server.address, &authority, versions).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
         assert_eq!(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec(), first);
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut reply = String::new();
         let _ = stream.read_to_string(&mut reply).await;
         assert!(reply.starts_with("HTTP/1.1 200") && reply.ends_with("ok"), "{reply}");
     }
     // Plain text to a port that speaks TLS gets no reply.
     let mut plain = TcpStream::connect(server.address).await.unwrap();
-    plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut reply = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(5), plain.read_to_end(&mut reply)).await.unwrap();
     assert!(!reply.starts_with(b"HTTP/"));
@@ -245,14 +250,14 @@ async fn slow_connections_do_not_stay() {
     for at in 0..1_000 {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         if at % 2 == 0 {
-            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ").await.unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await.unwrap();
         }
         slow.push(stream);
     }
     let started = Instant::now();
     for _ in 0..20 {
         let mut honest = TcpStream::connect(server.address).await.unwrap();
-        honest.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        honest.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut reply = String::new();
         honest.read_to_string(&mut reply).await.unwrap();
         assert!(reply.ends_with("ok"), "{reply}");
@@ -282,7 +287,7 @@ async fn metrics_are_on_the_listener_of_operations_alone() {
     let ops = tokio::spawn(ops::serve(listener, app.house.gate.clone(), app.house.metrics.clone()));
     let ask = async |path: &str| {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
         let mut reply = String::new();
         stream.read_to_string(&mut reply).await.unwrap();
         reply

@@ -90,7 +90,7 @@ fn hex(bytes: &[u8]) -> String {
 fn with_trace(dev: &Dev, path: &str, token: &str, flags: &str) -> String {
     let mut stream = std::net::TcpStream::connect(&dev.address).unwrap();
     let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\ntraceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\ntraceparent: 00-{TRACE}-00f067aa0ba902b7-{flags}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     let mut reply = String::new();

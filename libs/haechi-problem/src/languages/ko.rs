@@ -174,6 +174,16 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("1 field is not valid.", "필드 1개가 올바르지 않습니다."),
     ("{} fields are not valid.", "필드 {0}개가 올바르지 않습니다."),
     ("What would be shown cannot be recorded at the moment.", "보여 줄 내용을 지금 기록할 수 없습니다."),
+    ("The reply would be too large", "답이 너무 큽니다"),
+    (
+        "Ask for fewer records (page_size, first), for fewer fields, or without expansions.",
+        "레코드 수(page_size, first)나 필드를 줄이거나, 확장 없이 요청하십시오.",
+    ),
+    (
+        "The reply would be longer than limits.page_bytes: ask for fewer records, for fewer fields, or without what they refer to.",
+        "답이 limits.page_bytes보다 깁니다. 레코드나 필드를 줄이거나, 참조된 레코드 없이 요청하십시오.",
+    ),
+    ("Replies wait to be read: read those first.", "아직 읽지 않은 답이 기다리고 있습니다. 그것부터 읽으십시오."),
     ("The reply took too long.", "답하는 데 너무 오래 걸렸습니다."),
     ("The body came too slowly. Nothing was done.", "본문이 너무 느리게 왔습니다. 아무것도 하지 않았습니다."),
     ("The body did not arrive whole.", "본문이 끝까지 오지 않았습니다."),
