@@ -15,6 +15,7 @@ use crate::{
     system_work::Revocation,
 };
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, Trust, USERS};
 use haechi_store::{Analyse, Catalog, RestoreError, Store, Target};
 use std::{
@@ -99,48 +100,51 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn open(database: &Database, revision: Revision, options: Options) -> Result<(Self, SystemKeys), OpenError> {
-        let images = Arc::new(Images::new(&options.master).ok_or(OpenError::Keys)?);
-        let live = Arc::new(Hub::new(&options.master, revision.app.config.live.clone()).ok_or(OpenError::Keys)?);
-        let target = database.target();
-        let catalog = Catalog::new(&revision.app, options.tables);
-        let journal = GateJournal::new(revision.app.clone(), catalog.tables(), &options.master, images.clone(), revision.watched());
-        let journal = Arc::new(journal);
-        let tables = catalog.tables().into_iter().map(|table| table.name).collect();
-        let store = Store::open(&target, catalog, journal.clone()).await.map_err(|why| OpenError::Database(database.to_string(), why.to_string()))?;
-        let (committed, dialect) = (store.committed(), store.dialect());
-        let witness = revision.app.config.ledger.witness.clone();
-        let inner = Inner {
-            store: Arc::new(store),
-            sightings: Sightings::default(),
-            writing: tokio::sync::Mutex::default(),
-            explains: options.dev_tokens,
-            memory: Memory::new(&options.master, options.dev_tokens),
-            tables,
-            clock: options.clock,
-            journal,
-            seals: SealState::new(&options.master, witness).ok_or(OpenError::Keys)?,
-            page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
-            seal_lag_ms: AtomicI64::new(0),
-            revision: ArcSwap::from_pointee(revision),
-            // On SQLite what was committed has its position; elsewhere it is told when it has.
-            told: if dialect == haechi_store::Dialect::Sqlite { committed.clone() } else { Arc::default() },
-            committed,
-            images,
-            live,
-        };
-        let gate = Self(Arc::new(inner));
-        // Before the first migration there is no table of seals, and nothing to compare.
-        let applied = gate.0.store.applied().await.unwrap_or_default();
-        if !applied.is_empty()
-            && let Ok(Some(seal)) = gate.0.store.last_seal().await
-            && gate.0.seals.verifier().verify(&seal.note) == Err(haechi_ledger::NoteError::Malformed)
-        {
-            return Err(OpenError::OtherKey);
-        }
-        gate.learn(&applied);
-        let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
-        Ok((gate, keys))
+    pub fn open<'a>(database: &'a Database, revision: Revision, options: Options) -> BoxFuture<'a, Result<(Self, SystemKeys), OpenError>> {
+        Box::pin(async move {
+            let images = Arc::new(Images::new(&options.master).ok_or(OpenError::Keys)?);
+            let live = Arc::new(Hub::new(&options.master, revision.app.config.live.clone()).ok_or(OpenError::Keys)?);
+            let target = database.target();
+            let catalog = Catalog::new(&revision.app, options.tables);
+            let journal = GateJournal::new(revision.app.clone(), catalog.tables(), &options.master, images.clone(), revision.watched());
+            let journal = Arc::new(journal);
+            let tables = catalog.tables().into_iter().map(|table| table.name).collect();
+            let store =
+                Store::open(&target, catalog, journal.clone()).await.map_err(|why| OpenError::Database(database.to_string(), why.to_string()))?;
+            let (committed, dialect) = (store.committed(), store.dialect());
+            let witness = revision.app.config.ledger.witness.clone();
+            let inner = Inner {
+                store: Arc::new(store),
+                sightings: Sightings::default(),
+                writing: tokio::sync::Mutex::default(),
+                explains: options.dev_tokens,
+                memory: Memory::new(&options.master, options.dev_tokens),
+                tables,
+                clock: options.clock,
+                journal,
+                seals: SealState::new(&options.master, witness).ok_or(OpenError::Keys)?,
+                page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
+                seal_lag_ms: AtomicI64::new(0),
+                revision: ArcSwap::from_pointee(revision),
+                // On SQLite what was committed has its position; elsewhere it is told when it has.
+                told: if dialect == haechi_store::Dialect::Sqlite { committed.clone() } else { Arc::default() },
+                committed,
+                images,
+                live,
+            };
+            let gate = Self(Arc::new(inner));
+            // Before the first migration there is no table of seals, and nothing to compare.
+            let applied = gate.0.store.applied().await.unwrap_or_default();
+            if !applied.is_empty()
+                && let Ok(Some(seal)) = gate.0.store.last_seal().await
+                && gate.0.seals.verifier().verify(&seal.note) == Err(haechi_ledger::NoteError::Malformed)
+            {
+                return Err(OpenError::OtherKey);
+            }
+            gate.learn(&applied);
+            let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
+            Ok((gate, keys))
+        })
     }
 
     /// One request's question.
@@ -200,19 +204,21 @@ impl Gate {
     }
 
     /// Whether the database answers.
-    pub async fn reachable(&self) -> bool {
-        self.0.store.last_seal().await.is_ok()
+    pub fn reachable(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async move { self.0.store.last_seal().await.is_ok() })
     }
 
     /// Copies everything, as it is at one moment, into a new SQLite file, while requests go on. `operator` stands in the ledger.
     ///
     /// # Errors
     /// When the file cannot be written or the database cannot be reached.
-    pub async fn backup(&self, _: &System<Backup>, file: &Path, operator: &str) -> Result<(), Failure> {
-        let entry = self.0.system_entry("backup", None, String::new());
-        self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
-        self.settle().await;
-        self.0.store.backup(file).await
+    pub fn backup<'a>(&'a self, _: &'a System<Backup>, file: &'a Path, operator: &'a str) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let entry = self.0.system_entry("backup", None, String::new());
+            self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
+            self.settle().await;
+            self.0.store.backup(file).await
+        })
     }
 
     /// Records something that the system or an operator did.
@@ -277,21 +283,25 @@ impl Gate {
 
     /// Writes what waits and sees to it that it is sealed: for tests and for the end of commands. Where another node gives the positions,
     /// it is waited for, and where that node is gone, for the end of its lease.
-    pub async fn settle(&self) {
-        self.0.write_sightings().await;
-        for _ in 0..SETTLE_LOOKS {
-            self.0.seal().await;
-            if self.0.all_sealed().await {
-                return;
+    pub fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.write_sightings().await;
+            for _ in 0..SETTLE_LOOKS {
+                self.0.seal().await;
+                if self.0.all_sealed().await {
+                    return;
+                }
+                tokio::time::sleep(SETTLE_EVERY).await;
             }
-            tokio::time::sleep(SETTLE_EVERY).await;
-        }
-        tracing::warn!(target: "haechi::ledger", "entries wait for their seal: the node that gives positions does not do it");
+            tracing::warn!(target: "haechi::ledger", "entries wait for their seal: the node that gives positions does not do it");
+        })
     }
 
     /// Hands back what this node holds for all: the last act.
-    pub async fn release(&self) {
-        self.0.store.release().await;
+    pub fn release(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.store.release().await;
+        })
     }
 }
 
@@ -299,8 +309,8 @@ impl Gate {
 ///
 /// # Errors
 /// When there is something already, or it cannot be written.
-pub async fn restore(file: &Path, database: &Database, left: &[&str]) -> Result<(), RestoreError> {
-    haechi_store::restore(file, &database.target(), left).await
+pub fn restore<'a>(file: &'a Path, database: &'a Database, left: &'a [&'a str]) -> BoxFuture<'a, Result<(), RestoreError>> {
+    Box::pin(async move { haechi_store::restore(file, &database.target(), left).await })
 }
 
 impl Database {

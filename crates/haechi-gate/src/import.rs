@@ -6,6 +6,7 @@ use crate::{
     system::{Import, System},
 };
 use aws_lc_rs::digest;
+use futures_util::future::BoxFuture;
 use haechi_model::{Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, Row, USERS, Value, person, write_json_text};
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
 use std::{collections::HashMap, fmt::Write};
@@ -46,8 +47,13 @@ impl Gate {
     ///
     /// # Errors
     /// Every row that cannot be imported, by line and field.
-    pub async fn import(&self, key: &System<Import>, collection: CollectionId, rows: Vec<ImportRow>) -> Result<usize, Vec<ImportError>> {
-        self.import_from(key, collection, rows.into_iter().map(Ok)).await
+    pub fn import<'a>(
+        &'a self,
+        key: &'a System<Import>,
+        collection: CollectionId,
+        rows: Vec<ImportRow>,
+    ) -> BoxFuture<'a, Result<usize, Vec<ImportError>>> {
+        Box::pin(async move { self.import_from(key, collection, rows.into_iter().map(Ok)).await })
     }
 
     /// Imports rows as they are read, all or none. A part of them is held at a time, however many there are.
@@ -97,53 +103,65 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn stored_rows(&self, key: &System<Import>, collection: CollectionId, after: &str) -> Result<Vec<Row>, Failure> {
-        if after.is_empty() {
-            let entry = self.0.system_entry("export", Some(collection), String::new());
-            self.0.commit(self.0.system_change(key, vec![entry])).await?;
-        }
-        self.0.store.rows_after(collection, after, PART as u32).await
+    pub fn stored_rows<'a>(&'a self, key: &'a System<Import>, collection: CollectionId, after: &'a str) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
+        Box::pin(async move {
+            if after.is_empty() {
+                let entry = self.0.system_entry("export", Some(collection), String::new());
+                self.0.commit(self.0.system_change(key, vec![entry])).await?;
+            }
+            self.0.store.rows_after(collection, after, PART as u32).await
+        })
     }
 
     /// People who may sign in: the first hundred rows of `users` that are not disabled.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn people(&self, _: &System<Import>) -> Result<Vec<Row>, Failure> {
-        const MOST: u32 = 100;
-        let rows = self.0.store.rows_after(USERS, "", MOST).await?;
-        Ok(rows.into_iter().filter(|row| row[person::DISABLED].as_int() == Some(0)).collect())
+    pub fn people<'a>(&'a self, _: &'a System<Import>) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
+        Box::pin(async move {
+            const MOST: u32 = 100;
+            let rows = self.0.store.rows_after(USERS, "", MOST).await?;
+            Ok(rows.into_iter().filter(|row| row[person::DISABLED].as_int() == Some(0)).collect())
+        })
     }
 
     /// Whether a collection has no rows.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn is_empty(&self, _: &System<Import>, collection: CollectionId) -> Result<bool, Failure> {
-        Ok(self.0.store.rows_after(collection, "", 1).await?.is_empty())
+    pub fn is_empty<'a>(&'a self, _: &'a System<Import>, collection: CollectionId) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(async move { Ok(self.0.store.rows_after(collection, "", 1).await?.is_empty()) })
     }
 
     /// Says in the ledger that an operator has an answer explained that looks at rows: whom it is about, and which row.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn note_explanation(&self, key: &System<Import>, who: &str, collection: CollectionId, record: Option<&str>) -> Result<(), Failure> {
-        let mut extra = Vec::from(&b"\"who\":"[..]);
-        write_json_text(who, &mut extra);
-        let entry = EntryDraft {
-            kind: EntryKind::Access,
-            record: record.map(Into::into),
-            ..self.0.system_entry("explain", Some(collection), String::from_utf8_lossy(&extra).into_owned())
-        };
-        self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
+    pub fn note_explanation<'a>(
+        &'a self,
+        key: &'a System<Import>,
+        who: &'a str,
+        collection: CollectionId,
+        record: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut extra = Vec::from(&b"\"who\":"[..]);
+            write_json_text(who, &mut extra);
+            let entry = EntryDraft {
+                kind: EntryKind::Access,
+                record: record.map(Into::into),
+                ..self.0.system_entry("explain", Some(collection), String::from_utf8_lossy(&extra).into_owned())
+            };
+            self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
+        })
     }
 
     /// One stored row, for explanations to an operator.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn stored_row(&self, _: &System<Import>, collection: CollectionId, id: &str) -> Result<Option<Row>, Failure> {
-        self.0.store.row(collection, id).await
+    pub fn stored_row<'a>(&'a self, _: &'a System<Import>, collection: CollectionId, id: &'a str) -> BoxFuture<'a, Result<Option<Row>, Failure>> {
+        Box::pin(async move { self.0.store.row(collection, id).await })
     }
 
     /// States every row of altered collections anew: a migration changes what their canonical form is.

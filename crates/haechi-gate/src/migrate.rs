@@ -5,6 +5,7 @@ use crate::{
     ledger::beside::migration_digest,
     system::{Schema, System},
 };
+use futures_util::future::BoxFuture;
 use haechi_model::{Failure, write_json_text};
 use haechi_store::{Analyse, Applied, MigrateError, Migration, Strange, history};
 
@@ -13,24 +14,24 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
-    pub async fn plan(&self, _: &System<Schema>) -> Result<Migration, MigrateError> {
-        self.0.store.plan().await
+    pub fn plan<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
+        Box::pin(async move { self.0.store.plan().await })
     }
 
     /// What is in the database that no migration made.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
-    pub async fn strange(&self, _: &System<Schema>) -> Result<Strange, MigrateError> {
-        self.0.store.strange().await
+    pub fn strange<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Strange, MigrateError>> {
+        Box::pin(async move { self.0.store.strange().await })
     }
 
     /// Which rows do not fit what a migration would make of their tables, a line each.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn misfits(&self, _: &System<Schema>, migration: &Migration) -> Result<Vec<String>, Failure> {
-        self.0.store.misfits(migration).await
+    pub fn misfits<'a>(&'a self, _: &'a System<Schema>, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(async move { self.0.store.misfits(migration).await })
     }
 
     /// Makes the tables of a database that has none: there is nothing to lose. Of nodes that begin at once one makes them, and the others
@@ -38,42 +39,46 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn make(&self, key: &System<Schema>) -> Result<bool, MigrateError> {
-        if !self.0.store.applied().await.map_err(|_| MigrateError::Database)?.is_empty() {
-            return Ok(false);
-        }
-        let plan = self.plan(key).await?;
-        match self.migrate(key, plan, false).await {
-            Ok(()) => Ok(true),
-            Err(MigrateError::Overtaken) => {
-                self.learn(&self.0.store.applied().await.map_err(|_| MigrateError::Database)?);
-                Ok(false)
+    pub fn make<'a>(&'a self, key: &'a System<Schema>) -> BoxFuture<'a, Result<bool, MigrateError>> {
+        Box::pin(async move {
+            if !self.0.store.applied().await.map_err(|_| MigrateError::Database)?.is_empty() {
+                return Ok(false);
             }
-            Err(error) => Err(error),
-        }
+            let plan = self.plan(key).await?;
+            match self.migrate(key, plan, false).await {
+                Ok(()) => Ok(true),
+                Err(MigrateError::Overtaken) => {
+                    self.learn(&self.0.store.applied().await.map_err(|_| MigrateError::Database)?);
+                    Ok(false)
+                }
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Applies a migration and records it in the ledger.
     ///
     /// # Errors
     /// When it would drop data without leave, or rows do not fit; nothing was changed then.
-    pub async fn migrate(&self, key: &System<Schema>, migration: Migration, allow_drop: bool) -> Result<(), MigrateError> {
-        if migration.is_empty() {
-            let strange = self.0.store.strange().await?.wrong;
-            return if strange.is_empty() { Ok(()) } else { Err(MigrateError::Strange(strange)) };
-        }
-        let (summary, remembers) = (migration.summary(), migration.remembers());
-        let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
-        let before = self.0.store.applied().await.map_err(|_| MigrateError::Database)?.len();
-        self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
-        let applied = self.0.store.applied().await.map_err(|_| MigrateError::Database)?;
-        if remembers {
-            self.state_system(key, None).await.map_err(|_| MigrateError::Database)?;
-        }
-        self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
-        self.learn(&applied);
-        self.analyse(Analyse::Everything).await;
-        Ok(())
+    pub fn migrate<'a>(&'a self, key: &'a System<Schema>, migration: Migration, allow_drop: bool) -> BoxFuture<'a, Result<(), MigrateError>> {
+        Box::pin(async move {
+            if migration.is_empty() {
+                let strange = self.0.store.strange().await?.wrong;
+                return if strange.is_empty() { Ok(()) } else { Err(MigrateError::Strange(strange)) };
+            }
+            let (summary, remembers) = (migration.summary(), migration.remembers());
+            let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
+            let before = self.0.store.applied().await.map_err(|_| MigrateError::Database)?.len();
+            self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
+            let applied = self.0.store.applied().await.map_err(|_| MigrateError::Database)?;
+            if remembers {
+                self.state_system(key, None).await.map_err(|_| MigrateError::Database)?;
+            }
+            self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
+            self.learn(&applied);
+            self.analyse(Analyse::Everything).await;
+            Ok(())
+        })
     }
 
     /// States rows whose form has changed, then the migrations themselves: one that is not stated was interrupted.
@@ -96,42 +101,46 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn interrupted(&self, _: &System<Schema>) -> Result<Vec<Applied>, Failure> {
-        let applied = self.0.store.applied().await?;
-        if applied.is_empty() {
-            return Ok(Vec::new());
-        }
-        let Some(last) = self.last_stated_migration().await? else { return Ok(Vec::new()) };
-        let same = |at: usize| at > 0 && haechi_store::same_tables(&applied[at - 1], &applied[at]);
-        let unstated = applied.iter().enumerate().filter(|(at, migration)| migration.version > last && !same(*at));
-        Ok(unstated.map(|(_, migration)| migration.clone()).collect())
+    pub fn interrupted<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Vec<Applied>, Failure>> {
+        Box::pin(async move {
+            let applied = self.0.store.applied().await?;
+            if applied.is_empty() {
+                return Ok(Vec::new());
+            }
+            let Some(last) = self.last_stated_migration().await? else { return Ok(Vec::new()) };
+            let same = |at: usize| at > 0 && haechi_store::same_tables(&applied[at - 1], &applied[at]);
+            let unstated = applied.iter().enumerate().filter(|(at, migration)| migration.version > last && !same(*at));
+            Ok(unstated.map(|(_, migration)| migration.clone()).collect())
+        })
     }
 
     /// Completes what was interrupted. Returns whether there was something.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn complete(&self, key: &System<Schema>) -> Result<bool, Failure> {
-        let unstated = self.interrupted(key).await?;
-        let Some(last) = unstated.first().map(|first| first.version - 1) else { return Ok(false) };
-        let applied = self.0.store.applied().await?;
-        let history = history(&applied);
-        let mut altered = Vec::new();
-        for at in (1..applied.len().min(history.len())).filter(|at| applied[*at].version > last) {
-            let between = haechi_store::plan(self.0.store.dialect(), &history[at - 1], &history[at]);
-            altered.extend(between.altered().into_iter().map(str::to_owned));
-        }
-        self.state(key, &["completed what was interrupted".to_owned()], &altered, &unstated).await?;
-        self.learn(&applied);
-        Ok(true)
+    pub fn complete<'a>(&'a self, key: &'a System<Schema>) -> BoxFuture<'a, Result<bool, Failure>> {
+        Box::pin(async move {
+            let unstated = self.interrupted(key).await?;
+            let Some(last) = unstated.first().map(|first| first.version - 1) else { return Ok(false) };
+            let applied = self.0.store.applied().await?;
+            let history = history(&applied);
+            let mut altered = Vec::new();
+            for at in (1..applied.len().min(history.len())).filter(|at| applied[*at].version > last) {
+                let between = haechi_store::plan(self.0.store.dialect(), &history[at - 1], &history[at]);
+                altered.extend(between.altered().into_iter().map(str::to_owned));
+            }
+            self.state(key, &["completed what was interrupted".to_owned()], &altered, &unstated).await?;
+            self.learn(&applied);
+            Ok(true)
+        })
     }
 
     /// Migrations that were applied.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn applied(&self, _: &System<Schema>) -> Result<Vec<Applied>, Failure> {
-        self.0.store.applied().await
+    pub fn applied<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Vec<Applied>, Failure>> {
+        Box::pin(async move { self.0.store.applied().await })
     }
 
     /// Learns from the migrations how rows lay before, for what was kept then.

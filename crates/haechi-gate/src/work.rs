@@ -1,6 +1,7 @@
 //! A change in the making: grants put their steps in, then it commits whole or not at all.
 
 use crate::{ask::Ask, grant};
+use futures_util::future::BoxFuture;
 use haechi_model::{Change, Claim, Collection, CollectionId, Failure, FieldId, FieldType, Miss, OnDelete, Predicate, Row, Step};
 use std::borrow::Cow;
 
@@ -66,6 +67,9 @@ pub struct WorkError {
     /// Why.
     pub error: WriteError,
 }
+
+/// What was done, or what an earlier request with the same key did.
+pub type Committed = (Vec<Done>, Option<Box<str>>);
 
 /// What one operation did.
 #[derive(Clone, Debug)]
@@ -163,23 +167,25 @@ impl Work {
     ///
     /// # Errors
     /// The operation that failed and why.
-    pub async fn commit(self) -> Result<(Vec<Done>, Option<Box<str>>), WorkError> {
-        let Self { ask, change, step_operations, meanings, results, .. } = self;
-        ask.begins_change();
-        let outcome = match ask.gate.commit(change).await {
-            Ok(outcome) => outcome,
-            Err(failure) => return Err(explain(&ask, failure, &step_operations, &meanings, &results).await),
-        };
-        if outcome.replayed.is_some() {
-            return Ok((Vec::new(), outcome.replayed));
-        }
-        let mut slots: Vec<Option<Row>> = outcome.slots.into_iter().map(Some).collect();
-        let done = |(collection, id, after): (CollectionId, Box<str>, Option<usize>)| Done {
-            collection,
-            id,
-            row: after.and_then(|slot| slots.get_mut(slot)?.take()),
-        };
-        Ok((results.into_iter().map(done).collect(), None))
+    pub fn commit(self) -> BoxFuture<'static, Result<Committed, WorkError>> {
+        Box::pin(async move {
+            let Self { ask, change, step_operations, meanings, results, .. } = self;
+            ask.begins_change();
+            let outcome = match ask.gate.commit(change).await {
+                Ok(outcome) => outcome,
+                Err(failure) => return Err(explain(&ask, failure, &step_operations, &meanings, &results).await),
+            };
+            if outcome.replayed.is_some() {
+                return Ok((Vec::new(), outcome.replayed));
+            }
+            let mut slots: Vec<Option<Row>> = outcome.slots.into_iter().map(Some).collect();
+            let done = |(collection, id, after): (CollectionId, Box<str>, Option<usize>)| Done {
+                collection,
+                id,
+                row: after.and_then(|slot| slots.get_mut(slot)?.take()),
+            };
+            Ok((results.into_iter().map(done).collect(), None))
+        })
     }
 }
 

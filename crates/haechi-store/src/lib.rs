@@ -7,6 +7,7 @@ mod backup;
 mod catalog;
 mod journal;
 mod load;
+mod log;
 mod migrate;
 mod page;
 mod postgres;
@@ -24,6 +25,7 @@ pub use render::Dialect;
 pub use schema::Strange;
 pub use system::system_tables;
 
+use futures_util::future::BoxFuture;
 use haechi_model::{Aggregate, Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::Notify;
@@ -57,6 +59,13 @@ pub struct Store {
     committed: Arc<Notify>,
 }
 
+/// What the database answers.
+type Stored<T> = Result<T, Failure>;
+/// A row, and the row of another table that it names.
+pub type RowAndOwner = (Row, Option<Row>);
+/// A position and its encoded entry.
+pub type Leaf = (i64, Vec<u8>);
+
 enum Driver {
     Sqlite(sqlite::Sqlite),
     Postgres(postgres::Postgres),
@@ -67,20 +76,23 @@ enum Driver {
 #[error("{0}")]
 pub struct Unopened(pub String);
 
+// Each method is boxed here: an `async fn` would be compiled again, with all that it waits for, in each crate above.
 impl Store {
     /// Opens a database. The tables need not be there yet.
     ///
     /// # Errors
     /// When the file cannot be opened or the server cannot be reached.
-    pub async fn open(target: &Target, catalog: Catalog, journal: Arc<dyn Journal>) -> Result<Self, Unopened> {
-        let (catalog, committed) = (Arc::new(catalog), Arc::new(Notify::new()));
-        let driver = match target {
-            Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path, catalog.clone(), journal, committed.clone())?),
-            Target::Postgres(url, trust) => {
-                Driver::Postgres(postgres::Postgres::open(url, trust, catalog.clone(), journal, committed.clone()).await?)
-            }
-        };
-        Ok(Self { driver, catalog, committed })
+    pub fn open<'a>(target: &'a Target, catalog: Catalog, journal: Arc<dyn Journal>) -> BoxFuture<'a, Result<Self, Unopened>> {
+        Box::pin(async move {
+            let (catalog, committed) = (Arc::new(catalog), Arc::new(Notify::new()));
+            let driver = match target {
+                Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path, catalog.clone(), journal, committed.clone())?),
+                Target::Postgres(url, trust) => {
+                    Driver::Postgres(postgres::Postgres::open(url, trust, catalog.clone(), journal, committed.clone()).await?)
+                }
+            };
+            Ok(Self { driver, catalog, committed })
+        })
     }
 
     /// Which SQL it speaks.
@@ -108,9 +120,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database is busy, cannot be had, or the budget is used up.
-    pub async fn select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
-        let span = self.span("select", &self.catalog.tables[select.collection].name);
-        if span.is_disabled() { self.run_select(select, scan).await } else { Box::pin(self.run_select(select, scan).instrument(span)).await }
+    pub fn select(&self, select: Select, scan: bool) -> BoxFuture<'_, Result<RowPage, Failure>> {
+        Box::pin(async move {
+            let span = self.span("select", &self.catalog.tables[select.collection].name);
+            if span.is_disabled() { self.run_select(select, scan).await } else { Box::pin(self.run_select(select, scan).instrument(span)).await }
+        })
     }
 
     async fn run_select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
@@ -125,69 +139,81 @@ impl Store {
     ///
     /// # Errors
     /// When the database is busy, cannot be had, or the budget is used up.
-    pub async fn aggregate(&self, aggregate: Aggregate) -> Result<Vec<Value>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.aggregate(aggregate).await,
-            Driver::Postgres(postgres) => Box::pin(postgres.aggregate(&aggregate)).await,
-        }
+    pub fn aggregate(&self, aggregate: Aggregate) -> BoxFuture<'_, Result<Vec<Value>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.aggregate(aggregate).await,
+                Driver::Postgres(postgres) => Box::pin(postgres.aggregate(&aggregate)).await,
+            }
+        })
     }
 
     /// One stored row, all columns.
     ///
     /// # Errors
     /// When the database is busy or cannot be had.
-    pub async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.row(table, id).await,
-            Driver::Postgres(postgres) => postgres.row(table, id).await,
-        }
+    pub fn row<'a>(&'a self, table: usize, id: &'a str) -> BoxFuture<'a, Result<Option<Row>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.row(table, id).await,
+                Driver::Postgres(postgres) => postgres.row(table, id).await,
+            }
+        })
     }
 
     /// Stored rows of a table in the order of their ids, after one of them.
     ///
     /// # Errors
     /// When the database is busy or cannot be had.
-    pub async fn rows_after(&self, table: usize, after: &str, limit: u32) -> Result<Vec<Row>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.rows_after(&self.catalog, table, after, limit).await,
-            Driver::Postgres(postgres) => postgres.rows_after(table, after, limit).await,
-        }
+    pub fn rows_after<'a>(&'a self, table: usize, after: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.rows_after(&self.catalog, table, after, limit).await,
+                Driver::Postgres(postgres) => postgres.rows_after(table, after, limit).await,
+            }
+        })
     }
 
     /// Rows of which a condition holds, in the order of their ids.
     ///
     /// # Errors
     /// When the database is busy or cannot be had.
-    pub async fn find(&self, table: usize, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.find(table, filter, limit).await,
-            Driver::Postgres(postgres) => postgres.find(table, &filter, limit).await,
-        }
+    pub fn find(&self, table: usize, filter: Predicate, limit: u32) -> BoxFuture<'_, Result<Vec<Row>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.find(table, filter, limit).await,
+                Driver::Postgres(postgres) => postgres.find(table, &filter, limit).await,
+            }
+        })
     }
 
     /// One row, and the row of another table that one of its columns names.
     ///
     /// # Errors
     /// When the database is busy or cannot be had.
-    pub async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<(Row, Option<Row>)>, Failure> {
-        let columns = self.catalog.tables[table].columns.len();
-        let joined = match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.row_and_owner(table, id, column, owner).await?,
-            Driver::Postgres(postgres) => postgres.row_and_owner(table, id, column, owner).await?,
-        };
-        Ok(joined.map(|mut row| {
-            let owner = row.split_off(columns);
-            (row, (!owner[0].is_null()).then_some(owner))
-        }))
+    pub fn row_and_owner<'a>(&'a self, table: usize, id: &'a str, column: usize, owner: usize) -> BoxFuture<'a, Stored<Option<RowAndOwner>>> {
+        Box::pin(async move {
+            let columns = self.catalog.tables[table].columns.len();
+            let joined = match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.row_and_owner(table, id, column, owner).await?,
+                Driver::Postgres(postgres) => postgres.row_and_owner(table, id, column, owner).await?,
+            };
+            Ok(joined.map(|mut row| {
+                let owner = row.split_off(columns);
+                (row, (!owner[0].is_null()).then_some(owner))
+            }))
+        })
     }
 
     /// Runs a change. Once this is called the change runs to its end, whoever waits.
     ///
     /// # Errors
     /// When an expectation is not met or the database cannot do it; nothing was done then, unless the failure is `Unknown`.
-    pub async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
-        let span = self.span("commit", "");
-        if span.is_disabled() { self.run_change(change).await } else { Box::pin(self.run_change(change).instrument(span)).await }
+    pub fn commit(&self, change: Change) -> BoxFuture<'_, Result<Outcome, Failure>> {
+        Box::pin(async move {
+            let span = self.span("commit", "");
+            if span.is_disabled() { self.run_change(change).await } else { Box::pin(self.run_change(change).instrument(span)).await }
+        })
     }
 
     /// What a trace says of a statement: never its text, never its values.
@@ -207,271 +233,156 @@ impl Store {
     ///
     /// # Errors
     /// Which rows do not fit, or why the database could not take them; nothing was kept then.
-    pub async fn load(&self, load: Load) -> Result<usize, LoadError> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.writer.load(load).await,
-            Driver::Postgres(postgres) => postgres.load(load).await,
-        }
+    pub fn load(&self, load: Load) -> BoxFuture<'_, Result<usize, LoadError>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.writer.load(load).await,
+                Driver::Postgres(postgres) => postgres.load(load).await,
+            }
+        })
     }
 
     /// Migrations that were applied, oldest first.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn applied(&self) -> Result<Vec<Applied>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.run(true, sqlite::applied).await,
-            Driver::Postgres(postgres) => postgres.applied().await,
-        }
+    pub fn applied(&self) -> BoxFuture<'_, Result<Vec<Applied>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.run(true, sqlite::applied).await,
+                Driver::Postgres(postgres) => postgres.applied().await,
+            }
+        })
     }
 
     /// Plans the way from what was applied last to what this version needs.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
-    pub async fn plan(&self) -> Result<Migration, MigrateError> {
-        let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
-        let before = migrate::tables_after(&applied)?;
-        let after = applied.last().map_or(0, |last| last.version);
-        Ok(Migration { after, ..plan(self.dialect(), &before, &self.wanted_tables()) })
+    pub fn plan(&self) -> BoxFuture<'_, Result<Migration, MigrateError>> {
+        Box::pin(async move {
+            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+            let before = migrate::tables_after(&applied)?;
+            let after = applied.last().map_or(0, |last| last.version);
+            Ok(Migration { after, ..plan(self.dialect(), &before, &self.wanted_tables()) })
+        })
     }
 
     /// What is in the database that no migration made: whatever can change what is stored, found or refused.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
-    pub async fn strange(&self) -> Result<Strange, MigrateError> {
-        let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
-        if applied.is_empty() {
-            return Ok(Strange::default());
-        }
-        let tables = migrate::tables_after(&applied)?;
-        let found = match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| schema::found_in_sqlite(connection, &tables)).await,
-            Driver::Postgres(postgres) => match postgres.client().await {
-                Ok(client) => schema::found_in_postgres(&client, &tables).await,
-                Err(failure) => Err(failure),
-            },
-        };
-        found.map_err(|_| MigrateError::Database)
+    pub fn strange(&self) -> BoxFuture<'_, Result<Strange, MigrateError>> {
+        Box::pin(async move {
+            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+            if applied.is_empty() {
+                return Ok(Strange::default());
+            }
+            let tables = migrate::tables_after(&applied)?;
+            let found = match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| schema::found_in_sqlite(connection, &tables)).await,
+                Driver::Postgres(postgres) => match postgres.client().await {
+                    Ok(client) => schema::found_in_postgres(&client, &tables).await,
+                    Err(failure) => Err(failure),
+                },
+            };
+            found.map_err(|_| MigrateError::Database)
+        })
     }
 
     /// Which rows do not fit what a migration would make of their tables, a line each.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn misfits(&self, migration: &Migration) -> Result<Vec<String>, Failure> {
-        if migration.checks.is_empty() {
-            return Ok(Vec::new());
-        }
-        let checks = migration.checks.clone();
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| sqlite::misfits(connection, &checks)).await,
-            Driver::Postgres(postgres) => postgres.misfits(&checks).await,
-        }
+    pub fn misfits<'a>(&'a self, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(async move {
+            if migration.checks.is_empty() {
+                return Ok(Vec::new());
+            }
+            let checks = migration.checks.clone();
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| sqlite::misfits(connection, &checks)).await,
+                Driver::Postgres(postgres) => postgres.misfits(&checks).await,
+            }
+        })
     }
 
     /// Applies a migration, whole or not at all.
     ///
     /// # Errors
     /// When it drops data without leave, cannot be done, or rows do not fit; nothing was changed then.
-    pub async fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> Result<(), MigrateError> {
-        let strange = self.strange().await?.wrong;
-        if !strange.is_empty() {
-            return Err(MigrateError::Strange(strange));
-        }
-        if !migration.refusals.is_empty() {
-            return Err(MigrateError::Impossible(migration.refusals.join("\n")));
-        }
-        if !allow_drop && !migration.drops.is_empty() {
-            return Err(MigrateError::DropsData(migration.drops));
-        }
-        match &self.driver {
-            Driver::Sqlite(sqlite) => {
-                let work = move |connection: &mut rusqlite::Connection| sqlite::apply_migration(connection, &migration, now_ms);
-                sqlite.writer.alone(work).await.map_err(|_| MigrateError::Database)?
+    pub fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> BoxFuture<'_, Result<(), MigrateError>> {
+        Box::pin(async move {
+            let strange = self.strange().await?.wrong;
+            if !strange.is_empty() {
+                return Err(MigrateError::Strange(strange));
             }
-            Driver::Postgres(postgres) => postgres.migrate(migration, now_ms).await,
-        }
+            if !migration.refusals.is_empty() {
+                return Err(MigrateError::Impossible(migration.refusals.join("\n")));
+            }
+            if !allow_drop && !migration.drops.is_empty() {
+                return Err(MigrateError::DropsData(migration.drops));
+            }
+            match &self.driver {
+                Driver::Sqlite(sqlite) => {
+                    let work = move |connection: &mut rusqlite::Connection| sqlite::apply_migration(connection, &migration, now_ms);
+                    sqlite.writer.alone(work).await.map_err(|_| MigrateError::Database)?
+                }
+                Driver::Postgres(postgres) => postgres.migrate(migration, now_ms).await,
+            }
+        })
     }
 
     /// Gathers the statistics by which the database plans statements.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn analyse(&self, what: Analyse) -> Result<(), Failure> {
-        let name = |table: usize| self.catalog.tables[table].name.clone();
-        match &self.driver {
-            Driver::Sqlite(sqlite) => {
-                let table = if let Analyse::Table(table) = what { Some(name(table)) } else { None };
-                let work = move |connection: &mut rusqlite::Connection| sqlite::analyse(connection, what, table.as_deref());
-                sqlite.writer.alone(work).await?.map_err(|error| sqlite::failure(&error))
+    pub fn analyse(&self, what: Analyse) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            let name = |table: usize| self.catalog.tables[table].name.clone();
+            match &self.driver {
+                Driver::Sqlite(sqlite) => {
+                    let table = if let Analyse::Table(table) = what { Some(name(table)) } else { None };
+                    let work = move |connection: &mut rusqlite::Connection| sqlite::analyse(connection, what, table.as_deref());
+                    sqlite.writer.alone(work).await?.map_err(|error| sqlite::failure(&error))
+                }
+                Driver::Postgres(postgres) => match what {
+                    Analyse::Everything => postgres.analyse(&self.catalog.tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>()).await,
+                    Analyse::Table(table) => postgres.analyse(&[name(table)]).await,
+                    // The server does this by itself.
+                    Analyse::Outgrown => Ok(()),
+                },
             }
-            Driver::Postgres(postgres) => match what {
-                Analyse::Everything => postgres.analyse(&self.catalog.tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>()).await,
-                Analyse::Table(table) => postgres.analyse(&[name(table)]).await,
-                // The server does this by itself.
-                Analyse::Outgrown => Ok(()),
-            },
-        }
-    }
-
-    /// Entries from a position on, in order.
-    ///
-    /// # Errors
-    /// When the database is busy or cannot be had.
-    pub async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.log_from(position, limit).await,
-            Driver::Postgres(postgres) => postgres.log_from(position, limit).await,
-        }
-    }
-
-    /// Positions and encoded entries from a position on, in order: what is sealed. Details can be long, and are left.
-    ///
-    /// # Errors
-    /// When the database is busy or cannot be had.
-    pub async fn leaves_from(&self, position: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.leaves_from(position, limit).await,
-            Driver::Postgres(postgres) => postgres.leaves_from(position, limit).await,
-        }
-    }
-
-    /// Entries that were committed and wait for their position, in the order of arrival; there are none on SQLite.
-    ///
-    /// # Errors
-    /// When the database cannot be reached.
-    pub async fn log_waiting(&self, limit: u32) -> Result<Vec<LogRecord>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(_) => Ok(Vec::new()),
-            Driver::Postgres(postgres) => postgres.log_waiting(limit).await,
-        }
-    }
-
-    /// What entries tell from a position on, in order; those that tell nothing too.
-    ///
-    /// # Errors
-    /// When the database is busy or cannot be had.
-    pub async fn events_from(&self, position: i64, limit: u32) -> Result<Vec<EventRecord>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.events_from(position, limit).await,
-            Driver::Postgres(postgres) => postgres.events_from(position, limit).await,
-        }
-    }
-
-    /// The first position that is there, and the next that will be given.
-    ///
-    /// # Errors
-    /// When the database is busy or cannot be had.
-    pub async fn log_bounds(&self) -> Result<(i64, i64), Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.log_bounds().await,
-            Driver::Postgres(postgres) => postgres.log_bounds().await,
-        }
-    }
-
-    /// Forgets images of entries whose ids come before one, then the oldest until no more than so many bytes are left.
-    ///
-    /// # Errors
-    /// When the database cannot be reached.
-    pub async fn forget_images(&self, before: &str, bytes: i64) -> Result<(), Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.forget_images(before, bytes).await,
-            Driver::Postgres(postgres) => postgres.forget_images(before, bytes).await,
-        }
-    }
-
-    /// Seals from a size on, in order.
-    ///
-    /// # Errors
-    /// When the database is busy or cannot be had.
-    pub async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.seals_from(size, limit).await,
-            Driver::Postgres(postgres) => postgres.seals_from(size, limit).await,
-        }
-    }
-
-    /// The newest seal.
-    ///
-    /// # Errors
-    /// When the database is busy or cannot be had.
-    pub async fn last_seal(&self) -> Result<Option<Seal>, Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.last_seal().await,
-            Driver::Postgres(postgres) => postgres.last_seal().await,
-        }
-    }
-
-    /// Keeps a seal.
-    ///
-    /// # Errors
-    /// When the database cannot be reached, or this node does not hold the lease.
-    pub async fn save_seal(&self, seal: Seal) -> Result<(), Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => match sqlite.writer.alone(move |connection| sqlite::save_seal(connection, &seal)).await? {
-                Ok(true) => Ok(()),
-                Ok(false) => Err(Failure::Busy),
-                Err(error) => Err(sqlite::failure(&error)),
-            },
-            Driver::Postgres(postgres) => postgres.save_seal(&seal).await,
-        }
-    }
-
-    /// Deletes entries before a position, and the seals before it; the seal at it keeps another state. What was begun is
-    /// finished by the next call.
-    ///
-    /// # Errors
-    /// When the database cannot be reached.
-    pub async fn take_out_log(&self, size: i64, frontier: Vec<u8>) -> Result<(), Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.take_out_log(size, frontier).await,
-            Driver::Postgres(postgres) => postgres.take_out_log(size, frontier).await,
-        }
+        })
     }
 
     /// What the change that claimed this idempotency key did, when there was one.
     ///
     /// # Errors
     /// When it was another request, or the database cannot be reached.
-    pub async fn claimed(&self, claim: &Claim) -> Result<Option<Box<str>>, Failure> {
-        let found = match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.claimed(&claim.key).await?,
-            Driver::Postgres(postgres) => postgres.claimed(&claim.key).await?,
-        };
-        match found {
-            Some((digest, _)) if digest != *claim.digest => Err(Failure::KeyReused),
-            found => Ok(found.map(|(_, result)| result.into())),
-        }
+    pub fn claimed<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Option<Box<str>>, Failure>> {
+        Box::pin(async move {
+            let found = match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.claimed(&claim.key).await?,
+                Driver::Postgres(postgres) => postgres.claimed(&claim.key).await?,
+            };
+            match found {
+                Some((digest, _)) if digest != *claim.digest => Err(Failure::KeyReused),
+                found => Ok(found.map(|(_, result)| result.into())),
+            }
+        })
     }
 
     /// Forgets idempotency keys that were claimed before a time.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn forget_claims(&self, before_ms: i64) -> Result<(), Failure> {
-        match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.forget_claims(before_ms).await,
-            Driver::Postgres(postgres) => postgres.forget_claims(before_ms).await,
-        }
-    }
-
-    /// Gives positions to entries that have none, where that is not part of the commit. `true`: this node does it now.
-    ///
-    /// # Errors
-    /// When the database cannot be reached.
-    pub async fn sequence(&self, now_ms: i64) -> Result<bool, Failure> {
-        match &self.driver {
-            Driver::Sqlite(_) => Ok(true),
-            Driver::Postgres(postgres) => postgres.sequence(now_ms).await,
-        }
-    }
-
-    /// Gives up what this node holds for all nodes: the last act before it ends.
-    pub async fn release(&self) {
-        if let Driver::Postgres(postgres) = &self.driver {
-            postgres.release().await;
-        }
+    pub fn forget_claims(&self, before_ms: i64) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.forget_claims(before_ms).await,
+                Driver::Postgres(postgres) => postgres.forget_claims(before_ms).await,
+            }
+        })
     }
 }

@@ -11,6 +11,7 @@ use axum::{
     body::{Body, Bytes, HttpBody},
     http::{Request, Response, header},
 };
+use futures_util::future::BoxFuture;
 use haechi_gate::{Hold, OpenStream};
 use haechi_layers::Peer;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -70,41 +71,44 @@ pub struct Server {
 
 impl Server {
     /// Serves until `stop`, then answers what is in work.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        let (end, ended) = watch::channel(false);
-        let metrics = self.stack.borrow().metrics.clone();
-        let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
-        let (http1, http2) = (http1(self.head_ms), http2());
-        let connection = Arc::new(Connection { http1, http2, stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms, stalled: self.stalled });
-        tokio::pin!(stop);
-        loop {
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = &mut stop => break,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let Some(place) = self.admission.admit(peer.ip()) else {
-                        metrics.connection_refused();
-                        continue;
-                    };
-                    let connection = connection.clone();
-                    tokio::spawn(connection.serve(stream, peer, Arc::new(place)));
-                }
-                Err(error) => {
-                    // Out of descriptors, most likely: wait for some to come back instead of spinning.
-                    tracing::warn!(target: "haechi::http", %error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+    pub fn run(self, stop: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (end, ended) = watch::channel(false);
+            let metrics = self.stack.borrow().metrics.clone();
+            let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
+            let (http1, http2) = (http1(self.head_ms), http2());
+            let connection =
+                Arc::new(Connection { http1, http2, stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms, stalled: self.stalled });
+            tokio::pin!(stop);
+            loop {
+                let accepted = tokio::select! {
+                    accepted = self.listener.accept() => accepted,
+                    () = &mut stop => break,
+                };
+                match accepted {
+                    Ok((stream, peer)) => {
+                        let Some(place) = self.admission.admit(peer.ip()) else {
+                            metrics.connection_refused();
+                            continue;
+                        };
+                        let connection = connection.clone();
+                        tokio::spawn(connection.serve(stream, peer, Arc::new(place)));
+                    }
+                    Err(error) => {
+                        // Out of descriptors, most likely: wait for some to come back instead of spinning.
+                        tracing::warn!(target: "haechi::http", %error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                 }
             }
-        }
-        drop(self.listener);
-        metrics.drain();
-        let _ = end.send(true);
-        let _ = tokio::time::timeout(DRAIN, self.admission.emptied()).await;
-        if let Some(watch) = watch {
-            watch.abort();
-        }
+            drop(self.listener);
+            metrics.drain();
+            let _ = end.send(true);
+            let _ = tokio::time::timeout(DRAIN, self.admission.emptied()).await;
+            if let Some(watch) = watch {
+                watch.abort();
+            }
+        })
     }
 }
 

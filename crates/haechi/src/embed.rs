@@ -24,6 +24,7 @@ use axum::{
     response::IntoResponse,
     routing::MethodRouter,
 };
+use futures_util::future::BoxFuture;
 use haechi_data::{Act, Acted, Handlers};
 use haechi_gate::{Ask, Gate};
 use haechi_model::Config;
@@ -31,6 +32,9 @@ use haechi_problem::{Problem, kinds};
 use std::{path::PathBuf, sync::Arc};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+/// Starts what goes on beside the server.
+type Begun = Box<dyn FnOnce(Arc<House>, &DataDir) -> JoinHandle<()> + Send>;
 
 /// Where routes of one's own cannot be.
 const RESERVED: [&str; 10] =
@@ -166,15 +170,26 @@ impl Haechi {
     ///
     /// # Errors
     /// Why nothing is served.
-    pub async fn serve(self) -> Result<(), ServeError> {
-        self.serve_with(|_, _| tokio::spawn(async {})).await
+    pub fn serve(self) -> BoxFuture<'static, Result<(), ServeError>> {
+        self.serve_with(|_, _| tokio::spawn(async {}))
     }
 
     /// As [`Haechi::serve`]; `begun` starts what else goes on while it is served.
     ///
     /// # Errors
     /// Why nothing is served.
-    pub async fn serve_with(self, begun: impl FnOnce(Arc<House>, &DataDir) -> JoinHandle<()>) -> Result<(), ServeError> {
+    pub fn serve_with(
+        self,
+        begun: impl FnOnce(Arc<House>, &DataDir) -> JoinHandle<()> + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), ServeError>> {
+        self.serving(Box::new(begun))
+    }
+
+    fn serving(self, begun: Begun) -> BoxFuture<'static, Result<(), ServeError>> {
+        Box::pin(self.run(begun))
+    }
+
+    async fn run(self, begun: Begun) -> Result<(), ServeError> {
         let (revision, warnings) = folder::load(&self.root)?;
         eprint!("{}", report::render(&warnings));
         #[cfg(haechi_unsafe_lab)]
@@ -212,7 +227,7 @@ impl Haechi {
         let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
         let (admission, head_ms) = (Admission::new(&config), config.limits.head_ms);
-        Server { listener, stack: current, tls, admission, head_ms, stalled: STALLED }.run(ending(house.gate.clone())).await;
+        Server { listener, stack: current, tls, admission, head_ms, stalled: STALLED }.run(Box::pin(ending(house.gate.clone()))).await;
         tasks.iter().for_each(JoinHandle::abort);
         house.close().await;
         if let Some(traces) = traces {

@@ -6,6 +6,7 @@ use crate::{
     metrics::Metrics,
     sentinel,
 };
+use futures_util::future::BoxFuture;
 use haechi_data::Handlers;
 use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_identity::Identity;
@@ -82,56 +83,70 @@ impl House {
     ///
     /// # Errors
     /// When the folder has errors or the database cannot be reached.
-    pub async fn open(root: &Path, data: &DataDir, mode: Mode) -> Result<Self, HouseError> {
-        let (revision, warnings) = folder::load(root)?;
-        Self::with(revision, warnings, data, mode).await
+    pub fn open<'a>(root: &'a Path, data: &'a DataDir, mode: Mode) -> BoxFuture<'a, Result<Self, HouseError>> {
+        Box::pin(async move {
+            let (revision, warnings) = folder::load(root)?;
+            Self::with(revision, warnings, data, mode).await
+        })
     }
 
     /// As [`House::open`], with a folder that was read already.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn with(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode) -> Result<Self, HouseError> {
-        Self::at(revision, warnings, data, mode, Arc::new(SystemClock)).await
+    pub fn with<'a>(revision: Revision, warnings: Findings, data: &'a DataDir, mode: Mode) -> BoxFuture<'a, Result<Self, HouseError>> {
+        Box::pin(async move { Self::at(revision, warnings, data, mode, Arc::new(SystemClock)).await })
     }
 
     /// As [`House::with`], with a clock of one's own.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn at(revision: Revision, warnings: Findings, data: &DataDir, mode: Mode, clock: Arc<dyn Clock>) -> Result<Self, HouseError> {
-        let config = &revision.app.config;
-        let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
-        let (database, place) = (database::database(config, &data.path)?, folder::master_key_place(config, &data.path));
-        Self::on(revision, warnings, &database, master, mode, clock).await.map_err(|error| at_the_key(error, place))
+    pub fn at<'a>(
+        revision: Revision,
+        warnings: Findings,
+        data: &'a DataDir,
+        mode: Mode,
+        clock: Arc<dyn Clock>,
+    ) -> BoxFuture<'a, Result<Self, HouseError>> {
+        Box::pin(async move {
+            let config = &revision.app.config;
+            let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
+            let (database, place) = (database::database(config, &data.path)?, folder::master_key_place(config, &data.path));
+            Self::on(revision, warnings, &database, master, mode, clock).await.map_err(|error| at_the_key(error, place))
+        })
     }
 
     /// Over a file of SQLite, whatever database the folder names, with the keys of the folder's data directory: to look at a backup.
     ///
     /// # Errors
     /// When the file cannot be opened, or is of another ledger.
-    pub async fn over_file(revision: Revision, warnings: Findings, file: &Path, data: &Path) -> Result<Self, HouseError> {
-        let kept = data.join("master.key");
-        if revision.app.config.master_key.is_none() && !kept.exists() {
-            let what = format!("put the master key that the backup was made with at {} first", kept.display());
-            return Err(FolderError::Secret(what).into());
-        }
-        let master = folder::master_key(&revision.app.config, data, true)?;
-        let (database, place) = (haechi_gate::Database::Sqlite(file.to_owned()), folder::master_key_place(&revision.app.config, data));
-        let opened = Self::on(revision, warnings, &database, master, Mode::Serve, Arc::new(SystemClock)).await;
-        opened.map_err(|error| at_the_key(error, place))
+    pub fn over_file<'a>(revision: Revision, warnings: Findings, file: &'a Path, data: &'a Path) -> BoxFuture<'a, Result<Self, HouseError>> {
+        Box::pin(async move {
+            let kept = data.join("master.key");
+            if revision.app.config.master_key.is_none() && !kept.exists() {
+                let what = format!("put the master key that the backup was made with at {} first", kept.display());
+                return Err(FolderError::Secret(what).into());
+            }
+            let master = folder::master_key(&revision.app.config, data, true)?;
+            let (database, place) = (haechi_gate::Database::Sqlite(file.to_owned()), folder::master_key_place(&revision.app.config, data));
+            let opened = Self::on(revision, warnings, &database, master, Mode::Serve, Arc::new(SystemClock)).await;
+            opened.map_err(|error| at_the_key(error, place))
+        })
     }
 
     /// Over a server's database, with the master key that the folder names and no data directory: to look at it.
     ///
     /// # Errors
     /// When the key cannot be had or the database cannot be opened.
-    pub async fn over(revision: Revision, database: &haechi_gate::Database) -> Result<Self, HouseError> {
-        let nowhere = Path::new("");
-        let master = folder::master_key(&revision.app.config, nowhere, false)?;
-        let place = folder::master_key_place(&revision.app.config, nowhere);
-        let opened = Self::on(revision, Findings::default(), database, master, Mode::Serve, Arc::new(SystemClock)).await;
-        opened.map_err(|error| at_the_key(error, place))
+    pub fn over<'a>(revision: Revision, database: &'a haechi_gate::Database) -> BoxFuture<'a, Result<Self, HouseError>> {
+        Box::pin(async move {
+            let nowhere = Path::new("");
+            let master = folder::master_key(&revision.app.config, nowhere, false)?;
+            let place = folder::master_key_place(&revision.app.config, nowhere);
+            let opened = Self::on(revision, Findings::default(), database, master, Mode::Serve, Arc::new(SystemClock)).await;
+            opened.map_err(|error| at_the_key(error, place))
+        })
     }
 
     async fn on(
@@ -194,14 +209,16 @@ impl House {
     }
 
     /// Ends the background work, with all that waits written.
-    pub async fn close(&self) {
-        let _ = self.stop.send(true);
-        let background = self.running().take();
-        if let Some(background) = background {
-            let _ = background.await;
-        }
-        // A command that ends leaves its lease to the next.
-        self.gate.release().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _ = self.stop.send(true);
+            let background = self.running().take();
+            if let Some(background) = background {
+                let _ = background.await;
+            }
+            // A command that ends leaves its lease to the next.
+            self.gate.release().await;
+        })
     }
 
     fn running(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {

@@ -7,15 +7,16 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
+use futures_util::future::BoxFuture;
 use haechi_gate::Gate;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Serves until it is aborted.
-pub async fn serve(listener: TcpListener, gate: Gate, metrics: Arc<Metrics>) {
-    let for_ready = (gate.clone(), metrics.clone());
-    let router =
-        Router::new()
+pub fn serve(listener: TcpListener, gate: Gate, metrics: Arc<Metrics>) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let for_ready = (gate.clone(), metrics.clone());
+        let router = Router::new()
             .route("/healthz", get(|| async { "ok" }))
             .route(
                 "/readyz",
@@ -35,7 +36,8 @@ pub async fn serve(listener: TcpListener, gate: Gate, metrics: Arc<Metrics>) {
                     ([(header::CONTENT_TYPE, media)], text).into_response()
                 }),
             );
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(target: "haechi", %error, "the ops listener has ended");
-    }
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(target: "haechi", %error, "the ops listener has ended");
+        }
+    })
 }

@@ -1,6 +1,7 @@
 //! The people of a house, and the list of them that `haechi token` reads.
 
 use crate::{House, folder};
+use futures_util::future::BoxFuture;
 use haechi_model::{Collection, Failure, person};
 use std::path::Path;
 
@@ -21,14 +22,16 @@ pub struct Person {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn list(house: &House) -> Result<Vec<Person>, Failure> {
-    let shown = |row: &haechi_model::Row| {
-        let id = row[Collection::ID].as_text().unwrap_or_default().to_owned();
-        let email = row[person::EMAIL].as_text().unwrap_or_default().to_owned();
-        let name = email.split('@').next().filter(|name| !name.is_empty()).unwrap_or(&id).to_owned();
-        Person { id, name, email }
-    };
-    Ok(house.gate.people(&house.keys.import).await?.iter().map(shown).collect())
+pub fn list<'a>(house: &'a House) -> BoxFuture<'a, Result<Vec<Person>, Failure>> {
+    Box::pin(async move {
+        let shown = |row: &haechi_model::Row| {
+            let id = row[Collection::ID].as_text().unwrap_or_default().to_owned();
+            let email = row[person::EMAIL].as_text().unwrap_or_default().to_owned();
+            let name = email.split('@').next().filter(|name| !name.is_empty()).unwrap_or(&id).to_owned();
+            Person { id, name, email }
+        };
+        Ok(house.gate.people(&house.keys.import).await?.iter().map(shown).collect())
+    })
 }
 
 /// Writes the people down, readable for their owner alone.

@@ -1,6 +1,7 @@
 //! Files of rows into collections: `import`, and the seed rows of developing.
 
 use crate::House;
+use futures_util::future::BoxFuture;
 use haechi_data::transfer::{Format, Options, Reader};
 use haechi_gate::{Examples, ImportError};
 use haechi_model::{App, Collection, Failure, FieldType, why};
@@ -63,15 +64,18 @@ impl fmt::Display for BadRows {
 ///
 /// # Errors
 /// Why nothing was imported.
-pub async fn import_file(house: &House, declared: &Collection, path: &Path, options: Options) -> Result<Imported, RowsError> {
-    let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
-    let file = std::fs::File::open(path).map_err(|error| RowsError::Unreadable(path.to_owned(), error.kind()))?;
-    let bad =
-        |errors| RowsError::Rows(BadRows { path: path.to_owned(), fields: declared.fields.iter().map(|field| field.name.clone()).collect(), errors });
-    let rows = Reader::new(file, format, declared, options).map_err(bad)?;
-    let left_out = rows.left_out();
-    let count = house.gate.import_from(&house.keys.import, declared.id, rows).await.map_err(bad)?;
-    Ok(Imported { count, left_out: left_out.load(Ordering::Relaxed) })
+pub fn import_file<'a>(house: &'a House, declared: &'a Collection, path: &'a Path, options: Options) -> BoxFuture<'a, Result<Imported, RowsError>> {
+    Box::pin(async move {
+        let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
+        let file = std::fs::File::open(path).map_err(|error| RowsError::Unreadable(path.to_owned(), error.kind()))?;
+        let bad = |errors| {
+            RowsError::Rows(BadRows { path: path.to_owned(), fields: declared.fields.iter().map(|field| field.name.clone()).collect(), errors })
+        };
+        let rows = Reader::new(file, format, declared, options).map_err(bad)?;
+        let left_out = rows.left_out();
+        let count = house.gate.import_from(&house.keys.import, declared.id, rows).await.map_err(bad)?;
+        Ok(Imported { count, left_out: left_out.load(Ordering::Relaxed) })
+    })
 }
 
 /// What an import has done.
@@ -87,17 +91,19 @@ pub struct Imported {
 ///
 /// # Errors
 /// Why a file was not imported; those before it were.
-pub async fn seed(house: &House, root: &Path) -> Result<Vec<(String, usize)>, RowsError> {
-    let revision = house.gate.revision();
-    let mut seeded = Vec::new();
-    for declared in by_reference(&revision.app) {
-        let Some(file) = seed_file(root, declared) else { continue };
-        let empty = house.gate.is_empty(&house.keys.import, declared.id).await;
-        if empty.map_err(|failure| RowsError::Store(declared.name.clone(), failure))? {
-            seeded.push((declared.name.clone(), import_file(house, declared, &file, Options::default()).await?.count));
+pub fn seed<'a>(house: &'a House, root: &'a Path) -> BoxFuture<'a, Result<Vec<(String, usize)>, RowsError>> {
+    Box::pin(async move {
+        let revision = house.gate.revision();
+        let mut seeded = Vec::new();
+        for declared in by_reference(&revision.app) {
+            let Some(file) = seed_file(root, declared) else { continue };
+            let empty = house.gate.is_empty(&house.keys.import, declared.id).await;
+            if empty.map_err(|failure| RowsError::Store(declared.name.clone(), failure))? {
+                seeded.push((declared.name.clone(), import_file(house, declared, &file, Options::default()).await?.count));
+            }
         }
-    }
-    Ok(seeded)
+        Ok(seeded)
+    })
 }
 
 fn seed_file(root: &Path, declared: &Collection) -> Option<PathBuf> {

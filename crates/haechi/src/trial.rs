@@ -1,6 +1,7 @@
 //! What `serve` would meet when it starts: data directory, addresses and database are tried, and nothing is changed.
 
 use crate::{DataDir, FolderError, House, Mode, database, house::HouseError};
+use futures_util::future::BoxFuture;
 use haechi_gate::{Database, Revision};
 use haechi_model::{Collection, Findings, why};
 use std::path::{Path, PathBuf};
@@ -15,56 +16,60 @@ pub struct Trial {
 }
 
 /// Tries what `serve` needs. `embedded`: a program of one's own serves the folder, with handlers that are not known here.
-pub async fn trial(revision: Revision, data: &Path, embedded: bool) -> Trial {
-    let mut found = Trial::default();
-    if !data.exists() {
-        if let Err(error) = writable(nearest(data)) {
-            found.refusals.push(format!("the data directory {} cannot be made: {}", data.display(), why(error.kind())));
+pub fn trial<'a>(revision: Revision, data: &'a Path, embedded: bool) -> BoxFuture<'a, Trial> {
+    Box::pin(async move {
+        let mut found = Trial::default();
+        if !data.exists() {
+            if let Err(error) = writable(nearest(data)) {
+                found.refusals.push(format!("the data directory {} cannot be made: {}", data.display(), why(error.kind())));
+            }
+            addresses(&revision, &mut found).await;
+            // What a new data directory would hold is made at the start; a server's database is there already.
+            if let Ok(target @ Database::Postgres(..)) = database::database(&revision.app.config, data) {
+                elsewhere(revision, target, embedded, &mut found).await;
+            } else if !embedded {
+                handlers(&revision, &mut found);
+            }
+            return found;
+        }
+        let directory = match DataDir::open(data.to_owned()) {
+            Ok(directory) => directory,
+            Err(FolderError::Locked(_)) => {
+                found
+                    .untried
+                    .push(format!("{} is in use, probably by `serve` itself: its addresses and its database were not tried", data.display()));
+                return found;
+            }
+            Err(error) => {
+                found.refusals.push(error.to_string());
+                return found;
+            }
+        };
+        if let Err(error) = writable(data) {
+            found.refusals.push(format!("the data directory {} cannot be written: {}", data.display(), why(error.kind())));
         }
         addresses(&revision, &mut found).await;
-        // What a new data directory would hold is made at the start; a server's database is there already.
-        if let Ok(target @ Database::Postgres(..)) = database::database(&revision.app.config, data) {
-            elsewhere(revision, target, embedded, &mut found).await;
-        } else if !embedded {
+        if !embedded {
             handlers(&revision, &mut found);
         }
-        return found;
-    }
-    let directory = match DataDir::open(data.to_owned()) {
-        Ok(directory) => directory,
-        Err(FolderError::Locked(_)) => {
-            found.untried.push(format!("{} is in use, probably by `serve` itself: its addresses and its database were not tried", data.display()));
+        // A file that is not there is made at the start, with its tables.
+        if let Ok(Database::Sqlite(file)) = database::database(&revision.app.config, data)
+            && !file.exists()
+        {
+            if let Err(error) = writable(file.parent().unwrap_or(data)) {
+                found.refusals.push(format!("the database {} cannot be made: {}", file.display(), why(error.kind())));
+            }
             return found;
         }
-        Err(error) => {
-            found.refusals.push(error.to_string());
-            return found;
+        match House::with(revision, Findings::default(), &directory, Mode::Serve).await {
+            Ok(house) => {
+                tables(&house, &mut found).await;
+                house.close().await;
+            }
+            Err(error) => found.refusals.push(error.to_string()),
         }
-    };
-    if let Err(error) = writable(data) {
-        found.refusals.push(format!("the data directory {} cannot be written: {}", data.display(), why(error.kind())));
-    }
-    addresses(&revision, &mut found).await;
-    if !embedded {
-        handlers(&revision, &mut found);
-    }
-    // A file that is not there is made at the start, with its tables.
-    if let Ok(Database::Sqlite(file)) = database::database(&revision.app.config, data)
-        && !file.exists()
-    {
-        if let Err(error) = writable(file.parent().unwrap_or(data)) {
-            found.refusals.push(format!("the database {} cannot be made: {}", file.display(), why(error.kind())));
-        }
-        return found;
-    }
-    match House::with(revision, Findings::default(), &directory, Mode::Serve).await {
-        Ok(house) => {
-            tables(&house, &mut found).await;
-            house.close().await;
-        }
-        Err(error) => found.refusals.push(error.to_string()),
-    }
-    found
+        found
+    })
 }
 
 fn handlers(revision: &Revision, found: &mut Trial) {

@@ -4,6 +4,7 @@
 //! checkpoint at which the file ends, marked with a code that only the master key makes: whoever merely deletes entries
 //! has none, and is found.
 
+use super::Lines;
 use crate::{
     gate::{Gate, Inner},
     import::PART,
@@ -13,6 +14,7 @@ use crate::{
     system::{Audit, System},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use futures_util::future::BoxFuture;
 use haechi_ledger::{Checkpoint, Frontier, Hash, Verifier};
 use haechi_model::{Actor, Collection, Failure, Predicate, Row, Step};
 use haechi_store::{LogRecord, Seal};
@@ -77,115 +79,121 @@ impl Gate {
     ///
     /// # Errors
     /// When the ledger does not verify, or the database cannot be reached.
-    pub async fn archivable(&self, key: &System<Audit>, before_ms: i64) -> Result<Option<Part>, ArchiveError> {
-        self.finish_taking_out().await?;
-        let (report, last_entries) = self.verify_with_rows(key).await?;
-        if report.count > 0 {
-            return Err(ArchiveError::Findings(report.count));
-        }
-        let mut part = Part {
-            from: report.archived,
-            size: report.archived,
-            start: Frontier::default(),
-            start_note: None,
-            end: Frontier::default(),
-            rows: Vec::new(),
-            system: LastEntries::new(),
-        };
-        let mut from = 1;
-        'seals: loop {
-            let seals = self.0.store.seals_from(from, PAGE).await?;
-            for seal in &seals {
-                from = seal.size + 1;
-                let Some((frontier, _)) = unpack(&seal.frontier) else { break 'seals };
-                if seal.size == part.from {
-                    part.start_note = Some(seal.note.clone());
-                    part.start = frontier.clone();
-                    part.end = frontier;
-                } else if seal.time_ms < before_ms && seal.size <= report.sealed {
-                    // Never beyond what was verified: what came meanwhile stays.
-                    part.size = seal.size;
-                    part.end = frontier;
-                } else {
-                    break 'seals;
+    pub fn archivable<'a>(&'a self, key: &'a System<Audit>, before_ms: i64) -> BoxFuture<'a, Result<Option<Part>, ArchiveError>> {
+        Box::pin(async move {
+            self.finish_taking_out().await?;
+            let (report, last_entries) = self.verify_with_rows(key).await?;
+            if report.count > 0 {
+                return Err(ArchiveError::Findings(report.count));
+            }
+            let mut part = Part {
+                from: report.archived,
+                size: report.archived,
+                start: Frontier::default(),
+                start_note: None,
+                end: Frontier::default(),
+                rows: Vec::new(),
+                system: LastEntries::new(),
+            };
+            let mut from = 1;
+            'seals: loop {
+                let seals = self.0.store.seals_from(from, PAGE).await?;
+                for seal in &seals {
+                    from = seal.size + 1;
+                    let Some((frontier, _)) = unpack(&seal.frontier) else { break 'seals };
+                    if seal.size == part.from {
+                        part.start_note = Some(seal.note.clone());
+                        part.start = frontier.clone();
+                        part.end = frontier;
+                    } else if seal.time_ms < before_ms && seal.size <= report.sealed {
+                        // Never beyond what was verified: what came meanwhile stays.
+                        part.size = seal.size;
+                        part.end = frontier;
+                    } else {
+                        break 'seals;
+                    }
+                }
+                if seals.len() < PAGE as usize {
+                    break;
                 }
             }
-            if seals.len() < PAGE as usize {
-                break;
+            if part.size == part.from {
+                return Ok(None);
             }
-        }
-        if part.size == part.from {
-            return Ok(None);
-        }
-        let revision = self.revision();
-        let old = last_entries.iter().filter(|(target, (position, _))| target.starts_with('_') && *position < part.size);
-        part.system = old.map(|(target, last)| (target.clone(), last.clone())).collect();
-        part.rows = last_entries
-            .into_iter()
-            .filter(|(_, (position, _))| *position < part.size)
-            .filter_map(|(target, (_, digest))| {
-                let (collection, id) = target.split_once('/')?;
-                Some(LastSaid { collection: revision.app.collection(collection)?.id, id: id.into(), digest })
-            })
-            .collect();
-        part.rows.sort_unstable();
-        Ok(Some(part))
+            let revision = self.revision();
+            let old = last_entries.iter().filter(|(target, (position, _))| target.starts_with('_') && *position < part.size);
+            part.system = old.map(|(target, last)| (target.clone(), last.clone())).collect();
+            part.rows = last_entries
+                .into_iter()
+                .filter(|(_, (position, _))| *position < part.size)
+                .filter_map(|(target, (_, digest))| {
+                    let (collection, id) = target.split_once('/')?;
+                    Some(LastSaid { collection: revision.app.collection(collection)?.id, id: id.into(), digest })
+                })
+                .collect();
+            part.rows.sort_unstable();
+            Ok(Some(part))
+        })
     }
 
     /// Lines of a part's file from a position on, and the next position; the first lines say what the file is.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn archive_lines(&self, _: &System<Audit>, part: &Part, position: i64) -> Result<(Vec<u8>, Option<i64>), Failure> {
-        let mut out = Vec::new();
-        let mut line = |value: Value| {
-            out.extend_from_slice(value.to_string().as_bytes());
-            out.push(b'\n');
-        };
-        let want = u32::try_from(part.size - position).unwrap_or(PAGE).min(PAGE);
-        let next = position + i64::from(want);
-        let seals = self.0.store.seals_from(position + 1, want).await?;
-        let note = |size: i64| seals.binary_search_by_key(&size, |seal| seal.size).ok().map(|at| &seals[at].note);
-        if position == part.from {
-            let start = crate::keys::hex(&part.start.to_bytes());
-            line(
-                json!({ "archive": 1, "from": part.from, "size": part.size, "start": start, "start_note": part.start_note, "key": self.ledger_key() }),
-            );
-        }
-        for record in self.0.store.log_from(position, want).await? {
-            line(json!({
-                "position": record.position, "id": record.id, "entry": BASE64.encode(&record.entry),
-                "salt": BASE64.encode(&record.salt), "detail": record.detail
-            }));
-            if let Some(note) = note(record.position + 1) {
-                line(json!({ "size": record.position + 1, "note": note }));
+    pub fn archive_lines<'a>(&'a self, _: &'a System<Audit>, part: &'a Part, position: i64) -> BoxFuture<'a, Result<Lines, Failure>> {
+        Box::pin(async move {
+            let mut out = Vec::new();
+            let mut line = |value: Value| {
+                out.extend_from_slice(value.to_string().as_bytes());
+                out.push(b'\n');
+            };
+            let want = u32::try_from(part.size - position).unwrap_or(PAGE).min(PAGE);
+            let next = position + i64::from(want);
+            let seals = self.0.store.seals_from(position + 1, want).await?;
+            let note = |size: i64| seals.binary_search_by_key(&size, |seal| seal.size).ok().map(|at| &seals[at].note);
+            if position == part.from {
+                let start = crate::keys::hex(&part.start.to_bytes());
+                line(
+                    json!({ "archive": 1, "from": part.from, "size": part.size, "start": start, "start_note": part.start_note, "key": self.ledger_key() }),
+                );
             }
-        }
-        if next >= part.size {
-            line(json!({ "end": part.size }));
-        }
-        Ok((out, (next < part.size).then_some(next)))
+            for record in self.0.store.log_from(position, want).await? {
+                line(json!({
+                    "position": record.position, "id": record.id, "entry": BASE64.encode(&record.entry),
+                    "salt": BASE64.encode(&record.salt), "detail": record.detail
+                }));
+                if let Some(note) = note(record.position + 1) {
+                    line(json!({ "size": record.position + 1, "note": note }));
+                }
+            }
+            if next >= part.size {
+                line(json!({ "end": part.size }));
+            }
+            Ok((out, (next < part.size).then_some(next)))
+        })
     }
 
     /// Takes a part out of the database, once its file is safe. `operator` stands in the ledger.
     ///
     /// # Errors
     /// When the database cannot be reached; the part is then still there, or the rest of it is taken out the next time.
-    pub async fn take_out(&self, key: &System<Audit>, part: Part, operator: &str) -> Result<(), ArchiveError> {
-        // What the last entries of the part say of live rows is said again, so that the rows stay provable without the file.
-        let mut changed = Vec::new();
-        for rows in part.rows.chunks(ROWS) {
-            changed.extend(self.state_anew(key, rows).await?);
-        }
-        self.state_system(key, Some(&part.system)).await?;
-        self.provable_without(&part, changed).await?;
-        let extra = format!("\"from\":{},\"size\":{},\"root\":\"{}\"", part.from, part.size, crate::keys::hex(&part.end.root()));
-        let entry = self.0.system_entry("archive", None, extra);
-        let id = entry.id.clone();
-        self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
-        self.numbered(&id).await?;
-        let frontier = pack(&part.end, &[self.0.archive_code(&part.end)]);
-        Ok(self.0.store.take_out_log(part.size, frontier).await?)
+    pub fn take_out<'a>(&'a self, key: &'a System<Audit>, part: Part, operator: &'a str) -> BoxFuture<'a, Result<(), ArchiveError>> {
+        Box::pin(async move {
+            // What the last entries of the part say of live rows is said again, so that the rows stay provable without the file.
+            let mut changed = Vec::new();
+            for rows in part.rows.chunks(ROWS) {
+                changed.extend(self.state_anew(key, rows).await?);
+            }
+            self.state_system(key, Some(&part.system)).await?;
+            self.provable_without(&part, changed).await?;
+            let extra = format!("\"from\":{},\"size\":{},\"root\":\"{}\"", part.from, part.size, crate::keys::hex(&part.end.root()));
+            let entry = self.0.system_entry("archive", None, extra);
+            let id = entry.id.clone();
+            self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
+            self.numbered(&id).await?;
+            let frontier = pack(&part.end, &[self.0.archive_code(&part.end)]);
+            Ok(self.0.store.take_out_log(part.size, frontier).await?)
+        })
     }
 
     /// Entries get their positions from one node: waits until that one has come so far. What follows never takes its place.

@@ -1,11 +1,13 @@
 //! Verifying and exporting the ledger: what was altered, dropped, inserted or moved, and where.
 
+use super::Lines;
 use crate::{
     gate::Gate,
     keys::unhex,
     ledger::seal::unpack,
     system::{Audit, System},
 };
+use futures_util::future::BoxFuture;
 use haechi_ledger::{Checkpoint, Entry, Frontier, Hash, Verifier, commitment, leaf_hash};
 use haechi_model::{Failure, write_json_text};
 use haechi_store::{LogRecord, MigrateError, Seal};
@@ -93,17 +95,22 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached, or a checkpoint kept elsewhere is not signed by this ledger's key.
-    pub async fn verify(&self, _: &System<Audit>, outside: &[String], rows: bool) -> Result<Report, Failure> {
-        let mut walk = self.walk(outside, rows).await?;
-        self.check_rows(&mut walk).await?;
-        match self.0.store.strange().await {
-            Ok(strange) => {
-                strange.wrong.into_iter().for_each(|what| walk.report.find(None, format!("the database was changed beside its migrations: {what}")))
+    pub fn verify<'a>(&'a self, _: &'a System<Audit>, outside: &'a [String], rows: bool) -> BoxFuture<'a, Result<Report, Failure>> {
+        Box::pin(async move {
+            let mut walk = self.walk(outside, rows).await?;
+            self.check_rows(&mut walk).await?;
+            match self.0.store.strange().await {
+                Ok(strange) => strange
+                    .wrong
+                    .into_iter()
+                    .for_each(|what| walk.report.find(None, format!("the database was changed beside its migrations: {what}"))),
+                Err(MigrateError::Altered(version)) => {
+                    walk.report.find(None, format!("the SQL of migration {version} was altered after it was applied"))
+                }
+                Err(_) => return Err(Failure::Unavailable),
             }
-            Err(MigrateError::Altered(version)) => walk.report.find(None, format!("the SQL of migration {version} was altered after it was applied")),
-            Err(_) => return Err(Failure::Unavailable),
-        }
-        Ok(walk.report)
+            Ok(walk.report)
+        })
     }
 
     /// As [`Gate::verify`] with rows, and the newest entry of each live row.
@@ -203,25 +210,27 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn export_entries(&self, _: &System<Audit>, from: i64) -> Result<(Vec<u8>, Option<i64>), Failure> {
-        // What an archive has not finished taking out is in its file.
-        let start = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal));
-        let start = start.and_then(|start| i64::try_from(start.size()).ok()).unwrap_or_default();
-        let records = self.0.store.log_from(from.max(start), PAGE).await?;
-        let mut out = Vec::new();
-        for record in &records {
-            write_record(record, &mut out);
-        }
-        let out = visible(out);
-        Ok((out, records.last().map(|record| record.position + 1)))
+    pub fn export_entries<'a>(&'a self, _: &'a System<Audit>, from: i64) -> BoxFuture<'a, Result<Lines, Failure>> {
+        Box::pin(async move {
+            // What an archive has not finished taking out is in its file.
+            let start = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal));
+            let start = start.and_then(|start| i64::try_from(start.size()).ok()).unwrap_or_default();
+            let records = self.0.store.log_from(from.max(start), PAGE).await?;
+            let mut out = Vec::new();
+            for record in &records {
+                write_record(record, &mut out);
+            }
+            let out = visible(out);
+            Ok((out, records.last().map(|record| record.position + 1)))
+        })
     }
 
     /// The newest signed checkpoint.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn checkpoint(&self, _: &System<Audit>) -> Result<Option<String>, Failure> {
-        Ok(self.0.store.last_seal().await?.map(|seal| seal.note))
+    pub fn checkpoint<'a>(&'a self, _: &'a System<Audit>) -> BoxFuture<'a, Result<Option<String>, Failure>> {
+        Box::pin(async move { Ok(self.0.store.last_seal().await?.map(|seal| seal.note)) })
     }
 }
 

@@ -9,3 +9,6 @@ pub(crate) mod refused;
 mod rows;
 pub(crate) mod seal;
 pub(crate) mod witness;
+
+/// Entries as lines, and the position of those that follow.
+pub type Lines = (Vec<u8>, Option<i64>);

@@ -4,6 +4,7 @@ use crate::{
     gate::Gate,
     system::{Audit, System},
 };
+use futures_util::future::BoxFuture;
 use haechi_ledger::Entry;
 use haechi_model::Failure;
 use haechi_store::LogRecord;
@@ -37,27 +38,29 @@ impl Gate {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn refused_request(&self, _: &System<Audit>, request_id: &str) -> Result<Option<RefusedRequest>, Failure> {
-        // The id states its time (UUIDv7, RFC 9562): only entries of about then are read.
-        let Some((seconds, nanos)) = uuid::Uuid::try_parse(request_id).ok().and_then(|id| id.get_timestamp()).map(|at| at.to_unix()) else {
-            return Ok(None);
-        };
-        let made_ms = i64::try_from(seconds).unwrap_or(i64::MAX / 2_000) * 1_000 + i64::from(nanos / 1_000_000);
-        let mut position = self.first_entry_after(made_ms - BEFORE_MS).await?;
-        loop {
-            let records = self.0.store.log_from(position, PAGE).await?;
-            for record in &records {
-                let Ok(entry) = Entry::from_bytes(&record.entry) else { continue };
-                if entry.time_ms > made_ms + AFTER_MS {
-                    return Ok(None);
+    pub fn refused_request<'a>(&'a self, _: &'a System<Audit>, request_id: &'a str) -> BoxFuture<'a, Result<Option<RefusedRequest>, Failure>> {
+        Box::pin(async move {
+            // The id states its time (UUIDv7, RFC 9562): only entries of about then are read.
+            let Some((seconds, nanos)) = uuid::Uuid::try_parse(request_id).ok().and_then(|id| id.get_timestamp()).map(|at| at.to_unix()) else {
+                return Ok(None);
+            };
+            let made_ms = i64::try_from(seconds).unwrap_or(i64::MAX / 2_000) * 1_000 + i64::from(nanos / 1_000_000);
+            let mut position = self.first_entry_after(made_ms - BEFORE_MS).await?;
+            loop {
+                let records = self.0.store.log_from(position, PAGE).await?;
+                for record in &records {
+                    let Ok(entry) = Entry::from_bytes(&record.entry) else { continue };
+                    if entry.time_ms > made_ms + AFTER_MS {
+                        return Ok(None);
+                    }
+                    if let Some(found) = named(record, &entry, request_id) {
+                        return Ok(Some(found));
+                    }
                 }
-                if let Some(found) = named(record, &entry, request_id) {
-                    return Ok(Some(found));
-                }
+                let Some(last) = records.last() else { return Ok(None) };
+                position = last.position + 1;
             }
-            let Some(last) = records.last() else { return Ok(None) };
-            position = last.position + 1;
-        }
+        })
     }
 
     /// The position of the first entry that is not older: entries stand in the order of their commits, which is that of time.

@@ -8,6 +8,7 @@ use crate::{
     session::view,
     tables::{ISSUED, at_most, int, is, keys, once, text},
 };
+use futures_util::future::BoxFuture;
 use haechi_gate::SystemWork;
 use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value, person};
 
@@ -45,15 +46,17 @@ impl Identity {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn housekeeping(&self) -> Result<(), IdentityError> {
-        let (inner, now) = (&*self.0, self.0.now_ms());
-        let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
-        inner.forget_ended(&mut work);
-        inner.forget_empty(&mut work);
-        work.clear(inner.tables.once, at_most(once::EXPIRES, now));
-        work.clear(inner.tables.keys, at_most(keys::EXPIRES, now));
-        work.entry(HOUSEKEEPING, None, None, None, String::new());
-        work.commit().await.map(|_| ()).map_err(Into::into)
+    pub fn housekeeping(&self) -> BoxFuture<'_, Result<(), IdentityError>> {
+        Box::pin(async move {
+            let (inner, now) = (&*self.0, self.0.now_ms());
+            let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
+            inner.forget_ended(&mut work);
+            inner.forget_empty(&mut work);
+            work.clear(inner.tables.once, at_most(once::EXPIRES, now));
+            work.clear(inner.tables.keys, at_most(keys::EXPIRES, now));
+            work.entry(HOUSEKEEPING, None, None, None, String::new());
+            work.commit().await.map(|_| ()).map_err(Into::into)
+        })
     }
 }
 
@@ -62,13 +65,15 @@ impl Operator {
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn people(&self) -> Result<Vec<Person>, IdentityError> {
-        // Nobody reads past policies without a word.
-        let mut work = self.work();
-        work.entry("list_people", None, None, None, String::new());
-        work.commit().await?;
-        let rows = self.identity.0.gate.system_find(self.identity.0.tables.users, Predicate::True, MANY).await?;
-        Ok(rows.iter().map(|row| self.person(row)).collect())
+    pub fn people(&self) -> BoxFuture<'_, Result<Vec<Person>, IdentityError>> {
+        Box::pin(async move {
+            // Nobody reads past policies without a word.
+            let mut work = self.work();
+            work.entry("list_people", None, None, None, String::new());
+            work.commit().await?;
+            let rows = self.identity.0.gate.system_find(self.identity.0.tables.users, Predicate::True, MANY).await?;
+            Ok(rows.iter().map(|row| self.person(row)).collect())
+        })
     }
 
     fn person(&self, row: &Row) -> Person {
@@ -84,134 +89,157 @@ impl Operator {
     ///
     /// # Errors
     /// When there is none, or the database cannot be reached.
-    pub async fn find_person(&self, named: &str) -> Result<Person, IdentityError> {
-        if let Some(row) = self.identity.0.gate.system_row(self.identity.0.tables.users, named).await? {
-            return Ok(self.person(&row));
-        }
-        let row = match self.identity.canonical_email(named) {
-            Some(email) => self.identity.user_by_email(&email).await?,
-            None => None,
-        };
-        row.map(|row| self.person(&row)).ok_or(IdentityError::NotFound)
+    pub fn find_person<'a>(&'a self, named: &'a str) -> BoxFuture<'a, Result<Person, IdentityError>> {
+        Box::pin(async move {
+            if let Some(row) = self.identity.0.gate.system_row(self.identity.0.tables.users, named).await? {
+                return Ok(self.person(&row));
+            }
+            let row = match self.identity.canonical_email(named) {
+                Some(email) => self.identity.user_by_email(&email).await?,
+                None => None,
+            };
+            row.map(|row| self.person(&row)).ok_or(IdentityError::NotFound)
+        })
     }
 
     /// Adds a person without a password; the one-time value sets it.
     ///
     /// # Errors
     /// When the address is taken, a role is not declared, or the database cannot be reached.
-    pub async fn add_person(&self, email: &str, roles: &[String], profile: &Json) -> Result<(Person, String), IdentityError> {
-        let mut values = vec![(person::EMAIL, self.identity.read_email(email)?)];
-        values.extend(self.identity.profile(Some(profile), Allowed::All, "")?);
-        values.push((person::ROLES, self.read_roles(roles)?));
-        let mut work = self.work();
-        let (id, slot) = work.insert_user(&values);
-        work.entry("create", Some(&id), None, Some(slot), "\"by\":\"operator\"".to_owned());
-        self.identity.0.no_setup_any_more(&mut work);
-        let code = self.identity.0.issue(&mut work, Purpose::Password, &id);
-        work.commit().await?;
-        Ok((self.find_person(&id).await?, code))
+    pub fn add_person<'a>(
+        &'a self,
+        email: &'a str,
+        roles: &'a [String],
+        profile: &'a Json,
+    ) -> BoxFuture<'a, Result<(Person, String), IdentityError>> {
+        Box::pin(async move {
+            let mut values = vec![(person::EMAIL, self.identity.read_email(email)?)];
+            values.extend(self.identity.profile(Some(profile), Allowed::All, "")?);
+            values.push((person::ROLES, self.read_roles(roles)?));
+            let mut work = self.work();
+            let (id, slot) = work.insert_user(&values);
+            work.entry("create", Some(&id), None, Some(slot), "\"by\":\"operator\"".to_owned());
+            self.identity.0.no_setup_any_more(&mut work);
+            let code = self.identity.0.issue(&mut work, Purpose::Password, &id);
+            work.commit().await?;
+            Ok((self.find_person(&id).await?, code))
+        })
     }
 
     /// Invites whoever has an address to sign up.
     ///
     /// # Errors
     /// When the address is none, is taken, or the database cannot be reached.
-    pub async fn invite(&self, email: &str) -> Result<String, IdentityError> {
-        self.identity.read_email(email)?;
-        let canonical = self.identity.canonical_email(email).ok_or(IdentityError::NotFound)?;
-        if self.identity.user_by_email(&canonical).await?.is_some() {
-            return Err(IdentityError::Taken { email: true, fields: Vec::new() });
-        }
-        let mut work = self.work();
-        let code = self.identity.0.issue(&mut work, Purpose::Invitation, &canonical);
-        work.entry("invite", None, None, None, String::new());
-        work.commit().await?;
-        Ok(code)
+    pub fn invite<'a>(&'a self, email: &'a str) -> BoxFuture<'a, Result<String, IdentityError>> {
+        Box::pin(async move {
+            self.identity.read_email(email)?;
+            let canonical = self.identity.canonical_email(email).ok_or(IdentityError::NotFound)?;
+            if self.identity.user_by_email(&canonical).await?.is_some() {
+                return Err(IdentityError::Taken { email: true, fields: Vec::new() });
+            }
+            let mut work = self.work();
+            let code = self.identity.0.issue(&mut work, Purpose::Invitation, &canonical);
+            work.entry("invite", None, None, None, String::new());
+            work.commit().await?;
+            Ok(code)
+        })
     }
 
     /// Gives a person these roles and no others.
     ///
     /// # Errors
     /// When a role is not declared, or the database cannot be reached.
-    pub async fn set_roles(&self, id: &str, roles: &[String]) -> Result<(), IdentityError> {
-        let roles = self.read_roles(roles)?;
-        self.change(id, "update", vec![(person::ROLES, roles)], |_, _| ()).await
+    pub fn set_roles<'a>(&'a self, id: &'a str, roles: &'a [String]) -> BoxFuture<'a, Result<(), IdentityError>> {
+        Box::pin(async move {
+            let roles = self.read_roles(roles)?;
+            self.change(id, "update", vec![(person::ROLES, roles)], |_, _| ()).await
+        })
     }
 
     /// Lets a person in no more, or again. What was issued to him ends.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn set_disabled(&self, id: &str, disabled: bool) -> Result<(), IdentityError> {
-        let value = Value::Int(i64::from(disabled));
-        self.change(id, "update", vec![(person::DISABLED, value)], |identity, work| {
-            if disabled {
-                identity.end_everything(work, id);
-            }
+    pub fn set_disabled<'a>(&'a self, id: &'a str, disabled: bool) -> BoxFuture<'a, Result<(), IdentityError>> {
+        Box::pin(async move {
+            let value = Value::Int(i64::from(disabled));
+            self.change(id, "update", vec![(person::DISABLED, value)], |identity, work| {
+                if disabled {
+                    identity.end_everything(work, id);
+                }
+            })
+            .await
         })
-        .await
     }
 
     /// Takes a person's password away; the one-time value sets a new one. Everything that was issued to him ends.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn reset(&self, id: &str) -> Result<String, IdentityError> {
-        let mut work = self.work();
-        work.clear(self.identity.0.tables.passwords, is(0, id));
-        self.identity.end_everything(&mut work, id);
-        let code = self.identity.0.issue(&mut work, Purpose::Password, id);
-        work.entry("reset_password", Some(id), None, None, String::new());
-        work.commit().await?;
-        Ok(code)
+    pub fn reset<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<String, IdentityError>> {
+        Box::pin(async move {
+            let mut work = self.work();
+            work.clear(self.identity.0.tables.passwords, is(0, id));
+            self.identity.end_everything(&mut work, id);
+            let code = self.identity.0.issue(&mut work, Purpose::Password, id);
+            work.entry("reset_password", Some(id), None, None, String::new());
+            work.commit().await?;
+            Ok(code)
+        })
     }
 
     /// A person's sessions that are alive, newest first.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn sessions_of(&self, id: &str) -> Result<Vec<SessionView>, IdentityError> {
-        Ok(self.identity.0.sessions_of(id).await?.iter().map(|row| view(row, "")).collect())
+    pub fn sessions_of<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Vec<SessionView>, IdentityError>> {
+        Box::pin(async move { Ok(self.identity.0.sessions_of(id).await?.iter().map(|row| view(row, "")).collect()) })
     }
 
     /// Ends all of a person's sessions.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn end_sessions(&self, id: &str) -> Result<(), IdentityError> {
-        let mut work = self.work();
-        self.identity.0.end_all(&mut work, id, None);
-        work.entry("end_sessions", Some(id), None, None, String::new());
-        work.commit().await.map(|_| ()).map_err(Into::into)
+    pub fn end_sessions<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<(), IdentityError>> {
+        Box::pin(async move {
+            let mut work = self.work();
+            self.identity.0.end_all(&mut work, id, None);
+            work.entry("end_sessions", Some(id), None, None, String::new());
+            work.commit().await.map(|_| ()).map_err(Into::into)
+        })
     }
 
     /// A one-time value for the first administrator, when there is nobody yet who could sign in.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn setup_code(&self) -> Result<Option<String>, IdentityError> {
-        let inner = &*self.identity.0;
-        let people = inner.gate.system_find(inner.tables.users, Predicate::True, 1).await?;
-        if !people.is_empty() {
-            return Ok(None);
-        }
-        let mut work = self.work();
-        let code = inner.issue(&mut work, Purpose::Setup, "first");
-        work.entry("setup_code", None, None, None, String::new());
-        work.commit().await?;
-        Ok(Some(code))
+    pub fn setup_code(&self) -> BoxFuture<'_, Result<Option<String>, IdentityError>> {
+        Box::pin(async move {
+            let inner = &*self.identity.0;
+            let people = inner.gate.system_find(inner.tables.users, Predicate::True, 1).await?;
+            if !people.is_empty() {
+                return Ok(None);
+            }
+            let mut work = self.work();
+            let code = inner.issue(&mut work, Purpose::Setup, "first");
+            work.entry("setup_code", None, None, None, String::new());
+            work.commit().await?;
+            Ok(Some(code))
+        })
     }
 
     /// Says in the ledger that everything was restored, without what had been issued.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn restored(&self) -> Result<(), IdentityError> {
-        let mut work = self.work();
-        // Of what had been issued nothing was restored.
-        let gone: Vec<String> = ISSUED.iter().map(|table| format!("[\"{table}/*\",null]")).collect();
-        work.entry("restore", None, None, None, format!("\"stated\":[{}]", gone.join(",")));
-        work.commit().await.map(|_| ()).map_err(Into::into)
+    pub fn restored(&self) -> BoxFuture<'_, Result<(), IdentityError>> {
+        Box::pin(async move {
+            let mut work = self.work();
+            // Of what had been issued nothing was restored.
+            let gone: Vec<String> = ISSUED.iter().map(|table| format!("[\"{table}/*\",null]")).collect();
+            work.entry("restore", None, None, None, format!("\"stated\":[{}]", gone.join(",")));
+            work.commit().await.map(|_| ()).map_err(Into::into)
+        })
     }
 
     async fn change(
@@ -248,23 +276,28 @@ impl Operator {
     ///
     /// # Errors
     /// When a role, a scope or the time is not good, or the database cannot be reached.
-    pub async fn create_service_key(&self, service: &str, roles: &[String], new: &NewKey) -> Result<(String, Shown), IdentityError> {
-        self.identity.service_key(self.work(), service, roles, new).await
+    pub fn create_service_key<'a>(
+        &'a self,
+        service: &'a str,
+        roles: &'a [String],
+        new: &'a NewKey,
+    ) -> BoxFuture<'a, Result<(String, Shown), IdentityError>> {
+        Box::pin(async move { self.identity.service_key(self.work(), service, roles, new).await })
     }
 
     /// All keys that are alive.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn keys(&self) -> Result<Vec<Shown>, IdentityError> {
-        self.identity.all_keys().await
+    pub fn keys(&self) -> BoxFuture<'_, Result<Vec<Shown>, IdentityError>> {
+        Box::pin(async move { self.identity.all_keys().await })
     }
 
     /// Revokes a key.
     ///
     /// # Errors
     /// When there is none of this id, or the database cannot be reached.
-    pub async fn revoke_key(&self, name: &str) -> Result<(), IdentityError> {
-        self.identity.end_key(self.work(), is(keys::NAME, name), None).await
+    pub fn revoke_key<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), IdentityError>> {
+        Box::pin(async move { self.identity.end_key(self.work(), is(keys::NAME, name), None).await })
     }
 }

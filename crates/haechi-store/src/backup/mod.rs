@@ -12,6 +12,7 @@ use crate::{
     render::Dialect,
     system::system_tables,
 };
+use futures_util::future::BoxFuture;
 use haechi_model::{Change, EntryDraft, Failure, Row, Table};
 use std::{path::Path, sync::Arc};
 
@@ -37,13 +38,15 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written or the database cannot be reached.
-    pub async fn backup(&self, file: &Path) -> Result<(), Failure> {
-        // Its owner's alone from the first byte on.
-        private(file).map_err(|_| Failure::Unavailable)?;
-        match &self.driver {
-            crate::Driver::Sqlite(sqlite) => sqlite.backup(file).await,
-            crate::Driver::Postgres(postgres) => postgres.backup(file).await,
-        }
+    pub fn backup<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async move {
+            // Its owner's alone from the first byte on.
+            private(file).map_err(|_| Failure::Unavailable)?;
+            match &self.driver {
+                crate::Driver::Sqlite(sqlite) => sqlite.backup(file).await,
+                crate::Driver::Postgres(postgres) => postgres.backup(file).await,
+            }
+        })
     }
 }
 
@@ -51,11 +54,13 @@ impl Store {
 ///
 /// # Errors
 /// When there is something already, or it cannot be written.
-pub async fn restore(file: &Path, target: &Target, left: &[&str]) -> Result<(), RestoreError> {
-    match target {
-        Target::Sqlite(path) => sqlite::restore(file, path, left),
-        Target::Postgres(url, trust) => postgres::restore(file, url, trust, left).await,
-    }
+pub fn restore<'a>(file: &'a Path, target: &'a Target, left: &'a [&'a str]) -> BoxFuture<'a, Result<(), RestoreError>> {
+    Box::pin(async move {
+        match target {
+            Target::Sqlite(path) => sqlite::restore(file, path, left),
+            Target::Postgres(url, trust) => postgres::restore(file, url, trust, left).await,
+        }
+    })
 }
 
 /// Makes an empty file that nobody else may read.

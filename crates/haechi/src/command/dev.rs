@@ -55,7 +55,7 @@ impl Dev {
         let (stop, mut stopped) = watch::channel(false);
         let server =
             Server { listener, stack: current, tls: None, admission: Admission::new(&config), head_ms: config.limits.head_ms, stalled: STALLED };
-        let server = tokio::spawn(server.run(async move { drop(stopped.changed().await) }));
+        let server = tokio::spawn(server.run(Box::pin(async move { drop(stopped.changed().await) })));
         let (open, houses) = watch::channel(house.clone());
         let control = tokio::spawn(super::live::control(data.path.clone(), place.clone(), houses));
         let mut seen = fingerprint(&place.folder);

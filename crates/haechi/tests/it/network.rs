@@ -65,7 +65,7 @@ pub(crate) async fn run_patient(stack: Arc<haechi::stack::Stack>, tls: Option<Ar
     let (publish, stack) = watch::channel(stack);
     let server = Server { listener, stack, tls, admission: Admission::bounded(5_000, 1_000, Default::default()), head_ms, stalled };
     let task = tokio::spawn(async move {
-        server.run(async move { drop(stopped.changed().await) }).await;
+        server.run(Box::pin(async move { drop(stopped.changed().await) })).await;
         drop(publish);
     });
     Running { address, stop, task }
