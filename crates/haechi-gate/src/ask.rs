@@ -27,6 +27,8 @@ pub enum Refusal {
     Unauthenticated,
     /// The caller is known and may not. The reason is told in `dev` alone.
     Forbidden(Option<Box<str>>),
+    /// It is refused, and that cannot be recorded at the moment.
+    Unrecorded,
 }
 
 /// How much more a caller may ask for: what requests count, when one of them asks for many things.
@@ -250,7 +252,9 @@ impl Ask {
     pub(crate) fn refuse(&self, action: impl Into<Cow<'static, str>>, collection: Option<CollectionId>, record: Option<&str>) -> Refusal {
         let request = record.map_or_else(|| Box::from(&*self.request_id), |record| format!("{}/{record}", self.request_id).into());
         let action = action.into();
-        self.gate.sightings.refused(self.caller.actor(), action.clone(), collection, request);
+        if self.gate.sightings.refused(self.caller.actor(), action.clone(), collection, request).is_err() {
+            return Refusal::Unrecorded;
+        }
         if self.caller.is_anonymous() {
             return Refusal::Unauthenticated;
         }

@@ -26,18 +26,25 @@ impl Clock for SystemClock {
 #[derive(Debug)]
 pub struct TestClock {
     offset_ms: AtomicI64,
+    /// The time at which it stands; 0 while it runs.
+    stands_at_ms: AtomicI64,
 }
 
 impl TestClock {
     /// A clock that starts at the machine's time.
     #[must_use]
     pub fn new() -> Self {
-        Self { offset_ms: AtomicI64::new(0) }
+        Self { offset_ms: AtomicI64::new(0), stands_at_ms: AtomicI64::new(0) }
     }
 
     /// Moves it, also backwards.
     pub fn advance_ms(&self, ms: i64) {
         self.offset_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Makes it stand still but for what it is moved by: for what a slow machine would change.
+    pub fn stand_still(&self) {
+        self.stands_at_ms.store(SystemClock.now_ms(), Ordering::Relaxed);
     }
 }
 
@@ -49,6 +56,10 @@ impl Default for TestClock {
 
 impl Clock for TestClock {
     fn now_ms(&self) -> i64 {
-        SystemClock.now_ms() + self.offset_ms.load(Ordering::Relaxed)
+        let now = match self.stands_at_ms.load(Ordering::Relaxed) {
+            0 => SystemClock.now_ms(),
+            stands_at => stands_at,
+        };
+        now + self.offset_ms.load(Ordering::Relaxed)
     }
 }

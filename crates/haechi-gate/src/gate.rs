@@ -8,6 +8,7 @@ use crate::{
     keys::{MasterKey, Sealer},
     ledger::access::{Key, Sightings, Tally},
     ledger::journal::GateJournal,
+    ledger::keeping::{Keeping, Writer},
     ledger::seal::SealState,
     live::{hub::Hub, image::Images},
     revision::Revision,
@@ -83,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) journal: Arc<GateJournal>,
     pub(crate) seals: SealState,
+    pub(crate) keeping: Arc<Keeping>,
     /// Whether refusals say why: only in `dev`.
     pub(crate) explains: bool,
     page_tokens: Sealer,
@@ -112,7 +114,7 @@ impl Gate {
             let store =
                 Store::open(&target, catalog, journal.clone()).await.map_err(|why| OpenError::Database(database.to_string(), why.to_string()))?;
             let (committed, dialect) = (store.committed(), store.dialect());
-            let witness = revision.app.config.ledger.witness.clone();
+            let (witness, keeping) = (revision.app.config.ledger.witness.clone(), Arc::<Keeping>::default());
             let inner = Inner {
                 store: Arc::new(store),
                 sightings: Sightings::default(),
@@ -122,7 +124,8 @@ impl Gate {
                 tables,
                 clock: options.clock,
                 journal,
-                seals: SealState::new(&options.master, witness).ok_or(OpenError::Keys)?,
+                seals: SealState::new(&options.master, witness, &keeping).ok_or(OpenError::Keys)?,
+                keeping,
                 page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
                 seal_lag_ms: AtomicI64::new(0),
                 revision: ArcSwap::from_pointee(revision),
@@ -203,6 +206,13 @@ impl Gate {
         self.0.seal_lag_ms.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// What is not kept as it must be.
+    #[must_use]
+    pub fn failing(&self) -> Vec<Writer> {
+        let late = |writer: &Writer| *writer == Writer::Access && self.0.sightings.is_late();
+        Writer::ALL.into_iter().filter(|writer| self.0.keeping.fails(*writer) || late(writer)).collect()
+    }
+
     /// Whether the database answers.
     pub fn reachable(&self) -> BoxFuture<'_, bool> {
         Box::pin(async move { self.0.store.last_seal().await.is_ok() })
@@ -240,18 +250,18 @@ impl Gate {
         if let Err(failure) = self.finish_taking_out().await {
             tracing::warn!(target: "haechi::ledger", %failure, "what an interrupted archive has left could not be deleted");
         }
-        let mut sightings = tokio::time::interval(SIGHTINGS_EVERY);
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
         let mut sequence = tokio::time::interval(crate::ledger::seal::SEQUENCE_EVERY);
         let mut seal = tokio::time::interval(crate::ledger::seal::SEAL_EVERY);
-        for timer in [&mut sightings, &mut housekeeping, &mut sequence, &mut seal] {
+        for timer in [&mut housekeeping, &mut sequence, &mut seal] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let feed = tokio::spawn(crate::live::feed::run(self.0.clone(), self.0.live.clone()));
+        // On a task of their own: they wait for nothing else that is done here.
+        let sightings = tokio::spawn(self.0.clone().keep_sightings(stop.clone()));
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
-                _ = sightings.tick() => self.0.write_sightings().await,
                 _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
                 () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
                 _ = seal.tick() => self.0.seal().await,
@@ -264,6 +274,8 @@ impl Gate {
         }
         feed.abort();
         self.0.live.close();
+        // It ends by the same signal, with what it was writing.
+        let _ = sightings.await;
         self.0.write_sightings().await;
         self.0.seal().await;
         self.0.store.release().await;
@@ -409,10 +421,22 @@ impl Inner {
         }
     }
 
+    async fn keep_sightings(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut timer = tokio::time::interval(SIGHTINGS_EVERY);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = stop.changed() => return,
+                _ = timer.tick() => {}
+            }
+            self.write_sightings().await;
+        }
+    }
+
     /// Writes the merged access and refusal entries.
     async fn write_sightings(self: &Arc<Self>) {
         let _turn = self.writing.lock().await;
-        let waiting = self.sightings.drain();
+        let (waiting, mut unwritten) = (self.sightings.drain(), Vec::new());
         for chunk in chunks(waiting) {
             let mut failed = Vec::new();
             for (actor, entries) in self.sighting_entries(&chunk) {
@@ -420,10 +444,10 @@ impl Inner {
                     failed.push(actor);
                 }
             }
-            if !failed.is_empty() {
-                self.sightings.put_back(chunk.into_iter().filter(|(_, actor, _)| failed.contains(actor)).collect());
-            }
+            unwritten.extend(chunk.into_iter().filter(|(_, actor, _)| failed.contains(actor)));
         }
+        self.keeping.fares(Writer::Access, unwritten.is_empty());
+        self.sightings.written(unwritten);
     }
 
     /// Entries by actor: an entry names its change's actor.

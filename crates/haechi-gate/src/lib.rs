@@ -101,6 +101,7 @@ pub use ledger::Lines;
 pub use ledger::access::AccessFull;
 pub use ledger::archive::{ArchiveError, ArchiveReport, Part};
 pub use ledger::audit::{Finding as AuditFinding, Report as AuditReport};
+pub use ledger::keeping::Writer;
 pub use ledger::refused::RefusedRequest;
 pub use live::{EndReason, Hold, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem, WatchQuery};
 pub use outbound::Outbound;

@@ -1,6 +1,7 @@
 //! Reading and writing system tables: what a feature does with its key.
 
 use crate::{
+    ask::Refusal,
     gate::{Gate, Inner},
     grant::{draft, fresh_row},
     system::{Area, System},
@@ -109,8 +110,11 @@ impl Gate {
     }
 
     /// Records that an area's action was refused; merged like other refusals.
-    pub fn system_refused<A: Area>(&self, _: &System<A>, actor: Actor, action: &'static str, request_id: &str) {
-        self.0.sightings.refused(&Arc::new(actor), action.into(), Some(USERS), request_id.into());
+    ///
+    /// # Errors
+    /// When it cannot be recorded at the moment: then that is what is answered.
+    pub fn system_refused<A: Area>(&self, _: &System<A>, actor: Actor, action: &'static str, request_id: &str) -> Result<(), Refusal> {
+        self.0.sightings.refused(&Arc::new(actor), action.into(), Some(USERS), request_id.into()).map_err(|_| Refusal::Unrecorded)
     }
 }
 

@@ -113,6 +113,7 @@ impl IdentityError {
                 Problem::new(kind::TOO_MANY_ATTEMPTS, detail).retry_after(*retry_after_s)
             }
             Self::Refused(Refusal::Unauthenticated) => Problem::new(kind::UNAUTHENTICATED, "Sign in first."),
+            Self::Refused(Refusal::Unrecorded) => Problem::new(kind::BUSY, "What would be shown cannot be recorded at the moment.").retry_after(1),
             Self::Refused(Refusal::Forbidden(_)) => Problem::new(kind::FORBIDDEN, "This is not yours to do."),
             Self::WrongCredential(what) => Problem::new(kind::FORBIDDEN, *what),
             Self::Stale => Problem::new(kind::FRESH_SIGN_IN, "Show your password again by signing in."),

@@ -1,6 +1,7 @@
 //! What is counted, in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
 
 use crate::replies::Unread;
+use haechi_gate::Writer;
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -36,6 +37,8 @@ pub struct Metrics {
     unread_bytes: Gauge<i64, AtomicI64>,
     stalled: Counter,
     unread: OnceLock<Arc<Unread>>,
+    /// By writer: 1 while what it must keep is not kept.
+    failing: [Gauge; Writer::ALL.len()],
     ready: Gauge,
     draining: AtomicBool,
 }
@@ -57,6 +60,9 @@ impl Metrics {
         let requests = Family::<Labels, Counter>::default();
         registry.register("http_requests", "Requests that were answered, by class of status", requests.clone());
         let by_class = CLASSES.map(|class| requests.get_or_create(&[("class", class)]).clone());
+        let failing = Family::<Labels, Gauge>::default();
+        registry.register("records_failing", "Whether what must be kept cannot be written, by writer", failing.clone());
+        let failing = Writer::ALL.map(|writer| failing.get_or_create(&[("writer", writer.name())]).clone());
         let duration = Histogram::new(BUCKETS);
         registry.register_with_unit("http_request_duration", "Time from a request's head to its reply", Unit::Seconds, duration.clone());
         let mut gauge = |name: &str, help: &str| {
@@ -95,6 +101,7 @@ impl Metrics {
             unread_bytes,
             stalled,
             unread: OnceLock::new(),
+            failing,
             ready,
             draining: AtomicBool::new(false),
         })
@@ -141,6 +148,13 @@ impl Metrics {
     /// To be told with the rest: what waits to be read.
     pub(crate) fn watch_unread(&self, unread: &Arc<Unread>) {
         let _ = self.unread.set(unread.clone());
+    }
+
+    /// What is not kept as it must be.
+    pub(crate) fn fail(&self, failing: &[Writer]) {
+        for writer in Writer::ALL {
+            self.failing[writer as usize].set(i64::from(failing.contains(&writer)));
+        }
     }
 
     pub(crate) fn connection_stalled(&self) {

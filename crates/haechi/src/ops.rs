@@ -1,6 +1,9 @@
 //! The listener for whoever runs it: health, readiness, metrics. It has no credentials, so it belongs on a private address.
 
-use crate::{metrics::Metrics, serve::is_ready};
+use crate::{
+    metrics::Metrics,
+    serve::{Readiness, is_ready},
+};
 use axum::{
     Router,
     http::{HeaderValue, StatusCode, header},
@@ -21,16 +24,14 @@ pub fn serve(listener: TcpListener, gate: Gate, metrics: Arc<Metrics>) -> BoxFut
             .route(
                 "/readyz",
                 get(async move || {
-                    if is_ready(&for_ready.0, &for_ready.1).await {
-                        (StatusCode::OK, "ready")
-                    } else {
-                        (StatusCode::SERVICE_UNAVAILABLE, "not ready")
-                    }
+                    let readiness = Readiness::of(&for_ready.0, &for_ready.1).await;
+                    (if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, readiness.text())
                 }),
             )
             .route(
                 "/metrics",
                 get(async move || {
+                    metrics.fail(&gate.failing());
                     let text = metrics.text(gate.seal_lag_ms(), is_ready(&gate, &metrics).await);
                     let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
                     ([(header::CONTENT_TYPE, media)], text).into_response()

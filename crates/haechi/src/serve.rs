@@ -79,17 +79,57 @@ pub fn stack(house: &House, mode: Mode) -> Stack {
     Stack::new(routes(house, &base, mode, &rates), house, (base, mode), &config, rates)
 }
 
+/// Whether requests should be sent here, and what is to be known of that.
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    reasons: Vec<&'static str>,
+}
+
+impl Readiness {
+    pub(crate) async fn of(gate: &Gate, metrics: &Metrics) -> Self {
+        let (mut ready, mut reasons) = (true, Vec::new());
+        let mut not = |reason| {
+            ready = false;
+            reasons.push(reason);
+        };
+        if metrics.is_draining() {
+            not("it ends");
+        }
+        if gate.seal_lag_ms() >= MAX_SEAL_LAG_MS {
+            not("entries of the ledger have waited for their seal for more than 10 seconds");
+        }
+        if !gate.reachable().await {
+            not("the database does not answer");
+        }
+        for writer in gate.failing() {
+            ready &= !writer.is_needed();
+            reasons.push(writer.failed());
+        }
+        Self { ready, reasons }
+    }
+
+    /// A line, and one for each reason.
+    pub(crate) fn text(&self) -> String {
+        let mut text = if self.ready { "ready" } else { "not ready" }.to_owned();
+        for reason in &self.reasons {
+            text.push('\n');
+            text.push_str(reason);
+        }
+        text
+    }
+}
+
 /// Whether requests should be sent here.
 pub(crate) async fn is_ready(gate: &Gate, metrics: &Metrics) -> bool {
-    !metrics.is_draining() && gate.seal_lag_ms() < MAX_SEAL_LAG_MS && gate.reachable().await
+    Readiness::of(gate, metrics).await.ready
 }
 
 async fn ready(gate: Gate, metrics: Arc<Metrics>) -> Response<Body> {
-    if is_ready(&gate, &metrics).await {
-        return plain("ready");
+    let readiness = Readiness::of(&gate, &metrics).await;
+    let mut response = plain(readiness.text());
+    if !readiness.ready {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
-    let mut response = plain("not ready");
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
 }
 
@@ -129,8 +169,8 @@ async fn problem_page(
     response
 }
 
-fn plain(text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+fn plain(text: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(text.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

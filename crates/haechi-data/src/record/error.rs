@@ -149,6 +149,9 @@ impl RecordError {
             Self::Refused(Refusal::Unauthenticated) => Problem::new(kind::UNAUTHENTICATED, "Send a bearer token."),
             Self::Refused(Refusal::Forbidden(None)) => Problem::new(kind::FORBIDDEN, "No policy allows this."),
             Self::Refused(Refusal::Forbidden(Some(reason))) => Problem::new(kind::FORBIDDEN, reason.to_string()),
+            Self::AccessFull | Self::Refused(Refusal::Unrecorded) => {
+                Problem::new(kind::BUSY, "What would be shown cannot be recorded at the moment.").retry_after(1)
+            }
             Self::FieldRefused(field) => Problem::new(kind::FORBIDDEN, format!("`{field}` is not yours to read, so a query cannot use it.")),
             Self::IfMatch => Problem::new(kind::MALFORMED, "If-Match must be one strong ETag such as \"3\"."),
             Self::IdempotencyKey => Problem::new(kind::MALFORMED, "Idempotency-Key must be 1 to 255 visible ASCII characters."),
@@ -167,7 +170,6 @@ impl RecordError {
                 kind::REPLY_TOO_LARGE,
                 "The reply would be longer than limits.page_bytes: ask for fewer records, for fewer fields, or without what they refer to.",
             ),
-            Self::AccessFull => Problem::new(kind::BUSY, "What would be shown cannot be recorded at the moment.").retry_after(1),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// Most merged entries that wait.
@@ -14,7 +15,10 @@ const MAX_IDS: usize = 100;
 /// Most refused requests that one entry names; the count goes on.
 const MAX_REQUESTS: usize = 20;
 
-/// The access log is full: what would be shown could not be recorded.
+/// How long an entry may wait before nothing more is shown that needs one.
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// What would be shown could not be recorded: too much waits, or what waits cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessFull;
 
@@ -44,54 +48,100 @@ pub(crate) enum Key {
 /// The waiting entries.
 #[derive(Default)]
 pub(crate) struct Sightings {
-    waiting: Mutex<HashMap<Key, (Arc<Actor>, Tally)>>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    entries: HashMap<Key, (Arc<Actor>, Tally)>,
+    /// Since when the oldest waits, of those that are being written too.
+    since: Option<Instant>,
+    being_written: Option<Instant>,
+    /// Whether the last write has failed.
+    failed: bool,
+}
+
+impl Waiting {
+    /// Whether what comes now may be lost.
+    fn is_late(&self) -> bool {
+        let oldest = self.being_written.or(self.since);
+        self.failed || oldest.is_some_and(|since| since.elapsed() >= MAX_WAIT)
+    }
+
+    fn begins(&mut self) {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+        }
+    }
 }
 
 impl Sightings {
     pub(crate) fn seen(&self, actor: &Arc<Actor>, sighting: Sighting, ids: &[Box<str>]) -> Result<(), AccessFull> {
         let mut waiting = self.lock();
         let key = Key::Seen(actor.id.clone(), sighting);
-        if waiting.len() >= MAX_WAITING && !waiting.contains_key(&key) {
+        if waiting.is_late() || waiting.entries.len() >= MAX_WAITING && !waiting.entries.contains_key(&key) {
             return Err(AccessFull);
         }
-        let (_, tally) = waiting.entry(key).or_insert_with(|| (actor.clone(), Tally::default()));
+        waiting.begins();
+        let (_, tally) = waiting.entries.entry(key).or_insert_with(|| (actor.clone(), Tally::default()));
         tally.count += ids.len() as u64;
         let room = MAX_IDS.saturating_sub(tally.ids.len());
         tally.ids.extend(ids.iter().take(room).cloned());
         Ok(())
     }
 
-    /// A refusal; when the log is full it is counted with nobody's.
-    pub(crate) fn refused(&self, actor: &Arc<Actor>, action: Cow<'static, str>, collection: Option<CollectionId>, request: Box<str>) {
+    /// A refusal; when there are too many it is counted with nobody's. Counted also where it may be lost: then it is told as such.
+    pub(crate) fn refused(
+        &self,
+        actor: &Arc<Actor>,
+        action: Cow<'static, str>,
+        collection: Option<CollectionId>,
+        request: Box<str>,
+    ) -> Result<(), AccessFull> {
         let mut waiting = self.lock();
+        let late = waiting.is_late();
         let mut key = Key::Refused(actor.id.clone(), action, collection);
-        if waiting.len() >= MAX_WAITING && !waiting.contains_key(&key) {
+        if waiting.entries.len() >= MAX_WAITING && !waiting.entries.contains_key(&key) {
             key = Key::Refused("".into(), "many".into(), None);
         }
-        let (_, tally) = waiting.entry(key).or_insert_with(|| (actor.clone(), Tally::default()));
+        waiting.begins();
+        let (_, tally) = waiting.entries.entry(key).or_insert_with(|| (actor.clone(), Tally::default()));
         tally.count += 1;
         if tally.ids.len() < MAX_REQUESTS && !request.is_empty() {
             tally.ids.push(request);
         }
+        if late { Err(AccessFull) } else { Ok(()) }
     }
 
-    /// Takes all that waits.
+    /// Whether nothing is shown that needs an entry: what waits cannot be written, or waits for too long.
+    pub(crate) fn is_late(&self) -> bool {
+        self.lock().is_late()
+    }
+
+    /// Takes all that waits. It goes on to wait until it is told to be written.
     pub(crate) fn drain(&self) -> Vec<(Key, Arc<Actor>, Tally)> {
-        std::mem::take(&mut *self.lock()).into_iter().map(|(key, (actor, tally))| (key, actor, tally)).collect()
+        let mut waiting = self.lock();
+        waiting.being_written = waiting.since.take();
+        std::mem::take(&mut waiting.entries).into_iter().map(|(key, (actor, tally))| (key, actor, tally)).collect()
     }
 
-    /// Puts back what could not be written.
-    pub(crate) fn put_back(&self, entries: Vec<(Key, Arc<Actor>, Tally)>) {
+    /// Ends what was begun by taking all: what could not be written goes on to wait.
+    pub(crate) fn written(&self, failed: Vec<(Key, Arc<Actor>, Tally)>) {
         let mut waiting = self.lock();
-        for (key, actor, tally) in entries {
-            let (_, kept) = waiting.entry(key).or_insert_with(|| (actor, Tally::default()));
+        let since = waiting.being_written.take();
+        waiting.failed = !failed.is_empty();
+        if waiting.failed {
+            waiting.since = since.or(waiting.since);
+        }
+        for (key, actor, tally) in failed {
+            let (_, kept) = waiting.entries.entry(key).or_insert_with(|| (actor, Tally::default()));
             kept.count += tally.count;
             let room = MAX_IDS.saturating_sub(kept.ids.len());
             kept.ids.extend(tally.ids.into_iter().take(room));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, (Arc<Actor>, Tally)>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

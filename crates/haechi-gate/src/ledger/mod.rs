@@ -5,6 +5,7 @@ pub(crate) mod archive;
 pub(crate) mod audit;
 pub(crate) mod beside;
 pub(crate) mod journal;
+pub(crate) mod keeping;
 pub(crate) mod refused;
 mod rows;
 pub(crate) mod seal;

@@ -3,12 +3,18 @@
 use crate::{
     gate::Inner,
     keys::{Mac, MasterKey},
-    ledger::witness::Witnesses,
+    ledger::{
+        keeping::{Keeping, Writer},
+        witness::Witnesses,
+    },
 };
 use haechi_ledger::{Frontier, Hash, Signer, Verifier};
 use haechi_model::Witness;
 use haechi_store::Seal;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::sync::Mutex;
 
 /// How often new entries are sealed.
@@ -29,11 +35,11 @@ pub(crate) struct SealState {
 }
 
 impl SealState {
-    pub(crate) fn new(master: &MasterKey, witness: Vec<Witness>) -> Option<Self> {
+    pub(crate) fn new(master: &MasterKey, witness: Vec<Witness>, keeping: &Arc<Keeping>) -> Option<Self> {
         // The name follows from the key: it stays when addresses change, and tells two ledgers apart.
         let name = crate::keys::hex(&master.derive("ledger name")[..8]);
         let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
-        Some(Self { signer, witnesses: Witnesses::new(witness), archive: master.mac("ledger archive"), tree: Mutex::new(None) })
+        Some(Self { signer, witnesses: Witnesses::new(witness, keeping.clone()), archive: master.mac("ledger archive"), tree: Mutex::new(None) })
     }
 
     /// Marks where an archive ended.
@@ -86,7 +92,10 @@ impl Inner {
         loop {
             match self.seal_page(&mut tree).await {
                 Ok(true) => {}
-                Ok(false) => break,
+                Ok(false) => {
+                    self.keeping.fares(Writer::Seals, true);
+                    break;
+                }
                 // Another house or node sealed the same entries: read the tree again and go on from there.
                 Err(haechi_model::Failure::Busy) => {
                     *tree = None;
@@ -95,6 +104,7 @@ impl Inner {
                 Err(failure) => {
                     *tree = None;
                     tracing::warn!(target: "haechi::ledger", %failure, "entries could not be sealed");
+                    self.keeping.fares(Writer::Seals, false);
                     break;
                 }
             }

@@ -1,5 +1,6 @@
 //! Witnesses: places outside that keep each checkpoint as it is made. A slow or lost one holds up nobody.
 
+use super::keeping::{Keeping, Writer};
 use crate::outbound::{Outbound, TIMEOUT};
 use bytes::Bytes;
 use haechi_model::{Witness, write_json_text};
@@ -7,7 +8,10 @@ use hyper::{header, header::HeaderValue};
 use std::{
     io::{self, Write},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::net::UdpSocket;
 use url::Url;
@@ -18,34 +22,46 @@ const PRIORITY: u8 = 13 * 8 + 5;
 pub(crate) struct Witnesses {
     all: Vec<Arc<Witness>>,
     outbound: Option<Outbound>,
+    heard: Arc<Heard>,
+}
+
+/// Which of them could not be told of the last checkpoint.
+struct Heard {
+    failed: Vec<AtomicBool>,
+    keeping: Arc<Keeping>,
+}
+
+impl Heard {
+    fn told(&self, at: usize, witness: &Witness, told: &io::Result<()>) {
+        if let Err(error) = told {
+            tracing::warn!(target: "haechi::ledger", %error, ?witness, "a witness could not be told of a checkpoint");
+        }
+        self.failed[at].store(told.is_err(), Ordering::Release);
+        self.keeping.fares(Writer::Witnesses, !self.failed.iter().any(|failed| failed.load(Ordering::Acquire)));
+    }
 }
 
 impl Witnesses {
-    pub(crate) fn new(all: Vec<Witness>) -> Self {
+    pub(crate) fn new(all: Vec<Witness>, keeping: Arc<Keeping>) -> Self {
         let outbound = all.iter().any(|witness| matches!(witness, Witness::Http(_))).then(Outbound::new);
-        Self { all: all.into_iter().map(Arc::new).collect(), outbound }
+        let heard = Arc::new(Heard { failed: all.iter().map(|_| AtomicBool::new(false)).collect(), keeping });
+        Self { all: all.into_iter().map(Arc::new).collect(), outbound, heard }
     }
 
     /// Sends a checkpoint to all of them.
     pub(crate) fn tell(&self, note: &str) {
-        for witness in &self.all {
-            let (witness, outbound, note) = (witness.clone(), self.outbound.clone(), note.to_owned());
+        for (at, witness) in self.all.iter().enumerate() {
+            let (witness, outbound, note, heard) = (witness.clone(), self.outbound.clone(), note.to_owned(), self.heard.clone());
             if let Witness::File(path) = &*witness {
                 // At once and in order: a file is what `audit verify --checkpoint` reads.
-                warn(&witness, append(path, &note));
+                heard.told(at, &witness, &append(path, &note));
                 continue;
             }
             tokio::spawn(async move {
                 let told = tokio::time::timeout(TIMEOUT, send(&witness, outbound.as_ref(), &note)).await;
-                warn(&witness, told.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
+                heard.told(at, &witness, &told.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
             });
         }
-    }
-}
-
-fn warn(witness: &Witness, told: io::Result<()>) {
-    if let Err(error) = told {
-        tracing::warn!(target: "haechi::ledger", %error, ?witness, "a witness could not be told of a checkpoint");
     }
 }
 

@@ -47,7 +47,9 @@ impl Gate {
         // Ids of entries tell their time.
         let oldest = (self.0.clock.now_ms() - live.keep_hours * 3_600_000).max(0).unsigned_abs();
         let before = uuid::Builder::from_unix_timestamp_millis(oldest, &[0; 10]).into_uuid().hyphenated().to_string();
-        if let Err(failure) = self.0.store.forget_images(&before, live.keep_bytes).await {
+        let forgotten = self.0.store.forget_images(&before, live.keep_bytes).await;
+        self.0.keeping.fares(crate::Writer::Changes, forgotten.is_ok());
+        if let Err(failure) = forgotten {
             tracing::warn!(target: "haechi::live", %failure, "old changes could not be forgotten");
         }
     }

@@ -32,7 +32,10 @@ impl Identity {
         let row = inner.gate.system_row(inner.tables.passwords, user).await?;
         let stored = row.map_or_else(|| super::dummy().to_owned(), |row| text(&row, passwords::HASH).to_owned());
         if current.len() > super::MAX_BYTES || !inner.hasher.verify(current, &stored).await? {
-            inner.gate.system_refused(&inner.key, Actor::clone(caller.actor()), "change_password", &context.request_id);
+            inner
+                .gate
+                .system_refused(&inner.key, Actor::clone(caller.actor()), "change_password", &context.request_id)
+                .map_err(IdentityError::Refused)?;
             return Err(IdentityError::field("/current_password", "wrong", "is not your password"));
         }
         let row = caller.row();

@@ -88,7 +88,10 @@ impl Identity {
         let disabled = user.as_ref().is_none_or(|row| int(row, person::DISABLED) != 0);
         let (Some(user), Some(_), true, false) = (user, known, right, disabled) else {
             let at = if id == NOBODY { context.request_id.to_string() } else { format!("{}/{id}", context.request_id) };
-            inner.gate.system_refused(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, "sign_in", &at);
+            inner
+                .gate
+                .system_refused(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, "sign_in", &at)
+                .map_err(IdentityError::Refused)?;
             return Err(IdentityError::SignInFailed);
         };
         self.begin(user, &stored, &taken, shown.cookie, context).await

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-on_both!(a_panic_is_a_500_and_nothing_else_falls, a_clock_set_back_loses_nothing);
+on_both!(a_panic_is_a_500_and_nothing_else_falls, a_clock_set_back_loses_nothing, what_cannot_be_recorded_is_not_shown);
 
 /// DOS-17 [V16.5.4]
 async fn a_panic_is_a_500_and_nothing_else_falls(backend: Backend) {
@@ -57,6 +57,84 @@ async fn a_clock_set_back_loses_nothing(backend: Backend) {
     app.clock.advance_ms(365 * 24 * 3_600_000);
     let kim = kim.renewed(&app);
     assert_eq!(kim.get("/api/v1/notes").await.expect(200).json()["items"].as_array().unwrap().len(), 2);
+    app.finish().await;
+}
+
+/// Keeps others from writing to the log, as a disk without room does, until it is dropped.
+enum Stopped {
+    Sqlite(rusqlite::Connection),
+    Postgres(tokio_postgres::Client),
+}
+
+impl Stopped {
+    async fn begin(app: &TestApp, backend: Backend) -> Self {
+        if backend == Backend::Sqlite {
+            let connection = rusqlite::Connection::open(app.database_file()).unwrap();
+            connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+            return Self::Sqlite(connection);
+        }
+        let haechi_model::DatabaseConfig::Postgres(url) = &app.house.gate.revision().app.config.database else { panic!("no PostgreSQL") };
+        let (client, driver) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(driver);
+        client.batch_execute("BEGIN; LOCK TABLE \"_log\" IN EXCLUSIVE MODE").await.unwrap();
+        Self::Postgres(client)
+    }
+
+    async fn end(self) {
+        match self {
+            Self::Sqlite(connection) => connection.execute_batch("ROLLBACK").unwrap(),
+            Self::Postgres(client) => client.batch_execute("ROLLBACK").await.unwrap(),
+        }
+    }
+}
+
+async fn within_seconds(seconds: u64, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < Duration::from_secs(seconds), "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// [V16.4.2 V16.5.3]: while access entries cannot be written, nothing is shown that needs one, refusals are told as such, the node is
+/// not ready and says why; all of it ends by itself, and nothing that was shown is missing in the ledger.
+async fn what_cannot_be_recorded_is_not_shown(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let (kim, admin) = (app.person("kim", &["member"]).await, app.person("ada", &["admin"]).await);
+    let id = kim.create("notes", json!({"title": "t", "mail": "kim@example.com"})).await;
+    let path = format!("/api/v1/notes/{id}");
+    let ready = async || admin.get("/readyz").await;
+    ready().await.expect(200);
+    let stopped = Stopped::begin(&app, backend).await;
+    let mut shown = 0;
+    within_seconds(8, "it goes on to show what it cannot record", async || {
+        let reply = kim.get(&path).await;
+        shown += usize::from(reply.status == 200);
+        reply.status == 503
+    })
+    .await;
+    let busy = kim.get(&path).await.expect(503);
+    assert_eq!((busy.problem().as_str(), busy.header("retry-after")), ("busy", "1"));
+    // What is not personal is shown all the same; who is refused is not told of it without a record.
+    kim.get(&format!("{path}?fields=title")).await.expect(200);
+    app.anonymous().get(&path).await.expect(503);
+    let not_ready = ready().await.expect(503).text();
+    assert!(not_ready.starts_with("not ready\n") && not_ready.contains("access entries cannot be written"), "{not_ready}");
+    // On SQLite a write gives up after five seconds: from then on it has failed.
+    tokio::time::sleep(Duration::from_millis(if backend == Backend::Sqlite { 6_000 } else { 500 })).await;
+    kim.get(&path).await.expect(503);
+    stopped.end().await;
+    within_seconds(20, "it does not recover", async || kim.get(&path).await.status == 200 && ready().await.status == 200).await;
+    app.house.gate.settle().await;
+    let seen: u64 = app
+        .ledger()
+        .await
+        .iter()
+        .filter(|entry| entry["action"] == "read" && entry["actor"] == kim.id.as_str())
+        .map(|entry| entry["detail"]["count"].as_u64().unwrap_or(1))
+        .sum();
+    assert!(seen > shown as u64, "{seen} of {shown}");
+    app.verify().await;
     app.finish().await;
 }
 

@@ -416,6 +416,7 @@ async fn wrong_passwords_look_like_unknown_people(backend: Backend) {
 /// AUTHN-01, AUTHN-02 [V6.1.1 V6.3.1]
 async fn nobody_locks_somebody_else_out(backend: Backend) {
     let app = start(backend, "sign_up = \"open\"").await;
+    app.clock.stand_still();
     sign_up(&app, "kim@example.com", GOOD).await;
     let device = sign_in(&app, "kim@example.com", GOOD).await["device"].as_str().unwrap().to_owned();
     let attempt = async |address: &str, email: &str, password: &str, device: Option<&str>| {
