@@ -12,6 +12,7 @@ use haechi_model::{
     App, Collection, CollectionId, Comparison, Failure, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select, Shape,
     USERS, Value, Written,
 };
+use haechi_store::Reads;
 use std::{
     borrow::Cow,
     sync::{
@@ -151,6 +152,11 @@ impl Ask {
             Some(came) => came.allowance.wait(&self.caller, came.network, bytes),
             None => Some(Box::new(())),
         }
+    }
+
+    /// How the database is read for it.
+    pub(crate) fn reads(&self, scan: bool) -> Reads {
+        Reads { caller: self.caller.turn(self.came.as_ref().map(|came| came.network)), scan }
     }
 
     pub(crate) fn begins_change(&self) {
@@ -318,7 +324,7 @@ impl Ask {
         let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
         let filter = Predicate::all([one, rows]);
         let select = Select::new(collection, filter, 1);
-        Ok(self.gate.store.select(select, false).await?.versions.first().copied())
+        Ok(self.gate.store.select(select, self.reads(false)).await?.versions.first().copied())
     }
 
     /// How each class of a collection is masked in rows of which `rows` holds.

@@ -61,14 +61,10 @@ impl Memory {
         Self { dev_key, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), epoch: AtomicU64::new(0) }
     }
 
-    pub(crate) fn forget_all(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        self.shards.iter().for_each(|shard| locked(shard).clear());
-    }
-
     pub(crate) fn forget(&self, revocation: &Revocation) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
         match revocation {
+            Revocation::All => self.shards.iter().for_each(|shard| locked(shard).clear()),
             Revocation::Credential(hash) => drop(locked(self.shard(hash)).remove(&**hash)),
             Revocation::User(user) => {
                 let theirs = |caller: &Caller| caller.kind() == CallerKind::User && caller.id() == &**user;

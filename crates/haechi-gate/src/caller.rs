@@ -3,7 +3,12 @@
 use crate::authenticate::SignedIn;
 use haechi_model::{Actor, App, CollectionId, Row, VERBS};
 use haechi_policy::{ActionId, Principal, PrincipalKind};
-use std::sync::Arc;
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hash},
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 /// Kinds of callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,6 +105,14 @@ struct Facts {
     row: Row,
     credential: Credential,
     scope: Option<Scope>,
+    /// In whose name the database is read.
+    turn: u64,
+}
+
+/// A number for whoever takes turns with others. Which one is a secret of the process.
+fn turn_of(who: impl Hash) -> u64 {
+    static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    HASHER.hash_one(who)
 }
 
 impl Caller {
@@ -118,7 +131,16 @@ impl Caller {
             CallerKind::Anonymous => "anonymous",
         };
         let actor = Arc::new(Actor { kind: name, id: id.into() });
-        Self(Arc::new(Facts { kind, actor, roles: roles.into(), row, credential: signed_in.credential, scope: signed_in.scope }))
+        let turn = turn_of((name, id));
+        Self(Arc::new(Facts { kind, actor, roles: roles.into(), row, credential: signed_in.credential, scope: signed_in.scope, turn }))
+    }
+
+    /// In whose name the database is read: callers take turns; those without credentials by the network that they come from.
+    pub(crate) fn turn(&self, network: Option<IpAddr>) -> u64 {
+        match (self.0.kind, network) {
+            (CallerKind::Anonymous, Some(network)) => turn_of(network),
+            _ => self.0.turn,
+        }
     }
 
     /// What kind of caller.

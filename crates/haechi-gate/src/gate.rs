@@ -4,7 +4,7 @@ use crate::{
     ask::Ask,
     authenticate::{Authenticator, Memory},
     caller::Caller,
-    clock::Clock,
+    clock::{CLOCK_BEHIND_MS, Clock, GateClock},
     keys::{MasterKey, Sealer},
     ledger::access::{Key, Sightings, Tally},
     ledger::journal::GateJournal,
@@ -81,7 +81,7 @@ pub(crate) struct Inner {
     pub(crate) memory: Memory,
     /// Names of all tables, by number.
     pub(crate) tables: Vec<String>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<GateClock>,
     pub(crate) journal: Arc<GateJournal>,
     pub(crate) seals: SealState,
     pub(crate) keeping: Arc<Keeping>,
@@ -108,7 +108,8 @@ impl Gate {
             let live = Arc::new(Hub::new(&options.master, revision.app.config.live.clone()).ok_or(OpenError::Keys)?);
             let target = database.target();
             let catalog = Catalog::new(&revision.app, options.tables);
-            let journal = GateJournal::new(revision.app.clone(), catalog.tables(), &options.master, images.clone(), revision.watched());
+            let clock = Arc::new(GateClock::new(options.clock));
+            let journal = GateJournal::new(&revision, catalog.tables(), &options.master, images.clone(), clock.clone());
             let journal = Arc::new(journal);
             let tables = catalog.tables().into_iter().map(|table| table.name).collect();
             let store =
@@ -122,7 +123,7 @@ impl Gate {
                 explains: options.dev_tokens,
                 memory: Memory::new(&options.master, options.dev_tokens),
                 tables,
-                clock: options.clock,
+                clock,
                 journal,
                 seals: SealState::new(&options.master, witness, &keeping).ok_or(OpenError::Keys)?,
                 keeping,
@@ -143,6 +144,11 @@ impl Gate {
                 && gate.0.seals.verifier().verify(&seal.note) == Err(haechi_ledger::NoteError::Malformed)
             {
                 return Err(OpenError::OtherKey);
+            }
+            if !applied.is_empty()
+                && let Ok(Some(ms)) = gate.0.ledger_ms().await
+            {
+                gate.0.clock.is_at_least(ms);
             }
             gate.learn(&applied);
             let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
@@ -190,7 +196,7 @@ impl Gate {
 
     /// Where the time comes from.
     #[must_use]
-    pub fn clock(&self) -> &Arc<dyn Clock> {
+    pub fn clock(&self) -> &GateClock {
         &self.0.clock
     }
 
@@ -231,6 +237,18 @@ impl Gate {
         })
     }
 
+    /// Takes the system's time after it was wrongly ahead, also back; the time before and after. The caller records it, or takes it back.
+    pub fn accept_clock<A: Area>(&self, _: &System<A>) -> (i64, i64) {
+        let before = self.0.clock.now_ms();
+        self.0.clock.accept();
+        (before, self.0.clock.now_ms())
+    }
+
+    /// Goes on from the time before, when that could not be recorded.
+    pub fn keep_clock<A: Area>(&self, _: &System<A>, before_ms: i64) {
+        self.0.clock.take_back(before_ms);
+    }
+
     /// Records something that the system or an operator did.
     ///
     /// # Errors
@@ -259,12 +277,16 @@ impl Gate {
         let feed = tokio::spawn(crate::live::feed::run(self.0.clone(), self.0.live.clone()));
         // On a task of their own: they wait for nothing else that is done here.
         let sightings = tokio::spawn(self.0.clone().keep_sightings(stop.clone()));
+        let mut behind = false;
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
                 _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
                 () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
-                _ = seal.tick() => self.0.seal().await,
+                _ = seal.tick() => {
+                    self.0.seal().await;
+                    behind = self.0.tell_clock(behind);
+                }
                 _ = housekeeping.tick() => {
                     let _ = self.0.store.forget_claims(self.0.clock.now_ms() - CLAIM_MS).await;
                     self.forget_images().await;
@@ -373,7 +395,7 @@ impl Inner {
         let task = tokio::spawn(async move {
             let outcome = gate.store.commit(change).await;
             if all {
-                gate.memory.forget_all();
+                gate.memory.forget(&Revocation::All);
             }
             revocations.iter().for_each(|revocation| gate.memory.forget(revocation));
             gate.live.doubt.fetch_add(1, Ordering::AcqRel);
@@ -419,6 +441,32 @@ impl Inner {
             after: None,
             extra,
         }
+    }
+
+    /// The time of the last entry of the ledger, or of its last seal where the entries have left.
+    async fn ledger_ms(&self) -> Result<Option<i64>, Failure> {
+        let (_, next) = self.store.log_bounds().await?;
+        let last = self.store.leaves_from(next - 1, 1).await?;
+        if let Some(entry) = last.first().and_then(|(_, entry)| haechi_ledger::Entry::from_bytes(entry).ok()) {
+            return Ok(Some(entry.time_ms));
+        }
+        Ok(self.store.last_seal().await?.map(|seal| seal.time_ms))
+    }
+
+    /// Says when the system's clock is behind, and when it no longer is; whether it is.
+    fn tell_clock(&self, before: bool) -> bool {
+        let ahead_ms = self.clock.ahead_ms();
+        let behind = ahead_ms > CLOCK_BEHIND_MS;
+        match (before, behind) {
+            (false, true) => tracing::warn!(
+                target: "haechi::clock",
+                behind_s = ahead_ms / 1000,
+                "the system's clock is behind what was said before: time goes on from there. Set the clock right, or run `haechi clock accept`"
+            ),
+            (true, false) => tracing::info!(target: "haechi::clock", "the system's clock is followed again"),
+            _ => {}
+        }
+        behind
     }
 
     async fn keep_sightings(self: Arc<Self>, mut stop: watch::Receiver<bool>) {

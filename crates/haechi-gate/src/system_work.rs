@@ -44,6 +44,8 @@ pub(crate) enum Revocation {
     Credential(Box<str>),
     /// All of a user's.
     User(Box<str>),
+    /// Everybody's.
+    All,
 }
 
 /// A change of system tables in the making.
@@ -182,6 +184,11 @@ impl<A: Area> SystemWork<A> {
     /// Forgets all that is remembered of a user once the change is made.
     pub fn revoke_user(&mut self, id: &str) {
         self.revocations.push(Revocation::User(id.into()));
+    }
+
+    /// Forgets all that is remembered of anybody once the change is made.
+    pub fn revoke_all(&mut self) {
+        self.revocations.push(Revocation::All);
     }
 
     /// Commits: the rows in the slots.

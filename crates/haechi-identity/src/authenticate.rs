@@ -3,10 +3,10 @@
 use crate::{
     Identity, key,
     session::{self, alive},
-    tables::{int, keys, sessions, text},
+    tables::{at_most, int, is, keys, sessions, text},
 };
-use haechi_gate::{Caller, Credential, Known, Pending, Scope, SignedIn};
-use haechi_model::{Actor, Failure, Row, Value};
+use haechi_gate::{Caller, Credential, Known, Pending, Scope, SignedIn, SystemTable};
+use haechi_model::{Actor, Failure, HOUSEKEEPING, Predicate, Row, Value};
 
 /// How often the time of last use is written down.
 const SEEN_EVERY_MS: i64 = 60_000;
@@ -61,6 +61,8 @@ impl Identity {
         let Some((session, Some(user))) = found else { return Err(AuthError::Invalid) };
         let (now, idle_ms) = (inner.now_ms(), inner.config().session_idle_minutes * 60_000);
         if !alive(&session, now, idle_ms) {
+            let ended = Predicate::Any(vec![at_most(sessions::EXPIRES, now), at_most(sessions::SEEN, now - idle_ms)]);
+            self.forget_refused(inner.tables.sessions, &pending.hash, ended);
             return Err(AuthError::Invalid);
         }
         let credential = Credential::Session {
@@ -88,12 +90,27 @@ impl Identity {
         });
     }
 
+    /// Deletes what was refused as ended, behind the request: it stays refused, whatever happens to the clock.
+    fn forget_refused(&self, table: SystemTable<haechi_gate::Identity>, hash: &str, ended: Predicate) {
+        let (inner, filter) = (self.0.clone(), Predicate::all([is(0, hash), ended]));
+        tokio::spawn(async move {
+            let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "housekeeping".into() }, "");
+            work.clear(table, filter);
+            work.entry(HOUSEKEEPING, None, None, None, String::new());
+            if let Err(error) = work.commit().await {
+                tracing::warn!(target: "haechi::identity", ?error, "what has ended could not be deleted");
+            }
+        });
+    }
+
     async fn key_caller(&self, pending: &Pending) -> Result<(Caller, i64), AuthError> {
         let inner = &*self.0;
         let found = inner.gate.system_row_and_owner(inner.tables.keys, &pending.hash, keys::OWNER, inner.tables.users).await?;
         let Some((key, user)) = found else { return Err(AuthError::Invalid) };
         let ends_ms = int(&key, keys::EXPIRES);
-        if inner.now_ms() >= ends_ms {
+        let now = inner.now_ms();
+        if now >= ends_ms {
+            self.forget_refused(inner.tables.keys, &pending.hash, at_most(keys::EXPIRES, now));
             return Err(AuthError::Invalid);
         }
         let signed_in = SignedIn { credential: Credential::Key { name: text(&key, keys::NAME).into() }, scope: self.scope_of(&key)? };

@@ -36,6 +36,7 @@ const RESERVED: &[&str] = &[
     "invite",
     "setup_code",
     "explain",
+    "accept_clock",
     "list_people",
     "housekeeping",
 ];

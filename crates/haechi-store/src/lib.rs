@@ -66,6 +66,26 @@ pub type RowAndOwner = (Row, Option<Row>);
 /// A position and its encoded entry.
 pub type Leaf = (i64, Vec<u8>);
 
+/// Whose read it is, and what it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Reads {
+    /// Who reads: callers take turns.
+    pub caller: u64,
+    /// Whether it may take long.
+    pub scan: bool,
+}
+
+impl Reads {
+    /// The house's own.
+    pub const SYSTEM: Self = Self { caller: 0, scan: false };
+    /// The house's own, where it may take long.
+    pub const SCAN: Self = Self { caller: 0, scan: true };
+
+    fn scanning(self) -> Self {
+        Self { scan: true, ..self }
+    }
+}
+
 enum Driver {
     Sqlite(sqlite::Sqlite),
     Postgres(postgres::Postgres),
@@ -116,20 +136,20 @@ impl Store {
         self.committed.clone()
     }
 
-    /// Rows as finished JSON. A scan has a larger budget and a thread of its own.
+    /// Rows as finished JSON. A scan has a larger budget and threads of its own.
     ///
     /// # Errors
     /// When the database is busy, cannot be had, or the budget is used up.
-    pub fn select(&self, select: Select, scan: bool) -> BoxFuture<'_, Result<RowPage, Failure>> {
+    pub fn select(&self, select: Select, reads: Reads) -> BoxFuture<'_, Result<RowPage, Failure>> {
         Box::pin(async move {
             let span = self.span("select", &self.catalog.tables[select.collection].name);
-            if span.is_disabled() { self.run_select(select, scan).await } else { Box::pin(self.run_select(select, scan).instrument(span)).await }
+            if span.is_disabled() { self.run_select(select, reads).await } else { Box::pin(self.run_select(select, reads).instrument(span)).await }
         })
     }
 
-    async fn run_select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
+    async fn run_select(&self, select: Select, reads: Reads) -> Result<RowPage, Failure> {
         match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.readers.select(select, scan).await,
+            Driver::Sqlite(sqlite) => sqlite.readers.select(select, reads).await,
             // On the heap: what one driver needs is not carried through every request of the other.
             Driver::Postgres(postgres) => Box::pin(postgres.select(select)).await,
         }
@@ -139,10 +159,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database is busy, cannot be had, or the budget is used up.
-    pub fn aggregate(&self, aggregate: Aggregate) -> BoxFuture<'_, Result<Vec<Value>, Failure>> {
+    pub fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> BoxFuture<'_, Result<Vec<Value>, Failure>> {
         Box::pin(async move {
             match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.aggregate(aggregate).await,
+                Driver::Sqlite(sqlite) => sqlite.readers.aggregate(aggregate, reads).await,
                 Driver::Postgres(postgres) => Box::pin(postgres.aggregate(&aggregate)).await,
             }
         })
@@ -249,7 +269,7 @@ impl Store {
     pub fn applied(&self) -> BoxFuture<'_, Result<Vec<Applied>, Failure>> {
         Box::pin(async move {
             match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.run(true, sqlite::applied).await,
+                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, sqlite::applied).await,
                 Driver::Postgres(postgres) => postgres.applied().await,
             }
         })
@@ -280,7 +300,7 @@ impl Store {
             }
             let tables = migrate::tables_after(&applied)?;
             let found = match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| schema::found_in_sqlite(connection, &tables)).await,
+                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, move |connection| schema::found_in_sqlite(connection, &tables)).await,
                 Driver::Postgres(postgres) => match postgres.client().await {
                     Ok(client) => schema::found_in_postgres(&client, &tables).await,
                     Err(failure) => Err(failure),
@@ -301,7 +321,7 @@ impl Store {
             }
             let checks = migration.checks.clone();
             match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.run(true, move |connection| sqlite::misfits(connection, &checks)).await,
+                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, move |connection| sqlite::misfits(connection, &checks)).await,
                 Driver::Postgres(postgres) => postgres.misfits(&checks).await,
             }
         })

@@ -2,7 +2,7 @@
 
 use crate::person::Person;
 use haechi::{DataDir, House, Mode, folder, serve::stack, stack::Stack};
-use haechi_gate::{AuditReport, Clock, TestClock, dev_token};
+use haechi_gate::{AuditReport, TestClock, dev_token};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -130,7 +130,7 @@ impl TestApp {
     /// A token of this moment.
     #[must_use]
     pub fn token(&self, user_id: &str) -> String {
-        dev_token(&self.house.master, user_id, self.clock.now_ms())
+        dev_token(&self.house.master, user_id, self.house.gate.clock().now_ms())
     }
 
     /// Another node of the same app: a folder and a data directory of its own, the same database and keys.
@@ -170,7 +170,7 @@ impl TestApp {
         let rows = haechi_data_rows(&line, users);
         let id = rows[0].id.clone().unwrap();
         self.house.gate.import(&self.house.keys.import, haechi_model::USERS, rows).await.unwrap();
-        Person::new(self.stack.clone(), &id, Some(dev_token(&self.house.master, &id, self.clock.now_ms())))
+        Person::new(self.stack.clone(), &id, Some(dev_token(&self.house.master, &id, self.house.gate.clock().now_ms())))
     }
 
     /// Somebody with this bearer token.

@@ -88,6 +88,7 @@ impl DataDir {
         std::fs::create_dir_all(&path).map_err(fail)?;
         private(&path, 0o700).map_err(fail)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(fail)?;
+        private(&path.join("lock"), 0o600).map_err(fail)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(std::fs::TryLockError::WouldBlock) => Err(FolderError::Locked(path)),
@@ -112,6 +113,33 @@ pub fn private(path: &Path, mode: u32) -> std::io::Result<()> {
     #[cfg(not(unix))]
     let _ = (path, mode);
     Ok(())
+}
+
+/// Makes a file that is its owner's alone from the beginning.
+///
+/// # Errors
+/// When something is there already, or the operating system refuses.
+pub fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create_new(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Whether others than its owner may read a file. As PostgreSQL has it, a group may read what root owns: so secrets are handed to services.
+pub(crate) fn is_open_to_others(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let open = |meta: std::fs::Metadata| meta.permissions().mode() & if meta.uid() == 0 { 0o027 } else { 0o077 } != 0;
+        std::fs::metadata(path).is_ok_and(open)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// The master key that the folder names. Without one, `dev` keeps its own in the data directory.
@@ -152,8 +180,7 @@ pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<Master
     }
     let text = MasterKey::generate_hex();
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().create_new(true).write(true).open(&path)?;
-        private(&path, 0o600)?;
+        let mut file = private_file(&path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
@@ -180,14 +207,8 @@ pub(crate) fn secret(reference: &SecretRef, key: &str) -> Result<String, FolderE
         SecretRef::File(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|_| FolderError::Secret(format!("`{key}` names the file {}, which cannot be read", path.display())))?;
-            #[cfg(unix)]
-            {
-                use std::os::unix::fs::{MetadataExt, PermissionsExt};
-                // As PostgreSQL has it: a group may read what root owns, which is how secrets are handed to services.
-                let open = |meta: std::fs::Metadata| meta.permissions().mode() & if meta.uid() == 0 { 0o027 } else { 0o077 } != 0;
-                if std::fs::metadata(path).is_ok_and(open) {
-                    return Err(FolderError::Secret(format!("{} may be read by others; run `chmod 600 {}`", path.display(), path.display())));
-                }
+            if is_open_to_others(path) {
+                return Err(FolderError::Secret(format!("{} may be read by others; run `chmod 600 {}`", path.display(), path.display())));
             }
             Ok(text.trim().to_owned())
         }

@@ -10,7 +10,7 @@ use prometheus_client::{
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,7 @@ pub struct Metrics {
     unread: OnceLock<Arc<Unread>>,
     /// By writer: 1 while what it must keep is not kept.
     failing: [Gauge; Writer::ALL.len()],
+    clock_ahead: Gauge<f64, AtomicU64>,
     ready: Gauge,
     draining: AtomicBool,
 }
@@ -63,6 +64,13 @@ impl Metrics {
         let failing = Family::<Labels, Gauge>::default();
         registry.register("records_failing", "Whether what must be kept cannot be written, by writer", failing.clone());
         let failing = Writer::ALL.map(|writer| failing.get_or_create(&[("writer", writer.name())]).clone());
+        let clock_ahead = Gauge::<f64, AtomicU64>::default();
+        registry.register_with_unit(
+            "clock_ahead",
+            "How far time here is ahead of the system's clock, which was set back or is wrong",
+            Unit::Seconds,
+            clock_ahead.clone(),
+        );
         let duration = Histogram::new(BUCKETS);
         registry.register_with_unit("http_request_duration", "Time from a request's head to its reply", Unit::Seconds, duration.clone());
         let mut gauge = |name: &str, help: &str| {
@@ -102,6 +110,7 @@ impl Metrics {
             stalled,
             unread: OnceLock::new(),
             failing,
+            clock_ahead,
             ready,
             draining: AtomicBool::new(false),
         })
@@ -148,6 +157,11 @@ impl Metrics {
     /// To be told with the rest: what waits to be read.
     pub(crate) fn watch_unread(&self, unread: &Arc<Unread>) {
         let _ = self.unread.set(unread.clone());
+    }
+
+    /// How far the gate's clock is ahead of the system's.
+    pub(crate) fn clock_ahead(&self, ms: i64) {
+        self.clock_ahead.set(ms as f64 / 1000.0);
     }
 
     /// What is not kept as it must be.

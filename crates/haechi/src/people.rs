@@ -3,7 +3,7 @@
 use crate::{House, folder};
 use futures_util::future::BoxFuture;
 use haechi_model::{Collection, Failure, person};
-use std::path::Path;
+use std::{io::Write, path::Path};
 
 /// The list's file in the data directory.
 const FILE: &str = "people.json";
@@ -41,9 +41,13 @@ pub fn list<'a>(house: &'a House) -> BoxFuture<'a, Result<Vec<Person>, Failure>>
 pub fn write(people: &[Person], data: &Path) -> std::io::Result<()> {
     let people: Vec<serde_json::Value> =
         people.iter().map(|person| serde_json::json!({ "id": person.id, "name": person.name, "email": person.email })).collect();
-    let path = data.join(FILE);
-    std::fs::write(&path, serde_json::Value::from(people).to_string())?;
-    folder::private(&path, 0o600)
+    let (path, part) = (data.join(FILE), data.join("people.tmp"));
+    match std::fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    folder::private_file(&part)?.write_all(serde_json::Value::from(people).to_string().as_bytes())?;
+    std::fs::rename(&part, &path)
 }
 
 /// The people that were written down; `None` before the first `dev`.

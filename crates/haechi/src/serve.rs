@@ -14,7 +14,7 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use haechi_data::Data;
-use haechi_gate::{Ask, Gate};
+use haechi_gate::{Ask, CLOCK_BEHIND_MS, Gate};
 use haechi_problem::{Problem, kinds, languages};
 use std::sync::Arc;
 
@@ -104,6 +104,9 @@ impl Readiness {
         for writer in gate.failing() {
             ready &= !writer.is_needed();
             reasons.push(writer.failed());
+        }
+        if gate.clock().ahead_ms() > CLOCK_BEHIND_MS {
+            reasons.push("the system's clock is behind: time goes on from what was said before");
         }
         Self { ready, reasons }
     }

@@ -1,5 +1,6 @@
 //! TLS from files: read at the start, again when they change, never replaced by something that cannot be used.
 
+use crate::folder;
 use haechi_model::TlsFiles;
 use rustls::{
     ServerConfig,
@@ -95,6 +96,10 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&files.cert_file).and_then(Iterator::collect).map_err(|_| no_chain())?;
     if chain.is_empty() {
         return Err(no_chain());
+    }
+    if folder::is_open_to_others(&files.key_file) {
+        let file = files.key_file.display();
+        tracing::warn!(target: "haechi::tls", "{file} may be read by others than its owner: run `chmod 600 {file}`");
     }
     let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|_| TlsError::NotPem(files.key_file.clone(), "a private key"))?;
     let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).map_err(|_| TlsError::Pair)?;

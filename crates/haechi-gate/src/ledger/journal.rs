@@ -1,8 +1,10 @@
 //! Encodes ledger entries from what the store did: values of plain fields, names only of classed ones.
 
 use crate::{
+    clock::GateClock,
     keys::{MasterKey, hex, random},
     live::image::Images,
+    revision::Revision,
 };
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
@@ -26,11 +28,13 @@ pub(crate) struct GateJournal {
     images: Arc<Images>,
     /// The collections that somebody may watch: images of the others would be for nobody.
     watched: ArcSwap<Vec<bool>>,
+    clock: Arc<GateClock>,
 }
 
 impl GateJournal {
-    pub(crate) fn new(app: Arc<App>, tables: Vec<Table>, master: &MasterKey, images: Arc<Images>, watched: Vec<bool>) -> Self {
-        Self { app, tables, row_key: master.hmac("ledger row digest"), images, watched: ArcSwap::from_pointee(watched) }
+    pub(crate) fn new(revision: &Revision, tables: Vec<Table>, master: &MasterKey, images: Arc<Images>, clock: Arc<GateClock>) -> Self {
+        let watched = ArcSwap::from_pointee(revision.watched());
+        Self { app: revision.app.clone(), tables, row_key: master.hmac("ledger row digest"), images, watched, clock }
     }
 
     /// The system tables whose rows are stated: number and table.
@@ -181,7 +185,7 @@ impl Journal for GateJournal {
             .map(|collection| self.images.seal(&draft.id, collection, before, after));
         let entry = Entry {
             id: draft.id.to_string(),
-            time_ms: change.time_ms,
+            time_ms: self.clock.entry_ms(change.time_ms),
             organisation: String::new(),
             actor_kind: change.actor.kind.to_owned(),
             actor_id: change.actor.id.to_string(),

@@ -87,6 +87,10 @@ impl Inner {
         let mut tree = self.seals.tree.lock().await;
         if !self.sequence().await {
             *tree = None;
+            // Another node seals: its time is this node's, too.
+            if let Ok(Some(seal)) = self.store.last_seal().await {
+                self.clock.is_at_least(seal.time_ms);
+            }
             return;
         }
         loop {
@@ -143,6 +147,9 @@ impl Inner {
             return Ok(false);
         }
         let records = &records[..contiguous];
+        if let Some(last) = records.last().and_then(|(_, entry)| haechi_ledger::Entry::from_bytes(entry).ok()) {
+            self.clock.is_at_least(last.time_ms);
+        }
         let Some((_, first)) = records.first() else {
             self.seal_lag_ms.store(0, Ordering::Relaxed);
             return Ok(false);

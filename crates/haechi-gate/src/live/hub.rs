@@ -249,7 +249,7 @@ impl Hub {
                     match user {
                         _ if gate.store.dialect() == haechi_store::Dialect::Sqlite => {}
                         Some(user) => gate.memory.forget(&Revocation::User(user)),
-                        None => gate.memory.forget_all(),
+                        None => gate.memory.forget(&Revocation::All),
                     }
                     self.doubt.fetch_add(1, Ordering::AcqRel);
                 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use haechi_gate::SystemWork;
-use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value, person};
+use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value, format_datetime, person};
 
 /// Most people that an operator's list shows.
 const MANY: u32 = 100_000;
@@ -239,6 +239,32 @@ impl Operator {
             let gone: Vec<String> = ISSUED.iter().map(|table| format!("[\"{table}/*\",null]")).collect();
             work.entry("restore", None, None, None, format!("\"stated\":[{}]", gone.join(",")));
             work.commit().await.map(|_| ()).map_err(Into::into)
+        })
+    }
+
+    /// Takes the system's time after it was wrongly ahead, and ends what was issued by that time: all sessions and one-time values, and what
+    /// was counted of attempts. The time before and after.
+    ///
+    /// # Errors
+    /// When the database cannot be reached: then the time is as before.
+    pub fn accept_clock(&self) -> BoxFuture<'_, Result<(i64, i64), IdentityError>> {
+        Box::pin(async move {
+            let inner = &*self.identity.0;
+            let (before_ms, now_ms) = inner.gate.accept_clock(&inner.key);
+            let mut work = self.work();
+            for table in [inner.tables.sessions, inner.tables.once, inner.tables.buckets] {
+                work.clear(table, Predicate::True);
+            }
+            work.revoke_all();
+            let (before, now) = (format_datetime(before_ms), format_datetime(now_ms));
+            work.entry("accept_clock", None, None, None, format!("\"before\":\"{before}\",\"now\":\"{now}\""));
+            match work.commit().await {
+                Ok(_) => Ok((before_ms, now_ms)),
+                Err(error) => {
+                    inner.gate.keep_clock(&inner.key, before_ms);
+                    Err(error.into())
+                }
+            }
         })
     }
 

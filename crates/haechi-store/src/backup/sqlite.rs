@@ -16,7 +16,7 @@ impl Sqlite {
             target.pragma_update(None, "journal_mode", "DELETE")?;
             target.close().map_err(|(_, error)| error)
         };
-        self.readers.run(true, copy).await
+        self.readers.run(crate::Reads::SCAN, copy).await
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OpenFlags, ToSql, config::DbConfig, limits::Limit, ty
 use std::{path::Path, time::Duration};
 
 const STATEMENT_CACHE: usize = 256;
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 const CACHE_KIB: i64 = 16 * 1024;
 pub(super) const MMAP_BYTES: i64 = 1 << 30;
 

@@ -2,6 +2,7 @@
 
 use super::{Sqlite, connection, failure};
 use crate::{
+    Reads,
     catalog::Catalog,
     journal::{Beside, EVENT_BYTES, EventRecord, LogRecord, Seal, TAKEN_OUT_AT_ONCE},
     render::{Dialect, Sql},
@@ -14,7 +15,7 @@ impl Sqlite {
     pub(crate) async fn rows_after(&self, catalog: &Arc<Catalog>, table: usize, after: &str, limit: u32) -> Result<Vec<Row>, Failure> {
         let (catalog, after) = (catalog.clone(), after.to_owned());
         self.readers
-            .run(true, move |connection| {
+            .run(Reads::SCAN, move |connection| {
                 let mut sql = Sql::new(Dialect::Sqlite, &catalog);
                 sql.all_columns(table);
                 sql.push(" FROM ");
@@ -29,7 +30,7 @@ impl Sqlite {
 
     pub(crate) async fn log_from(&self, position: i64, limit: u32) -> Result<Vec<LogRecord>, Failure> {
         self.readers
-            .run(true, move |connection| {
+            .run(Reads::SCAN, move |connection| {
                 let sql = "SELECT \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\" WHERE \"position\" >= ? ORDER BY \"position\" LIMIT ?";
                 let mut statement = connection.prepare_cached(sql)?;
                 let read = |row: &rusqlite::Row<'_>| {
@@ -50,7 +51,7 @@ impl Sqlite {
 
     pub(crate) async fn leaves_from(&self, position: i64, limit: u32) -> Result<Vec<(i64, Vec<u8>)>, Failure> {
         self.readers
-            .run(true, move |connection| {
+            .run(Reads::SCAN, move |connection| {
                 let sql = "SELECT \"position\", \"entry\" FROM \"_log\" WHERE \"position\" >= ? ORDER BY \"position\" LIMIT ?";
                 let mut statement = connection.prepare_cached(sql)?;
                 statement.query_map((position, limit), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
@@ -60,7 +61,7 @@ impl Sqlite {
 
     pub(crate) async fn events_from(&self, position: i64, limit: u32) -> Result<Vec<EventRecord>, Failure> {
         self.readers
-            .run(false, move |connection| {
+            .run(Reads::SYSTEM, move |connection| {
                 let sql = "SELECT l.\"position\", l.\"id\", l.\"event\", i.\"image\" FROM \"_log\" l LEFT JOIN \"_images\" i ON i.\"id\" = l.\"id\" WHERE l.\"position\" >= ? ORDER BY l.\"position\" LIMIT ?";
                 let mut statement = connection.prepare_cached(sql)?;
                 let read = |row: &rusqlite::Row<'_>| Ok(EventRecord { position: row.get(0)?, id: row.get(1)?, event: row.get(2)?, image: row.get(3)? });
@@ -80,7 +81,7 @@ impl Sqlite {
 
     pub(crate) async fn log_bounds(&self) -> Result<(i64, i64), Failure> {
         let sql = "SELECT COALESCE(MIN(\"position\"), 0), MAX(COALESCE(MAX(\"position\") + 1, 0), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\")) FROM \"_log\"";
-        self.readers.run(false, move |connection| connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))).await
+        self.readers.run(Reads::SYSTEM, move |connection| connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))).await
     }
 
     pub(crate) async fn forget_images(&self, before: &str, bytes: i64) -> Result<(), Failure> {
@@ -97,7 +98,7 @@ impl Sqlite {
         }
         loop {
             let sum = "SELECT COALESCE(SUM(LENGTH(\"image\")), 0) FROM \"_images\"";
-            let kept: i64 = self.readers.run(true, move |connection| connection.query_row(sum, [], |row| row.get(0))).await?;
+            let kept: i64 = self.readers.run(Reads::SCAN, move |connection| connection.query_row(sum, [], |row| row.get(0))).await?;
             if kept <= bytes {
                 return Ok(());
             }
@@ -108,7 +109,7 @@ impl Sqlite {
 
     pub(crate) async fn seals_from(&self, size: i64, limit: u32) -> Result<Vec<Seal>, Failure> {
         self.readers
-            .run(true, move |connection| {
+            .run(Reads::SCAN, move |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" WHERE \"size\" >= ? ORDER BY \"size\" LIMIT ?",
                 )?;
@@ -119,14 +120,14 @@ impl Sqlite {
 
     pub(crate) async fn last_seal(&self) -> Result<Option<Seal>, Failure> {
         let sql = "SELECT \"size\", \"time\", \"note\", \"frontier\" FROM \"_seals\" ORDER BY \"size\" DESC LIMIT 1";
-        self.readers.run(true, move |connection| connection.prepare_cached(sql)?.query_row([], seal).optional()).await
+        self.readers.run(Reads::SCAN, move |connection| connection.prepare_cached(sql)?.query_row([], seal).optional()).await
     }
 
     /// Digest and result of a claimed key.
     pub(crate) async fn claimed(&self, key: &str) -> Result<Option<(String, String)>, Failure> {
         let (key, sql) = (key.to_owned(), "SELECT \"digest\", \"result\" FROM \"_idempotency\" WHERE \"key\" = ?");
         let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        self.readers.run(false, move |connection| connection.prepare_cached(sql)?.query_row([key], read).optional()).await
+        self.readers.run(Reads::SYSTEM, move |connection| connection.prepare_cached(sql)?.query_row([key], read).optional()).await
     }
 
     pub(crate) async fn take_out_log(&self, size: i64, frontier: Vec<u8>) -> Result<(), Failure> {

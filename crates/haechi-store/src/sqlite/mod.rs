@@ -7,6 +7,8 @@ mod maintain;
 mod migrate;
 mod read;
 mod steps;
+mod turns;
+mod wal;
 mod write;
 
 pub(crate) use maintain::{analyse, save_seal};
@@ -29,11 +31,33 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) fn open(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Unopened> {
         usable(path)?;
+        private(path).map_err(|error| Unopened(haechi_model::why(error.kind())))?;
         let unopened = |failure: Failure| Unopened(failure.to_string());
         let writer = Writer::start(path, catalog.clone(), journal, committed).map_err(unopened)?;
         let readers = Readers::start(path, &catalog, &writer.commits()).map_err(unopened)?;
         Ok(Self { writer, readers })
     }
+}
+
+/// Makes the database and what SQLite keeps beside it their owner's alone. Files that SQLite makes later get the mode of the database.
+fn private(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+        const OWNER: u32 = 0o600;
+        drop(std::fs::OpenOptions::new().create(true).append(true).mode(OWNER).open(path)?);
+        for end in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(end);
+            match std::fs::metadata(&file) {
+                Ok(meta) if meta.permissions().mode() & 0o777 != OWNER => std::fs::set_permissions(&file, PermissionsExt::from_mode(OWNER))?,
+                _ => {}
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// What can be said of a file before the driver is asked.

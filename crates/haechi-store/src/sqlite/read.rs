@@ -1,27 +1,35 @@
 //! Reader threads: jobs in, finished bytes out, each under a budget of steps and a deadline.
 
-use super::{connection, failure, write::Commits};
+use super::{
+    connection, failure,
+    turns::{Turn, Turns},
+    write::Commits,
+};
 use crate::{
+    Reads,
     aggregate::Parts,
     catalog::Catalog,
     page::PageWriter,
     render::{Dialect, Sql, counted},
 };
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use arc_swap::ArcSwapOption;
 use haechi_model::{Aggregate, Cells, Failure, Predicate, Row, RowPage, Select, Table, Value};
 use rusqlite::Connection;
 use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
-const THREADS: usize = 2;
-const QUEUE: usize = 4096;
+/// Threads for reads, and those that begin when all of them are in long ones.
+const THREADS: (usize, usize) = (2, 4);
+/// The same for scans.
+const SCAN_THREADS: (usize, usize) = (1, 2);
 /// Virtual machine steps between two looks at the budget.
 const STEPS_PER_LOOK: i32 = 10_000;
 /// Looks that one read may take: some hundred milliseconds.
@@ -32,41 +40,68 @@ const SCAN_LOOKS: u64 = 2_000_000;
 /// Jobs that one snapshot serves at most, so that the WAL can be copied back.
 const SNAPSHOT_JOBS: u32 = 64;
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
+/// From when on a read that holds a snapshot is told of.
+const LONG_SNAPSHOT: Duration = Duration::from_secs(60);
+
+/// What a thread is to do, and whether nobody waits for it any more.
+struct Job {
+    work: Box<dyn FnOnce(&Connection) + Send>,
+    gone: Option<Arc<AtomicBool>>,
+}
 
 /// The reader threads. They end when this is dropped.
 pub(crate) struct Readers {
-    reads: Sender<Job>,
-    scans: Sender<Job>,
+    reads: Arc<Turns<Job>>,
+    scans: Arc<Turns<Job>>,
     catalog: Arc<Catalog>,
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.reads.close();
+        self.scans.close();
+    }
 }
 
 impl Readers {
     pub(crate) fn start(path: &Path, catalog: &Arc<Catalog>, commits: &Arc<Commits>) -> Result<Self, Failure> {
-        let (reads, jobs) = crossbeam_channel::bounded(QUEUE);
-        for _ in 0..THREADS {
-            spawn(path, jobs.clone(), READ_LOOKS, Some(commits.clone()))?;
+        let readers = Self { reads: Arc::new(Turns::new(THREADS.0)), scans: Arc::new(Turns::new(SCAN_THREADS.0)), catalog: catalog.clone() };
+        for at in 0..THREADS.0 {
+            Thread::open(path, READ_LOOKS)?.spawn(readers.reads.clone(), at, Some(commits.clone()))?;
         }
-        let (scans, jobs) = crossbeam_channel::bounded(QUEUE);
-        spawn(path, jobs, SCAN_LOOKS, None)?;
-        Ok(Self { reads, scans, catalog: catalog.clone() })
+        for at in 0..SCAN_THREADS.0 {
+            Thread::open(path, SCAN_LOOKS)?.spawn(readers.scans.clone(), at, None)?;
+        }
+        for _ in 0..THREADS.1 {
+            spawn_spare(path, READ_LOOKS, readers.reads.clone())?;
+        }
+        for _ in 0..SCAN_THREADS.1 {
+            spawn_spare(path, SCAN_LOOKS, readers.scans.clone())?;
+        }
+        Ok(readers)
     }
 
     /// Rows as finished JSON.
-    pub(crate) async fn select(&self, select: Select, scan: bool) -> Result<RowPage, Failure> {
+    pub(crate) async fn select(&self, select: Select, reads: Reads) -> Result<RowPage, Failure> {
         let catalog = self.catalog.clone();
-        self.run(scan, move |connection| page(connection, &catalog, &select)).await
+        self.run(reads, move |connection| {
+            let work = || page(connection, &catalog, &select);
+            if reads.scan { named(&catalog.tables[select.collection].name, work) } else { work() }
+        })
+        .await
     }
 
     /// What is computed over rows.
-    pub(crate) async fn aggregate(&self, aggregate: Aggregate) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> Result<Vec<Value>, Failure> {
         let catalog = self.catalog.clone();
-        self.run(true, move |connection| {
+        self.run(reads.scanning(), move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
             sql.many = leading_to_many(connection, &catalog, aggregate.collection, &aggregate.filter, false)?;
             sql.aggregate(&aggregate);
             let mut statement = connection.prepare_cached(&sql.text)?;
-            statement.query_row(connection::bound(&sql.values), |row| Ok(Parts::of(&aggregate, &catalog).read(&Reader(row))))
+            named(&catalog.tables[aggregate.collection].name, || {
+                statement.query_row(connection::bound(&sql.values), |row| Ok(Parts::of(&aggregate, &catalog).read(&Reader(row))))
+            })
         })
         .await
     }
@@ -75,7 +110,7 @@ impl Readers {
     pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
         let catalog = self.catalog.clone();
         let id = id.to_owned();
-        self.run(false, move |connection| {
+        self.run(Reads::SYSTEM, move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
             sql.all_columns(table);
             sql.push(" FROM ");
@@ -92,7 +127,7 @@ impl Readers {
     /// Rows of which a condition holds.
     pub(crate) async fn find(&self, table: usize, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
         let catalog = self.catalog.clone();
-        self.run(false, move |connection| {
+        self.run(Reads::SYSTEM, move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
             sql.find(table, &filter, limit);
             rows(connection, &sql, catalog.tables[table].columns.len())
@@ -103,7 +138,7 @@ impl Readers {
     /// One row and its owner, side by side.
     pub(crate) async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<Row>, Failure> {
         let (catalog, id) = (self.catalog.clone(), id.to_owned());
-        self.run(false, move |connection| {
+        self.run(Reads::SYSTEM, move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
             sql.row_and_owner(table, &id, column, owner);
             let columns = catalog.tables[table].columns.len() + catalog.tables[owner].columns.len();
@@ -112,47 +147,117 @@ impl Readers {
         .await
     }
 
-    /// Runs a read on one of the threads.
+    /// Runs a read on one of the threads, when it is the caller's turn.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        scan: bool,
+        reads: Reads,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let work = Box::new(move |connection: &Connection| {
             if !reply.is_closed() {
                 let _ = reply.send(work(connection).map_err(|error| failure(&error)));
             }
         });
-        let queue = if scan { &self.scans } else { &self.reads };
-        match queue.try_send(job) {
-            Ok(()) => answer.await.unwrap_or(Err(Failure::Unavailable)),
-            Err(TrySendError::Full(_)) => Err(Failure::Busy),
-            Err(TrySendError::Disconnected(_)) => Err(Failure::Unavailable),
+        // A scan may take minutes: it ends when nobody waits for it.
+        let gone = reads.scan.then(|| Gone(Arc::default()));
+        let job = Job { work, gone: gone.as_ref().map(|gone| gone.0.clone()) };
+        let turns = if reads.scan { &self.scans } else { &self.reads };
+        turns.push(reads.caller, job)?;
+        answer.await.unwrap_or(Err(Failure::Unavailable))
+    }
+}
+
+/// Says that nobody waits any more, when it is dropped.
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a thread reads with.
+struct Thread {
+    connection: Connection,
+    budget: Arc<Budget>,
+    looks: u64,
+}
+
+/// What is left of the work that the present job may do.
+#[derive(Default)]
+struct Budget {
+    left: AtomicU64,
+    gone: ArcSwapOption<AtomicBool>,
+}
+
+impl Budget {
+    /// One look: whether the job must end.
+    fn ends(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+            || self.gone.load().as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed))
+    }
+}
+
+impl Thread {
+    fn open(path: &Path, looks: u64) -> Result<Self, Failure> {
+        let mut connection = connection::reader(path).map_err(|error| failure(&error))?;
+        let budget = Arc::<Budget>::default();
+        let guard = budget.clone();
+        connection.progress_handler(STEPS_PER_LOOK, Some(move || guard.ends())).map_err(|error| failure(&error))?;
+        Ok(Self { connection, budget, looks })
+    }
+
+    fn spawn(self, turns: Arc<Turns<Job>>, at: usize, commits: Option<Arc<Commits>>) -> Result<(), Failure> {
+        spawn("haechi-read", move || {
+            let mut snapshot = Snapshot { connection: &self.connection, commits, begun: None, jobs: 0 };
+            let mut done = None;
+            while let Some((turn, more)) = turns.next(at, done.take()).or_else(|| {
+                snapshot.end();
+                turns.wait(at)
+            }) {
+                snapshot.renew(more);
+                self.run(turn.work);
+                done = Some(turn.done);
+            }
+        })
+    }
+
+    fn run(&self, job: Job) {
+        self.budget.left.store(self.looks, Ordering::Relaxed);
+        let stops = job.gone.is_some();
+        if stops {
+            self.budget.gone.store(job.gone);
+        }
+        // A panic must cost one answer, not the thread: the job's reply is dropped and answered 503.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (job.work)(&self.connection)));
+        if stops {
+            self.budget.gone.store(None);
         }
     }
 }
 
-fn spawn(path: &Path, jobs: Receiver<Job>, looks: u64, commits: Option<Arc<Commits>>) -> Result<(), Failure> {
-    let mut connection = connection::reader(path).map_err(|error| failure(&error))?;
-    let left = Arc::new(AtomicU64::new(looks));
-    let budget = left.clone();
-    let guard = move || budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err();
-    connection.progress_handler(STEPS_PER_LOOK, Some(guard)).map_err(|error| failure(&error))?;
-    let work = move || {
-        let mut snapshot = Snapshot { connection: &connection, commits, begun: None, jobs: 0 };
-        while let Some(job) = jobs.try_recv().ok().or_else(|| {
-            snapshot.end();
-            jobs.recv().ok()
-        }) {
-            snapshot.renew(!jobs.is_empty());
-            left.store(looks, Ordering::Relaxed);
-            // A panic must cost one answer, not the thread: the job's reply is dropped and answered 503.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&connection)));
+/// A thread that opens the database when it is first needed.
+fn spawn_spare(path: &Path, looks: u64, turns: Arc<Turns<Job>>) -> Result<(), Failure> {
+    let path = path.to_owned();
+    spawn("haechi-spare", move || {
+        let mut thread = None;
+        let mut done = None;
+        while let Some(Turn { work, done: begun }) = turns.wait_spare(done.take()) {
+            if thread.is_none() {
+                thread = Thread::open(&path, looks).ok();
+            }
+            // Without a database the job's reply is dropped and answered 503.
+            if let Some(thread) = &thread {
+                thread.run(work);
+            }
+            done = Some(begun);
         }
-    };
-    thread::Builder::new().name("haechi-read".to_owned()).spawn(work).map_err(|_| Failure::Unavailable)?;
-    Ok(())
+    })
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(|_| Failure::Unavailable)
 }
 
 /// A transaction around jobs that follow each other: its locks are taken once for many reads.
@@ -189,6 +294,17 @@ impl Snapshot<'_> {
     fn run(&self, sql: &str) -> bool {
         self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).is_ok()
     }
+}
+
+/// Reads; when that took long, the log says of which table: the write-ahead log has grown meanwhile.
+fn named<T>(table: &str, read: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let found = read();
+    if begun.elapsed() >= LONG_SNAPSHOT {
+        let seconds = begun.elapsed().as_secs();
+        tracing::warn!(target: "haechi::store", table, seconds, "a read has held its snapshot for more than a minute");
+    }
+    found
 }
 
 fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Result<Vec<Row>> {

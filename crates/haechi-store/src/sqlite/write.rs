@@ -1,11 +1,12 @@
 //! The writer thread: takes what is queued, runs it in one durable transaction with a savepoint each, then answers.
 
-use super::{connection, failure, load::Loading, steps};
+use super::{connection, failure, load::Loading, steps, wal::Wal};
 use crate::{
     catalog::Catalog,
     journal::Journal,
     load::{Load, LoadError, Part},
 };
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use haechi_model::{Change, Failure, Outcome};
 use rusqlite::Connection;
 use std::{
@@ -17,13 +18,13 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
 const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 const BATCH_TIME: Duration = Duration::from_millis(5);
-/// Pages in the WAL after which it is copied back to the database, between batches.
-const CHECKPOINT_PAGES: i64 = 4000;
+/// After so long without work it is seen to what was left.
+const REST: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<Outcome, Failure>>;
 type Closure = Box<dyn FnOnce(&mut Connection) + Send>;
@@ -37,7 +38,7 @@ enum Job {
 
 /// The writer thread. It ends when this is dropped, after what is queued.
 pub(crate) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    jobs: Sender<Job>,
     commits: Arc<Commits>,
 }
 
@@ -58,10 +59,11 @@ impl Commits {
 
 impl Writer {
     pub(crate) fn start(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {
-        let connection = connection::writer(path).map_err(|error| failure(&error))?;
-        let (jobs, queue) = mpsc::channel(QUEUE);
+        let mut connection = connection::writer(path).map_err(|error| failure(&error))?;
+        let wal = Wal::of(&mut connection).map_err(|error| failure(&error))?;
+        let (jobs, queue) = crossbeam_channel::bounded(QUEUE);
         let commits = Arc::new(Commits::default());
-        let thread = Thread { connection, catalog, journal, committed, commits: commits.clone(), position: -1, data_version: -1, queue };
+        let thread = Thread { connection, wal, catalog, journal, committed, commits: commits.clone(), position: -1, data_version: -1, queue };
         thread::Builder::new().name("haechi-write".to_owned()).spawn(move || thread.run()).map_err(|_| Failure::Unavailable)?;
         Ok(Self { jobs, commits })
     }
@@ -98,15 +100,16 @@ impl Writer {
     }
 }
 
-fn refused(error: mpsc::error::TrySendError<Job>) -> Failure {
+fn refused(error: TrySendError<Job>) -> Failure {
     match error {
-        mpsc::error::TrySendError::Full(_) => Failure::Busy,
-        mpsc::error::TrySendError::Closed(_) => Failure::Unavailable,
+        TrySendError::Full(_) => Failure::Busy,
+        TrySendError::Disconnected(_) => Failure::Unavailable,
     }
 }
 
 struct Thread {
     connection: Connection,
+    wal: Wal,
     catalog: Arc<Catalog>,
     journal: Arc<dyn Journal>,
     committed: Arc<Notify>,
@@ -115,15 +118,14 @@ struct Thread {
     position: i64,
     /// What SQLite says of other connections' writes.
     data_version: i64,
-    queue: mpsc::Receiver<Job>,
+    queue: Receiver<Job>,
 }
 
 impl Thread {
     fn run(mut self) {
         let mut held = None;
         loop {
-            let next = held.take().or_else(|| self.queue.blocking_recv());
-            let Some(job) = next else { break };
+            let Some(job) = held.take().or_else(|| self.receive()) else { break };
             match job {
                 Job::Alone(work) => {
                     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut self.connection)));
@@ -143,9 +145,21 @@ impl Thread {
                 }
                 Job::Change(change, answer) => held = self.batch(*change, answer),
             }
-            self.checkpoint(false);
+            self.wal.check(&self.connection);
         }
-        self.checkpoint(true);
+        self.wal.end(&self.connection);
+    }
+
+    /// The next job; nothing when there will be none.
+    fn receive(&mut self) -> Option<Job> {
+        while self.wal.is_grown() {
+            match self.queue.recv_timeout(REST) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => self.wal.rest(&self.connection),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        self.queue.recv().ok()
     }
 
     /// Runs a batch; returns a job that was taken from the queue but must run alone.
@@ -316,19 +330,4 @@ impl Thread {
             tracing::error!(target: "haechi::store", %error, "a transaction could not be rolled back");
         }
     }
-
-    /// Copies the WAL back when it has grown, or wholly at the end.
-    fn checkpoint(&mut self, last: bool) {
-        let grown = last || self.queue.is_empty() && wal_pages(&self.connection) > CHECKPOINT_PAGES;
-        if grown {
-            let mode = if last { "TRUNCATE" } else { "PASSIVE" };
-            let _ = self.connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-        }
-    }
-}
-
-/// Pages in the WAL, by the size of its file.
-fn wal_pages(connection: &Connection) -> i64 {
-    let Some(path) = connection.path() else { return 0 };
-    std::fs::metadata(format!("{path}-wal")).map_or(0, |file| i64::try_from(file.len() / 4096).unwrap_or(0))
 }

@@ -1,8 +1,9 @@
 //! `haechi audit`: verify, export, checkpoint, archive.
 
 use super::{
-    Done, Failed, backup,
+    Done, Failed,
     live::{said, say, sent},
+    outfile::Outfile,
 };
 use clap::Subcommand;
 use haechi::House;
@@ -139,22 +140,15 @@ async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[
 
 /// Writes the file, reads it again as a stranger would, and only then takes the part out.
 async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Failed> {
-    if file.exists() {
-        return Err(Failed::Said(format!("{} is there already; name another file", file.display())));
-    }
+    let out = Outfile::new(file)?;
     house.gate.settle().await;
     let key = &house.keys.audit;
     let said = |error: haechi_gate::ArchiveError| Failed::Said(error.to_string());
     let Some(part) = house.gate.archivable(key, before_ms).await.map_err(said)? else {
         return Err(Failed::Said("nothing that was sealed before then is in the database; nothing was archived".to_owned()));
     };
-    let beside = backup::beside(file, "part");
-    let written = write(house, &part, &beside).await;
-    if let Err(failed) = written {
-        let _ = std::fs::remove_file(&beside);
-        return Err(failed);
-    }
-    backup::put(&beside, file)?;
+    write(house, &part, &out).await?;
+    out.put()?;
     let (from, size) = (part.from, part.size);
     house.gate.take_out(key, part, &super::live::operator()).await.map_err(said)?;
     house.gate.settle().await;
@@ -162,12 +156,8 @@ async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Faile
     Ok(())
 }
 
-async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(), Failed> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
-    let mut out = std::io::BufWriter::new(
-        made.map_err(|error| format!("no file can be made in {}: {}", file.parent().unwrap_or(file).display(), haechi_model::why(error.kind())))?,
-    );
-    haechi::folder::private(file, 0o600)?;
+async fn write(house: &House, part: &haechi_gate::Part, file: &Outfile) -> Result<(), Failed> {
+    let mut out = std::io::BufWriter::new(file.create()?);
     let mut next = Some(part.from);
     while let Some(position) = next {
         let lines = house.gate.archive_lines(&house.keys.audit, part, position).await;
@@ -176,7 +166,7 @@ async fn write(house: &House, part: &haechi_gate::Part, file: &Path) -> Result<(
         next = after;
     }
     out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
-    let written = BufReader::new(File::open(file)?);
+    let written = BufReader::new(File::open(file.part())?);
     let report = tokio::task::block_in_place(|| house.gate.verify_archive(written, &[]));
     match report.findings.findings.first() {
         Some(finding) => Err(Failed::Said(format!("the file does not verify: {}", finding.what))),

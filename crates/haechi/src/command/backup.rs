@@ -3,11 +3,11 @@
 use super::{
     Done, Failed, Place,
     live::{path, say},
+    outfile::{Outfile, beside},
 };
 use clap::Args;
 use haechi::{DataDir, House, Mode, database, house::HouseError};
 use haechi_gate::OpenError;
-use haechi_model::why;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -28,26 +28,12 @@ pub(crate) struct Restore {
 impl Backup {
     pub(crate) async fn on(self, house: &House, place: &Place) -> Done {
         let file = path(&self.file);
-        if file.exists() {
-            return Err(Failed::Said(format!("{} is there already; name another file", file.display())));
-        }
-        if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-            return Err(Failed::Said(format!("the folder {} is not there", folder.display())));
-        }
-        let part = beside(&file, "part");
+        let out = Outfile::new(&file)?;
         house.gate.settle().await;
-        if let Err(failure) = house.gate.backup(&house.keys.backup, &part, &super::live::operator()).await {
-            let _ = std::fs::remove_file(&part);
-            return Err(Failed::Said(format!("the backup could not be made: {failure}")));
-        }
-        let entries = match check(&part, place).await {
-            Ok(verified) => verified.entries,
-            Err(failed) => {
-                let _ = std::fs::remove_file(&part);
-                return Err(failed);
-            }
-        };
-        put(&part, &file)?;
+        let made = house.gate.backup(&house.keys.backup, out.part(), &super::live::operator()).await;
+        made.map_err(|failure| format!("the backup could not be made: {failure}"))?;
+        let entries = check(out.part(), place).await?.entries;
+        out.put()?;
         say!("{}: {entries} ledger entries, verified", file.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -70,23 +56,6 @@ impl Restore {
         say!("{} ledger entries restored; all sessions, keys and codes have ended", verified.entries);
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Gives a finished file its name, never over another one.
-pub(super) fn put(part: &Path, file: &Path) -> Result<(), Failed> {
-    let put = std::fs::hard_link(part, file);
-    let _ = std::fs::remove_file(part);
-    put.map_err(|error| format!("{} could not be put in its place: {}", file.display(), why(error.kind())))?;
-    // The name is safe when its folder is: without that nothing may be deleted for it.
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(synced.map_err(|error| format!("{} could not be made safe: {}", folder.display(), why(error.kind())))?)
-}
-
-/// A name of its own beside a file: nothing that lies there is ever replaced or removed.
-pub(super) fn beside(file: &Path, what: &str) -> PathBuf {
-    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    file.with_file_name(format!(".{name}.{}.{what}", haechi_gate::random_hex::<8>()))
 }
 
 /// A private copy of a backup that was verified: what is restored is what was looked at.

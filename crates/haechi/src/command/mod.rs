@@ -4,6 +4,7 @@ mod add;
 mod audit;
 mod backup;
 mod check;
+mod clock;
 mod config;
 mod dev;
 mod explain;
@@ -12,6 +13,7 @@ mod key;
 mod live;
 mod migrate;
 mod new;
+mod outfile;
 mod policy_test;
 mod routes;
 mod serve;
@@ -83,6 +85,9 @@ enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// Show the clock, or take the system's time after a wrong jump.
+    #[command(subcommand)]
+    Clock(clock::Clock),
     /// Plan, apply or show migrations.
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -151,7 +156,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Import(command) => command.run(&place).await,
         Command::Export(command) => command.run(&place).await,
         Command::Restore(command) => command.run(&place).await,
-        command @ (Command::Explain(_) | Command::User(_) | Command::Key(_) | Command::Audit(_) | Command::Backup(_)) => {
+        command @ (Command::Explain(_) | Command::User(_) | Command::Key(_) | Command::Clock(_) | Command::Audit(_) | Command::Backup(_)) => {
             live::run(command, &place).await
         }
         Command::Generate(command) => command.run(&place),

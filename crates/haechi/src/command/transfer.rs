@@ -1,6 +1,6 @@
 //! `haechi import` and `haechi export`.
 
-use super::{Done, Failed, Place, collection, counted, live::say, print};
+use super::{Done, Failed, Place, collection, counted, live::say, outfile::Outfile, print};
 use clap::Args;
 use haechi::{
     House,
@@ -130,10 +130,8 @@ impl Export {
             (None, Some(format)) => format,
             (None, None) => Format::JsonLines,
         };
-        let create = |path: &PathBuf| {
-            std::fs::File::create(path).map_err(|error| format!("{} cannot be written: {}", path.display(), haechi_model::why(error.kind())))
-        };
-        let mut file = self.file.as_ref().map(create).transpose()?;
+        let out = self.file.as_deref().map(Outfile::new).transpose()?;
+        let mut file = out.as_ref().map(Outfile::create).transpose()?;
         let mut put = |bytes: &[u8]| match &mut file {
             Some(file) => file.write_all(bytes),
             None => {
@@ -157,8 +155,9 @@ impl Export {
             count += rows.len();
         }
         put(write_footer(format))?;
-        if let Some(file) = file {
-            file.sync_all()?;
+        drop(file);
+        if let Some(out) = out {
+            out.put()?;
             eprintln!("{} exported from {}", counted(count, "row", "rows"), declared.name);
         }
         house.gate.settle().await;

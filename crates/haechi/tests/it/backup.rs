@@ -124,6 +124,13 @@ async fn commands_reach_the_running_house() {
         let dev = Dev::start(&root);
         let socket = std::fs::metadata(root.join(".haechi/control.sock")).unwrap();
         assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+        // So are the database and all that lies beside it.
+        let names: Vec<String> = std::fs::read_dir(root.join(".haechi")).unwrap().map(|entry| entry.unwrap()).fold(Vec::new(), |mut names, entry| {
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+            names.push(entry.file_name().into_string().unwrap());
+            names
+        });
+        assert!(["haechi.db", "haechi.db-wal", "master.key", "people.json"].iter().all(|name| names.iter().any(|found| found == name)), "{names:?}");
         done(&haechi(&root, &["user", "add", "kim@example.com", "--role", "member"]));
         refused(&haechi(&root, &["user", "add", "kim@example.com"]), "Somebody has this address");
         refused(&haechi(&root, &["user", "role", "kim@example.com", "emperor"]), "no role is named");

@@ -9,6 +9,7 @@ mod attack;
 mod backup;
 mod bad_days;
 mod clients;
+mod clocks;
 mod crash;
 mod database;
 mod declared;

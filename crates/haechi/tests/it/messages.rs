@@ -248,6 +248,17 @@ fn data(shop: &mut Shop) {
     let there = shop.path("there.bin");
     shop.refuses(&["audit", "archive", "--before", "2020-01-01", &there], "is there already; name another file");
     shop.refuses(&["backup", &there], "is there already; name another file");
+    shop.refuses(&["export", "notes", &there], "is there already; name another file");
+    let link = shop.path("link.csv");
+    std::os::unix::fs::symlink(shop.path("target.csv"), &link).unwrap();
+    for command in [&["export", "notes", &link] as &[&str], &["backup", &link], &["audit", "archive", "--before", "2020-01-01", &link]] {
+        shop.refuses(command, "is there already; name another file");
+    }
+    let file = shop.path("fresh.csv");
+    shop.does(&["export", "notes", &file]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "V8: personal columns are their owner's");
+    assert!(shop.does(&["clock", "accept"]).contains("the system's clock is not behind: nothing was changed"));
     shop.refuses(&["backup", "nofolder/b.db"], "the folder nofolder is not there");
     shop.refuses(&["audit", "verify", "--checkpoint", "nofile"], "nofile cannot be read: it is not there");
     shop.refuses(&["audit", "verify", "--archive", "nofile"], "nofile cannot be read: it is not there");
@@ -260,7 +271,7 @@ fn data(shop: &mut Shop) {
 
 fn rows(shop: &mut Shop) {
     shop.refuses(&["export", "nots"], "did you mean `notes`?");
-    shop.refuses(&["export", "notes", "nofolder/x.csv"], "nofolder/x.csv cannot be written: it is not there");
+    shop.refuses(&["export", "notes", "nofolder/x.csv"], "the folder nofolder is not there");
     shop.refuses(&["import", "notes", "x.txt"], "the name must end in .csv, .json or .jsonl");
     shop.refuses(&["import", "notes", "x.csv"], "x.csv cannot be read: it is not there");
     shop.refuses(&["import", "notes", "x.csv", "--map", "title"], "write COLUMN=FIELD");
@@ -383,6 +394,21 @@ fn keys_and_databases(shop: &mut Shop) {
     std::fs::rename(shop.root.join("kept"), shop.root.join(".haechi")).unwrap();
 }
 
+/// A TLS key that others may read is told, and used all the same; one that they may not read is not mentioned.
+fn open_key(shop: &mut Shop, good: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    shop.write("cert.pem", made.cert.pem());
+    shop.write("key.pem", made.signing_key.serialize_pem());
+    let (cert, key) = (shop.path("cert.pem"), shop.path("key.pem"));
+    shop.write("haechi.toml", good.replace("[ledger]", &format!("cert_file = \"{cert}\"\nkey_file = \"{key}\"\n[ledger]")));
+    for (mode, told) in [(0o644, true), (0o600, false)] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (checked, said) = shop.run(&["check", "--production"], &[]);
+        assert!(checked && said.contains("may be read by others than its owner: run `chmod 600") == told, "{mode:o}: {said}");
+    }
+}
+
 /// `check --production` is green only where `serve` starts.
 fn production(shop: &mut Shop) {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -411,6 +437,7 @@ fn production(shop: &mut Shop) {
         let (served, said) = shop.run(&["serve"], &[]);
         assert!(!served, "serve starts where check refuses ({words}): {said}");
     }
+    open_key(shop, &good);
     shop.write("haechi.toml", &good);
     shop.refuses(&["--data", "haechi.toml/x", "check", "--production"], "cannot be made: ");
     shop.write("collections/notes.toml", format!("{NOTES}more = {{ type = \"int\" }}\n"));

@@ -1,0 +1,148 @@
+//! How long the write-ahead log gets. SQLite appends each commit to it; a checkpoint copies it back to the database, and when no reader
+//! needs it any more, the next commit begins it anew.
+//!
+//! It is counted in frames, not by its file: the file stays as long as it once was. The writer makes checkpoints itself, between
+//! transactions, also while more work waits: only where nobody writes can a checkpoint reach the end of the log.
+
+use rusqlite::Connection;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Frames from which a checkpoint is tried: 16 MiB.
+const FRAMES: u32 = 4_000;
+/// Where readers were in the way it is tried again after so many more.
+const MORE: u32 = 1_000;
+/// From here on the writer waits for readers, now and then.
+const WAITS_FROM: u32 = 2 * FRAMES;
+const WAITS_EVERY: Duration = Duration::from_secs(5);
+/// How long it waits, at first and at most: reads take some hundred milliseconds. Who reads for longer, such as a backup, is not waited for.
+const WAIT: Duration = Duration::from_millis(125);
+const MAX_WAIT: Duration = Duration::from_secs(1);
+/// The file is cut to this when the log begins anew.
+const FILE_BYTES: u64 = 4096 * FRAMES as u64;
+
+/// What is known of the log.
+pub(super) struct Wal {
+    frames: Arc<AtomicU32>,
+    next: u32,
+    waited: Instant,
+    wait: Duration,
+    /// Whether something was committed since the file was last found to be short.
+    grown: bool,
+}
+
+impl Wal {
+    /// The log of the connection that writes.
+    pub(super) fn of(connection: &mut Connection) -> rusqlite::Result<Self> {
+        let frames = Arc::new(AtomicU32::new(0));
+        let counted = frames.clone();
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames| {
+            counted.store(u32::try_from(frames).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        connection.pragma_update(None, "journal_size_limit", i64::try_from(FILE_BYTES).unwrap_or(i64::MAX))?;
+        Ok(Self { frames, next: FRAMES, waited: Instant::now(), wait: WAIT, grown: true })
+    }
+
+    /// Between transactions: copies the log back when it is long.
+    pub(super) fn check(&mut self, connection: &Connection) {
+        self.grown = true;
+        let frames = self.frames.load(Ordering::Relaxed);
+        if frames < self.next {
+            return;
+        }
+        let waits = frames >= WAITS_FROM && self.waited.elapsed() >= WAITS_EVERY;
+        let whole = checkpoint(connection, "RESTART", if waits { self.wait } else { Duration::ZERO });
+        if waits {
+            self.waited = Instant::now();
+            self.wait = if whole { WAIT } else { MAX_WAIT.min(self.wait * 2) };
+        }
+        if whole {
+            self.frames.store(0, Ordering::Relaxed);
+            self.next = FRAMES;
+        } else {
+            self.next = frames + MORE;
+        }
+    }
+
+    /// Whether there is something to do when nothing is written for a while.
+    pub(super) fn is_grown(&self) -> bool {
+        self.grown
+    }
+
+    /// When nothing is written: a long file is copied back and cut.
+    pub(super) fn rest(&mut self, connection: &Connection) {
+        let bytes = connection.path().and_then(|path| std::fs::metadata(format!("{path}-wal")).ok()).map_or(0, |file| file.len());
+        self.grown = bytes > FILE_BYTES && !checkpoint(connection, "TRUNCATE", Duration::ZERO);
+        if !self.grown && bytes > FILE_BYTES {
+            self.frames.store(0, Ordering::Relaxed);
+            self.next = FRAMES;
+        }
+    }
+
+    /// At the end: nothing stays in it.
+    pub(super) fn end(&self, connection: &Connection) {
+        checkpoint(connection, "TRUNCATE", super::connection::BUSY);
+    }
+}
+
+/// Whether all of the log was copied back and it begins anew.
+fn checkpoint(connection: &Connection, mode: &str, wait: Duration) -> bool {
+    let whole = connection
+        .busy_timeout(wait)
+        .and_then(|()| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok(row.get::<_, i64>(0)? == 0)));
+    if let Err(error) = connection.busy_timeout(super::connection::BUSY) {
+        tracing::error!(target: "haechi::store", %error, "the time to wait for others could not be set");
+    }
+    whole.unwrap_or_else(|error| {
+        tracing::warn!(target: "haechi::store", %error, "the write-ahead log could not be copied back");
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::connection;
+
+    #[test]
+    fn the_log_is_bounded_while_writes_go_on() {
+        let folder = std::env::temp_dir().join(format!("haechi-wal-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("t.db");
+        let mut writer = connection::writer(&path).unwrap();
+        writer.execute_batch("CREATE TABLE t (b BLOB)").unwrap();
+        let mut wal = Wal::of(&mut writer).unwrap();
+        let bytes = || std::fs::metadata(folder.join("t.db-wal")).unwrap().len();
+        let write = |wal: &mut Wal, times: usize| {
+            for _ in 0..times {
+                writer.execute_batch("INSERT INTO t VALUES (zeroblob(400000))").unwrap();
+                wal.check(&writer);
+            }
+        };
+        write(&mut wal, 200);
+        assert!(bytes() < 2 * FILE_BYTES, "{} MB", bytes() >> 20);
+        // Somebody reads meanwhile: it grows, and no commit is held up each time.
+        let reader = connection::reader(&path).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        let seen: i64 = reader.query_row("SELECT COUNT(*) FROM t", [], |row| row.get(0)).unwrap();
+        write(&mut wal, 200);
+        assert!(bytes() > 2 * FILE_BYTES);
+        assert_eq!(reader.query_row("SELECT COUNT(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), seen);
+        wal.rest(&writer);
+        assert!(wal.is_grown(), "it is tried again");
+        reader.execute_batch("COMMIT").unwrap();
+        write(&mut wal, 25);
+        assert!(bytes() <= 2 * FILE_BYTES, "{} MB after the reader has ended", bytes() >> 20);
+        wal.rest(&writer);
+        assert!(!wal.is_grown() && bytes() <= FILE_BYTES, "{} MB at rest", bytes() >> 20);
+        wal.end(&writer);
+        assert_eq!(bytes(), 0);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
