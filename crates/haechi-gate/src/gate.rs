@@ -151,6 +151,7 @@ impl Gate {
                 gate.0.clock.is_at_least(ms);
             }
             gate.learn(&applied);
+            gate.be_patient();
             let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
             Ok((gate, keys))
         })
@@ -176,10 +177,17 @@ impl Gate {
         self.0.revision.load_full()
     }
 
+    /// What changes that wait for others have of a request's time; the rest is for the reply.
+    fn be_patient(&self) {
+        let request_ms = self.0.revision.load().app.config.limits.request_ms;
+        self.0.store.be_patient(std::time::Duration::from_millis(request_ms * 4 / 5));
+    }
+
     /// Replaces the policies. The model must be the one that the gate was opened with.
     pub fn replace(&self, revision: Revision) {
         self.0.journal.watch(revision.watched());
         self.0.revision.store(Arc::new(revision));
+        self.be_patient();
         // All streams are bound again before this returns; whoever else is served by this thread does not wait for it.
         let rebind = || self.0.live.rebind_all(&self.0);
         match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {

@@ -133,6 +133,7 @@ impl IdentityError {
             Self::Store(failure) => match failure {
                 Failure::Busy => Problem::new(kind::BUSY, "Nothing was done. Try again.").retry_after(1),
                 Failure::Unavailable => Problem::new(kind::UNAVAILABLE, "Nothing was done. Try again.").retry_after(2),
+                Failure::Contended => Problem::new(kind::CONTENDED, "Nothing was done. Try again.").retry_after(1),
                 Failure::Full => Problem::new(kind::FULL, "Nothing was done."),
                 Failure::Dangling { .. } => Problem::new(kind::CONFLICT, "A reference names a record that is not there. Nothing was done."),
                 Failure::Unknown => Problem::new(kind::UNKNOWN, "Look whether it was done before you try again."),

@@ -254,6 +254,9 @@ pub enum Failure {
     /// Too much is waiting; nothing was done.
     #[error("too much is waiting at the moment; nothing was done: try again")]
     Busy,
+    /// Others change the same rows all the time; nothing was done.
+    #[error("others change the same rows at the moment; nothing was done: try again")]
+    Contended,
     /// The database cannot be reached; nothing was done.
     #[error("the database cannot be reached; nothing was done")]
     Unavailable,

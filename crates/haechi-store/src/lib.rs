@@ -27,7 +27,7 @@ pub use system::system_tables;
 
 use futures_util::future::BoxFuture;
 use haechi_model::{Aggregate, Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tracing::{Instrument, Span};
 
@@ -134,6 +134,13 @@ impl Store {
     #[must_use]
     pub fn committed(&self) -> Arc<Notify> {
         self.committed.clone()
+    }
+
+    /// A change waits for others that hold its rows at most for so long.
+    pub fn be_patient(&self, most: Duration) {
+        if let Driver::Postgres(postgres) = &self.driver {
+            postgres.be_patient(most);
+        }
     }
 
     /// Rows as finished JSON. A scan has a larger budget and threads of its own.

@@ -48,6 +48,7 @@ kinds! {
     INTERNAL "internal" 500 "Something failed inside" "Nothing was changed. Tell whoever runs the service the request id.";
     UNKNOWN "unknown-outcome" 500 "Whether the change was made is not known" "Send it again with the same Idempotency-Key: it happens at most once.";
     BUSY "busy" 503 "Too much is waiting" "Try again after the time that Retry-After names.";
+    CONTENDED "contended" 503 "Others change the same records" "Try again after the time that Retry-After names.";
     NOT_IMPLEMENTED "not-implemented" 501 "The body's framing is not understood" "Send the body as it is, with Content-Length, or with Transfer-Encoding: chunked alone.";
     UNAVAILABLE "unavailable" 503 "The database cannot be reached" "Try again after the time that Retry-After names.";
     FULL "storage-full" 507 "There is no room left" "Whoever runs the service must make room. Nothing was changed.";

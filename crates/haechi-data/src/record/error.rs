@@ -219,6 +219,7 @@ fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
 fn store_problem(failure: &Failure) -> Problem {
     match failure {
         Failure::Busy => Problem::new(kind::BUSY, "Nothing was done. Try again.").retry_after(1),
+        Failure::Contended => Problem::new(kind::CONTENDED, "Nothing was done. Try again.").retry_after(1),
         Failure::Unavailable => Problem::new(kind::UNAVAILABLE, "Nothing was done. Try again.").retry_after(2),
         Failure::Full => Problem::new(kind::FULL, "Nothing was done."),
         Failure::Unknown => Problem::new(kind::UNKNOWN, "Send it again with the same Idempotency-Key, or read the record."),

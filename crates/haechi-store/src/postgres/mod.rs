@@ -17,15 +17,24 @@ use crate::{Unopened, catalog::Catalog, journal::Journal};
 use connection::Shared;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use haechi_model::{Change, Failure, Outcome, Trust};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 use tokio::sync::{Mutex, Notify};
 
 const READ_CONNECTIONS: usize = 2;
 const CHANGE_CONNECTIONS: usize = 16;
 const CONNECT: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_secs(5);
-/// How often a change is run again after a serialisation failure or a deadlock.
-const MAX_RUNS: usize = 3;
+/// How long a change is run again after deadlocks, until it is said otherwise.
+const PATIENCE_MS: u64 = 8_000;
+/// The wait before a change is run again, at most, in milliseconds; it doubles from the first on.
+const MAX_PAUSE_MS: u64 = 500;
+const PAUSE_MS: u64 = 20;
 
 /// An open PostgreSQL database.
 pub(crate) struct Postgres(Arc<Inner>);
@@ -40,6 +49,8 @@ struct Inner {
     /// Name of this node in leases.
     node: String,
     lease: Mutex<sequencer::Lease>,
+    /// How long a change may wait for others in all.
+    patience_ms: AtomicU64,
 }
 
 impl Postgres {
@@ -74,6 +85,7 @@ impl Postgres {
             committed,
             node: uuid::Uuid::now_v7().simple().to_string(),
             lease: Mutex::default(),
+            patience_ms: AtomicU64::new(PATIENCE_MS),
         };
         let postgres = Self(Arc::new(inner));
         postgres.0.read().await.map_err(|failure| Unopened(failure.to_string()))?;
@@ -85,16 +97,28 @@ impl Postgres {
         self.0.pool.get().await.map_err(|_| Failure::Unavailable)
     }
 
+    /// A change waits for others at most for so long, all its runs together.
+    pub(crate) fn be_patient(&self, most: Duration) {
+        self.0.patience_ms.store(u64::try_from(most.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Runs a change on a task of its own: a caller that goes away cancels nothing.
     pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
         let inner = self.0.clone();
         let task = tokio::spawn(async move {
-            let mut runs = 0;
+            let (began, patience) = (Instant::now(), Duration::from_millis(inner.patience_ms.load(Ordering::Relaxed)));
+            let mut most = PAUSE_MS;
             loop {
-                runs += 1;
-                match inner.run(&change).await {
-                    Err(steps::Stop::Again) if runs < MAX_RUNS => {}
-                    Err(steps::Stop::Again) => break Err(Failure::Busy),
+                match inner.run(&change, patience.saturating_sub(began.elapsed())).await {
+                    Err(steps::Stop::Again) => {
+                        // By chance: those that met once would meet again.
+                        let pause = Duration::from_millis(1 + uuid::Uuid::new_v4().as_u64_pair().1 % most);
+                        if began.elapsed() + pause >= patience {
+                            break Err(Failure::Contended);
+                        }
+                        tokio::time::sleep(pause).await;
+                        most = MAX_PAUSE_MS.min(most * 2);
+                    }
                     Err(steps::Stop::Failed(failure)) => break Err(failure),
                     Ok(outcome) => {
                         inner.committed.notify_one();

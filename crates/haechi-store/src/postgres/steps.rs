@@ -11,7 +11,7 @@ use crate::{
 };
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
-use haechi_model::{Change, Children, Claim, Collection, EntryDraft, Failure, Outcome, Row, Step, Value};
+use haechi_model::{Change, Children, Claim, Collection, EntryDraft, Failure, Outcome, Predicate, Row, Step, Value};
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
@@ -45,7 +45,8 @@ const LOOKS: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
-    pub(super) async fn run(&self, change: &Change) -> Step_<Outcome> {
+    /// Waits for rows that others hold at most for so long.
+    pub(super) async fn run(&self, change: &Change, patience: Duration) -> Step_<Outcome> {
         let client = self.pool.get().await.map_err(|error| match error {
             deadpool_postgres::PoolError::Timeout(_) => Failure::Busy,
             _ => Failure::Unavailable,
@@ -54,7 +55,7 @@ impl Inner {
             client.statement_cache.clear();
         }
         let runner = Runner { inner: self, client: &client, change };
-        let result = runner.transaction().await;
+        let result = runner.transaction(patience).await;
         match result {
             Ok((outcome, entries)) => self.commit_transaction(client, change, outcome, &entries).await,
             Err(stop) => {
@@ -104,9 +105,10 @@ pub(super) struct Runner<'a> {
 
 impl Runner<'_> {
     /// Everything up to COMMIT: what was done, and the ids of the entries.
-    async fn transaction(&self) -> Step_<(Outcome, Vec<Box<str>>)> {
+    async fn transaction(&self, patience: Duration) -> Step_<(Outcome, Vec<Box<str>>)> {
         let mut outcome = Outcome::default();
-        self.client.batch_execute(BEGIN).await.map_err(|error| self.stop(&error, usize::MAX))?;
+        let begin = format!("{BEGIN}; SET LOCAL lock_timeout = {}", patience.as_millis().max(1));
+        self.client.batch_execute(&begin).await.map_err(|error| self.stop(&error, usize::MAX))?;
         if let Some(claim) = &self.change.claim
             && let Some(result) = self.claim(claim).await?
         {
@@ -115,6 +117,9 @@ impl Runner<'_> {
         }
         let mut quoted = Vec::with_capacity(self.change.entries.len());
         if self.change.steps.iter().any(|step| matches!(step, Step::Cascade(_))) {
+            for sql in self.locks_first() {
+                self.query(&sql, usize::MAX).await?;
+            }
             for (at, step) in self.change.steps.iter().enumerate() {
                 self.one_by_one(at, step, &mut outcome, &mut quoted).await?;
             }
@@ -168,14 +173,38 @@ impl Runner<'_> {
         sql
     }
 
+    /// The rows that will be changed, locked in one order for all: who locks the same rows in another order later meets nobody who waits
+    /// for them. Each under its own condition: a row that is not the caller's is not held. What is not found yet is no matter.
+    fn locks_first(&self) -> Vec<Sql<'_>> {
+        let mut rows: Vec<(usize, &str, &Predicate)> = Vec::new();
+        for step in &self.change.steps {
+            if let Step::Lock { table, id, filter, .. } = step
+                && !rows.iter().any(|(known, row, _)| known == table && *row == &**id)
+            {
+                rows.push((*table, id, filter));
+            }
+        }
+        if rows.len() < 2 {
+            return Vec::new();
+        }
+        rows.sort_unstable_by_key(|(table, id, _)| (*table, *id));
+        let sql = |(table, id, filter): &(usize, &str, &Predicate)| {
+            let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
+            sql.lock_first(*table, id, filter);
+            sql
+        };
+        rows.iter().map(sql).collect()
+    }
+
     /// All steps without waiting for each other, sent in their order.
     ///
     /// Every statement is prepared before the first step is sent: a step that still had to be prepared would be
     /// overtaken by the ones behind it, and a check would see a row that was not yet, or already, written.
     async fn pipelined(&self, outcome: &mut Outcome) -> Step_<()> {
+        let locks = self.locks_first().into_iter().map(|sql| (usize::MAX, None, sql));
+        let steps = self.change.steps.iter().enumerate().map(|(at, step)| (at, Some(step), self.sql(step)));
         let mut prepared = Vec::with_capacity(self.change.steps.len());
-        for (at, step) in self.change.steps.iter().enumerate() {
-            let sql = self.sql(step);
+        for (at, step, sql) in locks.chain(steps) {
             let statement = self.client.prepare_cached(&sql.text).await.map_err(|error| self.stop(&error, at))?;
             prepared.push((at, step, statement, sql.values));
         }
@@ -186,7 +215,10 @@ impl Runner<'_> {
                 self.client.query(statement, &references(&values)).await.map_err(|error| self.stop(&error, *at))
             });
             for ((_, step, ..), rows) in part.iter().zip(join_all(sent).await) {
-                self.judge(step, rows?, outcome)?;
+                let rows = rows?;
+                if let Some(step) = step {
+                    self.judge(step, rows, outcome)?;
+                }
             }
         }
         Ok(())
@@ -305,10 +337,12 @@ impl Runner<'_> {
     fn stop(&self, error: &tokio_postgres::Error, step: usize) -> Stop {
         let Some(code) = error.code() else { return Stop::Failed(failure(error)) };
         let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade(_)));
-        if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) {
+        if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE].contains(code) {
             return Stop::Again;
         }
         Stop::Failed(match *code {
+            // It says that a statement before it has failed, which was told of itself.
+            SqlState::IN_FAILED_SQL_TRANSACTION => Failure::Broken,
             SqlState::UNIQUE_VIOLATION => {
                 Failure::NotUnique { index: error.as_db_error().and_then(|error| error.constraint()).unwrap_or_default().into(), step }
             }

@@ -26,6 +26,20 @@ impl Sql<'_> {
         }
     }
 
+    /// Locks a row of which a condition holds, and reads nothing of it.
+    pub(crate) fn lock_first(&mut self, table: usize, id: &str, filter: &Predicate) {
+        self.probed = true;
+        self.push("SELECT 1 FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE t0.\"id\" = ");
+        self.bind(&Value::text(id));
+        if *filter != Predicate::True {
+            self.push(" AND ");
+            self.predicate(filter, table, 0);
+        }
+        self.push(" FOR UPDATE OF t0");
+    }
+
     /// `SELECT all columns`.
     pub(crate) fn all_columns(&mut self, table: usize) {
         self.push("SELECT ");

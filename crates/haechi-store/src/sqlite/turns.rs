@@ -9,7 +9,10 @@
 use haechi_model::Failure;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,12 +20,17 @@ use std::{
 const QUEUE: usize = 4096;
 /// From when on a read is long, and how often the spare threads look.
 const LONG: Duration = Duration::from_millis(2);
+/// How often a thread looks before it sleeps: first spinning, twice as long each time, then letting others run.
+const SPINS: u32 = 6;
+const ROUNDS: u32 = 10;
 /// Clocks of callers that are kept for when they come again.
 const REMEMBERED: usize = 4096;
 
 /// A queue of work of a kind, and the threads that take from it.
 pub(super) struct Turns<W> {
     state: Mutex<State<W>>,
+    /// Whether work waits, to look at without the lock.
+    waits: AtomicBool,
     /// Ordinary threads wait here.
     ordinary: Condvar,
     /// The spare thread that looks out waits here.
@@ -87,6 +95,7 @@ impl<W> Turns<W> {
                 asleep: false,
                 closed: false,
             }),
+            waits: AtomicBool::new(false),
             ordinary: Condvar::new(),
             lookout: Condvar::new(),
             spare: Condvar::new(),
@@ -100,7 +109,11 @@ impl<W> Turns<W> {
             return Err(Failure::Unavailable);
         }
         state.push(caller, work)?;
-        let (wakes, calls) = (state.idle > 0, state.idle == 0 && std::mem::take(&mut state.asleep));
+        self.waits.store(true, Ordering::Release);
+        // Who is woken counts as woken at once: a second piece of work wakes another thread, or nobody.
+        let wakes = state.idle > 0;
+        state.idle -= usize::from(wakes);
+        let calls = !wakes && std::mem::take(&mut state.asleep);
         drop(state);
         if wakes {
             self.ordinary.notify_one();
@@ -115,14 +128,24 @@ impl<W> Turns<W> {
     pub(super) fn next(&self, thread: usize, done: Option<Done>) -> Option<(Turn<W>, bool)> {
         let mut state = self.lock();
         state.give_back(done);
-        state.serve(thread)
+        let turn = state.serve(thread);
+        self.tell(&state);
+        turn
     }
 
     /// The same, when there is something; nothing once it is closed. `true` beside it: more waits.
     pub(super) fn wait(&self, thread: usize) -> Option<(Turn<W>, bool)> {
+        // The next work is most often a few microseconds away: to sleep and to be woken takes longer.
+        for round in 0..ROUNDS {
+            if self.waits.load(Ordering::Acquire) {
+                break;
+            }
+            if round < SPINS { (0..1 << round).for_each(|_| std::hint::spin_loop()) } else { std::thread::yield_now() }
+        }
         let mut state = self.lock();
         loop {
             if let Some(turn) = state.serve(thread) {
+                self.tell(&state);
                 return Some(turn);
             }
             if state.closed {
@@ -130,7 +153,6 @@ impl<W> Turns<W> {
             }
             state.idle += 1;
             state = self.ordinary.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
         }
     }
 
@@ -145,6 +167,7 @@ impl<W> Turns<W> {
         while !state.closed {
             if let Some(turn) = state.relieve() {
                 state.watched = false;
+                self.tell(&state);
                 self.spare.notify_one();
                 return Some(turn);
             }
@@ -152,7 +175,9 @@ impl<W> Turns<W> {
                 state.asleep = true;
                 state = self.lookout.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.asleep = false;
-            } else {
+            }
+            // Most often an ordinary thread takes it meanwhile.
+            if !state.closed {
                 state = self.lookout.wait_timeout(state, LONG).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
@@ -165,6 +190,12 @@ impl<W> Turns<W> {
         self.ordinary.notify_all();
         self.lookout.notify_all();
         self.spare.notify_all();
+    }
+
+    fn tell(&self, state: &State<W>) {
+        if state.waiting == 0 {
+            self.waits.store(false, Ordering::Release);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<W>> {

@@ -2,8 +2,8 @@
 
 use crate::fixture::FILES;
 use futures_util::future::join_all;
-use haechi_testkit::{Backend, TestApp, on_both};
-use serde_json::json;
+use haechi_testkit::{Backend, TestApp, on_both, with_more};
+use serde_json::{Value, json};
 
 on_both!(
     fifty_keys_and_sessions_are_as_many_as_allowed,
@@ -11,7 +11,8 @@ on_both!(
     fifty_send_one_key,
     fifty_update_one_version,
     fifty_merge_into_one_row,
-    whoever_was_told_of_a_write_reads_it
+    whoever_was_told_of_a_write_reads_it,
+    batches_in_opposite_order_all_pass
 );
 
 const RACERS: usize = 50;
@@ -146,5 +147,63 @@ async fn fifty_keys_and_sessions_are_as_many_as_allowed(backend: Backend) {
         alive += usize::from(app.bearer(token).get("/auth/v1/me").await.status == 200);
     }
     assert_eq!(alive, 5, "of {} sessions", tokens.len());
+    app.finish().await;
+}
+
+/// DOS: batches that change the same records in opposite order all pass; nobody's batch waits for a record that is not its caller's.
+async fn batches_in_opposite_order_all_pass(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let mut ids = Vec::new();
+    for at in 0..6 {
+        ids.push(kim.create("notes", json!({"title": format!("n{at}")})).await);
+    }
+    let batch = |ids: &[String], rank: usize| {
+        let operations: Vec<Value> = ids.iter().map(|id| json!({"update": "notes", "id": id, "data": {"body": format!("{rank}")}})).collect();
+        json!({ "operations": operations })
+    };
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..8 {
+        let mut ids = ids.clone();
+        if client % 2 == 1 {
+            ids.reverse();
+        }
+        ids.rotate_left(client / 2);
+        let (kim, bodies) = (kim.clone(), (0..15).map(|run| batch(&ids, client * 15 + run)).collect::<Vec<_>>());
+        clients.spawn(async move {
+            for body in bodies {
+                kim.post("/api/v1:batch", body).await.expect(200);
+            }
+        });
+    }
+    clients.join_all().await;
+    for id in &ids {
+        assert_eq!(kim.get(&format!("/api/v1/notes/{id}")).await.expect(200).json()["version"], 121);
+    }
+    app.verify().await;
+    app.finish().await;
+}
+
+/// What somebody else holds for too long is told as such, within the time of a request, and nothing was done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_hold_is_contended() {
+    let app = TestApp::start(Backend::Postgres, &with_more(FILES, &[("haechi.toml", "[limits]\nrequest_ms = 1500")])).await;
+    let (kim, lee) = (app.person("kim", &["member"]).await, app.person("lee", &["member"]).await);
+    let id = kim.create("notes", json!({"title": "held"})).await;
+    let theirs = lee.create("notes", json!({"title": "free"})).await;
+    let haechi_model::DatabaseConfig::Postgres(url) = &app.house.gate.revision().app.config.database else { panic!("no PostgreSQL") };
+    let (client, driver) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(driver);
+    client.batch_execute(&format!("BEGIN; SELECT 1 FROM \"notes\" WHERE \"id\" = '{id}' FOR UPDATE")).await.unwrap();
+    let path = format!("/api/v1/notes/{id}");
+    let refused = kim.patch(&path, json!({"title": "mine"})).await.expect(503);
+    assert_eq!((refused.problem().as_str(), refused.header("retry-after")), ("contended", "1"));
+    // A batch of somebody who may not change it does not wait for it.
+    let both =
+        json!({"operations": [{"update": "notes", "id": theirs, "data": {"title": "x"}}, {"update": "notes", "id": id, "data": {"title": "x"}}]});
+    assert_eq!(lee.post("/api/v1:batch", both).await.expect(404).problem(), "not-found");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(kim.get(&path).await.expect(200).json()["title"], "held");
+    kim.patch(&path, json!({"title": "mine"})).await.expect(200);
     app.finish().await;
 }

@@ -93,6 +93,7 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("Whether the change was made is not known", "변경되었는지 알 수 없습니다"),
     ("Send it again with the same Idempotency-Key: it happens at most once.", "같은 Idempotency-Key로 다시 보내십시오. 많아야 한 번만 일어납니다."),
     ("Too much is waiting", "기다리는 일이 너무 많습니다"),
+    ("Others change the same records", "다른 요청이 같은 레코드를 바꾸고 있습니다"),
     ("The database cannot be reached", "데이터베이스에 연결할 수 없습니다"),
     ("The body's framing is not understood", "본문의 전송 방식을 이해할 수 없습니다"),
     (
