@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod descriptions;
+mod endure;
 mod fresh;
 mod limits;
 mod services;
@@ -19,6 +20,8 @@ const TASKS: &[(&str, &str)] = &[
         "bench",
         "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --tables: conditions over large tables; --against BINARY: two builds",
     ),
+    ("attack", "each attack for a while beside an honest caller; --seconds N, --only PART OF A NAME"),
+    ("soak", "a mixed load for 20 minutes, with backups and reloads; --minutes N, --postgres: two nodes"),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("descriptions", "outside linters over OpenAPI and protobuf: Spectral with its OpenAPI and OWASP rules, Redocly, buf; needs Node"),
     ("fresh", "both commands of the README in a bare Debian; needs root and a Debian mirror (HAECHI_DEBIAN_MIRROR)"),
@@ -37,6 +40,8 @@ fn main() -> ExitCode {
         "ci" => ci(),
         "services" => services::run(),
         "bench" => bench::run(&rest),
+        "attack" => endure::attack::run(&rest),
+        "soak" => endure::soak::run(&rest),
         "trace" => trace::run(&rest),
         "doors" => doors(),
         "descriptions" => descriptions::lint(),

@@ -548,7 +548,7 @@ fn written_users(change: &Change, revocations: &mut Vec<Revocation>) -> bool {
     for step in &change.steps {
         match step {
             Step::Update { table, id, .. } | Step::Delete { table, id, .. } if *table == USERS => revocations.push(Revocation::User(id.clone())),
-            Step::Cascade(_) => return true,
+            Step::Cascade { .. } => return true,
             _ => {}
         }
     }

@@ -7,13 +7,10 @@ use crate::{
     work::{Meaning, Work, WriteError},
 };
 use haechi_model::{
-    Aggregate, AggregateFunction, Children, Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, FieldType, OnDelete, Operand, Order,
-    Output, PerParent, Predicate, Row, RowPage, Select, Shape, Step, USERS, Value,
+    Aggregate, AggregateFunction, Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, FieldType, OnDelete, Operand, Order, Output,
+    PerParent, Predicate, Row, RowPage, Select, Shape, Step, USERS, Value,
 };
 use std::marker::PhantomData;
-
-/// How deep a delete follows references that cascade.
-const MAX_CASCADE_DEPTH: usize = 5;
 
 /// A verb that a grant can be for. Sealed: nobody else adds one.
 pub trait Verb: sealed::Sealed {
@@ -364,9 +361,9 @@ impl Grant<Delete> {
         let miss = work.meaning(Meaning::Row { action: Delete::NAME.into(), collection: self.collection, id: id.clone(), version });
         let before = work.slot();
         work.step(Step::Lock { table: self.collection, id: id.clone(), filter: self.rows.clone(), version, miss });
-        let too_many = work.meaning(Meaning::TooManyChildren);
-        for children in cascades(&self.ask, self.collection, &id, too_many, MAX_CASCADE_DEPTH) {
-            work.step(Step::Cascade(children));
+        if takes_more(self.ask.app(), self.collection) {
+            let miss = work.meaning(Meaning::TooManyChildren);
+            work.step(Step::Cascade { table: self.collection, id: id.clone(), miss });
         }
         work.step(Step::Delete { table: self.collection, id: id.clone(), miss });
         work.entry(Delete::NAME, self.collection, &id, Some(before), None);
@@ -459,21 +456,12 @@ pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, V
     row
 }
 
-fn cascades(ask: &Ask, collection: CollectionId, parent: &str, miss: u16, depth: usize) -> Vec<Children> {
-    if depth == 0 {
-        return Vec::new();
-    }
-    let children = ask.app().referrers(collection).filter_map(|(referring, field)| {
-        let FieldType::Ref { on_delete, .. } = referring.fields[field].ty else { return None };
-        let delete = match on_delete {
-            OnDelete::Restrict => return None,
-            OnDelete::Cascade => true,
-            OnDelete::SetNull => false,
-        };
-        let then = if delete { cascades(ask, referring.id, "", miss, depth - 1) } else { Vec::new() };
-        Some(Children { table: referring.id, column: field, parent: parent.into(), delete, then, miss })
-    });
-    children.collect()
+/// Whether rows may go with one of a collection, or be detached from it.
+fn takes_more(app: &haechi_model::App, collection: CollectionId) -> bool {
+    app.referrers(collection).any(|(referring, field)| match referring.fields[field].ty {
+        FieldType::Ref { on_delete, .. } => on_delete != OnDelete::Restrict,
+        _ => false,
+    })
 }
 
 pub(crate) fn draft(action: &str, collection: CollectionId, id: &str, before: Option<usize>, after: Option<usize>) -> EntryDraft {

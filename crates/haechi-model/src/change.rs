@@ -84,7 +84,14 @@ pub enum Step {
         miss: Miss,
     },
     /// Deletes or detaches the rows that refer to a row, each with an entry of its own.
-    Cascade(Children),
+    Cascade {
+        /// Index of the table.
+        table: usize,
+        /// Id of the row that will be deleted.
+        id: Box<str>,
+        /// They are more than may go.
+        miss: Miss,
+    },
     /// Deletes the rows of a system table of which a condition holds; there may be none.
     Clear {
         /// Index of the table.
@@ -105,28 +112,6 @@ pub enum Step {
         /// It is full.
         miss: Miss,
     },
-}
-
-/// Rows that refer to a row which is about to be deleted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Children {
-    /// Index of the referring table.
-    pub table: usize,
-    /// The referring column.
-    pub column: usize,
-    /// Id of the row referred to.
-    pub parent: Box<str>,
-    /// Delete the rows, or set the column to NULL.
-    pub delete: bool,
-    /// Rows of other tables that refer to the rows being deleted.
-    pub then: Vec<Children>,
-    /// There are more than the bound.
-    pub miss: Miss,
-}
-
-impl Children {
-    /// The most rows that one delete may take with it.
-    pub const MAX_ROWS: usize = 1000;
 }
 
 /// Who acts.

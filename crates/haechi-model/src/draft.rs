@@ -5,7 +5,7 @@ use crate::{
     class::Class,
     collection::{Collection, CollectionId},
     declared::Declared,
-    field::{DefaultValue, Field, FieldId, FieldType, OnDelete},
+    field::{DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldId, FieldType, INDEX_BYTES, OnDelete},
     field_type::{read_default, read_type},
     finding::Source,
     name::{name_problem, reserved_field, suggest},
@@ -53,6 +53,7 @@ fn system_field(name: &str, ty: FieldType) -> Field {
         by: None,
         read_only: true,
         shadow: None,
+        index_bytes: None,
     }
 }
 
@@ -208,11 +209,10 @@ impl Draft {
             let message = "a field named `owner` must be a reference to users: the name says to whom a row belongs".to_owned();
             section.error(span, "reserved-name", message, "write owner = { type = \"ref\", to = \"users\" }, or choose another name");
         }
-        let class = read_class(&section, classes);
         let mut field = Field {
             name: name.to_owned(),
             ty,
-            class,
+            class: read_class(&section, classes),
             required: section.bool("required").unwrap_or(false),
             unique: section.bool("unique").unwrap_or(false),
             default: None,
@@ -220,7 +220,11 @@ impl Draft {
             by: None,
             read_only: false,
             shadow: None,
+            index_bytes: None,
         };
+        if field.unique {
+            warn_of_length(&section, section.span_of("max_length"), &field);
+        }
         if let Some(was) = section.text("was") {
             if let Some(problem) = name_problem(was) {
                 section.error(section.span_of("was"), "bad-name", problem, "write the former name of the field");
@@ -302,6 +306,10 @@ impl Draft {
                     "a unique index with a field that may be null: rows with null in it do not collide".to_owned(),
                     "make the field `required` if that is not meant",
                 );
+            }
+            let declared = |field: &&Field| !matches!(field.ty, FieldType::Text { max_length: DEFAULT_TEXT_LENGTH, .. });
+            for field in fields.iter().map(|field| &self.collection.fields[*field]).filter(|field| !field.unique).filter(declared) {
+                warn_of_length(&section, section.span_of("fields"), field);
             }
             self.indexes.push(Wanted { fields, unique });
         }
@@ -400,9 +408,54 @@ impl Draft {
                 }
             }
         }
+        bound_texts(collection, &indexes);
         collection.table = Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references };
         collection.layout = collection.table.layout();
     }
+}
+
+/// Says that an indexed text is bounded otherwise than its `max_length` says.
+fn warn_of_length(section: &Section<'_>, declared: Option<Range<usize>>, field: &Field) {
+    if let Some(span) = declared
+        && let FieldType::Text { max_length, .. } = field.ty
+        && usize::try_from(max_length).is_ok_and(|most| most > INDEX_BYTES)
+    {
+        section.warning(
+            Some(span),
+            "long-index",
+            format!("`{}` is unique or indexed: values of more than {INDEX_BYTES} bytes are refused", field.name),
+            format!("declare max_length = {INDEX_BYTES} or less, or take it out of the index"),
+        );
+    }
+}
+
+/// Whether a text of this type may be longer than what an index holds.
+fn is_long(ty: &FieldType) -> bool {
+    matches!(ty, FieldType::Text { .. } | FieldType::Email | FieldType::Url)
+}
+
+/// What is indexed is as long as its indexes hold, at most.
+fn bound_texts(collection: &mut Collection, indexes: &[Index]) {
+    for index in indexes {
+        let Some(most) = index_bytes(collection, index) else { continue };
+        for (at, field) in collection.fields.iter_mut().enumerate().filter(|(_, field)| is_long(&field.ty)) {
+            if index.columns.contains(&field.shadow.unwrap_or(at)) {
+                field.index_bytes = Some(field.index_bytes.map_or(most, |before| before.min(most)));
+            }
+        }
+    }
+}
+
+/// Most bytes of each long text in an index; nothing when there is none in it.
+fn index_bytes(collection: &Collection, index: &Index) -> Option<usize> {
+    /// What PostgreSQL takes besides the texts, and the most of a column that is no long text.
+    const ROOM: usize = INDEX_BYTES + 90;
+    const SHORT: usize = 40;
+    let shadow = |at: usize| collection.fields.iter().any(|field| field.shadow == Some(at));
+    let long = |at: &usize| collection.fields.get(*at).map_or_else(|| shadow(*at), |field| is_long(&field.ty));
+    let texts = index.columns.iter().filter(|at| long(at)).count();
+    let room = INDEX_BYTES.min(ROOM.saturating_sub((index.columns.len() - texts) * SHORT));
+    room.checked_div(texts)
 }
 
 fn capital(word: &str) -> String {

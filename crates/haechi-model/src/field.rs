@@ -148,9 +148,36 @@ pub struct Field {
     pub read_only: bool,
     /// Position of the folded shadow column, for `case = "fold"`.
     pub shadow: Option<usize>,
+    /// Most bytes of a text that an index holds, of those indexes that hold the field.
+    pub index_bytes: Option<usize>,
 }
 
+/// Most bytes of the texts in one entry of an index: what PostgreSQL takes, and so what every database takes here.
+pub const INDEX_BYTES: usize = 2_600;
+
 impl Field {
+    /// Reads a value from JSON; what is indexed must fit its indexes.
+    ///
+    /// # Errors
+    /// As [`FieldType::read`], and when an index does not hold it.
+    pub fn read(&self, json: &Json) -> Result<Value, FieldError> {
+        self.ty.read(json).and_then(|value| self.admit(value))
+    }
+
+    /// A value that was read, when its indexes hold it.
+    ///
+    /// # Errors
+    /// When it is longer.
+    pub fn admit(&self, value: Value) -> Result<Value, FieldError> {
+        let Some(most) = self.index_bytes else { return Ok(value) };
+        let bytes = |value: &Value| value.as_text().map_or(0, str::len);
+        let longest = if self.shadow.is_some() { bytes(&self.ty.folded(value.clone())).max(bytes(&value)) } else { bytes(&value) };
+        if longest <= most {
+            return Ok(value);
+        }
+        wrong("too_long", format!("must have at most {most} bytes: it is unique or indexed"))
+    }
+
     /// The value of a row or a body that leaves it out.
     pub fn default_at(&self, now_ms: i64) -> Option<Value> {
         match self.default.as_ref()? {

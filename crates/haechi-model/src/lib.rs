@@ -37,7 +37,7 @@ mod value;
 
 pub use action::{DeclaredAction, VERBS};
 pub use app::{ANONYMOUS_VERBS, App, PolicyFile};
-pub use change::{Actor, Change, Children, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
+pub use change::{Actor, Change, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
 pub use class::{Class, ClassId, Sensitivity};
 pub use collection::{Collection, CollectionId, USERS, person};
 pub use config::{
@@ -45,7 +45,7 @@ pub use config::{
     SignUp, TelemetryConfig, TlsFiles, Trust, Witness,
 };
 pub use declared::{Declared, TypeChange};
-pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, OnDelete};
+pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, INDEX_BYTES, OnDelete};
 pub use files::why;
 pub use finding::{Finding, Findings, Severity, Source};
 pub use json::{Json, JsonError, parse_json, write_json_text};

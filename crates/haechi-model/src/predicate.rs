@@ -172,6 +172,17 @@ fn int_bound(part: &Predicate) -> Option<(&Operand, bool, i128)> {
 }
 
 impl Predicate {
+    /// Whether looking at one row takes little: nothing in it is searched through, and no list of the row is gone over.
+    #[must_use]
+    pub fn is_light(&self) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_light),
+            Self::NotTrue(inner) | Self::Reference { inner, .. } => inner.is_light(),
+            Self::Like(..) | Self::Contains { .. } | Self::Empty(..) | Self::Related { .. } => false,
+            Self::True | Self::False | Self::Compare(..) | Self::OneOf(..) | Self::NoneOf(..) | Self::IsNull(_) | Self::NotNull(_) => true,
+        }
+    }
+
     /// All of them, simplified.
     #[must_use]
     pub fn all(parts: impl IntoIterator<Item = Self>) -> Self {

@@ -4,6 +4,7 @@
 
 mod aggregate;
 mod backup;
+mod cascade;
 mod catalog;
 mod journal;
 mod load;

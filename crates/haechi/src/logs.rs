@@ -30,8 +30,12 @@ pub fn start(json: bool, traces: Option<&Traces>) -> Logs {
     // A stderr that is gone is nobody's failure: without this the complaint about it would end the thread.
     let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.with_target(false).without_time().boxed() };
-    let spans = traces.map(|traces| traces.layer().with_filter(of_ours));
-    let _ = tracing_subscriber::registry().with(layer.with_filter(lines)).with(spans).try_init();
+    let lines = tracing_subscriber::registry().with(layer.with_filter(lines));
+    // No empty layer in place of the spans: it would have no filter, and every span would be made for nobody.
+    let _ = match traces {
+        Some(traces) => lines.with(traces.layer().with_filter(of_ours)).try_init(),
+        None => lines.try_init(),
+    };
     Logs(guard)
 }
 
@@ -44,5 +48,7 @@ mod tests {
     fn what_libraries_trace_is_not_made() {
         let _logs = super::start(true, None);
         assert!(LevelFilter::current() <= LevelFilter::INFO, "{}", LevelFilter::current());
+        let span = tracing::info_span!(target: "haechi::trace", "database");
+        assert!(span.is_disabled(), "without a collector no span is made");
     }
 }

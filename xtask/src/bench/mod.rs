@@ -1,8 +1,8 @@
 //! The benchmark: Haechi beside the hand-written reference, interleaved, by server CPU per request.
 
 mod fan_out;
-mod load;
-mod servers;
+pub(crate) mod load;
+pub(crate) mod servers;
 mod tables;
 
 use crate::{Outcome, cargo, run as run_command};

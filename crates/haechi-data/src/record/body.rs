@@ -25,7 +25,7 @@ pub(crate) fn read_values(json: &Json, collection: &Collection, purpose: Purpose
             continue;
         };
         let field = &collection.fields[id];
-        match field.ty.read(json) {
+        match field.read(json) {
             Ok(Value::Null) if field.required => {
                 errors.push(FieldProblem { pointer: pointer(base, name), code: "required", detail: "a value is required".to_owned() });
             }

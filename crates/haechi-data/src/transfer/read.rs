@@ -179,7 +179,7 @@ impl Reader {
             let ty = &self.collection.fields[field].ty;
             let read = match json {
                 Json::Text(text) if *ty == FieldType::Datetime => self.time(ty, text),
-                json => ty.read(json),
+                json => self.collection.fields[field].read(json),
             };
             match read {
                 Ok(value) => put(&mut row, field, value),
@@ -204,13 +204,14 @@ impl Reader {
         if cell.is_empty() || is(&self.options.null) {
             return Ok(Value::Null);
         }
-        let ty = &self.collection.fields[field].ty;
+        let declared = &self.collection.fields[field];
+        let ty = &declared.ty;
         match ty {
             FieldType::Bool if is(&self.options.yes) => Ok(Value::Int(1)),
             FieldType::Bool if is(&self.options.no) => Ok(Value::Int(0)),
             FieldType::Datetime => self.time(ty, cell),
-            ty if plain(ty) => ty.read_text(&unguarded(cell)),
-            ty => ty.read_text(cell),
+            ty if plain(ty) => ty.read_text(&unguarded(cell)).and_then(|value| declared.admit(value)),
+            ty => ty.read_text(cell).and_then(|value| declared.admit(value)),
         }
     }
 

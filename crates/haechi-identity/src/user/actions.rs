@@ -124,7 +124,7 @@ impl Identity {
     pub(crate) fn read_email(&self, email: &str) -> Result<Value, IdentityError> {
         let revision = self.0.gate.revision();
         let field = &revision.app.collections[USERS].fields[person::EMAIL];
-        field.ty.read(&Json::Text(email.into())).map_err(|error| IdentityError::field("/email", error.code, &error.detail))
+        field.read(&Json::Text(email.into())).map_err(|error| IdentityError::field("/email", error.code, &error.detail))
     }
 
     /// The profile fields that somebody may set himself; the folder names them.
@@ -145,7 +145,7 @@ impl Identity {
         for (name, json) in members {
             match users.field(name).filter(may) {
                 None => wrong(name, "unknown_field", "is no field that can be set here".to_owned()),
-                Some(field) => match users.fields[field].ty.read(json) {
+                Some(field) => match users.fields[field].read(json) {
                     // Nothing is as good as not there: defaults fill it in, and what is required is missed below.
                     Ok(value) if value.is_null() => {}
                     Ok(value) => values.push((field, value)),

@@ -108,5 +108,5 @@ fn silent() -> (Arc<Catalog>, Arc<dyn Journal>) {
             LogRow { id: draft.id.clone(), entry: Vec::new(), hash: [0; 32], salt: [0; 32], detail: String::new(), event: None, image: None }
         }
     }
-    (Arc::new(Catalog { collections: Vec::new(), tables: Vec::new() }), Arc::new(Silent))
+    (Arc::new(Catalog::default()), Arc::new(Silent))
 }

@@ -11,7 +11,7 @@ use crate::{
     render::Dialect,
     sqlite,
 };
-use haechi_model::{Failure, Storage, Table, Trust};
+use haechi_model::{Failure, INDEX_BYTES, Storage, Table, Trust};
 use rusqlite::{Connection, OpenFlags, types::Value as Cell};
 use std::{path::Path, sync::Arc};
 use tokio::sync::Notify;
@@ -68,6 +68,32 @@ fn cells(row: &tokio_postgres::Row, table: &Table) -> Vec<Cell> {
     table.columns.iter().enumerate().map(cell).collect()
 }
 
+/// The indexes that do not hold all rows of a backup here, and the rows that they are over instead. Nothing longer can be written any more.
+fn overlong(file: &Path, tables: &[Table]) -> Result<Vec<(String, String)>, RestoreError> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|_| RestoreError::NoBackup)?;
+    let mut found = Vec::new();
+    for table in tables {
+        for index in &table.indexes {
+            let texts: Vec<&str> = index
+                .columns
+                .iter()
+                .map(|at| &table.columns[*at])
+                .filter(|column| column.storage == Storage::Text)
+                .map(|column| &*column.name)
+                .collect();
+            if texts.is_empty() {
+                continue;
+            }
+            let length = |of: &str| texts.iter().map(|name| format!("COALESCE({of}(\"{name}\"), 0)")).collect::<Vec<_>>().join(" + ");
+            let longer = format!("SELECT EXISTS (SELECT 1 FROM \"{}\" WHERE {} > {INDEX_BYTES})", table.name, length("octet_length"));
+            if connection.query_row(&longer, [], |row| row.get(0)).map_err(|_| RestoreError::NoBackup)? {
+                found.push((index.name.clone(), format!(" WHERE {} <= {INDEX_BYTES}", length("octet_length"))));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Fills an empty database from a backup, in one transaction.
 pub(super) async fn restore(file: &Path, url: &str, trust: &Trust, left: &[&str]) -> Result<(), RestoreError> {
     let broken = |error: tokio_postgres::Error| {
@@ -77,7 +103,14 @@ pub(super) async fn restore(file: &Path, url: &str, trust: &Trust, left: &[&str]
     let before = migrations(file)?;
     let tables = portable(&before)?;
     let (from, _) = made(Dialect::Sqlite, &tables);
-    let (wanted, sql) = made(Dialect::Postgres, &tables);
+    let (wanted, mut sql) = made(Dialect::Postgres, &tables);
+    for (index, condition) in overlong(file, &from)? {
+        let begin = [format!("CREATE INDEX \"{index}\" "), format!("CREATE UNIQUE INDEX \"{index}\" ")];
+        for statement in sql.iter_mut().filter(|statement| begin.iter().any(|begin| statement.starts_with(begin))) {
+            tracing::warn!(target: "haechi::store", index, "values that are longer than an index holds were restored; the index is over the others");
+            statement.push_str(&condition);
+        }
+    }
     let (catalog, journal) = silent();
     let postgres = Postgres::open(url, trust, catalog, journal, Arc::new(Notify::new())).await.map_err(|_| RestoreError::Database)?;
     if !postgres.applied().await.map_err(|_| RestoreError::Database)?.is_empty() {

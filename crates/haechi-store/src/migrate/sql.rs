@@ -146,6 +146,15 @@ fn add_reference(table: &Table, column: usize, target: &str) -> String {
     )
 }
 
+/// Found by its column: its name is of the time when it was made, and table and column may have been called otherwise then.
+fn drop_reference(table: &str, column: &str) -> String {
+    format!(
+        "DO $$ DECLARE found text; BEGIN FOR found IN SELECT c.conname FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum] \
+         WHERE c.contype = 'f' AND c.conrelid = '\"{table}\"'::regclass AND a.attname = '{column}' \
+         LOOP EXECUTE format('ALTER TABLE \"{table}\" DROP CONSTRAINT %I', found); END LOOP; END $$"
+    )
+}
+
 /// The values of existing rows in a column of the new table.
 fn carried(from: &Table, column: &Column) -> String {
     let default = column.default.as_ref().map(literal);
@@ -187,7 +196,7 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
         !other.references.iter().any(|found| other.columns[found.column].name == *column && found.table == reference.table)
     };
     for reference in from.references.iter().filter(|reference| gone(from, to, reference)) {
-        out.push(format!("ALTER TABLE \"{name}\" DROP CONSTRAINT IF EXISTS \"{}_{}_fkey\"", from.name, from.columns[reference.column].name));
+        out.push(drop_reference(name, &from.columns[reference.column].name));
     }
     for found in &to.columns {
         match from.former(found) {

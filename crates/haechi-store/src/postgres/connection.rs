@@ -1,6 +1,7 @@
 //! Connections, bound values and what errors mean.
 
 use super::tls::Tls;
+use crate::Unopened;
 use bytes::BytesMut;
 use haechi_model::Cells;
 use haechi_model::{Failure, Row, Value};
@@ -51,6 +52,21 @@ impl Shared {
         *current = Some(connection.clone());
         Ok(connection)
     }
+}
+
+/// Connects once, and looks whether the database can hold what it is given.
+pub(super) async fn usable(config: &Config, tls: Tls) -> Result<(), Unopened> {
+    let unopened = |error| Unopened(words(&error));
+    let (client, driver) = config.connect(tls).await.map_err(unopened)?;
+    let driver = tokio::spawn(driver);
+    let encoding: String = client.query_one("SELECT current_setting('server_encoding')", &[]).await.map_err(unopened)?.get(0);
+    driver.abort();
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(Unopened(format!(
+        "the database has the encoding {encoding}, which cannot hold every text: make one with `CREATE DATABASE … ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0`"
+    )))
 }
 
 impl Connection {

@@ -8,7 +8,7 @@ use crate::migrate::{
     Applied, BOOTSTRAP, MigrateError, Migration, Step, Task, What, checksum,
     rows::{PAGE, Pass, key_text},
 };
-use haechi_model::{Failure, Storage, Value};
+use haechi_model::{Failure, INDEX_BYTES, Storage, Value};
 use std::collections::HashMap;
 use tokio_postgres::{Error, Transaction, error::SqlState};
 
@@ -63,6 +63,9 @@ impl Postgres {
                 Step::Sql(sql) => transaction.batch_execute(sql).await.map_err(|error| match error.code() {
                     Some(code) if [SqlState::NOT_NULL_VIOLATION, SqlState::UNIQUE_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION].contains(code) => {
                         MigrateError::Unfit(error.as_db_error().map(|error| error.message().to_owned()).unwrap_or_default())
+                    }
+                    Some(code) if *code == SqlState::PROGRAM_LIMIT_EXCEEDED => {
+                        MigrateError::Unfit(format!("a value is longer than an index holds ({INDEX_BYTES} bytes): {sql}"))
                     }
                     _ => database(error),
                 })?,

@@ -74,7 +74,7 @@ impl Postgres {
             .build();
         let pool = pool.map_err(|error| Unopened(error.to_string()))?;
         // Once by hand: the pool does not say why it has no connection.
-        drop(config.connect(tls.clone()).await.map_err(|error| Unopened(connection::words(&error)))?);
+        connection::usable(&config, tls.clone()).await?;
         let reads = (0..READ_CONNECTIONS).map(|_| Shared::new(config.clone(), tls.clone())).collect();
         let inner = Inner {
             reads,

@@ -5,13 +5,13 @@ use super::{
     connection::{bound, failure, references, row_values},
 };
 use crate::{
+    cascade::{self, Cascade, Kept, Write},
     journal::{stated, with_stated},
     render::{Dialect, Sql},
-    sqlite::cascaded,
 };
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
-use haechi_model::{Change, Children, Claim, Collection, EntryDraft, Failure, Outcome, Predicate, Row, Step, Value};
+use haechi_model::{Change, Claim, EntryDraft, Failure, Outcome, Predicate, Row, Step};
 use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
@@ -116,7 +116,7 @@ impl Runner<'_> {
             return Ok((outcome, Vec::new()));
         }
         let mut quoted = Vec::with_capacity(self.change.entries.len());
-        if self.change.steps.iter().any(|step| matches!(step, Step::Cascade(_))) {
+        if self.change.steps.iter().any(|step| matches!(step, Step::Cascade { .. })) {
             for sql in self.locks_first() {
                 self.query(&sql, usize::MAX).await?;
             }
@@ -168,7 +168,7 @@ impl Runner<'_> {
             Step::Fewer { table, filter, than, .. } => sql.fewer(*table, filter, *than),
             Step::Clear { table, filter } => sql.clear(*table, filter),
             Step::Take { table, id, cost_ms, depth_ms, .. } => sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms),
-            Step::Cascade(_) => sql.push("SELECT 1 WHERE FALSE"),
+            Step::Cascade { .. } => sql.push("SELECT 1 WHERE FALSE"),
         }
         sql
     }
@@ -266,48 +266,46 @@ impl Runner<'_> {
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &cleared));
                 outcome.cleared.extend(cleared);
             }
-            Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Take { .. } | Step::Cascade(_) => {}
+            Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Take { .. } | Step::Cascade { .. } => {}
         }
         Ok(())
     }
 
     async fn one_by_one(&self, at: usize, step: &Step, outcome: &mut Outcome, quoted: &mut Vec<Quoted>) -> Step_<()> {
-        let Step::Cascade(children) = step else {
+        let Step::Cascade { table, id, miss } = step else {
             let rows = self.step(at, step).await?;
             return self.judge(step, rows, outcome);
         };
-        let mut left = Children::MAX_ROWS;
-        let mut todo = vec![children.clone()];
-        // Rows are deleted from the leaves up: a parent waits until nothing refers to it any more.
-        let mut deletes: Vec<(usize, Box<str>)> = Vec::new();
-        let mut visited: std::collections::HashSet<Box<str>> = std::iter::once(children.parent.clone()).collect();
-        while let Some(children) = todo.pop() {
+        let kept = |kept| match kept {
+            Kept::TooMany => Failure::Missed(*miss),
+            Kept::Referenced => Failure::Referenced { step: at },
+        };
+        let mut cascade = Cascade::new(&self.inner.catalog, *table, id);
+        while let Some(asked) = cascade.next() {
             let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
-            sql.children(children.table, children.column, &children.parent, left + 1);
-            let rows: Vec<Row> = self.query(&sql, at).await?.iter().map(row_values).collect();
-            left = left.checked_sub(rows.len()).ok_or(Failure::Missed(children.miss))?;
-            for row in rows {
-                let id: Box<str> = row[0].as_text().unwrap_or_default().into();
-                if !visited.insert(id.clone()) {
-                    continue;
-                }
-                let after = if children.delete {
-                    todo.extend(children.then.iter().map(|grand| Children { parent: id.clone(), ..grand.clone() }));
-                    deletes.push((children.table, id.clone()));
-                    None
-                } else {
-                    let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
-                    sql.update(children.table, &id, &[(children.column, Value::Null), (Collection::UPDATE_TIME, Value::Int(self.change.time_ms))]);
-                    self.query(&sql, at).await?.first().map(row_values)
-                };
-                outcome.written.push(children.table);
-                quoted.push((cascaded(&children, id), Some(row), after));
-            }
+            sql.children(asked.table, asked.column, &asked.parent, asked.limit);
+            cascade.found(self.query(&sql, at).await?.iter().map(row_values).collect()).map_err(kept)?;
         }
-        for (table, id) in deletes.into_iter().rev() {
+        for write in cascade.writes(self.change.time_ms).map_err(kept)? {
             let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
-            sql.delete(table, &id);
-            self.query(&sql, at).await?;
+            match write {
+                Write::Detach { table, id, set, before } => {
+                    sql.update(table, &id, &set);
+                    let after = self.query(&sql, at).await?.first().map(row_values);
+                    quoted.push((cascade::entry(table, &id, "update"), Some(before), after));
+                    outcome.written.push(table);
+                }
+                Write::Open { table, id, column } => {
+                    sql.let_go(table, &id, column);
+                    self.query(&sql, at).await?;
+                }
+                Write::Delete { table, id, before } => {
+                    sql.delete(table, &id);
+                    self.query(&sql, at).await?;
+                    quoted.push((cascade::entry(table, &id, "delete"), Some(before), None));
+                    outcome.written.push(table);
+                }
+            }
         }
         Ok(())
     }
@@ -336,7 +334,7 @@ impl Runner<'_> {
     /// What an error in a step means.
     fn stop(&self, error: &tokio_postgres::Error, step: usize) -> Stop {
         let Some(code) = error.code() else { return Stop::Failed(failure(error)) };
-        let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade(_)));
+        let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade { .. }));
         if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE].contains(code) {
             return Stop::Again;
         }

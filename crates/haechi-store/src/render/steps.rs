@@ -100,6 +100,17 @@ impl Sql<'_> {
         }
     }
 
+    /// Makes a column of one row empty, and nothing else.
+    pub(crate) fn let_go(&mut self, table: usize, id: &str, column: usize) {
+        self.push("UPDATE ");
+        self.name(&self.table(table).name);
+        self.push(" SET ");
+        let name = &self.table(table).columns[column].name;
+        self.name(name);
+        self.push(" = NULL WHERE \"id\" = ");
+        self.bind(&Value::text(id));
+    }
+
     pub(crate) fn delete(&mut self, table: usize, id: &str) {
         self.push("DELETE FROM ");
         self.name(&self.table(table).name);

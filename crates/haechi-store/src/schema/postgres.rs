@@ -15,7 +15,8 @@ const CONSTRAINTS: &str = "SELECT k.conname, k.contype::text, k.confdeltype::tex
     ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY o(num, place) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num ORDER BY place)::text[], \
     COALESCE(f.relname, ''), ARRAY(SELECT a.attname FROM unnest(k.confkey) num JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = num)::text[], \
     pg_get_constraintdef(k.oid) FROM pg_constraint k LEFT JOIN pg_class f ON f.oid = k.confrelid WHERE k.conrelid = $1 AND k.contype <> 'n'";
-const INDEXES: &str = "SELECT c.relname, i.indisunique, i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL, \
+const INDEXES: &str = "SELECT c.relname, i.indisunique, i.indisvalid AND i.indisready AND i.indexprs IS NULL \
+    AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) ~ '^\\(*(COALESCE\\(octet_length\\(\"?[a-z_0-9]+\"?\\), 0\\)( \\+ |\\))*)+ <= 2600\\)$'), \
     ARRAY(SELECT COALESCE(a.attname, '(an expression)') FROM unnest(i.indkey::int2[]) WITH ORDINALITY o(num, place) \
           LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = o.num AND o.num > 0 ORDER BY place)::text[] \
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1 AND NOT i.indisprimary";

@@ -1,5 +1,6 @@
 //! The embedded database: one writer thread with group commit, a few reader threads, no pool.
 
+mod at_once;
 mod connection;
 mod load;
 mod log;
@@ -14,7 +15,6 @@ mod write;
 pub(crate) use maintain::{analyse, save_seal};
 pub(crate) use migrate::{applied, apply_migration, misfits};
 pub(crate) use read::Readers;
-pub(crate) use steps::cascaded;
 pub(crate) use write::Writer;
 
 use crate::{Unopened, catalog::Catalog, journal::Journal};
@@ -35,6 +35,7 @@ impl Sqlite {
         let unopened = |failure: Failure| Unopened(failure.to_string());
         let writer = Writer::start(path, catalog.clone(), journal, committed).map_err(unopened)?;
         let readers = Readers::start(path, &catalog, &writer.commits()).map_err(unopened)?;
+        writer.heed(readers.at_once());
         Ok(Self { writer, readers })
     }
 }

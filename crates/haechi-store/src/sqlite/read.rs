@@ -1,6 +1,7 @@
 //! Reader threads: jobs in, finished bytes out, each under a budget of steps and a deadline.
 
 use super::{
+    at_once::AtOnce,
     connection, failure,
     turns::{Turn, Turns},
     write::Commits,
@@ -51,6 +52,7 @@ struct Job {
 
 /// The reader threads. They end when this is dropped.
 pub(crate) struct Readers {
+    at_once: Arc<AtOnce>,
     reads: Arc<Turns<Job>>,
     scans: Arc<Turns<Job>>,
     catalog: Arc<Catalog>,
@@ -65,7 +67,12 @@ impl Drop for Readers {
 
 impl Readers {
     pub(crate) fn start(path: &Path, catalog: &Arc<Catalog>, commits: &Arc<Commits>) -> Result<Self, Failure> {
-        let readers = Self { reads: Arc::new(Turns::new(THREADS.0)), scans: Arc::new(Turns::new(SCAN_THREADS.0)), catalog: catalog.clone() };
+        let readers = Self {
+            at_once: Arc::new(AtOnce::open(path, 2 * catalog.tables.len(), commits.clone())?),
+            reads: Arc::new(Turns::new(THREADS.0)),
+            scans: Arc::new(Turns::new(SCAN_THREADS.0)),
+            catalog: catalog.clone(),
+        };
         for at in 0..THREADS.0 {
             Thread::open(path, READ_LOOKS)?.spawn(readers.reads.clone(), at, Some(commits.clone()))?;
         }
@@ -81,8 +88,19 @@ impl Readers {
         Ok(readers)
     }
 
+    /// What keeps snapshots.
+    pub(super) fn at_once(&self) -> Arc<AtOnce> {
+        self.at_once.clone()
+    }
+
     /// Rows as finished JSON.
     pub(crate) async fn select(&self, select: Select, reads: Reads) -> Result<RowPage, Failure> {
+        if !reads.scan && select.filter.is_light() {
+            let kind = 2 * select.collection + usize::from(select.limit > 1);
+            if let Some(found) = self.at_once.read(kind, |connection| page(connection, &self.catalog, &select)) {
+                return found;
+            }
+        }
         let catalog = self.catalog.clone();
         self.run(reads, move |connection| {
             let work = || page(connection, &catalog, &select);
@@ -108,20 +126,11 @@ impl Readers {
 
     /// One stored row.
     pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
-        let catalog = self.catalog.clone();
-        let id = id.to_owned();
-        self.run(Reads::SYSTEM, move |connection| {
-            let mut sql = Sql::new(Dialect::Sqlite, &catalog);
-            sql.all_columns(table);
-            sql.push(" FROM ");
-            sql.name(&catalog.tables[table].name);
-            sql.push(" t0 WHERE t0.\"id\" = ?");
-            let columns = catalog.tables[table].columns.len();
-            let mut statement = connection.prepare_cached(&sql.text)?;
-            let mut rows = statement.query([&id])?;
-            rows.next()?.map(|row| connection::row_values(row, columns)).transpose()
-        })
-        .await
+        if let Some(found) = self.at_once.read(2 * table, |connection| row(connection, &self.catalog, table, id)) {
+            return found;
+        }
+        let (catalog, id) = (self.catalog.clone(), id.to_owned());
+        self.run(Reads::SYSTEM, move |connection| row(connection, &catalog, table, &id)).await
     }
 
     /// Rows of which a condition holds.
@@ -137,14 +146,17 @@ impl Readers {
 
     /// One row and its owner, side by side.
     pub(crate) async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<Row>, Failure> {
-        let (catalog, id) = (self.catalog.clone(), id.to_owned());
-        self.run(Reads::SYSTEM, move |connection| {
-            let mut sql = Sql::new(Dialect::Sqlite, &catalog);
-            sql.row_and_owner(table, &id, column, owner);
+        let read = move |connection: &Connection, catalog: &Catalog, id: &str| {
+            let mut sql = Sql::new(Dialect::Sqlite, catalog);
+            sql.row_and_owner(table, id, column, owner);
             let columns = catalog.tables[table].columns.len() + catalog.tables[owner].columns.len();
             Ok(rows(connection, &sql, columns)?.pop())
-        })
-        .await
+        };
+        if let Some(found) = self.at_once.read(2 * table, |connection| read(connection, &self.catalog, id)) {
+            return found;
+        }
+        let (catalog, id) = (self.catalog.clone(), id.to_owned());
+        self.run(Reads::SYSTEM, move |connection| read(connection, &catalog, &id)).await
     }
 
     /// Runs a read on one of the threads, when it is the caller's turn.
@@ -305,6 +317,18 @@ fn named<T>(table: &str, read: impl FnOnce() -> T) -> T {
         tracing::warn!(target: "haechi::store", table, seconds, "a read has held its snapshot for more than a minute");
     }
     found
+}
+
+fn row(connection: &Connection, catalog: &Catalog, table: usize, id: &str) -> rusqlite::Result<Option<Row>> {
+    let mut sql = Sql::new(Dialect::Sqlite, catalog);
+    sql.all_columns(table);
+    sql.push(" FROM ");
+    sql.name(&catalog.tables[table].name);
+    sql.push(" t0 WHERE t0.\"id\" = ?");
+    let columns = catalog.tables[table].columns.len();
+    let mut statement = connection.prepare_cached(&sql.text)?;
+    let mut rows = statement.query([id])?;
+    rows.next()?.map(|row| connection::row_values(row, columns)).transpose()
 }
 
 fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Result<Vec<Row>> {

@@ -2,11 +2,12 @@
 
 use super::{connection, failure};
 use crate::{
+    cascade::{self, Cascade, Kept, Write},
     catalog::Catalog,
     journal::{Journal, stated, with_stated},
     render::{Dialect, Sql},
 };
-use haechi_model::{Change, Children, Claim, EntryDraft, EntryKind, Failure, Outcome, Row, Step};
+use haechi_model::{Change, Claim, EntryDraft, Failure, Miss, Outcome, Row, Step};
 use rusqlite::{Connection, OptionalExtension, ffi};
 
 pub(super) fn run(
@@ -16,8 +17,7 @@ pub(super) fn run(
     change: &Change,
     position: &mut i64,
 ) -> Result<Outcome, Failure> {
-    let mut runner =
-        Runner { connection, catalog, journal, change, position, outcome: Outcome::default(), visited: std::collections::HashSet::new() };
+    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default() };
     if let Some(claim) = &change.claim
         && let Some(result) = runner.claim(claim)?
     {
@@ -47,8 +47,7 @@ pub(super) fn log(
     draft: &EntryDraft,
     position: &mut i64,
 ) -> Result<(), Failure> {
-    let mut runner =
-        Runner { connection, catalog, journal, change, position, outcome: Outcome::default(), visited: std::collections::HashSet::new() };
+    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default() };
     runner.log(draft, None, None)
 }
 
@@ -59,8 +58,6 @@ struct Runner<'a> {
     change: &'a Change,
     position: &'a mut i64,
     outcome: Outcome,
-    /// Rows that a cascade has met: each is written once.
-    visited: std::collections::HashSet<Box<str>>,
 }
 
 impl Runner<'_> {
@@ -130,47 +127,42 @@ impl Runner<'_> {
                     return Err(Failure::Missed(*miss));
                 }
             }
-            Step::Cascade(children) => {
-                let mut left = Children::MAX_ROWS;
-                self.visited.insert(children.parent.clone());
-                self.cascade(children, at, &mut left)?;
-            }
+            Step::Cascade { table, id, miss } => self.cascade(at, (*table, id), *miss)?,
         }
         Ok(())
     }
 
-    fn cascade(&mut self, children: &Children, at: usize, left: &mut usize) -> Result<(), Failure> {
-        let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
-        sql.children(children.table, children.column, &children.parent, *left + 1);
-        let rows = self.rows(&sql, children.table, at)?;
-        if rows.len() > *left {
-            return Err(Failure::Missed(children.miss));
-        }
-        *left -= rows.len();
-        for row in rows {
-            let id: Box<str> = row[0].as_text().unwrap_or_default().into();
-            if !self.visited.insert(id.clone()) {
-                continue;
-            }
+    fn cascade(&mut self, at: usize, (table, id): (usize, &str), miss: Miss) -> Result<(), Failure> {
+        let kept = |kept| match kept {
+            Kept::TooMany => Failure::Missed(miss),
+            Kept::Referenced => Failure::Referenced { step: at },
+        };
+        let mut cascade = Cascade::new(self.catalog, table, id);
+        while let Some(asked) = cascade.next() {
             let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
-            let after = if children.delete {
-                for grand in &children.then {
-                    self.cascade(&Children { parent: id.clone(), ..grand.clone() }, at, left)?;
+            sql.children(asked.table, asked.column, &asked.parent, asked.limit);
+            cascade.found(self.rows(&sql, asked.table, at)?).map_err(kept)?;
+        }
+        for write in cascade.writes(self.change.time_ms).map_err(kept)? {
+            let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
+            match write {
+                Write::Detach { table, id, set, before } => {
+                    sql.update(table, &id, &set);
+                    let after = self.one(&sql, table, at)?;
+                    self.log(&cascade::entry(table, &id, "update"), Some(&before), after.as_ref())?;
+                    self.outcome.written.push(table);
                 }
-                sql.delete(children.table, &id);
-                self.execute(&sql, at)?;
-                None
-            } else {
-                let set = [
-                    (children.column, haechi_model::Value::Null),
-                    (haechi_model::Collection::UPDATE_TIME, haechi_model::Value::Int(self.change.time_ms)),
-                ];
-                sql.update(children.table, &id, &set);
-                self.one(&sql, children.table, at)?
-            };
-            self.outcome.written.push(children.table);
-            let draft = cascaded(children, id);
-            self.log(&draft, Some(&row), after.as_ref())?;
+                Write::Open { table, id, column } => {
+                    sql.let_go(table, &id, column);
+                    self.execute(&sql, at)?;
+                }
+                Write::Delete { table, id, before } => {
+                    sql.delete(table, &id);
+                    self.execute(&sql, at)?;
+                    self.log(&cascade::entry(table, &id, "delete"), Some(&before), None)?;
+                    self.outcome.written.push(table);
+                }
+            }
         }
         Ok(())
     }
@@ -215,26 +207,11 @@ impl Runner<'_> {
     }
 }
 
-/// The entry of a row that was deleted or detached because of another.
-pub(crate) fn cascaded(children: &Children, id: Box<str>) -> EntryDraft {
-    EntryDraft {
-        id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
-        kind: EntryKind::Change,
-        action: if children.delete { "delete" } else { "update" }.into(),
-        collection: Some(children.table),
-        record: Some(id),
-        outcome: "allowed",
-        before: None,
-        after: None,
-        extra: "\"cause\":\"cascade\"".to_owned(),
-    }
-}
-
 impl Runner<'_> {
     /// Constraint violations by the constraint's name.
     fn constraint(&self, error: &rusqlite::Error, step: usize) -> Failure {
         let rusqlite::Error::SqliteFailure(code, message) = error else { return failure(error) };
-        let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade(_)));
+        let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade { .. }));
         match code.extended_code {
             ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY => {
                 Failure::NotUnique { index: self.violated(message.as_deref().unwrap_or_default()), step }

@@ -49,13 +49,14 @@ impl Wal {
         Ok(Self { frames, next: FRAMES, waited: Instant::now(), wait: WAIT, grown: true })
     }
 
-    /// Between transactions: copies the log back when it is long.
-    pub(super) fn check(&mut self, connection: &Connection) {
+    /// Between transactions: copies the log back when it is long; before that, snapshots that nobody reads are let go.
+    pub(super) fn check(&mut self, connection: &Connection, let_go: impl FnOnce()) {
         self.grown = true;
         let frames = self.frames.load(Ordering::Relaxed);
         if frames < self.next {
             return;
         }
+        let_go();
         let waits = frames >= WAITS_FROM && self.waited.elapsed() >= WAITS_EVERY;
         let whole = checkpoint(connection, "RESTART", if waits { self.wait } else { Duration::ZERO });
         if waits {
@@ -76,8 +77,11 @@ impl Wal {
     }
 
     /// When nothing is written: a long file is copied back and cut.
-    pub(super) fn rest(&mut self, connection: &Connection) {
+    pub(super) fn rest(&mut self, connection: &Connection, let_go: impl FnOnce()) {
         let bytes = connection.path().and_then(|path| std::fs::metadata(format!("{path}-wal")).ok()).map_or(0, |file| file.len());
+        if bytes > FILE_BYTES {
+            let_go();
+        }
         self.grown = bytes > FILE_BYTES && !checkpoint(connection, "TRUNCATE", Duration::ZERO);
         if !self.grown && bytes > FILE_BYTES {
             self.frames.store(0, Ordering::Relaxed);
@@ -87,7 +91,7 @@ impl Wal {
 
     /// At the end: nothing stays in it.
     pub(super) fn end(&self, connection: &Connection) {
-        checkpoint(connection, "TRUNCATE", super::connection::BUSY);
+        checkpoint(connection, "TRUNCATE", MAX_WAIT);
     }
 }
 
@@ -122,7 +126,7 @@ mod tests {
         let write = |wal: &mut Wal, times: usize| {
             for _ in 0..times {
                 writer.execute_batch("INSERT INTO t VALUES (zeroblob(400000))").unwrap();
-                wal.check(&writer);
+                wal.check(&writer, || ());
             }
         };
         write(&mut wal, 200);
@@ -134,12 +138,12 @@ mod tests {
         write(&mut wal, 200);
         assert!(bytes() > 2 * FILE_BYTES);
         assert_eq!(reader.query_row("SELECT COUNT(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), seen);
-        wal.rest(&writer);
+        wal.rest(&writer, || ());
         assert!(wal.is_grown(), "it is tried again");
         reader.execute_batch("COMMIT").unwrap();
         write(&mut wal, 25);
         assert!(bytes() <= 2 * FILE_BYTES, "{} MB after the reader has ended", bytes() >> 20);
-        wal.rest(&writer);
+        wal.rest(&writer, || ());
         assert!(!wal.is_grown() && bytes() <= FILE_BYTES, "{} MB at rest", bytes() >> 20);
         wal.end(&writer);
         assert_eq!(bytes(), 0);

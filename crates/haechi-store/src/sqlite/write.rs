@@ -1,6 +1,6 @@
 //! The writer thread: takes what is queued, runs it in one durable transaction with a savepoint each, then answers.
 
-use super::{connection, failure, load::Loading, steps, wal::Wal};
+use super::{at_once::AtOnce, connection, failure, load::Loading, steps, wal::Wal};
 use crate::{
     catalog::Catalog,
     journal::Journal,
@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use std::{
     path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -40,7 +40,11 @@ enum Job {
 pub(crate) struct Writer {
     jobs: Sender<Job>,
     commits: Arc<Commits>,
+    snapshots: Snapshots,
 }
+
+/// What keeps snapshots, once it is there.
+type Snapshots = Arc<OnceLock<Arc<AtOnce>>>;
 
 /// How often something was committed: what was read at the same count is of today.
 #[derive(Default)]
@@ -63,9 +67,26 @@ impl Writer {
         let wal = Wal::of(&mut connection).map_err(|error| failure(&error))?;
         let (jobs, queue) = crossbeam_channel::bounded(QUEUE);
         let commits = Arc::new(Commits::default());
-        let thread = Thread { connection, wal, catalog, journal, committed, commits: commits.clone(), position: -1, data_version: -1, queue };
+        let snapshots = Snapshots::default();
+        let thread = Thread {
+            connection,
+            wal,
+            snapshots: snapshots.clone(),
+            catalog,
+            journal,
+            committed,
+            commits: commits.clone(),
+            position: -1,
+            data_version: -1,
+            queue,
+        };
         thread::Builder::new().name("haechi-write".to_owned()).spawn(move || thread.run()).map_err(|_| Failure::Unavailable)?;
-        Ok(Self { jobs, commits })
+        Ok(Self { jobs, commits, snapshots })
+    }
+
+    /// Those who keep snapshots let them go when the write-ahead log is copied back.
+    pub(super) fn heed(&self, at_once: Arc<AtOnce>) {
+        let _ = self.snapshots.set(at_once);
     }
 
     /// The count of commits.
@@ -100,6 +121,12 @@ impl Writer {
     }
 }
 
+fn let_go(snapshots: &Snapshots) {
+    if let Some(at_once) = snapshots.get() {
+        at_once.let_go();
+    }
+}
+
 fn refused(error: TrySendError<Job>) -> Failure {
     match error {
         TrySendError::Full(_) => Failure::Busy,
@@ -110,6 +137,7 @@ fn refused(error: TrySendError<Job>) -> Failure {
 struct Thread {
     connection: Connection,
     wal: Wal,
+    snapshots: Snapshots,
     catalog: Arc<Catalog>,
     journal: Arc<dyn Journal>,
     committed: Arc<Notify>,
@@ -145,8 +173,9 @@ impl Thread {
                 }
                 Job::Change(change, answer) => held = self.batch(*change, answer),
             }
-            self.wal.check(&self.connection);
+            self.wal.check(&self.connection, || let_go(&self.snapshots));
         }
+        let_go(&self.snapshots);
         self.wal.end(&self.connection);
     }
 
@@ -155,7 +184,7 @@ impl Thread {
         while self.wal.is_grown() {
             match self.queue.recv_timeout(REST) {
                 Ok(job) => return Some(job),
-                Err(RecvTimeoutError::Timeout) => self.wal.rest(&self.connection),
+                Err(RecvTimeoutError::Timeout) => self.wal.rest(&self.connection, || let_go(&self.snapshots)),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }

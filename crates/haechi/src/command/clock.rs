@@ -10,6 +10,9 @@ use haechi_model::format_datetime;
 use serde_json::json;
 use std::process::ExitCode;
 
+/// A clock that is behind by less than that was set right, as clocks are.
+const SET_RIGHT_MS: i64 = 1_000;
+
 #[derive(Subcommand)]
 pub(crate) enum Clock {
     /// Say what time it is here, and how far that is ahead of the system's clock.
@@ -26,14 +29,13 @@ impl Clock {
                 let (now, ahead_ms) = (format_datetime(clock.now_ms()), clock.ahead_ms());
                 if as_json {
                     say!("{}", json!({ "now": now, "ahead_ms": ahead_ms }));
-                } else if ahead_ms == 0 {
+                } else if ahead_ms < SET_RIGHT_MS {
                     say!("{now}: as the system's clock says");
                 } else {
                     say!("{now}: {} ahead of the system's clock", duration(ahead_ms));
                 }
             }
-            // A clock that is behind by less than that was set right, as clocks are.
-            Self::Accept if clock.ahead_ms() < 1_000 => say!("the system's clock is not behind: nothing was changed"),
+            Self::Accept if clock.ahead_ms() < SET_RIGHT_MS => say!("the system's clock is not behind: nothing was changed"),
             Self::Accept => {
                 super::migrated(house).await?;
                 let (before, now) = house.identity.operator(&operator()).accept_clock().await?;

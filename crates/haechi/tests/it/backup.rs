@@ -152,3 +152,37 @@ async fn commands_reach_the_running_house() {
     };
     tokio::task::spawn_blocking(work).await.unwrap();
 }
+
+/// A text that was there before it was indexed is longer than an index of PostgreSQL holds: it is kept, restored there, and nothing is strange.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_text_goes_from_sqlite_to_postgres() {
+    let root = fresh_folder(Backend::Sqlite, FILES).await;
+    // The key is made.
+    done(&haechi(&root, &["migrate", "apply"]));
+    let restored = beside(Backend::Postgres, &root).await;
+    let work = move || {
+        let codes = |unique: &str| format!("[fields]\ncode = {{ type = \"text\"{unique} }}\n");
+        std::fs::write(root.join("collections/codes.toml"), codes("")).unwrap();
+        done(&haechi(&root, &["migrate", "apply"]));
+        let long: String = (0..400).map(|_| haechi_gate::random_hex::<16>()).collect();
+        std::fs::write(root.join("codes.jsonl"), format!("{{\"code\":\"{long}\"}}\n{{\"code\":\"short\"}}\n")).unwrap();
+        done(&haechi(&root, &["import", "codes", root.join("codes.jsonl").to_str().unwrap()]));
+        for folder in [&root, &restored] {
+            std::fs::write(folder.join("collections/codes.toml"), codes(", unique = true")).unwrap();
+        }
+        done(&haechi(&root, &["migrate", "apply"]));
+        let file = root.join("long.db");
+        done(&haechi(&root, &["backup", file.to_str().unwrap()]));
+        done(&haechi(&restored, &["restore", file.to_str().unwrap()]));
+        assert!(done(&haechi(&restored, &["audit", "verify", "--rows"])).contains(" 0 findings"));
+        assert!(done(&haechi(&restored, &["export", "codes"])).contains(&long));
+        // What is unique stays unique among what the index is over.
+        std::fs::write(root.join("more.jsonl"), "{\"code\":\"short\"}\n").unwrap();
+        refused(&haechi(&restored, &["import", "codes", root.join("more.jsonl").to_str().unwrap()]), "another row has the same value");
+        assert!(done(&haechi(&restored, &["migrate", "plan"])).contains("nothing to do"));
+        for root in [root, restored] {
+            let _ = std::fs::remove_dir_all(root);
+        }
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+}

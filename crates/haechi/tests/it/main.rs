@@ -3,6 +3,7 @@
 
 mod abuse;
 mod access;
+mod alike;
 mod answers;
 mod archive;
 mod attack;

@@ -284,6 +284,7 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("must be from {} to {}", "{0} 이상 {1} 이하여야 합니다"),
     ("is too large for a number", "수로 나타내기에 너무 큽니다"),
     ("must be a decimal number such as 12.50", "12.50과 같은 십진수여야 합니다"),
+    ("must have at most {} bytes: it is unique or indexed", "고유하거나 인덱스가 있는 값이라 {0}바이트까지 됩니다"),
     ("must have at most {} digits after the point", "소수점 아래는 {0}자리까지 됩니다"),
     ("must have at most {} digits before the point", "소수점 위는 {0}자리까지 됩니다"),
     ("is not UTF-8", "UTF-8이 아닙니다"),

@@ -1,0 +1,225 @@
+//! What a delete takes with it: planned here for every database, asked and carried out by each.
+//!
+//! First all rows are found that go or are detached; only then anything is written. So a row that refers twice, a circle and a chain of
+//! any depth are the same work. A row is deleted when nothing refers to it any more; a circle is opened where a reference may be empty.
+
+use crate::catalog::Catalog;
+use haechi_model::{Collection, EntryDraft, EntryKind, FieldType, OnDelete, Row, Value};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// The most rows that one delete may take with it, detached ones included.
+pub(crate) const MAX_ROWS: usize = 1000;
+
+/// A column that refers to a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Referrer {
+    table: usize,
+    column: usize,
+    on_delete: OnDelete,
+    /// Whether it may not be empty.
+    required: bool,
+}
+
+/// The columns that refer to each table.
+pub(crate) fn referrers(collections: &[Collection]) -> Vec<Vec<Referrer>> {
+    let mut found = vec![Vec::new(); collections.len()];
+    for collection in collections {
+        for (column, field) in collection.fields.iter().enumerate() {
+            if let FieldType::Ref { to, on_delete, .. } = field.ty {
+                found[to].push(Referrer { table: collection.id, column, on_delete, required: field.required });
+            }
+        }
+    }
+    found
+}
+
+/// A row, by its table and id.
+type Name = (usize, Box<str>);
+
+/// Rows that refer to a row by a column are wanted, in the order of their ids.
+pub(crate) struct Question {
+    pub(crate) table: usize,
+    pub(crate) column: usize,
+    pub(crate) parent: Box<str>,
+    /// One more than there may be.
+    pub(crate) limit: usize,
+}
+
+/// What is to be written, in this order.
+pub(crate) enum Write {
+    /// Columns become empty, which is a change of the row.
+    Detach { table: usize, id: Box<str>, set: Vec<(usize, Value)>, before: Row },
+    /// A reference of a row that goes becomes empty, so that what it refers to can go first. That is no change of its own.
+    Open { table: usize, id: Box<str>, column: usize },
+    /// The row goes.
+    Delete { table: usize, id: Box<str>, before: Row },
+}
+
+/// Why nothing is deleted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// There are more rows than may go.
+    TooMany,
+    /// A row that stays refers to one that would go.
+    Referenced,
+}
+
+/// The plan of one delete.
+pub(crate) struct Cascade<'a> {
+    catalog: &'a Catalog,
+    root: Name,
+    todo: VecDeque<(Name, &'a Referrer)>,
+    /// Rows that go, but for the root: where each stands, and what it is.
+    going: HashMap<Name, usize>,
+    rows: Vec<(Name, Row)>,
+    /// Rows whose columns become empty.
+    detached: BTreeMap<Name, (Vec<usize>, Row)>,
+    /// Rows that refer to others that go: who, by what, to whom.
+    references: Vec<(Name, &'a Referrer, Name)>,
+    asked: Option<(Name, &'a Referrer)>,
+}
+
+impl<'a> Cascade<'a> {
+    /// Of a row that is deleted.
+    pub(crate) fn new(catalog: &'a Catalog, table: usize, id: &str) -> Self {
+        let root: Name = (table, id.into());
+        let mut cascade = Self {
+            catalog,
+            root: root.clone(),
+            todo: VecDeque::new(),
+            going: HashMap::new(),
+            rows: Vec::new(),
+            detached: BTreeMap::new(),
+            references: Vec::new(),
+            asked: None,
+        };
+        cascade.follow(&root);
+        cascade
+    }
+
+    fn follow(&mut self, name: &Name) {
+        self.todo.extend(self.catalog.referrers(name.0).iter().map(|referrer| (name.clone(), referrer)));
+    }
+
+    /// What is to be asked next; nothing when all is known.
+    pub(crate) fn next(&mut self) -> Option<Question> {
+        let (parent, referrer) = self.todo.pop_front()?;
+        let limit = MAX_ROWS - self.rows.len() - self.detached.len() + 2;
+        let question = Question { table: referrer.table, column: referrer.column, parent: parent.1.clone(), limit };
+        self.asked = Some((parent, referrer));
+        Some(question)
+    }
+
+    /// The answer to what was asked.
+    pub(crate) fn found(&mut self, rows: Vec<Row>) -> Result<(), Kept> {
+        let Some((parent, referrer)) = self.asked.take() else { return Ok(()) };
+        for row in rows {
+            let name: Name = (referrer.table, row[0].as_text().unwrap_or_default().into());
+            self.references.push((name.clone(), referrer, parent.clone()));
+            match referrer.on_delete {
+                OnDelete::Restrict => {}
+                OnDelete::SetNull => self.detached.entry(name).or_insert_with(|| (Vec::new(), row)).0.push(referrer.column),
+                OnDelete::Cascade if name == self.root || self.going.contains_key(&name) => {}
+                OnDelete::Cascade => {
+                    self.going.insert(name.clone(), self.rows.len());
+                    self.rows.push((name.clone(), row));
+                    self.follow(&name);
+                }
+            }
+            let detached = self.detached.keys().filter(|name| !self.goes(name)).count();
+            if self.rows.len() + detached > MAX_ROWS {
+                return Err(Kept::TooMany);
+            }
+        }
+        Ok(())
+    }
+
+    fn goes(&self, name: &Name) -> bool {
+        *name == self.root || self.going.contains_key(name)
+    }
+
+    /// What is to be written before the row itself is deleted.
+    pub(crate) fn writes(mut self, now_ms: i64) -> Result<Vec<Write>, Kept> {
+        let stays = |(child, referrer, _): &(Name, &Referrer, Name)| referrer.on_delete == OnDelete::Restrict && !self.goes(child);
+        if self.references.iter().any(stays) {
+            return Err(Kept::Referenced);
+        }
+        let order = self.order();
+        let place = |name: &Name| order.get(name).copied().unwrap_or(usize::MAX);
+        // The root goes last. Who goes later than what they refer to lets it go first.
+        let mut opened: Vec<Write> = Vec::new();
+        for (child, referrer, parent) in self.references.iter().filter(|(child, _, _)| self.goes(child)) {
+            if child != parent && place(child) > place(parent) {
+                if referrer.required {
+                    return Err(Kept::Referenced);
+                }
+                opened.push(Write::Open { table: child.0, id: child.1.clone(), column: referrer.column });
+            }
+        }
+        let going = std::mem::take(&mut self.going);
+        let root = &self.root;
+        let mut writes: Vec<Write> = std::mem::take(&mut self.detached)
+            .into_iter()
+            .filter(|(name, _)| name != root && !going.contains_key(name))
+            .map(|((table, id), (columns, before))| {
+                let empty = columns.into_iter().map(|column| (column, Value::Null));
+                let set = empty.chain([(Collection::UPDATE_TIME, Value::Int(now_ms))]).collect();
+                Write::Detach { table, id, set, before }
+            })
+            .collect();
+        writes.append(&mut opened);
+        self.rows.sort_by_key(|(name, _)| place(name));
+        writes.extend(self.rows.into_iter().map(|((table, id), before)| Write::Delete { table, id, before }));
+        Ok(writes)
+    }
+
+    /// When each row goes: a row after those that refer to it, wherever there is such an order. Where there is none, a required reference
+    /// counts before one that may be empty.
+    fn order(&self) -> HashMap<Name, usize> {
+        let mut waits = vec![0usize; self.rows.len()];
+        let mut lets: Vec<Vec<(usize, bool)>> = vec![Vec::new(); self.rows.len()];
+        let mut required = vec![0usize; self.rows.len()];
+        for (child, referrer, parent) in &self.references {
+            let (Some(child), Some(parent)) = (self.going.get(child), self.going.get(parent)) else { continue };
+            if child != parent {
+                waits[*parent] += 1;
+                required[*parent] += usize::from(referrer.required);
+                lets[*child].push((*parent, referrer.required));
+            }
+        }
+        let mut ready: VecDeque<usize> = (0..waits.len()).filter(|at| waits[*at] == 0).collect();
+        let (mut done, mut order) = (vec![false; waits.len()], HashMap::new());
+        while order.len() < waits.len() {
+            // A circle: the first row that no required reference holds, else any.
+            let held = || (0..waits.len()).filter(|at| !done[*at]);
+            let Some(at) = ready.pop_front().or_else(|| held().find(|at| required[*at] == 0)).or_else(|| held().next()) else { break };
+            if std::mem::replace(&mut done[at], true) {
+                continue;
+            }
+            order.insert(self.rows[at].0.clone(), order.len());
+            for (parent, is_required) in &lets[at] {
+                waits[*parent] -= 1;
+                required[*parent] -= usize::from(*is_required);
+                if waits[*parent] == 0 {
+                    ready.push_back(*parent);
+                }
+            }
+        }
+        order
+    }
+}
+
+/// The entry of a row that was deleted or detached because of another.
+pub(crate) fn entry(table: usize, id: &str, action: &'static str) -> EntryDraft {
+    EntryDraft {
+        id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
+        kind: EntryKind::Change,
+        action: action.into(),
+        collection: Some(table),
+        record: Some(id.into()),
+        outcome: "allowed",
+        before: None,
+        after: None,
+        extra: "\"cause\":\"cascade\"".to_owned(),
+    }
+}

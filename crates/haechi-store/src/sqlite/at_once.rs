@@ -1,0 +1,178 @@
+//! Short reads, done by the thread that asks: to hand one over, and to be woken with its answer, takes longer than the read.
+//!
+//! What takes more than some thousand steps of SQLite's machine, less than a millisecond, is broken off and handed to the reader threads after all, and reads of its kind go there at once
+//! for a while. So no thread of the runtime is held up for long, and callers with long reads wait in their own lines.
+//!
+//! A connection keeps its snapshot from one read to the next, as long as nothing was committed since: to begin one takes a good part of a
+//! short read. The writer has them let go before it copies the write-ahead log back.
+
+use super::{connection, failure, write::Commits};
+use haechi_model::Failure;
+use rusqlite::{Connection, ErrorCode};
+use std::{
+    cell::Cell,
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Connections, at most; there are as many as the machine has threads.
+const MOST: usize = 8;
+/// Virtual machine steps between two looks, and how many looks a read may take. Steps, not time: a thread that the system lets wait is not
+/// slow.
+const STEPS_PER_LOOK: i32 = 1_000;
+const LOOKS: u32 = 12;
+/// For so long reads of a kind are handed over after one of them took longer.
+const HANDED_OVER_NS: u64 = 1_000_000_000;
+
+/// How long a snapshot is kept: who writes to the file from outside is seen after that.
+const KEPT_NS: u64 = 50_000_000;
+
+/// The connections.
+pub(super) struct AtOnce {
+    connections: Box<[Mutex<Kept>]>,
+    commits: Arc<Commits>,
+    began: Instant,
+    /// By kind of read: until when it is handed over.
+    long_until: Box<[AtomicU64]>,
+}
+
+/// A connection, and of when its snapshot is: the count of commits, and the time.
+struct Kept {
+    connection: Connection,
+    snapshot: Option<(u64, u64)>,
+}
+
+impl Kept {
+    /// Keeps the snapshot while it is of now, else begins another.
+    fn renew(&mut self, commits: u64, now: u64) {
+        if self.snapshot.is_some_and(|(count, at)| count == commits && now.saturating_sub(at) < KEPT_NS) {
+            return;
+        }
+        self.let_go();
+        if self.run("BEGIN") {
+            self.snapshot = Some((commits, now));
+        }
+    }
+
+    fn let_go(&mut self) {
+        if self.snapshot.take().is_some() && !self.connection.is_autocommit() && !self.run("COMMIT") {
+            self.run("ROLLBACK");
+        }
+    }
+
+    fn run(&self, sql: &str) -> bool {
+        self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).is_ok()
+    }
+}
+
+thread_local! {
+    /// The connection that this thread tries first: what it has read before is still in its memory.
+    static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    /// Looks that are left to the read that this thread is in.
+    static LEFT: Cell<u32> = const { Cell::new(0) };
+}
+
+impl AtOnce {
+    /// For so many kinds of reads.
+    pub(super) fn open(path: &Path, kinds: usize, commits: Arc<Commits>) -> Result<Self, Failure> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST);
+        let open = || -> rusqlite::Result<Mutex<Kept>> {
+            let mut connection = connection::reader(path)?;
+            connection.busy_timeout(Duration::ZERO)?;
+            // A read is broken off when nothing is left.
+            connection.progress_handler(STEPS_PER_LOOK, Some(|| LEFT.replace(LEFT.get().saturating_sub(1)) == 0))?;
+            Ok(Mutex::new(Kept { connection, snapshot: None }))
+        };
+        let connections = (0..count).map(|_| open()).collect::<rusqlite::Result<_>>().map_err(|error| failure(&error))?;
+        Ok(Self { connections, commits, began: Instant::now(), long_until: (0..kinds).map(|_| AtomicU64::new(0)).collect() })
+    }
+
+    /// Does a read of a kind, unless it must be handed over.
+    pub(super) fn read<T>(&self, kind: usize, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<Result<T, Failure>> {
+        let long_until = self.long_until.get(kind)?;
+        let now = self.now();
+        if now < long_until.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut kept = self.free()?;
+        // Counted before it begins: what was committed until now is seen.
+        kept.renew(self.commits.now(), now);
+        LEFT.set(LOOKS);
+        // A panic costs one answer, as on the reader threads.
+        let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&kept.connection)));
+        match read.unwrap_or(Err(rusqlite::Error::InvalidQuery)) {
+            Ok(found) => Some(Ok(found)),
+            Err(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::OperationInterrupted) => {
+                    long_until.store(now + HANDED_OVER_NS, Ordering::Relaxed);
+                    None
+                }
+                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => None,
+                _ => Some(Err(failure(&error))),
+            },
+        }
+    }
+
+    /// Lets all snapshots go.
+    pub(super) fn let_go(&self) {
+        for kept in &self.connections {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).let_go();
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn free(&self) -> Option<MutexGuard<'_, Kept>> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let own = OWN.get().unwrap_or_else(|| {
+            let own = NEXT.fetch_add(1, Ordering::Relaxed);
+            OWN.set(Some(own));
+            own
+        });
+        let count = self.connections.len();
+        (0..count).find_map(|at| match self.connections[(own + at) % count].try_lock() {
+            Ok(connection) => Some(connection),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reads_are_handed_over() {
+        let folder = std::env::temp_dir().join(format!("haechi-at-once-{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("t.db");
+        connection::writer(&path).unwrap().execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)").unwrap();
+        let commits = Arc::<Commits>::default();
+        let at_once = AtOnce::open(&path, 2, commits.clone()).unwrap();
+        let short = |kind| at_once.read(kind, |connection| connection.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)));
+        let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT COUNT(*) FROM c";
+        assert_eq!((short(0), short(1)), (Some(Ok(1)), Some(Ok(1))));
+        assert!(at_once.read(0, |connection| connection.query_row(endless, [], |row| row.get::<_, i64>(0))).is_none());
+        assert_eq!((short(0), short(1)), (None, Some(Ok(1))), "its kind waits with it, the others do not");
+        assert!(at_once.read(9, |_| Ok(())).is_none());
+        // What was committed and told of is seen; nothing keeps the log from being copied back.
+        let writer = connection::writer(&path).unwrap();
+        writer.execute_batch("UPDATE t SET n = 2").unwrap();
+        commits.count();
+        assert_eq!(short(1), Some(Ok(2)));
+        let whole = || writer.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0)).unwrap() == 0;
+        writer.busy_timeout(Duration::ZERO).unwrap();
+        writer.execute_batch("UPDATE t SET n = 3").unwrap();
+        assert!(!whole(), "a snapshot is kept");
+        at_once.let_go();
+        assert!(whole());
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
