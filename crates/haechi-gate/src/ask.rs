@@ -2,6 +2,7 @@
 
 use crate::{
     caller::Caller,
+    came::{Allowance, Came, Doing, Waiting},
     gate::Inner,
     grant::{Grant, ReadError, Verb, Wanted},
     ledger::access::Sighting,
@@ -15,10 +16,7 @@ use haechi_model::{
 use haechi_store::Reads;
 use std::{
     borrow::Cow,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 /// Why the gate says no before any row is looked at.
@@ -32,35 +30,6 @@ pub enum Refusal {
     Unrecorded,
 }
 
-/// How much more a caller may ask for: what requests count, when one of them asks for many things.
-pub trait Allowance: Send + Sync {
-    /// Takes so many; the seconds after which to try again when there are not so many left.
-    ///
-    /// # Errors
-    /// When there are not so many left; nothing was taken then.
-    fn take(&self, caller: &Caller, network: std::net::IpAddr, items: u32) -> Result<(), u32>;
-
-    /// Counts bytes that wait for the caller to read them; nothing without room for them.
-    fn wait(&self, caller: &Caller, network: std::net::IpAddr, bytes: usize) -> Option<Waiting>;
-}
-
-/// Bytes that wait to be read, counted until this is dropped.
-pub type Waiting = Box<dyn std::any::Any + Send + Sync>;
-
-/// Knows callers by their credentials: for connections that go on, and are asked again who they are.
-pub trait Doorkeeper: Send + Sync {
-    /// Whoever brings a token from a network, in a cookie or not; nothing when it is not good.
-    fn caller<'a>(
-        &'a self,
-        token: &'a str,
-        in_cookie: bool,
-        network: std::net::IpAddr,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>>;
-
-    /// Whether a page shows the token that it was given with the session of its cookie.
-    fn proven(&self, caller: &Caller, token: &str) -> bool;
-}
-
 /// One request's question.
 #[derive(Clone)]
 pub struct Ask {
@@ -71,40 +40,6 @@ pub struct Ask {
     pub(crate) now_ms: i64,
     pub(crate) came: Option<Arc<Came>>,
     pub(crate) language: &'static str,
-}
-
-/// How a request came: what it is counted against, from where, and by which credential.
-pub(crate) struct Came {
-    allowance: Arc<dyn Allowance>,
-    network: std::net::IpAddr,
-    pub(crate) credential: Option<Arc<str>>,
-    /// Whether a change was begun.
-    changes: AtomicBool,
-    /// Bytes of rows that the reply holds so far.
-    shown: AtomicUsize,
-}
-
-impl Came {
-    fn new(allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<Arc<str>>) -> Arc<Self> {
-        Arc::new(Self { allowance, network, credential, changes: AtomicBool::new(false), shown: AtomicUsize::new(0) })
-    }
-}
-
-/// Tells what a request has done so far; it may outlive the request.
-pub struct Doing(Arc<Came>);
-
-impl Doing {
-    /// Bytes of rows that its reply holds.
-    #[must_use]
-    pub fn shown(&self) -> usize {
-        self.0.shown.load(Ordering::Relaxed)
-    }
-
-    /// Whether a change was begun: what came of it is then not known before it ends.
-    #[must_use]
-    pub fn begun(&self) -> bool {
-        self.0.changes.load(Ordering::Acquire)
-    }
 }
 
 impl Ask {

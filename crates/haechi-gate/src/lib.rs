@@ -69,7 +69,9 @@
 mod access;
 mod ask;
 mod authenticate;
+mod background;
 mod caller;
+mod came;
 mod clock;
 mod declared;
 mod gate;
@@ -88,9 +90,10 @@ mod system_work;
 mod work;
 
 pub use access::{AccessChange, Asker, Examples, Explanation, Outcome, Pair, Pairs, Reach, Reached, Way, difference};
-pub use ask::{Allowance, Ask, Doing, Doorkeeper, Refusal, Waiting, reply_order};
+pub use ask::{Ask, Refusal, reply_order};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
+pub use came::{Allowance, Doing, Doorkeeper, Waiting};
 pub use clock::{CLOCK_BEHIND_MS, Clock, GateClock, SystemClock, TestClock};
 pub use declared::ActionGrant;
 pub use gate::{Database, Gate, OpenError, Options, restore};

@@ -164,7 +164,7 @@ async fn a_long_text_goes_from_sqlite_to_postgres() {
         let codes = |unique: &str| format!("[fields]\ncode = {{ type = \"text\"{unique} }}\n");
         std::fs::write(root.join("collections/codes.toml"), codes("")).unwrap();
         done(&haechi(&root, &["migrate", "apply"]));
-        let long: String = (0..400).map(|_| haechi_gate::random_hex::<16>()).collect();
+        let long: String = (0..280).map(|_| haechi_gate::random_hex::<16>()).collect();
         std::fs::write(root.join("codes.jsonl"), format!("{{\"code\":\"{long}\"}}\n{{\"code\":\"short\"}}\n")).unwrap();
         done(&haechi(&root, &["import", "codes", root.join("codes.jsonl").to_str().unwrap()]));
         for folder in [&root, &restored] {

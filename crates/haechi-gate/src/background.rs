@@ -1,0 +1,210 @@
+//! What goes on behind the requests: positions, seals, access entries, housekeeping; and the end, when all that waits is written.
+
+use crate::{
+    clock::CLOCK_BEHIND_MS,
+    gate::{Gate, Inner},
+    ledger::{
+        access::{Key, Tally},
+        keeping::Writer,
+    },
+};
+use futures_util::future::BoxFuture;
+use haechi_model::{Actor, EntryDraft, EntryKind, Failure};
+use haechi_store::Analyse;
+use std::{fmt::Write, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// How often what was seen and refused is written.
+const SIGHTINGS_EVERY: Duration = Duration::from_secs(1);
+/// How often, and how far apart, it is looked whether everything is sealed: twice as long as a lease lasts.
+const SETTLE_LOOKS: usize = 60;
+const SETTLE_EVERY: Duration = Duration::from_millis(100);
+/// How long an idempotency key is remembered.
+const CLAIM_MS: i64 = 24 * 3_600_000;
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+
+impl Gate {
+    /// Starts sequencing, sealing, access entries and housekeeping. They end after `stop` turns true, with all that waits written.
+    pub fn start(&self, stop: watch::Receiver<bool>) -> tokio::task::JoinHandle<()> {
+        let gate = self.clone();
+        tokio::spawn(async move { gate.background(stop).await })
+    }
+
+    async fn background(&self, mut stop: watch::Receiver<bool>) {
+        if let Err(failure) = self.finish_taking_out().await {
+            tracing::warn!(target: "haechi::ledger", %failure, "what an interrupted archive has left could not be deleted");
+        }
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
+        let mut sequence = tokio::time::interval(crate::ledger::seal::SEQUENCE_EVERY);
+        let mut seal = tokio::time::interval(crate::ledger::seal::SEAL_EVERY);
+        for timer in [&mut housekeeping, &mut sequence, &mut seal] {
+            timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
+        let feed = tokio::spawn(crate::live::feed::run(self.0.clone(), self.0.live.clone()));
+        // On a task of their own: they wait for nothing else that is done here.
+        let sightings = tokio::spawn(self.0.clone().keep_sightings(stop.clone()));
+        let mut behind = false;
+        loop {
+            tokio::select! {
+                _ = stop.changed() => break,
+                _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
+                () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
+                _ = seal.tick() => {
+                    self.0.seal().await;
+                    behind = self.0.tell_clock(behind);
+                }
+                _ = housekeeping.tick() => {
+                    let _ = self.0.store.forget_claims(self.0.clock.now_ms() - CLAIM_MS).await;
+                    self.forget_images().await;
+                    self.analyse(Analyse::Outgrown).await;
+                }
+            }
+        }
+        feed.abort();
+        self.0.live.close();
+        // It ends by the same signal, with what it was writing.
+        let _ = sightings.await;
+        self.0.write_sightings().await;
+        self.0.seal().await;
+        self.0.store.release().await;
+    }
+
+    /// Statistics for the database's planner; without new ones it plans by the old.
+    pub(crate) async fn analyse(&self, what: Analyse) {
+        if let Err(failure) = self.0.store.analyse(what).await {
+            tracing::warn!(target: "haechi::store", %failure, "the statistics of the tables could not be gathered");
+        }
+    }
+
+    async fn sequenced(&self) {
+        self.0.sequence().await;
+        self.0.told.notify_one();
+    }
+
+    /// Writes what waits and sees to it that it is sealed: for tests and for the end of commands. Where another node gives the positions,
+    /// it is waited for, and where that node is gone, for the end of its lease.
+    pub fn settle(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.write_sightings().await;
+            for _ in 0..SETTLE_LOOKS {
+                self.0.seal().await;
+                if self.0.all_sealed().await {
+                    return;
+                }
+                tokio::time::sleep(SETTLE_EVERY).await;
+            }
+            tracing::warn!(target: "haechi::ledger", "entries wait for their seal: the node that gives positions does not do it");
+        })
+    }
+
+    /// Hands back what this node holds for all: the last act.
+    pub fn release(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.store.release().await;
+        })
+    }
+}
+
+impl Inner {
+    /// The time of the last entry of the ledger, or of its last seal where the entries have left.
+    pub(crate) async fn ledger_ms(&self) -> Result<Option<i64>, Failure> {
+        let (_, next) = self.store.log_bounds().await?;
+        let last = self.store.leaves_from(next - 1, 1).await?;
+        if let Some(entry) = last.first().and_then(|(_, entry)| haechi_ledger::Entry::from_bytes(entry).ok()) {
+            return Ok(Some(entry.time_ms));
+        }
+        Ok(self.store.last_seal().await?.map(|seal| seal.time_ms))
+    }
+
+    /// Says when the system's clock is behind, and when it no longer is; whether it is.
+    fn tell_clock(&self, before: bool) -> bool {
+        let ahead_ms = self.clock.ahead_ms();
+        let behind = ahead_ms > CLOCK_BEHIND_MS;
+        match (before, behind) {
+            (false, true) => tracing::warn!(
+                target: "haechi::clock",
+                behind_s = ahead_ms / 1000,
+                "the system's clock is behind what was said before: time goes on from there. Set the clock right, or run `haechi clock accept`"
+            ),
+            (true, false) => tracing::info!(target: "haechi::clock", "the system's clock is followed again"),
+            _ => {}
+        }
+        behind
+    }
+
+    async fn keep_sightings(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut timer = tokio::time::interval(SIGHTINGS_EVERY);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = stop.changed() => return,
+                _ = timer.tick() => {}
+            }
+            self.write_sightings().await;
+        }
+    }
+
+    /// Writes the merged access and refusal entries.
+    async fn write_sightings(self: &Arc<Self>) {
+        let _turn = self.writing.lock().await;
+        let (waiting, mut unwritten) = (self.sightings.drain(), Vec::new());
+        for chunk in chunks(waiting) {
+            let mut failed = Vec::new();
+            for (actor, entries) in self.sighting_entries(&chunk) {
+                if self.commit(self.change_of(actor.clone(), entries)).await.is_err() {
+                    failed.push(actor);
+                }
+            }
+            unwritten.extend(chunk.into_iter().filter(|(_, actor, _)| failed.contains(actor)));
+        }
+        self.keeping.fares(Writer::Access, unwritten.is_empty());
+        self.sightings.written(unwritten);
+    }
+
+    /// Entries by actor: an entry names its change's actor.
+    fn sighting_entries(&self, waiting: &[(Key, Arc<Actor>, Tally)]) -> Vec<(Arc<Actor>, Vec<EntryDraft>)> {
+        let mut by_actor: Vec<(Arc<Actor>, Vec<EntryDraft>)> = Vec::new();
+        let revision = self.revision.load();
+        for (key, actor, tally) in waiting {
+            let mut extra = String::new();
+            let (kind, action, collection, outcome) = match key {
+                Key::Seen(_, sighting) => {
+                    let fields = &revision.app.collections[sighting.collection].fields;
+                    let names: Vec<String> = fields
+                        .iter()
+                        .enumerate()
+                        .filter(|(at, _)| sighting.fields >> at & 1 == 1)
+                        .map(|(_, field)| format!("\"{}\"", field.name))
+                        .collect();
+                    let ids: Vec<String> = tally.ids.iter().map(|id| format!("\"{id}\"")).collect();
+                    let _ = write!(extra, "\"fields\":[{}],\"count\":{},\"ids\":[{}]", names.join(","), tally.count, ids.join(","));
+                    (EntryKind::Access, sighting.action.into(), Some(sighting.collection), "allowed")
+                }
+                Key::Refused(_, action, collection) => {
+                    let requests: Vec<String> = tally.ids.iter().map(|id| format!("\"{id}\"")).collect();
+                    let _ = write!(extra, "\"count\":{},\"requests\":[{}]", tally.count, requests.join(","));
+                    (EntryKind::Refusal, action.clone(), *collection, "refused")
+                }
+            };
+            let one_row = kind == EntryKind::Access && tally.count == 1;
+            let record = one_row.then(|| tally.ids.first().cloned()).flatten();
+            let entry = EntryDraft { kind, outcome, record, ..self.system_entry(&action, collection, extra) };
+            match by_actor.iter_mut().find(|(known, _)| known == actor) {
+                Some((_, entries)) => entries.push(entry),
+                None => by_actor.push((actor.clone(), vec![entry])),
+            }
+        }
+        by_actor
+    }
+}
+
+/// At most a hundred entries at a time, so that no change grows without bound.
+fn chunks(mut waiting: Vec<(Key, Arc<Actor>, Tally)>) -> Vec<Vec<(Key, Arc<Actor>, Tally)>> {
+    const CHUNK: usize = 100;
+    let mut chunks = Vec::new();
+    while !waiting.is_empty() {
+        let rest = waiting.split_off(waiting.len().min(CHUNK));
+        chunks.push(std::mem::replace(&mut waiting, rest));
+    }
+    chunks
+}
