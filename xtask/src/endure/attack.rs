@@ -177,7 +177,7 @@ impl Target<'_> {
     }
 
     fn aggregate(&self) -> Vec<u8> {
-        post("/graphql", self.token, "{\"query\":\"{ notes_aggregate(filter: {body: {contains: \\\"may hold\\\"}}) { count } }\"}")
+        post("/graphql", self.token, "{\"query\":\"{ notes_aggregate(filter: {body: {has: \\\"may hold\\\"}}) { count } }\"}")
     }
 
     fn change(&self, number: usize) -> Vec<u8> {

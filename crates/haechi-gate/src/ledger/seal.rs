@@ -107,7 +107,7 @@ impl Inner {
                 }
                 Err(failure) => {
                     *tree = None;
-                    tracing::warn!(target: "haechi::ledger", %failure, "entries could not be sealed");
+                    tracing::debug!(target: "haechi::ledger", %failure, "entries could not be sealed");
                     self.keeping.fares(Writer::Seals, false);
                     break;
                 }

@@ -14,7 +14,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -36,6 +36,8 @@ pub(super) struct AtOnce {
     connections: Box<[Mutex<Kept>]>,
     commits: Arc<Commits>,
     began: Instant,
+    /// While the log is copied back no snapshot is kept: each read takes its own.
+    held_back: AtomicBool,
     /// By kind of read: until when it is handed over.
     long_until: Box<[AtomicU64]>,
 }
@@ -88,7 +90,13 @@ impl AtOnce {
             Ok(Mutex::new(Kept { connection, snapshot: None }))
         };
         let connections = (0..count).map(|_| open()).collect::<rusqlite::Result<_>>().map_err(|error| failure(&error))?;
-        Ok(Self { connections, commits, began: Instant::now(), long_until: (0..kinds).map(|_| AtomicU64::new(0)).collect() })
+        Ok(Self {
+            connections,
+            commits,
+            began: Instant::now(),
+            held_back: AtomicBool::new(false),
+            long_until: (0..kinds).map(|_| AtomicU64::new(0)).collect(),
+        })
     }
 
     /// Does a read of a kind, unless it must be handed over.
@@ -100,7 +108,9 @@ impl AtOnce {
         }
         let mut kept = self.free()?;
         // Counted before it begins: what was committed until now is seen.
-        kept.renew(self.commits.now(), now);
+        if !self.held_back.load(Ordering::Acquire) {
+            kept.renew(self.commits.now(), now);
+        }
         LEFT.set(LOOKS);
         // A panic costs one answer, as on the reader threads.
         let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&kept.connection)));
@@ -117,11 +127,15 @@ impl AtOnce {
         }
     }
 
-    /// Lets all snapshots go.
-    pub(super) fn let_go(&self) {
+    /// Does something while no snapshot is kept.
+    pub(super) fn without_snapshots<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.held_back.store(true, Ordering::Release);
         for kept in &self.connections {
             kept.lock().unwrap_or_else(PoisonError::into_inner).let_go();
         }
+        let done = work();
+        self.held_back.store(false, Ordering::Release);
+        done
     }
 
     fn now(&self) -> u64 {
@@ -171,8 +185,10 @@ mod tests {
         writer.busy_timeout(Duration::ZERO).unwrap();
         writer.execute_batch("UPDATE t SET n = 3").unwrap();
         assert!(!whole(), "a snapshot is kept");
-        at_once.let_go();
-        assert!(whole());
+        at_once.without_snapshots(|| {
+            assert_eq!(short(1), Some(Ok(3)), "reads go on");
+            assert!(whole());
+        });
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -4,6 +4,7 @@
 //! It is counted in frames, not by its file: the file stays as long as it once was. The writer makes checkpoints itself, between
 //! transactions, also while more work waits: only where nobody writes can a checkpoint reach the end of the log.
 
+use super::at_once::AtOnce;
 use rusqlite::Connection;
 use std::{
     sync::{
@@ -20,6 +21,8 @@ const MORE: u32 = 1_000;
 /// From here on the writer waits for readers, now and then.
 const WAITS_FROM: u32 = 2 * FRAMES;
 const WAITS_EVERY: Duration = Duration::from_secs(5);
+/// How long a checkpoint always waits: until short reads have ended.
+const SHORT: Duration = Duration::from_millis(20);
 /// How long it waits, at first and at most: reads take some hundred milliseconds. Who reads for longer, such as a backup, is not waited for.
 const WAIT: Duration = Duration::from_millis(125);
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -49,16 +52,15 @@ impl Wal {
         Ok(Self { frames, next: FRAMES, waited: Instant::now(), wait: WAIT, grown: true })
     }
 
-    /// Between transactions: copies the log back when it is long; before that, snapshots that nobody reads are let go.
-    pub(super) fn check(&mut self, connection: &Connection, let_go: impl FnOnce()) {
+    /// Between transactions: copies the log back when it is long; no snapshot is kept meanwhile.
+    pub(super) fn check(&mut self, connection: &Connection, snapshots: Option<&AtOnce>) {
         self.grown = true;
         let frames = self.frames.load(Ordering::Relaxed);
         if frames < self.next {
             return;
         }
-        let_go();
         let waits = frames >= WAITS_FROM && self.waited.elapsed() >= WAITS_EVERY;
-        let whole = checkpoint(connection, "RESTART", if waits { self.wait } else { Duration::ZERO });
+        let whole = checkpoint(connection, "RESTART", if waits { self.wait } else { SHORT }, snapshots);
         if waits {
             self.waited = Instant::now();
             self.wait = if whole { WAIT } else { MAX_WAIT.min(self.wait * 2) };
@@ -77,12 +79,9 @@ impl Wal {
     }
 
     /// When nothing is written: a long file is copied back and cut.
-    pub(super) fn rest(&mut self, connection: &Connection, let_go: impl FnOnce()) {
+    pub(super) fn rest(&mut self, connection: &Connection, snapshots: Option<&AtOnce>) {
         let bytes = connection.path().and_then(|path| std::fs::metadata(format!("{path}-wal")).ok()).map_or(0, |file| file.len());
-        if bytes > FILE_BYTES {
-            let_go();
-        }
-        self.grown = bytes > FILE_BYTES && !checkpoint(connection, "TRUNCATE", Duration::ZERO);
+        self.grown = bytes > FILE_BYTES && !checkpoint(connection, "TRUNCATE", SHORT, snapshots);
         if !self.grown && bytes > FILE_BYTES {
             self.frames.store(0, Ordering::Relaxed);
             self.next = FRAMES;
@@ -90,16 +89,19 @@ impl Wal {
     }
 
     /// At the end: nothing stays in it.
-    pub(super) fn end(&self, connection: &Connection) {
-        checkpoint(connection, "TRUNCATE", MAX_WAIT);
+    pub(super) fn end(&self, connection: &Connection, snapshots: Option<&AtOnce>) {
+        checkpoint(connection, "TRUNCATE", MAX_WAIT, snapshots);
     }
 }
 
 /// Whether all of the log was copied back and it begins anew.
-fn checkpoint(connection: &Connection, mode: &str, wait: Duration) -> bool {
-    let whole = connection
-        .busy_timeout(wait)
-        .and_then(|()| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok(row.get::<_, i64>(0)? == 0)));
+fn checkpoint(connection: &Connection, mode: &str, wait: Duration, snapshots: Option<&AtOnce>) -> bool {
+    let copy = || {
+        connection
+            .busy_timeout(wait)
+            .and_then(|()| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok(row.get::<_, i64>(0)? == 0)))
+    };
+    let whole = snapshots.map_or_else(copy, |snapshots| snapshots.without_snapshots(copy));
     if let Err(error) = connection.busy_timeout(super::connection::BUSY) {
         tracing::error!(target: "haechi::store", %error, "the time to wait for others could not be set");
     }
@@ -126,7 +128,7 @@ mod tests {
         let write = |wal: &mut Wal, times: usize| {
             for _ in 0..times {
                 writer.execute_batch("INSERT INTO t VALUES (zeroblob(400000))").unwrap();
-                wal.check(&writer, || ());
+                wal.check(&writer, None);
             }
         };
         write(&mut wal, 200);
@@ -138,14 +140,14 @@ mod tests {
         write(&mut wal, 200);
         assert!(bytes() > 2 * FILE_BYTES);
         assert_eq!(reader.query_row("SELECT COUNT(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), seen);
-        wal.rest(&writer, || ());
+        wal.rest(&writer, None);
         assert!(wal.is_grown(), "it is tried again");
         reader.execute_batch("COMMIT").unwrap();
         write(&mut wal, 25);
         assert!(bytes() <= 2 * FILE_BYTES, "{} MB after the reader has ended", bytes() >> 20);
-        wal.rest(&writer, || ());
+        wal.rest(&writer, None);
         assert!(!wal.is_grown() && bytes() <= FILE_BYTES, "{} MB at rest", bytes() >> 20);
-        wal.end(&writer);
+        wal.end(&writer, None);
         assert_eq!(bytes(), 0);
         std::fs::remove_dir_all(&folder).unwrap();
     }

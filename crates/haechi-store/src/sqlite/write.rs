@@ -121,10 +121,8 @@ impl Writer {
     }
 }
 
-fn let_go(snapshots: &Snapshots) {
-    if let Some(at_once) = snapshots.get() {
-        at_once.let_go();
-    }
+fn kept(snapshots: &Snapshots) -> Option<&AtOnce> {
+    snapshots.get().map(|at_once| &**at_once)
 }
 
 fn refused(error: TrySendError<Job>) -> Failure {
@@ -173,10 +171,9 @@ impl Thread {
                 }
                 Job::Change(change, answer) => held = self.batch(*change, answer),
             }
-            self.wal.check(&self.connection, || let_go(&self.snapshots));
+            self.wal.check(&self.connection, kept(&self.snapshots));
         }
-        let_go(&self.snapshots);
-        self.wal.end(&self.connection);
+        self.wal.end(&self.connection, kept(&self.snapshots));
     }
 
     /// The next job; nothing when there will be none.
@@ -184,7 +181,7 @@ impl Thread {
         while self.wal.is_grown() {
             match self.queue.recv_timeout(REST) {
                 Ok(job) => return Some(job),
-                Err(RecvTimeoutError::Timeout) => self.wal.rest(&self.connection, || let_go(&self.snapshots)),
+                Err(RecvTimeoutError::Timeout) => self.wal.rest(&self.connection, kept(&self.snapshots)),
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
