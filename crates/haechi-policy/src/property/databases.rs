@@ -40,8 +40,11 @@ impl Databases {
         let predicate = Predicate::all(std::iter::once(predicate.clone()).chain(named.then_some(ids)));
         let order = vec![Order { column: 0, descending: false }];
         let select = Select { order, ..Select::new(world.things_id, predicate, 1000) };
-        let found =
-            |store: &Store| self.runtime.block_on(store.select(select.clone(), false)).map(|page| page.ids.into_iter().map(String::from).collect());
+        let found = |store: &Store| {
+            self.runtime
+                .block_on(store.select(select.clone(), haechi_store::Reads::SYSTEM))
+                .map(|page| page.ids.into_iter().map(String::from).collect())
+        };
         self.stores.iter().map(|(name, store)| (*name, found(store).unwrap_or_else(|failure| vec![format!("{failure}")]))).collect()
     }
 }
