@@ -80,6 +80,12 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("x = { type = \"txt\" }", "unknown-type", "did you mean `text`?"),
     ("x = { type = \"text\", case = \"no\" }", "wrong-value", "`case` is `no`"),
     ("x = { type = \"text\", min_length = 5, max_length = 2 }", "out-of-range", "larger than `max_length`"),
+    ("x = { type = \"text\", unique = true, max_length = 5000 }", "long-index", "values of more than 2600 bytes are refused"),
+    (
+        "[fields]\nx = { type = \"text\", max_length = 5000 }\n[[indexes]]\nfields = [\"x\"]",
+        "long-index",
+        "values of more than 2600 bytes are refused",
+    ),
     ("x = { type = \"text\", pattern = \"(\" }", "bad-pattern", "cannot be used"),
     ("x = { type = \"text\", required = \"yes\" }", "wrong-type", "true or false"),
     ("x = { type = \"text\", foo = 1 }", "unknown-key", "unknown key `foo`"),

@@ -31,7 +31,7 @@ const REST: Duration = Duration::from_millis(4);
 const START: Duration = Duration::from_secs(60);
 /// A reply that never comes is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
-const MASTER: &str = "6d6f7374206f6620746865206b6579732061726520666f722074657374696e6721";
+const MASTER: &str = "6d6f7374206f6620746865206b6579732061726520666f722074657374696e67";
 const PASSWORD: &str = "seven purple otters dance";
 
 const CONFIG: &str = "roles = [\"member\"]\nmaster_key = { env = \"SOAK_MASTER_KEY\" }\n[server]\npublic_url = \"https://soak.example\"\n[auth]\nsign_up = \"open\"\n\
