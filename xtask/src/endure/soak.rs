@@ -36,7 +36,7 @@ const PASSWORD: &str = "seven purple otters dance";
 
 const CONFIG: &str = "roles = [\"member\"]\nmaster_key = { env = \"SOAK_MASTER_KEY\" }\n[server]\npublic_url = \"https://soak.example\"\n[auth]\nsign_up = \"open\"\n\
 [limits]\ncaller_per_minute = 10_000_000\nanonymous_per_minute = 100_000\n[live]\nstreams_per_caller = 100\n[ledger]\nwitness = [\"file:witness.txt\"]\n";
-const NOTES: &str = "[fields]\ntitle = { type = \"text\", required = true, class = \"public\" }\nbody = { type = \"text\" }\nrank = { type = \"int\" }\nphone = { type = \"text\", class = \"pii\" }\n[[indexes]]\nfields = [\"rank\"]\n";
+const NOTES: &str = "[fields]\ntitle = { type = \"text\", required = true, class = \"public\" }\nbody = { type = \"text\" }\nrank = { type = \"int\" }\nphone = { type = \"text\", class = \"pii\" }\n[[indexes]]\nfields = [\"create_time\"]\n";
 const POLICIES: &str = "@everything(\"a soak\")\npermit (principal in Role::\"member\", action, resource is notes);\n";
 
 /// A node, ended by its id.
