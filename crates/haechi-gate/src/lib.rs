@@ -94,7 +94,7 @@ pub use ask::{Ask, Refusal, reply_order};
 pub use authenticate::{Authenticator, Known, Pending, SignedIn, credential_hash, dev_token};
 pub use caller::{Caller, CallerKind, Credential, Scope, UnknownScope};
 pub use came::{Allowance, Doing, Doorkeeper, Waiting};
-pub use clock::{CLOCK_BEHIND_MS, Clock, GateClock, SystemClock, TestClock};
+pub use clock::{CLOCK_BEHIND_MS, Clock, GateClock, LedgerClock, SystemClock, TestClock};
 pub use declared::ActionGrant;
 pub use gate::{Database, Gate, OpenError, Options, restore};
 pub use grant::{Create, Delete, Grant, List, ListQuery, Read, ReadError, Update, Verb, Wanted, Watch};

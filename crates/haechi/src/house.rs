@@ -8,7 +8,7 @@ use crate::{
 };
 use futures_util::future::BoxFuture;
 use haechi_data::Handlers;
-use haechi_gate::{Clock, Gate, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
+use haechi_gate::{Clock, Gate, LedgerClock, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_identity::Identity;
 use haechi_model::Findings;
 use std::{
@@ -130,7 +130,7 @@ impl House {
             }
             let master = folder::master_key(&revision.app.config, data, true)?;
             let (database, place) = (haechi_gate::Database::Sqlite(file.to_owned()), folder::master_key_place(&revision.app.config, data));
-            let opened = Self::on(revision, warnings, &database, master, Mode::Serve, Arc::new(SystemClock)).await;
+            let opened = Self::on(revision, warnings, &database, master, Mode::Serve, Arc::new(LedgerClock)).await;
             opened.map_err(|error| at_the_key(error, place))
         })
     }

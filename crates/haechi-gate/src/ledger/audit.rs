@@ -127,7 +127,7 @@ impl Gate {
     }
 
     async fn walk(&self, outside: &[String], rows: bool) -> Result<Walk, Failure> {
-        let verifier = self.0.seals.verifier();
+        let (verifier, begun_ms) = (self.0.seals.verifier(), self.0.clock.now_ms());
         let mut walk = Walk::new(rows);
         for note in outside {
             match verifier.verify(note) {
@@ -168,7 +168,7 @@ impl Gate {
         walk.ids_that_stand_twice();
         self.hear_waiting(&mut walk).await?;
         walk.check_migrations(&self.0.store.applied().await?);
-        self.unsealed(&mut walk).await?;
+        self.unsealed(&mut walk, begun_ms).await?;
         Ok(walk)
     }
 

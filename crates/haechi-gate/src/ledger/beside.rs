@@ -35,8 +35,9 @@ impl Gate {
     }
 
     /// What was committed long ago must have its position and its seal.
-    pub(super) async fn unsealed(&self, walk: &mut Walk) -> Result<(), Failure> {
-        let now = self.0.clock.now_ms();
+    ///
+    /// Judged as of when the verification began: what is committed while it goes on is not old because it takes long.
+    pub(super) async fn unsealed(&self, walk: &mut Walk, now: i64) -> Result<(), Failure> {
         let late = |record: &LogRecord| Entry::from_bytes(&record.entry).is_ok_and(|entry| now - entry.time_ms > SEALING_BOUND_MS);
         let waiting = self.0.store.log_waiting(MAX_WAITING).await?;
         walk.report.waiting = i64::try_from(waiting.len()).unwrap_or(i64::MAX);

@@ -242,6 +242,28 @@ async fn nothing_takes_the_place_of_what_left() {
     app.house.close().await;
 }
 
+/// What waited for its seal when a copy was made is not old because the copy is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_copy_of_a_busy_moment_verifies() {
+    let clock = std::sync::Arc::new(haechi_gate::TestClock::new());
+    clock.advance_ms(-3_600_000);
+    let app = TestApp::open(fresh_folder(Backend::Sqlite, FILES).await, Backend::Sqlite, clock).await;
+    app.person("kim", &["member"]).await.create("notes", json!({"title": "an hour ago"})).await;
+    app.house.gate.settle().await;
+    let file = app.root.join("busy.db");
+    app.house.gate.backup(&app.house.keys.backup, &file, "uid 0").await.unwrap();
+    // The copy as it is when entries came after its last seal.
+    let copy = rusqlite::Connection::open(&file).unwrap();
+    copy.execute("DELETE FROM _seals WHERE size = (SELECT max(size) FROM _seals)", []).unwrap();
+    drop(copy);
+    let (revision, warnings) = haechi::folder::load(&app.root).unwrap();
+    let house = haechi::House::over_file(revision, warnings, &file, &app.root.join(".haechi")).await.unwrap();
+    let report = house.gate.verify(&house.keys.audit, &[], true).await.unwrap();
+    assert_eq!(report.findings.as_slice(), &[][..]);
+    house.close().await;
+    app.finish().await;
+}
+
 async fn a_backup_after_an_archive_is_whole(backend: Backend) {
     let (app, kim) = grown(backend).await;
     let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);
