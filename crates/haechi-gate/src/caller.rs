@@ -109,7 +109,7 @@ struct Facts {
     turn: u64,
 }
 
-/// A number for whoever takes turns with others. Which one is a secret of the process.
+/// The number by which the store tells callers apart. It is keyed with a secret of this process, so that nobody can choose another's.
 fn turn_of(who: impl Hash) -> u64 {
     static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     HASHER.hash_one(who)

@@ -23,7 +23,7 @@ pub type Waiting = Box<dyn std::any::Any + Send + Sync>;
 
 /// Knows callers by their credentials: for connections that go on, and are asked again who they are.
 pub trait Doorkeeper: Send + Sync {
-    /// Whoever brings a token from a network, in a cookie or not; nothing when it is not good.
+    /// The caller that a token stands for; `None` when the token is not good. `in_cookie`: whether it came in a cookie.
     fn caller<'a>(
         &'a self,
         token: &'a str,

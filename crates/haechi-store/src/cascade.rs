@@ -5,7 +5,7 @@
 
 use crate::catalog::Catalog;
 use haechi_model::{Collection, EntryDraft, EntryKind, FieldType, OnDelete, Row, Value};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// The most rows that one delete may take with it, detached ones included.
 pub(crate) const MAX_ROWS: usize = 1000;
@@ -72,7 +72,9 @@ pub(crate) struct Cascade<'a> {
     /// Rows that go, but for the root: where each stands, and what it is.
     going: HashMap<Name, usize>,
     rows: Vec<(Name, Row)>,
-    /// Rows whose columns become empty.
+    /// Rows that refer by `restrict`.
+    restricting: HashSet<Name>,
+    /// Rows that stay, whose columns become empty.
     detached: BTreeMap<Name, (Vec<usize>, Row)>,
     /// Rows that refer to others that go: who, by what, to whom.
     references: Vec<(Name, &'a Referrer, Name)>,
@@ -89,6 +91,7 @@ impl<'a> Cascade<'a> {
             todo: VecDeque::new(),
             going: HashMap::new(),
             rows: Vec::new(),
+            restricting: HashSet::new(),
             detached: BTreeMap::new(),
             references: Vec::new(),
             asked: None,
@@ -104,8 +107,8 @@ impl<'a> Cascade<'a> {
     /// What is to be asked next; nothing when all is known.
     pub(crate) fn next(&mut self) -> Option<Question> {
         let (parent, referrer) = self.todo.pop_front()?;
-        let limit = MAX_ROWS - self.rows.len() - self.detached.len() + 2;
-        let question = Question { table: referrer.table, column: referrer.column, parent: parent.1.clone(), limit };
+        // All that may be known already, the root among them, and one more: whatever refers by a second column is asked for again.
+        let question = Question { table: referrer.table, column: referrer.column, parent: parent.1.clone(), limit: MAX_ROWS + 2 };
         self.asked = Some((parent, referrer));
         Some(question)
     }
@@ -117,21 +120,22 @@ impl<'a> Cascade<'a> {
             let name: Name = (referrer.table, row[0].as_text().unwrap_or_default().into());
             self.references.push((name.clone(), referrer, parent.clone()));
             match referrer.on_delete {
-                OnDelete::Restrict => {}
+                OnDelete::Restrict => drop(self.restricting.insert(name)),
+                _ if self.goes(&name) => {}
                 OnDelete::SetNull => self.detached.entry(name).or_insert_with(|| (Vec::new(), row)).0.push(referrer.column),
-                OnDelete::Cascade if name == self.root || self.going.contains_key(&name) => {}
                 OnDelete::Cascade => {
+                    self.detached.remove(&name);
                     self.going.insert(name.clone(), self.rows.len());
                     self.rows.push((name.clone(), row));
                     self.follow(&name);
                 }
             }
-            let detached = self.detached.keys().filter(|name| !self.goes(name)).count();
-            if self.rows.len() + detached > MAX_ROWS {
+            if self.rows.len() + self.detached.len() > MAX_ROWS {
                 return Err(Kept::TooMany);
             }
         }
-        Ok(())
+        // More than may go: one of them stays.
+        if self.restricting.len() > MAX_ROWS + 1 { Err(Kept::Referenced) } else { Ok(()) }
     }
 
     fn goes(&self, name: &Name) -> bool {
@@ -140,8 +144,7 @@ impl<'a> Cascade<'a> {
 
     /// What is to be written before the row itself is deleted.
     pub(crate) fn writes(mut self, now_ms: i64) -> Result<Vec<Write>, Kept> {
-        let stays = |(child, referrer, _): &(Name, &Referrer, Name)| referrer.on_delete == OnDelete::Restrict && !self.goes(child);
-        if self.references.iter().any(stays) {
+        if self.restricting.iter().any(|child| !self.goes(child)) {
             return Err(Kept::Referenced);
         }
         let order = self.order();
@@ -156,11 +159,8 @@ impl<'a> Cascade<'a> {
                 opened.push(Write::Open { table: child.0, id: child.1.clone(), column: referrer.column });
             }
         }
-        let going = std::mem::take(&mut self.going);
-        let root = &self.root;
         let mut writes: Vec<Write> = std::mem::take(&mut self.detached)
             .into_iter()
-            .filter(|(name, _)| name != root && !going.contains_key(name))
             .map(|((table, id), (columns, before))| {
                 let empty = columns.into_iter().map(|column| (column, Value::Null));
                 let set = empty.chain([(Collection::UPDATE_TIME, Value::Int(now_ms))]).collect();

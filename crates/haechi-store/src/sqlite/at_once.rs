@@ -60,13 +60,17 @@ impl Kept {
         }
     }
 
+    /// Asks the connection, not what is remembered: a transaction that stayed open would be read from for ever.
     fn let_go(&mut self) {
-        if self.snapshot.take().is_some() && !self.connection.is_autocommit() && !self.run("COMMIT") {
+        self.snapshot = None;
+        if !self.connection.is_autocommit() && !self.run("COMMIT") {
             self.run("ROLLBACK");
         }
     }
 
     fn run(&self, sql: &str) -> bool {
+        // Steps of a kept statement add up over its runs: whoever runs it, it is not broken off.
+        LEFT.set(LOOKS);
         self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).is_ok()
     }
 }

@@ -8,6 +8,7 @@ on_both!(
     circles_and_long_chains_go,
     what_a_row_that_stays_refers_to_stays,
     a_thousand_rows_go_and_no_more,
+    hundreds_that_refer_twice_are_detached,
     an_indexed_text_has_so_many_bytes,
     a_reference_of_a_renamed_collection_is_changed,
 );
@@ -179,6 +180,21 @@ async fn a_reference_of_a_renamed_collection_is_changed(backend: Backend) {
     kim.create("purchases", json!({"who": shop})).await;
     let client = kim.create("clients", json!({})).await;
     kim.post("/api/v1/purchases", json!({"who": client})).await.expect(422);
+    app.verify().await;
+    app.finish().await;
+}
+
+/// Each of many rows that refer by two columns loses both.
+async fn hundreds_that_refer_twice_are_detached(backend: Backend) {
+    let (app, kim) = start(backend).await;
+    let root = kim.create("parts", json!({})).await;
+    for _ in 0..7 {
+        let operations: Vec<Value> = (0..100).map(|_| json!({"create": "parts", "data": {"beside": root, "last": root}})).collect();
+        kim.post("/api/v1:batch", json!({ "operations": operations })).await.expect(200);
+    }
+    delete(&kim, &root, 204).await;
+    let left = kim.get("/api/v1/parts?page_size=1&filter=beside%20%3D%20null%20AND%20last%20%3D%20null").await.expect(200).json();
+    assert_eq!(left["items"].as_array().unwrap().len(), 1, "{left}");
     app.verify().await;
     app.finish().await;
 }
