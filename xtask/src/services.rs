@@ -115,9 +115,7 @@ pub(crate) fn on_path(program: &str) -> bool {
 pub(crate) fn tools() -> Outcome {
     // `kill` for tests that end a process as an operator would, git for comparing with a commit.
     for (program, package) in [("chromium", "chromium"), ("nginx", "nginx-light"), ("kill", "procps"), ("git", "git")] {
-        if !on_path(program) {
-            debian(package)?;
-        }
+        self::program(program, package)?;
     }
     let python = Command::new("/usr/bin/python3").args(["-c", "import grpc, google.protobuf"]).stderr(std::process::Stdio::null()).status();
     if !python.is_ok_and(|status| status.success()) {
@@ -133,6 +131,11 @@ pub(crate) fn tools() -> Outcome {
         debian("libprotobuf-dev")?;
     }
     Ok(())
+}
+
+/// Sees to one program.
+pub(crate) fn program(name: &str, package: &str) -> Outcome {
+    if on_path(name) { Ok(()) } else { debian(package) }
 }
 
 /// Installs a package where that can be done.

@@ -347,17 +347,7 @@ impl Inner {
     }
 
     pub(crate) fn system_entry(&self, action: &str, collection: Option<CollectionId>, extra: String) -> EntryDraft {
-        EntryDraft {
-            id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
-            kind: EntryKind::System,
-            action: action.into(),
-            collection,
-            record: None,
-            outcome: "allowed",
-            before: None,
-            after: None,
-            extra,
-        }
+        EntryDraft { extra, ..EntryDraft::new(EntryKind::System, action, collection, None) }
     }
 }
 

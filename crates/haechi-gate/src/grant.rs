@@ -465,15 +465,5 @@ fn takes_more(app: &haechi_model::App, collection: CollectionId) -> bool {
 }
 
 pub(crate) fn draft(action: &str, collection: CollectionId, id: &str, before: Option<usize>, after: Option<usize>) -> EntryDraft {
-    EntryDraft {
-        id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
-        kind: EntryKind::Change,
-        action: action.into(),
-        collection: Some(collection),
-        record: Some(id.into()),
-        outcome: "allowed",
-        before,
-        after,
-        extra: String::new(),
-    }
+    EntryDraft { before, after, ..EntryDraft::new(EntryKind::Change, action, Some(collection), Some(id)) }
 }

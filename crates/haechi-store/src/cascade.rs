@@ -211,15 +211,6 @@ impl<'a> Cascade<'a> {
 
 /// The entry of a row that was deleted or detached because of another.
 pub(crate) fn entry(table: usize, id: &str, action: &'static str) -> EntryDraft {
-    EntryDraft {
-        id: uuid::Uuid::now_v7().hyphenated().to_string().into(),
-        kind: EntryKind::Change,
-        action: action.into(),
-        collection: Some(table),
-        record: Some(id.into()),
-        outcome: "allowed",
-        before: None,
-        after: None,
-        extra: "\"cause\":\"cascade\"".to_owned(),
-    }
+    let extra = "\"cause\":\"cascade\"".to_owned();
+    EntryDraft { extra, ..EntryDraft::new(EntryKind::Change, action, Some(table), Some(id)) }
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 /// Builds a page row by row.
 pub(crate) struct PageWriter<'a> {
     select: &'a Select,
+    most: usize,
     collection: &'a Collection,
     layout: Layout,
     form: RowForm<'a>,
@@ -21,7 +22,8 @@ pub(crate) struct PageWriter<'a> {
 }
 
 impl<'a> PageWriter<'a> {
-    pub(crate) fn new(select: &'a Select, collection: &'a Collection, layout: Layout) -> Self {
+    /// The page ends with the row that reaches so many bytes.
+    pub(crate) fn new(select: &'a Select, most: usize, collection: &'a Collection, layout: Layout) -> Self {
         let bytes = Vec::with_capacity(if select.limit > 1 { 8192 } else { 512 });
         let ids = select.per.iter().flat_map(|per| per.ids.iter().enumerate());
         Self {
@@ -31,6 +33,7 @@ impl<'a> PageWriter<'a> {
             written: Written { bytes, ..Written::default() },
             page: RowPage { more: vec![false; select.per.as_ref().map_or(0, |per| per.ids.len())], ..RowPage::default() },
             select,
+            most,
             collection,
             layout,
             of_parent: 0,
@@ -57,14 +60,14 @@ impl<'a> PageWriter<'a> {
 
     /// One row is always told whole, however long it is.
     fn is_full(&self) -> bool {
-        self.page.ids.len() == self.select.limit as usize || self.written.bytes.len() >= self.select.bytes && !self.page.ids.is_empty()
+        self.page.ids.len() == self.select.limit as usize || self.written.bytes.len() >= self.most && !self.page.ids.is_empty()
     }
 
     /// Rows of a parent stand together; the one beyond its page only says that there are more.
     fn row_of_parent(&mut self, cells: &impl Cells, column: usize) -> bool {
         let Some(parent) = cells.text(column).and_then(|id| self.parents.get(id)).copied() else { return true };
         self.of_parent = if self.page.parents.last() == Some(&parent) { self.of_parent + 1 } else { 1 };
-        if self.written.bytes.len() >= self.select.bytes {
+        if self.written.bytes.len() >= self.most {
             self.page.cut = true;
             return false;
         }

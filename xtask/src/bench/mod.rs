@@ -63,6 +63,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     if arguments.iter().any(|found| found == "--tables") {
         return tables::run();
     }
+    crate::services::program("kill", "procps")?;
     let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
     let given = |name: &str| arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1));

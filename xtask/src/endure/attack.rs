@@ -52,6 +52,7 @@ struct Target<'a> {
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let given = |name: &str| arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1));
     let seconds = given("--seconds").and_then(|text| text.parse().ok()).unwrap_or(20);
+    crate::services::program("kill", "procps")?;
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi"]))?;
     let haechi = Haechi::start(built("haechi"), false)?;
     let time = Duration::from_secs(seconds);

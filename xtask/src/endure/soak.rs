@@ -78,6 +78,7 @@ struct Minute {
 
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let minutes = arguments.iter().position(|found| found == "--minutes").and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(20);
+    services::program("kill", "procps")?;
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi"]))?;
     let postgres = if arguments.iter().any(|found| found == "--postgres") { Some(services::Postgres::start()?) } else { None };
     let root = std::env::temp_dir().join(format!("haechi-soak-{}", std::process::id()));

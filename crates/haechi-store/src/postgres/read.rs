@@ -32,7 +32,7 @@ impl Postgres {
         let layout = sql.select(&select);
         let rows = self.0.read().await?.stream(&sql.text, &sql.values, sql.by_values).await?;
         let mut rows = std::pin::pin!(rows);
-        let mut writer = PageWriter::new(&select, &self.0.catalog.collections[select.collection], layout);
+        let mut writer = PageWriter::new(&select, select.bytes, &self.0.catalog.collections[select.collection], layout);
         while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
             if !writer.row(&Reader(&row)) {
                 break;

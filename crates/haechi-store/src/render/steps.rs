@@ -7,8 +7,18 @@ use std::fmt::Write;
 impl Sql<'_> {
     /// `SELECT all columns … WHERE id = … AND filter`.
     pub(crate) fn lock(&mut self, table: usize, id: &str, filter: &Predicate, version: Option<i64>) {
-        self.probed = true;
         self.all_columns(table);
+        self.locked(table, id, filter, version);
+    }
+
+    /// Locks a row of which a condition holds, and reads nothing of it.
+    pub(crate) fn lock_first(&mut self, table: usize, id: &str, filter: &Predicate) {
+        self.push("SELECT 1");
+        self.locked(table, id, filter, None);
+    }
+
+    fn locked(&mut self, table: usize, id: &str, filter: &Predicate, version: Option<i64>) {
+        self.probed = true;
         self.push(" FROM ");
         self.name(&self.table(table).name);
         self.push(" t0 WHERE t0.\"id\" = ");
@@ -24,20 +34,6 @@ impl Sql<'_> {
         if self.dialect == Dialect::Postgres {
             self.push(" FOR UPDATE OF t0");
         }
-    }
-
-    /// Locks a row of which a condition holds, and reads nothing of it.
-    pub(crate) fn lock_first(&mut self, table: usize, id: &str, filter: &Predicate) {
-        self.probed = true;
-        self.push("SELECT 1 FROM ");
-        self.name(&self.table(table).name);
-        self.push(" t0 WHERE t0.\"id\" = ");
-        self.bind(&Value::text(id));
-        if *filter != Predicate::True {
-            self.push(" AND ");
-            self.predicate(filter, table, 0);
-        }
-        self.push(" FOR UPDATE OF t0");
     }
 
     /// `SELECT all columns`.

@@ -1,12 +1,13 @@
 //! Short reads, done by the thread that asks: to hand one over, and to be woken with its answer, takes longer than the read.
 //!
-//! What takes more than some thousand steps of SQLite's machine, less than a millisecond, is broken off and handed to the reader threads after all, and reads of its kind go there at once
-//! for a while. So no thread of the runtime is held up for long, and callers with long reads wait in their own lines.
+//! What takes more than some thousand steps of SQLite's machine (less than a millisecond), or writes more than 128 KiB, is broken off and
+//! handed to the reader threads after all, and reads of its kind go there at once for a while. So no thread of the runtime is held up for
+//! long, and callers with long reads wait in their own lines.
 //!
 //! A connection keeps its snapshot from one read to the next, as long as nothing was committed since: to begin one takes a good part of a
 //! short read. The writer has them let go before it copies the write-ahead log back.
 
-use super::{connection, failure, write::Commits};
+use super::{connection, failure, snapshot::Snapshot, write::Commits};
 use haechi_model::Failure;
 use rusqlite::{Connection, ErrorCode};
 use std::{
@@ -28,6 +29,8 @@ const LOOKS: u32 = 12;
 /// For so long reads of a kind are handed over after one of them took longer.
 const HANDED_OVER_NS: u64 = 1_000_000_000;
 
+/// Bytes after which a page is handed over: to write them takes longer than to find them.
+pub(super) const BYTES: usize = 128 * 1024;
 /// How long a snapshot is kept: who writes to the file from outside is seen after that.
 const KEPT_NS: u64 = 50_000_000;
 
@@ -42,36 +45,27 @@ pub(super) struct AtOnce {
     long_until: Box<[AtomicU64]>,
 }
 
-/// A connection, and of when its snapshot is: the count of commits, and the time.
+/// A connection, its snapshot, and when that began.
 struct Kept {
     connection: Connection,
-    snapshot: Option<(u64, u64)>,
+    snapshot: Snapshot,
+    begun: u64,
 }
 
 impl Kept {
     /// Keeps the snapshot while it is of now, else begins another.
     fn renew(&mut self, commits: u64, now: u64) {
-        if self.snapshot.is_some_and(|(count, at)| count == commits && now.saturating_sub(at) < KEPT_NS) {
-            return;
-        }
-        self.let_go();
-        if self.run("BEGIN") {
-            self.snapshot = Some((commits, now));
+        if !self.snapshot.is_of(commits) || now.saturating_sub(self.begun) >= KEPT_NS {
+            self.let_go();
+            self.snapshot.begin(&self.connection, commits);
+            self.begun = now;
         }
     }
 
-    /// Asks the connection, not what is remembered: a transaction that stayed open would be read from for ever.
     fn let_go(&mut self) {
-        self.snapshot = None;
-        if !self.connection.is_autocommit() && !self.run("COMMIT") {
-            self.run("ROLLBACK");
-        }
-    }
-
-    fn run(&self, sql: &str) -> bool {
-        // Steps of a kept statement add up over its runs: whoever runs it, it is not broken off.
+        // Steps of a kept statement add up over its runs: on whichever thread it runs, it is not broken off.
         LEFT.set(LOOKS);
-        self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).is_ok()
+        self.snapshot.end(&self.connection);
     }
 }
 
@@ -91,7 +85,7 @@ impl AtOnce {
             connection.busy_timeout(Duration::ZERO)?;
             // A read is broken off when nothing is left.
             connection.progress_handler(STEPS_PER_LOOK, Some(|| LEFT.replace(LEFT.get().saturating_sub(1)) == 0))?;
-            Ok(Mutex::new(Kept { connection, snapshot: None }))
+            Ok(Mutex::new(Kept { connection, snapshot: Snapshot::default(), begun: 0 }))
         };
         let connections = (0..count).map(|_| open()).collect::<rusqlite::Result<_>>().map_err(|error| failure(&error))?;
         Ok(Self {
@@ -103,8 +97,13 @@ impl AtOnce {
         })
     }
 
-    /// Does a read of a kind, unless it must be handed over.
-    pub(super) fn read<T>(&self, kind: usize, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<Result<T, Failure>> {
+    /// Does a read of a kind, unless it must be handed over: because it takes too long, or what was found is too long.
+    pub(super) fn read<T>(
+        &self,
+        kind: usize,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        is_short: impl FnOnce(&T) -> bool,
+    ) -> Option<Result<T, Failure>> {
         let long_until = self.long_until.get(kind)?;
         let now = self.now();
         if now < long_until.load(Ordering::Relaxed) {
@@ -119,7 +118,11 @@ impl AtOnce {
         // A panic costs one answer, as on the reader threads.
         let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&kept.connection)));
         match read.unwrap_or(Err(rusqlite::Error::InvalidQuery)) {
-            Ok(found) => Some(Ok(found)),
+            Ok(found) if is_short(&found) => Some(Ok(found)),
+            Ok(_) => {
+                long_until.store(now + HANDED_OVER_NS, Ordering::Relaxed);
+                None
+            }
             Err(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::OperationInterrupted) => {
                     long_until.store(now + HANDED_OVER_NS, Ordering::Relaxed);
@@ -174,12 +177,13 @@ mod tests {
         connection::writer(&path).unwrap().execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)").unwrap();
         let commits = Arc::<Commits>::default();
         let at_once = AtOnce::open(&path, 2, commits.clone()).unwrap();
-        let short = |kind| at_once.read(kind, |connection| connection.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)));
+        let short =
+            |kind| at_once.read(kind, |connection| connection.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)), |found| *found < 100);
         let endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT COUNT(*) FROM c";
         assert_eq!((short(0), short(1)), (Some(Ok(1)), Some(Ok(1))));
-        assert!(at_once.read(0, |connection| connection.query_row(endless, [], |row| row.get::<_, i64>(0))).is_none());
+        assert!(at_once.read(0, |connection| connection.query_row(endless, [], |row| row.get::<_, i64>(0)), |_| true).is_none());
         assert_eq!((short(0), short(1)), (None, Some(Ok(1))), "its kind waits with it, the others do not");
-        assert!(at_once.read(9, |_| Ok(())).is_none());
+        assert!(at_once.read(9, |_| Ok(()), |()| true).is_none());
         // What was committed and told of is seen; nothing keeps the log from being copied back.
         let writer = connection::writer(&path).unwrap();
         writer.execute_batch("UPDATE t SET n = 2").unwrap();
@@ -193,6 +197,9 @@ mod tests {
             assert_eq!(short(1), Some(Ok(3)), "reads go on");
             assert!(whole());
         });
+        writer.execute_batch("UPDATE t SET n = 100").unwrap();
+        commits.count();
+        assert_eq!((short(1), short(1)), (None, None), "what was found is too long, and its kind is handed over");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -7,6 +7,7 @@ mod log;
 mod maintain;
 mod migrate;
 mod read;
+mod snapshot;
 mod steps;
 mod turns;
 mod wal;

@@ -1,8 +1,9 @@
 //! Reader threads: jobs in, finished bytes out, each under a budget of steps and a deadline.
 
 use super::{
-    at_once::AtOnce,
+    at_once::{self, AtOnce},
     connection, failure,
+    snapshot::Snapshot,
     turns::{Turn, Turns},
     write::Commits,
 };
@@ -97,13 +98,15 @@ impl Readers {
     pub(crate) async fn select(&self, select: Select, reads: Reads) -> Result<RowPage, Failure> {
         if !reads.scan && select.filter.is_light() {
             let kind = 2 * select.collection + usize::from(select.limit > 1);
-            if let Some(found) = self.at_once.read(kind, |connection| page(connection, &self.catalog, &select)) {
+            let most = select.bytes.min(at_once::BYTES);
+            let short = |page: &RowPage| !page.cut || most == select.bytes;
+            if let Some(found) = self.at_once.read(kind, |connection| page(connection, &self.catalog, &select, most), short) {
                 return found;
             }
         }
         let catalog = self.catalog.clone();
         self.run(reads, move |connection| {
-            let work = || page(connection, &catalog, &select);
+            let work = || page(connection, &catalog, &select, select.bytes);
             if reads.scan { named(&catalog.tables[select.collection].name, work) } else { work() }
         })
         .await
@@ -126,7 +129,7 @@ impl Readers {
 
     /// One stored row.
     pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
-        if let Some(found) = self.at_once.read(2 * table, |connection| row(connection, &self.catalog, table, id)) {
+        if let Some(found) = self.at_once.read(2 * table, |connection| row(connection, &self.catalog, table, id), |_| true) {
             return found;
         }
         let (catalog, id) = (self.catalog.clone(), id.to_owned());
@@ -152,7 +155,7 @@ impl Readers {
             let columns = catalog.tables[table].columns.len() + catalog.tables[owner].columns.len();
             Ok(rows(connection, &sql, columns)?.pop())
         };
-        if let Some(found) = self.at_once.read(2 * table, |connection| read(connection, &self.catalog, id)) {
+        if let Some(found) = self.at_once.read(2 * table, |connection| read(connection, &self.catalog, id), |_| true) {
             return found;
         }
         let (catalog, id) = (self.catalog.clone(), id.to_owned());
@@ -222,7 +225,7 @@ impl Thread {
 
     fn spawn(self, turns: Arc<Turns<Job>>, at: usize, commits: Option<Arc<Commits>>) -> Result<(), Failure> {
         spawn("haechi-read", move || {
-            let mut snapshot = Snapshot { connection: &self.connection, commits, begun: None, jobs: 0 };
+            let mut snapshot = Shared { connection: &self.connection, commits, snapshot: Snapshot::default(), jobs: 0 };
             let mut done = None;
             while let Some((turn, more)) = turns.next(at, done.take()).or_else(|| {
                 snapshot.end();
@@ -272,39 +275,30 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(|_| Failure::Unavailable)
 }
 
-/// A transaction around jobs that follow each other: its locks are taken once for many reads.
-///
-/// Nobody sees less than he was told: when something was committed since it began, it ends before the next job.
-struct Snapshot<'a> {
+/// A snapshot that jobs which follow each other share: its locks are taken once for many reads.
+struct Shared<'a> {
     connection: &'a Connection,
     /// Without them every read is a transaction of its own.
     commits: Option<Arc<Commits>>,
-    /// The count of commits when it began.
-    begun: Option<u64>,
+    snapshot: Snapshot,
     jobs: u32,
 }
 
-impl Snapshot<'_> {
+impl Shared<'_> {
     /// Before a job; it begins only where another one waits.
     fn renew(&mut self, waiting: bool) {
         let Some(now) = self.commits.as_ref().map(|commits| commits.now()) else { return };
-        if self.begun.is_some_and(|begun| begun != now || self.jobs >= SNAPSHOT_JOBS) {
+        if !self.snapshot.is_of(now) || self.jobs >= SNAPSHOT_JOBS {
             self.end();
         }
-        if self.begun.is_none() && waiting && self.run("BEGIN") {
-            (self.begun, self.jobs) = (Some(now), 0);
+        if waiting && self.snapshot.begin(self.connection, now) {
+            self.jobs = 0;
         }
         self.jobs += 1;
     }
 
     fn end(&mut self) {
-        if self.begun.take().is_some() && !self.connection.is_autocommit() && !self.run("COMMIT") {
-            self.run("ROLLBACK");
-        }
-    }
-
-    fn run(&self, sql: &str) -> bool {
-        self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).is_ok()
+        self.snapshot.end(self.connection);
     }
 }
 
@@ -336,7 +330,7 @@ fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Res
     statement.query_map(connection::bound(&sql.values), |row| connection::row_values(row, columns))?.collect()
 }
 
-fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite::Result<RowPage> {
+fn page(connection: &Connection, catalog: &Catalog, select: &Select, most: usize) -> rusqlite::Result<RowPage> {
     let mut sql = Sql::new(Dialect::Sqlite, catalog);
     if select.per.is_none() {
         sql.many = leading_to_many(connection, catalog, select.collection, &select.filter, true)?;
@@ -344,7 +338,7 @@ fn page(connection: &Connection, catalog: &Catalog, select: &Select) -> rusqlite
     let layout = sql.select(select);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let mut rows = statement.query(connection::bound(&sql.values))?;
-    let mut writer = PageWriter::new(select, &catalog.collections[select.collection], layout);
+    let mut writer = PageWriter::new(select, most, &catalog.collections[select.collection], layout);
     while let Some(row) = rows.next()? {
         if !writer.row(&Reader(row)) {
             break;
@@ -443,7 +437,7 @@ mod tests {
         let writer = connection::writer(&path).unwrap();
         writer.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)").unwrap();
         let (reader, commits) = (connection::reader(&path).unwrap(), Arc::new(Commits::default()));
-        let mut snapshot = Snapshot { connection: &reader, commits: Some(commits.clone()), begun: None, jobs: 0 };
+        let mut snapshot = Shared { connection: &reader, commits: Some(commits.clone()), snapshot: Snapshot::default(), jobs: 0 };
         let read = || reader.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
         snapshot.renew(true);
         assert!(!reader.is_autocommit() && read() == 1);
