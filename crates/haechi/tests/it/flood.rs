@@ -264,3 +264,39 @@ async fn nothing_is_smuggled() {
     server.end().await;
     app.finish().await;
 }
+
+/// DOS: one caller's long reads fill the queue of readers; another's short one is answered before most of them. Counted, not timed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_reads_of_one_caller_leave_turns_to_the_next() {
+    const LONG: usize = 60;
+    let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let (kim, lee) = (app.person("kim", &["member"]).await, app.person("lee", &["member"]).await);
+    for _ in 0..20 {
+        let operations: Vec<_> = (0..100).map(|_| serde_json::json!({"create": "things", "data": {"text": "x".repeat(9_000)}})).collect();
+        kim.post("/api/v1:batch", serde_json::json!({ "operations": operations })).await.expect(200);
+    }
+    lee.create("notes", serde_json::json!({"title": "short"})).await;
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..LONG {
+        let (kim, done) = (kim.clone(), done.clone());
+        reads.spawn(async move {
+            let found = kim.get("/api/v1/things?filter=text:%22nothing%20like%20this%22").await.expect(200).json();
+            assert_eq!(found["items"].as_array().unwrap().len(), 0);
+            done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
+    }
+    // All of them wait or are read.
+    while done.load(std::sync::atomic::Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let before = done.load(std::sync::atomic::Ordering::SeqCst);
+    lee.get("/api/v1/notes?filter=title:%22short%22").await.expect(200);
+    let meanwhile = done.load(std::sync::atomic::Ordering::SeqCst) - before;
+    assert!(meanwhile <= LONG / 4, "{meanwhile} long reads were done before the short one");
+    // The honest twin: who reads for long is served all the same.
+    while let Some(read) = reads.join_next().await {
+        read.unwrap();
+    }
+    app.finish().await;
+}
