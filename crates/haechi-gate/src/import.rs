@@ -7,7 +7,7 @@ use crate::{
 };
 use aws_lc_rs::digest;
 use futures_util::future::BoxFuture;
-use haechi_model::{Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, Row, USERS, Value, person, write_json_text};
+use haechi_model::{App, Circle, Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, Row, USERS, Value, person, write_json_text};
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
 use std::{collections::HashMap, fmt::Write};
 
@@ -43,7 +43,7 @@ pub struct ImportError {
 }
 
 impl Gate {
-    /// Imports rows into a collection: all or none.
+    /// Imports rows into a collection: all or none. Returns how many.
     ///
     /// # Errors
     /// Every row that cannot be imported, by line and field.
@@ -53,50 +53,62 @@ impl Gate {
         collection: CollectionId,
         rows: Vec<ImportRow>,
     ) -> BoxFuture<'a, Result<usize, Vec<ImportError>>> {
-        Box::pin(async move { self.import_from(key, collection, rows.into_iter().map(Ok)).await })
+        Box::pin(async move {
+            let imported = self.import_from(key, vec![(collection, rows.into_iter().map(Ok))]).await;
+            imported.map(|counts| counts[0]).map_err(|mut errors| errors.remove(0))
+        })
     }
 
-    /// Imports rows as they are read, all or none. A part of them is held at a time, however many there are.
+    /// Imports rows as they are read, into one collection or several: all or none. Rows may refer to each other across the collections in
+    /// any order. A part of them is held at a time, however many there are. Returns how many rows each collection was given.
     ///
     /// # Errors
-    /// What was wrong with the rows, by line and field; after some hundred the rest is not looked at.
-    pub async fn import_from(
+    /// What was wrong with the rows of each collection, by line and field; after some hundred the rest is not looked at.
+    ///
+    /// # Panics
+    /// When a collection is named twice.
+    pub async fn import_from<Rows: Iterator<Item = Result<ImportRow, Vec<ImportError>>> + Send + 'static>(
         &self,
         key: &System<Import>,
-        collection: CollectionId,
-        rows: impl Iterator<Item = Result<ImportRow, Vec<ImportError>>> + Send + 'static,
-    ) -> Result<usize, Vec<ImportError>> {
+        sources: Vec<(CollectionId, Rows)>,
+    ) -> Result<Vec<usize>, Vec<Vec<ImportError>>> {
         let revision = self.revision();
+        let named: Vec<CollectionId> = sources.iter().map(|(collection, _)| *collection).collect();
+        let tables = revision.app.in_order_of_references(&named).map_err(|circle| unordered(&circle, &revision.app, named.len()))?;
+        let place = |collection: &CollectionId| named.iter().position(|named| named == collection).unwrap_or_default();
+        let (places, mut sources): (Vec<usize>, Vec<_>) = (tables.iter().map(place).collect(), sources.into_iter().map(Some).collect());
+        assert!((0..named.len()).all(|place| places.contains(&place)), "each collection is named once");
+        let in_order = places.iter().filter_map(|place| sources[*place].take()).collect();
         let (send, parts) = tokio::sync::mpsc::channel(PARTS_WAITING);
-        let load = Load { table: collection, change: self.0.system_change(key, Vec::new()), parts };
+        let load = Load { tables, change: self.0.system_change(key, Vec::new()), parts };
         let reading = {
             let (gate, revision, now_ms) = (self.clone(), revision.clone(), load.change.time_ms);
-            tokio::task::spawn_blocking(move || {
-                let declared = &revision.app.collections[collection];
-                Sender { gate: &gate, declared, now_ms, send, part: Vec::with_capacity(PART), keys: Keys::of(declared), errors: Vec::new() }.run(rows)
-            })
+            tokio::task::spawn_blocking(move || read_all(&gate, &revision.app, now_ms, &send, in_order))
         };
         let loaded = self.0.store.load(load).await;
-        let mut errors = reading.await.unwrap_or_else(|_| vec![whole("the file could not be read to its end")]);
-        let declared = &revision.app.collections[collection];
+        let broken = |_| Errors::of(named.len()).with(0, whole("the file could not be read to its end"));
+        let mut errors = reading.await.unwrap_or_else(broken);
         match loaded {
-            Ok(count) if errors.is_empty() => {
-                self.analyse(Analyse::Table(collection)).await;
-                return Ok(count);
+            Ok(counts) if errors.count() == 0 => {
+                for collection in &named {
+                    self.analyse(Analyse::Table(*collection)).await;
+                }
+                return Ok((0..named.len()).map(|place| counts[at_of(&places, place)]).collect());
             }
             Ok(_) | Err(LoadError::Stopped) => {}
             Err(LoadError::Unfit(unfit)) => {
                 let more = unfit.len() >= MAX_ERRORS;
-                errors.extend(unfit.into_iter().map(|unfit| misfit(declared, unfit)));
+                for unfit in unfit {
+                    let at = unfit.at;
+                    errors.push(at, misfit(&revision.app.collections[named[places[at]]], unfit));
+                }
                 if more {
-                    errors.push(whole("there may be more rows that do not fit"));
+                    errors.push(0, whole("there may be more rows that do not fit"));
                 }
             }
-            Err(LoadError::Failed(failure)) => errors.push(whole(&format!("the database could not take the rows: {failure}"))),
+            Err(LoadError::Failed(failure)) => errors.push(0, whole(&format!("the database could not take the rows: {failure}"))),
         }
-        errors.sort_by_key(|error| (error.line == 0, error.line, error.field));
-        errors.dedup();
-        Err(errors)
+        Err((0..named.len()).map(|place| errors.sorted(at_of(&places, place))).collect())
     }
 
     /// Stored rows of a collection in the order of their ids, for export; recorded when the first page is read.
@@ -194,6 +206,83 @@ impl Gate {
     }
 }
 
+/// Where in the order of the load a source stands that was named at a place.
+fn at_of(places: &[usize], place: usize) -> usize {
+    places.iter().position(|named| *named == place).unwrap_or_default()
+}
+
+fn unordered(circle: &Circle, app: &App, sources: usize) -> Vec<Vec<ImportError>> {
+    let mut errors = vec![Vec::new(); sources];
+    errors[0].push(whole(&format!(
+        "{} are required and refer to each other in a circle, so no row can come first: make one of them optional, import, and require it again",
+        circle.in_words(app)
+    )));
+    errors
+}
+
+/// What is wrong with the rows of each source.
+struct Errors(Vec<Vec<ImportError>>);
+
+impl Errors {
+    fn of(sources: usize) -> Self {
+        Self(vec![Vec::new(); sources])
+    }
+
+    fn push(&mut self, at: usize, error: ImportError) {
+        self.0[at].push(error);
+    }
+
+    fn with(mut self, at: usize, error: ImportError) -> Self {
+        self.push(at, error);
+        self
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    fn sorted(&mut self, at: usize) -> Vec<ImportError> {
+        let mut errors = std::mem::take(&mut self.0[at]);
+        errors.sort_by_key(|error| (error.line == 0, error.line, error.field));
+        errors.dedup();
+        errors
+    }
+}
+
+/// Reads one source after the other. The end is sent when all of them were good.
+fn read_all<Rows: Iterator<Item = Result<ImportRow, Vec<ImportError>>>>(
+    gate: &Gate,
+    app: &App,
+    now_ms: i64,
+    send: &tokio::sync::mpsc::Sender<Part>,
+    sources: Vec<(CollectionId, Rows)>,
+) -> Errors {
+    let mut errors = Errors::of(sources.len());
+    for (at, (collection, rows)) in sources.into_iter().enumerate() {
+        let declared = &app.collections[collection];
+        let reader = Sender {
+            gate,
+            at,
+            declared,
+            now_ms,
+            send,
+            part: Vec::with_capacity(PART),
+            keys: Keys::of(declared),
+            most: MAX_ERRORS - errors.count(),
+            errors: Vec::new(),
+        };
+        let (found, goes_on) = reader.run(rows);
+        errors.0[at] = found;
+        if !goes_on || errors.count() >= MAX_ERRORS {
+            return errors;
+        }
+    }
+    if errors.count() == 0 {
+        let _ = send.blocking_send(Part::End);
+    }
+    errors
+}
+
 fn whole(what: &str) -> ImportError {
     ImportError { line: 0, field: None, what: what.to_owned() }
 }
@@ -214,34 +303,37 @@ fn field_of(declared: &Collection, column: usize) -> Option<FieldId> {
 /// Turns what is read into parts, and looks at what needs no database.
 struct Sender<'a> {
     gate: &'a Gate,
+    /// Which of the load's tables.
+    at: usize,
     declared: &'a Collection,
     now_ms: i64,
-    send: tokio::sync::mpsc::Sender<Part>,
+    send: &'a tokio::sync::mpsc::Sender<Part>,
     part: Vec<(u64, Row)>,
     keys: Keys,
     errors: Vec<ImportError>,
+    /// How many errors end the reading.
+    most: usize,
 }
 
 impl Sender<'_> {
-    fn run(mut self, rows: impl Iterator<Item = Result<ImportRow, Vec<ImportError>>>) -> Vec<ImportError> {
+    /// What is wrong with the rows, and whether somebody still takes them.
+    fn run(mut self, rows: impl Iterator<Item = Result<ImportRow, Vec<ImportError>>>) -> (Vec<ImportError>, bool) {
         for row in rows {
             match row {
                 Ok(row) => self.row(row),
                 Err(errors) => self.errors.extend(errors),
             }
-            if self.errors.len() >= MAX_ERRORS {
+            if self.errors.len() >= self.most {
                 self.errors.push(whole("there may be more rows that are wrong: the rest was not read"));
-                return self.errors;
+                return (self.errors, false);
             }
             // Nobody takes parts any more: what the database refused says why.
             if self.part.len() == PART && !self.flush() {
-                return self.errors;
+                return (self.errors, false);
             }
         }
-        if self.flush() && self.errors.is_empty() {
-            let _ = self.send.blocking_send(Part::End);
-        }
-        self.errors
+        let taken = self.flush();
+        (self.errors, taken)
     }
 
     fn row(&mut self, row: ImportRow) {
@@ -271,7 +363,7 @@ impl Sender<'_> {
         }
         let rows = std::mem::replace(&mut self.part, Vec::with_capacity(PART));
         let entry = self.gate.part_entry("import", self.declared, rows.iter().map(|(_, row)| row));
-        self.send.blocking_send(Part::Rows(rows, Box::new(entry))).is_ok()
+        self.send.blocking_send(Part::Rows(self.at, rows, Box::new(entry))).is_ok()
     }
 }
 

@@ -7,6 +7,7 @@ mod backup;
 mod cascade;
 mod catalog;
 mod journal;
+mod lines;
 mod load;
 mod log;
 mod migrate;
@@ -261,7 +262,7 @@ impl Store {
     ///
     /// # Errors
     /// Which rows do not fit, or why the database could not take them; nothing was kept then.
-    pub fn load(&self, load: Load) -> BoxFuture<'_, Result<usize, LoadError>> {
+    pub fn load(&self, load: Load) -> BoxFuture<'_, Result<Vec<usize>, LoadError>> {
         Box::pin(async move {
             match &self.driver {
                 Driver::Sqlite(sqlite) => sqlite.writer.load(load).await,

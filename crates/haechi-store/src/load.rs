@@ -1,4 +1,4 @@
-//! Many rows into one table, in parts: all of them or none. What is held at once is a part.
+//! Many rows into tables, in parts: all of them or none. What is held at once is a part.
 
 use crate::Catalog;
 use haechi_model::{Change, EntryDraft, Failure, Row};
@@ -9,16 +9,16 @@ pub(crate) const MAX_UNFIT: usize = 200;
 
 /// What the reader of a file sends.
 pub enum Part {
-    /// Rows with their lines, and the entry that states them.
-    Rows(Vec<(u64, Row)>, Box<EntryDraft>),
+    /// Rows of one of the tables, by its place in the load, with their lines, and the entry that states them.
+    Rows(usize, Vec<(u64, Row)>, Box<EntryDraft>),
     /// There are no more: what was sent shall be kept. Without it nothing is.
     End,
 }
 
-/// A load: which table, under whose name, and where the parts come from.
+/// A load: which tables, under whose name, and where the parts come from.
 pub struct Load {
-    /// Index of the table.
-    pub table: usize,
+    /// Indexes of the tables, each once. A table stands after those that its required references name.
+    pub tables: Vec<usize>,
     /// Actor, time and policy version of the entries.
     pub change: Change,
     /// The parts.
@@ -28,6 +28,8 @@ pub struct Load {
 /// A row that the database could not take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
+    /// Its table, by its place in the load.
+    pub at: usize,
     /// Its line.
     pub line: u64,
     /// The column that is to blame.
@@ -68,9 +70,23 @@ pub(crate) fn unique_keys(catalog: &Catalog, table: usize) -> Vec<Vec<usize>> {
     std::iter::once((0..table.key).collect()).chain(table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone())).collect()
 }
 
-/// Columns that refer, with the tables that they refer to.
-pub(crate) fn references(catalog: &Catalog, table: usize) -> Vec<(usize, String)> {
-    catalog.tables[table].references.iter().map(|reference| (reference.column, reference.table.clone())).collect()
+/// A column that refers.
+pub(crate) struct Refers {
+    pub column: usize,
+    /// The table that it refers to.
+    pub table: String,
+    /// That table's place in the load, when it is loaded too.
+    pub at: Option<usize>,
+}
+
+/// The columns of a table that refer.
+pub(crate) fn references(catalog: &Catalog, tables: &[usize], table: usize) -> Vec<Refers> {
+    let refers = |reference: &haechi_model::Reference| Refers {
+        column: reference.column,
+        table: reference.table.clone(),
+        at: tables.iter().position(|loaded| catalog.tables[*loaded].name == reference.table),
+    };
+    catalog.tables[table].references.iter().map(refers).collect()
 }
 
 /// `INSERT INTO the table VALUES (?1, …)` of one row, for SQLite.

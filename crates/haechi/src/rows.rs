@@ -4,7 +4,7 @@ use crate::House;
 use futures_util::future::BoxFuture;
 use haechi_data::transfer::{Format, Options, Reader};
 use haechi_gate::{Examples, ImportError};
-use haechi_model::{App, Collection, Failure, FieldType, why};
+use haechi_model::{App, Collection, Failure, why};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -28,53 +28,90 @@ pub enum RowsError {
     /// Rows are wrong.
     #[error("{0}")]
     Rows(BadRows),
+    /// A collection is named twice.
+    #[error("{0} is named twice: a collection has one file")]
+    Twice(String),
     /// The database cannot be reached.
     #[error("{0} cannot be read: {1}")]
     Store(String, Failure),
 }
 
-/// Rows that are wrong, each with its line.
+/// Rows that are wrong, by file.
 #[derive(Debug)]
-pub struct BadRows {
+pub struct BadRows(Vec<BadFile>);
+
+/// The rows of a file that are wrong, each with its line.
+#[derive(Debug)]
+struct BadFile {
     path: PathBuf,
     fields: Vec<String>,
     errors: Vec<ImportError>,
 }
 
+impl BadFile {
+    fn new(path: &Path, declared: &Collection, errors: Vec<ImportError>) -> Self {
+        Self { path: path.to_owned(), fields: declared.fields.iter().map(|field| field.name.clone()).collect(), errors }
+    }
+}
+
 impl fmt::Display for BadRows {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What concerns no line is said last, and counts as no error of a row.
-        let (whole, errors): (Vec<&ImportError>, Vec<&ImportError>) = self.errors.iter().partition(|error| error.line == 0);
-        let rows: BTreeSet<usize> = errors.iter().map(|error| error.line).collect();
+        let all = self.0.iter().enumerate().flat_map(|(file, bad)| bad.errors.iter().map(move |error| (file, error)));
+        let (whole, errors): (Vec<_>, Vec<_>) = all.partition(|(_, error)| error.line == 0);
+        let rows: BTreeSet<(usize, usize)> = errors.iter().map(|(file, error)| (*file, error.line)).collect();
         let many = |count: usize, word: &str| if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") };
         match errors.is_empty() {
             true => write!(out, "nothing was imported")?,
             false => write!(out, "nothing was imported; {} in {}", many(errors.len(), "error"), many(rows.len(), "row"))?,
         }
-        for error in errors.into_iter().take(MAX_SHOWN).chain(whole) {
-            let field = error.field.map_or_else(String::new, |field| format!("{}: ", self.fields[field]));
+        for (file, error) in errors.into_iter().take(MAX_SHOWN).chain(whole) {
+            let BadFile { path, fields, .. } = &self.0[file];
+            let field = error.field.map_or_else(String::new, |field| format!("{}: ", fields[field]));
             let line = if error.line == 0 { String::new() } else { format!("{}:", error.line) };
-            write!(out, "\n{}:{line} {field}{}", self.path.display(), error.what)?;
+            write!(out, "\n{}:{line} {field}{}", path.display(), error.what)?;
         }
         Ok(())
     }
 }
 
-/// Imports a file: all of it or nothing. Returns how many rows.
+/// Imports a file: all of it or nothing.
 ///
 /// # Errors
 /// Why nothing was imported.
 pub fn import_file<'a>(house: &'a House, declared: &'a Collection, path: &'a Path, options: Options) -> BoxFuture<'a, Result<Imported, RowsError>> {
+    Box::pin(async move { import_files(house, &[(declared, path)], &options).await.map(|imported| imported[0]) })
+}
+
+/// Imports files, each into a collection of its own: all of them or nothing. Rows may refer to each other across the files.
+///
+/// # Errors
+/// Why nothing was imported.
+pub fn import_files<'a, At: AsRef<Path> + Sync>(
+    house: &'a House,
+    files: &'a [(&'a Collection, At)],
+    options: &'a Options,
+) -> BoxFuture<'a, Result<Vec<Imported>, RowsError>> {
     Box::pin(async move {
-        let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
-        let file = std::fs::File::open(path).map_err(|error| RowsError::Unreadable(path.to_owned(), error.kind()))?;
-        let bad = |errors| {
-            RowsError::Rows(BadRows { path: path.to_owned(), fields: declared.fields.iter().map(|field| field.name.clone()).collect(), errors })
+        let (mut sources, mut left_out) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
+        for (declared, path) in files {
+            let path = path.as_ref();
+            if sources.iter().any(|(id, _)| *id == declared.id) {
+                return Err(RowsError::Twice(declared.name.clone()));
+            }
+            let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
+            let file = std::fs::File::open(path).map_err(|error| RowsError::Unreadable(path.to_owned(), error.kind()))?;
+            let bad = |errors| RowsError::Rows(BadRows(vec![BadFile::new(path, declared, errors)]));
+            let rows = Reader::new(file, format, declared, options.clone()).map_err(bad)?;
+            left_out.push(rows.left_out());
+            sources.push((declared.id, rows));
+        }
+        let bad = |errors: Vec<Vec<ImportError>>| {
+            let files = files.iter().zip(errors).map(|((declared, path), errors)| BadFile::new(path.as_ref(), declared, errors));
+            RowsError::Rows(BadRows(files.collect()))
         };
-        let rows = Reader::new(file, format, declared, options).map_err(bad)?;
-        let left_out = rows.left_out();
-        let count = house.gate.import_from(&house.keys.import, declared.id, rows).await.map_err(bad)?;
-        Ok(Imported { count, left_out: left_out.load(Ordering::Relaxed) })
+        let counts = house.gate.import_from(&house.keys.import, sources).await.map_err(bad)?;
+        Ok(counts.into_iter().zip(left_out).map(|(count, left_out)| Imported { count, left_out: left_out.load(Ordering::Relaxed) }).collect())
     })
 }
 
@@ -87,22 +124,26 @@ pub struct Imported {
     pub left_out: bool,
 }
 
-/// Imports `seed/` into collections that have no rows, in the order of their references. Returns which, and how many rows.
+/// Imports `seed/` into collections that have no rows, all of it or nothing. Returns which, and how many rows.
 ///
 /// # Errors
-/// Why a file was not imported; those before it were.
+/// Why nothing was imported.
 pub fn seed<'a>(house: &'a House, root: &'a Path) -> BoxFuture<'a, Result<Vec<(String, usize)>, RowsError>> {
     Box::pin(async move {
         let revision = house.gate.revision();
-        let mut seeded = Vec::new();
-        for declared in by_reference(&revision.app) {
+        let mut files = Vec::new();
+        for declared in &revision.app.collections {
             let Some(file) = seed_file(root, declared) else { continue };
             let empty = house.gate.is_empty(&house.keys.import, declared.id).await;
             if empty.map_err(|failure| RowsError::Store(declared.name.clone(), failure))? {
-                seeded.push((declared.name.clone(), import_file(house, declared, &file, Options::default()).await?.count));
+                files.push((declared, file));
             }
         }
-        Ok(seeded)
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let imported = import_files(house, &files, &Options::default()).await?;
+        Ok(files.iter().zip(imported).map(|((declared, _), imported)| (declared.name.clone(), imported.count)).collect())
     })
 }
 
@@ -123,21 +164,4 @@ pub fn examples(app: &App, root: &Path) -> Examples {
         rows.take(MAX_READ).flatten().for_each(|row| examples.add(declared, &row));
     }
     examples
-}
-
-/// Collections so that what is referred to comes first, as far as there is such an order.
-fn by_reference(app: &App) -> Vec<&Collection> {
-    let mut left: Vec<&Collection> = app.collections.iter().collect();
-    let mut ordered: Vec<&Collection> = Vec::with_capacity(left.len());
-    while !left.is_empty() {
-        let ready = |collection: &&Collection| {
-            collection.fields.iter().all(|field| match field.ty {
-                FieldType::Ref { to, .. } => to == collection.id || ordered.iter().any(|done| done.id == to),
-                _ => true,
-            })
-        };
-        let at = left.iter().position(ready).unwrap_or(0);
-        ordered.push(left.remove(at));
-    }
-    ordered
 }

@@ -1,12 +1,12 @@
-//! A load on PostgreSQL: into a table of the session, which is checked as a whole and then copied by one statement.
-//! So rows of one file may refer to each other in any order.
+//! A load on PostgreSQL: into tables of the session, which are checked as a whole and then copied, each by one statement.
+//! So rows may refer to each other in any order. References to a table that is copied later are set when all rows are there.
 
 use super::{
     Postgres,
     connection::{Bound, failure},
     steps::{BEGIN, Runner, Stop},
 };
-use crate::load::{Load, LoadError, MAX_UNFIT, Misfit, Part, Unfit, columns, references, unique_keys};
+use crate::load::{Load, LoadError, MAX_UNFIT, Misfit, Part, Refers, Unfit, columns, references, unique_keys};
 use deadpool_postgres::Object;
 use haechi_model::{Failure, Outcome, Row, Storage, Value};
 use std::pin::pin;
@@ -16,17 +16,16 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-const STAGE: &str = "_stage";
 const LINE: &str = "_line";
 
 impl Postgres {
-    pub(crate) async fn load(&self, mut load: Load) -> Result<usize, LoadError> {
+    pub(crate) async fn load(&self, mut load: Load) -> Result<Vec<usize>, LoadError> {
         let client = self.client().await?;
         match self.fill(&client, &mut load).await {
-            Ok((rows, entries)) => match self.0.commit_transaction(client, &load.change, Outcome::default(), &entries).await {
+            Ok((counts, entries)) => match self.0.commit_transaction(client, &load.change, Outcome::default(), &entries).await {
                 Ok(_) => {
                     self.0.committed.notify_one();
-                    Ok(rows)
+                    Ok(counts)
                 }
                 Err(stop) => Err(stopped(stop)),
             },
@@ -40,26 +39,41 @@ impl Postgres {
     }
 
     /// Everything up to COMMIT.
-    async fn fill(&self, client: &Object, load: &mut Load) -> Result<(usize, Vec<Box<str>>), LoadError> {
-        let stage = Stage { postgres: self, client, table: load.table };
-        stage.run(BEGIN).await?;
-        stage.make().await?;
+    async fn fill(&self, client: &Object, load: &mut Load) -> Result<(Vec<usize>, Vec<Box<str>>), LoadError> {
+        let stages: Vec<Stage<'_>> = (0..load.tables.len()).map(|at| Stage::of(self, client, &load.tables, at)).collect();
+        client.batch_execute(BEGIN).await.map_err(failed)?;
+        for stage in &stages {
+            stage.make().await?;
+        }
         let runner = Runner { inner: &self.0, client, change: &load.change };
         let mut last = Vec::new();
         loop {
             match load.parts.recv().await {
                 None => return Err(LoadError::Stopped),
                 Some(Part::End) => break,
-                Some(Part::Rows(rows, entry)) => {
-                    stage.copy(&rows).await?;
+                Some(Part::Rows(at, rows, entry)) => {
+                    stages[at].copy(&rows).await?;
                     last = runner.log(&[(*entry, None, None)]).await.map_err(stopped)?;
                 }
             }
         }
-        stage.run(&format!("ANALYZE \"{STAGE}\"")).await?;
-        let mut unfit = stage.duplicates().await?;
-        unfit.extend(stage.dangling().await?);
-        if unfit.is_empty() { Ok((stage.publish().await?, last)) } else { Err(LoadError::Unfit(unfit)) }
+        let mut unfit = Vec::new();
+        for stage in &stages {
+            stage.run(&format!("ANALYZE \"{}\"", stage.name)).await?;
+            unfit.extend(stage.duplicates().await?);
+            unfit.extend(stage.dangling().await?);
+        }
+        if !unfit.is_empty() {
+            return Err(LoadError::Unfit(unfit));
+        }
+        let mut counts = Vec::with_capacity(stages.len());
+        for stage in &stages {
+            counts.push(stage.publish().await?);
+        }
+        for stage in &stages {
+            stage.refer().await?;
+        }
+        Ok((counts, last))
     }
 }
 
@@ -74,13 +88,28 @@ fn failed(error: tokio_postgres::Error) -> LoadError {
     LoadError::Failed(failure(&error))
 }
 
+/// A table of the session, with the rows for one of the tables that are loaded.
 struct Stage<'a> {
     postgres: &'a Postgres,
     client: &'a Client,
+    /// Which of them.
+    at: usize,
     table: usize,
+    name: String,
+    references: Vec<Refers>,
 }
 
 impl<'a> Stage<'a> {
+    fn of(postgres: &'a Postgres, client: &'a Client, tables: &[usize], at: usize) -> Self {
+        let references = references(&postgres.0.catalog, tables, tables[at]);
+        Self { postgres, client, at, table: tables[at], name: stage_name(at), references }
+    }
+
+    /// Whether a column refers to a table that is copied after this one.
+    fn is_later(&self, column: usize) -> bool {
+        self.references.iter().any(|refers| refers.column == column && refers.at > Some(self.at))
+    }
+
     fn table(&self) -> &'a haechi_model::Table {
         &self.postgres.0.catalog.tables[self.table]
     }
@@ -94,10 +123,11 @@ impl<'a> Stage<'a> {
     }
 
     async fn make(&self) -> Result<(), LoadError> {
-        let name = &self.table().name;
         self.run(&format!(
-            "CREATE TEMP TABLE \"{STAGE}\" ON COMMIT DROP AS SELECT {}, 0::bigint AS \"{LINE}\" FROM \"{name}\" WITH NO DATA",
-            self.columns()
+            "CREATE TEMP TABLE \"{}\" ON COMMIT DROP AS SELECT {}, 0::bigint AS \"{LINE}\" FROM \"{}\" WITH NO DATA",
+            self.name,
+            self.columns(),
+            self.table().name
         ))
         .await
     }
@@ -110,7 +140,7 @@ impl<'a> Stage<'a> {
             Storage::Bytes => Type::BYTEA,
         };
         let types: Vec<Type> = self.table().columns.iter().map(|column| ty(column.storage)).chain([Type::INT8]).collect();
-        let sink = self.client.copy_in(&format!("COPY \"{STAGE}\" FROM STDIN (FORMAT binary)")).await.map_err(failed)?;
+        let sink = self.client.copy_in(&format!("COPY \"{}\" FROM STDIN (FORMAT binary)", self.name)).await.map_err(failed)?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
         for (line, row) in rows {
             let line = Value::Int(i64::try_from(*line).unwrap_or(i64::MAX));
@@ -131,17 +161,18 @@ impl<'a> Stage<'a> {
             let same = same.join(" AND ");
             let names: Vec<String> = key.iter().map(|column| format!("s.{}", name(column))).collect();
             let filled: Vec<String> = names.iter().map(|name| format!("{name} IS NOT NULL")).collect();
+            let stage = &self.name;
             let sql = format!(
-                "SELECT \"{LINE}\" FROM (SELECT s.\"{LINE}\" FROM \"{STAGE}\" s WHERE EXISTS (SELECT 1 FROM \"{0}\" o WHERE {same}) \
+                "SELECT \"{LINE}\" FROM (SELECT s.\"{LINE}\" FROM \"{stage}\" s WHERE EXISTS (SELECT 1 FROM \"{0}\" o WHERE {same}) \
                  UNION SELECT n.\"{LINE}\" FROM (SELECT s.\"{LINE}\", ROW_NUMBER() OVER (PARTITION BY {1} ORDER BY s.\"{LINE}\") AS n \
-                 FROM \"{STAGE}\" s WHERE {2}) n WHERE n.n > 1) x ORDER BY 1 LIMIT {MAX_UNFIT}",
+                 FROM \"{stage}\" s WHERE {2}) n WHERE n.n > 1) x ORDER BY 1 LIMIT {MAX_UNFIT}",
                 self.table().name,
                 names.join(", "),
                 filled.join(" AND "),
             );
             for row in self.client.query(&sql, &[]).await.map_err(failed)? {
                 let column = key.last().copied().unwrap_or_default();
-                found.push(Unfit { line: line(&row), column, why: Misfit::NotUnique });
+                found.push(Unfit { at: self.at, line: line(&row), column, why: Misfit::NotUnique });
             }
         }
         Ok(found)
@@ -149,19 +180,17 @@ impl<'a> Stage<'a> {
 
     async fn dangling(&self) -> Result<Vec<Unfit>, LoadError> {
         let mut found = Vec::new();
-        for (column, target) in references(&self.postgres.0.catalog, self.table) {
-            let name = &self.table().columns[column].name;
-            let own = if target == self.table().name {
-                format!(" AND NOT EXISTS (SELECT 1 FROM \"{STAGE}\" o WHERE o.\"id\" = s.\"{name}\")")
-            } else {
-                String::new()
-            };
+        for Refers { column, table: target, at } in &self.references {
+            let name = &self.table().columns[*column].name;
+            let own =
+                at.map_or_else(String::new, |at| format!(" AND NOT EXISTS (SELECT 1 FROM \"{}\" o WHERE o.\"id\" = s.\"{name}\")", stage_name(at)));
+            let stage = &self.name;
             let sql = format!(
-                "SELECT s.\"{LINE}\", s.\"{name}\" FROM \"{STAGE}\" s WHERE s.\"{name}\" IS NOT NULL \
+                "SELECT s.\"{LINE}\", s.\"{name}\" FROM \"{stage}\" s WHERE s.\"{name}\" IS NOT NULL \
                  AND NOT EXISTS (SELECT 1 FROM \"{target}\" t WHERE t.\"id\" = s.\"{name}\"){own} ORDER BY 1 LIMIT {MAX_UNFIT}"
             );
             for row in self.client.query(&sql, &[]).await.map_err(failed)? {
-                found.push(Unfit { line: line(&row), column, why: Misfit::Dangling(row.get::<_, &str>(1).into()) });
+                found.push(Unfit { at: self.at, line: line(&row), column: *column, why: Misfit::Dangling(row.get::<_, &str>(1).into()) });
             }
         }
         Ok(found)
@@ -169,11 +198,43 @@ impl<'a> Stage<'a> {
 
     /// All rows by one statement: the database looks at references when it is done.
     async fn publish(&self) -> Result<usize, LoadError> {
-        let columns = self.columns();
-        let sql = format!("INSERT INTO \"{}\" ({columns}) SELECT {columns} FROM \"{STAGE}\" ORDER BY \"{LINE}\"", self.table().name);
+        let chosen = self.table().columns.iter().enumerate().map(|(at, column)| match self.is_later(at) {
+            true => "NULL".to_owned(),
+            false => format!("\"{}\"", column.name),
+        });
+        let sql = format!(
+            "INSERT INTO \"{}\" ({}) SELECT {} FROM \"{}\" ORDER BY \"{LINE}\"",
+            self.table().name,
+            self.columns(),
+            chosen.collect::<Vec<_>>().join(", "),
+            self.name
+        );
         let rows = self.client.execute(&sql, &[]).await.map_err(failed)?;
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
+
+    /// The references that had to wait for rows of tables that come later.
+    async fn refer(&self) -> Result<(), LoadError> {
+        let later = self.references.iter().map(|refers| refers.column).filter(|column| self.is_later(*column));
+        let names: Vec<String> = later.map(|column| format!("\"{}\"", self.table().columns[column].name)).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let set: Vec<String> = names.iter().map(|name| format!("{name} = s.{name}")).collect();
+        let filled: Vec<String> = names.iter().map(|name| format!("s.{name} IS NOT NULL")).collect();
+        self.run(&format!(
+            "UPDATE \"{}\" t SET {} FROM \"{}\" s WHERE t.\"id\" = s.\"id\" AND ({})",
+            self.table().name,
+            set.join(", "),
+            self.name,
+            filled.join(" OR ")
+        ))
+        .await
+    }
+}
+
+fn stage_name(at: usize) -> String {
+    format!("_stage{at}")
 }
 
 fn line(row: &tokio_postgres::Row) -> u64 {

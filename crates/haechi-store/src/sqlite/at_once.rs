@@ -85,7 +85,7 @@ impl AtOnce {
             connection.busy_timeout(Duration::ZERO)?;
             // A read is broken off when nothing is left.
             connection.progress_handler(STEPS_PER_LOOK, Some(|| LEFT.replace(LEFT.get().saturating_sub(1)) == 0))?;
-            Ok(Mutex::new(Kept { connection, snapshot: Snapshot::default(), begun: 0 }))
+            Ok(Mutex::new(Kept { connection, snapshot: Snapshot::new(), begun: 0 }))
         };
         let connections = (0..count).map(|_| open()).collect::<rusqlite::Result<_>>().map_err(|error| failure(&error))?;
         Ok(Self {

@@ -1,9 +1,9 @@
-//! A load on SQLite: straight into the table, in one transaction of the writer.
+//! A load on SQLite: straight into the tables, in one transaction of the writer.
 
 use super::{connection, failure};
 use crate::{
     catalog::Catalog,
-    load::{LoadError, MAX_UNFIT, Misfit, Unfit, insert, references, unique_keys},
+    load::{LoadError, MAX_UNFIT, Misfit, Refers, Unfit, insert, references, unique_keys},
 };
 use haechi_model::{Row, Value};
 use rusqlite::Connection;
@@ -11,39 +11,55 @@ use std::collections::HashSet;
 
 /// Ids that are known to be there, so that rows that share a reference do not look it up again.
 const MAX_KNOWN: usize = 50_000;
-/// References to rows that may stand further down in the file.
+/// References to rows that may stand further down in the file, or in one that comes later.
 const MAX_LATER: usize = 200_000;
 
 /// A load under way.
 pub(super) struct Loading<'a> {
     connection: &'a Connection,
     catalog: &'a Catalog,
+    targets: Vec<Target>,
+    known: HashSet<(usize, usize, Box<str>)>,
+    later: Vec<Later>,
+    pub(super) unfit: Vec<Unfit>,
+}
+
+/// A table that rows are put into.
+struct Target {
     table: usize,
     insert: String,
     keys: Vec<Vec<usize>>,
-    references: Vec<(usize, String)>,
-    known: HashSet<(usize, Box<str>)>,
-    later: Vec<(u64, usize, Box<str>)>,
-    pub(super) unfit: Vec<Unfit>,
-    pub(super) rows: usize,
+    references: Vec<Refers>,
+    rows: usize,
+}
+
+/// A reference to a row that was not there yet.
+struct Later {
+    at: usize,
+    line: u64,
+    /// Which of the table's references.
+    reference: usize,
+    id: Box<str>,
 }
 
 impl<'a> Loading<'a> {
-    pub(super) fn new(connection: &'a Connection, catalog: &'a Catalog, table: usize) -> Result<Self, LoadError> {
-        // Rows of one file may refer to each other in any order; what is still missing at the commit stops it.
+    pub(super) fn new(connection: &'a Connection, catalog: &'a Catalog, tables: &[usize]) -> Result<Self, LoadError> {
+        // Rows may refer to each other in any order; what is still missing at the commit stops it.
         connection.pragma_update(None, "defer_foreign_keys", true).map_err(|error| failure(&error))?;
-        Ok(Self {
-            connection,
-            catalog,
-            table,
-            insert: format!("{} ON CONFLICT DO NOTHING", insert(catalog, table)),
-            keys: unique_keys(catalog, table),
-            references: references(catalog, table),
-            known: HashSet::new(),
-            later: Vec::new(),
-            unfit: Vec::new(),
+        let target = |table: &usize| Target {
+            table: *table,
+            insert: format!("{} ON CONFLICT DO NOTHING", insert(catalog, *table)),
+            keys: unique_keys(catalog, *table),
+            references: references(catalog, tables, *table),
             rows: 0,
-        })
+        };
+        let targets = tables.iter().map(target).collect();
+        Ok(Self { connection, catalog, targets, known: HashSet::new(), later: Vec::new(), unfit: Vec::new() })
+    }
+
+    /// How many rows each table was given.
+    pub(super) fn counts(&self) -> Vec<usize> {
+        self.targets.iter().map(|target| target.rows).collect()
     }
 
     /// Whether enough rows that do not fit are known.
@@ -51,15 +67,15 @@ impl<'a> Loading<'a> {
         self.unfit.len() >= MAX_UNFIT
     }
 
-    pub(super) fn take(&mut self, rows: &[(u64, Row)]) -> Result<(), LoadError> {
+    pub(super) fn take(&mut self, at: usize, rows: &[(u64, Row)]) -> Result<(), LoadError> {
         for (line, row) in rows {
-            let execute = || self.connection.prepare_cached(&self.insert)?.execute(connection::bound(row));
+            let execute = || self.connection.prepare_cached(&self.targets[at].insert)?.execute(connection::bound(row));
             if execute().map_err(|error| failure(&error))? == 1 {
-                self.rows += 1;
-                self.look_up(*line, row)?;
+                self.targets[at].rows += 1;
+                self.look_up(at, *line, row)?;
             } else {
-                let column = self.collision(row)?;
-                self.unfit.push(Unfit { line: *line, column, why: Misfit::NotUnique });
+                let column = self.collision(at, row)?;
+                self.unfit.push(Unfit { at, line: *line, column, why: Misfit::NotUnique });
             }
             if self.full() {
                 break;
@@ -69,9 +85,10 @@ impl<'a> Loading<'a> {
     }
 
     /// The last column of the key that another row has.
-    fn collision(&self, row: &Row) -> Result<usize, LoadError> {
-        let table = &self.catalog.tables[self.table];
-        for key in &self.keys {
+    fn collision(&self, at: usize, row: &Row) -> Result<usize, LoadError> {
+        let target = &self.targets[at];
+        let table = &self.catalog.tables[target.table];
+        for key in &target.keys {
             let condition: Vec<String> =
                 key.iter().enumerate().map(|(at, column)| format!("\"{}\" = ?{}", table.columns[*column].name, at + 1)).collect();
             let sql = format!("SELECT 1 FROM \"{}\" WHERE {}", table.name, condition.join(" AND "));
@@ -84,21 +101,21 @@ impl<'a> Loading<'a> {
         Ok(0)
     }
 
-    fn look_up(&mut self, line: u64, row: &Row) -> Result<(), LoadError> {
-        for (column, target) in &self.references {
-            let Some(id) = row[*column].as_text() else { continue };
-            let known = (*column, Box::from(id));
+    fn look_up(&mut self, at: usize, line: u64, row: &Row) -> Result<(), LoadError> {
+        for (place, refers) in self.targets[at].references.iter().enumerate() {
+            let Some(id) = row[refers.column].as_text() else { continue };
+            let known = (at, refers.column, Box::from(id));
             if self.known.contains(&known) {
                 continue;
             }
-            if self.there(target, id)? {
+            if self.there(&refers.table, id)? {
                 if self.known.len() < MAX_KNOWN {
                     self.known.insert(known);
                 }
-            } else if *target == self.catalog.tables[self.table].name && self.later.len() < MAX_LATER {
-                self.later.push((line, *column, id.into()));
-            } else if *target != self.catalog.tables[self.table].name {
-                self.unfit.push(Unfit { line, column: *column, why: Misfit::Dangling(id.into()) });
+            } else if refers.at.is_none() {
+                self.unfit.push(Unfit { at, line, column: refers.column, why: Misfit::Dangling(id.into()) });
+            } else if self.later.len() < MAX_LATER {
+                self.later.push(Later { at, line, reference: place, id: id.into() });
             }
         }
         Ok(())
@@ -111,9 +128,10 @@ impl<'a> Loading<'a> {
 
     /// What is missing although all rows were taken.
     pub(super) fn finish(&mut self) -> Result<(), LoadError> {
-        for (line, column, id) in std::mem::take(&mut self.later) {
-            if !self.full() && !self.there(&self.catalog.tables[self.table].name, &id)? {
-                self.unfit.push(Unfit { line, column, why: Misfit::Dangling(id) });
+        for Later { at, line, reference, id } in std::mem::take(&mut self.later) {
+            let refers = &self.targets[at].references[reference];
+            if self.unfit.len() < MAX_UNFIT && !self.there(&refers.table, &id)? {
+                self.unfit.push(Unfit { at, line, column: refers.column, why: Misfit::Dangling(id) });
             }
         }
         Ok(())

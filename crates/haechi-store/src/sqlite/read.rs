@@ -4,13 +4,14 @@ use super::{
     at_once::{self, AtOnce},
     connection, failure,
     snapshot::Snapshot,
-    turns::{Turn, Turns},
+    turns::Turns,
     write::Commits,
 };
 use crate::{
     Reads,
     aggregate::Parts,
     catalog::Catalog,
+    lines::Turn,
     page::PageWriter,
     render::{Dialect, Sql, counted},
 };
@@ -225,7 +226,7 @@ impl Thread {
 
     fn spawn(self, turns: Arc<Turns<Job>>, at: usize, commits: Option<Arc<Commits>>) -> Result<(), Failure> {
         spawn("haechi-read", move || {
-            let mut snapshot = Shared { connection: &self.connection, commits, snapshot: Snapshot::default(), jobs: 0 };
+            let mut snapshot = Shared { connection: &self.connection, commits, snapshot: Snapshot::new(), jobs: 0 };
             let mut done = None;
             while let Some((turn, more)) = turns.next(at, done.take()).or_else(|| {
                 snapshot.end();
@@ -437,7 +438,7 @@ mod tests {
         let writer = connection::writer(&path).unwrap();
         writer.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1)").unwrap();
         let (reader, commits) = (connection::reader(&path).unwrap(), Arc::new(Commits::default()));
-        let mut snapshot = Shared { connection: &reader, commits: Some(commits.clone()), snapshot: Snapshot::default(), jobs: 0 };
+        let mut snapshot = Shared { connection: &reader, commits: Some(commits.clone()), snapshot: Snapshot::new(), jobs: 0 };
         let read = || reader.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
         snapshot.renew(true);
         assert!(!reader.is_autocommit() && read() == 1);

@@ -1,21 +1,26 @@
 //! How long the write-ahead log gets. SQLite appends each commit to it; a checkpoint copies it back to the database, and when no reader
 //! needs it any more, the next commit begins it anew.
 //!
-//! It is counted in frames, not by its file: the file stays as long as it once was. The writer makes checkpoints itself, between
-//! transactions, also while more work waits: only where nobody writes can a checkpoint reach the end of the log.
+//! It is counted in frames, not by its file: the file stays as long as it once was. A thread beside the writer copies most of it back
+//! while commits go on. The rest the writer copies itself, between transactions, also while more work waits: only where nobody writes can
+//! a checkpoint reach the end of the log.
 
-use super::at_once::AtOnce;
+use super::{at_once::AtOnce, connection};
 use rusqlite::Connection;
 use std::{
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 /// Frames from which a checkpoint is tried: 16 MiB.
 const FRAMES: u32 = 4_000;
+/// Frames from which they are copied beside the writer.
+const COPIED_FROM: u32 = 2_000;
 /// Where readers were in the way it is tried again after so many more.
 const MORE: u32 = 1_000;
 /// From here on the writer waits for readers, now and then.
@@ -32,6 +37,9 @@ const FILE_BYTES: u64 = 4096 * FRAMES as u64;
 /// What is known of the log.
 pub(super) struct Wal {
     frames: Arc<AtomicU32>,
+    copier: Option<Copier>,
+    /// From how many frames on the copier is asked, and the writer makes a checkpoint.
+    asks: u32,
     next: u32,
     waited: Instant,
     wait: Duration,
@@ -49,14 +57,20 @@ impl Wal {
             Ok(())
         }))?;
         connection.pragma_update(None, "journal_size_limit", i64::try_from(FILE_BYTES).unwrap_or(i64::MAX))?;
-        Ok(Self { frames, next: FRAMES, waited: Instant::now(), wait: WAIT, grown: true })
+        let copier = connection.path().map(Path::new).map(Copier::start).transpose()?;
+        Ok(Self { frames, copier, asks: COPIED_FROM, next: FRAMES, waited: Instant::now(), wait: WAIT, grown: true })
     }
 
     /// Between transactions: copies the log back when it is long; no snapshot is kept meanwhile.
     pub(super) fn check(&mut self, connection: &Connection, snapshots: Option<&AtOnce>) {
         self.grown = true;
         let frames = self.frames.load(Ordering::Relaxed);
-        if frames < self.next {
+        let copying = self.copier.as_ref().is_some_and(Copier::is_busy);
+        if frames >= self.asks && !copying {
+            self.copier.as_ref().inspect(|copier| copier.ask());
+            self.asks = frames + MORE;
+        }
+        if frames < self.next || (copying && frames < WAITS_FROM) {
             return;
         }
         let waits = frames >= WAITS_FROM && self.waited.elapsed() >= WAITS_EVERY;
@@ -66,8 +80,7 @@ impl Wal {
             self.wait = if whole { WAIT } else { MAX_WAIT.min(self.wait * 2) };
         }
         if whole {
-            self.frames.store(0, Ordering::Relaxed);
-            self.next = FRAMES;
+            self.begun_anew();
         } else {
             self.next = frames + MORE;
         }
@@ -83,14 +96,70 @@ impl Wal {
         let bytes = connection.path().and_then(|path| std::fs::metadata(format!("{path}-wal")).ok()).map_or(0, |file| file.len());
         self.grown = bytes > FILE_BYTES && !checkpoint(connection, "TRUNCATE", SHORT, snapshots);
         if !self.grown && bytes > FILE_BYTES {
-            self.frames.store(0, Ordering::Relaxed);
-            self.next = FRAMES;
+            self.begun_anew();
         }
     }
 
+    fn begun_anew(&mut self) {
+        self.frames.store(0, Ordering::Relaxed);
+        (self.asks, self.next) = (COPIED_FROM, FRAMES);
+    }
+
     /// At the end: nothing stays in it.
-    pub(super) fn end(&self, connection: &Connection, snapshots: Option<&AtOnce>) {
+    pub(super) fn end(&mut self, connection: &Connection, snapshots: Option<&AtOnce>) {
+        self.copier = None;
         checkpoint(connection, "TRUNCATE", MAX_WAIT, snapshots);
+    }
+}
+
+/// Copies what it can of the log, on a connection of its own: no commit and no read waits for it.
+struct Copier {
+    asked: Option<crossbeam_channel::Sender<()>>,
+    busy: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Copier {
+    fn start(path: &Path) -> rusqlite::Result<Self> {
+        let connection = connection::writer(path)?;
+        // It reads no page of the database.
+        connection::map(&connection, 0)?;
+        let (asked, queue) = crossbeam_channel::bounded(1);
+        let busy = Arc::new(AtomicBool::new(false));
+        let ended = busy.clone();
+        let run = move || {
+            while queue.recv().is_ok() {
+                if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+                    tracing::warn!(target: "haechi::store", %error, "the write-ahead log could not be copied back");
+                }
+                ended.store(false, Ordering::Release);
+            }
+        };
+        // Without the thread the writer copies all of it.
+        let thread = thread::Builder::new().name("haechi-copy".to_owned()).spawn(run).ok();
+        Ok(Self { asked: Some(asked), busy, thread })
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    fn ask(&self) {
+        // Before it is sent: the thread says when it is done.
+        self.busy.store(true, Ordering::Release);
+        let sent = self.thread.is_some() && self.asked.as_ref().is_some_and(|asked| asked.try_send(()).is_ok());
+        if !sent {
+            self.busy.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Copier {
+    fn drop(&mut self) {
+        self.asked = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -33,7 +33,7 @@ enum Job {
     Change(Box<Change>, Answer),
     /// Maintenance: migrations, seals. Runs alone, outside any batch.
     Alone(Closure),
-    Load(Box<Load>, oneshot::Sender<Result<usize, LoadError>>),
+    Load(Box<Load>, oneshot::Sender<Result<Vec<usize>, LoadError>>),
 }
 
 /// The writer thread. It ends when this is dropped, after what is queued.
@@ -101,7 +101,7 @@ impl Writer {
     }
 
     /// Takes rows in parts, all or none. Nothing else is written until the last part came.
-    pub(crate) async fn load(&self, load: Load) -> Result<usize, LoadError> {
+    pub(crate) async fn load(&self, load: Load) -> Result<Vec<usize>, LoadError> {
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job::Load(Box::new(load), reply)).map_err(refused)?;
         answer.await.unwrap_or(Err(LoadError::Failed(Failure::Unknown)))
@@ -220,16 +220,16 @@ impl Thread {
         held
     }
 
-    fn load(&mut self, mut load: Load) -> Result<usize, LoadError> {
+    fn load(&mut self, mut load: Load) -> Result<Vec<usize>, LoadError> {
         self.begin()?;
         let catalog = self.catalog.clone();
-        let mut loading = Loading::new(&self.connection, &catalog, load.table)?;
+        let mut loading = Loading::new(&self.connection, &catalog, &load.tables)?;
         loop {
             match load.parts.blocking_recv() {
                 None => return Err(LoadError::Stopped),
                 Some(Part::End) => break,
-                Some(Part::Rows(rows, entry)) => {
-                    loading.take(&rows)?;
+                Some(Part::Rows(at, rows, entry)) => {
+                    loading.take(at, &rows)?;
                     if loading.full() {
                         return Err(LoadError::Unfit(loading.unfit));
                     }
@@ -241,10 +241,10 @@ impl Thread {
         if !loading.unfit.is_empty() {
             return Err(LoadError::Unfit(loading.unfit));
         }
-        let rows = loading.rows;
+        let counts = loading.counts();
         self.commit().map_err(|error| if failure(&error) == Failure::Full { Failure::Full } else { Failure::Unknown })?;
         self.committed.notify_one();
-        Ok(rows)
+        Ok(counts)
     }
 
     fn begin(&mut self) -> Result<(), Failure> {

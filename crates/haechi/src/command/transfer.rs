@@ -4,7 +4,7 @@ use super::{Done, Failed, Place, collection, counted, live::say, outfile::Outfil
 use clap::Args;
 use haechi::{
     House,
-    rows::{Imported, import_file},
+    rows::{Imported, import_files},
 };
 use haechi_data::transfer::{Format, Options, Zone, write_footer, write_header, write_rows};
 use haechi_model::Collection;
@@ -12,17 +12,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     collections::HashMap,
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 #[derive(Args)]
 pub(crate) struct Import {
-    /// The collection.
-    collection: String,
-    /// A .csv, .json or .jsonl file.
-    file: PathBuf,
+    /// A collection and its .csv, .json or .jsonl file; several of them when their rows refer to each other.
+    #[arg(required = true, num_args = 2.., value_names = ["COLLECTION", "FILE"])]
+    files: Vec<String>,
     /// A word in CSV that stands for no value, e.g. NA. May stand several times.
     #[arg(long, value_name = "WORD")]
     null: Vec<String>,
@@ -38,7 +37,7 @@ pub(crate) struct Import {
     /// Take `create_time`, `update_time` and `version` as the file has them. The collection must be empty.
     #[arg(long)]
     exact: bool,
-    /// Which field a column fills, e.g. Species=species; `Species=` leaves the column out. May stand several times.
+    /// Which field a column fills, e.g. Species=species; `Species=` leaves the column out. May stand several times; for one file only.
     #[arg(long, value_name = "COLUMN=FIELD")]
     map: Vec<String>,
 }
@@ -72,30 +71,55 @@ impl Import {
 
     pub(crate) async fn run(&self, place: &Place) -> Done {
         let options = self.options()?;
+        let (pairs, alone) = self.files.as_chunks::<2>();
+        if let [file] = alone {
+            return Err(Failed::Said(format!(
+                "import takes collections and files in turn, and `{file}` is one too many: write COLLECTION FILE COLLECTION FILE"
+            )));
+        }
+        if pairs.len() > 1 && !self.map.is_empty() {
+            return Err(Failed::Said("--map is for the columns of one file: import that file alone, or name its columns as the fields".to_owned()));
+        }
         let (house, _data) = place.open().await?;
         let revision = house.gate.revision();
-        let declared = collection(&revision.app, &self.collection)?;
-        ready(&house).await?;
-        if self.exact
-            && !house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("the rows cannot be read: {failure}"))?
-        {
-            return Err(Failed::Said(format!("--exact needs an empty collection, and {} has rows", declared.name)));
+        let mut files = Vec::with_capacity(pairs.len());
+        for [name, file] in pairs {
+            files.push((collection(&revision.app, name)?, Path::new(file)));
         }
-        let bar = progress(&format!("{}: reading and writing", self.file.display()));
-        let imported = import_file(&house, declared, &self.file, options).await;
+        ready(&house).await?;
+        for (declared, _) in files.iter().filter(|_| self.exact) {
+            if !house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("the rows cannot be read: {failure}"))? {
+                return Err(Failed::Said(format!("--exact needs an empty collection, and {} has rows", declared.name)));
+            }
+        }
+        let bar =
+            progress(&format!("{}: reading and writing", files.iter().map(|(_, file)| file.display().to_string()).collect::<Vec<_>>().join(", ")));
+        let imported = import_files(&house, &files, &options).await;
         bar.finish_and_clear();
-        let Imported { count, left_out } = imported?;
+        let imported = imported?;
         house.gate.settle().await;
         if place.json {
-            say!("{}", serde_json::json!({ "imported": count, "left_out": left_out }))
+            say!("{}", told(&files, &imported))
         } else {
-            say!("{} imported into {}", counted(count, "row", "rows"), declared.name);
-            if left_out {
-                say!("create_time, update_time and version of the file were left out: with --exact they are taken");
+            for ((declared, _), Imported { count, .. }) in files.iter().zip(&imported) {
+                say!("{} imported into {}", counted(*count, "row", "rows"), declared.name);
+            }
+            if imported.iter().any(|imported| imported.left_out) {
+                let of = if files.len() > 1 { "files were" } else { "file were" };
+                say!("create_time, update_time and version of the {of} left out: with --exact they are taken");
             }
         }
         house.close().await;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// One file is told as it is; of several each with its collection.
+fn told(files: &[(&Collection, &Path)], imported: &[Imported]) -> serde_json::Value {
+    let one = |imported: &Imported| serde_json::json!({ "imported": imported.count, "left_out": imported.left_out });
+    match imported {
+        [alone] => one(alone),
+        several => files.iter().zip(several).map(|((declared, _), imported)| (declared.name.clone(), one(imported))).collect(),
     }
 }
 

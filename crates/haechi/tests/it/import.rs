@@ -1,7 +1,7 @@
 //! Files of rows: all of a file or nothing of it, on both databases.
 
 use crate::values::{Dice, TYPES, id};
-use haechi::rows::import_file;
+use haechi::rows::{import_file, import_files};
 use haechi_data::transfer::{Format, Options, write_footer, write_header, write_rows};
 use haechi_gate::ImportRow;
 use haechi_model::{Collection, Value};
@@ -11,6 +11,8 @@ on_both!(
     rows_of_one_file_refer_in_any_order,
     bad_rows_are_named_and_nothing_is_kept,
     a_file_that_breaks_off_leaves_nothing,
+    rows_of_several_files_name_each_other,
+    required_references_in_a_circle_are_named,
     what_was_exported_comes_back_as_it_was,
 );
 
@@ -107,15 +109,95 @@ async fn a_file_that_breaks_off_leaves_nothing(backend: Backend) {
     let broken = (1..=5_001).map(move |line| {
         if line == 5_001 { Err(vec![haechi_gate::ImportError { line, field: None, what: "broken".to_owned() }]) } else { Ok(row(line)) }
     });
-    let errors = app.house.gate.import_from(&app.house.keys.import, nodes, broken).await.unwrap_err();
+    let errors = app.house.gate.import_from(&app.house.keys.import, vec![(nodes, broken)]).await.unwrap_err().remove(0);
     assert_eq!((errors.len(), errors[0].line), (1, 5_001));
     assert_eq!((stored(&app).await, entries(&app).await), (0, before));
     // A reader that panics is a file that broke off.
     let panics = (1..=2_000).map(move |line| if line == 2_000 { panic!("meant") } else { Ok(row(line)) });
-    assert!(app.house.gate.import_from(&app.house.keys.import, nodes, panics).await.is_err());
+    assert!(app.house.gate.import_from(&app.house.keys.import, vec![(nodes, panics)]).await.is_err());
     assert_eq!(stored(&app).await, 0);
     // The writer is free again.
-    assert_eq!(app.house.gate.import_from(&app.house.keys.import, nodes, (1..=2_500).map(move |line| Ok(row(line)))).await, Ok(2_500));
+    let good = (1..=2_500).map(move |line| Ok(row(line)));
+    assert_eq!(app.house.gate.import_from(&app.house.keys.import, vec![(nodes, good)]).await, Ok(vec![2_500]));
+    app.finish().await;
+}
+
+/// Teams and people of two collections, and of `users`, that name each other.
+const CIRCLE: &[(&str, &str)] = &[
+    ("haechi.toml", ""),
+    (
+        "collections/players.toml",
+        "[fields]\nname = { type = \"text\", unique = true }\nteam = { type = \"ref\", to = \"teams\", required = true }\nrival = { type = \"ref\", to = \"players\" }\n",
+    ),
+    (
+        "collections/teams.toml",
+        "[fields]\nname = { type = \"text\" }\ncaptain = { type = \"ref\", to = \"players\", unique = true }\nkeeper = { type = \"ref\", to = \"users\" }\n",
+    ),
+];
+
+/// Imports files, each into the collection of its name.
+async fn import_all(app: &TestApp, files: &[(&str, String)]) -> Result<Vec<usize>, String> {
+    let revision = app.house.gate.revision();
+    let folder = std::env::temp_dir().join(format!("haechi-files-{}-{:?}", std::process::id(), std::thread::current().id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut named = Vec::new();
+    for (name, text) in files {
+        let path = folder.join(format!("{name}.csv"));
+        std::fs::write(&path, text).unwrap();
+        named.push((revision.app.collection(name).unwrap(), path));
+    }
+    let done = import_files(&app.house, &named, &Options::default()).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    done.map(|done| done.iter().map(|done| done.count).collect()).map_err(|error| error.to_string().replace(&format!("{}/", folder.display()), ""))
+}
+
+async fn rows_of_several_files_name_each_other(backend: Backend) {
+    let app = TestApp::start(backend, CIRCLE).await;
+    let revision = app.house.gate.revision();
+    let (teams, players) = (revision.app.collection("teams").unwrap(), revision.app.collection("players").unwrap());
+    let (team, player, person) = (id, |at: usize| id(0x1_0000 + at), |at: usize| id(0x2_0000 + at));
+    let table = |head: &str, rows: &dyn Fn(usize) -> String| format!("{head}\n{}\n", (0..1_200).map(rows).collect::<Vec<_>>().join("\n"));
+    let of_players = table("id,name,team,rival", &|at| format!("{},p{at},{},{}", player(at), team(at / 2), player(1_199 - at)));
+    let of_teams = table("id,name,captain,keeper", &|at| {
+        let captain = if at < 600 { player(at * 2) } else { String::new() };
+        format!("{},t{at},{captain},{}", team(at), person(at))
+    });
+    let of_users = table("id,email", &|at| format!("{},u{at}@example.test", person(at)));
+    // Alone neither can come first; together they can, in whichever order they are named.
+    assert!(import_all(&app, &[("players", of_players.clone())]).await.unwrap_err().contains("which is not there"));
+    assert!(import_all(&app, &[("teams", of_teams.clone())]).await.unwrap_err().contains("which is not there"));
+    let before = entries(&app).await;
+    let files = [("players", of_players), ("teams", of_teams), ("users", of_users)];
+    assert_eq!(import_all(&app, &files).await, Ok(vec![1_200, 1_200, 1_200]));
+    assert_eq!(entries(&app).await, before + 6, "an entry for each thousand rows of each");
+    let key = &app.house.keys.import;
+    let stored = app.house.gate.stored_row(key, teams.id, &team(7)).await.unwrap().unwrap();
+    assert_eq!(stored[teams.field("captain").unwrap()].as_text(), Some(&*player(14)));
+    assert_eq!(stored[teams.field("keeper").unwrap()].as_text(), Some(&*person(7)));
+    let stored = app.house.gate.stored_row(key, players.id, &player(3)).await.unwrap().unwrap();
+    assert_eq!(stored[players.field("team").unwrap()].as_text(), Some(&*team(1)));
+
+    // What is wrong is told by file, and nothing of any is kept.
+    let bad_players = format!("id,name,team\n{},new,{}\n{},p5,{}\n", player(5_000), team(5_000), player(5_001), team(5_000));
+    let bad_teams = format!("id,name,captain\n{},new,{}\n{},other,{}\n", team(5_000), player(5_000), team(5_001), player(9_999));
+    let errors = import_all(&app, &[("teams", bad_teams), ("players", bad_players)]).await.unwrap_err();
+    assert!(errors.starts_with("nothing was imported; 2 errors in 2 rows\n"), "{errors}");
+    assert!(errors.contains(&format!("teams.csv:3: captain: refers to {}, which is not there", player(9_999))), "{errors}");
+    assert!(errors.contains("players.csv:3: name: another row has the same value"), "{errors}");
+    assert!(app.house.gate.stored_row(key, teams.id, &team(5_000)).await.unwrap().is_none());
+    let twice = import_all(&app, &[("teams", "name\nx\n".to_owned()), ("teams", "name\nx\n".to_owned())]).await.unwrap_err();
+    assert_eq!(twice, "teams is named twice: a collection has one file");
+    app.finish().await;
+}
+
+async fn required_references_in_a_circle_are_named(backend: Backend) {
+    let mut files = CIRCLE.to_vec();
+    let required = CIRCLE[2].1.replace("unique = true", "required = true");
+    files[2].1 = &required;
+    let app = TestApp::start(backend, &files).await;
+    let (of_teams, of_players) = (format!("id,captain\n{},{}\n", id(1), id(2)), format!("id,team\n{},{}\n", id(2), id(1)));
+    let errors = import_all(&app, &[("teams", of_teams), ("players", of_players)]).await.unwrap_err();
+    assert!(errors.contains("teams.captain, players.team are required and refer to each other in a circle"), "{errors}");
     app.finish().await;
 }
 

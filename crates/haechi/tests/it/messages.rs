@@ -274,6 +274,8 @@ fn rows(shop: &mut Shop) {
     shop.refuses(&["export", "notes", "nofolder/x.csv"], "the folder nofolder is not there");
     shop.refuses(&["import", "notes", "x.txt"], "the name must end in .csv, .json or .jsonl");
     shop.refuses(&["import", "notes", "x.csv"], "x.csv cannot be read: it is not there");
+    shop.refuses(&["import", "notes", "x.csv", "users"], "`users` is one too many: write COLLECTION FILE COLLECTION FILE");
+    shop.refuses(&["import", "notes", "x.csv", "users", "y.csv", "--map", "a=title"], "--map is for the columns of one file");
     shop.refuses(&["import", "notes", "x.csv", "--map", "title"], "write COLUMN=FIELD");
     shop.refuses(&["import", "notes", "x.csv", "--map", "a=title", "--map", "a=rank"], "names the column `a` twice");
     shop.refuses(&["import", "notes", "x.csv", "--true", "x", "--false", "x"], "cannot stand for true and for false");
@@ -302,6 +304,11 @@ fn rows(shop: &mut Shop) {
     shop.write("good.csv", "title\nx\n");
     let path = shop.path("good.csv");
     shop.does(&["import", "notes", &path]);
+    shop.refuses(&["import", "notes", &path, "notes", &path], "notes is named twice: a collection has one file");
+    shop.write("one.csv", "email\none@example.test\n");
+    shop.write("none.csv", "title\n");
+    let said = shop.does(&["import", "notes", &shop.path("none.csv"), "users", &shop.path("one.csv"), "--json"]);
+    assert_eq!(said.trim(), r#"{"notes":{"imported":0,"left_out":false},"users":{"imported":1,"left_out":false}}"#);
     shop.refuses(&["import", "notes", &path, "--exact"], "--exact needs an empty collection, and notes has rows");
 }
 
