@@ -126,6 +126,9 @@ pub(crate) fn tools() -> Outcome {
         debian("protobuf-compiler")?;
         debian("protobuf-compiler-grpc")?;
     }
+    if !on_path("pgbouncer") && !Path::new("/usr/sbin/pgbouncer").exists() {
+        debian("pgbouncer")?;
+    }
     // The types that come with protobuf, which the printed services use.
     if !Path::new("/usr/include/google/protobuf/empty.proto").exists() {
         debian("libprotobuf-dev")?;

@@ -6,18 +6,19 @@ use crate::{
     ledger::{
         access::{Key, Tally},
         keeping::Writer,
+        seal::{Arrivals, LAG_EVERY},
     },
 };
 use futures_util::future::BoxFuture;
 use haechi_model::{Actor, EntryDraft, EntryKind, Failure};
 use haechi_store::Analyse;
 use std::{fmt::Write, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 /// How often what was seen and refused is written.
 const SIGHTINGS_EVERY: Duration = Duration::from_secs(1);
 /// How often, and how far apart, it is looked whether everything is sealed: twice as long as a lease lasts.
-const SETTLE_LOOKS: usize = 60;
+const SETTLE_LOOKS: usize = 80;
 const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// How long an idempotency key is remembered.
 const CLAIM_MS: i64 = 24 * 3_600_000;
@@ -25,7 +26,7 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
 
 impl Gate {
     /// Starts sequencing, sealing, access entries and housekeeping. They end after `stop` turns true, with all that waits written.
-    pub fn start(&self, stop: watch::Receiver<bool>) -> tokio::task::JoinHandle<()> {
+    pub fn start(&self, stop: watch::Receiver<bool>) -> JoinHandle<()> {
         let gate = self.clone();
         tokio::spawn(async move { gate.background(stop).await })
     }
@@ -43,12 +44,15 @@ impl Gate {
         let feed = tokio::spawn(crate::live::feed::run(self.0.clone(), self.0.live.clone()));
         // On a task of their own: they wait for nothing else that is done here.
         let sightings = tokio::spawn(self.0.clone().keep_sightings(stop.clone()));
+        let shared = self.0.store.dialect() == haechi_store::Dialect::Postgres;
+        let lag = shared.then(|| tokio::spawn(watch_lag(self.0.clone())));
+        self.0.store.listen();
         let mut behind = false;
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
-                _ = sequence.tick(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
-                () = self.0.committed.notified(), if self.0.store.dialect() == haechi_store::Dialect::Postgres => self.sequenced().await,
+                _ = sequence.tick(), if shared => self.sequenced().await,
+                () = self.0.committed.notified(), if shared => self.sequenced().await,
                 _ = seal.tick() => {
                     self.0.seal().await;
                     behind = self.0.tell_clock(behind);
@@ -61,6 +65,7 @@ impl Gate {
             }
         }
         feed.abort();
+        lag.inspect(JoinHandle::abort);
         self.0.live.close();
         // It ends by the same signal, with what it was writing.
         let _ = sightings.await;
@@ -102,6 +107,16 @@ impl Gate {
         Box::pin(async move {
             self.0.store.release().await;
         })
+    }
+}
+
+/// On a task of its own: also while nothing can be sealed it is told for how long.
+async fn watch_lag(gate: Arc<Inner>) {
+    let mut arrivals = Arrivals::default();
+    let mut look = tokio::time::interval(LAG_EVERY);
+    loop {
+        look.tick().await;
+        gate.measure_lag(&mut arrivals).await;
     }
 }
 

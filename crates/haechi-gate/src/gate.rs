@@ -17,13 +17,13 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, Trust, USERS};
-use haechi_store::{Catalog, RestoreError, Store, Target};
+use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, USERS};
+use haechi_store::{Catalog, Fill, RestoreError, Server, Store, Target, Unopened};
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 use tokio::{
@@ -49,12 +49,24 @@ pub enum OpenError {
     /// The database cannot be reached.
     #[error("the database {0} cannot be opened: {1}")]
     Database(String, String),
+    /// The database may come: its server does not answer, or takes no changes yet.
+    #[error("the database {0} cannot be opened: {1}")]
+    Away(String, String),
     /// The keys cannot be derived.
     #[error("the keys cannot be derived")]
     Keys,
     /// The ledger was sealed under another master key.
     #[error("the ledger in this database was sealed under another master key: put the former one back")]
     OtherKey,
+}
+
+impl OpenError {
+    fn of(database: &Database, why: &Unopened) -> Self {
+        match why {
+            Unopened::Unusable(_) => Self::Database(database.to_string(), why.to_string()),
+            Unopened::Away(_) => Self::Away(database.to_string(), why.to_string()),
+        }
+    }
 }
 
 /// The gate.
@@ -79,6 +91,8 @@ pub(crate) struct Inner {
     page_tokens: Sealer,
     /// Age of the oldest entry without seal, milliseconds; for readiness.
     pub(crate) seal_lag_ms: AtomicI64,
+    /// Entries without a position, where they get it after their commit.
+    pub(crate) unplaced: AtomicU64,
     pub(crate) committed: Arc<Notify>,
     /// Woken when there may be something to tell to streams.
     pub(crate) told: Arc<Notify>,
@@ -101,8 +115,7 @@ impl Gate {
             let journal = GateJournal::new(&revision, catalog.tables(), &options.master, images.clone(), clock.clone());
             let journal = Arc::new(journal);
             let tables = catalog.tables().into_iter().map(|table| table.name).collect();
-            let store =
-                Store::open(&target, catalog, journal.clone()).await.map_err(|why| OpenError::Database(database.to_string(), why.to_string()))?;
+            let store = Store::open(&target, catalog, journal.clone()).await.map_err(|why| OpenError::of(database, &why))?;
             let (committed, dialect) = (store.committed(), store.dialect());
             let (witness, keeping) = (revision.app.config.ledger.witness.clone(), Arc::<Keeping>::default());
             let inner = Inner {
@@ -118,6 +131,7 @@ impl Gate {
                 keeping,
                 page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
                 seal_lag_ms: AtomicI64::new(0),
+                unplaced: AtomicU64::new(0),
                 revision: ArcSwap::from_pointee(revision),
                 // On SQLite what was committed has its position; elsewhere it is told when it has.
                 told: if dialect == haechi_store::Dialect::Sqlite { committed.clone() } else { Arc::default() },
@@ -209,6 +223,26 @@ impl Gate {
         self.0.seal_lag_ms.load(std::sync::atomic::Ordering::Relaxed)
     }
 
+    /// Entries that wait for their position; none where they get it when they are committed.
+    #[must_use]
+    pub fn unplaced(&self) -> u64 {
+        self.0.unplaced.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// How full the database's pools are, each with its name.
+    #[must_use]
+    pub fn pools(&self) -> Vec<(&'static str, Fill)> {
+        self.0.store.pools()
+    }
+
+    /// Opens all connections to the database that will be needed.
+    ///
+    /// # Errors
+    /// When the server does not grant them.
+    pub fn open_all(&self) -> BoxFuture<'_, Result<(), Unopened>> {
+        self.0.store.open_all()
+    }
+
     /// What is not kept as it must be.
     #[must_use]
     pub fn failing(&self) -> Vec<Writer> {
@@ -265,10 +299,21 @@ pub fn restore<'a>(file: &'a Path, database: &'a Database, left: &'a [&'a str]) 
 }
 
 impl Database {
+    /// Whether it is there; if not, but it may come, why.
+    ///
+    /// # Errors
+    /// In words for an operator.
+    pub async fn answers(&self) -> Result<(), String> {
+        match haechi_store::answers(&self.target()).await {
+            Err(Unopened::Away(why)) => Err(why),
+            Ok(()) | Err(Unopened::Unusable(_)) => Ok(()),
+        }
+    }
+
     fn target(&self) -> Target {
         match self {
             Self::Sqlite(path) => Target::Sqlite(path.clone()),
-            Self::Postgres(url, trust) => Target::Postgres(url.clone(), trust.clone()),
+            Self::Postgres(server) => Target::Postgres(server.clone()),
         }
     }
 }
@@ -278,8 +323,8 @@ impl Database {
 pub enum Database {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL URL, and whom a connection trusts.
-    Postgres(String, Trust),
+    /// A PostgreSQL server.
+    Postgres(Server),
 }
 
 impl std::fmt::Display for Database {
@@ -287,8 +332,8 @@ impl std::fmt::Display for Database {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(path) => write!(out, "{}", path.display()),
-            Self::Postgres(url, _) => {
-                let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+            Self::Postgres(server) => {
+                let rest = server.url.split_once("://").map_or("", |(_, rest)| rest);
                 let place = rest.split('?').next().unwrap_or_default();
                 write!(out, "postgres://{}", place.rsplit_once('@').map_or(place, |(_, place)| place))
             }

@@ -48,7 +48,13 @@ pub fn config_schema() -> Value {
                 "fresh_minutes": bounded(1, 1440, "How long ago the password may have been shown for what is sensitive, in minutes."),
                 "sessions": bounded(1, 1000, "Sessions of one person.")
             })),
-            "database": section(json!({ "ca_file": { "type": "string", "description": "PEM file of the authorities that may sign PostgreSQL's certificate." }, "url": { "oneOf": [{ "type": "string", "pattern": "^(sqlite:|postgres(ql)?://)" }, secret()] } })),
+            "database": section(json!({
+                "ca_file": { "type": "string", "description": "PEM file of the authorities that may sign PostgreSQL's certificate." },
+                "shared_connections": bounded(1, 64, "PostgreSQL: connections that short reads share."),
+                "read_connections": bounded(2, 256, "PostgreSQL: connections for reads that take long."),
+                "change_connections": bounded(2, 256, "PostgreSQL: connections for changes."),
+                "url": { "oneOf": [{ "type": "string", "pattern": "^(sqlite:|postgres(ql)?://)" }, secret()] }
+            })),
             "master_key": secret(),
             "ledger": section(json!({
                 "reads": { "enum": ["classed", "all", "none"], "description": "Which reads leave an access entry." },

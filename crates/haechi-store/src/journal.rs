@@ -69,6 +69,17 @@ pub struct Beside {
 /// Entries that leave the log in one piece when they are taken out, so that nobody's change waits long.
 pub(crate) const TAKEN_OUT_AT_ONCE: u32 = 5_000;
 
+/// Entries that have no seal yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsealed {
+    /// How many have no position either; more than 10 000 are not counted.
+    pub waiting: u64,
+    /// The number by which the oldest came; entries come nearly in the order of their numbers.
+    pub oldest: Option<i64>,
+    /// That of the last entry.
+    pub last: i64,
+}
+
 /// A signed checkpoint and what the next one continues from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seal {

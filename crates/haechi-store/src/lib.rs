@@ -20,15 +20,16 @@ mod system;
 
 pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
-pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal};
+pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal, Unsealed};
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
 pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, history, plan, same_tables};
+pub use postgres::Fill;
 pub use render::Dialect;
 pub use schema::Strange;
 pub use system::system_tables;
 
 use futures_util::future::BoxFuture;
-use haechi_model::{Aggregate, Change, Claim, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
+use haechi_model::{Aggregate, Change, Claim, Connections, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tracing::{Instrument, Span};
@@ -38,8 +39,19 @@ use tracing::{Instrument, Span};
 pub enum Target {
     /// An SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL URL, and whom a connection trusts.
-    Postgres(String, Trust),
+    /// A PostgreSQL server.
+    Postgres(Server),
+}
+
+/// A PostgreSQL server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Its URL.
+    pub url: String,
+    /// Whom a connection trusts.
+    pub trust: Trust,
+    /// How many connections a node has.
+    pub connections: Connections,
 }
 
 /// Of what statistics are gathered.
@@ -95,8 +107,27 @@ enum Driver {
 
 /// Why a database cannot be opened, in words for an operator.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unopened(pub String);
+pub enum Unopened {
+    /// It must be mended.
+    #[error("{0}")]
+    Unusable(String),
+    /// It may come: the server does not answer, or does not take changes yet.
+    #[error("{0}")]
+    Away(String),
+}
+
+/// Whether a database is there and can be used.
+///
+/// # Errors
+/// Why not.
+pub fn answers(target: &Target) -> BoxFuture<'_, Result<(), Unopened>> {
+    Box::pin(async move {
+        match target {
+            Target::Sqlite(_) => Ok(()),
+            Target::Postgres(server) => postgres::answers(server).await,
+        }
+    })
+}
 
 // Each method is boxed here: an `async fn` would be compiled again, with all that it waits for, in each crate above.
 impl Store {
@@ -109,9 +140,7 @@ impl Store {
             let (catalog, committed) = (Arc::new(catalog), Arc::new(Notify::new()));
             let driver = match target {
                 Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path, catalog.clone(), journal, committed.clone())?),
-                Target::Postgres(url, trust) => {
-                    Driver::Postgres(postgres::Postgres::open(url, trust, catalog.clone(), journal, committed.clone()).await?)
-                }
+                Target::Postgres(server) => Driver::Postgres(postgres::Postgres::open(server, catalog.clone(), journal, committed.clone()).await?),
             };
             Ok(Self { driver, catalog, committed })
         })
@@ -138,6 +167,28 @@ impl Store {
         self.committed.clone()
     }
 
+    /// Opens all connections that it will need.
+    ///
+    /// # Errors
+    /// When the server does not grant them.
+    pub fn open_all(&self) -> BoxFuture<'_, Result<(), Unopened>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(_) => Ok(()),
+                Driver::Postgres(postgres) => postgres.open_all().await,
+            }
+        })
+    }
+
+    /// How full its pools are, each with its name.
+    #[must_use]
+    pub fn pools(&self) -> Vec<(&'static str, Fill)> {
+        match &self.driver {
+            Driver::Sqlite(_) => Vec::new(),
+            Driver::Postgres(postgres) => postgres.pools().into(),
+        }
+    }
+
     /// A change waits for others that hold its rows at most for so long.
     pub fn be_patient(&self, most: Duration) {
         if let Driver::Postgres(postgres) = &self.driver {
@@ -160,7 +211,7 @@ impl Store {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.readers.select(select, reads).await,
             // On the heap: what one driver needs is not carried through every request of the other.
-            Driver::Postgres(postgres) => Box::pin(postgres.select(select)).await,
+            Driver::Postgres(postgres) => Box::pin(postgres.select(select, reads)).await,
         }
     }
 
@@ -172,7 +223,7 @@ impl Store {
         Box::pin(async move {
             match &self.driver {
                 Driver::Sqlite(sqlite) => sqlite.readers.aggregate(aggregate, reads).await,
-                Driver::Postgres(postgres) => Box::pin(postgres.aggregate(&aggregate)).await,
+                Driver::Postgres(postgres) => Box::pin(postgres.aggregate(&aggregate, reads)).await,
             }
         })
     }

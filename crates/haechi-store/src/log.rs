@@ -2,7 +2,7 @@
 
 use crate::{
     Driver, Leaf, Store, Stored,
-    journal::{EventRecord, LogRecord, Seal},
+    journal::{EventRecord, LogRecord, Seal, Unsealed},
     sqlite,
 };
 use futures_util::future::BoxFuture;
@@ -155,6 +155,26 @@ impl Store {
                 Driver::Postgres(postgres) => postgres.sequence(now_ms).await,
             }
         })
+    }
+
+    /// What has no seal yet, where nodes share the database; nothing is said of it on SQLite.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn unsealed(&self) -> BoxFuture<'_, Result<Option<Unsealed>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(_) => Ok(None),
+                Driver::Postgres(postgres) => postgres.unsealed().await.map(Some),
+            }
+        })
+    }
+
+    /// Hears from now on what other nodes commit.
+    pub fn listen(&self) {
+        if let Driver::Postgres(postgres) = &self.driver {
+            postgres.listen();
+        }
     }
 
     /// Gives up what this node holds for all nodes: the last act before it ends.

@@ -179,6 +179,11 @@ impl Events {
         tokio::time::timeout(wait, self.read()).await.expect("nothing came within ten seconds")
     }
 
+    /// As [`Events::next`], for longer.
+    pub async fn next_within(&mut self, wait: std::time::Duration) -> Option<(String, Value)> {
+        tokio::time::timeout(wait, self.read()).await.expect("nothing came")
+    }
+
     /// Whether nothing comes for a while.
     pub async fn silent(&mut self) -> bool {
         tokio::time::timeout(std::time::Duration::from_millis(400), self.read()).await.is_err()

@@ -26,15 +26,23 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use haechi_data::{Act, Acted, Handlers};
-use haechi_gate::{Ask, Gate};
+use haechi_gate::{Ask, Gate, OpenError};
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use thiserror::Error;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// Starts what goes on beside the server.
 type Begun = Box<dyn FnOnce(Arc<House>, &DataDir) -> JoinHandle<()> + Send>;
+
+/// How long a database that is not there is waited for, and how often it is looked.
+const DATABASE_WAIT: Duration = Duration::from_secs(60);
+const DATABASE_EVERY: Duration = Duration::from_secs(2);
 
 /// Where routes of one's own cannot be.
 const RESERVED: [&str; 10] =
@@ -205,6 +213,9 @@ impl Haechi {
         let traces = Traces::open(&revision.app.config.telemetry)?;
         let _logs = logs::start(self.mode == Mode::Serve, traces.as_ref());
         let data = DataDir::open(self.data.clone())?;
+        if self.mode == Mode::Serve {
+            wait_for_database(&revision.app.config, &data.path).await?;
+        }
         let mut house = House::with(revision, warnings, &data, self.mode).await?;
         house.handlers.clone_from(&self.handlers);
         house.handled()?;
@@ -219,6 +230,9 @@ impl Haechi {
         }
         if config.ledger.witness.is_empty() && self.mode == Mode::Serve {
             tracing::warn!(target: "haechi", "no witness is told of the ledger's checkpoints");
+        }
+        if self.mode == Mode::Serve {
+            house.gate.open_all().await.map_err(|why| HouseError::Open(OpenError::Database(house.place.clone(), why.to_string())))?;
         }
         house.start();
         tracing::info!(target: "haechi", address = config.server.listen, "serving");
@@ -276,6 +290,20 @@ impl Haechi {
         };
         Ok((bind(address).await?, tls))
     }
+}
+
+/// A server's database may come up after it: that is waited for, for a while. What must be mended is said at once, when it is opened.
+async fn wait_for_database(config: &Config, data: &Path) -> Result<(), HouseError> {
+    let database = crate::database::database(config, data)?;
+    let begun = Instant::now();
+    while let Err(why) = database.answers().await {
+        if begun.elapsed() >= DATABASE_WAIT {
+            break;
+        }
+        tracing::warn!(target: "haechi", database = %database, why, "the database is not there yet; it is waited for");
+        tokio::time::sleep(DATABASE_EVERY).await;
+    }
+    Ok(())
 }
 
 /// Waits for the end; streams end first, so that their connections can.

@@ -1,7 +1,7 @@
 //! What is counted, in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
 
 use crate::replies::Unread;
-use haechi_gate::Writer;
+use haechi_gate::{Fill, Writer};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -16,6 +16,7 @@ use std::{
 };
 
 type Labels = [(&'static str, &'static str); 1];
+type TwoLabels = [(&'static str, &'static str); 2];
 
 /// Upper bounds of the histogram's buckets, seconds.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -40,8 +41,54 @@ pub struct Metrics {
     /// By writer: 1 while what it must keep is not kept.
     failing: [Gauge; Writer::ALL.len()],
     clock_ahead: Gauge<f64, AtomicU64>,
+    unplaced: Gauge,
+    pools: Pools,
     ready: Gauge,
     draining: AtomicBool,
+}
+
+/// The database's pools, by name.
+struct Pools {
+    connections: Family<TwoLabels, Gauge>,
+    most: Family<Labels, Gauge>,
+    waiting: Family<Labels, Gauge>,
+    given: Family<Labels, Counter>,
+    waited: Family<Labels, Counter<f64, AtomicU64>>,
+}
+
+impl Pools {
+    fn new(registry: &mut Registry) -> Self {
+        let pools = Self {
+            connections: Family::default(),
+            most: Family::default(),
+            waiting: Family::default(),
+            given: Family::default(),
+            waited: Family::default(),
+        };
+        registry.register("db_client_connection_count", "Connections to the database, by pool and state", pools.connections.clone());
+        registry.register("db_client_connection_max", "Connections that a pool may have", pools.most.clone());
+        registry.register("db_client_connection_pending_requests", "Work that waits for a connection", pools.waiting.clone());
+        registry.register("db_client_connection_uses", "How often a connection was given", pools.given.clone());
+        let help = "How long was waited for connections, in all";
+        registry.register_with_unit("db_client_connection_wait_time", help, Unit::Seconds, pools.waited.clone());
+        pools
+    }
+
+    fn tell(&self, pools: &[(&'static str, Fill)]) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (name, fill) in pools {
+            let pool = [("pool", *name)];
+            self.connections.get_or_create(&[("pool", name), ("state", "used")]).set(number(fill.used));
+            self.connections.get_or_create(&[("pool", name), ("state", "idle")]).set(number(fill.open.saturating_sub(fill.used)));
+            self.most.get_or_create(&pool).set(number(fill.size));
+            self.waiting.get_or_create(&pool).set(number(fill.waiting));
+            // They are counted where they happen; here they are brought up to that.
+            let given = self.given.get_or_create(&pool);
+            given.inc_by(fill.given.saturating_sub(given.get()));
+            let waited = self.waited.get_or_create(&pool);
+            waited.inc_by((fill.waited.as_secs_f64() - waited.get()).max(0.0));
+        }
+    }
 }
 
 /// A request in work.
@@ -73,6 +120,7 @@ impl Metrics {
         );
         let duration = Histogram::new(BUCKETS);
         registry.register_with_unit("http_request_duration", "Time from a request's head to its reply", Unit::Seconds, duration.clone());
+        let pools = Pools::new(&mut registry);
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -81,6 +129,7 @@ impl Metrics {
         let in_work = gauge("http_requests_in_work", "Requests in work");
         let connections = gauge("connections", "Open connections");
         let seal_lag = gauge("ledger_seal_lag_milliseconds", "Age of the oldest ledger entry without a seal");
+        let unplaced = gauge("ledger_entries_waiting", "Entries of the ledger that wait for their position");
         let unread_bytes = gauge("http_unread_bytes", "Bytes of replies that wait for clients to read them");
         let ready = gauge("ready", "Whether requests should be sent here");
         let mut counter = |name: &str, help: &str| {
@@ -111,6 +160,8 @@ impl Metrics {
             unread: OnceLock::new(),
             failing,
             clock_ahead,
+            unplaced,
+            pools,
             ready,
             draining: AtomicBool::new(false),
         })
@@ -169,6 +220,12 @@ impl Metrics {
         for writer in Writer::ALL {
             self.failing[writer as usize].set(i64::from(failing.contains(&writer)));
         }
+    }
+
+    /// How full the database's pools are, and how many entries wait for their position.
+    pub(crate) fn database(&self, pools: &[(&'static str, Fill)], unplaced: u64) {
+        self.pools.tell(pools);
+        self.unplaced.set(i64::try_from(unplaced).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn connection_stalled(&self) {

@@ -1,7 +1,7 @@
 //! Looks after open streams: whoever watches is asked again who he is, and his streams end when he is no longer it.
 
-use haechi_gate::{Caller, Gate, Known};
-use haechi_identity::Identity;
+use haechi_gate::{Caller, EndReason, Gate, Known};
+use haechi_identity::{AuthError, Identity};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -33,9 +33,11 @@ async fn look(gate: &Gate, identity: &Identity, watching: Vec<(Arc<str>, Caller)
             Known::Caller(found) => Ok(found),
             Known::Unknown(pending) => Box::pin(identity.verify(&credential, pending)).await,
         };
-        // Who cannot be asked is not served, as with requests.
-        if !found.is_ok_and(|found| found.is_still(&caller)) {
-            gate.end_streams(&credential);
+        match found {
+            Ok(found) if found.is_still(&caller) => {}
+            Ok(_) | Err(AuthError::Invalid) => gate.end_streams(&credential, EndReason::Caller),
+            // A caller who cannot be asked is not served, as with requests. They may come back with the same credential.
+            Err(AuthError::Unavailable) => gate.end_streams(&credential, EndReason::Busy),
         }
     }
 }

@@ -12,15 +12,19 @@ use haechi_ledger::{Frontier, Hash, Signer, Verifier};
 use haechi_model::Witness;
 use haechi_store::Seal;
 use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio::sync::Mutex;
 
 /// How often new entries are sealed.
 pub(crate) const SEAL_EVERY: Duration = Duration::from_millis(500);
 /// How often a node with the lease gives positions even when nothing woke it.
-pub(crate) const SEQUENCE_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const SEQUENCE_EVERY: Duration = Duration::from_secs(1);
 /// Entries read at a time, and the most that one seal covers.
 const PAGE: u32 = 4_000;
 /// Lag that is shown while an entry is missing: far beyond what readiness allows.
@@ -32,6 +36,32 @@ pub(crate) struct SealState {
     archive: Mac,
     /// The tree so far; `None` until it was read. The lock lets one task seal at a time.
     tree: Mutex<Option<Frontier>>,
+    /// Whether an entry is missing.
+    holed: AtomicBool,
+}
+
+/// How often it is looked, where nodes share a database, how long entries have waited.
+pub(crate) const LAG_EVERY: Duration = Duration::from_secs(1);
+/// Looks that are remembered: ten minutes of them.
+const LOOKS: usize = 600;
+
+/// When entries came, by the numbers of their arrival: their age is told without any clock of a node.
+#[derive(Default)]
+pub(crate) struct Arrivals(VecDeque<(Instant, i64)>);
+
+impl Arrivals {
+    /// At a moment the last entry had this number.
+    fn look(&mut self, now: Instant, last: i64) {
+        if self.0.len() == LOOKS {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, last));
+    }
+
+    /// How long ago an entry was there already, at least.
+    fn age(&self, now: Instant, number: i64) -> Duration {
+        self.0.iter().find(|(_, last)| *last >= number).map_or(Duration::ZERO, |(seen, _)| now - *seen)
+    }
 }
 
 impl SealState {
@@ -39,7 +69,13 @@ impl SealState {
         // The name follows from the key: it stays when addresses change, and tells two ledgers apart.
         let name = crate::keys::hex(&master.derive("ledger name")[..8]);
         let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
-        Some(Self { signer, witnesses: Witnesses::new(witness, keeping.clone()), archive: master.mac("ledger archive"), tree: Mutex::new(None) })
+        Some(Self {
+            signer,
+            witnesses: Witnesses::new(witness, keeping.clone()),
+            archive: master.mac("ledger archive"),
+            tree: Mutex::new(None),
+            holed: AtomicBool::new(false),
+        })
     }
 
     /// Marks where an archive ended.
@@ -125,6 +161,26 @@ impl Inner {
         waiting.is_empty() && (seal.map_or(0, |seal| seal.size) >= bounds.1 || self.seal_lag_ms.load(Ordering::Relaxed) >= MISSING_LAG_MS)
     }
 
+    /// Where nodes share a database: how long the oldest entry without a seal has waited, whichever node seals.
+    pub(crate) async fn measure_lag(&self, arrivals: &mut Arrivals) {
+        let Ok(Some(unsealed)) = self.store.unsealed().await else { return };
+        let now = Instant::now();
+        arrivals.look(now, unsealed.last);
+        let age = unsealed.oldest.map_or(Duration::ZERO, |oldest| arrivals.age(now, oldest));
+        let lag = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let holed = self.seals.holed.load(Ordering::Relaxed) && unsealed.oldest.is_some();
+        self.seal_lag_ms.store(if holed { lag.max(MISSING_LAG_MS) } else { lag }, Ordering::Relaxed);
+        self.unplaced.store(unsealed.waiting, Ordering::Relaxed);
+    }
+
+    /// On a database of its own a node knows how long entries have waited.
+    fn lag_is(&self, lag_ms: i64) {
+        self.seals.holed.store(false, Ordering::Relaxed);
+        if self.store.dialect() == haechi_store::Dialect::Sqlite {
+            self.seal_lag_ms.store(lag_ms.max(0), Ordering::Relaxed);
+        }
+    }
+
     /// Seals one page; `true` when there may be more.
     async fn seal_page(&self, tree: &mut Option<Frontier>) -> Result<bool, haechi_model::Failure> {
         if tree.is_none() {
@@ -143,6 +199,7 @@ impl Inner {
             // Sealing past a hole would make it look whole. Readiness fails until somebody looks: `audit verify` names the place.
             let age = haechi_ledger::Entry::from_bytes(entry).map_or(i64::MAX, |entry| now - entry.time_ms);
             self.seal_lag_ms.store(age.max(MISSING_LAG_MS), Ordering::Relaxed);
+            self.seals.holed.store(true, Ordering::Relaxed);
             tracing::error!(target: "haechi::ledger", position = from, "an entry is missing: nothing is sealed any more");
             return Ok(false);
         }
@@ -151,11 +208,11 @@ impl Inner {
             self.clock.is_at_least(last.time_ms);
         }
         let Some((_, first)) = records.first() else {
-            self.seal_lag_ms.store(0, Ordering::Relaxed);
+            self.lag_is(0);
             return Ok(false);
         };
         let lag = haechi_ledger::Entry::from_bytes(first).map_or(0, |entry| now - entry.time_ms);
-        self.seal_lag_ms.store(lag.max(0), Ordering::Relaxed);
+        self.lag_is(lag);
         let mut next = frontier.clone();
         let leaves: Vec<Hash> = records.iter().map(|(_, entry)| haechi_ledger::leaf_hash(entry)).collect();
         leaves.iter().for_each(|leaf| next.push(*leaf));
@@ -164,8 +221,29 @@ impl Inner {
         let note = seal.note.clone();
         self.store.save_seal(seal).await?;
         *frontier = next;
-        self.seal_lag_ms.store(0, Ordering::Relaxed);
+        self.lag_is(0);
         self.seals.witnesses.tell(&note);
         Ok(contiguous == PAGE as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_an_entry_is_since_it_was_first_there() {
+        let (mut arrivals, begun) = (Arrivals::default(), Instant::now());
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        for second in 0..20 {
+            arrivals.look(at(second), 100 + second as i64 / 10);
+        }
+        assert_eq!(arrivals.age(at(19), 100), Duration::from_secs(19));
+        assert_eq!(arrivals.age(at(19), 101), Duration::from_secs(9));
+        assert_eq!(arrivals.age(at(19), 102), Duration::ZERO);
+        for second in 20..2_000 {
+            arrivals.look(at(second), 200);
+        }
+        assert_eq!(arrivals.age(at(1_999), 100), Duration::from_secs(LOOKS as u64 - 1));
     }
 }

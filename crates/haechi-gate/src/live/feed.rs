@@ -7,8 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 /// Entries that are read at a time.
 const BATCH: u32 = 500;
-/// How long to wait for a commit that another node made.
-const POLL: Duration = Duration::from_millis(50);
+/// How long to wait for a commit that another node made and did not tell of.
+const POLL: Duration = Duration::from_secs(1);
 /// How often idle streams are told where they are.
 const BEAT: Duration = Duration::from_secs(20);
 /// How often what depends on the time is looked at again.

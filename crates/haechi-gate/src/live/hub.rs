@@ -404,14 +404,14 @@ impl Hub {
     }
 
     /// Ends the streams of a credential.
-    pub(crate) fn end_credential(&self, credential: &str) {
+    pub(crate) fn end_credential(&self, credential: &str, reason: EndReason) {
         let members: Vec<Arc<Member>> = {
             let state = lock(&self.state);
             let of = |member: &&Arc<Member>| member.ask().credential().is_some_and(|own| **own == *credential);
             state.members.values().filter(of).cloned().collect()
         };
         for member in members {
-            self.end(&member, EndReason::Caller);
+            self.end(&member, reason);
         }
     }
 

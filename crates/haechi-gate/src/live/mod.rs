@@ -31,9 +31,9 @@ impl Gate {
         self.0.live.fresh()
     }
 
-    /// Ends the streams of a credential that is no longer good, or is somebody else's by now.
-    pub fn end_streams(&self, credential: &str) {
-        self.0.live.end_credential(credential);
+    /// Ends the streams of a credential: because it is no longer good, or is somebody else's by now, or cannot be looked up.
+    pub fn end_streams(&self, credential: &str, reason: EndReason) {
+        self.0.live.end_credential(credential, reason);
     }
 
     /// Ends all streams; none is opened any more.

@@ -3,6 +3,8 @@
 mod doors;
 mod read;
 
+pub use read::{database_hosts, database_url_of_one_host};
+
 pub use doors::{GraphqlConfig, GrpcConfig, LiveConfig};
 
 use crate::section::Section;
@@ -54,6 +56,23 @@ pub enum DatabaseConfig {
     Secret(SecretRef),
 }
 
+/// `[database]`: how many connections a node has to PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Shared by short reads.
+    pub shared: usize,
+    /// For reads that take long, one for each.
+    pub reads: usize,
+    /// For changes.
+    pub changes: usize,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { shared: 2, reads: 8, changes: 16 }
+    }
+}
+
 /// Whom a TLS connection to a server of ours trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -85,6 +104,17 @@ pub enum Witness {
     Http(String),
     /// Sent to a syslog collector (RFC 5424): a socket's path, or host and port for UDP.
     Syslog(String),
+}
+
+impl Witness {
+    /// As it stands in the configuration.
+    fn address(&self) -> String {
+        match self {
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Http(address) => address.clone(),
+            Self::Syslog(to) => format!("syslog:{to}"),
+        }
+    }
 }
 
 /// `[ledger]`
@@ -175,6 +205,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `[database] ca_file`: who may sign PostgreSQL's certificate, instead of the system's authorities.
     pub database_ca: Option<PathBuf>,
+    /// `[database] shared_connections`, `read_connections` and `change_connections`.
+    pub connections: Connections,
     /// `[ledger]`
     pub ledger: LedgerConfig,
     /// `[limits]`
@@ -210,6 +242,7 @@ impl Default for Config {
             },
             database: DatabaseConfig::Sqlite(PathBuf::from("haechi.db")),
             database_ca: None,
+            connections: Connections::default(),
             ledger: LedgerConfig { reads: ReadsLogged::Classed, witness: Vec::new() },
             limits: LimitsConfig {
                 body_bytes: 1 << 20,
@@ -307,11 +340,6 @@ impl Config {
             SecretRef::Env(name) => format!("*** (environment variable {name})"),
             SecretRef::File(path) => format!("*** (file {})", path.display()),
         };
-        let witness = |witness: &Witness| match witness {
-            Witness::File(path) => format!("file:{}", path.display()),
-            Witness::Http(address) => address.clone(),
-            Witness::Syslog(to) => format!("syslog:{to}"),
-        };
         let reads = match self.ledger.reads {
             ReadsLogged::Classed => "classed",
             ReadsLogged::All => "all",
@@ -339,9 +367,12 @@ impl Config {
             ("server.cors_origins", self.server.cors_origins.join(", ")),
             ("database.url", database),
             ("database.ca_file", self.database_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
+            ("database.shared_connections", self.connections.shared.to_string()),
+            ("database.read_connections", self.connections.reads.to_string()),
+            ("database.change_connections", self.connections.changes.to_string()),
             ("master_key", self.master_key.as_ref().map(secret).unwrap_or_default()),
             ("ledger.reads", reads.to_owned()),
-            ("ledger.witness", self.ledger.witness.iter().map(witness).collect::<Vec<_>>().join(", ")),
+            ("ledger.witness", self.ledger.witness.iter().map(Witness::address).collect::<Vec<_>>().join(", ")),
             ("limits.body_bytes", limits.body_bytes.to_string()),
             ("limits.request_ms", limits.request_ms.to_string()),
             ("limits.head_ms", limits.head_ms.to_string()),

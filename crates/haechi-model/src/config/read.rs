@@ -102,6 +102,20 @@ impl Config {
             self.database_ca = Some(PathBuf::from(path));
             self.origin("database.ca_file", section);
         }
+        let connections = &mut self.connections;
+        let keys: [(&'static str, &'static str, &mut usize, std::ops::RangeInclusive<i64>); 3] = [
+            ("shared_connections", "database.shared_connections", &mut connections.shared, 1..=64),
+            ("read_connections", "database.read_connections", &mut connections.reads, 2..=256),
+            ("change_connections", "database.change_connections", &mut connections.changes, 2..=256),
+        ];
+        let mut set = Vec::new();
+        for (key, origin, size, bounds) in keys {
+            if let Some(found) = section.bounded(key, bounds) {
+                *size = usize::try_from(found).unwrap_or(*size);
+                set.push(origin);
+            }
+        }
+        set.into_iter().for_each(|origin| self.origin(origin, section));
         let Some(item) = section.item("url") else { return };
         self.origin("database.url", section);
         if item.as_table_like().is_some() {
@@ -131,12 +145,12 @@ impl Config {
                 Ok(DatabaseConfig::Sqlite(PathBuf::from(path)))
             };
         }
-        match url::Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") && url.password().is_some() => {
+        match database_url_of_one_host(text) {
+            Some(url) if matches!(url.scheme(), "postgres" | "postgresql") && url.password().is_some() => {
                 Err("the URL holds a password: a secret never stands in the folder".to_owned())
             }
-            Ok(url) if matches!(url.scheme(), "postgres" | "postgresql") => Ok(DatabaseConfig::Postgres(text.to_owned())),
-            Ok(url) if matches!(url.scheme(), "mysql" | "mariadb") => Err("MySQL and MariaDB are not built yet".to_owned()),
+            Some(url) if matches!(url.scheme(), "postgres" | "postgresql") => Ok(DatabaseConfig::Postgres(text.to_owned())),
+            Some(url) if matches!(url.scheme(), "mysql" | "mariadb") => Err("MySQL and MariaDB are not built yet".to_owned()),
             // It may hold a password in a form that is not read.
             _ => Err("this is not a database URL".to_owned()),
         }
@@ -328,6 +342,23 @@ fn is_network(text: &str) -> bool {
         Err(_) => return false,
     };
     length.is_none_or(|length| length.parse::<u8>().is_ok_and(|length| length <= bits))
+}
+
+/// Where the hosts stand in a database URL. There may be several, each with its port, which only PostgreSQL's URLs have.
+#[must_use]
+pub fn database_hosts(url: &str) -> std::ops::Range<usize> {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let end = url[begin..].find(['/', '?', '#']).map_or(url.len(), |at| begin + at);
+    url[begin..end].rfind('@').map_or(begin, |at| begin + at + 1)..end
+}
+
+/// A database URL with the first of its hosts alone.
+#[must_use]
+pub fn database_url_of_one_host(text: &str) -> Option<url::Url> {
+    let (at, mut one) = (database_hosts(text), text.to_owned());
+    let first = text[at.clone()].split(',').next().unwrap_or_default();
+    one.replace_range(at, first);
+    url::Url::parse(&one).ok()
 }
 
 pub(super) fn secret(section: &Section<'_>, key: &'static str) -> Option<SecretRef> {

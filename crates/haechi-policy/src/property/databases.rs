@@ -26,7 +26,15 @@ impl Databases {
         let stores = runtime.block_on(async {
             let sqlite = store(world, &Target::Sqlite(file.clone())).await;
             let url = database(&server).await;
-            let postgres = store(world, &Target::Postgres(url.clone(), haechi_model::Trust::Plain)).await;
+            let postgres = store(
+                world,
+                &Target::Postgres(haechi_store::Server {
+                    url: url.clone(),
+                    trust: haechi_model::Trust::Plain,
+                    connections: haechi_model::Connections::default(),
+                }),
+            )
+            .await;
             fill_postgres(world, &url).await;
             vec![("SQLite", sqlite), ("PostgreSQL", postgres)]
         });

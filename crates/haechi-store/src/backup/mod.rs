@@ -58,7 +58,7 @@ pub fn restore<'a>(file: &'a Path, target: &'a Target, left: &'a [&'a str]) -> B
     Box::pin(async move {
         match target {
             Target::Sqlite(path) => sqlite::restore(file, path, left),
-            Target::Postgres(url, trust) => postgres::restore(file, url, trust, left).await,
+            Target::Postgres(server) => postgres::restore(file, server, left).await,
         }
     })
 }

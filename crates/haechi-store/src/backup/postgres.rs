@@ -6,12 +6,13 @@ use super::{
     made, moved, portable, silent,
 };
 use crate::{
+    Server,
     migrate::{Applied, BOOTSTRAP},
     postgres::{Postgres, SEQUENCE, failure},
     render::Dialect,
     sqlite,
 };
-use haechi_model::{Failure, INDEX_BYTES, Storage, Table, Trust};
+use haechi_model::{Failure, INDEX_BYTES, Storage, Table};
 use rusqlite::{Connection, OpenFlags, types::Value as Cell};
 use std::{path::Path, sync::Arc};
 use tokio::sync::Notify;
@@ -95,7 +96,7 @@ fn overlong(file: &Path, tables: &[Table]) -> Result<Vec<(String, String)>, Rest
 }
 
 /// Fills an empty database from a backup, in one transaction.
-pub(super) async fn restore(file: &Path, url: &str, trust: &Trust, left: &[&str]) -> Result<(), RestoreError> {
+pub(super) async fn restore(file: &Path, server: &Server, left: &[&str]) -> Result<(), RestoreError> {
     let broken = |error: tokio_postgres::Error| {
         let _ = failure(&error);
         RestoreError::Database
@@ -112,7 +113,7 @@ pub(super) async fn restore(file: &Path, url: &str, trust: &Trust, left: &[&str]
         }
     }
     let (catalog, journal) = silent();
-    let postgres = Postgres::open(url, trust, catalog, journal, Arc::new(Notify::new())).await.map_err(|_| RestoreError::Database)?;
+    let postgres = Postgres::open(server, catalog, journal, Arc::new(Notify::new())).await.map_err(|_| RestoreError::Database)?;
     if !postgres.applied().await.map_err(|_| RestoreError::Database)?.is_empty() {
         return Err(RestoreError::NotEmpty);
     }

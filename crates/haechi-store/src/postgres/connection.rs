@@ -1,120 +1,239 @@
 //! Connections, bound values and what errors mean.
 
-use super::tls::Tls;
+use super::{outage, shapes::Shape, tls::Tls};
 use crate::Unopened;
+use arc_swap::ArcSwapOption;
 use bytes::BytesMut;
-use haechi_model::Cells;
-use haechi_model::{Failure, Row, Value};
+use futures_util::TryStreamExt;
+use haechi_model::{Cells, Failure, Row, Value};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 use tokio_postgres::{
-    Client, Config, RowStream, Statement,
+    Client, Config, RowStream, Socket, Statement,
     error::SqlState,
+    tls::MakeTlsConnect,
     types::{IsNull, ToSql, Type, to_sql_checked},
 };
 
-/// What one read may take. The memory lets the ids of about a million referenced rows be hashed; a set that does not fit is searched for each row.
-const LIMITS: &str = "SET statement_timeout = '10s'; SET default_transaction_read_only = on; SET work_mem = '64MB'; SET jit = off";
 /// Statements that one connection keeps prepared.
 const STATEMENT_CACHE: usize = 512;
+/// For so long it is not tried again after a connection could not be made.
+const REST: Duration = Duration::from_millis(200);
+/// How long it is looked for a session that should be there.
+const PROBE: Duration = Duration::from_secs(2);
 
-/// A connection that many reads share: they are pipelined, and it is made anew when it was lost.
-pub(super) struct Shared {
+/// Makes connections of a kind.
+#[derive(Clone)]
+pub(super) struct Opener {
     config: Config,
     tls: Tls,
-    current: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    settings: &'static str,
 }
 
-/// A live connection with its prepared statements.
-pub(super) struct Connection {
-    pub(super) client: Client,
-    statements: Mutex<HashMap<String, Statement>>,
-}
-
-impl Shared {
+impl Opener {
     pub(super) fn new(config: Config, tls: Tls) -> Self {
-        Self { config, tls, current: tokio::sync::Mutex::default() }
+        Self { config, tls, settings: "" }
     }
 
-    pub(super) async fn get(&self) -> Result<Arc<Connection>, Failure> {
-        let mut current = self.current.lock().await;
-        if let Some(connection) = current.as_ref().filter(|connection| !connection.client.is_closed()) {
-            return Ok(connection.clone());
-        }
+    pub(super) fn set_to(&self, settings: &'static str) -> Self {
+        Self { settings, ..self.clone() }
+    }
+
+    pub(super) async fn open(&self) -> Result<Connection, Failure> {
         let (client, driver) = self.config.connect(self.tls.clone()).await.map_err(|error| failure(&error))?;
         tokio::spawn(async move {
             let _ = driver.await;
         });
-        client.batch_execute(LIMITS).await.map_err(|error| failure(&error))?;
-        let connection = Arc::new(Connection { client, statements: Mutex::default() });
-        *current = Some(connection.clone());
-        Ok(connection)
+        client.batch_execute(self.settings).await.map_err(|error| failure(&error))?;
+        outage::over();
+        Ok(Connection { client, statements: Mutex::default() })
+    }
+
+    /// A connection whose messages the caller reads.
+    pub(super) async fn connect(
+        &self,
+    ) -> Result<(Client, tokio_postgres::Connection<Socket, <Tls as MakeTlsConnect<Socket>>::Stream>), tokio_postgres::Error> {
+        self.config.connect(self.tls.clone()).await
+    }
+
+    /// Ends what a connection is doing.
+    pub(super) async fn cancel(&self, connection: &Connection) {
+        let _ = connection.client.cancel_token().cancel_query(self.tls.clone()).await;
     }
 }
 
-/// Connects once, and looks whether the database can hold what it is given.
+/// A connection that many reads share: they are pipelined, and it is made anew when it was lost.
+pub(super) struct Shared {
+    opener: Opener,
+    current: ArcSwapOption<Connection>,
+    /// When a connection could not be made.
+    failed: tokio::sync::Mutex<Option<Instant>>,
+    /// Whether something is in the way of all that is sent.
+    late: Arc<AtomicBool>,
+}
+
+/// A live connection with its prepared statements, by the number of their shape.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    statements: Mutex<HashMap<usize, Statement>>,
+}
+
+impl Shared {
+    pub(super) fn new(opener: Opener) -> Self {
+        Self { opener, current: ArcSwapOption::empty(), failed: tokio::sync::Mutex::default(), late: Arc::default() }
+    }
+
+    pub(super) async fn get(&self) -> Result<Arc<Connection>, Failure> {
+        if let Some(connection) = self.alive() {
+            return Ok(connection);
+        }
+        let mut failed = self.failed.lock().await;
+        if let Some(connection) = self.alive() {
+            return Ok(connection);
+        }
+        if failed.is_some_and(|at| at.elapsed() < REST) {
+            return Err(Failure::Unavailable);
+        }
+        match self.opener.open().await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                self.current.store(Some(connection.clone()));
+                Ok(connection)
+            }
+            Err(failure) => {
+                *failed = Some(Instant::now());
+                Err(failure)
+            }
+        }
+    }
+
+    fn alive(&self) -> Option<Arc<Connection>> {
+        self.current.load_full().filter(|connection| !connection.client.is_closed())
+    }
+
+    pub(super) fn late(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// Nothing more is sent on it until it answers again.
+    pub(super) fn is_late(&self, connection: &Arc<Connection>) {
+        if !self.late.swap(true, Ordering::Relaxed) {
+            let (late, connection) = (self.late.clone(), connection.clone());
+            tokio::spawn(async move {
+                let _ = connection.client.simple_query("").await;
+                late.store(false, Ordering::Relaxed);
+            });
+        }
+    }
+}
+
+/// Connects, and looks whether the database can hold what it is given and whether sessions are kept.
 pub(super) async fn usable(config: &Config, tls: Tls) -> Result<(), Unopened> {
-    let unopened = |error| Unopened(words(&error));
-    let (client, driver) = config.connect(tls).await.map_err(unopened)?;
+    let unopened = |error: tokio_postgres::Error| if may_come(&error) { Unopened::Away(words(&error)) } else { Unopened::Unusable(words(&error)) };
+    let (client, driver) = config.connect(tls.clone()).await.map_err(unopened)?;
     let driver = tokio::spawn(driver);
     let encoding: String = client.query_one("SELECT current_setting('server_encoding')", &[]).await.map_err(unopened)?.get(0);
-    driver.abort();
-    if encoding == "UTF8" {
-        return Ok(());
+    if encoding != "UTF8" {
+        return Err(Unopened::Unusable(format!(
+            "the database has the encoding {encoding}, which cannot hold every text: make one with `CREATE DATABASE … ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0`"
+        )));
     }
-    Err(Unopened(format!(
-        "the database has the encoding {encoding}, which cannot hold every text: make one with `CREATE DATABASE … ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0`"
-    )))
+    let kept = sessions_are_kept(&client, config, tls).await.map_err(unopened)?;
+    driver.abort();
+    if kept { Ok(()) } else { Err(Unopened::Unusable(POOLED.to_owned())) }
 }
 
-impl Connection {
-    pub(super) async fn query(&self, sql: &str, values: &[Value]) -> Result<Vec<tokio_postgres::Row>, Failure> {
-        let statement = self.prepared(sql).await?;
-        let bound = bound(values);
-        self.client.query(&statement, &references(&bound)).await.map_err(|error| failure(&error))
-    }
+const POOLED: &str = "a pooler that gives each transaction another session stands before it: set pool_mode = session, or connect past it";
 
+/// Whether this client has a session to itself. What it sets must not be seen by another client, and must still be there afterwards.
+async fn sessions_are_kept(client: &Client, config: &Config, tls: Tls) -> Result<bool, tokio_postgres::Error> {
+    const SET: &str = "SELECT set_config('haechi.session', 'mine', false)";
+    const SEEN: &str = "SELECT COALESCE(current_setting('haechi.session', true), '') = 'mine'";
+    client.execute(SET, &[]).await?;
+    let (other, driver) = config.connect(tls).await?;
+    let driver = tokio::spawn(driver);
+    // The other client holds whatever session it was given while this one looks for its own.
+    if other.batch_execute("BEGIN").await.is_err() {
+        return Ok(false);
+    }
+    let seen: bool = other.query_one(SEEN, &[]).await?.get(0);
+    let looked = tokio::time::timeout(PROBE, client.query_one(SEEN, &[])).await;
+    let _ = other.batch_execute("ROLLBACK").await;
+    driver.abort();
+    // No answer: the one session that there is, is the other client's now.
+    let kept = looked.is_ok_and(|found| found.is_ok_and(|row| row.get(0)));
+    client.batch_execute("RESET haechi.session").await?;
+    Ok(kept && !seen)
+}
+
+/// Whether it is worth to try again: no server answers, or it starts, ends, is full, or is a standby.
+fn may_come(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        Some(code) => matches!(code.code().get(..2), Some("57" | "53" | "08")),
+        None if error.is_closed() => true,
+        None => std::error::Error::source(error).is_some_and(|cause| {
+            let system = cause.downcast_ref::<std::io::Error>().is_some_and(|cause| cause.get_ref().is_none());
+            system || [STANDBY, NO_NAME].iter().any(|said| cause.to_string().contains(said))
+        }),
+    }
+}
+
+/// What the system says of a host that has no address.
+const NO_NAME: &str = "failed to lookup address information";
+/// What the driver says of a server that takes no changes.
+const STANDBY: &str = "database does not allow writes";
+
+impl Connection {
     /// The rows one after the other: they need not be in memory together. With `once` the statement's plan is made for these values;
     /// a kept statement soon has one plan for all values.
-    pub(super) async fn stream(&self, sql: &str, values: &[Value], once: bool) -> Result<RowStream, Failure> {
+    pub(super) async fn stream(&self, shape: &Shape, values: &[Value], once: bool) -> Result<RowStream, Failure> {
         let bound = bound(values);
-        let found = if once {
+        let sent = if once {
             let typed = bound.iter().map(|value| (value as &(dyn ToSql + Sync), value.ty()));
-            self.client.query_typed_raw(sql, typed).await
+            self.client.query_typed_raw(&shape.sql, typed).await
         } else {
-            self.client.query_raw(&self.prepared(sql).await?, references(&bound)).await
+            let sent = self.client.query_raw(&self.prepared(shape).await?, references(&bound)).await;
+            match sent {
+                // A migration has changed what a kept statement is about.
+                Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
+                    self.statements().remove(&shape.id);
+                    self.client.query_raw(&self.prepared(shape).await?, references(&bound)).await
+                }
+                sent => sent,
+            }
         };
-        found.map_err(|error| failure(&error))
+        sent.map_err(|error| failure(&error))
     }
 
-    async fn prepared(&self, sql: &str) -> Result<Statement, Failure> {
-        let known = self.statements().get(sql).cloned();
+    async fn prepared(&self, shape: &Shape) -> Result<Statement, Failure> {
+        let known = self.statements().get(&shape.id).cloned();
         Ok(match known {
             Some(statement) => statement,
             None => {
-                let statement = self.client.prepare(sql).await.map_err(|error| failure(&error))?;
+                let statement = self.client.prepare(&shape.sql).await.map_err(|error| failure(&error))?;
                 let mut statements = self.statements();
                 if statements.len() >= STATEMENT_CACHE {
                     statements.clear();
                 }
-                statements.insert(sql.to_owned(), statement.clone());
+                statements.insert(shape.id, statement.clone());
                 statement
             }
         })
     }
 
-    /// Runs a statement without keeping it: its plan is made for these values. A kept statement soon has one plan for all values.
-    pub(super) async fn query_once(&self, sql: &str, values: &[Value]) -> Result<Vec<tokio_postgres::Row>, Failure> {
-        let bound = bound(values);
-        let typed: Vec<(&(dyn ToSql + Sync), Type)> = bound.iter().map(|value| (value as &(dyn ToSql + Sync), value.ty())).collect();
-        self.client.query_typed(sql, &typed).await.map_err(|error| failure(&error))
-    }
-
-    fn statements(&self) -> std::sync::MutexGuard<'_, HashMap<String, Statement>> {
+    fn statements(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Statement>> {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) async fn bound_rows(connection: &Connection, shape: &Shape, values: &[Value], once: bool) -> Result<Vec<tokio_postgres::Row>, Failure> {
+    connection.stream(shape, values, once).await?.try_collect().await.map_err(|error| failure(&error))
 }
 
 /// A value as a parameter; statements cast each to the type of its kind.
@@ -196,6 +315,9 @@ pub(crate) fn words(error: &tokio_postgres::Error) -> String {
         Some(cause) if cause.contains("server does not support TLS") => {
             "the server does no TLS: let it, or write sslmode=disable for a database on this host".to_owned()
         }
+        Some(cause) if cause.contains(STANDBY) => {
+            "the server is a standby, which takes no changes: name the primary, or all hosts one after the other".to_owned()
+        }
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
     }
@@ -205,7 +327,7 @@ pub(crate) fn words(error: &tokio_postgres::Error) -> String {
 pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
     let Some(code) = error.code() else {
         if !error.is_closed() {
-            tracing::warn!(target: "haechi::store", error = words(error), "the database cannot be reached");
+            outage::met(&words(error), None);
         }
         return Failure::Unavailable;
     };
@@ -217,7 +339,7 @@ pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
         return Failure::Busy;
     }
     if matches!(class, "08" | "57" | "53" | "28" | "3D" | "58") {
-        tracing::warn!(target: "haechi::store", error = words(error), code = code.code(), "the database cannot be used");
+        outage::met(&words(error), Some(code.code()));
         return Failure::Unavailable;
     }
     let message = error.as_db_error().map(tokio_postgres::error::DbError::message).unwrap_or_default();

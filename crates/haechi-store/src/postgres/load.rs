@@ -24,7 +24,7 @@ impl Postgres {
         match self.fill(&client, &mut load).await {
             Ok((counts, entries)) => match self.0.commit_transaction(client, &load.change, Outcome::default(), &entries).await {
                 Ok(_) => {
-                    self.0.committed.notify_one();
+                    self.0.has_committed();
                     Ok(counts)
                 }
                 Err(stop) => Err(stopped(stop)),

@@ -3,6 +3,7 @@
 use super::{
     Postgres,
     connection::{Bound, failure, row_values},
+    lanes::{Lane, Rows},
 };
 use crate::migrate::{
     Applied, BOOTSTRAP, MigrateError, Migration, Step, Task, What, checksum,
@@ -19,13 +20,13 @@ pub(crate) const SEQUENCE: &str = "CREATE SEQUENCE IF NOT EXISTS \"_log_arrival\
 
 impl Postgres {
     pub(crate) async fn applied(&self) -> Result<Vec<Applied>, Failure> {
-        let connection = self.0.read().await?;
-        let there = connection.query("SELECT to_regclass('\"_migrations\"') IS NOT NULL", &[]).await?;
+        let rows = |sql| self.0.lanes.read(Lane::State, sql, &Rows { values: &[], once: false });
+        let there = rows("SELECT to_regclass('\"_migrations\"') IS NOT NULL").await?;
         if !there.first().is_some_and(|row| row.get(0)) {
             return Ok(Vec::new());
         }
         let sql = "SELECT \"version\", \"time\", \"checksum\", \"sql\", \"tables\" FROM \"_migrations\" ORDER BY \"version\"";
-        let rows = connection.query(sql, &[]).await?;
+        let rows = rows(sql).await?;
         let applied = |row: &tokio_postgres::Row| Applied {
             version: row.get(0),
             time_ms: row.get(1),
@@ -41,7 +42,7 @@ impl Postgres {
             let _ = failure(&error);
             MigrateError::Database
         };
-        let mut client = self.0.pool.get().await.map_err(|_| MigrateError::Database)?;
+        let mut client = self.0.slow.get().await.map_err(|_| MigrateError::Database)?;
         let transaction = client.transaction().await.map_err(database)?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await.map_err(database)?;
         transaction.batch_execute(BOOTSTRAP).await.map_err(database)?;

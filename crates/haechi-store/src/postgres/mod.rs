@@ -1,35 +1,49 @@
-//! PostgreSQL: two pipelined connections for reads, a pool for changes, a lease for the one node that sequences.
+//! PostgreSQL: connections for reads of each kind (`lanes.rs`), a pool for changes, one for what takes minutes, a connection for the ledger,
+//! and a lease for the one node that sequences.
 
 mod connection;
+mod lanes;
 mod load;
 mod log;
 mod maintain;
 mod migrate;
+mod notices;
+mod outage;
 mod read;
 mod sequencer;
+mod shapes;
 mod steps;
 mod tls;
+mod turns;
 
 pub(crate) use connection::failure;
 pub(crate) use migrate::SEQUENCE;
+pub use turns::Fill;
 
-use crate::{Unopened, catalog::Catalog, journal::Journal};
-use connection::Shared;
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use haechi_model::{Change, Failure, Outcome, Trust};
+use crate::{Server, Unopened, catalog::Catalog, journal::Journal};
+use connection::Opener;
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use haechi_model::{Change, Failure, Outcome, Step};
+use lanes::Lanes;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, Semaphore, SemaphorePermit};
+use tokio_postgres::config::TargetSessionAttrs;
 
-const READ_CONNECTIONS: usize = 2;
-const CHANGE_CONNECTIONS: usize = 16;
+/// Connections for what takes minutes: migrations, imports, backups.
+const SLOW_CONNECTIONS: usize = 4;
 const CONNECT: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_secs(5);
+/// A change ends in this time; a transaction that is left alone is ended, so that what it has locked is free.
+const CHANGE: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET jit = off";
+const LEDGER: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'";
+/// Statements may take as long as they do; nothing is left open for ever.
+const SLOW: &str = "SET idle_in_transaction_session_timeout = '10min'";
 /// How long a change is run again after deadlocks, until it is said otherwise.
 const PATIENCE_MS: u64 = 8_000;
 /// The wait before a change is run again, at most, in milliseconds; it doubles from the first on.
@@ -40,12 +54,21 @@ const PAUSE_MS: u64 = 20;
 pub(crate) struct Postgres(Arc<Inner>);
 
 struct Inner {
-    reads: Vec<Shared>,
-    next_read: std::sync::atomic::AtomicUsize,
-    pool: Pool,
+    opener: Opener,
+    lanes: Lanes,
+    changes: Pool,
+    /// How often a change was given a connection, and how long was waited for them.
+    given: AtomicU64,
+    waited_us: AtomicU64,
+    /// By collection: how many changes of it may hold a connection. A table that is locked does not hold up the changes of others.
+    of_table: Vec<Semaphore>,
+    slow: Pool,
+    ledger: Pool,
     catalog: Arc<Catalog>,
     journal: Arc<dyn Journal>,
     committed: Arc<Notify>,
+    /// Whether this node has committed something since positions were given last.
+    fresh: AtomicBool,
     /// Name of this node in leases.
     node: String,
     lease: Mutex<sequencer::Lease>,
@@ -54,47 +77,92 @@ struct Inner {
 }
 
 impl Postgres {
-    pub(crate) async fn open(
-        url: &str,
-        trust: &Trust,
-        catalog: Arc<Catalog>,
-        journal: Arc<dyn Journal>,
-        committed: Arc<Notify>,
-    ) -> Result<Self, Unopened> {
-        let mut config: tokio_postgres::Config =
-            url.parse().map_err(|error| Unopened(format!("its URL cannot be used: {}", connection::words(&error))))?;
-        let tls = tls::Tls::new(trust, &mut config).map_err(|error| Unopened(format!("TLS cannot be set up: {error}")))?;
-        config.connect_timeout(CONNECT).application_name("haechi");
-        let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let pool = Pool::builder(manager)
-            .max_size(CHANGE_CONNECTIONS)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(WAIT))
-            .create_timeout(Some(CONNECT))
-            .build();
-        let pool = pool.map_err(|error| Unopened(error.to_string()))?;
+    pub(crate) async fn open(server: &Server, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Unopened> {
+        let (config, tls) = configured(server)?;
+        let pool = |size, settings: &'static str| {
+            let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
+            let set = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+                Box::pin(async move {
+                    client.batch_execute(settings).await.map_err(HookError::Backend)?;
+                    outage::over();
+                    Ok(())
+                })
+            });
+            let pool = Pool::builder(manager).max_size(size).runtime(Runtime::Tokio1).wait_timeout(Some(WAIT)).create_timeout(Some(CONNECT));
+            pool.post_create(set).build().map_err(|error| Unopened::Unusable(error.to_string()))
+        };
+        let sizes = server.connections;
+        let (changes, slow, ledger) = (pool(sizes.changes, CHANGE)?, pool(SLOW_CONNECTIONS, SLOW)?, pool(1, LEDGER)?);
         // Once by hand: the pool does not say why it has no connection.
         connection::usable(&config, tls.clone()).await?;
-        let reads = (0..READ_CONNECTIONS).map(|_| Shared::new(config.clone(), tls.clone())).collect();
+        let opener = Opener::new(config, tls);
         let inner = Inner {
-            reads,
-            next_read: std::sync::atomic::AtomicUsize::new(0),
-            pool,
+            lanes: Lanes::new(&opener, sizes.shared, sizes.reads),
+            opener,
+            of_table: catalog.collections.iter().map(|_| Semaphore::new(sizes.changes.div_ceil(2))).collect(),
+            changes,
+            given: AtomicU64::new(0),
+            waited_us: AtomicU64::new(0),
+            slow,
+            ledger,
             catalog,
             journal,
             committed,
+            fresh: AtomicBool::new(true),
             node: uuid::Uuid::now_v7().simple().to_string(),
             lease: Mutex::default(),
             patience_ms: AtomicU64::new(PATIENCE_MS),
         };
-        let postgres = Self(Arc::new(inner));
-        postgres.0.read().await.map_err(|failure| Unopened(failure.to_string()))?;
-        Ok(postgres)
+        Ok(Self(Arc::new(inner)))
     }
 
-    /// A connection of one's own.
-    pub(crate) async fn client(&self) -> Result<deadpool_postgres::Object, Failure> {
-        self.0.pool.get().await.map_err(|_| Failure::Unavailable)
+    /// Opens all connections but those for what takes minutes: a server that does not grant them is not found out under load.
+    pub(crate) async fn open_all(&self) -> Result<(), Unopened> {
+        let inner = &self.0;
+        let changes = inner.changes.status().max_size;
+        let granted = async {
+            inner.lanes.open_all().await?;
+            let changes = futures_util::future::try_join_all((0..changes).map(|_| inner.changes.get())).await;
+            changes.and(inner.ledger.get().await.map(drop)).map_err(|error| unpooled(&error))
+        };
+        let wanted = inner.lanes.others() + inner.lanes.alone.fill().size + changes + 1;
+        granted.await.map_err(|failure| {
+            Unopened::Unusable(format!(
+                "{failure}: this node needs {wanted} connections, and {SLOW_CONNECTIONS} more now and then. Raise max_connections of the server \
+                 or the role's limit, or lower database.read_connections and database.change_connections"
+            ))
+        })
+    }
+
+    /// Hears what other nodes say, from now on.
+    pub(crate) fn listen(&self) {
+        tokio::spawn(notices::listen(self.0.opener.clone(), Arc::downgrade(&self.0)));
+    }
+
+    /// How full the pools are, each with its name.
+    pub(crate) fn pools(&self) -> [(&'static str, Fill); 4] {
+        let fill = |pool: &Pool| {
+            let status = pool.status();
+            Fill {
+                size: status.max_size,
+                open: status.size,
+                used: status.size.saturating_sub(status.available),
+                waiting: status.waiting,
+                ..Fill::default()
+            }
+        };
+        let inner = &self.0;
+        let changes = Fill {
+            given: inner.given.load(Ordering::Relaxed),
+            waited: Duration::from_micros(inner.waited_us.load(Ordering::Relaxed)),
+            ..fill(&inner.changes)
+        };
+        [("reads", inner.lanes.alone.fill()), ("changes", changes), ("slow", fill(&inner.slow)), ("ledger", fill(&inner.ledger))]
+    }
+
+    /// A connection for what takes minutes.
+    pub(crate) async fn client(&self) -> Result<Object, Failure> {
+        self.0.slow.get().await.map_err(|error| unpooled(&error))
     }
 
     /// A change waits for others at most for so long, all its runs together.
@@ -121,12 +189,79 @@ impl Postgres {
                     }
                     Err(steps::Stop::Failed(failure)) => break Err(failure),
                     Ok(outcome) => {
-                        inner.committed.notify_one();
+                        inner.has_committed();
                         break Ok(outcome);
                     }
                 }
             }
         });
         task.await.unwrap_or(Err(Failure::Unknown))
+    }
+}
+
+impl Inner {
+    /// Entries wait for their position.
+    fn has_committed(&self) {
+        self.fresh.store(true, Ordering::Release);
+        self.committed.notify_one();
+    }
+
+    /// A place and a connection for a change.
+    async fn change_connection(&self, change: &Change) -> Result<(Vec<SemaphorePermit<'_>>, Object), Failure> {
+        let begun = Instant::now();
+        let places = self.places(change).await?;
+        let client = self.changes.get().await.map_err(|error| unpooled(&error))?;
+        self.given.fetch_add(1, Ordering::Relaxed);
+        self.waited_us.fetch_add(u64::try_from(begun.elapsed().as_micros()).unwrap_or(0), Ordering::Relaxed);
+        Ok((places, client))
+    }
+
+    /// A place among the changes of each collection that is written, in one order for all.
+    async fn places(&self, change: &Change) -> Result<Vec<SemaphorePermit<'_>>, Failure> {
+        let mut tables: Vec<usize> = change
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Lock { table, .. } | Step::Insert { table, .. } | Step::Update { table, .. } => Some(*table),
+                Step::Delete { table, .. } | Step::Cascade { table, .. } => Some(*table),
+                Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Clear { .. } | Step::Take { .. } => None,
+            })
+            .filter(|table| *table < self.of_table.len())
+            .collect();
+        tables.sort_unstable();
+        tables.dedup();
+        let mut places = Vec::with_capacity(tables.len());
+        for table in tables {
+            let place = tokio::time::timeout(WAIT, self.of_table[table].acquire()).await;
+            places.push(place.map_err(|_| Failure::Busy)?.map_err(|_| Failure::Unavailable)?);
+        }
+        Ok(places)
+    }
+}
+
+/// How the server is reached. Of several hosts it is the one that takes changes.
+fn configured(server: &Server) -> Result<(tokio_postgres::Config, tls::Tls), Unopened> {
+    let mut config: tokio_postgres::Config =
+        server.url.parse().map_err(|error| Unopened::Unusable(format!("its URL cannot be used: {}", connection::words(&error))))?;
+    let tls = tls::Tls::new(&server.trust, &mut config).map_err(|error| Unopened::Unusable(format!("TLS cannot be set up: {error}")))?;
+    config.connect_timeout(CONNECT).application_name("haechi").target_session_attrs(TargetSessionAttrs::ReadWrite);
+    Ok((config, tls))
+}
+
+/// Whether the server is there and can be used.
+pub(crate) async fn answers(server: &Server) -> Result<(), Unopened> {
+    let (config, tls) = configured(server)?;
+    connection::usable(&config, tls).await
+}
+
+/// Why a pool gives no connection.
+fn unpooled(error: &PoolError) -> Failure {
+    match error {
+        PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Failure::Busy,
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => failure(error),
+        other => {
+            outage::met(&other.to_string(), None);
+            Failure::Unavailable
+        }
     }
 }

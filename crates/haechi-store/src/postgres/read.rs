@@ -1,38 +1,35 @@
-//! Reads: pipelined on the shared connections.
+//! Reads of rows; which connection each takes, `lanes.rs` says.
 
 use super::{
-    Inner, Postgres,
+    Postgres,
     connection::{Connection, Reader, failure, row_values},
+    lanes::{Lane, Rows, Work},
+    shapes::Shape,
 };
 use crate::{
+    Reads,
     aggregate::Parts,
     page::PageWriter,
-    render::{Dialect, Sql},
+    render::{Dialect, Layout, Sql},
 };
 use futures_util::TryStreamExt;
-use haechi_model::{Aggregate, Failure, Predicate, Row, RowPage, Select, Value};
-use std::sync::{Arc, atomic::Ordering};
+use haechi_model::{Aggregate, Collection, Failure, Predicate, Row, RowPage, Select, USERS, Value};
 
-impl Inner {
-    pub(super) async fn read(&self) -> Result<Arc<Connection>, Failure> {
-        let at = self.next_read.fetch_add(1, Ordering::Relaxed) % self.reads.len();
-        self.reads[at].get().await
-    }
-
-    /// Runs a statement; planned anew where its best plan depends on its values.
-    async fn run_read(&self, sql: &Sql<'_>) -> Result<Vec<tokio_postgres::Row>, Failure> {
-        let connection = self.read().await?;
-        if sql.by_values { connection.query_once(&sql.text, &sql.values).await } else { connection.query(&sql.text, &sql.values).await }
-    }
+/// A page of rows, written as they come.
+struct Page<'a> {
+    sql: &'a Sql<'a>,
+    select: &'a Select,
+    collection: &'a Collection,
+    layout: Layout,
 }
 
-impl Postgres {
-    pub(crate) async fn select(&self, select: Select) -> Result<RowPage, Failure> {
-        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
-        let layout = sql.select(&select);
-        let rows = self.0.read().await?.stream(&sql.text, &sql.values, sql.by_values).await?;
+impl Work for Page<'_> {
+    type Found = RowPage;
+
+    async fn on(&self, connection: &Connection, shape: &Shape) -> Result<RowPage, Failure> {
+        let rows = connection.stream(shape, &self.sql.values, self.sql.by_values).await?;
         let mut rows = std::pin::pin!(rows);
-        let mut writer = PageWriter::new(&select, select.bytes, &self.0.catalog.collections[select.collection], layout);
+        let mut writer = PageWriter::new(self.select, self.select.bytes, self.collection, self.layout.clone());
         while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
             if !writer.row(&Reader(&row)) {
                 break;
@@ -40,11 +37,20 @@ impl Postgres {
         }
         Ok(writer.finish())
     }
+}
 
-    pub(crate) async fn aggregate(&self, aggregate: &Aggregate) -> Result<Vec<Value>, Failure> {
+impl Postgres {
+    pub(crate) async fn select(&self, select: Select, reads: Reads) -> Result<RowPage, Failure> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+        let layout = sql.select(&select);
+        let page = Page { sql: &sql, select: &select, collection: &self.0.catalog.collections[select.collection], layout };
+        self.0.lanes.read(Lane::Of(reads, select.collection), &sql.text, &page).await
+    }
+
+    pub(crate) async fn aggregate(&self, aggregate: &Aggregate, reads: Reads) -> Result<Vec<Value>, Failure> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         sql.aggregate(aggregate);
-        let rows = self.0.run_read(&sql).await?;
+        let rows = self.rows(Lane::Of(reads.scanning(), aggregate.collection), &sql).await?;
         rows.first().map(|row| Parts::of(aggregate, &self.0.catalog).read(&Reader(row))).ok_or(Failure::Broken)
     }
 
@@ -52,8 +58,7 @@ impl Postgres {
         let mut sql = self.all_from(table);
         sql.push("t0.\"id\" = ");
         sql.bind(&Value::text(id));
-        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
-        Ok(rows.first().map(row_values))
+        Ok(self.rows(self.lane(table), &sql).await?.first().map(row_values))
     }
 
     pub(crate) async fn rows_after(&self, table: usize, after: &str, limit: u32) -> Result<Vec<Row>, Failure> {
@@ -62,22 +67,29 @@ impl Postgres {
         sql.bind(&Value::text(after));
         sql.push(" ORDER BY t0.\"id\" LIMIT ");
         sql.bind(&Value::Int(limit.into()));
-        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
-        Ok(rows.iter().map(row_values).collect())
+        Ok(self.rows(Lane::Of(Reads::SCAN, table), &sql).await?.iter().map(row_values).collect())
     }
 
     pub(crate) async fn find(&self, table: usize, filter: &Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         sql.find(table, filter, limit);
-        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
-        Ok(rows.iter().map(row_values).collect())
+        Ok(self.rows(self.lane(table), &sql).await?.iter().map(row_values).collect())
     }
 
     pub(crate) async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<Row>, Failure> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         sql.row_and_owner(table, id, column, owner);
-        let rows = self.0.read().await?.query(&sql.text, &sql.values).await?;
-        Ok(rows.first().map(row_values))
+        Ok(self.rows(self.lane(table), &sql).await?.first().map(row_values))
+    }
+
+    /// Runs a statement; planned anew where its best plan depends on its values.
+    async fn rows(&self, lane: Lane, sql: &Sql<'_>) -> Result<Vec<tokio_postgres::Row>, Failure> {
+        self.0.lanes.read(lane, &sql.text, &Rows { values: &sql.values, once: sql.by_values }).await
+    }
+
+    /// People and what the house keeps of them is what credentials are looked up in.
+    fn lane(&self, table: usize) -> Lane {
+        if table == USERS || table >= self.0.catalog.collections.len() { Lane::Credentials } else { Lane::Of(Reads::SYSTEM, table) }
     }
 
     fn all_from(&self, table: usize) -> Sql<'_> {

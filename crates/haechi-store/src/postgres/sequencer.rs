@@ -1,12 +1,19 @@
 //! Positions: one node holds a lease with a fencing number and numbers what was committed, without gaps.
 
-use super::{Inner, Postgres, connection::failure};
-use crate::journal::Seal;
+use super::{
+    Inner, Postgres,
+    connection::failure,
+    lanes::{Lane, Rows},
+};
+use crate::journal::{Seal, Unsealed};
 use haechi_model::Failure;
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
-/// How long a lease lasts. A holder that was stopped is replaced after this.
-const LEASE: Duration = Duration::from_secs(3);
+/// How long a lease lasts. A holder that was stopped is replaced after this. To keep it is written once in half of that time.
+const LEASE: Duration = Duration::from_secs(4);
 /// Entries numbered at a time.
 const BATCH: i64 = 2_000;
 
@@ -15,8 +22,12 @@ pub(super) struct Lease {
     fence: i64,
     /// Until when this node need not renew; the database's clock decides whether it still holds.
     renew_at: Option<Instant>,
+    /// When another node was last seen to hold it.
+    another: Option<Instant>,
 }
 
+/// For so long it is not looked at again.
+const ANOTHER: Duration = Duration::from_millis(500);
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 impl Postgres {
@@ -25,10 +36,22 @@ impl Postgres {
         self.0.sequence().await
     }
 
+    /// What has no seal yet, by the database: a node that does not seal sees it, too.
+    pub(crate) async fn unsealed(&self) -> Result<Unsealed, Failure> {
+        let sql = "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM \"_log\" WHERE \"position\" IS NULL LIMIT 10000) w), \
+                   (SELECT MIN(\"arrival\") FROM \"_log\" WHERE \"position\" IS NULL), \
+                   (SELECT \"arrival\" FROM \"_log\" WHERE \"position\" >= (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\") ORDER BY \"position\" LIMIT 1), \
+                   (SELECT last_value FROM \"_log_arrival\")";
+        let rows = self.0.lanes.read(Lane::State, sql, &Rows { values: &[], once: false }).await?;
+        let row = rows.first().ok_or(Failure::Broken)?;
+        let oldest = [row.get::<_, Option<i64>>(1), row.get(2)].into_iter().flatten().min();
+        Ok(Unsealed { waiting: row.get::<_, i64>(0).unsigned_abs(), oldest, last: row.get(3) })
+    }
+
     /// Lets another node take the lease at once.
     pub(crate) async fn release(&self) {
         self.0.lease.lock().await.renew_at = None;
-        if let Ok(client) = self.0.pool.get().await {
+        if let Ok(client) = self.0.ledger.get().await {
             let _ = client.execute("UPDATE \"_leases\" SET \"expires\" = 0 WHERE \"holder\" = $1", &[&self.0.node]).await;
         }
     }
@@ -36,7 +59,7 @@ impl Postgres {
     /// Keeps a seal, unless another node holds the lease now.
     pub(crate) async fn save_seal(&self, seal: &Seal) -> Result<(), Failure> {
         let fence = self.0.lease.lock().await.fence;
-        let client = self.0.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        let client = self.0.ledger.get().await.map_err(|_| Failure::Unavailable)?;
         let sql = format!(
             "INSERT INTO \"_seals\" SELECT $1::bigint, $2::bigint, $3::text, $4::bytea \
              WHERE EXISTS (SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" = $5 AND \"fence\" = $6 AND \"expires\" > {NOW})"
@@ -49,24 +72,46 @@ impl Postgres {
 impl Inner {
     async fn sequence(&self) -> Result<bool, Failure> {
         let mut lease = self.lease.lock().await;
+        let fresh = self.fresh.swap(false, Ordering::AcqRel);
         if lease.renew_at.is_none_or(|at| at <= Instant::now()) && !self.renew(&mut lease).await? {
+            if fresh {
+                self.notify().await?;
+            }
             return Ok(false);
         }
-        loop {
+        let mut numbered = 0;
+        let mine = loop {
             match self.number(lease.fence).await? {
                 None => {
                     lease.renew_at = None;
-                    return Ok(false);
+                    break false;
                 }
-                Some(count) if count < BATCH => return Ok(true),
-                Some(_) => {}
+                Some(count) => {
+                    numbered += count;
+                    if count < BATCH {
+                        break true;
+                    }
+                }
             }
+        };
+        if numbered > 0 {
+            self.notify().await?;
         }
+        Ok(mine)
     }
 
     /// Takes the lease, or keeps it. The fencing number rises whenever the holder changes.
     async fn renew(&self, lease: &mut Lease) -> Result<bool, Failure> {
-        let client = self.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        if lease.another.is_some_and(|seen| seen.elapsed() < ANOTHER) {
+            return Ok(false);
+        }
+        let client = self.ledger.get().await.map_err(|_| Failure::Unavailable)?;
+        // To look costs nothing; to try is written down.
+        let held = format!("SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" <> $1 AND \"expires\" >= {NOW}");
+        if client.query_opt(&held, &[&self.node]).await.map_err(|error| failure(&error))?.is_some() {
+            (lease.another, lease.renew_at) = (Some(Instant::now()), None);
+            return Ok(false);
+        }
         let sql = format!(
             "INSERT INTO \"_leases\" AS l VALUES ('sequencer', $1, {NOW} + $2, 1) ON CONFLICT (\"name\") DO UPDATE \
              SET \"holder\" = $1, \"expires\" = {NOW} + $2, \"fence\" = CASE WHEN l.\"holder\" = $1 THEN l.\"fence\" ELSE l.\"fence\" + 1 END \
@@ -74,14 +119,15 @@ impl Inner {
         );
         let length = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
         let rows = client.query(&sql, &[&self.node, &length]).await.map_err(|error| failure(&error))?;
-        lease.renew_at = rows.first().map(|_| Instant::now() + LEASE / 3);
+        lease.renew_at = rows.first().map(|_| Instant::now() + LEASE / 2);
+        lease.another = None;
         lease.fence = rows.first().map_or(0, |row| row.get(0));
         Ok(!rows.is_empty())
     }
 
     /// Numbers one batch in the order of arrival; `None` when the lease is another's.
     async fn number(&self, fence: i64) -> Result<Option<i64>, Failure> {
-        let mut client = self.pool.get().await.map_err(|_| Failure::Unavailable)?;
+        let mut client = self.ledger.get().await.map_err(|_| Failure::Unavailable)?;
         let run = async {
             let waiting = client.query_opt("SELECT 1 FROM \"_log\" WHERE \"position\" IS NULL LIMIT 1", &[]).await?;
             if waiting.is_none() {

@@ -47,10 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 impl Inner {
     /// Waits for rows that others hold at most for so long.
     pub(super) async fn run(&self, change: &Change, patience: Duration) -> Step_<Outcome> {
-        let client = self.pool.get().await.map_err(|error| match error {
-            deadpool_postgres::PoolError::Timeout(_) => Failure::Busy,
-            _ => Failure::Unavailable,
-        })?;
+        let (_places, client) = self.change_connection(change).await?;
         if client.statement_cache.size() > STATEMENTS {
             client.statement_cache.clear();
         }
@@ -86,7 +83,7 @@ impl Inner {
         let Some(entry) = entry else { return Err(Stop::Failed(Failure::Unknown)) };
         for _ in 0..LOOKS {
             tokio::time::sleep(LOOK_EVERY).await;
-            let Ok(client) = self.pool.get().await else { continue };
+            let Ok(client) = self.changes.get().await else { continue };
             let found = client.query_opt("SELECT 1 FROM \"_log\" WHERE \"id\" = $1", &[&entry]).await;
             if matches!(found, Ok(Some(_))) {
                 return Ok(outcome);

@@ -36,6 +36,7 @@ pub(crate) struct Sql<'a> {
 }
 
 /// Where each part of a select's row stands.
+#[derive(Clone)]
 pub(crate) struct Layout {
     /// Position of each order column; `id` is 0 and `version` 1.
     pub(crate) order: Vec<usize>,

@@ -32,8 +32,8 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) fn open(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Unopened> {
         usable(path)?;
-        private(path).map_err(|error| Unopened(haechi_model::why(error.kind())))?;
-        let unopened = |failure: Failure| Unopened(failure.to_string());
+        private(path).map_err(|error| Unopened::Unusable(haechi_model::why(error.kind())))?;
+        let unopened = |failure: Failure| Unopened::Unusable(failure.to_string());
         let writer = Writer::start(path, catalog.clone(), journal, committed).map_err(unopened)?;
         let readers = Readers::start(path, &catalog, &writer.commits()).map_err(unopened)?;
         writer.heed(readers.at_once());
@@ -66,13 +66,13 @@ fn private(path: &Path) -> std::io::Result<()> {
 fn usable(path: &Path) -> Result<(), Unopened> {
     use std::io::Read;
     const BEGINS: &[u8] = b"SQLite format 3\0";
-    let words = |what: &str| Err(Unopened(what.to_owned()));
+    let words = |what: &str| Err(Unopened::Unusable(what.to_owned()));
     if path.is_dir() {
         return words("it is a folder, not a file");
     }
     let Ok(mut file) = std::fs::File::open(path) else {
         return match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            Some(folder) if !folder.is_dir() => Err(Unopened(format!("the folder {} is not there", folder.display()))),
+            Some(folder) if !folder.is_dir() => Err(Unopened::Unusable(format!("the folder {} is not there", folder.display()))),
             _ => Ok(()),
         };
     };
@@ -81,7 +81,7 @@ fn usable(path: &Path) -> Result<(), Unopened> {
         // An empty file is a database that nothing was written to.
         Ok(_) if begin.is_empty() || begin == BEGINS => Ok(()),
         Ok(_) => words("it is no SQLite database: put the right file there, or restore a backup"),
-        Err(error) => Err(Unopened(haechi_model::why(error.kind()))),
+        Err(error) => Err(Unopened::Unusable(haechi_model::why(error.kind()))),
     }
 }
 

@@ -74,7 +74,15 @@ impl Wal {
             return;
         }
         let waits = frames >= WAITS_FROM && self.waited.elapsed() >= WAITS_EVERY;
-        let whole = checkpoint(connection, "RESTART", if waits { self.wait } else { SHORT }, snapshots);
+        // Where the copier is still at work on so long a log, the writer waits for it: otherwise the log would grow faster than it is copied.
+        let wait = if copying {
+            MAX_WAIT
+        } else if waits {
+            self.wait
+        } else {
+            SHORT
+        };
+        let whole = checkpoint(connection, "RESTART", wait, snapshots);
         if waits {
             self.waited = Instant::now();
             self.wait = if whole { WAIT } else { MAX_WAIT.min(self.wait * 2) };

@@ -80,7 +80,7 @@ async fn check(file: &Path, place: &Place) -> Result<Verified, Failed> {
     std::fs::copy(file, &verified.file)?;
     let none = |why: &str| Failed::Said(format!("{} is no backup of this app: {why}", file.display()));
     let house = House::over_file(revision, warnings, &verified.file, &place.data()).await.map_err(|error| match error {
-        HouseError::Open(OpenError::Database(_, why)) => none(&why),
+        HouseError::Open(OpenError::Database(_, why) | OpenError::Away(_, why)) => none(&why),
         other => other.into(),
     })?;
     if house.gate.applied(&house.keys.schema).await.is_ok_and(|applied| applied.is_empty()) {

@@ -90,7 +90,7 @@ async fn the_database_is_who_it_says() {
 }
 
 /// Passes bytes on while `open`; cuts all connections when it closes.
-async fn doorway(listener: TcpListener, to: String, open: watch::Receiver<bool>) {
+pub(crate) async fn doorway(listener: TcpListener, to: String, open: watch::Receiver<bool>) {
     loop {
         let Ok((mut here, _)) = listener.accept().await else { return };
         let (to, mut open) = (to.clone(), open.clone());

@@ -33,6 +33,7 @@ mod live;
 mod messages;
 mod network;
 mod oracle;
+mod postgres;
 mod process;
 mod races;
 mod rest;

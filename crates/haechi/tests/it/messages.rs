@@ -365,6 +365,7 @@ fn keys_and_databases(shop: &mut Shop) {
         ("postgres://h.example/d?sslmode=disable", "must be verify-full, or disable"),
         ("postgres://h/d?sslrootcert=x", "not as sslrootcert in the URL"),
         ("postgres://h/d?host=x", "not as a parameter"),
+        ("postgres://h:1,i:2/d?target_session_attrs=any", "must be read-write: a standby takes no changes"),
         ("postgres://u:hunter2@127.0.0.1/d?foo=bar", "its URL cannot be used"),
         ("postgres://u:hunter2@127.0.0.1:1/d", "cannot be opened: error connecting to server: nothing listens there"),
         ("sqlite:sub/x.db", "is not there"),

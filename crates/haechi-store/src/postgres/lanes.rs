@@ -1,0 +1,163 @@
+//! Which connection a read takes.
+//!
+//! - Short reads share a few connections: they are sent one behind the other without waiting, which costs the least.
+//! - Reads that take long have a connection to themselves, and callers take turns at those (`turns.rs`). A read takes long when it is a scan,
+//!   or when its statement took more than 5 ms at its last run (`shapes.rs`).
+//! - A short read that has no answer after 10 ms is asked for again on a connection of its own, and the first answer counts: another read,
+//!   or a lock, is in its way. The shared connection is left alone until it answers again.
+//! - Credentials, and the state of the node (readiness, metrics, the ledger's bounds), have a connection each, and a second.
+
+use super::{
+    connection::{Connection, Opener, Shared, bound_rows},
+    shapes::{LONG, Shape, Shapes},
+    turns::Turns,
+};
+use crate::Reads;
+use haechi_model::{Failure, Value};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{select, time::timeout};
+
+/// When a short read is late.
+const LATE: Duration = Duration::from_millis(10);
+/// What credentials and the state of the node may take.
+const SYSTEM: Duration = Duration::from_secs(1);
+
+/// What every connection that reads is set to. The memory lets the ids of about a million referenced rows be hashed; a set that does not fit
+/// is searched for each row. Compiling takes longer than it saves.
+macro_rules! reading {
+    ($limits:literal) => {
+        concat!("SET default_transaction_read_only = on; SET work_mem = '64MB'; SET jit = off; ", $limits)
+    };
+}
+/// A short read that is not answered soon goes to another connection: what holds up this one must end.
+const SHARED: &str = reading!("SET statement_timeout = '1s'; SET lock_timeout = '100ms'");
+const ALONE: &str = reading!("SET statement_timeout = '10s'");
+const OWN: &str = reading!("SET statement_timeout = '1s'");
+
+/// Whose read it is.
+#[derive(Clone, Copy)]
+pub(super) enum Lane {
+    /// Whoever asks must be known first.
+    Credentials,
+    /// The state of the node and of the ledger.
+    State,
+    /// A caller's, of a table.
+    Of(Reads, usize),
+}
+
+/// What is done with a connection, perhaps twice: the first answer counts.
+pub(super) trait Work: Sync {
+    type Found: Send;
+    fn on(&self, connection: &Connection, shape: &Shape) -> impl Future<Output = Result<Self::Found, Failure>> + Send;
+}
+
+/// A statement's rows. With `once` its plan is made for these values; a kept statement soon has one plan for all values.
+pub(super) struct Rows<'a> {
+    pub(super) values: &'a [Value],
+    pub(super) once: bool,
+}
+
+impl Work for Rows<'_> {
+    type Found = Vec<tokio_postgres::Row>;
+
+    async fn on(&self, connection: &Connection, shape: &Shape) -> Result<Self::Found, Failure> {
+        bound_rows(connection, shape, self.values, self.once).await
+    }
+}
+
+pub(super) struct Lanes {
+    shared: Vec<Shared>,
+    next: AtomicUsize,
+    pub(super) alone: Arc<Turns>,
+    credentials: Shared,
+    state: Shared,
+    shapes: Shapes,
+}
+
+impl Lanes {
+    pub(super) fn new(opener: &Opener, shared: usize, alone: usize) -> Self {
+        Self {
+            shared: (0..shared).map(|_| Shared::new(opener.set_to(SHARED))).collect(),
+            next: AtomicUsize::new(0),
+            alone: Turns::new(opener.set_to(ALONE), alone),
+            credentials: Shared::new(opener.set_to(OWN)),
+            state: Shared::new(opener.set_to(OWN)),
+            shapes: Shapes::default(),
+        }
+    }
+
+    /// Opens all connections, to learn whether the server grants them.
+    pub(super) async fn open_all(&self) -> Result<(), Failure> {
+        for shared in self.shared.iter().chain([&self.credentials, &self.state]) {
+            shared.get().await?;
+        }
+        self.alone.open_all().await
+    }
+
+    /// Connections beside those for long reads.
+    pub(super) fn others(&self) -> usize {
+        self.shared.len() + 2
+    }
+
+    pub(super) async fn read<W: Work>(&self, lane: Lane, sql: &str, work: &W) -> Result<W::Found, Failure> {
+        let shape = self.shapes.of(sql);
+        match lane {
+            Lane::Credentials => own(&self.credentials, &shape, work).await,
+            Lane::State => own(&self.state, &shape, work).await,
+            Lane::Of(reads, table) if reads.scan || shape.is_long() => self.alone(&shape, reads.caller, table, work).await,
+            Lane::Of(reads, table) => self.short(&shape, reads.caller, table, work).await,
+        }
+    }
+
+    async fn short<W: Work>(&self, shape: &Shape, caller: u64, table: usize, work: &W) -> Result<W::Found, Failure> {
+        let Some(shared) = self.free() else { return self.alone(shape, caller, table, work).await };
+        let Ok(connection) = shared.get().await else { return self.alone(shape, caller, table, work).await };
+        let begun = Instant::now();
+        let mut read = pin!(work.on(&connection, shape));
+        let busy = |found: &Result<W::Found, Failure>| matches!(found, Err(Failure::Busy));
+        let found = timeout(LATE, &mut read).await;
+        shape.took(begun.elapsed());
+        match found {
+            Ok(found) if busy(&found) => self.alone(shape, caller, table, work).await,
+            Ok(found) => found,
+            Err(_) => {
+                shared.is_late(&connection);
+                let mut again = pin!(self.alone(shape, caller, table, work));
+                select! {
+                    found = &mut again => found,
+                    found = &mut read => if busy(&found) { again.await } else { found },
+                }
+            }
+        }
+    }
+
+    async fn alone<W: Work>(&self, shape: &Shape, caller: u64, table: usize, work: &W) -> Result<W::Found, Failure> {
+        let turn = self.alone.take(caller, table).await?;
+        let begun = Instant::now();
+        let found = work.on(turn.connection()?, shape).await;
+        shape.took(begun.elapsed());
+        turn.ended();
+        found
+    }
+
+    /// The next shared connection that answers.
+    fn free(&self) -> Option<&Shared> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..self.shared.len()).map(|step| &self.shared[(at + step) % self.shared.len()]).find(|shared| !shared.late())
+    }
+}
+
+async fn own<W: Work>(shared: &Shared, shape: &Shape, work: &W) -> Result<W::Found, Failure> {
+    let read = async { work.on(&*shared.get().await?, shape).await };
+    timeout(SYSTEM, read).await.unwrap_or(Err(Failure::Busy))
+}
+
+const _: () = assert!(LONG.as_millis() < LATE.as_millis(), "what was late takes long");
