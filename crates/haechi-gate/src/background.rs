@@ -116,7 +116,9 @@ async fn watch_lag(gate: Arc<Inner>) {
     let mut look = tokio::time::interval(LAG_EVERY);
     loop {
         look.tick().await;
-        gate.measure_lag(&mut arrivals).await;
+        if let Some(migrations) = gate.measure_lag(&mut arrivals).await {
+            Gate(gate.clone()).follow(migrations).await;
+        }
     }
 }
 

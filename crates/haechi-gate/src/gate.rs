@@ -93,6 +93,9 @@ pub(crate) struct Inner {
     pub(crate) seal_lag_ms: AtomicI64,
     /// Entries without a position, where they get it after their commit.
     pub(crate) unplaced: AtomicU64,
+    /// The number of the last migration that was looked at, and why this node does not go on over it.
+    pub(crate) migrations: AtomicI64,
+    pub(crate) outdated: ArcSwap<Vec<String>>,
     pub(crate) committed: Arc<Notify>,
     /// Woken when there may be something to tell to streams.
     pub(crate) told: Arc<Notify>,
@@ -132,6 +135,8 @@ impl Gate {
                 page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
                 seal_lag_ms: AtomicI64::new(0),
                 unplaced: AtomicU64::new(0),
+                migrations: AtomicI64::new(0),
+                outdated: ArcSwap::default(),
                 revision: ArcSwap::from_pointee(revision),
                 // On SQLite what was committed has its position; elsewhere it is told when it has.
                 told: if dialect == haechi_store::Dialect::Sqlite { committed.clone() } else { Arc::default() },
@@ -153,7 +158,9 @@ impl Gate {
             {
                 gate.0.clock.is_at_least(ms);
             }
-            gate.learn(&applied);
+            if gate.meet().await.is_err() {
+                gate.learn(&applied);
+            }
             gate.be_patient();
             let keys = SystemKeys::new(Authenticator::new(gate.0.clone()));
             Ok((gate, keys))
@@ -184,6 +191,8 @@ impl Gate {
     fn be_patient(&self) {
         let request_ms = self.0.revision.load().app.config.limits.request_ms;
         self.0.store.be_patient(std::time::Duration::from_millis(request_ms * 4 / 5));
+        let slow_ms = self.revision().app.config.log.slow_ms;
+        self.0.store.tell_slow(std::time::Duration::from_millis(slow_ms.unsigned_abs()));
     }
 
     /// Replaces the policies. The model must be the one that the gate was opened with.

@@ -7,7 +7,10 @@ use crate::{
 };
 use aws_lc_rs::digest;
 use futures_util::future::BoxFuture;
-use haechi_model::{App, Circle, Collection, CollectionId, EntryDraft, EntryKind, Failure, FieldId, Row, USERS, Value, person, write_json_text};
+use haechi_model::{
+    App, Circle, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, Operand, Predicate, Row, Step, USERS, Value, person,
+    write_json_text,
+};
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
 use std::{collections::HashMap, fmt::Write};
 
@@ -185,10 +188,43 @@ impl Gate {
                 let rows = self.0.store.rows_after(declared.id, &after, PART as u32).await?;
                 let Some(last) = rows.last() else { break };
                 after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
-                self.0.commit(self.0.system_change(key, vec![self.part_entry("rebase", declared, rows.iter())])).await?;
+                match self.state_rows_anew(key, declared, &rows).await {
+                    // While others write, one row after the other.
+                    Err(Failure::Missed(_)) => {
+                        for row in rows {
+                            self.state_row_anew(key, declared, row).await?;
+                        }
+                    }
+                    stated => stated?,
+                }
             }
         }
         Ok(())
+    }
+
+    /// States rows that are as they were read.
+    async fn state_rows_anew<A: crate::Area>(&self, key: &System<A>, declared: &Collection, rows: &[Row]) -> Result<(), Failure> {
+        let mut change = self.0.system_change(key, vec![self.part_entry("rebase", declared, rows.iter())]);
+        // Where other nodes may write meanwhile.
+        if self.0.store.dialect() == haechi_store::Dialect::Postgres {
+            change.steps = rows.iter().map(|row| unchanged(declared, row)).collect();
+        }
+        self.0.commit(change).await.map(|_| ())
+    }
+
+    async fn state_row_anew<A: crate::Area>(&self, key: &System<A>, declared: &Collection, row: Row) -> Result<(), Failure> {
+        let mut row = row;
+        loop {
+            match self.state_rows_anew(key, declared, std::slice::from_ref(&row)).await {
+                Err(Failure::Missed(_)) => {}
+                stated => return stated,
+            }
+            // It was changed or deleted meanwhile.
+            match self.0.store.row(declared.id, row[Collection::ID].as_text().unwrap_or_default()).await? {
+                Some(now) => row = now,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// One entry per part, with the digest of every row.
@@ -281,6 +317,13 @@ fn read_all<Rows: Iterator<Item = Result<ImportRow, Vec<ImportError>>>>(
         let _ = send.blocking_send(Part::End);
     }
     errors
+}
+
+/// Holds a row while it is as it was read.
+fn unchanged(declared: &Collection, row: &Row) -> Step {
+    let version = Predicate::Compare(Operand::Column(Collection::VERSION), Comparison::Equal, Operand::Constant(row[Collection::VERSION].clone()));
+    let id = row[Collection::ID].as_text().unwrap_or_default().into();
+    Step::Lock { table: declared.id, id, filter: version, version: None, miss: 0 }
 }
 
 fn whole(what: &str) -> ImportError {

@@ -98,7 +98,7 @@ pub use clock::{CLOCK_BEHIND_MS, Clock, GateClock, LedgerClock, SystemClock, Tes
 pub use declared::ActionGrant;
 pub use gate::{Database, Gate, OpenError, Options, restore};
 pub use grant::{Create, Delete, Grant, List, ListQuery, Read, ReadError, Update, Verb, Wanted, Watch};
-pub use haechi_store::{Fill, Server, Unopened};
+pub use haechi_store::{Fill, MigrateError, Migration, Server, Unopened};
 pub use import::{ImportError, ImportRow};
 pub use keys::{Mac, MasterKey, Sealer, Unsealed, random, random_hex};
 pub use ledger::Lines;

@@ -8,6 +8,7 @@ use crate::{
 use futures_util::future::BoxFuture;
 use haechi_model::{Failure, write_json_text};
 use haechi_store::{Analyse, Applied, MigrateError, Migration, Strange, history};
+use std::sync::{Arc, atomic::Ordering};
 
 impl Gate {
     /// Plans the migration that the folder needs.
@@ -16,6 +17,67 @@ impl Gate {
     /// When the database cannot be reached or an applied migration was altered.
     pub fn plan<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
         Box::pin(async move { self.0.store.plan().await })
+    }
+
+    /// As [`Gate::plan`], but nothing is taken away from nodes of before: what would go stays, to be dropped by a later migration.
+    ///
+    /// # Errors
+    /// When that cannot be, or the database cannot be reached.
+    pub fn plan_beside<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
+        Box::pin(async move { self.0.store.plan_beside().await })
+    }
+
+    /// Why nodes that are serving now would not go on over what a migration makes, a line each.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn left_behind<'a>(&'a self, _: &'a System<Schema>, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, MigrateError>> {
+        Box::pin(async move { self.0.store.left_behind(migration).await })
+    }
+
+    /// Learns which model the database has. Returns why this version does not go on over it, a line each.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or an applied migration was altered.
+    pub async fn meet(&self) -> Result<Vec<String>, MigrateError> {
+        let applied = self.0.store.applied().await.map_err(|_| MigrateError::Database)?;
+        self.0.migrations.store(applied.last().map_or(0, |last| last.version), Ordering::Relaxed);
+        let Some(there) = history(&applied).pop() else { return Ok(Vec::new()) };
+        match self.0.store.meet(&there) {
+            Ok(newer) => {
+                self.0.journal.meet(&there, &newer);
+                self.learn(&applied);
+                self.0.outdated.store(Arc::default());
+                Ok(Vec::new())
+            }
+            Err(breaks) => {
+                self.0.outdated.store(Arc::new(breaks.clone()));
+                Ok(breaks)
+            }
+        }
+    }
+
+    /// Why this node does not go on over the database as it is now; nothing when it does.
+    #[must_use]
+    pub fn outdated(&self) -> Arc<Vec<String>> {
+        self.0.outdated.load_full()
+    }
+
+    /// Looks again when somebody has migrated the database.
+    pub(crate) async fn follow(&self, migrations: i64) {
+        if self.0.migrations.load(Ordering::Relaxed) == migrations {
+            return;
+        }
+        match self.meet().await {
+            Ok(breaks) if breaks.is_empty() => {
+                tracing::info!(target: "haechi", migration = migrations, "the database was migrated; this node goes on over it");
+            }
+            Ok(breaks) => {
+                let why = breaks.join("; ");
+                tracing::error!(target: "haechi", migration = migrations, why, "the database was migrated, and this node does not go on over it");
+            }
+            Err(error) => tracing::warn!(target: "haechi", %error, "the database was migrated, and cannot be looked at"),
+        }
     }
 
     /// What is in the database that no migration made.
@@ -63,6 +125,7 @@ impl Gate {
     pub fn migrate<'a>(&'a self, key: &'a System<Schema>, migration: Migration, allow_drop: bool) -> BoxFuture<'a, Result<(), MigrateError>> {
         Box::pin(async move {
             if migration.is_empty() {
+                self.0.store.finish().await?;
                 let strange = self.0.store.strange().await?.wrong;
                 return if strange.is_empty() { Ok(()) } else { Err(MigrateError::Strange(strange)) };
             }
@@ -76,6 +139,8 @@ impl Gate {
             }
             self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
             self.learn(&applied);
+            // A migration that leaves something for later makes a model that is newer than the folder's.
+            self.meet().await?;
             self.analyse(Analyse::Everything).await;
             Ok(())
         })

@@ -60,6 +60,10 @@ pub fn config_schema() -> Value {
                 "reads": { "enum": ["classed", "all", "none"], "description": "Which reads leave an access entry." },
                 "witness": { "type": "array", "items": { "type": "string", "pattern": "^(file:|https?://|syslog:)" }, "description": "Where signed checkpoints are sent." }
             })),
+            "log": section(json!({
+                "requests": { "type": "boolean", "description": "Whether each request leaves a line in the log." },
+                "slow_ms": bounded(0, 60_000, "From how many milliseconds on a statement of the database leaves a line; 0 for none.")
+            })),
             "telemetry": section(json!({
                 "traces": { "type": "string", "format": "uri", "description": "Where spans are sent (OTLP over HTTP), e.g. http://127.0.0.1:4318/v1/traces." },
                 "traces_percent": bounded(1, 100, "Of a hundred requests, how many leave spans."),

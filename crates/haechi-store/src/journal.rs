@@ -78,6 +78,8 @@ pub struct Unsealed {
     pub oldest: Option<i64>,
     /// That of the last entry.
     pub last: i64,
+    /// The number of the last migration.
+    pub migrations: i64,
 }
 
 /// A signed checkpoint and what the next one continues from.

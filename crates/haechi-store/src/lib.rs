@@ -11,6 +11,7 @@ mod lines;
 mod load;
 mod log;
 mod migrate;
+mod model;
 mod page;
 mod postgres;
 mod render;
@@ -22,7 +23,7 @@ pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
 pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal, Unsealed};
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
-pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, history, plan, same_tables};
+pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, breaks, history, plan, same_tables};
 pub use postgres::Fill;
 pub use render::Dialect;
 pub use schema::Strange;
@@ -116,6 +117,11 @@ pub enum Unopened {
     Away(String),
 }
 
+/// The tables that a version needs: its own and the collections'.
+fn wanted_tables(dialect: Dialect, catalog: &Catalog) -> Vec<Table> {
+    system_tables(dialect).into_iter().chain(catalog.tables()).collect()
+}
+
 /// Whether a database is there and can be used.
 ///
 /// # Errors
@@ -155,16 +161,15 @@ impl Store {
         }
     }
 
-    /// The tables that this version needs: its own and the collections'.
-    #[must_use]
-    pub fn wanted_tables(&self) -> Vec<Table> {
-        system_tables(self.dialect()).into_iter().chain(self.catalog.tables()).collect()
-    }
-
     /// Woken after each commit that wrote entries.
     #[must_use]
     pub fn committed(&self) -> Arc<Notify> {
         self.committed.clone()
+    }
+
+    /// Tells the log of statements that take so long, or longer; of none at zero.
+    pub fn tell_slow(&self, from: Duration) {
+        self.catalog.tell_slow(from);
     }
 
     /// Opens all connections that it will need.
@@ -318,97 +323,6 @@ impl Store {
             match &self.driver {
                 Driver::Sqlite(sqlite) => sqlite.writer.load(load).await,
                 Driver::Postgres(postgres) => postgres.load(load).await,
-            }
-        })
-    }
-
-    /// Migrations that were applied, oldest first.
-    ///
-    /// # Errors
-    /// When the database cannot be reached.
-    pub fn applied(&self) -> BoxFuture<'_, Result<Vec<Applied>, Failure>> {
-        Box::pin(async move {
-            match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, sqlite::applied).await,
-                Driver::Postgres(postgres) => postgres.applied().await,
-            }
-        })
-    }
-
-    /// Plans the way from what was applied last to what this version needs.
-    ///
-    /// # Errors
-    /// When the database cannot be reached or an applied migration was altered.
-    pub fn plan(&self) -> BoxFuture<'_, Result<Migration, MigrateError>> {
-        Box::pin(async move {
-            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
-            let before = migrate::tables_after(&applied)?;
-            let after = applied.last().map_or(0, |last| last.version);
-            Ok(Migration { after, ..plan(self.dialect(), &before, &self.wanted_tables()) })
-        })
-    }
-
-    /// What is in the database that no migration made: whatever can change what is stored, found or refused.
-    ///
-    /// # Errors
-    /// When the database cannot be reached or an applied migration was altered.
-    pub fn strange(&self) -> BoxFuture<'_, Result<Strange, MigrateError>> {
-        Box::pin(async move {
-            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
-            if applied.is_empty() {
-                return Ok(Strange::default());
-            }
-            let tables = migrate::tables_after(&applied)?;
-            let found = match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, move |connection| schema::found_in_sqlite(connection, &tables)).await,
-                Driver::Postgres(postgres) => match postgres.client().await {
-                    Ok(client) => schema::found_in_postgres(&client, &tables).await,
-                    Err(failure) => Err(failure),
-                },
-            };
-            found.map_err(|_| MigrateError::Database)
-        })
-    }
-
-    /// Which rows do not fit what a migration would make of their tables, a line each.
-    ///
-    /// # Errors
-    /// When the database cannot be reached.
-    pub fn misfits<'a>(&'a self, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
-        Box::pin(async move {
-            if migration.checks.is_empty() {
-                return Ok(Vec::new());
-            }
-            let checks = migration.checks.clone();
-            match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, move |connection| sqlite::misfits(connection, &checks)).await,
-                Driver::Postgres(postgres) => postgres.misfits(&checks).await,
-            }
-        })
-    }
-
-    /// Applies a migration, whole or not at all.
-    ///
-    /// # Errors
-    /// When it drops data without leave, cannot be done, or rows do not fit; nothing was changed then.
-    pub fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> BoxFuture<'_, Result<(), MigrateError>> {
-        Box::pin(async move {
-            let strange = self.strange().await?.wrong;
-            if !strange.is_empty() {
-                return Err(MigrateError::Strange(strange));
-            }
-            if !migration.refusals.is_empty() {
-                return Err(MigrateError::Impossible(migration.refusals.join("\n")));
-            }
-            if !allow_drop && !migration.drops.is_empty() {
-                return Err(MigrateError::DropsData(migration.drops));
-            }
-            match &self.driver {
-                Driver::Sqlite(sqlite) => {
-                    let work = move |connection: &mut rusqlite::Connection| sqlite::apply_migration(connection, &migration, now_ms);
-                    sqlite.writer.alone(work).await.map_err(|_| MigrateError::Database)?
-                }
-                Driver::Postgres(postgres) => postgres.migrate(migration, now_ms).await,
             }
         })
     }

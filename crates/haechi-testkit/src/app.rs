@@ -106,6 +106,31 @@ impl TestApp {
         Self { house, stack, clock, root, backend, data: Some(data) }
     }
 
+    /// Opens a folder over the database as it is, as `serve` does: nothing is migrated, and it must go on over what is there.
+    pub async fn open_as_it_is(root: PathBuf, backend: Backend, clock: Arc<TestClock>) -> Self {
+        let data = DataDir::open(folder::default_data(&root)).unwrap();
+        let (revision, warnings) = folder::load(&root).unwrap_or_else(|error| panic!("{error}"));
+        let house = House::at(revision, warnings, &data, Mode::Dev, clock.clone()).await.unwrap();
+        assert_eq!(house.gate.meet().await.unwrap(), [""; 0], "it does not go on over the database");
+        house.start();
+        let stack = Arc::new(stack(&house, Mode::Dev));
+        Self { house, stack, clock, root, backend, data: Some(data) }
+    }
+
+    /// A copy of the folder, with a data directory of its own, the same database and keys.
+    #[must_use]
+    pub fn copy(&self, name: &str) -> PathBuf {
+        let root = self.root.with_extension(name);
+        let _ = std::fs::remove_dir_all(&root);
+        for folder in ["", "collections", "policies", ".haechi"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+            for entry in std::fs::read_dir(self.root.join(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+                std::fs::copy(entry.path(), root.join(folder).join(entry.file_name())).unwrap();
+            }
+        }
+        root
+    }
+
     /// Closes it and opens it again: another process would see the same.
     pub async fn restart(mut self) -> Self {
         self.house.close().await;
@@ -140,15 +165,7 @@ impl TestApp {
 
     /// As [`TestApp::second_node`], with a clock of its own.
     pub async fn second_node_by(&self, clock: Arc<TestClock>) -> Self {
-        let root = self.root.with_extension("second");
-        let _ = std::fs::remove_dir_all(&root);
-        for folder in ["", "collections", "policies", ".haechi"] {
-            std::fs::create_dir_all(root.join(folder)).unwrap();
-            for entry in std::fs::read_dir(self.root.join(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
-                std::fs::copy(entry.path(), root.join(folder).join(entry.file_name())).unwrap();
-            }
-        }
-        Self::open(root, self.backend, clock).await
+        Self::open(self.copy("second"), self.backend, clock).await
     }
 
     /// Is gone without a word: nothing is written, nothing released.

@@ -11,7 +11,7 @@ use crate::{
     report,
     rows::{self, RowsError},
     serve::stack,
-    shutdown,
+    shutdown, supervisor,
     tls::{Tls, TlsError},
     traces::Traces,
 };
@@ -240,6 +240,10 @@ impl Haechi {
         let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).with_routes(routes)));
         let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
+        if self.mode == Mode::Serve {
+            compare_file_limit(config.limits.connections);
+            supervisor::ready();
+        }
         let (admission, head_ms) = (Admission::new(&config), config.limits.head_ms);
         Server { listener, stack: current, tls, admission, head_ms, stalled: STALLED }.run(Box::pin(ending(house.gate.clone()))).await;
         tasks.iter().for_each(JoinHandle::abort);
@@ -266,7 +270,12 @@ impl Haechi {
             return Ok(());
         }
         if self.mode == Mode::Serve {
-            return Err(ServeError::NotMigrated(plan.summary()));
+            let breaks = house.gate.meet().await.map_err(|error| ServeError::Migrate(error.to_string()))?;
+            if !breaks.is_empty() {
+                return Err(ServeError::NotMigrated(plan.summary()));
+            }
+            tracing::info!(target: "haechi", differs = plan.summary().join("; "), "the database has another model than the folder; this node goes on over it");
+            return Ok(());
         }
         house.gate.migrate(&house.keys.schema, plan, false).await.map_err(|error| ServeError::Migrate(error.to_string()))
     }
@@ -306,9 +315,23 @@ async fn wait_for_database(config: &Config, data: &Path) -> Result<(), HouseErro
     Ok(())
 }
 
+/// Says when fewer files may be open than connections are allowed: those beyond could not be accepted.
+fn compare_file_limit(connections: usize) {
+    /// For the database, its log, and what is read and written now and then.
+    const OTHERS: u64 = 200;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let Some(files) = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()) else { return };
+    let needed = connections as u64 + OTHERS;
+    if files < needed {
+        tracing::warn!(target: "haechi", files, needed, "fewer files may be open than [limits] connections needs: raise the limit (LimitNOFILE, --ulimit nofile), or lower connections");
+    }
+}
+
 /// Waits for the end; streams end first, so that their connections can.
 async fn ending(gate: Gate) {
     shutdown::signal().await;
+    supervisor::stopping();
     gate.close_streams();
 }
 

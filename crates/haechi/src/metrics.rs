@@ -1,6 +1,6 @@
 //! What is counted, in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
 
-use crate::replies::Unread;
+use crate::{replies::Unread, requests::Told};
 use haechi_gate::{Fill, Writer};
 use prometheus_client::{
     encoding::text::encode,
@@ -8,11 +8,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 type Labels = [(&'static str, &'static str); 1];
@@ -26,6 +26,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 pub struct Metrics {
     registry: Registry,
     by_class: [Counter; 5],
+    routes: Routes,
     duration: Histogram,
     in_work: Gauge,
     connections: Gauge,
@@ -45,6 +46,59 @@ pub struct Metrics {
     pools: Pools,
     ready: Gauge,
     draining: AtomicBool,
+}
+
+/// Requests by the pattern of their route. Patterns, methods and statuses are few, whatever somebody sends.
+struct Routes {
+    requests: Family<RouteLabels, Counter>,
+    time: Family<RouteLabels, Counter<f64, AtomicU64>>,
+    /// What was counted before, by route: to count it again makes nothing.
+    known: RwLock<HashMap<Box<str>, Vec<Known>>>,
+}
+
+type RouteLabels = [(&'static str, String); 3];
+
+/// The counters of a method and a status of a route.
+struct Known {
+    method: &'static str,
+    status: u16,
+    requests: Counter,
+    time: Counter<f64, AtomicU64>,
+}
+
+impl Known {
+    fn count(&self, told: &Told) {
+        self.requests.inc();
+        self.time.inc_by(told.took.as_secs_f64());
+    }
+}
+
+impl Routes {
+    fn new(registry: &mut Registry) -> Self {
+        let routes = Self { requests: Family::default(), time: Family::default(), known: RwLock::default() };
+        registry.register("http_route_requests", "Requests that were answered, by route, method and status", routes.requests.clone());
+        registry.register_with_unit("http_route_duration", "Time from their heads to their replies, in all", Unit::Seconds, routes.time.clone());
+        routes
+    }
+
+    fn answered(&self, told: &Told) {
+        let same = |known: &&Known| known.method == told.method && known.status == told.status;
+        {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = known.get(told.route()).and_then(|all| all.iter().find(same)) {
+                return known.count(told);
+            }
+        }
+        let labels = [("route", told.route().to_owned()), ("method", told.method.to_owned()), ("status", told.status.to_string())];
+        let (requests, time) = (self.requests.get_or_create(&labels).clone(), self.time.get_or_create(&labels).clone());
+        let new = Known { method: told.method, status: told.status, requests, time };
+        new.count(told);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let all = known.entry(told.route().into()).or_default();
+        if !all.iter().any(|known| same(&known)) {
+            all.push(new);
+        }
+    }
 }
 
 /// The database's pools, by name.
@@ -144,6 +198,7 @@ impl Metrics {
         let limited = counter("http_requests_limited", "Requests that were refused because their sender sent too many");
         let refused_credentials = counter("credentials_refused", "Requests whose credential was not good");
         Arc::new(Self {
+            routes: Routes::new(&mut registry),
             registry,
             by_class,
             duration,
@@ -173,10 +228,11 @@ impl Metrics {
         InWork(self.clone())
     }
 
-    pub(crate) fn answered(&self, status: u16, took: Duration) {
-        let class = usize::from(status / 100).clamp(1, 5) - 1;
+    pub(crate) fn answered(&self, told: &Told) {
+        let class = usize::from(told.status / 100).clamp(1, 5) - 1;
         self.by_class[class].inc();
-        self.duration.observe(took.as_secs_f64());
+        self.duration.observe(told.took.as_secs_f64());
+        self.routes.answered(told);
     }
 
     /// The process is asked to end: no more requests should be sent here.

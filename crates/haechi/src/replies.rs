@@ -186,6 +186,8 @@ pub(crate) struct Places {
     pub(crate) anonymous: Option<OwnedSemaphorePermit>,
     pub(crate) share: Option<Share>,
     pub(crate) counted: Option<Counted>,
+    /// Who asks, where the log is told.
+    pub(crate) who: Option<haechi_gate::Caller>,
 }
 
 /// What is held until a reply was sent.

@@ -101,6 +101,10 @@ impl Readiness {
         if !gate.reachable().await {
             not("the database does not answer");
         }
+        let outdated = gate.outdated();
+        if !outdated.is_empty() {
+            not("the database was migrated to a model that this node does not go on over; the log says why");
+        }
         for writer in gate.failing() {
             ready &= !writer.is_needed();
             reasons.push(writer.failed());

@@ -8,6 +8,7 @@ use crate::{
     metrics::Metrics,
     rates::{self, Rates},
     replies::{self, Places, Reader, Wire},
+    requests,
     shares::Shares,
     traces,
 };
@@ -66,6 +67,8 @@ pub struct Stack {
     rates: Arc<Rates>,
     /// Whether requests leave spans.
     traced: bool,
+    /// Whether they leave lines in the log.
+    logged: bool,
     /// Whether only names of this host are served: while developing.
     loopback_only: bool,
     /// What is counted.
@@ -118,9 +121,10 @@ fn preferred(accept: &HeaderValue) -> &'static str {
     languages::preferred(accept.to_str().unwrap_or_default())
 }
 
-/// Lets routes name the spans of their requests.
+/// Lets routes name the spans of their requests, and tell the reply where it comes from.
 fn named(routes: Router, traced: bool) -> Router {
-    if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes }
+    let routes = if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes };
+    routes.route_layer(requests::TellRoute)
 }
 
 /// What pages of declared origins may send, and read of replies: also those of gRPC-Web.
@@ -161,6 +165,7 @@ impl Stack {
         Self {
             routes: named(routes, traced),
             traced,
+            logged: config.log.requests,
             loopback_only: mode == Mode::Dev,
             gate: house.gate.clone(),
             identity: house.identity.clone(),
@@ -208,6 +213,7 @@ impl Stack {
         let verdict = self.cors.judge(request.method(), request.headers());
         let wire = request.extensions().get::<FromWire>().map(|wire| wire.0.clone());
         let mut places = Places::default();
+        let method = requests::known(request.method());
         let mut response = if matches!(verdict, Verdict::Preflight(_)) {
             self.preflight(&request, peer).unwrap_or_else(|problem| problem.response(&self.base, &id))
         } else {
@@ -229,7 +235,11 @@ impl Stack {
         if let Ok(id) = HeaderValue::from_str(&id) {
             headers.insert("x-request-id", id);
         }
-        self.metrics.answered(response.status().as_u16(), began.elapsed());
+        let told = requests::Told { method, route: requests::route_of(&mut response), status: response.status().as_u16(), took: began.elapsed() };
+        self.metrics.answered(&told);
+        if self.logged {
+            told.log(places.who.as_ref(), &id);
+        }
         if response.extensions().get::<OpenStream>().is_some() {
             // Open streams are counted as streams.
             places = Places { counted: places.counted, ..Places::default() };
@@ -296,6 +306,7 @@ impl Stack {
                 return Err(problem);
             }
         };
+        places.who = self.logged.then(|| caller.clone());
         let (limit, decision) = if caller.is_anonymous() {
             let network = client.network();
             places.share = Some(self.shares.take(network).ok_or_else(|| self.busy())?);

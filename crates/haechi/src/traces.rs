@@ -1,6 +1,6 @@
 //! Spans of requests: W3C trace context in, OTLP over HTTP out. Without a collector nothing of this runs.
 
-use crate::{FolderError, folder};
+use crate::{FolderError, folder, requests::known};
 use async_trait::async_trait;
 use axum::{
     body::Body,
@@ -114,12 +114,6 @@ pub(crate) fn of_request(method: &Method, headers: &HeaderMap, request_id: &str,
         }
     }
     span
-}
-
-/// A method of the standard; others are whatever somebody sends.
-fn known(method: &Method) -> &str {
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS];
-    if known.contains(method) { method.as_str() } else { "_OTHER" }
 }
 
 /// Ends what is said of a request.

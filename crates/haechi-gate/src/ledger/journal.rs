@@ -9,7 +9,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use haechi_ledger::{Entry, commitment, event_hash, leaf_hash};
-use haechi_model::{App, Change, Collection, EntryDraft, EntryKind, Row, Table, Value, write_json_text};
+use haechi_model::{App, Change, Collection, Column, EntryDraft, EntryKind, Row, Table, Value, write_json_text};
 use haechi_store::{Journal, LogRow};
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ const ROW_DIGEST_BYTES: usize = 16;
 const STATED: &[&str] = &["_sessions", "_passwords", "_keys", "_once"];
 /// The column that mere use changes.
 pub(crate) const CHANGED_BY_USE: &str = "seen";
+
+/// Columns, each with where whole rows have it.
+type Placed = Vec<(Column, usize)>;
 
 /// The gate's side of the store's journal.
 pub(crate) struct GateJournal {
@@ -28,13 +31,15 @@ pub(crate) struct GateJournal {
     images: Arc<Images>,
     /// The collections that somebody may watch: images of the others would be for nobody.
     watched: ArcSwap<Vec<bool>>,
+    /// By collection, where the database has another model: its columns.
+    newer: ArcSwap<Vec<Option<Placed>>>,
     clock: Arc<GateClock>,
 }
 
 impl GateJournal {
     pub(crate) fn new(revision: &Revision, tables: Vec<Table>, master: &MasterKey, images: Arc<Images>, clock: Arc<GateClock>) -> Self {
         let watched = ArcSwap::from_pointee(revision.watched());
-        Self { app: revision.app.clone(), tables, row_key: master.hmac("ledger row digest"), images, watched, clock }
+        Self { app: revision.app.clone(), tables, row_key: master.hmac("ledger row digest"), images, watched, newer: ArcSwap::default(), clock }
     }
 
     /// The system tables whose rows are stated: number and table.
@@ -75,17 +80,25 @@ impl GateJournal {
     pub(crate) fn row_digest(&self, collection: &Collection, row: &Row) -> [u8; ROW_DIGEST_BYTES] {
         let mut canonical = Vec::with_capacity(512);
         canonical.extend_from_slice(collection.name.as_bytes());
-        for (column, value) in collection.table.columns.iter().zip(row) {
-            // What a new column holds in rows that were there before it is left out: their digests stay good.
-            if column.default.as_ref().map_or(value.is_null(), |default| default == value) {
-                continue;
-            }
-            canonical.push(0);
-            canonical.extend_from_slice(column.name.as_bytes());
-            canonical.push(0);
-            value.write_canonical(&mut canonical);
+        match self.newer.load().get(collection.id) {
+            Some(Some(columns)) => columns.iter().for_each(|(column, at)| write_column(column, row.get(*at), &mut canonical)),
+            _ => collection.table.columns.iter().zip(row).for_each(|(column, value)| write_column(column, Some(value), &mut canonical)),
         }
         self.tag(&canonical)
+    }
+
+    /// The database has these tables, and whole rows end with the columns that are not known here: rows are digested as the newer model does it.
+    pub(crate) fn meet(&self, there: &[Table], newer: &[Vec<Column>]) {
+        let of = |collection: &Collection| {
+            let table = there.iter().find(|table| table.name == collection.name)?;
+            let unknown = newer.get(collection.id)?;
+            let place = |column: &Column| {
+                let known = collection.table.column(&column.name);
+                known.or_else(|| Some(collection.table.columns.len() + unknown.iter().position(|new| new.name == column.name)?))
+            };
+            Some(table.columns.iter().filter_map(|column| Some((column.clone(), place(column)?))).collect())
+        };
+        self.newer.store(Arc::new(self.app.collections.iter().map(of).collect()));
     }
 
     fn detail(&self, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> String {
@@ -150,6 +163,19 @@ fn separate(out: &mut Vec<u8>) {
     if out.len() > 1 {
         out.push(b',');
     }
+}
+
+/// What a column holds in a row's canonical form. What a new column holds in rows that were there before it, or that nodes made which do not
+/// know it, is left out: their digests stay good.
+fn write_column(column: &Column, value: Option<&Value>, canonical: &mut Vec<u8>) {
+    let Some(value) = value else { return };
+    if column.default.as_ref().map_or(value.is_null(), |default| default == value) {
+        return;
+    }
+    canonical.push(0);
+    canonical.extend_from_slice(column.name.as_bytes());
+    canonical.push(0);
+    value.write_canonical(canonical);
 }
 
 impl Journal for GateJournal {

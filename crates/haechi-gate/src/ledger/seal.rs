@@ -161,9 +161,10 @@ impl Inner {
         waiting.is_empty() && (seal.map_or(0, |seal| seal.size) >= bounds.1 || self.seal_lag_ms.load(Ordering::Relaxed) >= MISSING_LAG_MS)
     }
 
-    /// Where nodes share a database: how long the oldest entry without a seal has waited, whichever node seals.
-    pub(crate) async fn measure_lag(&self, arrivals: &mut Arrivals) {
-        let Ok(Some(unsealed)) = self.store.unsealed().await else { return };
+    /// Where nodes share a database: how long the oldest entry without a seal has waited, whichever node seals. Returns the number
+    /// of the last migration.
+    pub(crate) async fn measure_lag(&self, arrivals: &mut Arrivals) -> Option<i64> {
+        let Ok(Some(unsealed)) = self.store.unsealed().await else { return None };
         let now = Instant::now();
         arrivals.look(now, unsealed.last);
         let age = unsealed.oldest.map_or(Duration::ZERO, |oldest| arrivals.age(now, oldest));
@@ -171,6 +172,7 @@ impl Inner {
         let holed = self.seals.holed.load(Ordering::Relaxed) && unsealed.oldest.is_some();
         self.seal_lag_ms.store(if holed { lag.max(MISSING_LAG_MS) } else { lag }, Ordering::Relaxed);
         self.unplaced.store(unsealed.waiting, Ordering::Relaxed);
+        Some(unsealed.migrations)
     }
 
     /// On a database of its own a node knows how long entries have waited.

@@ -166,6 +166,15 @@ pub struct TelemetryConfig {
     pub authorization: Option<SecretRef>,
 }
 
+/// `[log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LogConfig {
+    /// Whether each request leaves a line.
+    pub requests: bool,
+    /// From how many milliseconds on a statement of the database leaves a line; none do when it is 0.
+    pub slow_ms: i64,
+}
+
 /// Who may sign up by himself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignUp {
@@ -215,6 +224,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// `[telemetry]`
     pub telemetry: TelemetryConfig,
+    /// `[log]`
+    pub log: LogConfig,
     /// `[graphql]`
     pub graphql: GraphqlConfig,
     /// `[grpc]`
@@ -268,6 +279,7 @@ impl Default for Config {
                 sessions: 20,
             },
             telemetry: TelemetryConfig { traces_percent: 100, ..TelemetryConfig::default() },
+            log: LogConfig::default(),
             graphql: GraphqlConfig::default(),
             grpc: GrpcConfig::default(),
             live: LiveConfig::default(),
@@ -310,6 +322,10 @@ impl Config {
         if let Some(auth) = top.section("auth") {
             self.apply_auth(&auth);
             auth.finish();
+        }
+        if let Some(log) = top.section("log") {
+            self.apply_log(&log);
+            log.finish();
         }
         if let Some(telemetry) = top.section("telemetry") {
             self.apply_telemetry(&telemetry);
@@ -392,6 +408,8 @@ impl Config {
             ("auth.session_minutes", auth.session_minutes.to_string()),
             ("auth.fresh_minutes", auth.fresh_minutes.to_string()),
             ("auth.sessions", auth.sessions.to_string()),
+            ("log.requests", self.log.requests.to_string()),
+            ("log.slow_ms", self.log.slow_ms.to_string()),
             ("telemetry.traces", self.telemetry.traces.clone().unwrap_or_default()),
             ("telemetry.traces_percent", self.telemetry.traces_percent.to_string()),
             ("telemetry.authorization", self.telemetry.authorization.as_ref().map(secret).unwrap_or_default()),

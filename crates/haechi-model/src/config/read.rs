@@ -234,6 +234,17 @@ impl Config {
         }
     }
 
+    pub(super) fn apply_log(&mut self, section: &Section<'_>) {
+        if let Some(found) = section.bool("requests") {
+            self.log.requests = found;
+            self.origin("log.requests", section);
+        }
+        if let Some(found) = section.bounded("slow_ms", 0..=60_000) {
+            self.log.slow_ms = found;
+            self.origin("log.slow_ms", section);
+        }
+    }
+
     pub(super) fn apply_telemetry(&mut self, section: &Section<'_>) {
         if let Some(text) = section.text("traces") {
             let good = url::Url::parse(text)

@@ -1,10 +1,14 @@
 //! Migrations: planned from the difference between the folder and what was applied last, then run as one transaction.
 
+mod compatible;
 mod plan;
 mod retyped;
 pub(crate) mod rows;
 pub(crate) mod sql;
 
+pub use compatible::breaks;
+pub(crate) use compatible::{expanded, model_number};
+pub(crate) use plan::same_index;
 pub use plan::{Action, Migration, Step, plan};
 pub use rows::{Conversion, Finds, Task, What};
 
@@ -41,6 +45,15 @@ pub enum MigrateError {
     /// Another process migrated it since this was planned.
     #[error("another process has migrated the database meanwhile; try again")]
     Overtaken,
+    /// Nodes are serving that would not go on.
+    #[error("nodes are serving that do not go on over this; stop them first, or add --despite-nodes:\n  {}", .0.join("\n  "))]
+    Serving(Vec<String>),
+    /// What is left for afterwards cannot be done over the rows that are there.
+    #[error("the tables are changed, but what remains cannot be done: {0}. Mend these rows, then run `haechi migrate apply` again")]
+    Unfinished(String),
+    /// Something stays locked.
+    #[error("{0} stayed locked by somebody else for a minute; nothing was changed. Try again when their work is done")]
+    Locked(String),
     /// The database was changed beside its migrations.
     #[error("the database was changed by somebody else; undo this first, with its own tools:\n  {}", .0.join("\n  "))]
     Strange(Vec<String>),

@@ -57,6 +57,10 @@ pub struct Migration {
     pub tables: Vec<Table>,
     /// The number of the migration that it goes on from.
     pub after: i64,
+    /// What is run afterwards, while others write: indexes, and the look whether rows fit new references.
+    pub later: Vec<String>,
+    /// Why nodes of before do not go on over it; they do when there is nothing.
+    pub breaks: Vec<String>,
 }
 
 impl Migration {
@@ -93,9 +97,15 @@ impl Migration {
     /// Tables that were there and change: their rows' canonical form may be another afterwards.
     #[must_use]
     pub fn altered(&self) -> Vec<&str> {
+        // What is empty or a default is no part of the form: columns that come beside leave it as it is.
         let same = |from: &Table, to: &Table| {
-            from.columns.len() == to.columns.len()
-                && from.columns.iter().zip(&to.columns).all(|(old, new)| (&old.name, old.nullable) == (&new.name, new.nullable))
+            let mut olds = from.columns.iter().peekable();
+            for new in &to.columns {
+                if olds.next_if(|old| (&old.name, old.nullable) == (&new.name, new.nullable)).is_none() && !new.nullable && new.default.is_none() {
+                    return false;
+                }
+            }
+            olds.peek().is_none()
         };
         let converted = |table: &str| self.steps.iter().any(|step| matches!(step, Step::Convert(task) if task.collection == table));
         let name = |action: &'_ Action| match action {
@@ -181,7 +191,7 @@ fn dropped<'t>(from: &'t Table, to: &Table) -> Vec<&'t str> {
 }
 
 /// Whether the other table has the same index over columns of the same names.
-pub(super) fn same_index(other: &Table, table: &Table, index: &Index) -> bool {
+pub(crate) fn same_index(other: &Table, table: &Table, index: &Index) -> bool {
     let names = |table: &Table, index: &Index| index.columns.iter().map(|column| table.columns[*column].name.clone()).collect::<Vec<_>>();
     other.indexes.iter().any(|found| found.name == index.name && found.unique == index.unique && names(other, found) == names(table, index))
 }
@@ -197,6 +207,8 @@ pub fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
         checks: Vec::new(),
         tables: after.to_vec(),
         after: 0,
+        later: Vec::new(),
+        breaks: Vec::new(),
     };
     let mut matched = Vec::new();
     for table in after {
@@ -220,6 +232,7 @@ pub fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
     }
     let conversions: Vec<Task> = migration.checks.iter().filter(|task| matches!(task.what, What::Convert(_))).cloned().collect();
     migration.steps = sql::steps(dialect, &migration.actions, &conversions);
+    migration.later = sql::later(dialect, &migration.actions);
     migration
 }
 

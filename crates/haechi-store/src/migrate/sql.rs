@@ -5,7 +5,7 @@ use super::{
     rows::{Task, What},
 };
 use crate::render::Dialect;
-use haechi_model::{Column, Index, Storage, Table, Value};
+use haechi_model::{Column, Index, Reference, Storage, Table, Value};
 
 /// Everything in order. Values are converted first, while every table is as it was.
 pub(super) fn steps(dialect: Dialect, actions: &[Action], conversions: &[Task]) -> Vec<Step> {
@@ -67,6 +67,33 @@ fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     out
 }
 
+/// What PostgreSQL does afterwards, beside those who read and write.
+pub(super) fn later(dialect: Dialect, actions: &[Action]) -> Vec<String> {
+    let mut out = Vec::new();
+    for action in actions {
+        let Action::AlterTable { from, to } = action else { continue };
+        if dialect == Dialect::Postgres {
+            let new = to.indexes.iter().filter(|index| !same_index(from, to, index));
+            out.extend(new.map(|index| concurrently(&create_index(dialect, to, index))));
+            let added = to.references.iter().filter(|reference| is_gone(to, from, reference));
+            let column = |reference: &Reference| to.columns[reference.column].name.clone();
+            out.extend(added.map(|reference| format!("ALTER TABLE \"{0}\" VALIDATE CONSTRAINT \"{0}_{1}_fkey\"", to.name, column(reference))));
+        }
+    }
+    out
+}
+
+/// A statement about an index that lets others write meanwhile.
+pub(crate) fn concurrently(sql: &str) -> String {
+    sql.replacen("INDEX ", "INDEX CONCURRENTLY ", 1)
+}
+
+/// Whether a reference of one table is none of the other's.
+fn is_gone(table: &Table, other: &Table, reference: &Reference) -> bool {
+    let column = &table.columns[reference.column].name;
+    !other.references.iter().any(|found| other.columns[found.column].name == *column && found.table == reference.table)
+}
+
 pub(crate) fn storage(dialect: Dialect, storage: Storage) -> &'static str {
     match (dialect, storage) {
         (Dialect::Sqlite, Storage::Int) => "INTEGER",
@@ -80,7 +107,7 @@ pub(crate) fn storage(dialect: Dialect, storage: Storage) -> &'static str {
     }
 }
 
-fn literal(value: &Value) -> String {
+pub(crate) fn literal(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Int(int) => int.to_string(),
@@ -124,7 +151,7 @@ fn create(dialect: Dialect, table: &Table, name: &str) -> String {
     format!("CREATE TABLE \"{name}\" ({}){tail}", parts.join(", "))
 }
 
-fn create_index(dialect: Dialect, table: &Table, index: &Index) -> String {
+pub(crate) fn create_index(dialect: Dialect, table: &Table, index: &Index) -> String {
     let columns: Vec<String> = index
         .columns
         .iter()
@@ -191,21 +218,15 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
     let dialect = Dialect::Postgres;
     let name = &to.name;
     out.extend(from.indexes.iter().filter(|index| !same_index(to, from, index)).map(|index| format!("DROP INDEX \"{}\"", index.name)));
-    let gone = |table: &Table, other: &Table, reference: &haechi_model::Reference| {
-        let column = &table.columns[reference.column].name;
-        !other.references.iter().any(|found| other.columns[found.column].name == *column && found.table == reference.table)
-    };
-    for reference in from.references.iter().filter(|reference| gone(from, to, reference)) {
+    for reference in from.references.iter().filter(|reference| is_gone(from, to, reference)) {
         out.push(drop_reference(name, &from.columns[reference.column].name));
     }
     for found in &to.columns {
         match from.former(found) {
             None => {
+                // The default stays: nodes that do not know the column make rows without it.
                 let default = found.default.as_ref().map(|value| format!(" DEFAULT {}", literal(value))).unwrap_or_default();
                 out.push(format!("ALTER TABLE \"{name}\" ADD COLUMN {}{default}", column(dialect, found)));
-                if !default.is_empty() {
-                    out.push(format!("ALTER TABLE \"{name}\" ALTER COLUMN \"{}\" DROP DEFAULT", found.name));
-                }
             }
             Some(old) => {
                 let old = &from.columns[old];
@@ -226,8 +247,7 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
     for (_, old) in from.columns.iter().enumerate().filter(|(at, _)| !kept(from, to, *at)) {
         out.push(format!("ALTER TABLE \"{name}\" DROP COLUMN \"{}\"", old.name));
     }
-    out.extend(to.indexes.iter().filter(|index| !same_index(from, to, index)).map(|index| create_index(dialect, to, index)));
-    out.extend(
-        to.references.iter().filter(|reference| gone(to, from, reference)).map(|reference| add_reference(to, reference.column, &reference.table)),
-    );
+    // Indexes are made afterwards, while others write; rows are compared with new references then, too.
+    let added = to.references.iter().filter(|reference| is_gone(to, from, reference));
+    out.extend(added.map(|reference| add_reference(to, reference.column, &reference.table) + " NOT VALID"));
 }

@@ -12,7 +12,7 @@ use super::{
     shapes::{LONG, Shape, Shapes},
     turns::Turns,
 };
-use crate::Reads;
+use crate::{Reads, catalog::Catalog};
 use haechi_model::{Failure, Value};
 use std::{
     future::Future,
@@ -80,10 +80,11 @@ pub(super) struct Lanes {
     credentials: Shared,
     state: Shared,
     shapes: Shapes,
+    catalog: Arc<Catalog>,
 }
 
 impl Lanes {
-    pub(super) fn new(opener: &Opener, shared: usize, alone: usize) -> Self {
+    pub(super) fn new(opener: &Opener, catalog: Arc<Catalog>, shared: usize, alone: usize) -> Self {
         Self {
             shared: (0..shared).map(|_| Shared::new(opener.set_to(SHARED))).collect(),
             next: AtomicUsize::new(0),
@@ -91,6 +92,7 @@ impl Lanes {
             credentials: Shared::new(opener.set_to(OWN)),
             state: Shared::new(opener.set_to(OWN)),
             shapes: Shapes::default(),
+            catalog,
         }
     }
 
@@ -124,7 +126,11 @@ impl Lanes {
         let mut read = pin!(work.on(&connection, shape));
         let busy = |found: &Result<W::Found, Failure>| matches!(found, Err(Failure::Busy));
         let found = timeout(LATE, &mut read).await;
-        shape.took(begun.elapsed());
+        let took = begun.elapsed();
+        shape.took(took);
+        if found.is_ok() {
+            self.catalog.took(&shape.sql, took);
+        }
         match found {
             Ok(found) if busy(&found) => self.alone(shape, caller, table, work).await,
             Ok(found) => found,
@@ -144,6 +150,7 @@ impl Lanes {
         let begun = Instant::now();
         let found = work.on(turn.connection()?, shape).await;
         shape.took(begun.elapsed());
+        self.catalog.took(&shape.sql, begun.elapsed());
         turn.ended();
         found
     }

@@ -5,16 +5,30 @@ use super::{
     connection::{Bound, failure, row_values},
     lanes::{Lane, Rows},
 };
-use crate::migrate::{
-    Applied, BOOTSTRAP, MigrateError, Migration, Step, Task, What, checksum,
-    rows::{PAGE, Pass, key_text},
+use crate::{
+    migrate::{
+        Applied, BOOTSTRAP, MigrateError, Migration, Step, Task, What, checksum,
+        rows::{PAGE, Pass, key_text},
+        same_index,
+        sql::{concurrently, create_index},
+    },
+    render::Dialect,
 };
-use haechi_model::{Failure, INDEX_BYTES, Storage, Value};
-use std::collections::HashMap;
+use haechi_model::{Failure, INDEX_BYTES, Storage, Table, Value};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 use tokio_postgres::{Error, Transaction, error::SqlState};
 
 /// Any number, the same on every node.
 const MIGRATION_LOCK: i64 = 0x6861_6563_6869;
+/// Nodes that serve hold a shared lock of this class; its key is the number of their model.
+pub(super) const SERVING: i32 = 0x6861_6563;
+/// How long a migration waits for a lock at a time, how long it lets others go first, and for how long it tries.
+const LOCK_MS: u32 = 2_000;
+const PAUSE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Entries get their place in the order of arrival from this.
 pub(crate) const SEQUENCE: &str = "CREATE SEQUENCE IF NOT EXISTS \"_log_arrival\"";
 
@@ -37,13 +51,28 @@ impl Postgres {
         Ok(rows.iter().map(applied).collect())
     }
 
-    pub(crate) async fn migrate(&self, migration: Migration, now_ms: i64) -> Result<(), MigrateError> {
+    pub(crate) async fn migrate(&self, migration: &Migration, now_ms: i64) -> Result<(), MigrateError> {
+        let begun = Instant::now();
+        loop {
+            match self.attempt(migration, now_ms).await {
+                // Whoever waits behind a lock that is waited for waits, too: it is let go and tried again.
+                Err(MigrateError::Locked(_)) if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt(&self, migration: &Migration, now_ms: i64) -> Result<(), MigrateError> {
         let database = |error: tokio_postgres::Error| {
+            if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                return MigrateError::Locked("a table".to_owned());
+            }
             let _ = failure(&error);
             MigrateError::Database
         };
-        let mut client = self.0.slow.get().await.map_err(|_| MigrateError::Database)?;
+        let mut client = self.client().await.map_err(|_| MigrateError::Database)?;
         let transaction = client.transaction().await.map_err(database)?;
+        transaction.batch_execute(&format!("SET LOCAL lock_timeout = '{LOCK_MS}ms'")).await.map_err(database)?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await.map_err(database)?;
         transaction.batch_execute(BOOTSTRAP).await.map_err(database)?;
         transaction.batch_execute(SEQUENCE).await.map_err(database)?;
@@ -79,6 +108,56 @@ impl Postgres {
             "INSERT INTO \"_migrations\" SELECT COALESCE(MAX(\"version\"), 0) + 1, $1::bigint, $2::text, $3::text, $4::text FROM \"_migrations\"";
         transaction.execute(insert, &[&now_ms, &checksum(&sql), &sql, &tables]).await.map_err(database)?;
         transaction.commit().await.map_err(database)
+    }
+
+    /// Makes the indexes, and looks at the references, that the last migration left for afterwards. What was half made is made anew.
+    pub(crate) async fn finish(&self, before: &[Table], tables: &[Table]) -> Result<(), MigrateError> {
+        let database = |error: tokio_postgres::Error| match error.code() {
+            Some(code) if [SqlState::UNIQUE_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION].contains(code) => {
+                let words = error.as_db_error().map(|error| error.detail().unwrap_or(error.message()).to_owned()).unwrap_or_default();
+                MigrateError::Unfinished(words)
+            }
+            Some(code) if *code == SqlState::PROGRAM_LIMIT_EXCEEDED => {
+                MigrateError::Unfinished(format!("a value is longer than an index holds ({INDEX_BYTES} bytes)"))
+            }
+            _ => {
+                let _ = failure(&error);
+                MigrateError::Database
+            }
+        };
+        let client = self.client().await.map_err(|_| MigrateError::Database)?;
+        for table in tables {
+            let old = before.iter().find(|old| old.name == table.name);
+            for index in table.indexes.iter().filter(|index| old.is_none_or(|old| !same_index(old, table, index))) {
+                let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+                let found = client.query_opt(valid, &[&format!("\"{}\"", index.name)]).await.map_err(database)?;
+                let found = found.map(|row| row.get::<_, bool>(0));
+                if found == Some(false) {
+                    client.batch_execute(&format!("DROP INDEX CONCURRENTLY \"{}\"", index.name)).await.map_err(database)?;
+                }
+                if found != Some(true) {
+                    client.batch_execute(&concurrently(&create_index(Dialect::Postgres, table, index))).await.map_err(database)?;
+                }
+            }
+            let unseen = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype = 'f' AND NOT convalidated";
+            for row in client.query(unseen, &[&format!("\"{}\"", table.name)]).await.map_err(database)? {
+                let name: &str = row.get(0);
+                client.batch_execute(&format!("ALTER TABLE \"{}\" VALIDATE CONSTRAINT \"{name}\"", table.name)).await.map_err(database)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The models that nodes serve over this database, by number, and how many serve each.
+    pub(crate) async fn living(&self) -> Result<Vec<(i32, i64)>, Failure> {
+        let sql = format!(
+            "SELECT objid::bigint, COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {SERVING} AND objsubid = 2 AND granted \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY objid ORDER BY objid"
+        );
+        let rows = self.0.lanes.read(Lane::State, &sql, &Rows { values: &[], once: false }).await?;
+        // Keys are written as numbers without a sign.
+        let key = |row: &tokio_postgres::Row| u32::try_from(row.get::<_, i64>(0)).unwrap_or_default().cast_signed();
+        Ok(rows.iter().map(|row| (key(row), row.get(1))).collect())
     }
 
     /// What does not fit, a line each. Nothing is changed.

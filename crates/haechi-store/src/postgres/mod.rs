@@ -20,7 +20,7 @@ pub(crate) use connection::failure;
 pub(crate) use migrate::SEQUENCE;
 pub use turns::Fill;
 
-use crate::{Server, Unopened, catalog::Catalog, journal::Journal};
+use crate::{Server, Unopened, catalog::Catalog, journal::Journal, migrate::model_number, render::Dialect, wanted_tables};
 use connection::Opener;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use haechi_model::{Change, Failure, Outcome, Step};
@@ -40,10 +40,10 @@ const SLOW_CONNECTIONS: usize = 4;
 const CONNECT: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_secs(5);
 /// A change ends in this time; a transaction that is left alone is ended, so that what it has locked is free.
-const CHANGE: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET jit = off";
+const CHANGE: &str = "SET synchronous_commit = on; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET jit = off";
 const LEDGER: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'";
 /// Statements may take as long as they do; nothing is left open for ever.
-const SLOW: &str = "SET idle_in_transaction_session_timeout = '10min'";
+const SLOW: &str = "SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '10min'";
 /// How long a change is run again after deadlocks, until it is said otherwise.
 const PATIENCE_MS: u64 = 8_000;
 /// The wait before a change is run again, at most, in milliseconds; it doubles from the first on.
@@ -64,6 +64,8 @@ struct Inner {
     of_table: Vec<Semaphore>,
     slow: Pool,
     ledger: Pool,
+    /// The number of the model that this node serves.
+    model: i32,
     catalog: Arc<Catalog>,
     journal: Arc<dyn Journal>,
     committed: Arc<Notify>,
@@ -97,7 +99,7 @@ impl Postgres {
         connection::usable(&config, tls.clone()).await?;
         let opener = Opener::new(config, tls);
         let inner = Inner {
-            lanes: Lanes::new(&opener, sizes.shared, sizes.reads),
+            lanes: Lanes::new(&opener, catalog.clone(), sizes.shared, sizes.reads),
             opener,
             of_table: catalog.collections.iter().map(|_| Semaphore::new(sizes.changes.div_ceil(2))).collect(),
             changes,
@@ -105,6 +107,7 @@ impl Postgres {
             waited_us: AtomicU64::new(0),
             slow,
             ledger,
+            model: model_number(&wanted_tables(Dialect::Postgres, &catalog)),
             catalog,
             journal,
             committed,

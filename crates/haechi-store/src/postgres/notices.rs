@@ -4,6 +4,7 @@
 use super::{
     Inner,
     connection::{Opener, failure, words},
+    migrate::SERVING,
 };
 use haechi_model::Failure;
 use std::{future::poll_fn, sync::Weak, time::Duration};
@@ -27,7 +28,9 @@ pub(super) async fn listen(opener: Opener, inner: Weak<Inner>) {
 
 async fn hear(opener: &Opener, inner: &Weak<Inner>) -> Result<(), String> {
     let (client, mut connection) = opener.connect().await.map_err(|error| words(&error))?;
-    let said = client.batch_execute(SETTINGS);
+    // While this connection is there, others know that a node serves this model.
+    let settings = format!("{SETTINGS}; SELECT pg_advisory_lock_shared({SERVING}, {})", inner.upgrade().map_or(0, |inner| inner.model));
+    let said = client.batch_execute(&settings);
     let mut said = std::pin::pin!(said);
     let mut listens = false;
     loop {

@@ -55,25 +55,43 @@ impl Postgres {
     }
 
     pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {
-        let mut sql = self.all_from(table);
-        sql.push("t0.\"id\" = ");
-        sql.bind(&Value::text(id));
-        Ok(self.rows(self.lane(table), &sql).await?.first().map(row_values))
+        let sql = || {
+            let mut sql = self.all_from(table);
+            sql.push("t0.\"id\" = ");
+            sql.bind(&Value::text(id));
+            sql
+        };
+        Ok(self.whole_rows(self.lane(table), sql).await?.pop())
     }
 
     pub(crate) async fn rows_after(&self, table: usize, after: &str, limit: u32) -> Result<Vec<Row>, Failure> {
-        let mut sql = self.all_from(table);
-        sql.push("t0.\"id\" > ");
-        sql.bind(&Value::text(after));
-        sql.push(" ORDER BY t0.\"id\" LIMIT ");
-        sql.bind(&Value::Int(limit.into()));
-        Ok(self.rows(Lane::Of(Reads::SCAN, table), &sql).await?.iter().map(row_values).collect())
+        let sql = || {
+            let mut sql = self.all_from(table);
+            sql.push("t0.\"id\" > ");
+            sql.bind(&Value::text(after));
+            sql.push(" ORDER BY t0.\"id\" LIMIT ");
+            sql.bind(&Value::Int(limit.into()));
+            sql
+        };
+        self.whole_rows(Lane::Of(Reads::SCAN, table), sql).await
     }
 
     pub(crate) async fn find(&self, table: usize, filter: &Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
-        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
-        sql.find(table, filter, limit);
-        Ok(self.rows(self.lane(table), &sql).await?.iter().map(row_values).collect())
+        let sql = || {
+            let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+            sql.find(table, filter, limit);
+            sql
+        };
+        self.whole_rows(self.lane(table), sql).await
+    }
+
+    /// Whole rows; without what only a newer model knew, when that is gone meanwhile.
+    async fn whole_rows<'a>(&'a self, lane: Lane, sql: impl Fn() -> Sql<'a>) -> Result<Vec<Row>, Failure> {
+        let found = match self.rows(lane, &sql()).await {
+            Err(Failure::Broken) if self.0.catalog.forget_newer() => self.rows(lane, &sql()).await,
+            found => found,
+        };
+        Ok(found?.iter().map(row_values).collect())
     }
 
     pub(crate) async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<Row>, Failure> {

@@ -41,11 +41,11 @@ impl Postgres {
         let sql = "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM \"_log\" WHERE \"position\" IS NULL LIMIT 10000) w), \
                    (SELECT MIN(\"arrival\") FROM \"_log\" WHERE \"position\" IS NULL), \
                    (SELECT \"arrival\" FROM \"_log\" WHERE \"position\" >= (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\") ORDER BY \"position\" LIMIT 1), \
-                   (SELECT last_value FROM \"_log_arrival\")";
+                   (SELECT last_value FROM \"_log_arrival\"), (SELECT COALESCE(MAX(\"version\"), 0) FROM \"_migrations\")";
         let rows = self.0.lanes.read(Lane::State, sql, &Rows { values: &[], once: false }).await?;
         let row = rows.first().ok_or(Failure::Broken)?;
         let oldest = [row.get::<_, Option<i64>>(1), row.get(2)].into_iter().flatten().min();
-        Ok(Unsealed { waiting: row.get::<_, i64>(0).unsigned_abs(), oldest, last: row.get(3) })
+        Ok(Unsealed { waiting: row.get::<_, i64>(0).unsigned_abs(), oldest, last: row.get(3), migrations: row.get(4) })
     }
 
     /// Lets another node take the lease at once.

@@ -10,10 +10,10 @@ use crate::{
     render::{Dialect, Sql},
 };
 use deadpool_postgres::Object;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use haechi_model::{Change, Claim, EntryDraft, Failure, Outcome, Predicate, Row, Step};
 use std::time::Duration;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::{Statement, error::SqlState};
 
 /// The change was not made.
 pub(super) enum Stop {
@@ -33,7 +33,7 @@ pub(super) type Step_<T> = Result<T, Stop>;
 /// An entry and the rows that it quotes.
 pub(super) type Quoted = (EntryDraft, Option<Row>, Option<Row>);
 
-pub(super) const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = on";
+pub(super) const BEGIN: &str = "BEGIN";
 const IMAGE: &str = "INSERT INTO \"_images\" (\"id\", \"image\") VALUES ($1, $2)";
 const LOG: &str = "INSERT INTO \"_log\" (\"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\", \"arrival\") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))";
 /// Steps that are on their way at once.
@@ -52,9 +52,12 @@ impl Inner {
             client.statement_cache.clear();
         }
         let runner = Runner { inner: self, client: &client, change };
-        let result = runner.transaction(patience).await;
-        match result {
-            Ok((outcome, entries)) => self.commit_transaction(client, change, outcome, &entries).await,
+        let ended = match runner.transaction(patience).await {
+            Ok((outcome, quoted)) => runner.log_and_commit(&quoted).await.map(|committed| (outcome, committed)),
+            Err(stop) => Err(stop),
+        };
+        match ended {
+            Ok((outcome, (entries, committed))) => self.committed(client, change, outcome, &entries, committed).await,
             Err(stop) => {
                 // A connection whose rollback failed is in doubt: it is closed, not pooled.
                 if client.batch_execute("ROLLBACK").await.is_err() {
@@ -66,7 +69,20 @@ impl Inner {
     }
 
     pub(super) async fn commit_transaction(&self, client: Object, change: &Change, outcome: Outcome, entries: &[Box<str>]) -> Step_<Outcome> {
-        match client.batch_execute("COMMIT").await {
+        let committed = client.batch_execute("COMMIT").await;
+        self.committed(client, change, outcome, entries, committed).await
+    }
+
+    /// What an answer to COMMIT means.
+    async fn committed(
+        &self,
+        client: Object,
+        change: &Change,
+        outcome: Outcome,
+        entries: &[Box<str>],
+        committed: Result<(), tokio_postgres::Error>,
+    ) -> Step_<Outcome> {
+        match committed {
             Ok(()) => Ok(outcome),
             Err(error) => {
                 drop(Object::take(client));
@@ -101,11 +117,20 @@ pub(super) struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Everything up to COMMIT: what was done, and the ids of the entries.
-    async fn transaction(&self, patience: Duration) -> Step_<(Outcome, Vec<Box<str>>)> {
+    /// Everything up to the entries: what was done, and what they quote. The steps go out with BEGIN, without waiting for it.
+    async fn transaction(&self, patience: Duration) -> Step_<(Outcome, Vec<Quoted>)> {
         let mut outcome = Outcome::default();
         let begin = format!("{BEGIN}; SET LOCAL lock_timeout = {}", patience.as_millis().max(1));
-        self.client.batch_execute(&begin).await.map_err(|error| self.stop(&error, usize::MAX))?;
+        let begin = async { self.client.batch_execute(&begin).await.map_err(|error| self.stop(&error, usize::MAX)) };
+        let cascades = self.change.steps.iter().any(|step| matches!(step, Step::Cascade { .. }));
+        if self.change.claim.is_none() && !cascades {
+            let (begun, done) = join(begin, self.pipelined(&mut outcome)).await;
+            begun?;
+            done?;
+            let quoted = self.quoted(&outcome, Vec::with_capacity(self.change.entries.len()));
+            return Ok((outcome, quoted));
+        }
+        begin.await?;
         if let Some(claim) = &self.change.claim
             && let Some(result) = self.claim(claim).await?
         {
@@ -113,7 +138,7 @@ impl Runner<'_> {
             return Ok((outcome, Vec::new()));
         }
         let mut quoted = Vec::with_capacity(self.change.entries.len());
-        if self.change.steps.iter().any(|step| matches!(step, Step::Cascade { .. })) {
+        if cascades {
             for sql in self.locks_first() {
                 self.query(&sql, usize::MAX).await?;
             }
@@ -123,12 +148,29 @@ impl Runner<'_> {
         } else {
             self.pipelined(&mut outcome).await?;
         }
+        let quoted = self.quoted(&outcome, quoted);
+        Ok((outcome, quoted))
+    }
+
+    /// The entries with the rows that they quote, after those that are known already.
+    fn quoted(&self, outcome: &Outcome, mut quoted: Vec<Quoted>) -> Vec<Quoted> {
         for draft in with_stated(self.change, &outcome.stated).iter() {
             let slot = |slot: Option<usize>| slot.and_then(|slot| outcome.slots.get(slot)).cloned();
             quoted.push((draft.clone(), slot(draft.before), slot(draft.after)));
         }
-        let entries = self.log(&quoted).await?;
-        Ok((outcome, entries))
+        quoted
+    }
+
+    /// The entries, and COMMIT behind them without waiting: where an entry fails, COMMIT does nothing. The ids of the entries, and what was
+    /// said of COMMIT.
+    async fn log_and_commit(&self, quoted: &[Quoted]) -> Step_<(Vec<Box<str>>, Result<(), tokio_postgres::Error>)> {
+        let (statement, image) = self.log_statements().await?;
+        // No more than are sent at once go out before COMMIT does.
+        let (first, last) = quoted.split_at(quoted.len().saturating_sub(PIPELINE));
+        let mut entries = self.insert(first, &statement, &image).await?;
+        let (logged, committed) = join(self.insert(last, &statement, &image), self.client.batch_execute("COMMIT")).await;
+        entries.extend(logged?);
+        Ok((entries, committed))
     }
 
     async fn claim(&self, claim: &Claim) -> Step_<Option<Box<str>>> {
@@ -307,23 +349,33 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// Writes entries, within a transaction that goes on.
     pub(super) async fn log(&self, quoted: &[Quoted]) -> Step_<Vec<Box<str>>> {
+        let (statement, image) = self.log_statements().await?;
+        self.insert(quoted, &statement, &image).await
+    }
+
+    async fn log_statements(&self) -> Step_<(Statement, Statement)> {
         let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
-        let statement = self.client.prepare_cached(LOG).await.map_err(stop)?;
+        Ok((self.client.prepare_cached(LOG).await.map_err(stop)?, self.client.prepare_cached(IMAGE).await.map_err(stop)?))
+    }
+
+    /// As many as go out at once are sent when this is polled first.
+    async fn insert(&self, quoted: &[Quoted], statement: &Statement, image: &Statement) -> Step_<Vec<Box<str>>> {
+        let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
         let rows: Vec<_> =
             quoted.iter().map(|(draft, before, after)| self.inner.journal.encode(self.change, draft, before.as_ref(), after.as_ref())).collect();
-        let images = if rows.iter().any(|row| row.image.is_some()) { Some(self.client.prepare_cached(IMAGE).await.map_err(stop)?) } else { None };
-        let inserts = rows.iter().map(|row| async {
-            let (id, hash, salt) = (&*row.id, &row.hash[..], &row.salt[..]);
-            let (event, image) = (&row.event, &row.image);
-            let entry = self.client.execute(&statement, &[&id, &row.entry, &hash, &salt, &row.detail, event]).await;
-            match (&images, image) {
-                (Some(statement), Some(image)) if entry.is_ok() => self.client.execute(statement, &[&id, image]).await,
-                _ => entry,
+        for part in rows.chunks(PIPELINE) {
+            let entries = part.iter().map(|row| async {
+                let (id, hash, salt) = (&*row.id, &row.hash[..], &row.salt[..]);
+                self.client.execute(statement, &[&id, &row.entry, &hash, &salt, &row.detail, &row.event]).await
+            });
+            let images = part.iter().filter_map(|row| Some((&*row.id, row.image.as_ref()?)));
+            let images = images.map(|(id, found)| async move { self.client.execute(image, &[&id, found]).await });
+            let (entries, images) = join(join_all(entries), join_all(images)).await;
+            for inserted in entries.into_iter().chain(images) {
+                inserted.map_err(stop)?;
             }
-        });
-        for inserted in join_all(inserts).await {
-            inserted.map_err(stop)?;
         }
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
@@ -333,6 +385,11 @@ impl Runner<'_> {
         let Some(code) = error.code() else { return Stop::Failed(failure(error)) };
         let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade { .. }));
         if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE].contains(code) {
+            return Stop::Again;
+        }
+        // A migration has changed what a kept statement is about, or has dropped what only the database knew.
+        if *code == SqlState::FEATURE_NOT_SUPPORTED || *code == SqlState::UNDEFINED_COLUMN && self.inner.catalog.forget_newer() {
+            self.client.statement_cache.clear();
             return Stop::Again;
         }
         Stop::Failed(match *code {

@@ -45,6 +45,10 @@ impl Sql<'_> {
             }
             self.column(table, 0, column);
         }
+        let text = &mut self.text;
+        self.catalog.with_newer(table, |name| {
+            let _ = write!(text, ", t0.\"{name}\"");
+        });
     }
 
     pub(crate) fn insert(&mut self, table: usize, row: &[Value]) {
@@ -94,6 +98,10 @@ impl Sql<'_> {
             }
             self.name(&column.name);
         }
+        let text = &mut self.text;
+        self.catalog.with_newer(table, |name| {
+            let _ = write!(text, ", \"{name}\"");
+        });
     }
 
     /// Makes a column of one row empty, and nothing else.

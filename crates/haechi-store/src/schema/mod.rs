@@ -7,7 +7,7 @@ pub(crate) use postgres::found as found_in_postgres;
 pub(crate) use sqlite::found as found_in_sqlite;
 
 use crate::{
-    migrate::sql::{rowid_key, storage},
+    migrate::sql::{literal, rowid_key, storage},
     render::Dialect,
 };
 use haechi_model::{Index, Table};
@@ -27,6 +27,8 @@ pub struct Strange {
 struct Shape {
     /// Columns and how they are declared.
     columns: BTreeMap<String, String>,
+    /// The defaults that columns may have, as SQL.
+    defaults: BTreeMap<String, String>,
     /// Columns of the primary key, in order.
     key: Vec<String>,
     /// Columns that refer, and to what.
@@ -50,6 +52,7 @@ fn expected(dialect: Dialect, table: &Table) -> Shape {
     let names = |index: &Index| index.columns.iter().map(|column| table.columns[*column].name.as_str()).collect::<Vec<_>>().join(", ");
     Shape {
         columns: table.columns.iter().enumerate().map(column).collect(),
+        defaults: table.columns.iter().filter_map(|column| Some((column.name.clone(), literal(column.default.as_ref()?)))).collect(),
         key: table.columns[..table.key].iter().map(|column| column.name.clone()).collect(),
         references: table.references.iter().map(|reference| refers(&table.columns[reference.column].name, &reference.table)).collect(),
         indexes: table.indexes.iter().map(|index| (index.name.clone(), (index.unique, names(index)))).collect(),
@@ -59,6 +62,19 @@ fn expected(dialect: Dialect, table: &Table) -> Shape {
 
 fn declared(kind: &str, required: bool) -> String {
     format!("{kind}{}", if required { " NOT NULL" } else { "" })
+}
+
+/// Whether a column is as it was made, and has the default by which nodes of before make rows: as the database writes it, with its type.
+fn has_its_default(is: &str, declared: &str, default: Option<&String>) -> bool {
+    let (Some(found), Some(default)) = (is.strip_prefix(declared).and_then(|rest| rest.strip_prefix(" with the default ")), default) else {
+        return false;
+    };
+    let bare = found.trim_start_matches('(').replacen(')', "", found.chars().take_while(|found| *found == '(').count());
+    let same = |found: &str| found == default || found.trim_matches('\'') == default.trim_matches('\'');
+    same(found)
+        || bare
+            .rsplit_once("::")
+            .is_some_and(|(value, kind)| ["text", "bigint", "double precision", "integer", "numeric"].contains(&kind) && same(value))
 }
 
 fn refers(column: &str, table: &str) -> String {
@@ -71,7 +87,9 @@ fn compare(name: &str, expected: &Shape, found: &Shape, strange: &mut Strange) {
     for (column, declared) in &expected.columns {
         match found.columns.get(column) {
             None => wrong(format!("the column {column} is gone")),
-            Some(is) if is != declared => wrong(format!("the column {column} is {is}, and was made as {declared}")),
+            Some(is) if is != declared && !has_its_default(is, declared, expected.defaults.get(column)) => {
+                wrong(format!("the column {column} is {is}, and was made as {declared}"))
+            }
             Some(_) => {}
         }
     }

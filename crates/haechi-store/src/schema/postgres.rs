@@ -9,8 +9,9 @@ use tokio_postgres::{Client, Error, Row};
 const TABLE: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relrowsecurity OR c.relforcerowsecurity, \
     EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid OR i.inhrelid = c.oid) FROM pg_class c WHERE c.oid = to_regclass($1)";
 const COLUMNS: &str = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, COALESCE(l.collname, ''), \
-    a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '', a.attcollation <> 0 \
-    FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
+    a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '', a.attcollation <> 0, \
+    CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END \
+    FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
 const CONSTRAINTS: &str = "SELECT k.conname, k.contype::text, k.confdeltype::text = 'r' AND k.confupdtype::text = 'a' AND NOT k.condeferrable AND k.convalidated, \
     ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY o(num, place) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num ORDER BY place)::text[], \
     COALESCE(f.relname, ''), ARRAY(SELECT a.attname FROM unnest(k.confkey) num JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = num)::text[], \
@@ -69,7 +70,12 @@ async fn shape(client: &Client, row: &Row) -> Result<Shape, Error> {
         let (name, kind, required, order, made, ordered): (String, String, bool, String, bool, bool) =
             (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5));
         let kind = if ordered { format!("{kind} collate {}", order.to_lowercase()) } else { kind };
-        shape.columns.insert(name, declared(&kind, required) + if made { " with a default" } else { "" });
+        let made = match row.get::<_, Option<String>>(6) {
+            Some(default) => format!(" with the default {default}"),
+            None if made => " with a default".to_owned(),
+            None => String::new(),
+        };
+        shape.columns.insert(name, declared(&kind, required) + &made);
     }
     for row in client.query(CONSTRAINTS, &[&id]).await? {
         let (name, kind, plain, columns, target, at, text): (String, &str, bool, Vec<String>, &str, Vec<String>, String) =

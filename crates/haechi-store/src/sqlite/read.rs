@@ -121,9 +121,12 @@ impl Readers {
             sql.many = leading_to_many(connection, &catalog, aggregate.collection, &aggregate.filter, false)?;
             sql.aggregate(&aggregate);
             let mut statement = connection.prepare_cached(&sql.text)?;
-            named(&catalog.tables[aggregate.collection].name, || {
+            let begun = Instant::now();
+            let found = named(&catalog.tables[aggregate.collection].name, || {
                 statement.query_row(connection::bound(&sql.values), |row| Ok(Parts::of(&aggregate, &catalog).read(&Reader(row))))
-            })
+            });
+            catalog.took(&sql.text, begun.elapsed());
+            found
         })
         .await
     }
@@ -337,6 +340,7 @@ fn page(connection: &Connection, catalog: &Catalog, select: &Select, most: usize
         sql.many = leading_to_many(connection, catalog, select.collection, &select.filter, true)?;
     }
     let layout = sql.select(select);
+    let begun = Instant::now();
     let mut statement = connection.prepare_cached(&sql.text)?;
     let mut rows = statement.query(connection::bound(&sql.values))?;
     let mut writer = PageWriter::new(select, most, &catalog.collections[select.collection], layout);
@@ -345,6 +349,7 @@ fn page(connection: &Connection, catalog: &Catalog, select: &Select, most: usize
             break;
         }
     }
+    catalog.took(&sql.text, begun.elapsed());
     Ok(writer.finish())
 }
 

@@ -3,6 +3,7 @@
 use super::{Done, Failed, Place, live::say};
 use clap::Subcommand;
 use haechi::House;
+use haechi_gate::{MigrateError, Migration};
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
@@ -14,6 +15,12 @@ pub(crate) enum Migrate {
         /// Let it drop collections and columns with their data.
         #[arg(long)]
         allow_drop: bool,
+        /// Only add: what would go stays for nodes of before, and is dropped by a later `apply --allow-drop`.
+        #[arg(long, conflicts_with = "allow_drop")]
+        expand: bool,
+        /// Do it although nodes are serving that do not go on over it.
+        #[arg(long)]
+        despite_nodes: bool,
     },
     /// Show what was applied.
     Status,
@@ -30,7 +37,7 @@ impl Migrate {
         let (house, _data) = place.open().await?;
         let done = match self {
             Self::Plan => plan(&house, place.json).await?,
-            Self::Apply { allow_drop } => apply(&house, *allow_drop).await?,
+            Self::Apply { allow_drop, expand, despite_nodes } => apply(&house, (*allow_drop, *expand, *despite_nodes)).await?,
             Self::Status => status(&house, place.json).await?,
             Self::Rollback => ExitCode::FAILURE,
         };
@@ -50,7 +57,8 @@ async fn plan(house: &House, as_json: bool) -> Done {
             "{}",
             serde_json::json!({
                 "changed": strange.wrong, "beside": strange.beside,
-                "changes": plan.summary(), "sql": plan.sql(), "drops": plan.drops, "refusals": plan.refusals, "misfits": misfits
+                "changes": plan.summary(), "sql": plan.sql(), "later": plan.later, "drops": plan.drops, "refusals": plan.refusals,
+                "misfits": misfits, "compatible": plan.breaks.is_empty(), "breaks": plan.breaks
             })
         );
     } else if plan.is_empty() {
@@ -71,14 +79,42 @@ async fn plan(house: &House, as_json: bool) -> Done {
         if plan.refusals.is_empty() {
             say!("");
             plan.sql().iter().for_each(|line| say!("{line};"));
+            plan.later.iter().for_each(|line| say!("{line};"));
+            say!("");
+            beside_nodes(house, &plan).await?;
         }
     }
     let good = plan.refusals.is_empty() && misfits.is_empty() && strange.wrong.is_empty();
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn apply(house: &House, allow_drop: bool) -> Done {
-    let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
+/// Whether nodes of before go on over it, and what to do where they do not.
+async fn beside_nodes(house: &House, plan: &Migration) -> Result<(), Failed> {
+    if plan.breaks.is_empty() {
+        say!("compatible: nodes of before go on over it");
+        return Ok(());
+    }
+    let expands = house.gate.plan_beside(&house.keys.schema).await;
+    match expands {
+        Ok(expands) if expands.is_empty() => say!("nodes of before do not go on over it: start the new ones first, then apply it with --allow-drop"),
+        Ok(_) => say!(
+            "nodes of before do not go on over it: `apply --expand` adds what is new; when all nodes are new, `apply --allow-drop` does the rest"
+        ),
+        Err(MigrateError::Impossible(_)) => say!("needs all nodes of before stopped:"),
+        Err(error) => return Err(Failed::Said(error.to_string())),
+    }
+    plan.breaks.iter().for_each(|line| say!("  {line}"));
+    Ok(())
+}
+
+async fn apply(house: &House, (allow_drop, expand, despite_nodes): (bool, bool, bool)) -> Done {
+    let key = &house.keys.schema;
+    let plan = if expand { house.gate.plan_beside(key).await } else { house.gate.plan(key).await };
+    let plan = plan.map_err(|error| error.to_string())?;
+    let left = house.gate.left_behind(key, &plan).await.map_err(|error| error.to_string())?;
+    if !left.is_empty() && !despite_nodes && !plan.is_empty() {
+        return Err(Failed::Said(MigrateError::Serving(left).to_string()));
+    }
     let (summary, empty) = (plan.summary(), plan.is_empty());
     house.gate.migrate(&house.keys.schema, plan, allow_drop).await.map_err(|error| Failed::Said(error.to_string()))?;
     let completed = empty && house.gate.complete(&house.keys.schema).await.map_err(|failure| format!("the ledger cannot be written: {failure}"))?;

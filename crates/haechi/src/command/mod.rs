@@ -9,6 +9,7 @@ mod config;
 mod dev;
 mod explain;
 mod generate;
+mod health;
 mod key;
 mod live;
 mod migrate;
@@ -69,6 +70,8 @@ enum Command {
     Dev(dev::Dev),
     /// Serve for others; refuses unsafe settings.
     Serve(serve::Serve),
+    /// Ask the running `serve` whether it is ready; ends with 1 when it is not.
+    Health(health::Health),
     /// Check the folder: model, policies, lints, reach.
     Check(check::Check),
     /// Run the policy tests of the folder.
@@ -150,6 +153,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Serve(command) => command.run(place.clone()).await,
         Command::Check(command) => command.run(&place).await,
         Command::Test(command) => command.run(&place),
+        Command::Health(command) => command.run(&place),
         Command::Routes(command) => command.run(&place),
         Command::Token(command) => command.run(&place),
         Command::Migrate(command) => command.run(&place).await,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

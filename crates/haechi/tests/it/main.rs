@@ -36,6 +36,7 @@ mod oracle;
 mod postgres;
 mod process;
 mod races;
+mod releases;
 mod rest;
 mod schema;
 mod snapshots;

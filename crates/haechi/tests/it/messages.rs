@@ -15,6 +15,9 @@ const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccdde
 
 /// Messages that are provoked by another test, or need what no test can bring about, by a part of their text.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("nodes are serving that do not go on", "releases.rs: it takes PostgreSQL and a node"),
+    ("the tables are changed, but what remains cannot be done", "releases.rs: it takes PostgreSQL"),
+    ("stayed locked by somebody else for a minute", "it takes a minute; that it is waited is shown in releases.rs"),
     ("the keys cannot be derived", "the cryptography library would have to fail"),
     ("was sealed under another master key: put", "always told with the key's place: house.rs"),
     ("the ledger cannot be read: ", "the database would have to end while a command works"),

@@ -24,13 +24,13 @@ pub(crate) async fn client(url: &str) -> Client {
 }
 
 /// The URL of an app's database.
-fn url(root: &Path) -> String {
+pub(crate) fn url(root: &Path) -> String {
     let toml = std::fs::read_to_string(root.join("haechi.toml")).unwrap();
     toml.split("url = \"").nth(1).unwrap().split('"').next().unwrap().to_owned()
 }
 
 /// Waits until something is so.
-async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !so().await {
         assert!(begun.elapsed() < Duration::from_secs(40), "{what}");

@@ -110,7 +110,7 @@ async fn what_acts_on_a_table_is_named(backend: Backend) {
         (
             "ALTER TABLE notes ALTER COLUMN title SET DEFAULT 'x'",
             "ALTER TABLE notes ALTER COLUMN title DROP DEFAULT",
-            "the column title is text collate c with a default",
+            "the column title is text collate c with the default 'x'::text",
         ),
         (
             "ALTER TABLE notes ALTER COLUMN version DROP NOT NULL",

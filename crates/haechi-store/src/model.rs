@@ -1,0 +1,179 @@
+//! The model that the database has: what was applied, what a version needs, and the way from one to the other.
+
+use crate::{
+    Driver, Reads, Store,
+    migrate::{self, Applied, MigrateError, Migration, breaks, history, plan},
+    schema,
+    schema::Strange,
+    sqlite, wanted_tables,
+};
+use futures_util::future::BoxFuture;
+use haechi_model::{Column, Failure, Table};
+
+impl Store {
+    /// The tables that this version needs: its own and the collections'.
+    #[must_use]
+    pub fn wanted_tables(&self) -> Vec<Table> {
+        wanted_tables(self.dialect(), &self.catalog)
+    }
+
+    /// Whether this version goes on over the tables of a database: why not, a line each. When it does, it reads whole rows with the columns
+    /// that it does not know; they are returned by table.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn meet(&self, there: &[Table]) -> Result<Vec<Vec<Column>>, Vec<String>> {
+        let breaks = breaks(&self.wanted_tables(), there);
+        if breaks.is_empty() { Ok(self.catalog.meet(there)) } else { Err(breaks) }
+    }
+
+    /// Migrations that were applied, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn applied(&self) -> BoxFuture<'_, Result<Vec<Applied>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, sqlite::applied).await,
+                Driver::Postgres(postgres) => postgres.applied().await,
+            }
+        })
+    }
+
+    /// Plans the way from what was applied last to what this version needs.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or an applied migration was altered.
+    pub fn plan(&self) -> BoxFuture<'_, Result<Migration, MigrateError>> {
+        Box::pin(async move {
+            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+            let before = migrate::tables_after(&applied)?;
+            let after = applied.last().map_or(0, |last| last.version);
+            let wanted = self.wanted_tables();
+            Ok(Migration { after, breaks: breaks(&before, &wanted), ..plan(self.dialect(), &before, &wanted) })
+        })
+    }
+
+    /// As [`Store::plan`], but nothing is taken away from those who serve what was applied last.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or an applied migration was altered.
+    pub fn plan_beside(&self) -> BoxFuture<'_, Result<Migration, MigrateError>> {
+        Box::pin(async move {
+            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+            let before = migrate::tables_after(&applied)?;
+            let after = applied.last().map_or(0, |last| last.version);
+            let tables = migrate::expanded(&before, &self.wanted_tables()).map_err(|wrong| MigrateError::Impossible(wrong.join("\n")))?;
+            let breaks = breaks(&before, &tables);
+            if !breaks.is_empty() {
+                return Err(MigrateError::Impossible(breaks.join("\n")));
+            }
+            Ok(Migration { after, ..plan(self.dialect(), &before, &tables) })
+        })
+    }
+
+    /// Why nodes that are serving now would not go on over what a migration makes, a line each.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or an applied migration was altered.
+    pub fn left_behind<'a>(&'a self, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, MigrateError>> {
+        Box::pin(async move {
+            let Driver::Postgres(postgres) = &self.driver else { return Ok(Vec::new()) };
+            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+            let (history, to) = (history(&applied), migrate::model_number(&migration.tables));
+            let mut left = Vec::new();
+            for (model, nodes) in postgres.living().await.map_err(|_| MigrateError::Database)? {
+                let nodes = if nodes == 1 { "a node".to_owned() } else { format!("{nodes} nodes") };
+                match history.iter().find(|tables| migrate::model_number(tables) == model) {
+                    _ if model == to => {}
+                    Some(own) => left.extend(breaks(own, &migration.tables).into_iter().map(|why| format!("{nodes}: {why}"))),
+                    None => left.push(format!("{nodes}: what they serve was never applied here")),
+                }
+            }
+            Ok(left)
+        })
+    }
+
+    /// What is in the database that no migration made: whatever can change what is stored, found or refused.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or an applied migration was altered.
+    pub fn strange(&self) -> BoxFuture<'_, Result<Strange, MigrateError>> {
+        Box::pin(async move {
+            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+            if applied.is_empty() {
+                return Ok(Strange::default());
+            }
+            let tables = migrate::tables_after(&applied)?;
+            let found = match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, move |connection| schema::found_in_sqlite(connection, &tables)).await,
+                Driver::Postgres(postgres) => match postgres.client().await {
+                    Ok(client) => schema::found_in_postgres(&client, &tables).await,
+                    Err(failure) => Err(failure),
+                },
+            };
+            found.map_err(|_| MigrateError::Database)
+        })
+    }
+
+    /// Which rows do not fit what a migration would make of their tables, a line each.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn misfits<'a>(&'a self, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
+        Box::pin(async move {
+            if migration.checks.is_empty() {
+                return Ok(Vec::new());
+            }
+            let checks = migration.checks.clone();
+            match &self.driver {
+                Driver::Sqlite(sqlite) => sqlite.readers.run(Reads::SCAN, move |connection| sqlite::misfits(connection, &checks)).await,
+                Driver::Postgres(postgres) => postgres.misfits(&checks).await,
+            }
+        })
+    }
+
+    /// Applies a migration, whole or not at all.
+    ///
+    /// # Errors
+    /// When it drops data without leave, cannot be done, or rows do not fit; nothing was changed then.
+    pub fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> BoxFuture<'_, Result<(), MigrateError>> {
+        Box::pin(async move {
+            self.finish().await?;
+            let strange = self.strange().await?.wrong;
+            if !strange.is_empty() {
+                return Err(MigrateError::Strange(strange));
+            }
+            if !migration.refusals.is_empty() {
+                return Err(MigrateError::Impossible(migration.refusals.join("\n")));
+            }
+            if !allow_drop && !migration.drops.is_empty() {
+                return Err(MigrateError::DropsData(migration.drops));
+            }
+            match &self.driver {
+                Driver::Sqlite(sqlite) => {
+                    let work = move |connection: &mut rusqlite::Connection| sqlite::apply_migration(connection, &migration, now_ms);
+                    sqlite.writer.alone(work).await.map_err(|_| MigrateError::Database)?
+                }
+                Driver::Postgres(postgres) => {
+                    postgres.migrate(&migration, now_ms).await?;
+                    self.finish().await
+                }
+            }
+        })
+    }
+
+    /// Does what the last migration left for afterwards, unless it is done.
+    ///
+    /// # Errors
+    /// When rows do not fit, or the database cannot be reached.
+    pub fn finish(&self) -> BoxFuture<'_, Result<(), MigrateError>> {
+        Box::pin(async move {
+            let Driver::Postgres(postgres) = &self.driver else { return Ok(()) };
+            let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
+            let mut history = history(&applied);
+            let Some(last) = history.pop() else { return Ok(()) };
+            postgres.finish(history.last().map_or(&[], Vec::as_slice), &last).await
+        })
+    }
+}
