@@ -57,6 +57,12 @@ impl Gate {
         }
     }
 
+    /// Whether the database had tables of a folder when it was last looked at.
+    #[must_use]
+    pub fn is_migrated(&self) -> bool {
+        self.0.migrations.load(Ordering::Relaxed) > 0
+    }
+
     /// Why this node does not go on over the database as it is now; nothing when it does.
     #[must_use]
     pub fn outdated(&self) -> Arc<Vec<String>> {

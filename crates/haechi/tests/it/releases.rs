@@ -97,6 +97,9 @@ async fn a_release_goes_forth_and_back_under_load() {
     for load in loads {
         assert!(load.await.unwrap() > 20);
     }
+    // Commands of the old version work over the newer model too, and what they make is in the ledger of both.
+    done(&haechi(&old.copy("commands"), &["user", "add", "lee@example.com", "--role", "member"]));
+    new.verify().await;
     // And back: a node of before starts over the newer model.
     also_old.close().await;
     let root_of_old = old.close().await;
