@@ -27,6 +27,8 @@ const BATCH_TIME: Duration = Duration::from_millis(5);
 const REST: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<Outcome, Failure>>;
+/// A change that ran, who waits for it, and what came of it.
+type Done = (Change, Answer, Result<Outcome, Failure>);
 type Closure = Box<dyn FnOnce(&mut Connection) + Send>;
 
 enum Job {
@@ -189,20 +191,24 @@ impl Thread {
     }
 
     /// Runs a batch; returns a job that was taken from the queue but must run alone.
+    ///
+    /// A savepoint for each change would cost a copy of every page that it writes, so none is made at first: what fails has
+    /// hardly ever written anything, since locks and checks come before. When it has, the transaction is given up, and the
+    /// batch runs again, with savepoints.
     fn batch(&mut self, first: Change, answer: Answer) -> Option<Job> {
         let started = Instant::now();
-        let mut done: Vec<(Change, Answer, Result<Outcome, Failure>)> = Vec::with_capacity(BATCH);
+        let mut done: Vec<Done> = Vec::with_capacity(BATCH);
         let mut held = None;
         let mut next = Some((first, answer));
         let begun = self.begin();
         while let Some((change, answer)) = next.take() {
             let result = match &begun {
-                Ok(()) => self.savepoint(&change),
+                Ok(()) => self.bare(&change),
                 Err(failure) => Err(failure.clone()),
             };
-            let lost = matches!(result, Err(Failure::Unavailable)) && begun.is_ok();
             done.push((change, answer, result));
-            if lost || done.len() >= BATCH || started.elapsed() > BATCH_TIME {
+            let ended = begun.is_ok() && self.connection.is_autocommit();
+            if ended || done.len() >= BATCH || started.elapsed() > BATCH_TIME {
                 break;
             }
             match self.queue.try_recv() {
@@ -212,12 +218,25 @@ impl Thread {
             }
         }
         if begun.is_ok() {
+            if self.connection.is_autocommit() && self.begin().is_ok() {
+                self.again(&mut done);
+            }
             self.finish(&mut done);
         }
         for (_, answer, result) in done {
             let _ = answer.send(result);
         }
         held
+    }
+
+    /// Runs a batch whose transaction was given up, each change in a savepoint of its own.
+    fn again(&mut self, done: &mut [Done]) {
+        for (change, _, result) in done {
+            *result = self.savepoint(change);
+            if self.connection.is_autocommit() {
+                return;
+            }
+        }
     }
 
     fn load(&mut self, mut load: Load) -> Result<Vec<usize>, LoadError> {
@@ -270,6 +289,19 @@ impl Thread {
         Ok(())
     }
 
+    /// One change without a savepoint. When it failed and had written something, the transaction ends.
+    fn bare(&mut self, change: &Change) -> Result<Outcome, Failure> {
+        let (position, written) = (self.position, self.connection.total_changes());
+        let result = steps::run(&self.connection, &self.catalog, &*self.journal, change, &mut self.position);
+        if result.is_err() {
+            self.position = position;
+            if self.connection.total_changes() != written {
+                self.roll_back();
+            }
+        }
+        result
+    }
+
     /// One change in a savepoint. `Unavailable` means that the whole transaction is gone.
     fn savepoint(&mut self, change: &Change) -> Result<Outcome, Failure> {
         let position = self.position;
@@ -298,7 +330,7 @@ impl Thread {
     }
 
     /// Commits the batch, or, when the transaction was lost, runs each survivor in one of its own.
-    fn finish(&mut self, done: &mut [(Change, Answer, Result<Outcome, Failure>)]) {
+    fn finish(&mut self, done: &mut [Done]) {
         let lost = self.connection.is_autocommit();
         let commit = if lost { Ok(()) } else { self.commit() };
         if !lost && commit.is_ok() {

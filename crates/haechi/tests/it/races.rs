@@ -9,6 +9,7 @@ on_both!(
     fifty_keys_and_sessions_are_as_many_as_allowed,
     fifty_want_one_unique_value,
     fifty_send_one_key,
+    what_fails_takes_nobody_with_it,
     fifty_update_one_version,
     fifty_merge_into_one_row,
     whoever_was_told_of_a_write_reads_it,
@@ -48,6 +49,33 @@ async fn fifty_send_one_key(backend: Backend) {
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!(kim.get("/api/v1/notes").await.json()["items"].as_array().unwrap().len(), 1);
+    app.finish().await;
+}
+
+/// Changes of many callers are written together. One that fails after it wrote (its idempotency key) is undone alone.
+async fn what_fails_takes_nobody_with_it(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    kim.create("notes", json!({"title": "first", "slug": "taken"})).await;
+    let create = |at: usize, key: &str, slug: Option<&str>| {
+        let (kim, headers) = (kim.clone(), [("content-type", "application/json".to_owned()), ("idempotency-key", format!("{key}-{at}"))]);
+        let body = json!({"title": format!("t{at}"), "slug": slug}).to_string().into_bytes();
+        async move { kim.send("POST", "/api/v1/notes", &headers.each_ref().map(|(name, value)| (*name, value.as_str())), body).await }
+    };
+    let replies = join_all((0..RACERS).map(|at| create(at, "k", (at % 3 == 0).then_some("taken")))).await;
+    for (at, reply) in replies.iter().enumerate() {
+        assert_eq!(reply.status, if at % 3 == 0 { 409 } else { 201 }, "{at}: {}", reply.text());
+        if reply.status == 201 {
+            kim.get(&format!("/api/v1/notes/{}", reply.json()["id"].as_str().unwrap())).await.expect(200);
+        }
+    }
+    let rows = RACERS - RACERS.div_ceil(3) + 1;
+    assert_eq!(kim.get("/api/v1/notes?page_size=100").await.json()["items"].as_array().unwrap().len(), rows);
+    // A key whose change failed was not used: it is free for another. One that did something is not.
+    for at in [0, 3, 48] {
+        assert_eq!(create(at, "k", None).await.status, 201);
+    }
+    assert_eq!(create(1, "k", Some("other")).await.problem(), "idempotency-key-reused");
     app.finish().await;
 }
 
