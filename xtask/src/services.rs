@@ -7,6 +7,9 @@ use std::{
     process::Command,
 };
 
+/// Where Prometheus' tool is, when it is not on the path.
+const PROMTOOL: &str = "target/tools/usr/bin/promtool";
+
 /// A running server; it ends with this.
 pub(crate) struct Postgres {
     bin: PathBuf,
@@ -60,6 +63,12 @@ impl Postgres {
 
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The process that began all others of the server.
+    pub(crate) fn pid(&self) -> Result<u32, String> {
+        let text = std::fs::read_to_string(self.data.join("postmaster.pid")).map_err(|error| format!("the server's pid cannot be read: {error}"))?;
+        text.lines().next().and_then(|line| line.parse().ok()).ok_or_else(|| "the server has no pid".to_owned())
     }
 
     /// One of the server's programs, as a user that it accepts.
@@ -129,6 +138,12 @@ pub(crate) fn tools() -> Outcome {
     if !on_path("pgbouncer") && !Path::new("/usr/sbin/pgbouncer").exists() {
         debian("pgbouncer")?;
     }
+    if !on_path("promtool") && !Path::new(PROMTOOL).exists() {
+        unpacked("prometheus", "target/tools")?;
+    }
+    if !on_path("systemd-analyze") {
+        debian("systemd")?;
+    }
     // The types that come with protobuf, which the printed services use.
     if !Path::new("/usr/include/google/protobuf/empty.proto").exists() {
         debian("libprotobuf-dev")?;
@@ -152,6 +167,21 @@ pub(crate) fn debian(package: &str) -> Outcome {
     };
     apt(&["update", "-qq"])?;
     apt(&["install", "-y", "-qq", "--no-install-recommends", package])
+}
+
+/// A package's files in a folder, without installing it: nothing of it is started.
+fn unpacked(package: &str, folder: &str) -> Outcome {
+    if !Path::new("/usr/bin/apt-get").exists() {
+        return Err(format!("the tests need a program of {package}: put it on the path"));
+    }
+    eprintln!("xtask: fetching {package}");
+    std::fs::create_dir_all(folder).map_err(|error| format!("{folder} cannot be made: {error}"))?;
+    if root() {
+        run_command(Command::new("apt-get").args(["update", "-qq"]).stdout(std::process::Stdio::null()))?;
+    }
+    run_command(Command::new("apt-get").args(["download", "-qq", package]).current_dir(folder))?;
+    let script = format!("dpkg -x {package}_*.deb . && rm {package}_*.deb");
+    run_command(Command::new("sh").args(["-c", &script]).current_dir(folder))
 }
 
 pub(crate) fn root() -> bool {

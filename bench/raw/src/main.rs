@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a reference for measuring: any failure ends it")]
 
 mod ask;
+mod postgres;
 
 use axum::{
     Router,
@@ -200,6 +201,9 @@ async fn main() {
     let (path, address) = (arguments.next().unwrap(), arguments.next().unwrap());
     if path == "--ask" {
         return ask::run(&address).await;
+    }
+    if path.starts_with("postgres://") {
+        return postgres::run(&path, &address).await;
     }
     let (reads, jobs) = crossbeam_channel::bounded(4096);
     for _ in 0..READERS {

@@ -7,6 +7,7 @@ use crate::{
     grant::{Grant, ReadError, Verb, Wanted},
     ledger::access::Sighting,
     revision::Revision,
+    slow::SlowRead,
     work::{Done, Work},
 };
 use haechi_model::{
@@ -90,8 +91,9 @@ impl Ask {
     }
 
     /// How the database is read for it.
-    pub(crate) fn reads(&self, scan: bool) -> Reads {
-        Reads { caller: self.caller.turn(self.came.as_ref().map(|came| came.network)), scan }
+    pub(crate) fn reads(&self, scan: bool, action: &'static str, collection: CollectionId) -> Reads {
+        let caller = self.caller.turn(self.came.as_ref().map(|came| came.network));
+        Reads { caller, scan, request_id: Some(self.request_id.clone()), purpose: SlowRead::purpose(self, action, collection) }
     }
 
     pub(crate) fn begins_change(&self) {
@@ -259,7 +261,7 @@ impl Ask {
         let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
         let filter = Predicate::all([one, rows]);
         let select = Select::new(collection, filter, 1);
-        Ok(self.gate.store.select(select, self.reads(false)).await?.versions.first().copied())
+        Ok(self.gate.store.select(select, self.reads(false, "read", collection)).await?.versions.first().copied())
     }
 
     /// How each class of a collection is masked in rows of which `rows` holds.

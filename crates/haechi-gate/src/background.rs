@@ -22,6 +22,8 @@ const SETTLE_LOOKS: usize = 80;
 const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// How long an idempotency key is remembered.
 const CLAIM_MS: i64 = 24 * 3_600_000;
+/// How often it is looked how large the database is.
+const DATABASE_EVERY: Duration = Duration::from_secs(30);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
 
 impl Gate {
@@ -44,6 +46,7 @@ impl Gate {
         let feed = tokio::spawn(crate::live::feed::run(self.0.clone(), self.0.live.clone()));
         // On a task of their own: they wait for nothing else that is done here.
         let sightings = tokio::spawn(self.0.clone().keep_sightings(stop.clone()));
+        let database = tokio::spawn(watch_database(self.0.clone()));
         let shared = self.0.store.dialect() == haechi_store::Dialect::Postgres;
         let lag = shared.then(|| tokio::spawn(watch_lag(self.0.clone())));
         self.0.store.listen();
@@ -65,6 +68,7 @@ impl Gate {
             }
         }
         feed.abort();
+        database.abort();
         lag.inspect(JoinHandle::abort);
         self.0.live.close();
         // It ends by the same signal, with what it was writing.
@@ -107,6 +111,15 @@ impl Gate {
         Box::pin(async move {
             self.0.store.release().await;
         })
+    }
+}
+
+/// How large the database is, and what other nodes did with it.
+async fn watch_database(gate: Arc<Inner>) {
+    let mut look = tokio::time::interval(DATABASE_EVERY);
+    loop {
+        look.tick().await;
+        gate.look_at_database().await;
     }
 }
 

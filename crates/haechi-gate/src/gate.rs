@@ -8,7 +8,7 @@ use crate::{
     keys::{MasterKey, Sealer},
     ledger::access::Sightings,
     ledger::journal::GateJournal,
-    ledger::keeping::{Keeping, Writer},
+    ledger::keeping::Keeping,
     ledger::seal::SealState,
     live::{hub::Hub, image::Images},
     revision::Revision,
@@ -18,7 +18,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, Table, USERS};
-use haechi_store::{Catalog, Fill, RestoreError, Server, Store, Target, Unopened};
+use haechi_store::{Catalog, RestoreError, Server, Sizes, Store, Target, Unopened};
 use std::{
     path::{Path, PathBuf},
     sync::{
@@ -93,6 +93,9 @@ pub(crate) struct Inner {
     pub(crate) seal_lag_ms: AtomicI64,
     /// Entries without a position, where they get it after their commit.
     pub(crate) unplaced: AtomicU64,
+    /// When everything was copied last; zero when it never was.
+    pub(crate) backed_up_ms: AtomicI64,
+    pub(crate) sizes: ArcSwap<Sizes>,
     /// The number of the last migration that was looked at, and why this node does not go on over it.
     pub(crate) migrations: AtomicI64,
     pub(crate) outdated: ArcSwap<Vec<String>>,
@@ -135,6 +138,8 @@ impl Gate {
                 page_tokens: Sealer::new(&options.master, "page token").ok_or(OpenError::Keys)?,
                 seal_lag_ms: AtomicI64::new(0),
                 unplaced: AtomicU64::new(0),
+                backed_up_ms: AtomicI64::new(0),
+                sizes: ArcSwap::default(),
                 migrations: AtomicI64::new(0),
                 outdated: ArcSwap::default(),
                 revision: ArcSwap::from_pointee(revision),
@@ -226,37 +231,12 @@ impl Gate {
         self.0.seals.verifier().to_text()
     }
 
-    /// Age of the oldest entry without seal, milliseconds.
-    #[must_use]
-    pub fn seal_lag_ms(&self) -> i64 {
-        self.0.seal_lag_ms.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// Entries that wait for their position; none where they get it when they are committed.
-    #[must_use]
-    pub fn unplaced(&self) -> u64 {
-        self.0.unplaced.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// How full the database's pools are, each with its name.
-    #[must_use]
-    pub fn pools(&self) -> Vec<(&'static str, Fill)> {
-        self.0.store.pools()
-    }
-
     /// Opens all connections to the database that will be needed.
     ///
     /// # Errors
     /// When the server does not grant them.
     pub fn open_all(&self) -> BoxFuture<'_, Result<(), Unopened>> {
         self.0.store.open_all()
-    }
-
-    /// What is not kept as it must be.
-    #[must_use]
-    pub fn failing(&self) -> Vec<Writer> {
-        let late = |writer: &Writer| *writer == Writer::Access && self.0.sightings.is_late();
-        Writer::ALL.into_iter().filter(|writer| self.0.keeping.fails(*writer) || late(writer)).collect()
     }
 
     /// Whether the database answers.
@@ -273,7 +253,11 @@ impl Gate {
             let entry = self.0.system_entry("backup", None, String::new());
             self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
             self.settle().await;
-            self.0.store.backup(file).await
+            let time_ms = self.0.clock.now_ms();
+            self.0.store.backup(file).await?;
+            self.0.store.was_backed_up(time_ms).await?;
+            self.0.backed_up_ms.store(time_ms, Ordering::Relaxed);
+            Ok(())
         })
     }
 

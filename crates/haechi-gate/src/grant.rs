@@ -180,12 +180,12 @@ impl<A: Verb> Grant<A> {
                 Select { outputs, ..select }
             }
             Shape::Object(_) if planted(Hole::UnseenObjects) => {
-                return self.ask.gate.store.select(select, self.ask.reads(scan)).await.map_err(ReadError::Store);
+                return self.ask.gate.store.select(select, self.ask.reads(scan, action, self.collection)).await.map_err(ReadError::Store);
             }
             _ => select,
         };
         let fields: Vec<FieldId> = select.outputs.iter().map(|output| output.field).collect();
-        let page = self.ask.gate.store.select(select, self.ask.reads(scan)).await.map_err(ReadError::Store)?;
+        let page = self.ask.gate.store.select(select, self.ask.reads(scan, action, self.collection)).await.map_err(ReadError::Store)?;
         let shown: Vec<FieldId> = fields.iter().enumerate().filter(|(at, _)| page.shown >> at & 1 == 1).map(|(_, field)| *field).collect();
         let shown: Vec<FieldId> = shown.into_iter().chain(used.iter().copied()).collect();
         self.ask.sight(action, self.collection, &shown, &page.ids, !used.is_empty())?;
@@ -237,7 +237,7 @@ impl Grant<List> {
         let names = |at| parts.iter().any(|(_, field)| *field == Some(at));
         let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), filter, names)?;
         let aggregate = Aggregate { collection: self.collection, filter, parts };
-        let values = self.ask.gate.store.aggregate(aggregate, self.ask.reads(true)).await.map_err(ReadError::Store)?;
+        let values = self.ask.gate.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
         Ok(values)
     }

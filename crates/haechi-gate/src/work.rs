@@ -103,7 +103,7 @@ impl Work {
             steps: Vec::with_capacity(4),
             entries: Vec::with_capacity(1),
             actor: ask.caller.actor().clone(),
-            request_id: (&*ask.request_id).into(),
+            request_id: ask.request_id.clone(),
             policy_version: ask.revision.version.clone(),
             time_ms: ask.now_ms,
         };

@@ -200,7 +200,7 @@ pub struct Change {
     /// Who acts.
     pub actor: Arc<Actor>,
     /// The request it belongs to.
-    pub request_id: Box<str>,
+    pub request_id: Arc<str>,
     /// Version of the policies it was decided under.
     pub policy_version: Box<str>,
     /// Time of the change, UTC milliseconds.

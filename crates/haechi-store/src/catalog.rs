@@ -1,15 +1,12 @@
 //! The tables that statements name by number.
 
-use crate::cascade::{Referrer, referrers};
+use crate::{
+    cascade::{Referrer, referrers},
+    slow::{For, Slow, Threshold},
+};
 use arc_swap::ArcSwap;
 use haechi_model::{App, Collection, Column, Table};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// The collections of an app, by id, and the tables of all: those of the collections first, then the features' own.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +16,8 @@ pub struct Catalog {
     referrers: Vec<Vec<Referrer>>,
     /// By table: columns of a newer model that the database has. They are read with whole rows, so that the ledger covers them.
     newer: Arc<ArcSwap<Vec<Vec<String>>>>,
-    /// From how many microseconds on a statement is told of; none is at zero.
-    slow_us: Arc<AtomicU64>,
+    /// From when on a statement is told of.
+    pub(crate) slow: Arc<Threshold>,
 }
 
 impl Catalog {
@@ -28,7 +25,7 @@ impl Catalog {
     #[must_use]
     pub fn new(app: &App, system: Vec<Table>) -> Self {
         let tables = app.collections.iter().map(|collection| collection.table.clone()).chain(system).collect();
-        Self { collections: app.collections.clone(), tables, referrers: referrers(&app.collections), newer: Arc::default(), slow_us: Arc::default() }
+        Self { collections: app.collections.clone(), tables, referrers: referrers(&app.collections), newer: Arc::default(), slow: Arc::default() }
     }
 
     /// The columns that refer to a table.
@@ -36,17 +33,10 @@ impl Catalog {
         self.referrers.get(table).map_or(&[], Vec::as_slice)
     }
 
-    /// Statements that take so long are told of; none are at zero.
-    pub(crate) fn tell_slow(&self, from: Duration) {
-        self.slow_us.store(u64::try_from(from.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Tells the log of a statement that took long: its text has no values in it.
-    pub(crate) fn took(&self, statement: &str, time: Duration) {
-        let slow_us = self.slow_us.load(Ordering::Relaxed);
-        if slow_us > 0 && time.as_micros() >= u128::from(slow_us) {
-            tracing::warn!(target: "haechi::slow", ms = time.as_secs_f64() * 1000.0, statement, "a statement of the database took long");
-        }
+    /// Tells the log of a statement about a table, when it took long.
+    pub(crate) fn took(&self, (purpose, table): (&For, usize), statement: &str, took: Duration, rows: Option<usize>) {
+        let table = self.tables.get(table).map_or("", |table| &table.name);
+        self.slow.took(purpose, &Slow { statement, took, rows, table });
     }
 
     /// Columns of a table that only a newer model knows.

@@ -6,6 +6,7 @@ mod aggregate;
 mod backup;
 mod cascade;
 mod catalog;
+mod figures;
 mod journal;
 mod lines;
 mod load;
@@ -13,25 +14,37 @@ mod log;
 mod migrate;
 mod model;
 mod page;
+mod plan;
 mod postgres;
 mod render;
 mod schema;
+mod signs;
+mod slow;
 mod sqlite;
 mod system;
 
 pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
+pub use figures::Usage;
 pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal, Unsealed};
+pub use lines::Fill;
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
 pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, breaks, history, plan, same_tables};
-pub use postgres::Fill;
+pub use plan::Plan;
 pub use render::Dialect;
 pub use schema::Strange;
+pub use signs::Sizes;
+pub use slow::{For, Purpose, Slow};
 pub use system::system_tables;
 
+use figures::{Figures, Operation, of_change, of_select};
 use futures_util::future::BoxFuture;
 use haechi_model::{Aggregate, Change, Claim, Connections, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::Notify;
 use tracing::{Instrument, Span};
 
@@ -70,6 +83,7 @@ pub enum Analyse {
 pub struct Store {
     driver: Driver,
     catalog: Arc<Catalog>,
+    figures: Figures,
     /// Woken after each commit that wrote entries.
     committed: Arc<Notify>,
 }
@@ -82,19 +96,23 @@ pub type RowAndOwner = (Row, Option<Row>);
 pub type Leaf = (i64, Vec<u8>);
 
 /// Whose read it is, and what it may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reads {
     /// Who reads: callers take turns.
     pub caller: u64,
     /// Whether it may take long.
     pub scan: bool,
+    /// The request that it is part of.
+    pub request_id: Option<Arc<str>>,
+    /// What it is for, when statements that take long are told of.
+    pub purpose: For,
 }
 
 impl Reads {
     /// The house's own.
-    pub const SYSTEM: Self = Self { caller: 0, scan: false };
+    pub const SYSTEM: Self = Self { caller: 0, scan: false, request_id: None, purpose: For(None) };
     /// The house's own, where it may take long.
-    pub const SCAN: Self = Self { caller: 0, scan: true };
+    pub const SCAN: Self = Self { caller: 0, scan: true, request_id: None, purpose: For(None) };
 
     fn scanning(self) -> Self {
         Self { scan: true, ..self }
@@ -148,7 +166,8 @@ impl Store {
                 Target::Sqlite(path) => Driver::Sqlite(sqlite::Sqlite::open(path, catalog.clone(), journal, committed.clone())?),
                 Target::Postgres(server) => Driver::Postgres(postgres::Postgres::open(server, catalog.clone(), journal, committed.clone()).await?),
             };
-            Ok(Self { driver, catalog, committed })
+            let figures = Figures::new(catalog.tables.len());
+            Ok(Self { driver, catalog, figures, committed })
         })
     }
 
@@ -169,7 +188,19 @@ impl Store {
 
     /// Tells the log of statements that take so long, or longer; of none at zero.
     pub fn tell_slow(&self, from: Duration) {
-        self.catalog.tell_slow(from);
+        self.catalog.slow.set(from);
+    }
+
+    /// What it was asked for, by table and kind of work.
+    #[must_use]
+    pub fn usage(&self) -> Vec<Usage> {
+        self.figures.usage(&self.catalog.tables)
+    }
+
+    /// How often it did not do what was asked, by the reason.
+    #[must_use]
+    pub fn failures(&self) -> Vec<(&'static str, u64)> {
+        self.figures.failures().into()
     }
 
     /// Opens all connections that it will need.
@@ -189,7 +220,7 @@ impl Store {
     #[must_use]
     pub fn pools(&self) -> Vec<(&'static str, Fill)> {
         match &self.driver {
-            Driver::Sqlite(_) => Vec::new(),
+            Driver::Sqlite(sqlite) => sqlite.pools().into(),
             Driver::Postgres(postgres) => postgres.pools().into(),
         }
     }
@@ -207,8 +238,16 @@ impl Store {
     /// When the database is busy, cannot be had, or the budget is used up.
     pub fn select(&self, select: Select, reads: Reads) -> BoxFuture<'_, Result<RowPage, Failure>> {
         Box::pin(async move {
-            let span = self.span("select", &self.catalog.tables[select.collection].name);
-            if span.is_disabled() { self.run_select(select, reads).await } else { Box::pin(self.run_select(select, reads).instrument(span)).await }
+            let (begun, of, request_id) = (Instant::now(), of_select(&select), reads.request_id.clone());
+            let span = self.span(of.1.name(), &self.catalog.tables[select.collection].name);
+            let found = if span.is_disabled() {
+                self.run_select(select, reads).await
+            } else {
+                Box::pin(self.run_select(select, reads).instrument(span)).await
+            };
+            self.figures.ended(of, begun, &found, |page| page.ids.len());
+            self.told(of, request_id.as_deref(), &found);
+            found
         })
     }
 
@@ -226,10 +265,14 @@ impl Store {
     /// When the database is busy, cannot be had, or the budget is used up.
     pub fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> BoxFuture<'_, Result<Vec<Value>, Failure>> {
         Box::pin(async move {
-            match &self.driver {
+            let (begun, of, request_id) = (Instant::now(), (aggregate.collection, Operation::Aggregate), reads.request_id.clone());
+            let found = match &self.driver {
                 Driver::Sqlite(sqlite) => sqlite.readers.aggregate(aggregate, reads).await,
                 Driver::Postgres(postgres) => Box::pin(postgres.aggregate(&aggregate, reads)).await,
-            }
+            };
+            self.figures.ended(of, begun, &found, |_| 1);
+            self.told(of, request_id.as_deref(), &found);
+            found
         })
     }
 
@@ -239,10 +282,13 @@ impl Store {
     /// When the database is busy or cannot be had.
     pub fn row<'a>(&'a self, table: usize, id: &'a str) -> BoxFuture<'a, Result<Option<Row>, Failure>> {
         Box::pin(async move {
-            match &self.driver {
+            let begun = Instant::now();
+            let found = match &self.driver {
                 Driver::Sqlite(sqlite) => sqlite.readers.row(table, id).await,
                 Driver::Postgres(postgres) => postgres.row(table, id).await,
-            }
+            };
+            self.figures.ended((table, Operation::Get), begun, &found, |row| usize::from(row.is_some()));
+            found
         })
     }
 
@@ -265,10 +311,13 @@ impl Store {
     /// When the database is busy or cannot be had.
     pub fn find(&self, table: usize, filter: Predicate, limit: u32) -> BoxFuture<'_, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
-            match &self.driver {
+            let begun = Instant::now();
+            let found = match &self.driver {
                 Driver::Sqlite(sqlite) => sqlite.readers.find(table, filter, limit).await,
                 Driver::Postgres(postgres) => postgres.find(table, &filter, limit).await,
-            }
+            };
+            self.figures.ended((table, Operation::List), begun, &found, Vec::len);
+            found
         })
     }
 
@@ -279,11 +328,13 @@ impl Store {
     pub fn row_and_owner<'a>(&'a self, table: usize, id: &'a str, column: usize, owner: usize) -> BoxFuture<'a, Stored<Option<RowAndOwner>>> {
         Box::pin(async move {
             let columns = self.catalog.tables[table].columns.len();
+            let begun = Instant::now();
             let joined = match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.row_and_owner(table, id, column, owner).await?,
-                Driver::Postgres(postgres) => postgres.row_and_owner(table, id, column, owner).await?,
+                Driver::Sqlite(sqlite) => sqlite.readers.row_and_owner(table, id, column, owner).await,
+                Driver::Postgres(postgres) => postgres.row_and_owner(table, id, column, owner).await,
             };
-            Ok(joined.map(|mut row| {
+            self.figures.ended((table, Operation::Get), begun, &joined, |row| usize::from(row.is_some()));
+            Ok(joined?.map(|mut row| {
                 let owner = row.split_off(columns);
                 (row, (!owner[0].is_null()).then_some(owner))
             }))
@@ -296,9 +347,29 @@ impl Store {
     /// When an expectation is not met or the database cannot do it; nothing was done then, unless the failure is `Unknown`.
     pub fn commit(&self, change: Change) -> BoxFuture<'_, Result<Outcome, Failure>> {
         Box::pin(async move {
-            let span = self.span("commit", "");
-            if span.is_disabled() { self.run_change(change).await } else { Box::pin(self.run_change(change).instrument(span)).await }
+            let (begun, of) = (Instant::now(), of_change(&change));
+            let (operation, table) = of.map_or(("log", ""), |(table, operation)| (operation.name(), &self.catalog.tables[table].name));
+            let span = self.span(operation, table);
+            let request_id = change.request_id.clone();
+            let done = if span.is_disabled() { self.run_change(change).await } else { Box::pin(self.run_change(change).instrument(span)).await };
+            if let Some(of) = of {
+                self.figures.ended(of, begun, &done, |outcome| outcome.written.len() + outcome.cleared.len());
+                self.told(of, Some(&request_id), &done);
+            }
+            if self.catalog.slow.is_met(begun.elapsed()) {
+                let ms = begun.elapsed().as_secs_f64() * 1000.0;
+                tracing::warn!(target: "haechi::slow", ms, table, operation, request_id = &*request_id, "a change took long");
+            }
+            done
         })
+    }
+
+    /// Says of what the database failed in a way that nobody expects to which request it belongs; the line before says why.
+    fn told<T>(&self, (table, operation): (usize, Operation), request_id: Option<&str>, result: &Result<T, Failure>) {
+        if let Err(failure @ (Failure::Broken | Failure::Unknown)) = result {
+            let (table, operation) = (&*self.catalog.tables[table].name, operation.name());
+            tracing::error!(target: "haechi::store", request_id, table, operation, failure = %failure, "a request failed in the database");
+        }
     }
 
     /// What a trace says of a statement: never its text, never its values.

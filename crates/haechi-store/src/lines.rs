@@ -6,13 +6,30 @@
 use haechi_model::Failure;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Work that waits, of all; one caller has at most half of that.
 pub(crate) const QUEUE: usize = 4096;
 /// Clocks of callers that are kept for when they come again.
 const REMEMBERED: usize = 4096;
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Connections that it may have.
+    pub size: usize,
+    /// Connections that are open.
+    pub open: usize,
+    /// Those that are in use.
+    pub used: usize,
+    /// Work that waits for one.
+    pub waiting: usize,
+    /// How often one was given.
+    pub given: u64,
+    /// How long was waited for them, in all.
+    pub waited: Duration,
+}
 
 /// The lines of all callers.
 pub(crate) struct Lines<W> {
@@ -128,7 +145,6 @@ impl<W> Lines<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn served(lines: &mut Lines<&'static str>) -> &'static str {
         lines.next().map_or("", |turn| {

@@ -75,7 +75,7 @@ impl Server {
         Box::pin(async move {
             let (end, ended) = watch::channel(false);
             let metrics = self.stack.borrow().metrics.clone();
-            let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch()));
+            let watch = self.tls.clone().map(|tls| tokio::spawn(tls.watch(metrics.clone())));
             let (http1, http2) = (http1(self.head_ms), http2());
             let connection =
                 Arc::new(Connection { http1, http2, stack: self.stack, tls: self.tls, ended, head_ms: self.head_ms, stalled: self.stalled });

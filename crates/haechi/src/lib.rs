@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod access;
 pub mod admission;
+mod certificate;
 mod compress;
 pub mod database;
 mod edge;

@@ -31,10 +31,7 @@ pub fn serve(listener: TcpListener, gate: Gate, metrics: Arc<Metrics>) -> BoxFut
             .route(
                 "/metrics",
                 get(async move || {
-                    metrics.fail(&gate.failing());
-                    metrics.clock_ahead(gate.clock().ahead_ms());
-                    metrics.database(&gate.pools(), gate.unplaced());
-                    let text = metrics.text(gate.seal_lag_ms(), is_ready(&gate, &metrics).await);
+                    let text = metrics.text(&gate.signs(), is_ready(&gate, &metrics).await);
                     let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
                     ([(header::CONTENT_TYPE, media)], text).into_response()
                 }),

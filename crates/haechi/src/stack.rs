@@ -222,7 +222,13 @@ impl Stack {
             let grpc = haechi_grpc::is_grpc(request.headers());
             let work = self.admitted(request, Arrival { peer, id: &id, language, wire: wire.clone() }, &mut places);
             let answered = if span.is_disabled() { work.await } else { Box::pin(work.instrument(span.clone())).await };
-            let refused = |problem: Problem| if grpc { haechi_grpc::refusal(&problem, language) } else { problem.response(&self.base, &id) };
+            let refused = |problem: Problem| {
+                if !grpc {
+                    return problem.response(&self.base, &id);
+                }
+                self.metrics.problem(problem.kind);
+                haechi_grpc::refusal(&problem, language)
+            };
             let response = answered.unwrap_or_else(refused);
             traces::answered(&span, response.status().as_u16());
             compress::reply(self.told_in(language, response, &id), compressed).await
@@ -251,6 +257,7 @@ impl Stack {
     /// A problem in the language that was asked for.
     fn told_in(&self, language: &'static str, mut response: Response<Body>, id: &str) -> Response<Body> {
         let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+        self.metrics.problem(problem.kind);
         response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Language"));
         if language != languages::DEFAULT {
             *response.body_mut() = Body::from(problem.in_language(language).to_json(&self.base, id));

@@ -1,6 +1,6 @@
 //! TLS from files: read at the start, again when they change, never replaced by something that cannot be used.
 
-use crate::folder;
+use crate::{certificate, folder, metrics::Metrics};
 use haechi_model::TlsFiles;
 use rustls::{
     ServerConfig,
@@ -33,10 +33,17 @@ pub enum TlsError {
 /// The certificate of the moment.
 pub struct Tls {
     files: TlsFiles,
-    current: Mutex<(Arc<ServerConfig>, Stamp)>,
+    current: Mutex<Current>,
 }
 
 type Stamp = [Option<SystemTime>; 2];
+
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When its certificate ends, seconds since 1970.
+    ends: Option<i64>,
+    stamp: Stamp,
+}
 
 impl Tls {
     /// Reads the files.
@@ -45,38 +52,48 @@ impl Tls {
     /// When they cannot be used.
     pub fn open(files: &TlsFiles) -> Result<Arc<Self>, TlsError> {
         let stamp = stamp(files);
-        Ok(Arc::new(Self { files: files.clone(), current: Mutex::new((read(files)?, stamp)) }))
+        let (config, ends) = read(files)?;
+        Ok(Arc::new(Self { files: files.clone(), current: Mutex::new(Current { config, ends, stamp }) }))
     }
 
     /// What new connections are greeted with.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.lock().unwrap_or_else(PoisonError::into_inner).0.clone())
+        TlsAcceptor::from(self.current.lock().unwrap_or_else(PoisonError::into_inner).config.clone())
+    }
+
+    /// When the certificate of the moment ends, seconds since 1970.
+    #[must_use]
+    pub fn ends(&self) -> Option<i64> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).ends
     }
 
     /// Reads the files again when they have changed; what cannot be used is not taken over.
     pub fn look(&self) {
         let now = stamp(&self.files);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if now == current.1 {
+        if now == current.stamp {
             return;
         }
         match read(&self.files) {
-            Ok(config) => {
-                *current = (config, now);
+            Ok((config, ends)) => {
+                *current = Current { config, ends, stamp: now };
                 tracing::info!(target: "haechi::tls", "the certificate was read again");
             }
             // Half written, most likely: the next look finds it whole.
             Err(error) => {
-                current.1 = now;
+                current.stamp = now;
                 tracing::warn!(target: "haechi::tls", %error, "the certificate was not read again; the old one goes on");
             }
         }
     }
 
-    /// Looks at the files for ever.
-    pub async fn watch(self: Arc<Self>) {
+    /// Looks at the files for ever; the metrics tell when the certificate ends.
+    pub async fn watch(self: Arc<Self>, metrics: Arc<Metrics>) {
         loop {
+            if let Some(ends) = self.ends() {
+                metrics.certificate_ends(ends);
+            }
             tokio::time::sleep(LOOK_EVERY).await;
             self.look();
         }
@@ -88,7 +105,7 @@ fn stamp(files: &TlsFiles) -> Stamp {
 }
 
 /// TLS 1.2 and 1.3 with the provider's own choice of suites, none of them without forward secrecy.
-fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(files: &TlsFiles) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
     for path in [&files.cert_file, &files.key_file] {
         std::fs::File::open(path).map_err(|error| TlsError::Unopened(path.clone(), error.kind()))?;
     }
@@ -101,8 +118,9 @@ fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
         let file = files.key_file.display();
         tracing::warn!(target: "haechi::tls", "{file} may be read by others than its owner: run `chmod 600 {file}`");
     }
+    let ends = chain.first().and_then(|certificate| certificate::ends(certificate));
     let key = PrivateKeyDer::from_pem_file(&files.key_file).map_err(|_| TlsError::NotPem(files.key_file.clone(), "a private key"))?;
     let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).map_err(|_| TlsError::Pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ends))
 }

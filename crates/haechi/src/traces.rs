@@ -118,7 +118,7 @@ pub(crate) fn of_request(method: &Method, headers: &HeaderMap, request_id: &str,
 
 /// Ends what is said of a request.
 pub(crate) fn answered(span: &Span, status: u16) {
-    span.record("http.response.status_code", status);
+    span.record("http.response.status_code", i64::from(status));
     if status >= 500 {
         span.record("otel.status_code", "ERROR");
     }

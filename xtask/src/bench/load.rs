@@ -10,6 +10,8 @@ use std::{
 };
 
 const CONNECTIONS: usize = 64;
+/// Callers who scan without pause, each somebody else than those who are measured.
+const SCANNERS: usize = 8;
 const TICK_US: f64 = 10_000.0;
 
 pub(crate) struct Load {
@@ -64,6 +66,11 @@ impl Load {
                 let (address, counter) = (&address, &counter);
                 scope.spawn(move || self.worker("sign-in", worker, address, counter, started + time));
             }
+            let scanners = if scenario == "get-beside-scans" { SCANNERS } else { 0 };
+            for worker in 0..scanners {
+                let (address, counter) = (&address, &counter);
+                scope.spawn(move || self.worker("scan", 8 + worker, address, counter, started + time));
+            }
             workers.into_iter().map(|worker| worker.join().map_err(|_| "a worker failed".to_owned())?).collect()
         });
         let elapsed = started.elapsed().as_secs_f64();
@@ -100,6 +107,7 @@ impl Load {
         let token = match scenario {
             "get-pii" => &self.tokens[0],
             "get-other-credential" => &self.once[number % self.once.len()],
+            "scan" => &self.tokens[1 + worker],
             _ => &self.tokens[1 + worker % 8],
         };
         let kind = match (scenario, number % 20) {
@@ -115,6 +123,7 @@ impl Load {
                 let body = format!("{{\"title\":\"Note {number}\",\"body\":\"Some words that a note may hold.\",\"rank\":{},\"author\":\"{author}\"}}", number % 1000);
                 (format!("POST /api/v1/notes HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", self.tokens[1], body.len()).into_bytes(), 201)
             }
+            "scan" => (format!("GET /api/v1/notes?filter=title%20%3D%20%22sought%22&order_by=body&page_size=20 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),
             "graphql-get" => {
                 let body = format!("{{\"query\":\"query($id: ID!) {{ note(id: $id) {{ id title body rank author_id phone create_time update_time version _masked }} }}\",\"variables\":{{\"id\":\"{id}\"}}}}");
                 (post("/graphql", token, &body), 200)
@@ -137,11 +146,21 @@ impl Load {
     }
 }
 
+/// Reads what has come; a signal to this process is no end of it.
+fn more(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
 /// Reads one reply with a content length; its status.
 pub(crate) fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<u16> {
     let mut filled = 0;
     loop {
-        let count = stream.read(&mut buffer[filled..])?;
+        let count = more(stream, &mut buffer[filled..])?;
         if count == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
@@ -149,7 +168,7 @@ pub(crate) fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Resul
         let Some(head) = buffer[..filled].windows(4).position(|window| window == b"\r\n\r\n") else { continue };
         if buffer[..head].windows(26).any(|window| window == b"transfer-encoding: chunked") {
             while !buffer[..filled].ends_with(b"\r\n\r\n") || !buffer[head + 4..filled].windows(5).any(|window| window == b"\r\n0\r\n") {
-                let count = stream.read(&mut buffer[filled..])?;
+                let count = more(stream, &mut buffer[filled..])?;
                 if count == 0 {
                     return Err(std::io::ErrorKind::UnexpectedEof.into());
                 }
@@ -160,7 +179,7 @@ pub(crate) fn reply(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Resul
         let (status, length) = parse_head(&buffer[..head]).ok_or(std::io::ErrorKind::InvalidData)?;
         let total = head + 4 + length;
         while filled < total {
-            let count = stream.read(&mut buffer[filled..])?;
+            let count = more(stream, &mut buffer[filled..])?;
             if count == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }

@@ -2,6 +2,7 @@
 
 mod fan_out;
 pub(crate) mod load;
+mod postgres;
 pub(crate) mod servers;
 mod tables;
 
@@ -60,7 +61,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let option = |name: &str, default: u64| {
         arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
-    if arguments.iter().any(|found| found == "--tables") {
+    let asked = |name: &str| arguments.iter().any(|found| found == name);
+    if asked("--tables") {
         return tables::run();
     }
     crate::services::program("kill", "procps")?;
@@ -68,10 +70,13 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
     let given = |name: &str| arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1));
     let only = given("--only");
-    let live = arguments.iter().any(|found| found == "--live");
+    if asked("--postgres") {
+        return postgres::run(servers::built("haechi"), rounds, Duration::from_secs(seconds));
+    }
+    let live = asked("--live");
     let haechi = Haechi::start(servers::built("haechi"), live)?;
     println!("start to first answer: {} ms with {} rows; idle memory {} MB", haechi.started_ms, servers::ROWS, haechi.idle_mb);
-    if arguments.iter().any(|found| found == "--layers") {
+    if asked("--layers") {
         return layers(&haechi, rounds, Duration::from_secs(seconds));
     }
     if live {
@@ -84,8 +89,12 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         return side_by_side(&names, &haechi, &other, rounds, Duration::from_secs(seconds));
     }
     let raw = Raw::start(&haechi)?;
-    let load = Load::new(&haechi)?;
-    let time = Duration::from_secs(seconds);
+    beside_raw(&haechi, &raw, only, rounds, Duration::from_secs(seconds))
+}
+
+/// All scenarios, beside the reference where it has them.
+fn beside_raw(haechi: &Haechi, raw: &Raw, only: Option<&String>, rounds: u64, time: Duration) -> Outcome {
+    let load = Load::new(haechi)?;
     println!(
         "{:<22} {:>10} {:>9} {:>9} {:>9}   {:>10} {:>9}   {:>6}",
         "64 connections", "haechi/s", "p50 ms", "p99 ms", "CPU µs", "raw/s", "CPU µs", "ratio"
@@ -96,9 +105,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     for (name, reference) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {
         let (mut ours, mut theirs): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            ours.push(load.measure(name, &haechi, time)?);
+            ours.push(load.measure(name, haechi, time)?);
             if !reference.is_empty() {
-                theirs.push(load.measure(reference, &raw, time)?);
+                theirs.push(load.measure(reference, raw, time)?);
             }
         }
         let ours = Measured::median(ours);

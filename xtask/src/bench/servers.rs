@@ -156,12 +156,13 @@ pub(crate) fn wait(address: &str, path: &str, most: Duration) -> Result<(), Stri
 }
 
 /// The folder of an app, with its seeds.
-fn write_app(folder: &Path, live: bool) -> Result<(), String> {
+fn write_app(folder: &Path, live: bool, database: Option<&str>) -> Result<(), String> {
     let write = |path: &str, text: &str| {
         let path = folder.join(path);
         std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
     };
-    write("haechi.toml", &if live { [CONFIG, LIVE].concat() } else { CONFIG.to_owned() })?;
+    let database = database.map_or_else(String::new, |url| format!("[database]\nurl = \"{url}\"\n"));
+    write("haechi.toml", &[CONFIG, if live { LIVE } else { "" }, &database].concat())?;
     write("collections/notes.toml", NOTES)?;
     write("policies/main.cedar", POLICIES)?;
     if live {
@@ -191,10 +192,15 @@ fn write_app(folder: &Path, live: bool) -> Result<(), String> {
 impl Haechi {
     /// Makes a folder with a hundred thousand notes and serves it; with something to watch when that is measured.
     pub(crate) fn start(binary: PathBuf, live: bool) -> Result<Self, String> {
+        Self::start_on(binary, live, None)
+    }
+
+    /// The same on this database of PostgreSQL.
+    pub(crate) fn start_on(binary: PathBuf, live: bool, database: Option<&str>) -> Result<Self, String> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("haechi-bench-{}-{number}", std::process::id()));
-        write_app(&folder, live)?;
+        write_app(&folder, live, database)?;
         let serve = |port: u16| {
             let mut command = Command::new(&binary);
             command.arg("dev").arg(&folder).args(["--listen", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).stderr(Stdio::inherit());
@@ -283,6 +289,15 @@ impl Raw {
         std::fs::copy(haechi.folder.join(".haechi/haechi.db"), &copy).map_err(|error| error.to_string())?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let child = Command::new(built("bench-raw")).arg(&copy).arg(&address).spawn().map_err(|error| error.to_string())?;
+        let server = Self { child, address };
+        wait(&server.address, "/api/v1/notes/x", START)?;
+        Ok(server)
+    }
+
+    /// Serves the same rows where Haechi keeps them.
+    pub(crate) fn on_postgres(url: &str) -> Result<Self, String> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let child = Command::new(built("bench-raw")).arg(url).arg(&address).spawn().map_err(|error| error.to_string())?;
         let server = Self { child, address };
         wait(&server.address, "/api/v1/notes/x", START)?;
         Ok(server)

@@ -6,6 +6,7 @@ mod difference;
 mod examples;
 mod explanation;
 mod reach;
+mod statement;
 
 pub use difference::{AccessChange, Way, difference};
 pub use examples::{Examples, Pair, Pairs};

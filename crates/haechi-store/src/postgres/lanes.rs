@@ -43,7 +43,7 @@ const ALONE: &str = reading!("SET statement_timeout = '10s'");
 const OWN: &str = reading!("SET statement_timeout = '1s'");
 
 /// Whose read it is.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Lane {
     /// Whoever asks must be known first.
     Credentials,
@@ -57,6 +57,9 @@ pub(super) enum Lane {
 pub(super) trait Work: Sync {
     type Found: Send;
     fn on(&self, connection: &Connection, shape: &Shape) -> impl Future<Output = Result<Self::Found, Failure>> + Send;
+
+    /// How many rows that is.
+    fn rows(found: &Self::Found) -> Option<usize>;
 }
 
 /// A statement's rows. With `once` its plan is made for these values; a kept statement soon has one plan for all values.
@@ -70,6 +73,10 @@ impl Work for Rows<'_> {
 
     async fn on(&self, connection: &Connection, shape: &Shape) -> Result<Self::Found, Failure> {
         bound_rows(connection, shape, self.values, self.once).await
+    }
+
+    fn rows(found: &Self::Found) -> Option<usize> {
+        Some(found.len())
     }
 }
 
@@ -114,29 +121,29 @@ impl Lanes {
         match lane {
             Lane::Credentials => own(&self.credentials, &shape, work).await,
             Lane::State => own(&self.state, &shape, work).await,
-            Lane::Of(reads, table) if reads.scan || shape.is_long() => self.alone(&shape, reads.caller, table, work).await,
-            Lane::Of(reads, table) => self.short(&shape, reads.caller, table, work).await,
+            Lane::Of(reads, table) if reads.scan || shape.is_long() => self.alone(&shape, (&reads, table), work).await,
+            Lane::Of(reads, table) => self.short(&shape, (&reads, table), work).await,
         }
     }
 
-    async fn short<W: Work>(&self, shape: &Shape, caller: u64, table: usize, work: &W) -> Result<W::Found, Failure> {
-        let Some(shared) = self.free() else { return self.alone(shape, caller, table, work).await };
-        let Ok(connection) = shared.get().await else { return self.alone(shape, caller, table, work).await };
+    async fn short<W: Work>(&self, shape: &Shape, of: (&Reads, usize), work: &W) -> Result<W::Found, Failure> {
+        let Some(shared) = self.free() else { return self.alone(shape, of, work).await };
+        let Ok(connection) = shared.get().await else { return self.alone(shape, of, work).await };
         let begun = Instant::now();
         let mut read = pin!(work.on(&connection, shape));
         let busy = |found: &Result<W::Found, Failure>| matches!(found, Err(Failure::Busy));
         let found = timeout(LATE, &mut read).await;
         let took = begun.elapsed();
         shape.took(took);
-        if found.is_ok() {
-            self.catalog.took(&shape.sql, took);
+        if let Ok(found) = &found {
+            self.took::<W>(of, shape, took, found);
         }
         match found {
-            Ok(found) if busy(&found) => self.alone(shape, caller, table, work).await,
+            Ok(found) if busy(&found) => self.alone(shape, of, work).await,
             Ok(found) => found,
             Err(_) => {
                 shared.is_late(&connection);
-                let mut again = pin!(self.alone(shape, caller, table, work));
+                let mut again = pin!(self.alone(shape, of, work));
                 select! {
                     found = &mut again => found,
                     found = &mut read => if busy(&found) { again.await } else { found },
@@ -145,14 +152,19 @@ impl Lanes {
         }
     }
 
-    async fn alone<W: Work>(&self, shape: &Shape, caller: u64, table: usize, work: &W) -> Result<W::Found, Failure> {
-        let turn = self.alone.take(caller, table).await?;
+    async fn alone<W: Work>(&self, shape: &Shape, of: (&Reads, usize), work: &W) -> Result<W::Found, Failure> {
+        let turn = self.alone.take(of.0.caller, of.1).await?;
         let begun = Instant::now();
         let found = work.on(turn.connection()?, shape).await;
-        shape.took(begun.elapsed());
-        self.catalog.took(&shape.sql, begun.elapsed());
+        let took = begun.elapsed();
+        shape.took(took);
+        self.took::<W>(of, shape, took, &found);
         turn.ended();
         found
+    }
+
+    fn took<W: Work>(&self, (reads, table): (&Reads, usize), shape: &Shape, took: Duration, found: &Result<W::Found, Failure>) {
+        self.catalog.took((&reads.purpose, table), &shape.sql, took, found.as_ref().ok().and_then(W::rows));
     }
 
     /// The next shared connection that answers.

@@ -38,6 +38,10 @@ impl Work for Events {
         }
         Ok(found)
     }
+
+    fn rows(found: &Vec<EventRecord>) -> Option<usize> {
+        Some(found.len())
+    }
 }
 
 impl Postgres {

@@ -12,15 +12,15 @@ mod outage;
 mod read;
 mod sequencer;
 mod shapes;
+mod signs;
 mod steps;
 mod tls;
 mod turns;
 
 pub(crate) use connection::failure;
 pub(crate) use migrate::SEQUENCE;
-pub use turns::Fill;
 
-use crate::{Server, Unopened, catalog::Catalog, journal::Journal, migrate::model_number, render::Dialect, wanted_tables};
+use crate::{Server, Unopened, catalog::Catalog, journal::Journal, lines::Fill, migrate::model_number, render::Dialect, wanted_tables};
 use connection::Opener;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use haechi_model::{Change, Failure, Outcome, Step};
@@ -74,6 +74,7 @@ struct Inner {
     /// Name of this node in leases.
     node: String,
     lease: Mutex<sequencer::Lease>,
+    gives_positions: AtomicBool,
     /// How long a change may wait for others in all.
     patience_ms: AtomicU64,
 }
@@ -114,6 +115,7 @@ impl Postgres {
             fresh: AtomicBool::new(true),
             node: uuid::Uuid::now_v7().simple().to_string(),
             lease: Mutex::default(),
+            gives_positions: AtomicBool::new(false),
             patience_ms: AtomicU64::new(PATIENCE_MS),
         };
         Ok(Self(Arc::new(inner)))

@@ -37,6 +37,10 @@ impl Work for Page<'_> {
         }
         Ok(writer.finish())
     }
+
+    fn rows(found: &RowPage) -> Option<usize> {
+        Some(found.ids.len())
+    }
 }
 
 impl Postgres {
@@ -45,6 +49,15 @@ impl Postgres {
         let layout = sql.select(&select);
         let page = Page { sql: &sql, select: &select, collection: &self.0.catalog.collections[select.collection], layout };
         self.0.lanes.read(Lane::Of(reads, select.collection), &sql.text, &page).await
+    }
+
+    /// The statement of a read, and how the server would answer it.
+    pub(crate) async fn plan(&self, select: &Select) -> Result<(String, Vec<String>), Failure> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+        sql.select(select);
+        let explain = format!("EXPLAIN {}", sql.text);
+        let rows = self.0.lanes.read(Lane::Of(Reads::SCAN, select.collection), &explain, &Rows { values: &sql.values, once: true }).await?;
+        Ok((sql.text, rows.iter().map(|row| row.get(0)).collect()))
     }
 
     pub(crate) async fn aggregate(&self, aggregate: &Aggregate, reads: Reads) -> Result<Vec<Value>, Failure> {
@@ -87,7 +100,7 @@ impl Postgres {
 
     /// Whole rows; without what only a newer model knew, when that is gone meanwhile.
     async fn whole_rows<'a>(&'a self, lane: Lane, sql: impl Fn() -> Sql<'a>) -> Result<Vec<Row>, Failure> {
-        let found = match self.rows(lane, &sql()).await {
+        let found = match self.rows(lane.clone(), &sql()).await {
             Err(Failure::Broken) if self.0.catalog.forget_newer() => self.rows(lane, &sql()).await,
             found => found,
         };

@@ -51,6 +51,7 @@ impl Postgres {
     /// Lets another node take the lease at once.
     pub(crate) async fn release(&self) {
         self.0.lease.lock().await.renew_at = None;
+        self.0.gives_positions.store(false, Ordering::Relaxed);
         if let Ok(client) = self.0.ledger.get().await {
             let _ = client.execute("UPDATE \"_leases\" SET \"expires\" = 0 WHERE \"holder\" = $1", &[&self.0.node]).await;
         }
@@ -71,6 +72,12 @@ impl Postgres {
 
 impl Inner {
     async fn sequence(&self) -> Result<bool, Failure> {
+        let mine = self.give_positions().await;
+        self.gives_positions.store(mine.as_ref().is_ok_and(|mine| *mine), Ordering::Relaxed);
+        mine
+    }
+
+    async fn give_positions(&self) -> Result<bool, Failure> {
         let mut lease = self.lease.lock().await;
         let fresh = self.fresh.swap(false, Ordering::AcqRel);
         if lease.renew_at.is_none_or(|at| at <= Instant::now()) && !self.renew(&mut lease).await? {

@@ -4,7 +4,7 @@
 //! Reads of one table have at most half of them: a table that somebody has locked does not hold up the reads of others.
 
 use super::connection::{Connection, Opener};
-use crate::lines::{Done, Lines};
+use crate::lines::{Done, Fill, Lines};
 use haechi_model::Failure;
 use std::{
     collections::HashMap,
@@ -45,23 +45,6 @@ pub(super) struct Turn {
     table: usize,
     done: Option<Done>,
     connection: Option<Connection>,
-}
-
-/// How full a pool is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fill {
-    /// Connections that it may have.
-    pub size: usize,
-    /// Connections that are open.
-    pub open: usize,
-    /// Those that are in use.
-    pub used: usize,
-    /// Work that waits for one.
-    pub waiting: usize,
-    /// How often one was given.
-    pub given: u64,
-    /// How long was waited for them, in all.
-    pub waited: Duration,
 }
 
 impl Turns {

@@ -13,18 +13,23 @@ mod turns;
 mod wal;
 mod write;
 
+pub(crate) use connection::bound;
 pub(crate) use maintain::{analyse, save_seal};
 pub(crate) use migrate::{applied, apply_migration, misfits};
 pub(crate) use read::Readers;
 pub(crate) use write::Writer;
 
-use crate::{Unopened, catalog::Catalog, journal::Journal};
+use crate::{Sizes, Unopened, catalog::Catalog, journal::Journal, lines::Fill};
 use haechi_model::Failure;
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::sync::Notify;
 
 /// An open SQLite database.
 pub(crate) struct Sqlite {
+    path: PathBuf,
     pub(crate) writer: Writer,
     pub(crate) readers: Readers,
 }
@@ -37,7 +42,23 @@ impl Sqlite {
         let writer = Writer::start(path, catalog.clone(), journal, committed).map_err(unopened)?;
         let readers = Readers::start(path, &catalog, &writer.commits()).map_err(unopened)?;
         writer.heed(readers.at_once());
-        Ok(Self { writer, readers })
+        Ok(Self { path: path.to_owned(), writer, readers })
+    }
+
+    /// How much waits for the threads: of short reads, of scans, of the writer.
+    pub(crate) fn pools(&self) -> [(&'static str, Fill); 3] {
+        let (reads, scans) = self.readers.pools();
+        [("reads", reads), ("scans", scans), ("changes", self.writer.pool())]
+    }
+
+    /// How large its files are.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let bytes = |end: &str| {
+            let mut file = self.path.as_os_str().to_owned();
+            file.push(end);
+            std::fs::metadata(file).map_or(0, |file| file.len())
+        };
+        Sizes { database: bytes(""), wal: Some(bytes("-wal")), tables: Vec::new() }
     }
 }
 

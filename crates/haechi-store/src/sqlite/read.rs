@@ -8,10 +8,10 @@ use super::{
     write::Commits,
 };
 use crate::{
-    Reads,
+    For, Reads,
     aggregate::Parts,
     catalog::Catalog,
-    lines::Turn,
+    lines::{Fill, Turn},
     page::PageWriter,
     render::{Dialect, Sql, counted},
 };
@@ -90,6 +90,11 @@ impl Readers {
         Ok(readers)
     }
 
+    /// How busy the threads are: those of short reads and those of scans.
+    pub(super) fn pools(&self) -> (Fill, Fill) {
+        (self.reads.fill(), self.scans.fill())
+    }
+
     /// What keeps snapshots.
     pub(super) fn at_once(&self) -> Arc<AtOnce> {
         self.at_once.clone()
@@ -101,21 +106,21 @@ impl Readers {
             let kind = 2 * select.collection + usize::from(select.limit > 1);
             let most = select.bytes.min(at_once::BYTES);
             let short = |page: &RowPage| !page.cut || most == select.bytes;
-            if let Some(found) = self.at_once.read(kind, |connection| page(connection, &self.catalog, &select, most), short) {
+            if let Some(found) = self.at_once.read(kind, |connection| page(connection, &self.catalog, (&select, &reads.purpose), most), short) {
                 return found;
             }
         }
-        let catalog = self.catalog.clone();
+        let (catalog, purpose, scan) = (self.catalog.clone(), reads.purpose.clone(), reads.scan);
         self.run(reads, move |connection| {
-            let work = || page(connection, &catalog, &select, select.bytes);
-            if reads.scan { named(&catalog.tables[select.collection].name, work) } else { work() }
+            let work = || page(connection, &catalog, (&select, &purpose), select.bytes);
+            if scan { named(&catalog.tables[select.collection].name, work) } else { work() }
         })
         .await
     }
 
     /// What is computed over rows.
     pub(crate) async fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> Result<Vec<Value>, Failure> {
-        let catalog = self.catalog.clone();
+        let (catalog, purpose) = (self.catalog.clone(), reads.purpose.clone());
         self.run(reads.scanning(), move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
             sql.many = leading_to_many(connection, &catalog, aggregate.collection, &aggregate.filter, false)?;
@@ -125,7 +130,7 @@ impl Readers {
             let found = named(&catalog.tables[aggregate.collection].name, || {
                 statement.query_row(connection::bound(&sql.values), |row| Ok(Parts::of(&aggregate, &catalog).read(&Reader(row))))
             });
-            catalog.took(&sql.text, begun.elapsed());
+            catalog.took((&purpose, aggregate.collection), &sql.text, begun.elapsed(), None);
             found
         })
         .await
@@ -334,7 +339,7 @@ fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Res
     statement.query_map(connection::bound(&sql.values), |row| connection::row_values(row, columns))?.collect()
 }
 
-fn page(connection: &Connection, catalog: &Catalog, select: &Select, most: usize) -> rusqlite::Result<RowPage> {
+fn page(connection: &Connection, catalog: &Catalog, (select, purpose): (&Select, &For), most: usize) -> rusqlite::Result<RowPage> {
     let mut sql = Sql::new(Dialect::Sqlite, catalog);
     if select.per.is_none() {
         sql.many = leading_to_many(connection, catalog, select.collection, &select.filter, true)?;
@@ -349,8 +354,9 @@ fn page(connection: &Connection, catalog: &Catalog, select: &Select, most: usize
             break;
         }
     }
-    catalog.took(&sql.text, begun.elapsed());
-    Ok(writer.finish())
+    let page = writer.finish();
+    catalog.took((purpose, select.collection), &sql.text, begun.elapsed(), Some(page.ids.len()));
+    Ok(page)
 }
 
 /// References that lead to so many rows that looking up each row that is met takes less than gathering those.

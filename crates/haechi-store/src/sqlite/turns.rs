@@ -3,7 +3,7 @@
 //! Ordinary threads take whatever is next. When all of them have been in long reads for a while, a spare thread takes a read of somebody
 //! who holds no thread: one caller's long reads keep the ordinary threads, and the next caller does not wait for their end.
 
-use crate::lines::{Done, Lines, Turn};
+use crate::lines::{Done, Fill, Lines, Turn};
 use haechi_model::Failure;
 use std::{
     sync::{
@@ -61,6 +61,13 @@ impl<W> Turns<W> {
             lookout: Condvar::new(),
             spare: Condvar::new(),
         }
+    }
+
+    /// How many ordinary threads there are and are at work, and how much waits for them.
+    pub(super) fn fill(&self) -> Fill {
+        let state = self.lock();
+        let used = state.started.iter().flatten().count();
+        Fill { size: state.started.len(), open: state.started.len(), used, waiting: state.lines.waiting(), ..Fill::default() }
     }
 
     /// Puts work into its caller's line.

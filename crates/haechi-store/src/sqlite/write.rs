@@ -4,6 +4,7 @@ use super::{at_once::AtOnce, connection, failure, load::Loading, steps, wal::Wal
 use crate::{
     catalog::Catalog,
     journal::Journal,
+    lines::Fill,
     load::{Load, LoadError, Part},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -89,6 +90,11 @@ impl Writer {
     /// Those who keep snapshots let them go when the write-ahead log is copied back.
     pub(super) fn heed(&self, at_once: Arc<AtOnce>) {
         let _ = self.snapshots.set(at_once);
+    }
+
+    /// One thread, and what waits for it.
+    pub(super) fn pool(&self) -> Fill {
+        Fill { size: 1, open: 1, waiting: self.jobs.len(), ..Fill::default() }
     }
 
     /// The count of commits.

@@ -6,7 +6,7 @@ use super::{
 };
 use clap::Args;
 use haechi::people;
-use haechi_gate::{Asker, Explanation, Outcome, Scope};
+use haechi_gate::{Asker, Explanation, Outcome, Plan, Scope};
 use haechi_model::{Collection, Lookup, Row, USERS};
 use haechi_policy::{Account, Part, PolicyName, Verdict};
 use serde_json::json;
@@ -23,6 +23,9 @@ pub(crate) struct Explain {
     /// A role of the service that is named; may be given again.
     #[arg(long = "role", value_name = "ROLE", requires = "who")]
     roles: Vec<String>,
+    /// Also the SQL by which the rows are found, how the database answers it, and which index it lacks.
+    #[arg(long)]
+    sql: bool,
     /// What a refused request asked for, by its `request_id`.
     #[arg(long, value_name = "ID", conflicts_with_all = ["who", "key", "roles", "action", "on"])]
     request: Option<String>,
@@ -49,6 +52,7 @@ struct Question {
     who: Who,
     action: String,
     on: String,
+    sql: bool,
 }
 
 /// Rows that were fetched beforehand.
@@ -63,10 +67,10 @@ impl Lookup for Fetched {
 impl Explain {
     pub(crate) async fn on(self, house: &haechi::House, as_json: bool) -> Done {
         let asked = match &self.request {
-            Some(request) => refused(house, request, as_json).await?,
+            Some(request) => refused(house, request, as_json).await?.map(|asked| Question { sql: self.sql, ..asked }),
             None => {
                 let text = |text: &Option<String>| text.clone().unwrap_or_default();
-                Some(Question { who: self.asked_for()?, action: text(&self.action), on: text(&self.on) })
+                Some(Question { who: self.asked_for()?, action: text(&self.action), on: text(&self.on), sql: self.sql })
             }
         };
         if let Some(asked) = asked {
@@ -132,7 +136,7 @@ async fn refused(house: &haechi::House, request: &str, as_json: bool) -> Result<
         }
         _ => Who::Person(found.actor_id),
     };
-    Ok(Some(Question { who, action: found.action, on }))
+    Ok(Some(Question { who, action: found.action, on, sql: false }))
 }
 
 impl Question {
@@ -162,10 +166,23 @@ impl Question {
         };
         let target = row.as_ref().map(|row| (row, &fetched as &dyn Lookup));
         let explanation = revision.explain(&asker, (action, declared.id), target, house.gate.clock().now_ms());
+        let plan = match self.sql && explanation.outcome != Outcome::No {
+            true => house.gate.plan_of(&house.keys.import, &asker, (action, declared.id), id).await,
+            false => Ok(None),
+        };
+        let plan = plan.map_err(|failure| format!("the database does not say how it answers: {failure}"))?;
         if as_json {
-            say!("{}", self.json(&explanation))
+            let mut told = self.json(&explanation);
+            if self.sql {
+                told["sql"] =
+                    plan.map_or(serde_json::Value::Null, |plan| json!({ "statement": plan.statement, "plan": plan.steps, "lacks": plan.lacks }));
+            }
+            say!("{told}")
         } else {
-            self.say(&explanation)
+            self.say(&explanation);
+            if self.sql {
+                say_plan(plan.as_ref(), name);
+            }
         }
         Ok(())
     }
@@ -206,6 +223,17 @@ impl Question {
             "who": self.who.named(), "action": self.action, "on": self.on, "allowed": word, "before": explanation.before,
             "policies": list(&explanation.policies), "read": explanation.read.as_deref().map(list),
         })
+    }
+}
+
+fn say_plan(plan: Option<&Plan>, collection: &str) {
+    let Some(plan) = plan else { return say!("there is no statement: no row is asked for") };
+    say!("\nstatement\n  {}\nplan", plan.statement);
+    plan.steps.iter().for_each(|step| say!("  {step}"));
+    for column in &plan.lacks {
+        say!(
+            "every row is read, and no index begins with {column}: in collections/{collection}.toml write\n  [[indexes]]\n  fields = [\"{column}\"]"
+        );
     }
 }
 

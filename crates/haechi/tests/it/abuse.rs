@@ -113,7 +113,7 @@ async fn strangers_make_no_room_for_themselves() {
     let (mut before, mut refused) = (0, 0);
     for at in 0..200 {
         if at == 100 {
-            before = series(&app.house.metrics.text(0, true));
+            before = series(&app.house.metrics.text(&app.house.gate.signs(), true));
         }
         let stranger = app.anonymous().from_address(&format!("2001:db8:0:1::{at:x}"));
         let path = format!("/api/v1/{}{at}/x", if at % 2 == 0 { "Notes" } else { "no" });
@@ -123,7 +123,7 @@ async fn strangers_make_no_room_for_themselves() {
     }
     assert!((135..=145).contains(&refused), "{refused} of 200 were refused");
     app.anonymous().from_address("2001:db8:0:2::1").get("/api/v1/posts").await.expect(200);
-    assert_eq!(series(&app.house.metrics.text(0, true)), before, "what strangers send makes series");
+    assert_eq!(series(&app.house.metrics.text(&app.house.gate.signs(), true)), before, "what strangers send makes series");
     for path in ["/metrics", "/debug/pprof", "/api/v1/_log", "/.env", "/actuator/health"] {
         let reply = app.anonymous().from_address("192.0.2.77").get(path).await;
         assert!(matches!(reply.status, 401 | 404), "{path}: {}", reply.status);

@@ -218,6 +218,12 @@ async fn explain_says_why() {
     let key: Value = serde_json::from_slice(&made.stdout).unwrap();
     let (_, said) = explain(&["--key", key["id"].as_str().unwrap(), "read", task]);
     assert!(said.contains("the key's scopes do not hold tasks:read") && said.ends_with(": no\n"), "{said}");
+    // How rows are found, and what is missing for that. Nothing is said of a statement that there is not.
+    let (_, said) = explain(&["--as", "kim", "delete", "tasks", "--sql"]);
+    assert!(said.contains("\nstatement\n  SELECT ") && said.contains("t0.\"lead\" = ?") && said.contains("\nplan\n  "), "{said}");
+    assert!(!said.contains("no index begins with"), "a reference has an index: {said}");
+    let (_, said) = explain(&["--as", "kim", "update", "tasks", "--sql"]);
+    assert!(said.ends_with("there is no statement: no row is asked for\n"), "{said}");
     // The same for programs.
     let (_, said) = explain(&["--json", "--as", "kim", "delete", task]);
     let value: Value = serde_json::from_str(&said).unwrap();

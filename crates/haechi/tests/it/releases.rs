@@ -112,6 +112,50 @@ async fn a_release_goes_forth_and_back_under_load() {
     new.finish().await;
 }
 
+/// OPS-36 [V13.2.2]: a role that may not change tables serves, and cannot migrate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_only_serves_is_enough() {
+    let watch = ("policies/watch.cedar", "permit (principal in Role::\"member\", action == Action::\"watch\", resource is things);");
+    let app = TestApp::start(Backend::Postgres, &[FILES, &[watch]].concat()).await;
+    let kim = app.person("kim", &["member"]).await;
+    let url = url(&app.root);
+    let (role, owner) = (format!("serves_{}", std::process::id()), client(&url).await);
+    // As docs/postgres.md says.
+    let grants = format!(
+        "DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA public TO {role}; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}; GRANT USAGE, SELECT ON SEQUENCE \"_log_arrival\" TO {role}"
+    );
+    owner.batch_execute(&grants).await.unwrap();
+    let root = app.copy("serving");
+    let releasing = app.copy("releasing");
+    for root in [&root, &releasing] {
+        changed(root, "haechi.toml", "postgres://postgres@", &format!("postgres://{role}@"));
+    }
+    // The owner's node goes, so that the other gives positions and seals.
+    let clock = app.clock.clone();
+    let root_of_owner = app.close().await;
+    let node = TestApp::open_as_it_is(root.clone(), Backend::Postgres, clock.clone()).await;
+    let kim = Person::with_token(&node, &kim);
+    let note = kim.create("notes", json!({"title": "by the other role"})).await;
+    kim.patch(&format!("/api/v1/notes/{note}"), json!({"rank": 5})).await.expect(200);
+    kim.get("/api/v1/notes?order_by=title").await.expect(200);
+    let events = kim.watch("/api/v1/things:watch", None).await;
+    assert!(events.is_ok(), "streams");
+    drop(events);
+    let removed = kim.create("notes", json!({"title": "gone"})).await;
+    kim.delete(&format!("/api/v1/notes/{removed}")).await.expect(204);
+    node.anonymous().get("/readyz").await.expect(200);
+    node.house.gate.backup(&node.house.keys.backup, &root.join("copy"), "uid 0").await.unwrap();
+    node.verify().await;
+    next_release(&releasing);
+    refused(&haechi(&releasing, &["migrate", "apply"]), "the database refused");
+    node.finish().await;
+    // Nothing was done by half: the owner does it.
+    next_release(&root_of_owner);
+    done(&haechi(&root_of_owner, &["migrate", "apply"]));
+    owner.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
 /// OPS-24: what nodes that serve do not go on over is refused, with the reasons; told to, it is done, and they say that they are not ready.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nodes_do_not_survive_is_refused() {

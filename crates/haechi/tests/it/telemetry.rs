@@ -123,7 +123,7 @@ async fn requests_leave_spans() {
     assert_eq!((hex(&server.trace_id), hex(&server.parent_span_id)), (TRACE.to_owned(), "00f067aa0ba902b7".to_owned()));
     assert!(text(server, "http.response.status_code").contains("200") && text(server, "http.route").contains("/api/v1/{collection}/{id}"));
     let child = all.iter().find(|span| span.parent_span_id == server.span_id).unwrap();
-    assert_eq!((child.name.as_str(), child.kind(), &child.trace_id), ("select", SpanKind::Client, &server.trace_id));
+    assert_eq!((child.name.as_str(), child.kind(), &child.trace_id), ("get", SpanKind::Client, &server.trace_id));
     assert!(text(child, "db.system.name").contains("sqlite") && text(child, "db.collection.name").contains("notes"));
     assert!(!all.iter().any(|span| text(span, "haechi.request_id").contains(&unsampled)), "our proxy has decided that nobody traces it");
     let all_text = format!("{all:?}");

@@ -141,7 +141,7 @@ async fn what_cannot_end_early_is_refused(backend: Backend) {
 
 /// Reads an unread-bytes gauge of the metrics.
 fn unread(app: &TestApp) -> usize {
-    let text = app.house.metrics.text(0, true);
+    let text = app.house.metrics.text(&app.house.gate.signs(), true);
     text.lines().find_map(|line| line.strip_prefix("haechi_http_unread_bytes ")?.parse().ok()).unwrap()
 }
 
@@ -235,7 +235,7 @@ async fn a_reply_that_is_not_read_ends() {
         tokio::select! { () = pings => false, () = ended => true }
     };
     assert!(timeout(WAIT, ended).await.unwrap(), "the connection went on");
-    assert!(app.house.metrics.text(0, true).contains("haechi_connections_stalled_total 1"));
+    assert!(app.house.metrics.text(&app.house.gate.signs(), true).contains("haechi_connections_stalled_total 1"));
     // The honest twin: a window that is opened little by little.
     let mut slow = greedy(server.address, &kim, 8_192, 1).await;
     let (mut seen, mut buffer) = (0, [0; 4096]);

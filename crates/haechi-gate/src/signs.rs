@@ -1,0 +1,96 @@
+//! What the gate says of itself to those who run it: the ledger, what it must keep, and the database.
+
+use crate::{
+    gate::{Gate, Inner},
+    ledger::keeping::Writer,
+};
+use haechi_store::{Fill, Sizes, Usage};
+use std::sync::{Arc, atomic::Ordering};
+
+/// The signs of a moment.
+pub struct Signs {
+    /// Age of the oldest entry without seal, milliseconds.
+    pub seal_lag_ms: i64,
+    /// Entries that wait for their position.
+    pub unplaced: u64,
+    /// Whether this node gives positions.
+    pub gives_positions: bool,
+    /// What is not kept as it must be.
+    pub failing: Vec<Writer>,
+    /// How far the gate's clock is ahead of the system's.
+    pub clock_ahead_ms: i64,
+    /// How full the database's pools are, each with its name.
+    pub pools: Vec<(&'static str, Fill)>,
+    /// What each table was used for.
+    pub usage: Vec<Usage>,
+    /// How often it did not do that, by the reason.
+    pub failures: Vec<(&'static str, u64)>,
+    /// How large it is.
+    pub sizes: Arc<Sizes>,
+    /// When everything was copied last.
+    pub backed_up_ms: Option<i64>,
+    /// The version of the policies.
+    pub policies: Box<str>,
+    /// The number of the last migration.
+    pub migration: i64,
+}
+
+impl Gate {
+    /// Everything that it says of itself.
+    #[must_use]
+    pub fn signs(&self) -> Signs {
+        let inner = &self.0;
+        let backed_up_ms = inner.backed_up_ms.load(Ordering::Relaxed);
+        Signs {
+            seal_lag_ms: self.seal_lag_ms(),
+            unplaced: self.unplaced(),
+            gives_positions: inner.store.gives_positions(),
+            failing: self.failing(),
+            clock_ahead_ms: inner.clock.ahead_ms(),
+            pools: self.pools(),
+            usage: inner.store.usage(),
+            failures: inner.store.failures(),
+            sizes: inner.sizes.load_full(),
+            backed_up_ms: (backed_up_ms > 0).then_some(backed_up_ms),
+            policies: inner.revision.load().version.clone(),
+            migration: inner.migrations.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Age of the oldest entry without seal, milliseconds.
+    #[must_use]
+    pub fn seal_lag_ms(&self) -> i64 {
+        self.0.seal_lag_ms.load(Ordering::Relaxed)
+    }
+
+    /// Entries that wait for their position; none where they get it when they are committed.
+    #[must_use]
+    pub fn unplaced(&self) -> u64 {
+        self.0.unplaced.load(Ordering::Relaxed)
+    }
+
+    /// How full the database's pools are, each with its name.
+    #[must_use]
+    pub fn pools(&self) -> Vec<(&'static str, Fill)> {
+        self.0.store.pools()
+    }
+
+    /// What is not kept as it must be.
+    #[must_use]
+    pub fn failing(&self) -> Vec<Writer> {
+        let late = |writer: &Writer| *writer == Writer::Access && self.0.sightings.is_late();
+        Writer::ALL.into_iter().filter(|writer| self.0.keeping.fails(*writer) || late(writer)).collect()
+    }
+}
+
+impl Inner {
+    /// Looks how large the database is and when it was copied last. What cannot be looked at stays as it was.
+    pub(crate) async fn look_at_database(&self) {
+        if let Ok(sizes) = self.store.sizes().await {
+            self.sizes.store(Arc::new(sizes));
+        }
+        if let Ok(Some(ms)) = self.store.backed_up().await {
+            self.backed_up_ms.fetch_max(ms, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What an operator wants to know of the database itself: how large it is, when it was copied last, and which node gives positions.
+
+use crate::{Driver, Reads, Store, sqlite};
+use futures_util::future::BoxFuture;
+use haechi_model::Failure;
+use rusqlite::OptionalExtension;
+
+/// How large the database is, bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// All of it.
+    pub database: u64,
+    /// The write-ahead log, where it is a file of this node's.
+    pub wal: Option<u64>,
+    /// Tables with their indexes, where the database says so.
+    pub tables: Vec<(String, u64)>,
+}
+
+/// The last backup has a row among the leases, which are of the moment as well: none is taken over by a restore elsewhere.
+pub(crate) const BACKUP: &str = "SELECT \"expires\" FROM \"_leases\" WHERE \"name\" = 'backup'";
+
+impl Store {
+    /// How large it is.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn sizes(&self) -> BoxFuture<'_, Result<Sizes, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => Ok(sqlite.sizes()),
+                Driver::Postgres(postgres) => postgres.sizes(self.catalog.tables.iter().map(|table| &*table.name).collect()).await,
+            }
+        })
+    }
+
+    /// Whether this node gives positions to entries.
+    #[must_use]
+    pub fn gives_positions(&self) -> bool {
+        match &self.driver {
+            Driver::Sqlite(_) => true,
+            Driver::Postgres(postgres) => postgres.gives_positions(),
+        }
+    }
+
+    /// Remembers that everything was copied at this time.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn was_backed_up(&self, time_ms: i64) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => {
+                    let sql =
+                        "INSERT INTO \"_leases\" VALUES ('backup', '', ?, 0) ON CONFLICT (\"name\") DO UPDATE SET \"expires\" = excluded.\"expires\"";
+                    let work = move |connection: &mut rusqlite::Connection| connection.execute(sql, [time_ms]);
+                    sqlite.writer.alone(work).await?.map(|_| ()).map_err(|error| sqlite::failure(&error))
+                }
+                Driver::Postgres(postgres) => postgres.was_backed_up(time_ms).await,
+            }
+        })
+    }
+
+    /// When everything was copied last.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn backed_up(&self) -> BoxFuture<'_, Result<Option<i64>, Failure>> {
+        Box::pin(async move {
+            match &self.driver {
+                Driver::Sqlite(sqlite) => {
+                    sqlite.readers.run(Reads::SYSTEM, |connection| connection.query_row(BACKUP, [], |row| row.get(0)).optional()).await
+                }
+                Driver::Postgres(postgres) => postgres.backed_up().await,
+            }
+        })
+    }
+}
