@@ -2,7 +2,7 @@
 //!
 //! - Short reads share a few connections: they are sent one behind the other without waiting, which costs the least.
 //! - Reads that take long have a connection to themselves, and callers take turns at those (`turns.rs`). A read takes long when it is a scan,
-//!   or when its statement took more than 5 ms at its last run (`shapes.rs`).
+//!   or when its statement lately took more than 5 ms (`shapes.rs`).
 //! - A short read that has no answer after 10 ms is asked for again on a connection of its own, and the first answer counts: another read,
 //!   or a lock, is in its way. The shared connection is left alone until it answers again.
 //! - Credentials, and the state of the node (readiness, metrics, the ledger's bounds), have a connection each, and a second.

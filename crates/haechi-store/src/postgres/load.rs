@@ -22,7 +22,7 @@ impl Postgres {
     pub(crate) async fn load(&self, mut load: Load) -> Result<Vec<usize>, LoadError> {
         let client = self.client().await?;
         match self.fill(&client, &mut load).await {
-            Ok((counts, entries)) => match self.0.commit_transaction(client, &load.change, Outcome::default(), &entries).await {
+            Ok((counts, entries)) => match self.0.commit_transaction(client, Outcome::default(), &entries).await {
                 Ok(_) => {
                     self.0.has_committed();
                     Ok(counts)

@@ -8,6 +8,7 @@ mod log;
 mod maintain;
 mod migrate;
 mod notices;
+mod once;
 mod outage;
 mod read;
 mod sequencer;
@@ -39,8 +40,9 @@ use tokio_postgres::config::TargetSessionAttrs;
 const SLOW_CONNECTIONS: usize = 4;
 const CONNECT: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_secs(5);
-/// A change ends in this time; a transaction that is left alone is ended, so that what it has locked is free.
-const CHANGE: &str = "SET synchronous_commit = on; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET jit = off";
+/// A change ends in this time, and waits for others for as long as it has patience; a transaction that is left alone is ended, so that what
+/// it has locked is free.
+const CHANGE: &str = "SET synchronous_commit = on; SET lock_timeout = {patience}; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET jit = off";
 const LEDGER: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'";
 /// Statements may take as long as they do; nothing is left open for ever.
 const SLOW: &str = "SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '10min'";
@@ -76,17 +78,20 @@ struct Inner {
     lease: Mutex<sequencer::Lease>,
     gives_positions: AtomicBool,
     /// How long a change may wait for others in all.
-    patience_ms: AtomicU64,
+    patience_ms: Arc<AtomicU64>,
 }
 
 impl Postgres {
     pub(crate) async fn open(server: &Server, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Unopened> {
         let (config, tls) = configured(server)?;
+        let patience_ms = Arc::new(AtomicU64::new(PATIENCE_MS));
         let pool = |size, settings: &'static str| {
+            let patience_ms = patience_ms.clone();
             let manager = Manager::from_config(config.clone(), tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
             let set = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+                let patience_ms = patience_ms.load(Ordering::Relaxed);
                 Box::pin(async move {
-                    client.batch_execute(settings).await.map_err(HookError::Backend)?;
+                    client.batch_execute(&settings.replace("{patience}", &patience_ms.to_string())).await.map_err(HookError::Backend)?;
                     outage::over();
                     Ok(())
                 })
@@ -116,7 +121,7 @@ impl Postgres {
             node: uuid::Uuid::now_v7().simple().to_string(),
             lease: Mutex::default(),
             gives_positions: AtomicBool::new(false),
-            patience_ms: AtomicU64::new(PATIENCE_MS),
+            patience_ms,
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -180,9 +185,9 @@ impl Postgres {
         let inner = self.0.clone();
         let task = tokio::spawn(async move {
             let (began, patience) = (Instant::now(), Duration::from_millis(inner.patience_ms.load(Ordering::Relaxed)));
-            let mut most = PAUSE_MS;
+            let (mut most, mut left) = (PAUSE_MS, None);
             loop {
-                match inner.run(&change, patience.saturating_sub(began.elapsed())).await {
+                match inner.run(&change, left).await {
                     Err(steps::Stop::Again) => {
                         // By chance: those that met once would meet again.
                         let pause = Duration::from_millis(1 + uuid::Uuid::new_v4().as_u64_pair().1 % most);
@@ -190,6 +195,7 @@ impl Postgres {
                             break Err(Failure::Contended);
                         }
                         tokio::time::sleep(pause).await;
+                        left = Some(patience.saturating_sub(began.elapsed()));
                         most = MAX_PAUSE_MS.min(most * 2);
                     }
                     Err(steps::Stop::Failed(failure)) => break Err(failure),

@@ -3,6 +3,7 @@
 use super::{
     Inner,
     connection::{bound, failure, references, row_values},
+    once::Once,
 };
 use crate::{
     cascade::{self, Cascade, Kept, Write},
@@ -12,7 +13,7 @@ use crate::{
 use deadpool_postgres::Object;
 use futures_util::future::{join, join_all};
 use haechi_model::{Change, Claim, EntryDraft, Failure, Outcome, Predicate, Row, Step};
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 use tokio_postgres::{Statement, error::SqlState};
 
 /// The change was not made.
@@ -35,7 +36,14 @@ pub(super) type Quoted = (EntryDraft, Option<Row>, Option<Row>);
 
 pub(super) const BEGIN: &str = "BEGIN";
 const IMAGE: &str = "INSERT INTO \"_images\" (\"id\", \"image\") VALUES ($1, $2)";
-const LOG: &str = "INSERT INTO \"_log\" (\"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\", \"arrival\") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))";
+/// The columns of an entry, in the order of its values.
+macro_rules! log_columns {
+    () => {
+        "\"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\", \"arrival\""
+    };
+}
+pub(super) const LOG_COLUMNS: &str = log_columns!();
+const LOG: &str = concat!("INSERT INTO \"_log\" (", log_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))");
 /// Steps that are on their way at once.
 const PIPELINE: usize = 24;
 /// Statements that one connection keeps prepared for changes.
@@ -45,11 +53,19 @@ const LOOKS: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
-    /// Waits for rows that others hold at most for so long.
-    pub(super) async fn run(&self, change: &Change, patience: Duration) -> Step_<Outcome> {
-        let (_places, client) = self.change_connection(change).await?;
+    /// Waits for rows that others hold at most for so long; at its first run for as long as its connection is set to.
+    pub(super) async fn run(&self, change: &Change, patience: Option<Duration>) -> Step_<Outcome> {
+        let (_places, mut client) = self.change_connection(change).await?;
         if client.statement_cache.size() > STATEMENTS {
             client.statement_cache.clear();
+        }
+        if patience.is_none()
+            && let Some(once) = Once::of(self, change)
+        {
+            match self.once(client, change, &once).await? {
+                Ok(outcome) => return Ok(outcome),
+                Err(back) => client = back,
+            }
         }
         let runner = Runner { inner: self, client: &client, change };
         let ended = match runner.transaction(patience).await {
@@ -57,7 +73,7 @@ impl Inner {
             Err(stop) => Err(stop),
         };
         match ended {
-            Ok((outcome, (entries, committed))) => self.committed(client, change, outcome, &entries, committed).await,
+            Ok((outcome, (entries, committed))) => self.committed(client, outcome, &entries, committed).await,
             Err(stop) => {
                 // A connection whose rollback failed is in doubt: it is closed, not pooled.
                 if client.batch_execute("ROLLBACK").await.is_err() {
@@ -68,16 +84,15 @@ impl Inner {
         }
     }
 
-    pub(super) async fn commit_transaction(&self, client: Object, change: &Change, outcome: Outcome, entries: &[Box<str>]) -> Step_<Outcome> {
+    pub(super) async fn commit_transaction(&self, client: Object, outcome: Outcome, entries: &[Box<str>]) -> Step_<Outcome> {
         let committed = client.batch_execute("COMMIT").await;
-        self.committed(client, change, outcome, entries, committed).await
+        self.committed(client, outcome, entries, committed).await
     }
 
     /// What an answer to COMMIT means.
     async fn committed(
         &self,
         client: Object,
-        change: &Change,
         outcome: Outcome,
         entries: &[Box<str>],
         committed: Result<(), tokio_postgres::Error>,
@@ -89,13 +104,13 @@ impl Inner {
                 if error.code().is_some_and(|code| [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)) {
                     return Err(Stop::Again);
                 }
-                self.settle(change, outcome, entries.first().map(|entry| &**entry)).await
+                self.settle(outcome, entries.first().map(|entry| &**entry)).await
             }
         }
     }
 
     /// A commit of unknown outcome is settled by looking for its entry.
-    async fn settle(&self, _: &Change, outcome: Outcome, entry: Option<&str>) -> Step_<Outcome> {
+    pub(super) async fn settle(&self, outcome: Outcome, entry: Option<&str>) -> Step_<Outcome> {
         let Some(entry) = entry else { return Err(Stop::Failed(Failure::Unknown)) };
         for _ in 0..LOOKS {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -118,9 +133,12 @@ pub(super) struct Runner<'a> {
 
 impl Runner<'_> {
     /// Everything up to the entries: what was done, and what they quote. The steps go out with BEGIN, without waiting for it.
-    async fn transaction(&self, patience: Duration) -> Step_<(Outcome, Vec<Quoted>)> {
+    async fn transaction(&self, patience: Option<Duration>) -> Step_<(Outcome, Vec<Quoted>)> {
         let mut outcome = Outcome::default();
-        let begin = format!("{BEGIN}; SET LOCAL lock_timeout = {}", patience.as_millis().max(1));
+        let begin = match patience {
+            None => Cow::Borrowed(BEGIN),
+            Some(patience) => format!("{BEGIN}; SET LOCAL lock_timeout = {}", patience.as_millis().max(1)).into(),
+        };
         let begin = async { self.client.batch_execute(&begin).await.map_err(|error| self.stop(&error, usize::MAX)) };
         let cascades = self.change.steps.iter().any(|step| matches!(step, Step::Cascade { .. }));
         if self.change.claim.is_none() && !cascades {
@@ -381,7 +399,7 @@ impl Runner<'_> {
     }
 
     /// What an error in a step means.
-    fn stop(&self, error: &tokio_postgres::Error, step: usize) -> Stop {
+    pub(super) fn stop(&self, error: &tokio_postgres::Error, step: usize) -> Stop {
         let Some(code) = error.code() else { return Stop::Failed(failure(error)) };
         let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade { .. }));
         if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE].contains(code) {

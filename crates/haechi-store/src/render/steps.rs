@@ -52,6 +52,20 @@ impl Sql<'_> {
     }
 
     pub(crate) fn insert(&mut self, table: usize, row: &[Value]) {
+        self.insert_head(table);
+        self.push(" VALUES (");
+        self.insert_values(row);
+        self.push(")");
+    }
+
+    /// Adds a row where what follows holds.
+    pub(crate) fn insert_where(&mut self, table: usize, row: &[Value]) {
+        self.insert_head(table);
+        self.push(" SELECT ");
+        self.insert_values(row);
+    }
+
+    fn insert_head(&mut self, table: usize) {
         self.push("INSERT INTO ");
         self.name(&self.table(table).name);
         self.push(" (");
@@ -61,14 +75,16 @@ impl Sql<'_> {
             }
             self.name(&column.name);
         }
-        self.push(") VALUES (");
+        self.push(")");
+    }
+
+    fn insert_values(&mut self, row: &[Value]) {
         for (at, value) in row.iter().enumerate() {
             if at > 0 {
                 self.push(", ");
             }
             self.bind(value);
         }
-        self.push(")");
     }
 
     /// Sets columns of one row and raises its version; returns all columns.

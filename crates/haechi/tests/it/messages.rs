@@ -22,6 +22,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("was sealed under another master key: put", "always told with the key's place: house.rs"),
     ("the ledger cannot be read: ", "the database would have to end while a command works"),
     ("the ledger cannot be written", "the database would have to end while a command works"),
+    ("the database does not say how it answers", "the database would have to end while a command works"),
     ("the row cannot be read: ", "the database would have to end while a command works"),
     ("the rows cannot be read: ", "the database would have to end while a command works"),
     ("the people cannot be read: ", "the database would have to end while a command works"),
