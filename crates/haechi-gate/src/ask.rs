@@ -3,38 +3,20 @@
 use crate::{
     caller::Caller,
     came::{Allowance, Came, Doing, Waiting},
-    gate::Inner,
-    grant::{Grant, ReadError, Verb, Wanted},
-    ledger::access::Sighting,
+    refusal::Refusal,
     revision::Revision,
-    slow::SlowRead,
-    work::{Done, Work},
+    shared::Shared,
 };
-use haechi_model::{
-    App, Collection, CollectionId, Comparison, Failure, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Select, Shape,
-    USERS, Value, Written,
-};
-use haechi_store::Reads;
+use haechi_model::{App, Collection, CollectionId, Predicate};
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
 };
 
-/// Why the gate says no before any row is looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Nobody is known; signing in may help.
-    Unauthenticated,
-    /// The caller is known and may not. The reason is told in `dev` alone.
-    Forbidden(Option<Box<str>>),
-    /// It is refused, and that cannot be recorded at the moment.
-    Unrecorded,
-}
-
 /// One request's question.
 #[derive(Clone)]
 pub struct Ask {
-    pub(crate) gate: Arc<Inner>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) revision: Arc<Revision>,
     pub(crate) caller: Caller,
     pub(crate) request_id: Arc<str>,
@@ -90,12 +72,6 @@ impl Ask {
         }
     }
 
-    /// How the database is read for it.
-    pub(crate) fn reads(&self, scan: bool, action: &'static str, collection: CollectionId) -> Reads {
-        let caller = self.caller.turn(self.came.as_ref().map(|came| came.network));
-        Reads { caller, scan, request_id: Some(self.request_id.clone()), purpose: SlowRead::purpose(self, action, collection) }
-    }
-
     pub(crate) fn begins_change(&self) {
         if let Some(came) = &self.came {
             came.changes.store(true, Ordering::Release);
@@ -129,7 +105,7 @@ impl Ask {
     #[must_use]
     pub fn renewed(&self) -> Self {
         let came = self.came.as_ref().map(|came| Came::new(came.allowance.clone(), came.network, came.credential.clone()));
-        Self { revision: self.gate.revision.load_full(), now_ms: self.gate.clock.now_ms(), came, ..self.clone() }
+        Self { revision: self.shared.revision.load_full(), now_ms: self.shared.clock.now_ms(), came, ..self.clone() }
     }
 
     /// How many more bytes of rows the reply may hold. One row always has room.
@@ -171,37 +147,17 @@ impl Ask {
         [verbs.watch, verbs.read].into_iter().chain(guarded).any(|action| self.revision.policies.looks_at_the_time(action, collection))
     }
 
-    /// The policy's answer: a grant, or a refusal that is the same for every row.
-    ///
-    /// # Errors
-    /// When policy says no whatever the row.
-    pub fn on<A: Verb>(&self, collection: CollectionId) -> Result<Grant<A>, Refusal> {
-        // People are made and ended by identity alone, whatever policies say.
-        let reserved = collection == USERS && matches!(A::NAME, "create" | "delete");
-        let rows = if !reserved && self.reachable(collection, A::NAME) { A::rows(self, collection) } else { Predicate::False };
-        if rows == Predicate::False {
-            return Err(self.refuse(A::NAME, Some(collection), None));
-        }
-        Ok(Grant::new(self.clone(), collection, rows))
-    }
-
-    /// Starts a change that this caller makes.
-    #[must_use]
-    pub fn work(&self) -> Work {
-        Work::new(self.clone())
-    }
-
     /// Records a refusal and says which it is.
     pub(crate) fn refuse(&self, action: impl Into<Cow<'static, str>>, collection: Option<CollectionId>, record: Option<&str>) -> Refusal {
         let request = record.map_or_else(|| Box::from(&*self.request_id), |record| format!("{}/{record}", self.request_id).into());
         let action = action.into();
-        if self.gate.sightings.refused(self.caller.actor(), action.clone(), collection, request).is_err() {
+        if self.shared.sightings.refused(self.caller.actor(), action.clone(), collection, request).is_err() {
             return Refusal::Unrecorded;
         }
         if self.caller.is_anonymous() {
             return Refusal::Unauthenticated;
         }
-        let reason = self.gate.explains.then(|| self.reason(&action, collection)).flatten();
+        let reason = self.shared.explains.then(|| self.reason(&action, collection)).flatten();
         Refusal::Forbidden(reason)
     }
 
@@ -237,7 +193,7 @@ impl Ask {
     }
 
     /// Callers without credentials reach what the folder declares, whatever policies say.
-    fn reachable(&self, collection: CollectionId, verb: &str) -> bool {
+    pub(crate) fn reachable(&self, collection: CollectionId, verb: &str) -> bool {
         !self.caller.is_anonymous() || self.app().anonymous.iter().any(|(to, reach)| *to == collection && reach == verb)
     }
 
@@ -255,189 +211,4 @@ impl Ask {
     pub(crate) fn readable(&self, collection: CollectionId) -> Predicate {
         self.bind(self.revision.verbs.read, collection)
     }
-
-    /// The version of a row, when it is there and a condition holds of it.
-    pub(crate) async fn version_where(&self, collection: CollectionId, id: &str, rows: Predicate) -> Result<Option<i64>, Failure> {
-        let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
-        let filter = Predicate::all([one, rows]);
-        let select = Select::new(collection, filter, 1);
-        Ok(self.gate.store.select(select, self.reads(false, "read", collection)).await?.versions.first().copied())
-    }
-
-    /// How each class of a collection is masked in rows of which `rows` holds.
-    pub(crate) fn masks(&self, collection: CollectionId, rows: &Predicate) -> Vec<Mask> {
-        let used = self.collection(collection).guarded_classes(&self.app().classes);
-        let mask = |(class, actions): (usize, &Option<(usize, usize)>)| match actions {
-            Some((read, _)) if used.contains(&class) && !self.caller.is_anonymous() => match self.bind(*read, collection) {
-                Predicate::False => Mask::Hidden,
-                condition if rows.implies(&condition) => Mask::Shown,
-                condition => Mask::When(condition),
-            },
-            Some(_) => Mask::Hidden,
-            None => Mask::Shown,
-        };
-        self.revision.classes.iter().enumerate().map(mask).collect()
-    }
-
-    /// The rows that a query is about, and the guarded fields that it uses in them: those of its filter, and the others that it
-    /// names.
-    pub(crate) fn usable(
-        &self,
-        (collection, rows, action): (CollectionId, &Predicate, &'static str),
-        filter: Predicate,
-        names: impl Fn(FieldId) -> bool,
-    ) -> Result<(Predicate, Vec<FieldId>), ReadError> {
-        #[cfg(haechi_unsafe_lab)]
-        if crate::lab::planted(crate::lab::Hole::UnreadableIsUsed) {
-            return Ok((Predicate::all([rows.clone(), filter]), Vec::new()));
-        }
-        let mut masks: Option<Vec<Mask>> = None;
-        let (mut parts, mut guards, mut found) = (vec![rows.clone()], Vec::new(), Vec::new());
-        for (at, field) in self.collection(collection).fields.iter().enumerate() {
-            let columns = [at, field.shadow.unwrap_or(at)];
-            if self.revision.classes[field.class].is_none() || !(names(at) || filter.reads_any(&columns)) {
-                continue;
-            }
-            found.push(at);
-            match &masks.get_or_insert_with(|| self.masks(collection, rows))[field.class] {
-                Mask::Shown => {}
-                Mask::Hidden => {
-                    self.refuse(action, Some(collection), None);
-                    return Err(ReadError::FieldRefused(at));
-                }
-                Mask::When(condition) => {
-                    parts.push(condition.clone());
-                    guards.push((columns, condition.clone()));
-                }
-            }
-        }
-        // Where it is not his to read it is not even looked at: whatever the database does first, and however long it takes.
-        let seen = |column: usize| match guards.iter().find(|(columns, _)| columns.contains(&column)) {
-            Some((_, condition)) => Operand::Choose(vec![(condition.clone(), Operand::Column(column))]),
-            None => Operand::Column(column),
-        };
-        parts.push(if guards.is_empty() { filter } else { filter.with_columns(&seen) });
-        Ok((Predicate::all(parts), found))
-    }
-
-    /// Fields with their masks; all in the order of a reply when none are named.
-    pub(crate) fn outputs(&self, collection: CollectionId, masks: &[Mask], fields: Option<&[FieldId]>) -> Vec<Output> {
-        let collection = self.collection(collection);
-        let output = |field: FieldId| Output { field, mask: masks[collection.fields[field].class].clone() };
-        match fields {
-            None => reply_order(collection).map(output).collect(),
-            Some(fields) => fields.iter().copied().map(output).collect(),
-        }
-    }
-
-    /// A written row as the caller may see it; `None` when he may not.
-    ///
-    /// # Errors
-    /// When the database cannot be reached or the access log is full.
-    pub async fn representation(&self, done: &Done, wanted: Wanted<'_>) -> Result<Option<RowPage>, ReadError> {
-        let collection = done.collection;
-        let rows = if self.reachable(collection, "read") { self.readable(collection) } else { Predicate::False };
-        let Some(row) = &done.row else { return Ok(None) };
-        // What was written is told by its id alone where the reply is long already.
-        if rows == Predicate::False || self.room() == 0 {
-            return Ok(None);
-        }
-        let masks = self.masks(collection, &rows);
-        let local = rows.is_local() && masks.iter().all(|mask| !matches!(mask, Mask::When(condition) if !condition.is_local()));
-        if !local {
-            return Grant::<crate::grant::Read>::new(self.clone(), collection, rows).get(&done.id, wanted).await;
-        }
-        if !rows.holds(row, &NoRows) {
-            return Ok(None);
-        }
-        let fields = wanted.fields.map(|fields| with_followed(fields, wanted.follow));
-        let outputs = self.outputs(collection, &masks, fields.as_deref());
-        let view = View { collection: self.collection(collection), outputs: &outputs, shape: &wanted.shape };
-        let (page, shown) = view.page(row, wanted.follow, &NoRows);
-        self.sight("read", collection, &shown, std::slice::from_ref(&done.id), false)?;
-        let _ = self.shows(page.bytes.len());
-        Ok(Some(page))
-    }
-
-    /// Leaves an access entry when a reply shows guarded fields.
-    pub(crate) fn sight(
-        &self,
-        action: &'static str,
-        collection: CollectionId,
-        shown: &[usize],
-        ids: &[Box<str>],
-        used: bool,
-    ) -> Result<(), ReadError> {
-        if ids.is_empty() && !used || !self.gate.logs_read(&self.revision.app, collection, shown) {
-            return Ok(());
-        }
-        let classes = &self.revision.app.classes;
-        let fields = &self.collection(collection).fields;
-        let guarded = shown.iter().filter(|field| classes[fields[**field].class].guarded()).fold(0u64, |set, field| set | 1 << field);
-        let sighting = Sighting { action, collection, fields: guarded };
-        self.gate.sightings.seen(self.caller.actor(), sighting, ids).map_err(|_| ReadError::AccessFull)
-    }
-}
-
-/// A row in memory, as outputs and a shape show it.
-pub(crate) struct View<'a> {
-    pub(crate) collection: &'a Collection,
-    pub(crate) outputs: &'a [Output],
-    pub(crate) shape: &'a Shape,
-}
-
-impl View<'_> {
-    /// The row as a page of its own, and the fields that it shows.
-    pub(crate) fn page(&self, row: &Row, follow: &[FieldId], rows: &dyn Lookup) -> (RowPage, Vec<FieldId>) {
-        let mut written = Written::default();
-        let shows = |output: &Output| match &output.mask {
-            Mask::Shown => true,
-            Mask::Hidden => false,
-            Mask::When(condition) => condition.holds(row, rows),
-        };
-        let cell = |output: usize| shows(&self.outputs[output]).then_some(self.outputs[output].field);
-        RowForm::new(self.collection, self.outputs, self.shape).write(row.as_slice(), cell, &mut written);
-        // What is expanded is shown, also where the shape leaves the id itself out.
-        for (at, output) in self.outputs.iter().enumerate().filter(|(_, output)| follow.contains(&output.field)) {
-            if shows(output) && !row[output.field].is_null() {
-                written.shown |= 1 << at;
-            }
-        }
-        let shown = self.outputs.iter().enumerate().filter(|(at, _)| written.shown >> at & 1 == 1).map(|(_, output)| output.field).collect();
-        let followed = |field: &FieldId| {
-            let output = self.outputs.iter().find(|output| output.field == *field).filter(|output| shows(output))?;
-            row[output.field].as_text().map(Into::into)
-        };
-        let page = RowPage {
-            ends: vec![written.bytes.len()],
-            bytes: written.bytes,
-            ids: row[Collection::ID].as_text().map(Into::into).into_iter().collect(),
-            versions: row[Collection::VERSION].as_int().into_iter().collect(),
-            followed: vec![follow.iter().map(followed).collect()],
-            holes: written.holes,
-            shown: written.shown,
-            ..RowPage::default()
-        };
-        (page, shown)
-    }
-}
-
-/// What is expanded is shown.
-pub(crate) fn with_followed(fields: &[FieldId], follow: &[FieldId]) -> Vec<FieldId> {
-    fields.iter().chain(follow.iter().filter(|field| !fields.contains(field))).copied().collect()
-}
-
-/// Conditions that the row alone decides need no other rows.
-pub(crate) struct NoRows;
-
-impl Lookup for NoRows {
-    fn row(&self, _: usize, _: &str) -> Option<Vec<Value>> {
-        None
-    }
-}
-
-/// Fields in the order of a reply: id, declared fields, then times and version.
-pub fn reply_order(collection: &Collection) -> impl Iterator<Item = usize> {
-    let declared = Collection::FIRST_DECLARED..collection.fields.len();
-    std::iter::once(Collection::ID).chain(declared).chain([Collection::CREATE_TIME, Collection::UPDATE_TIME, Collection::VERSION])
 }

@@ -2,12 +2,13 @@
 
 use crate::{
     clock::CLOCK_BEHIND_MS,
-    gate::{Gate, Inner},
+    gate::Gate,
     ledger::{
         access::{Key, Tally},
         keeping::Writer,
-        seal::{Arrivals, LAG_EVERY},
+        sealing::{Arrivals, LAG_EVERY, SEAL_EVERY, SEQUENCE_EVERY},
     },
+    shared::Shared,
 };
 use futures_util::future::BoxFuture;
 use haechi_model::{Actor, EntryDraft, EntryKind, Failure};
@@ -38,30 +39,30 @@ impl Gate {
             tracing::warn!(target: "haechi::ledger", %failure, "what an interrupted archive has left could not be deleted");
         }
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING_EVERY);
-        let mut sequence = tokio::time::interval(crate::ledger::seal::SEQUENCE_EVERY);
-        let mut seal = tokio::time::interval(crate::ledger::seal::SEAL_EVERY);
+        let mut sequence = tokio::time::interval(SEQUENCE_EVERY);
+        let mut seal = tokio::time::interval(SEAL_EVERY);
         for timer in [&mut housekeeping, &mut sequence, &mut seal] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
-        let feed = tokio::spawn(crate::live::feed::run(self.0.clone(), self.0.live.clone()));
+        let feed = tokio::spawn(crate::live::feed::run(self.shared.clone(), self.hub.clone()));
         // On a task of their own: they wait for nothing else that is done here.
-        let sightings = tokio::spawn(self.0.clone().keep_sightings(stop.clone()));
-        let database = tokio::spawn(watch_database(self.0.clone()));
-        let shared = self.0.store.dialect() == haechi_store::Dialect::Postgres;
-        let lag = shared.then(|| tokio::spawn(watch_lag(self.0.clone())));
-        self.0.store.listen();
+        let sightings = tokio::spawn(self.shared.clone().keep_sightings(stop.clone()));
+        let database = tokio::spawn(watch_database(self.shared.clone()));
+        let shared = self.shared.store.dialect() == haechi_store::Dialect::Postgres;
+        let lag = shared.then(|| tokio::spawn(watch_lag(self.clone())));
+        self.shared.store.listen();
         let mut behind = false;
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
                 _ = sequence.tick(), if shared => self.sequenced().await,
-                () = self.0.committed.notified(), if shared => self.sequenced().await,
+                () = self.shared.committed.notified(), if shared => self.sequenced().await,
                 _ = seal.tick() => {
-                    self.0.seal().await;
-                    behind = self.0.tell_clock(behind);
+                    self.shared.seal().await;
+                    behind = self.shared.tell_clock(behind);
                 }
                 _ = housekeeping.tick() => {
-                    let _ = self.0.store.forget_claims(self.0.clock.now_ms() - CLAIM_MS).await;
+                    let _ = self.shared.store.forget_claims(self.shared.clock.now_ms() - CLAIM_MS).await;
                     self.forget_images().await;
                     self.analyse(Analyse::Outgrown).await;
                 }
@@ -70,34 +71,34 @@ impl Gate {
         feed.abort();
         database.abort();
         lag.inspect(JoinHandle::abort);
-        self.0.live.close();
+        self.hub.close();
         // It ends by the same signal, with what it was writing.
         let _ = sightings.await;
-        self.0.write_sightings().await;
-        self.0.seal().await;
-        self.0.store.release().await;
+        self.shared.write_sightings().await;
+        self.shared.seal().await;
+        self.shared.store.release().await;
     }
 
     /// Statistics for the database's planner; without new ones it plans by the old.
     pub(crate) async fn analyse(&self, what: Analyse) {
-        if let Err(failure) = self.0.store.analyse(what).await {
+        if let Err(failure) = self.shared.store.analyse(what).await {
             tracing::warn!(target: "haechi::store", %failure, "the statistics of the tables could not be gathered");
         }
     }
 
     async fn sequenced(&self) {
-        self.0.sequence().await;
-        self.0.told.notify_one();
+        self.shared.sequence().await;
+        self.shared.told.notify_one();
     }
 
     /// Writes what waits and sees to it that it is sealed: for tests and for the end of commands. Where another node gives the positions,
     /// it is waited for, and where that node is gone, for the end of its lease.
     pub fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.0.write_sightings().await;
+            self.shared.write_sightings().await;
             for _ in 0..SETTLE_LOOKS {
-                self.0.seal().await;
-                if self.0.all_sealed().await {
+                self.shared.seal().await;
+                if self.shared.all_sealed().await {
                     return;
                 }
                 tokio::time::sleep(SETTLE_EVERY).await;
@@ -109,13 +110,13 @@ impl Gate {
     /// Hands back what this node holds for all: the last act.
     pub fn release(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.0.store.release().await;
+            self.shared.store.release().await;
         })
     }
 }
 
 /// How large the database is, and what other nodes did with it.
-async fn watch_database(gate: Arc<Inner>) {
+async fn watch_database(gate: Arc<Shared>) {
     let mut look = tokio::time::interval(DATABASE_EVERY);
     loop {
         look.tick().await;
@@ -124,18 +125,18 @@ async fn watch_database(gate: Arc<Inner>) {
 }
 
 /// On a task of its own: also while nothing can be sealed it is told for how long.
-async fn watch_lag(gate: Arc<Inner>) {
+async fn watch_lag(gate: Gate) {
     let mut arrivals = Arrivals::default();
     let mut look = tokio::time::interval(LAG_EVERY);
     loop {
         look.tick().await;
-        if let Some(migrations) = gate.measure_lag(&mut arrivals).await {
-            Gate(gate.clone()).follow(migrations).await;
+        if let Some(migrations) = gate.shared.measure_lag(&mut arrivals).await {
+            gate.follow(migrations).await;
         }
     }
 }
 
-impl Inner {
+impl Shared {
     /// The time of the last entry of the ledger, or of its last seal where the entries have left.
     pub(crate) async fn ledger_ms(&self) -> Result<Option<i64>, Failure> {
         let (_, next) = self.store.log_bounds().await?;

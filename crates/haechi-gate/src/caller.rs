@@ -1,6 +1,5 @@
 //! Who asks, and how they proved it.
 
-use crate::authenticate::SignedIn;
 use haechi_model::{Actor, App, CollectionId, Row, VERBS};
 use haechi_policy::{ActionId, Principal, PrincipalKind};
 use std::{
@@ -44,6 +43,15 @@ pub enum Credential {
         /// The id that its owner sees.
         name: Box<str>,
     },
+}
+
+/// How somebody signed in, for a caller that is being made.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// What the credential is.
+    pub credential: Credential,
+    /// What it is limited to; everything when `None`.
+    pub scope: Option<Scope>,
 }
 
 /// The actions on collections that a credential is limited to: a bit per action and collection.

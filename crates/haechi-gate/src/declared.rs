@@ -1,8 +1,9 @@
 //! Actions that a collection declares: policy says who and on which rows, code of one's own says what is done.
 
 use crate::{
-    ask::{Ask, Refusal},
-    grant::{self, ReadError},
+    ask::Ask,
+    grant,
+    refusal::{ReadError, Refusal},
     work::{Meaning, Work, WriteError},
 };
 use haechi_model::{Claim, Collection, CollectionId, DeclaredAction, Failure, FieldId, Predicate, Step, Value};
@@ -41,7 +42,7 @@ impl Ask {
     /// # Errors
     /// When the key was another request's, or the database cannot be reached.
     pub async fn claimed(&self, claim: &Claim) -> Result<Option<Box<str>>, WriteError> {
-        self.gate.store.claimed(claim).await.map_err(|failure| match failure {
+        self.shared.store.claimed(claim).await.map_err(|failure| match failure {
             Failure::KeyReused => WriteError::KeyReused,
             other => WriteError::Store(other),
         })

@@ -83,12 +83,12 @@ impl Gate {
         assert!((0..named.len()).all(|place| places.contains(&place)), "each collection is named once");
         let in_order = places.iter().filter_map(|place| sources[*place].take()).collect();
         let (send, parts) = tokio::sync::mpsc::channel(PARTS_WAITING);
-        let load = Load { tables, change: self.0.system_change(key, Vec::new()), parts };
+        let load = Load { tables, change: self.shared.system_change(key, Vec::new()), parts };
         let reading = {
             let (gate, revision, now_ms) = (self.clone(), revision.clone(), load.change.time_ms);
             tokio::task::spawn_blocking(move || read_all(&gate, &revision.app, now_ms, &send, in_order))
         };
-        let loaded = self.0.store.load(load).await;
+        let loaded = self.shared.store.load(load).await;
         let broken = |_| Errors::of(named.len()).with(0, whole("the file could not be read to its end"));
         let mut errors = reading.await.unwrap_or_else(broken);
         match loaded {
@@ -121,10 +121,10 @@ impl Gate {
     pub fn stored_rows<'a>(&'a self, key: &'a System<Import>, collection: CollectionId, after: &'a str) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
             if after.is_empty() {
-                let entry = self.0.system_entry("export", Some(collection), String::new());
-                self.0.commit(self.0.system_change(key, vec![entry])).await?;
+                let entry = self.shared.system_entry("export", Some(collection), String::new());
+                self.shared.commit(self.shared.system_change(key, vec![entry])).await?;
             }
-            self.0.store.rows_after(collection, after, PART as u32).await
+            self.shared.store.rows_after(collection, after, PART as u32).await
         })
     }
 
@@ -135,7 +135,7 @@ impl Gate {
     pub fn people<'a>(&'a self, _: &'a System<Import>) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
             const MOST: u32 = 100;
-            let rows = self.0.store.rows_after(USERS, "", MOST).await?;
+            let rows = self.shared.store.rows_after(USERS, "", MOST).await?;
             Ok(rows.into_iter().filter(|row| row[person::DISABLED].as_int() == Some(0)).collect())
         })
     }
@@ -145,7 +145,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub fn is_empty<'a>(&'a self, _: &'a System<Import>, collection: CollectionId) -> BoxFuture<'a, Result<bool, Failure>> {
-        Box::pin(async move { Ok(self.0.store.rows_after(collection, "", 1).await?.is_empty()) })
+        Box::pin(async move { Ok(self.shared.store.rows_after(collection, "", 1).await?.is_empty()) })
     }
 
     /// Says in the ledger that an operator has an answer explained that looks at rows: whom it is about, and which row.
@@ -165,9 +165,9 @@ impl Gate {
             let entry = EntryDraft {
                 kind: EntryKind::Access,
                 record: record.map(Into::into),
-                ..self.0.system_entry("explain", Some(collection), String::from_utf8_lossy(&extra).into_owned())
+                ..self.shared.system_entry("explain", Some(collection), String::from_utf8_lossy(&extra).into_owned())
             };
-            self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
+            self.shared.commit(self.shared.system_change(key, vec![entry])).await.map(|_| ())
         })
     }
 
@@ -176,7 +176,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub fn stored_row<'a>(&'a self, _: &'a System<Import>, collection: CollectionId, id: &'a str) -> BoxFuture<'a, Result<Option<Row>, Failure>> {
-        Box::pin(async move { self.0.store.row(collection, id).await })
+        Box::pin(async move { self.shared.store.row(collection, id).await })
     }
 
     /// States every row of altered collections anew: a migration changes what their canonical form is.
@@ -185,7 +185,7 @@ impl Gate {
         for declared in revision.app.collections.iter().filter(|collection| altered.contains(&collection.name)) {
             let mut after = String::new();
             loop {
-                let rows = self.0.store.rows_after(declared.id, &after, PART as u32).await?;
+                let rows = self.shared.store.rows_after(declared.id, &after, PART as u32).await?;
                 let Some(last) = rows.last() else { break };
                 after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
                 match self.state_rows_anew(key, declared, &rows).await {
@@ -204,12 +204,12 @@ impl Gate {
 
     /// States rows that are as they were read.
     async fn state_rows_anew<A: crate::Area>(&self, key: &System<A>, declared: &Collection, rows: &[Row]) -> Result<(), Failure> {
-        let mut change = self.0.system_change(key, vec![self.part_entry("rebase", declared, rows.iter())]);
+        let mut change = self.shared.system_change(key, vec![self.part_entry("rebase", declared, rows.iter())]);
         // Where other nodes may write meanwhile.
-        if self.0.store.dialect() == haechi_store::Dialect::Postgres {
+        if self.shared.store.dialect() == haechi_store::Dialect::Postgres {
             change.steps = rows.iter().map(|row| unchanged(declared, row)).collect();
         }
-        self.0.commit(change).await.map(|_| ())
+        self.shared.commit(change).await.map(|_| ())
     }
 
     async fn state_row_anew<A: crate::Area>(&self, key: &System<A>, declared: &Collection, row: Row) -> Result<(), Failure> {
@@ -220,7 +220,7 @@ impl Gate {
                 stated => return stated,
             }
             // It was changed or deleted meanwhile.
-            match self.0.store.row(declared.id, row[Collection::ID].as_text().unwrap_or_default()).await? {
+            match self.shared.store.row(declared.id, row[Collection::ID].as_text().unwrap_or_default()).await? {
                 Some(now) => row = now,
                 None => return Ok(()),
             }
@@ -232,13 +232,13 @@ impl Gate {
         let mut extra = format!("\"count\":{},\"rows\":[", rows.len());
         for (at, row) in rows.enumerate() {
             let _ = write!(extra, "{}[\"{}\",\"", if at > 0 { "," } else { "" }, row[0].as_text().unwrap_or_default());
-            for byte in self.0.journal.row_digest(declared, row) {
+            for byte in self.shared.journal.row_digest(declared, row) {
                 let _ = write!(extra, "{byte:02x}");
             }
             extra.push_str("\"]");
         }
         extra.push(']');
-        self.0.system_entry(action, Some(declared.id), extra)
+        self.shared.system_entry(action, Some(declared.id), extra)
     }
 }
 

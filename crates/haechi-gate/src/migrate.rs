@@ -16,7 +16,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
     pub fn plan<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
-        Box::pin(async move { self.0.store.plan().await })
+        Box::pin(async move { self.shared.store.plan().await })
     }
 
     /// As [`Gate::plan`], but nothing is taken away from nodes of before: what would go stays, to be dropped by a later migration.
@@ -24,7 +24,7 @@ impl Gate {
     /// # Errors
     /// When that cannot be, or the database cannot be reached.
     pub fn plan_beside<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
-        Box::pin(async move { self.0.store.plan_beside().await })
+        Box::pin(async move { self.shared.store.plan_beside().await })
     }
 
     /// Why nodes that are serving now would not go on over what a migration makes, a line each.
@@ -32,7 +32,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub fn left_behind<'a>(&'a self, _: &'a System<Schema>, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, MigrateError>> {
-        Box::pin(async move { self.0.store.left_behind(migration).await })
+        Box::pin(async move { self.shared.store.left_behind(migration).await })
     }
 
     /// Learns which model the database has. Returns why this version does not go on over it, a line each.
@@ -40,18 +40,18 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
     pub async fn meet(&self) -> Result<Vec<String>, MigrateError> {
-        let applied = self.0.store.applied().await.map_err(|_| MigrateError::Database)?;
-        self.0.migrations.store(applied.last().map_or(0, |last| last.version), Ordering::Relaxed);
+        let applied = self.shared.store.applied().await.map_err(|_| MigrateError::Database)?;
+        self.shared.migrations.store(applied.last().map_or(0, |last| last.version), Ordering::Relaxed);
         let Some(there) = history(&applied).pop() else { return Ok(Vec::new()) };
-        match self.0.store.meet(&there) {
+        match self.shared.store.meet(&there) {
             Ok(newer) => {
-                self.0.journal.meet(&there, &newer);
+                self.shared.journal.meet(&there, &newer);
                 self.learn(&applied);
-                self.0.outdated.store(Arc::default());
+                self.shared.outdated.store(Arc::default());
                 Ok(Vec::new())
             }
             Err(breaks) => {
-                self.0.outdated.store(Arc::new(breaks.clone()));
+                self.shared.outdated.store(Arc::new(breaks.clone()));
                 Ok(breaks)
             }
         }
@@ -60,18 +60,18 @@ impl Gate {
     /// Whether the database had tables of a folder when it was last looked at.
     #[must_use]
     pub fn is_migrated(&self) -> bool {
-        self.0.migrations.load(Ordering::Relaxed) > 0
+        self.shared.migrations.load(Ordering::Relaxed) > 0
     }
 
     /// Why this node does not go on over the database as it is now; nothing when it does.
     #[must_use]
     pub fn outdated(&self) -> Arc<Vec<String>> {
-        self.0.outdated.load_full()
+        self.shared.outdated.load_full()
     }
 
     /// Looks again when somebody has migrated the database.
     pub(crate) async fn follow(&self, migrations: i64) {
-        if self.0.migrations.load(Ordering::Relaxed) == migrations {
+        if self.shared.migrations.load(Ordering::Relaxed) == migrations {
             return;
         }
         match self.meet().await {
@@ -91,7 +91,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
     pub fn strange<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Strange, MigrateError>> {
-        Box::pin(async move { self.0.store.strange().await })
+        Box::pin(async move { self.shared.store.strange().await })
     }
 
     /// Which rows do not fit what a migration would make of their tables, a line each.
@@ -99,7 +99,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub fn misfits<'a>(&'a self, _: &'a System<Schema>, migration: &'a Migration) -> BoxFuture<'a, Result<Vec<String>, Failure>> {
-        Box::pin(async move { self.0.store.misfits(migration).await })
+        Box::pin(async move { self.shared.store.misfits(migration).await })
     }
 
     /// Makes the tables of a database that has none: there is nothing to lose. Of nodes that begin at once one makes them, and the others
@@ -109,14 +109,14 @@ impl Gate {
     /// When the database cannot be reached.
     pub fn make<'a>(&'a self, key: &'a System<Schema>) -> BoxFuture<'a, Result<bool, MigrateError>> {
         Box::pin(async move {
-            if !self.0.store.applied().await.map_err(|_| MigrateError::Database)?.is_empty() {
+            if !self.shared.store.applied().await.map_err(|_| MigrateError::Database)?.is_empty() {
                 return Ok(false);
             }
             let plan = self.plan(key).await?;
             match self.migrate(key, plan, false).await {
                 Ok(()) => Ok(true),
                 Err(MigrateError::Overtaken) => {
-                    self.learn(&self.0.store.applied().await.map_err(|_| MigrateError::Database)?);
+                    self.learn(&self.shared.store.applied().await.map_err(|_| MigrateError::Database)?);
                     Ok(false)
                 }
                 Err(error) => Err(error),
@@ -131,15 +131,15 @@ impl Gate {
     pub fn migrate<'a>(&'a self, key: &'a System<Schema>, migration: Migration, allow_drop: bool) -> BoxFuture<'a, Result<(), MigrateError>> {
         Box::pin(async move {
             if migration.is_empty() {
-                self.0.store.finish().await?;
-                let strange = self.0.store.strange().await?.wrong;
+                self.shared.store.finish().await?;
+                let strange = self.shared.store.strange().await?.wrong;
                 return if strange.is_empty() { Ok(()) } else { Err(MigrateError::Strange(strange)) };
             }
             let (summary, remembers) = (migration.summary(), migration.remembers());
             let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
-            let before = self.0.store.applied().await.map_err(|_| MigrateError::Database)?.len();
-            self.0.store.migrate(migration, allow_drop, self.0.clock.now_ms()).await?;
-            let applied = self.0.store.applied().await.map_err(|_| MigrateError::Database)?;
+            let before = self.shared.store.applied().await.map_err(|_| MigrateError::Database)?.len();
+            self.shared.store.migrate(migration, allow_drop, self.shared.clock.now_ms()).await?;
+            let applied = self.shared.store.applied().await.map_err(|_| MigrateError::Database)?;
             if remembers {
                 self.state_system(key, None).await.map_err(|_| MigrateError::Database)?;
             }
@@ -164,8 +164,8 @@ impl Gate {
         }
         let stated: Vec<String> = applied.iter().map(|applied| format!("[{},\"{}\"]", applied.version, migration_digest(applied))).collect();
         extra.extend_from_slice(format!("],\"migrations\":[{}]", stated.join(",")).as_bytes());
-        let entry = self.0.system_entry("migrate", None, String::from_utf8_lossy(&extra).into_owned());
-        self.0.commit(self.0.system_change(key, vec![entry])).await.map(|_| ())
+        let entry = self.shared.system_entry("migrate", None, String::from_utf8_lossy(&extra).into_owned());
+        self.shared.commit(self.shared.system_change(key, vec![entry])).await.map(|_| ())
     }
 
     /// Migrations that were applied, but interrupted before the ledger said so. The whole ledger is read for it.
@@ -174,7 +174,7 @@ impl Gate {
     /// When the database cannot be reached.
     pub fn interrupted<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Vec<Applied>, Failure>> {
         Box::pin(async move {
-            let applied = self.0.store.applied().await?;
+            let applied = self.shared.store.applied().await?;
             if applied.is_empty() {
                 return Ok(Vec::new());
             }
@@ -193,11 +193,11 @@ impl Gate {
         Box::pin(async move {
             let unstated = self.interrupted(key).await?;
             let Some(last) = unstated.first().map(|first| first.version - 1) else { return Ok(false) };
-            let applied = self.0.store.applied().await?;
+            let applied = self.shared.store.applied().await?;
             let history = history(&applied);
             let mut altered = Vec::new();
             for at in (1..applied.len().min(history.len())).filter(|at| applied[*at].version > last) {
-                let between = haechi_store::plan(self.0.store.dialect(), &history[at - 1], &history[at]);
+                let between = haechi_store::plan(self.shared.store.dialect(), &history[at - 1], &history[at]);
                 altered.extend(between.altered().into_iter().map(str::to_owned));
             }
             self.state(key, &["completed what was interrupted".to_owned()], &altered, &unstated).await?;
@@ -211,11 +211,11 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub fn applied<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Vec<Applied>, Failure>> {
-        Box::pin(async move { self.0.store.applied().await })
+        Box::pin(async move { self.shared.store.applied().await })
     }
 
     /// Learns from the migrations how rows lay before, for what was kept then.
     pub(crate) fn learn(&self, applied: &[Applied]) {
-        self.0.images.learn(&self.0.revision.load().app.collections, &history(applied));
+        self.shared.images.learn(&self.shared.revision.load().app.collections, &history(applied));
     }
 }

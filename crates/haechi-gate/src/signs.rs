@@ -1,9 +1,6 @@
 //! What the gate says of itself to those who run it: the ledger, what it must keep, and the database.
 
-use crate::{
-    gate::{Gate, Inner},
-    ledger::keeping::Writer,
-};
+use crate::{gate::Gate, ledger::keeping::Writer, shared::Shared};
 use haechi_store::{Fill, Sizes, Usage};
 use std::sync::{Arc, atomic::Ordering};
 
@@ -39,7 +36,7 @@ impl Gate {
     /// Everything that it says of itself.
     #[must_use]
     pub fn signs(&self) -> Signs {
-        let inner = &self.0;
+        let inner = &self.shared;
         let backed_up_ms = inner.backed_up_ms.load(Ordering::Relaxed);
         Signs {
             seal_lag_ms: self.seal_lag_ms(),
@@ -60,30 +57,30 @@ impl Gate {
     /// Age of the oldest entry without seal, milliseconds.
     #[must_use]
     pub fn seal_lag_ms(&self) -> i64 {
-        self.0.seal_lag_ms.load(Ordering::Relaxed)
+        self.shared.seal_lag_ms.load(Ordering::Relaxed)
     }
 
     /// Entries that wait for their position; none where they get it when they are committed.
     #[must_use]
     pub fn unplaced(&self) -> u64 {
-        self.0.unplaced.load(Ordering::Relaxed)
+        self.shared.unplaced.load(Ordering::Relaxed)
     }
 
     /// How full the database's pools are, each with its name.
     #[must_use]
     pub fn pools(&self) -> Vec<(&'static str, Fill)> {
-        self.0.store.pools()
+        self.shared.store.pools()
     }
 
     /// What is not kept as it must be.
     #[must_use]
     pub fn failing(&self) -> Vec<Writer> {
-        let late = |writer: &Writer| *writer == Writer::Access && self.0.sightings.is_late();
-        Writer::ALL.into_iter().filter(|writer| self.0.keeping.fails(*writer) || late(writer)).collect()
+        let late = |writer: &Writer| *writer == Writer::Access && self.shared.sightings.is_late();
+        Writer::ALL.into_iter().filter(|writer| self.shared.keeping.fails(*writer) || late(writer)).collect()
     }
 }
 
-impl Inner {
+impl Shared {
     /// Looks how large the database is and when it was copied last. What cannot be looked at stays as it was.
     pub(crate) async fn look_at_database(&self) {
         if let Ok(sizes) = self.store.sizes().await {

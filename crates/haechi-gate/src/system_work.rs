@@ -1,10 +1,13 @@
 //! Reading and writing system tables: what a feature does with its key.
 
 use crate::{
-    ask::Refusal,
-    gate::{Gate, Inner},
-    grant::{draft, fresh_row},
+    gate::Gate,
+    grant::fresh_row,
+    memory::Revocation,
+    refusal::Refusal,
+    shared::Shared,
     system::{Area, System},
+    work::draft,
 };
 use haechi_model::{Actor, Change, EntryDraft, Failure, FieldId, Miss, Predicate, Row, Step, USERS, Value};
 use std::{marker::PhantomData, sync::Arc};
@@ -37,20 +40,9 @@ pub enum SystemError {
     Store(Failure),
 }
 
-/// What must be forgotten of remembered callers once the change is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Revocation {
-    /// One credential, by the hash of its bytes as the table's id.
-    Credential(Box<str>),
-    /// All of a user's.
-    User(Box<str>),
-    /// Everybody's.
-    All,
-}
-
 /// A change of system tables in the making.
 pub struct SystemWork<A: Area> {
-    gate: Arc<Inner>,
+    shared: Arc<Shared>,
     change: Change,
     revocations: Vec<Revocation>,
     slots: usize,
@@ -62,7 +54,7 @@ impl Gate {
     #[must_use]
     pub fn system_table<A: Area>(&self, _: &System<A>, name: &str) -> Option<SystemTable<A>> {
         let listed = A::TABLES.contains(&name);
-        let at = self.0.tables.iter().position(|known| *known == name)?;
+        let at = self.shared.tables.iter().position(|known| *known == name)?;
         listed.then_some(SystemTable(at, PhantomData))
     }
 
@@ -71,7 +63,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn system_row<A: Area>(&self, table: SystemTable<A>, id: &str) -> Result<Option<Row>, Failure> {
-        self.0.store.row(table.0, id).await
+        self.shared.store.row(table.0, id).await
     }
 
     /// Rows of which a condition holds, in the order of their ids.
@@ -79,7 +71,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn system_find<A: Area>(&self, table: SystemTable<A>, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
-        self.0.store.find(table.0, filter, limit).await
+        self.shared.store.find(table.0, filter, limit).await
     }
 
     /// One row, and the row of another table that one of its columns names.
@@ -93,7 +85,7 @@ impl Gate {
         column: usize,
         owner: SystemTable<A>,
     ) -> Result<Option<(Row, Option<Row>)>, Failure> {
-        self.0.store.row_and_owner(table.0, id, column, owner.0).await
+        self.shared.store.row_and_owner(table.0, id, column, owner.0).await
     }
 
     /// Starts a change of the area's tables.
@@ -105,10 +97,10 @@ impl Gate {
             entries: Vec::new(),
             actor: Arc::new(actor),
             request_id: request_id.into(),
-            policy_version: self.0.revision.load().version.clone(),
-            time_ms: self.0.clock.now_ms(),
+            policy_version: self.shared.revision.load().version.clone(),
+            time_ms: self.shared.clock.now_ms(),
         };
-        SystemWork { gate: self.0.clone(), change, revocations: Vec::new(), slots: 0, area: PhantomData }
+        SystemWork { shared: self.shared.clone(), change, revocations: Vec::new(), slots: 0, area: PhantomData }
     }
 
     /// Records that an area's action was refused; merged like other refusals.
@@ -116,7 +108,7 @@ impl Gate {
     /// # Errors
     /// When it cannot be recorded at the moment: then that is what is answered.
     pub fn system_refused<A: Area>(&self, _: &System<A>, actor: Actor, action: &'static str, request_id: &str) -> Result<(), Refusal> {
-        self.0.sightings.refused(&Arc::new(actor), action.into(), Some(USERS), request_id.into()).map_err(|_| Refusal::Unrecorded)
+        self.shared.sightings.refused(&Arc::new(actor), action.into(), Some(USERS), request_id.into()).map_err(|_| Refusal::Unrecorded)
     }
 }
 
@@ -130,7 +122,7 @@ impl<A: Area> SystemWork<A> {
     /// Adds a person with these values; the new id and the row's slot.
     pub fn insert_user(&mut self, values: &[(FieldId, Value)]) -> (Box<str>, usize) {
         let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
-        let row = fresh_row(&self.gate.revision.load().app.collections[USERS], &id, values, self.change.time_ms, None);
+        let row = fresh_row(&self.shared.revision.load().app.collections[USERS], &id, values, self.change.time_ms, None);
         self.step(Step::Insert { table: USERS, row });
         (id, self.slot())
     }
@@ -171,7 +163,7 @@ impl<A: Area> SystemWork<A> {
     pub fn entry(&mut self, action: &str, user: Option<&str>, before: Option<usize>, after: Option<usize>, extra: String) {
         let entry = match user {
             Some(user) => EntryDraft { extra, ..draft(action, USERS, user, before, after) },
-            None => self.gate.system_entry(action, None, extra),
+            None => self.shared.system_entry(action, None, extra),
         };
         self.change.entries.push(entry);
     }
@@ -196,12 +188,12 @@ impl<A: Area> SystemWork<A> {
     /// # Errors
     /// Why nothing was done.
     pub async fn commit(self) -> Result<Vec<Row>, SystemError> {
-        let Self { gate, change, revocations, .. } = self;
-        match gate.commit_revoking(change, revocations).await {
+        let Self { shared, change, revocations, .. } = self;
+        match shared.commit_revoking(change, revocations).await {
             Ok(outcome) => Ok(outcome.slots),
             Err(Failure::Missed(miss)) => Err(SystemError::Missed(miss)),
             Err(Failure::NotUnique { index, .. }) => {
-                let users = &gate.revision.load().app.collections[USERS];
+                let users = &shared.revision.load().app.collections[USERS];
                 let fields = crate::work::fields_of_index(users, &index).into_iter().map(|field| users.fields[field].name.clone()).collect();
                 Err(SystemError::NotUnique { index, fields })
             }
@@ -216,5 +208,11 @@ impl<A: Area> SystemWork<A> {
     fn slot(&mut self) -> usize {
         self.slots += 1;
         self.slots - 1
+    }
+}
+
+impl Shared {
+    pub(crate) fn system_change<A: Area>(&self, _: &System<A>, entries: Vec<EntryDraft>) -> Change {
+        self.change_of(System::<A>::actor(), entries)
     }
 }

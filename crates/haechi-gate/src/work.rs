@@ -1,8 +1,11 @@
 //! A change in the making: grants put their steps in, then it commits whole or not at all.
 
-use crate::{ask::Ask, grant};
+use crate::ask::Ask;
 use futures_util::future::BoxFuture;
-use haechi_model::{Change, Claim, Collection, CollectionId, Failure, FieldId, FieldType, Miss, OnDelete, Predicate, Row, Step};
+use haechi_model::{
+    Change, Claim, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, FieldType, Miss, OnDelete, Operand, Predicate, Row,
+    Select, Step, Value,
+};
 use std::borrow::Cow;
 
 /// What a missed expectation means.
@@ -96,6 +99,22 @@ pub struct Work {
     results: Vec<(CollectionId, Box<str>, Option<usize>)>,
 }
 
+impl Ask {
+    /// Starts a change that this caller makes.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        Work::new(self.clone())
+    }
+
+    /// The version of a row, when it is there and a condition holds of it.
+    pub(crate) async fn version_where(&self, collection: CollectionId, id: &str, rows: Predicate) -> Result<Option<i64>, Failure> {
+        let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
+        let filter = Predicate::all([one, rows]);
+        let select = Select::new(collection, filter, 1);
+        Ok(self.shared.store.select(select, self.reads(false, "read", collection)).await?.versions.first().copied())
+    }
+}
+
 impl Work {
     pub(crate) fn new(ask: Ask) -> Self {
         let change = Change {
@@ -158,7 +177,7 @@ impl Work {
 
     /// Ends an operation with its entry.
     pub(crate) fn entry(&mut self, action: &str, collection: CollectionId, id: &str, before: Option<usize>, after: Option<usize>) {
-        self.change.entries.push(grant::draft(action, collection, id, before, after));
+        self.change.entries.push(draft(action, collection, id, before, after));
         self.results.push((collection, id.into(), after));
         self.operation += 1;
     }
@@ -171,7 +190,7 @@ impl Work {
         Box::pin(async move {
             let Self { ask, change, step_operations, meanings, results, .. } = self;
             ask.begins_change();
-            let outcome = match ask.gate.commit(change).await {
+            let outcome = match ask.shared.commit(change).await {
                 Ok(outcome) => outcome,
                 Err(failure) => return Err(explain(&ask, failure, &step_operations, &meanings, &results).await),
             };
@@ -282,4 +301,8 @@ pub(crate) fn fields_of_index(collection: &Collection, index: &str) -> Vec<Field
     let Some(index) = collection.table.indexes.iter().find(|found| found.name == index) else { return Vec::new() };
     let field = |column: &usize| collection.fields.iter().enumerate().position(|(at, field)| at == *column || field.shadow == Some(*column));
     index.columns.iter().filter_map(field).collect()
+}
+
+pub(crate) fn draft(action: &str, collection: CollectionId, id: &str, before: Option<usize>, after: Option<usize>) -> EntryDraft {
+    EntryDraft { before, after, ..EntryDraft::new(EntryKind::Change, action, Some(collection), Some(id)) }
 }

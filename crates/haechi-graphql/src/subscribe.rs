@@ -85,8 +85,9 @@ impl Subscription {
             shape: shown.map_or_else(|| Shape::Object(Arc::from(Vec::new())), |selection| selection.shape.clone()),
             follow: shown.map_or_else(Vec::new, |selection| selection.follow.clone()),
         };
-        let opened = live::actions::watch(ask, collection, query, after.as_deref()).await;
-        let stream = opened.map_err(|error: RecordError| vec![GraphqlError::record(&path, &error)])?;
+        let refused = |error: RecordError| vec![GraphqlError::record(&path, &error)];
+        let grant = ask.on(collection).map_err(|refusal| refused(RecordError::Refused(refusal)))?;
+        let stream = live::actions::watch(&door.gate, grant, query, after.as_deref()).await.map_err(refused)?;
         drop(run);
         Ok(Self { door: door.clone(), prepared, stream })
     }

@@ -258,7 +258,8 @@ impl Call<'_> {
         query.shape = self.shape(query.fields.as_deref());
         let after = request.text("after");
         let after = (!after.is_empty()).then_some(after);
-        Ok(live::actions::watch(self.ask, self.id(), query, after.as_deref()).await?)
+        let grant = self.ask.on(self.id()).map_err(RecordError::Refused)?;
+        Ok(live::actions::watch(&self.door.gate, grant, query, after.as_deref()).await?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opens streams. No HTTP: every door that tells of changes opens them here.
 
 use crate::record::{QueryInput, RecordError};
-use haechi_gate::{Ask, EndReason, Grant, Stream, Watch, WatchError, WatchQuery};
+use haechi_gate::{Ask, EndReason, Gate, Grant, Stream, Watch, WatchError, WatchQuery};
 use haechi_model::{CollectionId, Shape};
 use haechi_problem::{Problem, kinds};
 
@@ -9,10 +9,10 @@ use haechi_problem::{Problem, kinds};
 ///
 /// # Errors
 /// When policy says no, the query cannot be asked, or the position is not known or no longer kept.
-pub async fn watch(ask: &Ask, collection: CollectionId, query: WatchQuery, after: Option<&str>) -> Result<Stream, RecordError> {
-    let grant: Grant<Watch> = ask.on(collection).map_err(RecordError::Refused)?;
-    grant.watch(query, after).await.map_err(|error| match error {
-        WatchError::Read(error) => RecordError::read(error, &ask.app().collections[collection]),
+pub async fn watch(gate: &Gate, grant: Grant<Watch>, query: WatchQuery, after: Option<&str>) -> Result<Stream, RecordError> {
+    let (revision, collection) = (gate.revision(), grant.collection().id);
+    gate.watch(grant, query, after).await.map_err(|error| match error {
+        WatchError::Read(error) => RecordError::read(error, &revision.app.collections[collection]),
         WatchError::Position => RecordError::Position,
         WatchError::Gone => RecordError::PositionGone,
         WatchError::TooMany => RecordError::TooManyStreams,

@@ -1,14 +1,14 @@
 //! Server-Sent Events: `GET /api/v1/COLLECTION:watch`.
 
 use super::actions;
-use crate::record::{QueryInput, RecordError, actions::collection};
+use crate::record::{QueryInput, RecordError};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::Response,
 };
 use futures_util::stream;
-use haechi_gate::{Ask, EndReason, OpenStream, Told, ToldKind, WatchItem};
+use haechi_gate::{Ask, EndReason, Gate, Grant, OpenStream, Told, ToldKind, Watch, WatchItem};
 use std::{convert::Infallible, sync::Arc};
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -18,17 +18,14 @@ const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Opens a stream, and replies with it.
-pub(crate) async fn watch(ask: &Ask, name: &str, input: &QueryInput, headers: &HeaderMap) -> Result<Response, RecordError> {
-    let collection = collection(ask, name)?;
-    // Refused before the query is looked at, as everywhere.
-    let _: haechi_gate::Grant<haechi_gate::Watch> = ask.on(collection).map_err(RecordError::Refused)?;
-    let query = actions::query(ask, collection, input)?;
+pub(crate) async fn watch(gate: &Gate, ask: &Ask, grant: Grant<Watch>, input: &QueryInput, headers: &HeaderMap) -> Result<Response, RecordError> {
+    let query = actions::query(ask, grant.collection().id, input)?;
     let mut after = headers.get_all(LAST_EVENT_ID).iter();
     let position = after.next().map(|value| value.to_str().map_err(|_| RecordError::Position)).transpose()?.filter(|text| !text.is_empty());
     if after.next().is_some() {
         return Err(RecordError::Position);
     }
-    let opened = actions::watch(ask, collection, query, position).await?;
+    let opened = actions::watch(gate, grant, query, position).await?;
     let events = stream::unfold(opened, |mut opened| async move {
         let bytes = message(&opened.next().await?);
         Some((Ok::<_, Infallible>(bytes), opened))

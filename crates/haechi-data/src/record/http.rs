@@ -88,7 +88,9 @@ async fn list(
         }
         if let Some(name) = name.strip_suffix(WATCH) {
             let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
-            return Box::pin(live::http::watch(&ask, name, &input, &headers)).await;
+            // Refused before the query is looked at, as everywhere.
+            let grant = ask.on(actions::collection(&ask, name)?).map_err(RecordError::Refused)?;
+            return Box::pin(live::http::watch(&data.gate, &ask, grant, &input, &headers)).await;
         }
         let collection = actions::collection(&ask, &name)?;
         let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
@@ -110,10 +112,9 @@ async fn create_or_query(
         no_query(&uri)?;
         let Some((name, verb)) = name.split_once(':') else { return create(&data, &ask, &name, &headers, body).await };
         if verb == "watch" {
-            let collection = actions::collection(&ask, name)?;
-            let _: haechi_gate::Grant<haechi_gate::Watch> = ask.on(collection).map_err(RecordError::Refused)?;
+            let grant = ask.on(actions::collection(&ask, name)?).map_err(RecordError::Refused)?;
             let (json, _) = read_body(&data, &headers, body).await?;
-            return Box::pin(live::http::watch(&ask, name, &QueryInput::from_json(json)?, &headers)).await;
+            return Box::pin(live::http::watch(&data.gate, &ask, grant, &QueryInput::from_json(json)?, &headers)).await;
         }
         if verb != "query" {
             return Err(RecordError::NotFound);

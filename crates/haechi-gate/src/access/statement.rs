@@ -38,6 +38,6 @@ impl Gate {
             order: if id.is_some() { Vec::new() } else { vec![Order { column: Collection::ID, descending: false }] },
             ..Select::new(collection, filter, if id.is_some() { 1 } else { ROWS })
         };
-        self.0.store.plan_of(select).await.map(Some)
+        self.shared.store.plan_of(select).await.map(Some)
     }
 }

@@ -6,11 +6,12 @@
 
 use super::Lines;
 use crate::{
-    gate::{Gate, Inner},
+    gate::Gate,
     import::PART,
     keys::Mac,
     ledger::audit::{LastEntries, MAX_WAITING, PAGE, Report, Walk},
     ledger::seal::{pack, unpack},
+    shared::Shared,
     system::{Audit, System},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -97,7 +98,7 @@ impl Gate {
             };
             let mut from = 1;
             'seals: loop {
-                let seals = self.0.store.seals_from(from, PAGE).await?;
+                let seals = self.shared.store.seals_from(from, PAGE).await?;
                 for seal in &seals {
                     from = seal.size + 1;
                     let Some((frontier, _)) = unpack(&seal.frontier) else { break 'seals };
@@ -149,7 +150,7 @@ impl Gate {
             };
             let want = u32::try_from(part.size - position).unwrap_or(PAGE).min(PAGE);
             let next = position + i64::from(want);
-            let seals = self.0.store.seals_from(position + 1, want).await?;
+            let seals = self.shared.store.seals_from(position + 1, want).await?;
             let note = |size: i64| seals.binary_search_by_key(&size, |seal| seal.size).ok().map(|at| &seals[at].note);
             if position == part.from {
                 let start = crate::keys::hex(&part.start.to_bytes());
@@ -157,7 +158,7 @@ impl Gate {
                     json!({ "archive": 1, "from": part.from, "size": part.size, "start": start, "start_note": part.start_note, "key": self.ledger_key() }),
                 );
             }
-            for record in self.0.store.log_from(position, want).await? {
+            for record in self.shared.store.log_from(position, want).await? {
                 line(json!({
                     "position": record.position, "id": record.id, "entry": BASE64.encode(&record.entry),
                     "salt": BASE64.encode(&record.salt), "detail": record.detail
@@ -187,12 +188,12 @@ impl Gate {
             self.state_system(key, Some(&part.system)).await?;
             self.provable_without(&part, changed).await?;
             let extra = format!("\"from\":{},\"size\":{},\"root\":\"{}\"", part.from, part.size, crate::keys::hex(&part.end.root()));
-            let entry = self.0.system_entry("archive", None, extra);
+            let entry = self.shared.system_entry("archive", None, extra);
             let id = entry.id.clone();
-            self.0.commit(self.0.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
+            self.shared.commit(self.shared.change_of(Arc::new(Actor { kind: "operator", id: operator.into() }), vec![entry])).await?;
             self.numbered(&id).await?;
-            let frontier = pack(&part.end, &[self.0.archive_code(&part.end)]);
-            Ok(self.0.store.take_out_log(part.size, frontier).await?)
+            let frontier = pack(&part.end, &[self.shared.archive_code(&part.end)]);
+            Ok(self.shared.store.take_out_log(part.size, frontier).await?)
         })
     }
 
@@ -200,7 +201,7 @@ impl Gate {
     async fn numbered(&self, entry: &str) -> Result<(), ArchiveError> {
         for _ in 0..NUMBERED_LOOKS {
             self.settle().await;
-            if !self.0.store.log_waiting(MAX_WAITING).await?.iter().any(|record| record.id == entry) {
+            if !self.shared.store.log_waiting(MAX_WAITING).await?.iter().any(|record| record.id == entry) {
                 return Ok(());
             }
             tokio::time::sleep(NUMBERED_EVERY).await;
@@ -219,11 +220,13 @@ impl Gate {
 
     /// What an archive that was interrupted has left behind.
     pub(crate) async fn finish_taking_out(&self) -> Result<(), Failure> {
-        let Some(seal) = self.0.store.seals_from(1, 1).await?.pop() else { return Ok(()) };
-        if self.0.archived_start(&seal).is_none() || self.0.store.log_from(0, 1).await?.first().is_none_or(|record| record.position >= seal.size) {
+        let Some(seal) = self.shared.store.seals_from(1, 1).await?.pop() else { return Ok(()) };
+        if self.shared.archived_start(&seal).is_none()
+            || self.shared.store.log_from(0, 1).await?.first().is_none_or(|record| record.position >= seal.size)
+        {
             return Ok(());
         }
-        self.0.store.take_out_log(seal.size, seal.frontier).await
+        self.shared.store.take_out_log(seal.size, seal.frontier).await
     }
 
     /// Says of rows again what their last entries say, where they still are so; returns those that are not.
@@ -233,12 +236,12 @@ impl Gate {
             let (mut found, mut changed): (Vec<(usize, Row)>, Vec<String>) = (Vec::with_capacity(wanted.len()), Vec::new());
             for said in wanted {
                 let declared = &revision.app.collections[said.collection];
-                match self.0.store.row(said.collection, &said.id).await? {
-                    Some(row) if self.0.journal.row_digest(declared, &row) == said.digest.as_slice() => found.push((said.collection, row)),
+                match self.shared.store.row(said.collection, &said.id).await? {
+                    Some(row) if self.shared.journal.row_digest(declared, &row) == said.digest.as_slice() => found.push((said.collection, row)),
                     _ => changed.push(format!("{}/{}", declared.name, said.id)),
                 }
             }
-            let mut change = self.0.system_change(key, Vec::new());
+            let mut change = self.shared.system_change(key, Vec::new());
             for same in found.chunk_by(|left, right| left.0 == right.0) {
                 let declared = &revision.app.collections[same[0].0];
                 change.entries.extend(same.chunks(PART).map(|part| self.part_entry("rebase", declared, part.iter().map(|(_, row)| row))));
@@ -254,7 +257,7 @@ impl Gate {
             if change.entries.is_empty() {
                 return Ok(changed);
             }
-            match self.0.commit(change).await {
+            match self.shared.commit(change).await {
                 // One of them was changed since it was read: once more.
                 Err(Failure::Missed(_)) => {}
                 other => return Ok(other.map(|_| changed)?),
@@ -268,7 +271,7 @@ impl Gate {
     pub fn verify_archive(&self, file: impl BufRead, outside: &[Checkpoint]) -> ArchiveReport {
         let mut check = Check {
             walk: Walk::new(false),
-            verifier: self.0.seals.verifier(),
+            verifier: self.shared.seals.verifier(),
             outside: outside.iter().map(|kept| (kept.size, kept.root)).collect(),
             report: ArchiveReport::default(),
             proven: 0,
@@ -293,7 +296,7 @@ impl Gate {
     }
 }
 
-impl Inner {
+impl Shared {
     fn archive_code(&self, end: &Frontier) -> Hash {
         let mut code = [0; 32];
         let text = format!("{}\0{}", end.size(), crate::keys::hex(&end.root()));

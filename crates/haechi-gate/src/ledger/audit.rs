@@ -99,7 +99,7 @@ impl Gate {
         Box::pin(async move {
             let mut walk = self.walk(outside, rows).await?;
             self.check_rows(&mut walk).await?;
-            match self.0.store.strange().await {
+            match self.shared.store.strange().await {
                 Ok(strange) => strange
                     .wrong
                     .into_iter()
@@ -123,11 +123,11 @@ impl Gate {
     /// A checkpoint kept elsewhere, when this ledger's key has signed it.
     #[must_use]
     pub fn kept_checkpoint(&self, note: &str) -> Option<Checkpoint> {
-        self.0.seals.verifier().verify(note).ok()
+        self.shared.seals.verifier().verify(note).ok()
     }
 
     async fn walk(&self, outside: &[String], rows: bool) -> Result<Walk, Failure> {
-        let (verifier, begun_ms) = (self.0.seals.verifier(), self.0.clock.now_ms());
+        let (verifier, begun_ms) = (self.shared.seals.verifier(), self.shared.clock.now_ms());
         let mut walk = Walk::new(rows);
         for note in outside {
             match verifier.verify(note) {
@@ -136,19 +136,19 @@ impl Gate {
             }
         }
         let mut seal_size = 1;
-        if let Some(start) = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal)) {
+        if let Some(start) = self.shared.store.seals_from(1, 1).await?.first().and_then(|seal| self.shared.archived_start(seal)) {
             walk.report.archived = i64::try_from(start.size()).unwrap_or_default();
             seal_size = walk.report.archived + 1;
             walk.report.archived_root = Some(start.root());
             walk.start_at(start);
-            if self.0.store.log_from(0, 1).await?.first().is_some_and(|record| record.position < walk.position) {
+            if self.shared.store.log_from(0, 1).await?.first().is_some_and(|record| record.position < walk.position) {
                 let what = "entries that were archived are in the database: what an interrupted archive has left is deleted when the house \
                             is opened, anything else was put there";
                 walk.report.find(Some(0), what);
             }
         }
         loop {
-            let seals = self.0.store.seals_from(seal_size, PAGE).await?;
+            let seals = self.shared.store.seals_from(seal_size, PAGE).await?;
             for seal in &seals {
                 self.walk_to(&mut walk, Some(seal.size)).await?;
                 walk.check_seal(seal, &verifier);
@@ -167,14 +167,14 @@ impl Gate {
         }
         walk.ids_that_stand_twice();
         self.hear_waiting(&mut walk).await?;
-        walk.check_migrations(&self.0.store.applied().await?);
+        walk.check_migrations(&self.shared.store.applied().await?);
         self.unsealed(&mut walk, begun_ms).await?;
         Ok(walk)
     }
 
     /// What was committed and waits for its position says of its row what a sealed entry would.
     pub(crate) async fn hear_waiting(&self, walk: &mut Walk) -> Result<(), Failure> {
-        for record in self.0.store.log_waiting(MAX_WAITING).await? {
+        for record in self.shared.store.log_waiting(MAX_WAITING).await? {
             if let Ok(entry) = Entry::from_bytes(&record.entry) {
                 walk.remember_migrations(&entry, &record.detail);
                 walk.remember_row(walk.position, &entry, &record.detail);
@@ -187,7 +187,7 @@ impl Gate {
     pub(crate) async fn walk_to(&self, walk: &mut Walk, end: Option<i64>) -> Result<(), Failure> {
         while end.is_none_or(|end| walk.position < end) {
             let want = end.map_or(PAGE, |end| u32::try_from(end - walk.position).unwrap_or(PAGE).min(PAGE));
-            let records = self.0.store.log_from(walk.position, want).await?;
+            let records = self.shared.store.log_from(walk.position, want).await?;
             if records.is_empty() {
                 break;
             }
@@ -213,9 +213,9 @@ impl Gate {
     pub fn export_entries<'a>(&'a self, _: &'a System<Audit>, from: i64) -> BoxFuture<'a, Result<Lines, Failure>> {
         Box::pin(async move {
             // What an archive has not finished taking out is in its file.
-            let start = self.0.store.seals_from(1, 1).await?.first().and_then(|seal| self.0.archived_start(seal));
+            let start = self.shared.store.seals_from(1, 1).await?.first().and_then(|seal| self.shared.archived_start(seal));
             let start = start.and_then(|start| i64::try_from(start.size()).ok()).unwrap_or_default();
-            let records = self.0.store.log_from(from.max(start), PAGE).await?;
+            let records = self.shared.store.log_from(from.max(start), PAGE).await?;
             let mut out = Vec::new();
             for record in &records {
                 write_record(record, &mut out);
@@ -230,7 +230,7 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub fn checkpoint<'a>(&'a self, _: &'a System<Audit>) -> BoxFuture<'a, Result<Option<String>, Failure>> {
-        Box::pin(async move { Ok(self.0.store.last_seal().await?.map(|seal| seal.note)) })
+        Box::pin(async move { Ok(self.shared.store.last_seal().await?.map(|seal| seal.note)) })
     }
 }
 

@@ -15,7 +15,7 @@ impl Gate {
         let mut stated = Walk::new(false);
         let mut position = 0;
         loop {
-            let records = self.0.store.log_from(position, PAGE).await?;
+            let records = self.shared.store.log_from(position, PAGE).await?;
             let Some(last) = records.last() else { break };
             position = last.position + 1;
             for record in &records {
@@ -24,7 +24,7 @@ impl Gate {
                 }
             }
         }
-        let waiting = self.0.store.log_waiting(MAX_WAITING).await?;
+        let waiting = self.shared.store.log_waiting(MAX_WAITING).await?;
         for record in &waiting {
             if let Ok(entry) = Entry::from_bytes(&record.entry) {
                 stated.remember_migrations(&entry, &record.detail);
@@ -39,14 +39,14 @@ impl Gate {
     /// Judged as of when the verification began: what is committed while it goes on is not old because it takes long.
     pub(super) async fn unsealed(&self, walk: &mut Walk, now: i64) -> Result<(), Failure> {
         let late = |record: &LogRecord| Entry::from_bytes(&record.entry).is_ok_and(|entry| now - entry.time_ms > SEALING_BOUND_MS);
-        let waiting = self.0.store.log_waiting(MAX_WAITING).await?;
+        let waiting = self.shared.store.log_waiting(MAX_WAITING).await?;
         walk.report.waiting = i64::try_from(waiting.len()).unwrap_or(i64::MAX);
         for record in waiting.iter().filter(|record| late(record)) {
             let what =
                 format!("the entry {} has no position, though it was committed long ago: no node gives positions, or it was put there", record.id);
             walk.report.find(None, what);
         }
-        if let Some(record) = self.0.store.log_from(walk.report.sealed, 1).await?.first().filter(|record| late(record)) {
+        if let Some(record) = self.shared.store.log_from(walk.report.sealed, 1).await?.first().filter(|record| late(record)) {
             walk.report.find(Some(record.position), "this entry and those after it were committed long ago and are not sealed");
         }
         Ok(())

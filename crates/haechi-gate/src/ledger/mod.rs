@@ -9,6 +9,7 @@ pub(crate) mod keeping;
 pub(crate) mod refused;
 mod rows;
 pub(crate) mod seal;
+pub(crate) mod sealing;
 pub(crate) mod witness;
 
 /// Entries as lines, and the position of those that follow.

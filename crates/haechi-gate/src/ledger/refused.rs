@@ -47,7 +47,7 @@ impl Gate {
             let made_ms = i64::try_from(seconds).unwrap_or(i64::MAX / 2_000) * 1_000 + i64::from(nanos / 1_000_000);
             let mut position = self.first_entry_after(made_ms - BEFORE_MS).await?;
             loop {
-                let records = self.0.store.log_from(position, PAGE).await?;
+                let records = self.shared.store.log_from(position, PAGE).await?;
                 for record in &records {
                     let Ok(entry) = Entry::from_bytes(&record.entry) else { continue };
                     if entry.time_ms > made_ms + AFTER_MS {
@@ -65,11 +65,11 @@ impl Gate {
 
     /// The position of the first entry that is not older: entries stand in the order of their commits, which is that of time.
     async fn first_entry_after(&self, time_ms: i64) -> Result<i64, Failure> {
-        let last = self.0.store.last_seal().await?.map_or(0, |seal| seal.size);
+        let last = self.shared.store.last_seal().await?.map_or(0, |seal| seal.size);
         let (mut low, mut high) = (0, last);
         while low < high {
             let middle = low + (high - low) / 2;
-            let found = self.0.store.log_from(middle, 1).await?;
+            let found = self.shared.store.log_from(middle, 1).await?;
             let older = found.first().and_then(|record| Entry::from_bytes(&record.entry).ok()).is_some_and(|entry| entry.time_ms < time_ms);
             if older { low = middle + 1 } else { high = middle }
         }

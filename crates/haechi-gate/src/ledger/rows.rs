@@ -29,7 +29,7 @@ impl Gate {
             let Some((collection, id)) = target.split_once('/').and_then(|(name, id)| Some((revision.app.collection(name)?.id, id))) else {
                 continue;
             };
-            if !deleted && self.0.store.row(collection, id).await?.is_none() {
+            if !deleted && self.shared.store.row(collection, id).await?.is_none() {
                 gone += 1;
             }
         }
@@ -48,7 +48,7 @@ impl Gate {
         for collection in &revision.app.collections {
             let mut after = String::new();
             loop {
-                let rows = self.0.store.rows_after(collection.id, &after, PAGE).await?;
+                let rows = self.shared.store.rows_after(collection.id, &after, PAGE).await?;
                 let Some(last) = rows.last() else { break };
                 after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
                 for row in &rows {
@@ -56,7 +56,7 @@ impl Gate {
                     let id = row[Collection::ID].as_text().unwrap_or_default();
                     let target = format!("{}/{id}", collection.name);
                     unseen.remove(&target);
-                    if walk.known(&target) != Some(self.0.journal.row_digest(collection, row).as_slice()) {
+                    if walk.known(&target) != Some(self.shared.journal.row_digest(collection, row).as_slice()) {
                         suspects.push((collection.id, id.to_owned()));
                     }
                 }
@@ -73,16 +73,16 @@ impl Gate {
     /// Rows of system tables that are not as their last entry left them: what they are called in the ledger, and their digests now.
     async fn system_suspects(&self, walk: &mut Walk, unseen: &mut HashSet<String>) -> Result<Vec<Suspect>, Failure> {
         let mut suspects = Vec::new();
-        for (number, table) in self.0.journal.stated_tables() {
+        for (number, table) in self.shared.journal.stated_tables() {
             let mut after = String::new();
             loop {
-                let rows = self.0.store.rows_after(number, &after, PAGE).await?;
+                let rows = self.shared.store.rows_after(number, &after, PAGE).await?;
                 let Some(last) = rows.last() else { break };
                 after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
                 for row in &rows {
                     walk.report.rows += 1;
-                    let target = self.0.journal.system_target(table, row[Collection::ID].as_text().unwrap_or_default());
-                    let digest = self.0.journal.system_digest(table, row).to_vec();
+                    let target = self.shared.journal.system_target(table, row[Collection::ID].as_text().unwrap_or_default());
+                    let digest = self.shared.journal.system_digest(table, row).to_vec();
                     unseen.remove(&target);
                     if walk.known(&target) != Some(digest.as_slice()) {
                         suspects.push((target, Some(digest)));
@@ -97,16 +97,16 @@ impl Gate {
 
     /// States the rows of the system tables anew, where they are as the ledger says; all of them where it says nothing yet.
     pub(crate) async fn state_system<A: Area>(&self, key: &System<A>, last: Option<&LastEntries>) -> Result<(), Failure> {
-        for (number, table) in self.0.journal.stated_tables() {
+        for (number, table) in self.shared.journal.stated_tables() {
             let mut after = String::new();
             loop {
-                let rows = self.0.store.rows_after(number, &after, STATED_TOGETHER).await?;
+                let rows = self.shared.store.rows_after(number, &after, STATED_TOGETHER).await?;
                 let Some(end) = rows.last() else { break };
                 after = end[Collection::ID].as_text().unwrap_or_default().to_owned();
                 let id = |row: &Row| row[Collection::ID].as_text().unwrap_or_default().to_owned();
                 let said = |row: &&Row| {
-                    let known = last.and_then(|last| last.get(&self.0.journal.system_target(table, &id(row))));
-                    last.is_none() || known.is_some_and(|(_, digest)| *digest == self.0.journal.system_digest(table, row))
+                    let known = last.and_then(|last| last.get(&self.shared.journal.system_target(table, &id(row))));
+                    last.is_none() || known.is_some_and(|(_, digest)| *digest == self.shared.journal.system_digest(table, row))
                 };
                 let same: Vec<&Row> = rows.iter().filter(said).collect();
                 // One that was changed or ended meanwhile has an entry of its own.
@@ -132,15 +132,15 @@ impl Gate {
             return Ok(());
         }
         let id = |row: &Row| row[Collection::ID].as_text().unwrap_or_default().to_owned();
-        let stated: Vec<String> = rows.iter().filter_map(|row| self.0.journal.state(number, &id(row), Some(row), &[])).collect();
-        let entry = self.0.system_entry("rebase", None, format!("\"stated\":[{}]", stated.join(",")));
-        let mut change = self.0.system_change(key, vec![entry]);
+        let stated: Vec<String> = rows.iter().filter_map(|row| self.shared.journal.state(number, &id(row), Some(row), &[])).collect();
+        let entry = self.shared.system_entry("rebase", None, format!("\"stated\":[{}]", stated.join(",")));
+        let mut change = self.shared.system_change(key, vec![entry]);
         for row in rows {
             let same = row.iter().zip(&table.columns).enumerate().filter(|(_, (_, column))| column.name != CHANGED_BY_USE);
             let same = same.map(|(at, (value, _))| Predicate::Compare(Operand::Column(at), Comparison::Equal, Operand::Constant(value.clone())));
             change.steps.push(Step::Lock { table: number, id: id(row).into(), filter: Predicate::all(same), version: None, miss: 0 });
         }
-        self.0.commit(change).await.map(|_| ())
+        self.shared.commit(change).await.map(|_| ())
     }
 
     /// Reads the rows first and the log after them: what a row says now, an entry of the log up to then must say.
@@ -152,7 +152,8 @@ impl Gate {
             now.push((target, digest));
         }
         for (collection, id) in suspects {
-            let digest = self.0.store.row(collection, &id).await?.map(|row| self.0.journal.row_digest(&app.collections[collection], &row).to_vec());
+            let digest =
+                self.shared.store.row(collection, &id).await?.map(|row| self.shared.journal.row_digest(&app.collections[collection], &row).to_vec());
             let target = format!("{}/{id}", app.collections[collection].name);
             let before = walk.known(&target).map(<[u8]>::to_vec);
             walk.heard.insert(target.clone(), vec![before]);

@@ -1,17 +1,18 @@
 //! Who watches what. Streams that see the same share one decision and one message for each change.
 
 use super::{
-    feed::{Event, Read},
-    stream::{EndReason, Told, WatchError},
+    log::{Event, Read},
+    told::{EndReason, Told, WatchError},
     view::{Met, Sight, WatchQuery},
 };
 use crate::{
-    ask::{Ask, Refusal},
+    ask::Ask,
     caller::{Caller, CallerKind},
-    gate::Inner,
-    grant::{ReadError, Verb, Watch},
+    grant::{Verb, Watch},
     keys::{MasterKey, Sealer},
-    system_work::Revocation,
+    memory::Revocation,
+    refusal::{ReadError, Refusal},
+    shared::Shared,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use haechi_model::{CollectionId, LiveConfig};
@@ -109,8 +110,6 @@ pub(crate) struct Hub {
     numbers: AtomicU64,
     /// Bytes of rows that are kept for streams.
     kept: Arc<AtomicUsize>,
-    /// Raised when somebody's credential or account may have changed.
-    pub(crate) doubt: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -133,7 +132,6 @@ impl Hub {
             woken: Notify::new(),
             numbers: AtomicU64::new(0),
             kept: Arc::default(),
-            doubt: AtomicU64::new(0),
         })
     }
 
@@ -220,7 +218,7 @@ impl Hub {
     }
 
     /// Tells a part of the log, from one position to the next.
-    pub(crate) async fn dispatch(&self, gate: &Arc<Inner>, found: Vec<Read>, (from, next): (i64, i64)) {
+    pub(crate) async fn dispatch(&self, shared: &Arc<Shared>, found: Vec<Read>, (from, next): (i64, i64)) {
         let sights: Vec<Arc<Sight>> = {
             let mut state = lock(&self.state);
             // Everybody has left meanwhile, and somebody else has come: he begins elsewhere.
@@ -235,7 +233,7 @@ impl Hub {
         for read in found {
             match read {
                 Read::Event(event) => {
-                    self.tell(gate, &sights, &event).await;
+                    self.tell(shared, &sights, &event).await;
                     if !upset.contains(&event.collection) && sights.iter().any(|sight| sight.looks_into.contains(&event.collection)) {
                         upset.push(event.collection);
                     }
@@ -247,11 +245,11 @@ impl Hub {
                 Read::Caller(user) => {
                     // Another node may have done it: what this one remembers is looked up again.
                     match user {
-                        _ if gate.store.dialect() == haechi_store::Dialect::Sqlite => {}
-                        Some(user) => gate.memory.forget(&Revocation::User(user)),
-                        None => gate.memory.forget(&Revocation::All),
+                        _ if shared.store.dialect() == haechi_store::Dialect::Sqlite => {}
+                        Some(user) => shared.memory.forget(&Revocation::User(user)),
+                        None => shared.memory.forget(&Revocation::All),
                     }
-                    self.doubt.fetch_add(1, Ordering::AcqRel);
+                    shared.doubt.fetch_add(1, Ordering::AcqRel);
                 }
             }
         }
@@ -264,11 +262,11 @@ impl Hub {
         }
     }
 
-    async fn tell(&self, gate: &Arc<Inner>, sights: &[Arc<Sight>], event: &Event) {
+    async fn tell(&self, shared: &Arc<Shared>, sights: &[Arc<Sight>], event: &Event) {
         let position = self.token(event.position + 1);
         let mut met = Met::new();
         for (at, sight) in sights.iter().filter(|sight| sight.collection == event.collection).enumerate() {
-            match sight.judge(gate, event, &position, &mut met).await {
+            match sight.judge(shared, event, &position, &mut met).await {
                 Ok(Some(told)) => self.send_told(sight, event.position, &Arc::new(told.kept(&self.kept))),
                 Ok(None) => {}
                 // What could not be decided is not kept back silently.
@@ -331,7 +329,7 @@ impl Hub {
     }
 
     /// Binds again what depends on the time.
-    pub(crate) async fn tick(&self, gate: &Arc<Inner>) {
+    pub(crate) async fn tick(&self, shared: &Arc<Shared>) {
         let timed: Vec<Arc<Member>> = {
             let state = lock(&self.state);
             state
@@ -342,7 +340,7 @@ impl Hub {
                 .collect()
         };
         for (at, member) in timed.iter().enumerate() {
-            self.rebind(gate, member, false);
+            self.rebind(shared, member, false);
             if at % 64 == 63 {
                 tokio::task::yield_now().await;
             }
@@ -350,20 +348,20 @@ impl Hub {
     }
 
     /// Binds everything again: policies have changed.
-    pub(crate) fn rebind_all(&self, gate: &Arc<Inner>) {
+    pub(crate) fn rebind_all(&self, shared: &Arc<Shared>) {
         let members: Vec<Arc<Member>> = {
             let state = lock(&self.state);
             state.groups.values().flat_map(|group| group.members.iter().map(|attached| attached.member.clone())).collect()
         };
         for member in members {
-            self.rebind(gate, &member, true);
+            self.rebind(shared, &member, true);
         }
     }
 
     /// Asks again what a stream may see; when that is something else, it is told to read its list again.
-    fn rebind(&self, gate: &Arc<Inner>, member: &Arc<Member>, always: bool) {
+    fn rebind(&self, shared: &Arc<Shared>, member: &Arc<Member>, always: bool) {
         let (before, sight) = (member.ask(), member.sight());
-        let ask = Ask { revision: gate.revision.load_full(), now_ms: gate.clock.now_ms(), ..before };
+        let ask = Ask { revision: shared.revision.load_full(), now_ms: shared.clock.now_ms(), ..before };
         match Sight::of(&ask, sight.collection, &member.query) {
             Ok(found) if found.key == sight.key && !always => {}
             Ok(found) => {

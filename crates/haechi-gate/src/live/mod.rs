@@ -3,10 +3,13 @@
 pub(crate) mod feed;
 pub(crate) mod hub;
 pub(crate) mod image;
+mod log;
 mod stream;
+mod told;
 mod view;
 
-pub use stream::{EndReason, Hold, OpenStream, Stream, Told, ToldKind, WatchError, WatchItem};
+pub use stream::Stream;
+pub use told::{EndReason, Hold, OpenStream, Told, ToldKind, WatchError, WatchItem};
 pub use view::WatchQuery;
 
 use crate::{caller::Caller, gate::Gate};
@@ -16,39 +19,39 @@ impl Gate {
     /// Raised whenever somebody's credential or account may have changed: streams are looked at then.
     #[must_use]
     pub fn doubt(&self) -> u64 {
-        self.0.live.doubt.load(Ordering::Acquire)
+        self.shared.doubt.load(Ordering::Acquire)
     }
 
     /// The credentials that open streams came with, each once, with the caller that it was.
     #[must_use]
     pub fn watching(&self) -> Vec<(Arc<str>, Caller)> {
-        self.0.live.credentials()
+        self.hub.credentials()
     }
 
     /// Of these, those that have come since this was asked last.
     #[must_use]
     pub fn newly_watching(&self) -> Vec<(Arc<str>, Caller)> {
-        self.0.live.fresh()
+        self.hub.fresh()
     }
 
     /// Ends the streams of a credential: because it is no longer good, or is somebody else's by now, or cannot be looked up.
     pub fn end_streams(&self, credential: &str, reason: EndReason) {
-        self.0.live.end_credential(credential, reason);
+        self.hub.end_credential(credential, reason);
     }
 
     /// Ends all streams; none is opened any more.
     pub fn close_streams(&self) {
-        self.0.live.close();
+        self.hub.close();
     }
 
     /// Forgets what streams could go on from: what is old, and what is too much.
     pub async fn forget_images(&self) {
-        let live = &self.0.revision.load().app.config.live;
+        let live = &self.shared.revision.load().app.config.live;
         // Ids of entries tell their time.
-        let oldest = (self.0.clock.now_ms() - live.keep_hours * 3_600_000).max(0).unsigned_abs();
+        let oldest = (self.shared.clock.now_ms() - live.keep_hours * 3_600_000).max(0).unsigned_abs();
         let before = uuid::Builder::from_unix_timestamp_millis(oldest, &[0; 10]).into_uuid().hyphenated().to_string();
-        let forgotten = self.0.store.forget_images(&before, live.keep_bytes).await;
-        self.0.keeping.fares(crate::Writer::Changes, forgotten.is_ok());
+        let forgotten = self.shared.store.forget_images(&before, live.keep_bytes).await;
+        self.shared.keeping.fares(crate::Writer::Changes, forgotten.is_ok());
         if let Err(failure) = forgotten {
             tracing::warn!(target: "haechi::live", %failure, "old changes could not be forgotten");
         }

@@ -1,13 +1,15 @@
 //! What one stream sees: a condition and masks, bound once, asked of each change in memory.
 
 use super::{
-    feed::Event,
-    stream::{Told, ToldKind},
+    log::Event,
+    told::{Told, ToldKind},
 };
 use crate::{
-    ask::{Ask, View},
-    gate::Inner,
-    grant::{ReadError, Verb, Watch},
+    ask::Ask,
+    grant::{Verb, Watch},
+    refusal::ReadError,
+    shared::Shared,
+    show::{View, with_followed},
 };
 use aws_lc_rs::digest;
 use haechi_model::{CollectionId, FieldId, Lookup, Mask, Output, Predicate, Row, RowPage, Shape, Value};
@@ -73,7 +75,7 @@ impl Sight {
         }
         let masks = ask.masks(collection, &rows);
         let (rows, used) = ask.usable((collection, &rows, Watch::NAME), query.filter.clone(), |_| false)?;
-        let fields = query.fields.as_deref().map(|fields| crate::ask::with_followed(fields, &query.follow));
+        let fields = query.fields.as_deref().map(|fields| with_followed(fields, &query.follow));
         let outputs = ask.outputs(collection, &masks, fields.as_deref());
         ask.sight(Watch::NAME, collection, &used, &[], !used.is_empty())?;
         let mut looks_into = Vec::new();
@@ -95,7 +97,7 @@ impl Sight {
     /// What a change is to whoever sees this; nothing when neither row is his to see.
     pub(crate) async fn judge(
         &self,
-        gate: &Arc<Inner>,
+        shared: &Arc<Shared>,
         event: &Event,
         position: &Arc<str>,
         met: &mut Met,
@@ -103,7 +105,7 @@ impl Sight {
         for _ in 0..MAX_ROUNDS {
             let missing = {
                 let lookup = Looked { met, missing: RefCell::default() };
-                let judged = self.decide(gate, event, &lookup);
+                let judged = self.decide(shared, event, &lookup);
                 let missing = lookup.missing.into_inner();
                 if missing.is_empty() {
                     return Ok(judged.map(|(kind, shown)| self.told(kind, event, position, shown)));
@@ -111,7 +113,7 @@ impl Sight {
                 missing
             };
             for (table, id) in missing {
-                let row = gate.store.row(table, &id).await?;
+                let row = shared.store.row(table, &id).await?;
                 met.insert((table, id), row);
             }
         }
@@ -119,7 +121,7 @@ impl Sight {
         Ok(None)
     }
 
-    fn decide(&self, gate: &Inner, event: &Event, rows: &dyn Lookup) -> Option<(ToldKind, Shown)> {
+    fn decide(&self, shared: &Shared, event: &Event, rows: &dyn Lookup) -> Option<(ToldKind, Shown)> {
         #[cfg(haechi_unsafe_lab)]
         if crate::lab::planted(crate::lab::Hole::UnguardedStreams) {
             return Some((ToldKind::Update, None));
@@ -132,7 +134,7 @@ impl Sight {
             (true, _, _) => return Some((ToldKind::Delete, None)),
             _ => return None,
         };
-        let revision = gate.revision.load();
+        let revision = shared.revision.load();
         let view = View { collection: &revision.app.collections[self.collection], outputs: &self.outputs, shape: &self.shape };
         let kind = if before { ToldKind::Update } else { ToldKind::Create };
         Some((kind, Some(view.page(row, &self.follow, rows))))

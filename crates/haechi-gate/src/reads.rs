@@ -1,9 +1,18 @@
-//! Reads that take long are told to the log: whose request it was, and which policies decide about its rows.
+//! How the database is read for a request. Reads that take long are told to the log: whose request it was, and which policies decide
+//! about its rows.
 
 use crate::ask::Ask;
 use haechi_model::CollectionId;
-use haechi_store::{For, Purpose, Slow};
+use haechi_store::{For, Purpose, Reads, Slow};
 use std::sync::Arc;
+
+impl Ask {
+    /// How the database is read for it.
+    pub(crate) fn reads(&self, scan: bool, action: &'static str, collection: CollectionId) -> Reads {
+        let caller = self.caller.turn(self.came.as_ref().map(|came| came.network));
+        Reads { caller, scan, request_id: Some(self.request_id.clone()), purpose: SlowRead::purpose(self, action, collection) }
+    }
+}
 
 /// A caller's read of a collection.
 pub(crate) struct SlowRead {

@@ -1,0 +1,59 @@
+//! Grants: proof that policy said yes. Statements about collections are made here and nowhere else.
+
+mod reading;
+mod verbs;
+mod writing;
+
+pub use reading::{ListQuery, Wanted};
+pub use verbs::{Create, Delete, List, Read, Update, Verb, Watch};
+pub(crate) use writing::{class_condition, columns_set, fresh_row, references};
+
+use crate::{ask::Ask, refusal::Refusal};
+use haechi_model::{Collection, CollectionId, Predicate, USERS};
+use std::marker::PhantomData;
+
+/// Proof that policy said yes to a verb on a collection, for some rows.
+///
+/// Grants to write are used up by their statement; they can neither be cloned nor made anywhere but in the gate.
+pub struct Grant<A: Verb> {
+    ask: Ask,
+    collection: CollectionId,
+    rows: Predicate,
+    verb: PhantomData<fn() -> A>,
+}
+
+impl<A: Verb> Grant<A> {
+    pub(crate) fn new(ask: Ask, collection: CollectionId, rows: Predicate) -> Self {
+        Self { ask, collection, rows, verb: PhantomData }
+    }
+
+    /// The collection it is for.
+    #[must_use]
+    pub fn collection(&self) -> &Collection {
+        self.ask.collection(self.collection)
+    }
+
+    pub(crate) fn into_parts(self) -> (Ask, CollectionId) {
+        (self.ask, self.collection)
+    }
+
+    pub(crate) fn into_rows(self) -> (Ask, CollectionId, Predicate) {
+        (self.ask, self.collection, self.rows)
+    }
+}
+
+impl Ask {
+    /// The policy's answer: a grant, or a refusal that is the same for every row.
+    ///
+    /// # Errors
+    /// When policy says no whatever the row.
+    pub fn on<A: Verb>(&self, collection: CollectionId) -> Result<Grant<A>, Refusal> {
+        // People are made and ended by identity alone, whatever policies say.
+        let reserved = collection == USERS && matches!(A::NAME, "create" | "delete");
+        let rows = if !reserved && self.reachable(collection, A::NAME) { A::rows(self, collection) } else { Predicate::False };
+        if rows == Predicate::False {
+            return Err(self.refuse(A::NAME, Some(collection), None));
+        }
+        Ok(Grant::new(self.clone(), collection, rows))
+    }
+}

@@ -1,0 +1,224 @@
+//! Reading by a grant: pages, single rows, computations, and a written row as its writer may see it.
+
+use super::{Grant, List, Read, Verb};
+#[cfg(haechi_unsafe_lab)]
+use crate::lab::{Hole, planted};
+use crate::{
+    ask::Ask,
+    refusal::ReadError,
+    show::{NoRows, View, with_followed},
+    work::Done,
+};
+use haechi_model::{
+    Aggregate, AggregateFunction, Collection, FieldId, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape, Value,
+};
+
+/// What of a collection is wanted.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Fields of the reply; all when `None`.
+    pub fields: Option<Vec<FieldId>>,
+    /// A condition on the row's own columns.
+    pub filter: Predicate,
+    /// Order by these fields, then by id.
+    pub order: Vec<(FieldId, bool)>,
+    /// The order's values where the page before ended.
+    pub after: Option<Vec<Value>>,
+    /// Most rows.
+    pub limit: u32,
+    /// References whose ids are wanted beside the bytes.
+    pub follow: Vec<FieldId>,
+    /// Whether this is part of an export: a larger budget.
+    pub scan: bool,
+    /// How each row is written.
+    pub shape: Shape,
+    /// Whether the place of every row in the order is wanted beside the bytes.
+    pub places: bool,
+    /// A page for each of these rows, of those that refer to it, instead of one page.
+    pub per: Option<PerParent>,
+    /// How many such queries share the bytes that the reply has left.
+    pub sharing: usize,
+}
+
+impl ListQuery {
+    /// All rows, all fields, as records, in the order of their ids.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self {
+            fields: None,
+            filter: Predicate::True,
+            order: Vec::new(),
+            after: None,
+            limit,
+            follow: Vec::new(),
+            scan: false,
+            shape: Shape::Record,
+            places: false,
+            per: None,
+            sharing: 1,
+        }
+    }
+}
+
+/// What of a row, or of several that are known by id, is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Fields of the reply; all when `None`.
+    pub fields: Option<&'a [FieldId]>,
+    /// References whose ids are wanted beside the bytes.
+    pub follow: &'a [FieldId],
+    /// How each row is written.
+    pub shape: Shape,
+}
+
+impl<A: Verb> Grant<A> {
+    /// The fields to show and how each is masked; `id` and `version` are always read.
+    fn outputs(&self, fields: Option<&[FieldId]>, follow: &[FieldId]) -> Vec<Output> {
+        let masks = self.ask.masks(self.collection, &self.rows);
+        let fields = fields.map(|fields| with_followed(fields, follow));
+        self.ask.outputs(self.collection, &masks, fields.as_deref())
+    }
+
+    /// `used`: guarded fields that the query looks at; using them is seeing them, also where no row is found.
+    async fn select(&self, select: Select, scan: bool, action: &'static str, used: &[FieldId]) -> Result<RowPage, ReadError> {
+        #[cfg(haechi_unsafe_lab)]
+        let select = match &select.shape {
+            Shape::Object(_) if planted(Hole::UnmaskedObjects) => {
+                let outputs = select.outputs.iter().map(|output| Output { mask: haechi_model::Mask::Shown, ..output.clone() }).collect();
+                Select { outputs, ..select }
+            }
+            Shape::Object(_) if planted(Hole::UnseenObjects) => {
+                return self.ask.shared.store.select(select, self.ask.reads(scan, action, self.collection)).await.map_err(ReadError::Store);
+            }
+            _ => select,
+        };
+        let fields: Vec<FieldId> = select.outputs.iter().map(|output| output.field).collect();
+        let page = self.ask.shared.store.select(select, self.ask.reads(scan, action, self.collection)).await.map_err(ReadError::Store)?;
+        let shown: Vec<FieldId> = fields.iter().enumerate().filter(|(at, _)| page.shown >> at & 1 == 1).map(|(_, field)| *field).collect();
+        let shown: Vec<FieldId> = shown.into_iter().chain(used.iter().copied()).collect();
+        self.ask.sight(action, self.collection, &shown, &page.ids, !used.is_empty())?;
+        let _ = self.ask.shows(page.bytes.len());
+        Ok(page)
+    }
+}
+
+impl Grant<List> {
+    /// Rows as finished JSON.
+    ///
+    /// # Errors
+    /// When the query uses a field that the caller may not read, or the database cannot be reached.
+    pub async fn list(&self, query: ListQuery) -> Result<RowPage, ReadError> {
+        if !query.filter.is_local() {
+            return Err(ReadError::NotLocal);
+        }
+        let names = |at| query.order.iter().any(|(used, _)| *used == at) || query.per.as_ref().is_some_and(|per| per.column == at);
+        let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), query.filter, names)?;
+        let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
+        let mut order: Vec<Order> = query.order.iter().map(|(field, descending)| Order { column: column(*field), descending: *descending }).collect();
+        if !order.iter().any(|part| part.column == Collection::ID) {
+            order.push(Order { column: Collection::ID, descending: order.last().is_some_and(|last| last.descending) });
+        }
+        let select = Select {
+            outputs: self.outputs(query.fields.as_deref(), &query.follow),
+            shape: query.shape,
+            order,
+            after: query.after,
+            follow: query.follow,
+            places: query.places,
+            per: query.per,
+            ..Select::new(self.collection, filter, query.limit)
+        };
+        let many = select.per.is_some();
+        let select = Select { bytes: self.ask.room() / query.sharing.max(1), ..select };
+        let page = self.select(select, query.scan, "list", &used).await?;
+        if page.cut && many { Err(ReadError::TooLong) } else { Ok(page) }
+    }
+
+    /// A computation over the rows; each of its fields must be readable in every row that it is taken from.
+    ///
+    /// # Errors
+    /// When it uses a field that the caller may not read, or the database cannot be reached.
+    pub async fn aggregate(&self, filter: Predicate, parts: Vec<(AggregateFunction, Option<FieldId>)>) -> Result<Vec<Value>, ReadError> {
+        if !filter.is_local() {
+            return Err(ReadError::NotLocal);
+        }
+        let names = |at| parts.iter().any(|(_, field)| *field == Some(at));
+        let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), filter, names)?;
+        let aggregate = Aggregate { collection: self.collection, filter, parts };
+        let values = self.ask.shared.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
+        self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
+        Ok(values)
+    }
+}
+
+impl Grant<Read> {
+    /// One row, when there is one that the caller may read.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or the access log is full.
+    pub async fn get(&self, id: &str, wanted: Wanted<'_>) -> Result<Option<RowPage>, ReadError> {
+        let one = Predicate::Compare(Operand::Column(Collection::ID), haechi_model::Comparison::Equal, Operand::Constant(Value::text(id)));
+        let page = self.fetch(one, 1, wanted).await?;
+        Ok((!page.ids.is_empty()).then_some(page))
+    }
+
+    /// Those of the rows that there are and that the caller may read.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or the access log is full.
+    pub async fn many(&self, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, ReadError> {
+        let some = Predicate::OneOf(Operand::Column(Collection::ID), ids.iter().map(|id| Value::Text(id.clone())).collect());
+        let page = self.fetch(some, u32::try_from(ids.len()).unwrap_or(u32::MAX), wanted).await?;
+        if page.cut { Err(ReadError::TooLong) } else { Ok(page) }
+    }
+
+    async fn fetch(&self, which: Predicate, limit: u32, wanted: Wanted<'_>) -> Result<RowPage, ReadError> {
+        #[cfg(haechi_unsafe_lab)]
+        let which = if planted(Hole::UnguardedMessages) && matches!(wanted.shape, Shape::Message(_)) {
+            let select = Select { outputs: self.outputs(wanted.fields, &[]), shape: wanted.shape, ..Select::new(self.collection, which, limit) };
+            return self.select(select, false, Read::NAME, &[]).await;
+        } else {
+            which
+        };
+        let filter = Predicate::all([which, self.rows.clone()]);
+        let select = Select {
+            outputs: self.outputs(wanted.fields, wanted.follow),
+            shape: wanted.shape,
+            follow: wanted.follow.to_vec(),
+            bytes: self.ask.room(),
+            ..Select::new(self.collection, filter, limit)
+        };
+        self.select(select, false, Read::NAME, &[]).await
+    }
+}
+
+impl Ask {
+    /// A written row as the caller may see it; `None` when he may not.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or the access log is full.
+    pub async fn representation(&self, done: &Done, wanted: Wanted<'_>) -> Result<Option<RowPage>, ReadError> {
+        let collection = done.collection;
+        let rows = if self.reachable(collection, "read") { self.readable(collection) } else { Predicate::False };
+        let Some(row) = &done.row else { return Ok(None) };
+        // What was written is told by its id alone where the reply is long already.
+        if rows == Predicate::False || self.room() == 0 {
+            return Ok(None);
+        }
+        let masks = self.masks(collection, &rows);
+        let local = rows.is_local() && masks.iter().all(|mask| !matches!(mask, Mask::When(condition) if !condition.is_local()));
+        if !local {
+            return Grant::<crate::grant::Read>::new(self.clone(), collection, rows).get(&done.id, wanted).await;
+        }
+        if !rows.holds(row, &NoRows) {
+            return Ok(None);
+        }
+        let fields = wanted.fields.map(|fields| with_followed(fields, wanted.follow));
+        let outputs = self.outputs(collection, &masks, fields.as_deref());
+        let view = View { collection: self.collection(collection), outputs: &outputs, shape: &wanted.shape };
+        let (page, shown) = view.page(row, wanted.follow, &NoRows);
+        self.sight("read", collection, &shown, std::slice::from_ref(&done.id), false)?;
+        let _ = self.shows(page.bytes.len());
+        Ok(Some(page))
+    }
+}

@@ -1,0 +1,189 @@
+//! Writing by a grant: each verb puts its steps into a change in the making.
+
+use super::{Create, Delete, Grant, Update, Verb};
+use crate::{
+    ask::Ask,
+    show::NoRows,
+    work::{Meaning, Work, WriteError},
+};
+use haechi_model::{Collection, CollectionId, FieldId, FieldType, OnDelete, Predicate, Row, Step, USERS, Value};
+
+impl Grant<Create> {
+    /// Adds a row with these values; returns its id.
+    ///
+    /// # Errors
+    /// When policy denies the row as it would be, or a reference names a row that the caller may not read.
+    pub fn insert(self, work: &mut Work, values: Vec<(FieldId, Value)>) -> Result<Box<str>, WriteError> {
+        let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
+        let collection = self.collection();
+        let owner = (self.ask.caller.kind() == crate::CallerKind::User).then(|| self.ask.caller.id());
+        let row = fresh_row(collection, &id, &values, self.ask.now_ms, owner);
+        if let Some((missing, _)) = collection.fields.iter().enumerate().find(|(at, field)| field.required && row[*at].is_null()) {
+            return Err(WriteError::Required(missing));
+        }
+        let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
+        let allowed = self.with_classes(&named)?;
+        let checked_here = allowed.is_local();
+        if checked_here && !allowed.holds(&row, &NoRows) {
+            self.ask.refuse(Create::NAME, Some(self.collection), None);
+            return Err(WriteError::Forbidden);
+        }
+        if !checked_here {
+            // Before the row is written, so that a refusal never depends on what unique values others have.
+            let miss = work.meaning(Meaning::Denied { action: Create::NAME.into(), collection: self.collection });
+            work.step(Step::Holds { filter: allowed.of_row(&row), miss });
+        }
+        let after = work.slot();
+        work.step(Step::Insert { table: self.collection, row: row.clone() });
+        let collection = self.ask.collection(self.collection);
+        let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
+        references(&self.ask, collection, &set, work)?;
+        work.entry(Create::NAME, self.collection, &id, None, Some(after));
+        Ok(id)
+    }
+}
+
+impl Grant<Update> {
+    /// Changes fields of a row. `version`: only when the row has it.
+    ///
+    /// # Errors
+    /// When policy denies the fields whatever the row, or a reference names a row that the caller may not read.
+    pub fn update(self, work: &mut Work, id: &str, values: Vec<(FieldId, Value)>, version: Option<i64>) -> Result<(), WriteError> {
+        let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
+        let allowed = self.with_classes(&named)?;
+        let id: Box<str> = id.into();
+        let miss = work.meaning(Meaning::Row { action: Update::NAME.into(), collection: self.collection, id: id.clone(), version });
+        let before = work.slot();
+        work.step(Step::Lock { table: self.collection, id: id.clone(), filter: allowed.clone(), version, miss });
+        let collection = self.ask.collection(self.collection);
+        let set = columns_set(collection, &values, self.ask.now_ms);
+        let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::VERSION]).collect();
+        let after = work.slot();
+        work.step(Step::Update { table: self.collection, id: id.clone(), set, miss });
+        let after_image = Predicate::all([self.ask.bind(self.ask.revision.verbs.update, self.collection), allowed]);
+        let after_image = if after_image.reads_any(&changed) { self.after_image(&named)? } else { Predicate::True };
+        if after_image != Predicate::True {
+            let miss = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
+            work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
+        }
+        references(&self.ask, collection, &values, work)?;
+        work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
+        Ok(())
+    }
+
+    /// What must hold of the row as it becomes: `update` and the classes written, not `read`.
+    fn after_image(&self, named: &[FieldId]) -> Result<Predicate, WriteError> {
+        let update = self.ask.bind(self.ask.revision.verbs.update, self.collection);
+        Ok(Predicate::all([update, class_condition(&self.ask, self.collection, named)?]))
+    }
+}
+
+impl Grant<Delete> {
+    /// Deletes a row, and what refers to it as the folder declares.
+    pub fn delete(self, work: &mut Work, id: &str, version: Option<i64>) {
+        let id: Box<str> = id.into();
+        let miss = work.meaning(Meaning::Row { action: Delete::NAME.into(), collection: self.collection, id: id.clone(), version });
+        let before = work.slot();
+        work.step(Step::Lock { table: self.collection, id: id.clone(), filter: self.rows.clone(), version, miss });
+        if takes_more(self.ask.app(), self.collection) {
+            let miss = work.meaning(Meaning::TooManyChildren);
+            work.step(Step::Cascade { table: self.collection, id: id.clone(), miss });
+        }
+        work.step(Step::Delete { table: self.collection, id: id.clone(), miss });
+        work.entry(Delete::NAME, self.collection, &id, Some(before), None);
+    }
+}
+
+impl<A: Verb> Grant<A> {
+    /// The grant's rows, narrowed to those in which the named fields' classes may be written.
+    fn with_classes(&self, named: &[FieldId]) -> Result<Predicate, WriteError> {
+        Ok(Predicate::all([self.rows.clone(), class_condition(&self.ask, self.collection, named)?]))
+    }
+}
+
+/// The columns that a change of these fields sets, in one order whatever their order: equal changes are equal statements.
+pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], now_ms: i64) -> Vec<(usize, Value)> {
+    let mut set: Vec<(usize, Value)> = Vec::with_capacity(values.len() + 2);
+    for (field, value) in values {
+        if let Some(shadow) = collection.fields[*field].shadow {
+            set.push((shadow, collection.fields[*field].ty.folded(value.clone())));
+        }
+    }
+    set.extend(values.iter().cloned());
+    set.sort_by_key(|(column, _)| *column);
+    set.push((Collection::UPDATE_TIME, Value::Int(now_ms)));
+    set
+}
+
+/// Where the classes of the named fields may be written.
+pub(crate) fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Result<Predicate, WriteError> {
+    let mut parts = Vec::new();
+    for field in named {
+        // What the server sets is nobody's to write, also not by code that holds a grant.
+        if ask.collection(collection).fields[*field].read_only {
+            return Err(WriteError::FieldForbidden(*field));
+        }
+        let Some((_, write)) = ask.revision.classes[ask.collection(collection).fields[*field].class] else { continue };
+        let condition = if ask.caller.is_anonymous() { Predicate::False } else { ask.bind(write, collection) };
+        if condition == Predicate::False {
+            let class = &ask.app().classes[ask.collection(collection).fields[*field].class];
+            ask.refuse(format!("write_{}", class.name), Some(collection), None);
+            return Err(WriteError::FieldForbidden(*field));
+        }
+        parts.push(condition);
+    }
+    Ok(Predicate::all(parts))
+}
+
+/// Writing a reference needs `read` on its target; hidden and missing give the same error.
+pub(crate) fn references(ask: &Ask, collection: &Collection, values: &[(FieldId, Value)], work: &mut Work) -> Result<(), WriteError> {
+    for (field, value) in values {
+        let (FieldType::Ref { to, .. }, Value::Text(id)) = (&collection.fields[*field].ty, value) else { continue };
+        let self_reference = *to == USERS && !ask.caller.is_anonymous() && **id == *ask.caller.id();
+        if self_reference || work.makes(*to, id) {
+            continue;
+        }
+        let readable = ask.readable(*to);
+        if readable == Predicate::False {
+            return Err(WriteError::Reference(*field));
+        }
+        let miss = work.meaning(Meaning::Reference(*field));
+        // Before the statement that writes it, so that a missing row is this miss and not the database's own error.
+        work.step_before_write(Step::Check { table: *to, id: id.clone(), filter: readable, miss });
+    }
+    Ok(())
+}
+
+/// A row with defaults, owner and shadow columns filled in.
+pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, Value)], now_ms: i64, owner: Option<&str>) -> Row {
+    let mut row: Row = collection.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
+    row[Collection::ID] = Value::text(id);
+    row[Collection::CREATE_TIME] = Value::Int(now_ms);
+    row[Collection::UPDATE_TIME] = Value::Int(now_ms);
+    row[Collection::VERSION] = Value::Int(1);
+    for (at, field) in collection.declared() {
+        if let Some(value) = field.default_at(now_ms) {
+            row[at] = value;
+        }
+    }
+    if let (Some(field), Some(owner)) = (collection.owner, owner) {
+        row[field] = Value::text(owner);
+    }
+    for (field, value) in values {
+        row[*field] = value.clone();
+    }
+    for (at, field) in collection.fields.iter().enumerate() {
+        if let Some(shadow) = field.shadow {
+            row[shadow] = field.ty.folded(row[at].clone());
+        }
+    }
+    row
+}
+
+/// Whether rows may go with one of a collection, or be detached from it.
+fn takes_more(app: &haechi_model::App, collection: CollectionId) -> bool {
+    app.referrers(collection).any(|(referring, field)| match referring.fields[field].ty {
+        FieldType::Ref { on_delete, .. } => on_delete != OnDelete::Restrict,
+        _ => false,
+    })
+}

@@ -1,0 +1,31 @@
+//! How the gate says no: before any row is looked at, or while rows are read.
+
+use haechi_model::{Failure, FieldId};
+
+/// Why the gate says no before any row is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody is known; signing in may help.
+    Unauthenticated,
+    /// The caller is known and may not. The reason is told in `dev` alone.
+    Forbidden(Option<Box<str>>),
+    /// It is refused, and that cannot be recorded at the moment.
+    Unrecorded,
+}
+
+/// Why rows could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// Policy says no.
+    Refused(Refusal),
+    /// The query uses a field that the caller may not read.
+    FieldRefused(FieldId),
+    /// The query looks at more than the row itself.
+    NotLocal,
+    /// The reply would be longer than `page_bytes`, and has no place where it could end early.
+    TooLong,
+    /// The access log is full; nothing personal is shown until it drains.
+    AccessFull,
+    /// The database failed.
+    Store(Failure),
+}

@@ -1,0 +1,118 @@
+//! What all parts of the gate share, and the one way to commit a change.
+
+use crate::{
+    clock::GateClock,
+    developer::Developers,
+    keys::Sealer,
+    ledger::{access::Sightings, journal::GateJournal, keeping::Keeping, seal::SealState},
+    live::image::Images,
+    memory::{Memory, Revocation},
+    revision::Revision,
+};
+use arc_swap::ArcSwap;
+use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, USERS};
+use haechi_store::{Sizes, Store};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU64, Ordering},
+};
+use tokio::sync::Notify;
+
+/// What all parts of the gate share: the store, the policies of the moment, the ledger and what is remembered.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<Store>,
+    pub(crate) revision: ArcSwap<Revision>,
+    pub(crate) sightings: Sightings,
+    /// One writes them at a time: who settles waits for what is being written.
+    pub(crate) writing: tokio::sync::Mutex<()>,
+    pub(crate) memory: Memory,
+    pub(crate) developers: Developers,
+    /// Names of all tables, by number.
+    pub(crate) tables: Vec<String>,
+    pub(crate) clock: Arc<GateClock>,
+    pub(crate) journal: Arc<GateJournal>,
+    pub(crate) seals: SealState,
+    pub(crate) keeping: Arc<Keeping>,
+    /// Whether refusals say why: only in `dev`.
+    pub(crate) explains: bool,
+    pub(crate) page_tokens: Sealer,
+    /// Age of the oldest entry without seal, milliseconds; for readiness.
+    pub(crate) seal_lag_ms: AtomicI64,
+    /// Entries without a position, where they get it after their commit.
+    pub(crate) unplaced: AtomicU64,
+    /// When everything was copied last; zero when it never was.
+    pub(crate) backed_up_ms: AtomicI64,
+    pub(crate) sizes: ArcSwap<Sizes>,
+    /// The number of the last migration that was looked at, and why this node does not go on over it.
+    pub(crate) migrations: AtomicI64,
+    pub(crate) outdated: ArcSwap<Vec<String>>,
+    pub(crate) committed: Arc<Notify>,
+    /// Woken when there may be something to tell to streams.
+    pub(crate) told: Arc<Notify>,
+    pub(crate) images: Arc<Images>,
+    /// Raised when somebody's credential or account may have changed: streams are looked at then.
+    pub(crate) doubt: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) async fn commit(self: &Arc<Self>, change: Change) -> Result<Outcome, Failure> {
+        self.commit_revoking(change, Vec::new()).await
+    }
+
+    /// Commits, then forgets what the change makes stale of remembered callers.
+    pub(crate) async fn commit_revoking(self: &Arc<Self>, change: Change, mut revocations: Vec<Revocation>) -> Result<Outcome, Failure> {
+        let all = written_users(&change, &mut revocations);
+        if !all && revocations.is_empty() {
+            return self.store.commit(change).await;
+        }
+        // On a task of its own: whoever hangs up cannot keep what is remembered of callers from being forgotten.
+        let shared = self.clone();
+        let task = tokio::spawn(async move {
+            let outcome = shared.store.commit(change).await;
+            if all {
+                shared.memory.forget(&Revocation::All);
+            }
+            revocations.iter().for_each(|revocation| shared.memory.forget(revocation));
+            shared.doubt.fetch_add(1, Ordering::AcqRel);
+            outcome
+        });
+        task.await.unwrap_or(Err(Failure::Unknown))
+    }
+
+    /// Whether a read leaves an access entry.
+    pub(crate) fn logs_read(&self, app: &App, collection: CollectionId, shown: &[usize]) -> bool {
+        match app.config.ledger.reads {
+            ReadsLogged::All => true,
+            ReadsLogged::None => false,
+            ReadsLogged::Classed => shown.iter().any(|field| app.classes[app.collections[collection].fields[*field].class].guarded()),
+        }
+    }
+
+    pub(crate) fn change_of(&self, actor: Arc<Actor>, entries: Vec<EntryDraft>) -> Change {
+        Change {
+            claim: None,
+            steps: Vec::new(),
+            entries,
+            actor,
+            request_id: "".into(),
+            policy_version: self.revision.load().version.clone(),
+            time_ms: self.clock.now_ms(),
+        }
+    }
+
+    pub(crate) fn system_entry(&self, action: &str, collection: Option<CollectionId>, extra: String) -> EntryDraft {
+        EntryDraft { extra, ..EntryDraft::new(EntryKind::System, action, collection, None) }
+    }
+}
+
+/// Names the users that a change writes; `true` when it may write any.
+fn written_users(change: &Change, revocations: &mut Vec<Revocation>) -> bool {
+    for step in &change.steps {
+        match step {
+            Step::Update { table, id, .. } | Step::Delete { table, id, .. } if *table == USERS => revocations.push(Revocation::User(id.clone())),
+            Step::Cascade { .. } => return true,
+            _ => {}
+        }
+    }
+    false
+}
