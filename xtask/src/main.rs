@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod circles;
 mod descriptions;
 mod endure;
 mod fresh;
@@ -18,10 +19,11 @@ const TASKS: &[(&str, &str)] = &[
     ("services", "start PostgreSQL and print its URL; ends with this process"),
     (
         "bench",
-        "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --tables: conditions over large tables; --against BINARY: two builds",
+        "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --tables: conditions over large tables; --postgres: beside PostgreSQL; --against BINARY: two builds",
     ),
     ("attack", "each attack for a while beside an honest caller; --seconds N, --only PART OF A NAME"),
     ("soak", "a mixed load for 20 minutes, with backups and reloads; --minutes N, --postgres: two nodes"),
+    ("circles", "files of a crate that import each other in a circle, and why those that there are stay"),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("descriptions", "outside linters over OpenAPI and protobuf: Spectral with its OpenAPI and OWASP rules, Redocly, buf; needs Node"),
     ("fresh", "both commands of the README in a bare Debian; needs root and a Debian mirror (HAECHI_DEBIAN_MIRROR)"),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         "attack" => endure::attack::run(&rest),
         "soak" => endure::soak::run(&rest),
         "trace" => trace::run(&rest),
+        "circles" => circles::run(),
         "doors" => doors(),
         "descriptions" => descriptions::lint(),
         "fresh" => fresh::both_commands(),

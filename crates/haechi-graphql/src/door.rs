@@ -8,6 +8,7 @@ use crate::{
     execute::Run,
     input::{self, Variables},
     names::Types,
+    parameters::Parameters,
     plan::{Plan, RootStep, Step},
     schema::schema,
 };
@@ -15,7 +16,7 @@ use async_graphql::parser::types::OperationType;
 use futures_util::future::join_all;
 use haechi_data::{Handlers, RecordError};
 use haechi_gate::{Ask, Doorkeeper, Gate};
-use haechi_model::{App, Claim, GraphqlConfig, Json};
+use haechi_model::{App, Claim, GraphqlConfig};
 use haechi_problem::{Problem, kinds};
 use std::{
     sync::{Arc, PoisonError},
@@ -30,16 +31,6 @@ pub(crate) enum Place {
     Body,
     /// A URL: reads alone, and nothing personal.
     Url,
-}
-
-/// The parameters of a request (GraphQL over HTTP, "Request Parameters").
-#[derive(Default)]
-pub(crate) struct Parameters {
-    pub(crate) query: Option<Box<str>>,
-    pub(crate) operation: Option<Box<str>>,
-    pub(crate) variables: Option<Json>,
-    /// SHA-256 of a document that is known here.
-    pub(crate) hash: Option<Box<str>>,
 }
 
 /// A response.

@@ -14,6 +14,7 @@ mod input;
 mod merge;
 mod mutate;
 mod names;
+mod parameters;
 mod plan;
 mod planner;
 mod reach;

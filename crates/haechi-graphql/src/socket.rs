@@ -1,9 +1,9 @@
 //! `graphql-transport-ws`: operations and subscriptions over a WebSocket. One task reads and writes, one runs each operation.
 
 use crate::{
-    door::{Door, Parameters, Place},
+    door::{Door, Place},
     error::{GraphqlError, write_list},
-    http::from_json,
+    parameters::{Parameters, from_json},
     subscribe::{Next, Subscription},
 };
 use async_graphql::parser::types::OperationType;

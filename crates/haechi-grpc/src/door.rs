@@ -4,6 +4,7 @@ use crate::{
     health::{Health, Ready},
     proto::{Entry, Method, Proto},
     service::{Call, Failed, item, numbers},
+    state::Door,
     status::status,
 };
 use axum::{
@@ -48,15 +49,6 @@ pub struct Options {
     pub reflection: bool,
     /// Whether requests should be sent here.
     pub ready: Ready,
-}
-
-/// What the door needs, made once.
-pub(crate) struct Door {
-    pub(crate) gate: Gate,
-    pub(crate) handlers: Handlers,
-    /// Per collection, the numbers of a whole record's fields.
-    pub(crate) numbers: Vec<Arc<[u32]>>,
-    body_bytes: usize,
 }
 
 /// All routes of the door.

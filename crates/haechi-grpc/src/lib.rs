@@ -7,6 +7,7 @@ mod health;
 mod proto;
 mod request;
 mod service;
+mod state;
 mod status;
 mod text;
 

@@ -1,9 +1,9 @@
 //! The methods: requests to actions, records to messages.
 
 use crate::{
-    door::Door,
     proto::{Entry, Method},
     request::Incoming,
+    state::Door,
 };
 use bytes::Bytes;
 use haechi_data::{

@@ -4,7 +4,7 @@ use crate::{
     collection::Collection,
     field::{FieldId, FieldType},
     json::{Json, parse_json},
-    shape::Cells,
+    output::Cells,
     table::Storage,
 };
 

@@ -5,7 +5,7 @@ use crate::{
     field::FieldType,
     json::write_json_text,
     message::{MASKED_FIELDS, write_field, write_text},
-    statement::Output,
+    output::{Cells, Output},
     table::Storage,
     value::Value,
 };
@@ -43,33 +43,6 @@ pub enum Content {
     Literal(Box<str>),
     /// Nothing yet: its place is noted, and whoever asked fills it in.
     Hole,
-}
-
-/// The cells of a row, wherever they are kept.
-pub trait Cells {
-    /// A whole number.
-    fn int(&self, at: usize) -> Option<i64>;
-    /// A finite number.
-    fn real(&self, at: usize) -> Option<f64>;
-    /// A text.
-    fn text(&self, at: usize) -> Option<&str>;
-}
-
-impl Cells for [Value] {
-    fn int(&self, at: usize) -> Option<i64> {
-        self[at].as_int()
-    }
-
-    fn real(&self, at: usize) -> Option<f64> {
-        match self[at] {
-            Value::Real(real) => Some(real),
-            _ => None,
-        }
-    }
-
-    fn text(&self, at: usize) -> Option<&str> {
-        self[at].as_text()
-    }
 }
 
 /// Writes rows of one select.

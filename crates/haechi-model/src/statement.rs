@@ -1,26 +1,6 @@
 //! Reading, as data: which rows, which fields, in which order.
 
-use crate::{field::FieldId, predicate::Predicate, shape::Shape, value::Value};
-
-/// Whether a field is shown.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Mask {
-    /// In every row.
-    Shown,
-    /// In no row: the column is not read, the name stands in `_masked`.
-    Hidden,
-    /// In the rows of which the condition holds.
-    When(Predicate),
-}
-
-/// A field of the reply.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Output {
-    /// The field; also its column.
-    pub field: FieldId,
-    /// Whether it is shown.
-    pub mask: Mask,
-}
+use crate::{field::FieldId, output::Output, predicate::Predicate, shape::Shape, value::Value};
 
 /// One part of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]

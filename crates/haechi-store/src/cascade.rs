@@ -3,35 +3,12 @@
 //! First all rows are found that go or are detached; only then anything is written. So a row that refers twice, a circle and a chain of
 //! any depth are the same work. A row is deleted when nothing refers to it any more; a circle is opened where a reference may be empty.
 
-use crate::catalog::Catalog;
-use haechi_model::{Collection, EntryDraft, EntryKind, FieldType, OnDelete, Row, Value};
+use crate::{catalog::Catalog, referrers::Referrer};
+use haechi_model::{Collection, EntryDraft, EntryKind, OnDelete, Row, Value};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// The most rows that one delete may take with it, detached ones included.
 pub(crate) const MAX_ROWS: usize = 1000;
-
-/// A column that refers to a table.
-#[derive(Clone, Debug)]
-pub(crate) struct Referrer {
-    table: usize,
-    column: usize,
-    on_delete: OnDelete,
-    /// Whether it may not be empty.
-    required: bool,
-}
-
-/// The columns that refer to each table.
-pub(crate) fn referrers(collections: &[Collection]) -> Vec<Vec<Referrer>> {
-    let mut found = vec![Vec::new(); collections.len()];
-    for collection in collections {
-        for (column, field) in collection.fields.iter().enumerate() {
-            if let FieldType::Ref { to, on_delete, .. } = field.ty {
-                found[to].push(Referrer { table: collection.id, column, on_delete, required: field.required });
-            }
-        }
-    }
-    found
-}
 
 /// A row, by its table and id.
 type Name = (usize, Box<str>);

@@ -1,7 +1,7 @@
 //! The tables that statements name by number.
 
 use crate::{
-    cascade::{Referrer, referrers},
+    referrers::{Referrer, referrers},
     slow::{For, Slow, Threshold},
 };
 use arc_swap::ArcSwap;

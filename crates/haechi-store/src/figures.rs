@@ -43,6 +43,17 @@ pub struct Usage {
     pub rows: u64,
 }
 
+/// How large the database is, bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// All of it.
+    pub database: u64,
+    /// The write-ahead log, where it is a file of this node's.
+    pub wal: Option<u64>,
+    /// Tables with their indexes, where the database says so.
+    pub tables: Vec<(String, u64)>,
+}
+
 /// All figures.
 #[derive(Debug)]
 pub(crate) struct Figures {

@@ -16,6 +16,7 @@ mod model;
 mod page;
 mod plan;
 mod postgres;
+mod referrers;
 mod render;
 mod schema;
 mod signs;
@@ -25,7 +26,7 @@ mod system;
 
 pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
-pub use figures::Usage;
+pub use figures::{Sizes, Usage};
 pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal, Unsealed};
 pub use lines::Fill;
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
@@ -33,7 +34,6 @@ pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, S
 pub use plan::Plan;
 pub use render::Dialect;
 pub use schema::Strange;
-pub use signs::Sizes;
 pub use slow::{For, Purpose, Slow};
 pub use system::system_tables;
 

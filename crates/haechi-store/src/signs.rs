@@ -1,20 +1,9 @@
 //! What an operator wants to know of the database itself: how large it is, when it was copied last, and which node gives positions.
 
-use crate::{Driver, Reads, Store, sqlite};
+use crate::{Driver, Reads, Store, figures::Sizes, sqlite};
 use futures_util::future::BoxFuture;
 use haechi_model::Failure;
 use rusqlite::OptionalExtension;
-
-/// How large the database is, bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sizes {
-    /// All of it.
-    pub database: u64,
-    /// The write-ahead log, where it is a file of this node's.
-    pub wal: Option<u64>,
-    /// Tables with their indexes, where the database says so.
-    pub tables: Vec<(String, u64)>,
-}
 
 /// The last backup has a row among the leases, which are of the moment as well: none is taken over by a restore elsewhere.
 pub(crate) const BACKUP: &str = "SELECT \"expires\" FROM \"_leases\" WHERE \"name\" = 'backup'";

@@ -257,3 +257,17 @@ fn haechi_data_rows(line: &str, users: &haechi_model::Collection) -> Vec<haechi_
         values: values.collect(),
     }]
 }
+
+impl Person {
+    /// The same person at an app that was restarted.
+    #[must_use]
+    pub fn with_token(app: &TestApp, person: &Self) -> Self {
+        Self { stack: app.stack.clone(), ..person.clone() }
+    }
+
+    /// The same person with a token of this moment.
+    #[must_use]
+    pub fn renewed(&self, app: &TestApp) -> Self {
+        Self { token: Some(app.token(&self.id)), ..self.clone() }
+    }
+}

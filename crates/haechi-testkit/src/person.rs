@@ -17,12 +17,12 @@ use std::{
 /// Somebody who sends requests.
 #[derive(Clone)]
 pub struct Person {
-    stack: Arc<Stack>,
+    pub(crate) stack: Arc<Stack>,
     /// Id among the users.
     pub id: String,
     /// The token that is sent.
     pub token: Option<String>,
-    address: IpAddr,
+    pub(crate) address: IpAddr,
 }
 
 /// A reply.
@@ -43,22 +43,10 @@ impl Person {
         Self { stack, id: id.to_owned(), token, address: Ipv4Addr::LOCALHOST.into() }
     }
 
-    /// The same person at an app that was restarted.
-    #[must_use]
-    pub fn with_token(app: &crate::TestApp, person: &Self) -> Self {
-        Self { stack: app.stack.clone(), ..person.clone() }
-    }
-
     /// The same person before another stack.
     #[must_use]
     pub fn at(stack: Arc<Stack>, person: &Self) -> Self {
         Self { stack, ..person.clone() }
-    }
-
-    /// The same person with a token of this moment.
-    #[must_use]
-    pub fn renewed(&self, app: &crate::TestApp) -> Self {
-        Self { token: Some(app.token(&self.id)), ..self.clone() }
     }
 
     /// The same person at another address.

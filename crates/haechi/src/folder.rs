@@ -78,6 +78,10 @@ pub struct DataDir {
     _lock: File,
 }
 
+/// How often, and how far apart, it is tried to take a data directory.
+const LOCK_TRIES: usize = 10;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(30);
+
 impl DataDir {
     /// Opens a folder's data directory, making it when it is not there.
     ///
@@ -89,11 +93,15 @@ impl DataDir {
         private(&path, 0o700).map_err(fail)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(fail)?;
         private(&path.join("lock"), 0o600).map_err(fail)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(FolderError::Locked(path)),
-            Err(std::fs::TryLockError::Error(error)) => Err(fail(error)),
+        // A process that is just ending lets go of it in a moment.
+        for _ in 0..LOCK_TRIES {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path, _lock: lock }),
+                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+                Err(std::fs::TryLockError::Error(error)) => return Err(fail(error)),
+            }
         }
+        Err(FolderError::Locked(path))
     }
 }
 

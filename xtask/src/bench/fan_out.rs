@@ -1,7 +1,7 @@
 //! One writer, many who watch: how long until each of them is told, whether anything is lost, and what idle streams hold.
 
 use super::{
-    load::{once, post},
+    client::{once, post},
     servers::{Haechi, Server, user_id},
 };
 use crate::Outcome;

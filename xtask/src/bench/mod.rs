@@ -1,5 +1,6 @@
 //! The benchmark: Haechi beside the hand-written reference, interleaved, by server CPU per request.
 
+pub(crate) mod client;
 mod fan_out;
 pub(crate) mod load;
 mod postgres;

@@ -1,5 +1,6 @@
 //! The two servers, each a process of its own, ended by id.
 
+use super::client::{self, PASSWORD, SIGNERS};
 use std::{
     fmt::Write,
     io::{Read, Write as _},
@@ -92,9 +93,6 @@ const CONFIG: &str =
 const LIVE: &str = "[live]\nstreams_per_caller = 1_000\n";
 /// What is watched: a collection of its own, so that the others' changes leave no images.
 const BOARD: &str = "[fields]\ntext = { type = \"text\", required = true }\nauthor = { type = \"ref\", to = \"users\", required = true }\n";
-/// People who sign in with a password, and the one that they have.
-pub(crate) const SIGNERS: usize = 16;
-pub(crate) const PASSWORD: &str = "seven purple otters dance";
 /// Tokens that are each sent once: more than a server remembers.
 const STRANGERS: usize = 200_000;
 const NOTES: &str = r#"[collection]
@@ -239,8 +237,8 @@ impl Haechi {
             let said = server.command(&["--json", "user", "add", &format!("signer{at}@example.test"), "--role", "member"])?;
             let code = said.split('"').nth(3).unwrap_or_default().to_owned();
             let set = format!("{{\"code\":\"{code}\",\"new_password\":\"{PASSWORD}\"}}");
-            super::load::once(&server.address, &super::load::post("/auth/v1/password", "", &set), 204)?;
-            let reply = super::load::once(&server.address, &super::load::sign_in(at, ""), 200)?;
+            client::once(&server.address, &client::post("/auth/v1/password", "", &set), 204)?;
+            let reply = client::once(&server.address, &client::sign_in(at, ""), 200)?;
             let device = reply.split("\"device\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
             server.devices.push(device.to_owned());
         }

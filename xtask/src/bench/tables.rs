@@ -2,7 +2,7 @@
 //!
 //! The tables have the shape of a data set of flights: crews, carriers, planes, airports, flights.
 
-use super::{load, servers};
+use super::{client, servers};
 use crate::{Outcome, run as run_command, services::Postgres};
 use std::{
     fmt::Write as _,
@@ -196,7 +196,7 @@ impl House {
     fn ask(&self, token: &str, question: &str) -> Result<f64, String> {
         let request = match question.strip_prefix("GET ") {
             Some(path) => format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(),
-            None => load::post("/graphql", token, &format!("{{\"query\":\"{question}\"}}")),
+            None => client::post("/graphql", token, &format!("{{\"query\":\"{question}\"}}")),
         };
         let mut stream = TcpStream::connect(&self.address).map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
@@ -205,7 +205,7 @@ impl House {
         for _ in 0..=TIMES {
             let started = Instant::now();
             stream.write_all(&request).map_err(|error| error.to_string())?;
-            let status = load::reply(&mut stream, &mut buffer).map_err(|error| error.to_string())?;
+            let status = client::reply(&mut stream, &mut buffer).map_err(|error| error.to_string())?;
             let text = String::from_utf8_lossy(&buffer);
             if status != 200 || text.contains("\"errors\"") {
                 return Err(format!("{question}: {}", text.trim_end_matches('\0')));

@@ -4,7 +4,7 @@ use super::{at, descriptors, memory_mb, wal_mb};
 use crate::{
     Outcome,
     bench::{
-        load::{post, reply, sign_in},
+        client::{post, reply, sign_in},
         servers::{Haechi, Server, built},
     },
     cargo, run as run_command,

@@ -5,7 +5,7 @@ use super::{at, descriptors, memory_mb, wal_mb};
 use crate::{
     Outcome,
     bench::{
-        load::{once, post},
+        client::{once, post},
         servers::{built, free_port, wait},
     },
     cargo, run as run_command, services,
@@ -222,7 +222,7 @@ fn ask(stream: &mut Option<TcpStream>, address: &str, request: &[u8]) -> std::io
     };
     open.write_all(request)?;
     let mut buffer = vec![0; 128 * 1024];
-    let status = crate::bench::load::reply(open, &mut buffer)?;
+    let status = crate::bench::client::reply(open, &mut buffer)?;
     let end = buffer.iter().position(|byte| *byte == 0).unwrap_or(buffer.len());
     Ok((status, String::from_utf8_lossy(&buffer[..end]).into_owned()))
 }

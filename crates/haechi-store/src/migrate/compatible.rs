@@ -3,10 +3,7 @@
 //! Their statements name columns, so what came beside is no harm, as long as a row can be made without it. What they name must be there, as
 //! they know it, and may not be stricter than they know.
 
-use super::{
-    plan::{plan, same_index},
-    rows::What,
-};
+use super::{action::same_index, plan::plan, rows::What};
 use crate::render::Dialect;
 use haechi_model::{Column, Index, Reference, Table};
 

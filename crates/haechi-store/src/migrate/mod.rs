@@ -1,15 +1,17 @@
 //! Migrations: planned from the difference between the folder and what was applied last, then run as one transaction.
 
+mod action;
 mod compatible;
 mod plan;
 mod retyped;
 pub(crate) mod rows;
 pub(crate) mod sql;
 
+pub(crate) use action::same_index;
+pub use action::{Action, Migration, Step};
 pub use compatible::breaks;
 pub(crate) use compatible::{expanded, model_number};
-pub(crate) use plan::same_index;
-pub use plan::{Action, Migration, Step, plan};
+pub use plan::plan;
 pub use rows::{Conversion, Finds, Task, What};
 
 /// DDL of the one table that the planner does not plan.

@@ -1,67 +1,13 @@
 //! The difference between two sets of tables, as steps that a person can review.
 
 use super::{
+    action::{Action, Migration, Step, kept, same_index},
     retyped,
     rows::{Task, What},
     sql,
 };
 use crate::render::Dialect;
-use haechi_model::{Index, Storage, Table};
-
-/// One step of a migration.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// A new table.
-    CreateTable(Table),
-    /// A declared rename.
-    RenameTable {
-        /// The old name.
-        from: String,
-        /// The new name.
-        to: String,
-    },
-    /// Columns, constraints or references change.
-    AlterTable {
-        /// Before.
-        from: Table,
-        /// After.
-        to: Table,
-    },
-    /// A table that the folder no longer has.
-    DropTable(Table),
-}
-
-/// What is run.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// A statement.
-    Sql(String),
-    /// Values are written anew, row by row.
-    Convert(Box<Task>),
-}
-
-/// A planned migration.
-#[derive(Clone, Debug)]
-pub struct Migration {
-    /// Steps, in order.
-    pub actions: Vec<Action>,
-    /// What data is lost, in words; empty when none is.
-    pub drops: Vec<String>,
-    /// What cannot be done, in words.
-    pub refusals: Vec<String>,
-    /// What it runs, in order.
-    pub steps: Vec<Step>,
-    /// What is looked at in the rows before anything is changed.
-    pub checks: Vec<Task>,
-    /// The tables afterwards.
-    pub tables: Vec<Table>,
-    /// The number of the migration that it goes on from.
-    pub after: i64,
-    /// What is run afterwards, while others write: indexes, and the look whether rows fit new references.
-    pub later: Vec<String>,
-    /// Why nodes of before do not go on over it; they do when there is nothing.
-    pub breaks: Vec<String>,
-}
+use haechi_model::{Index, Table};
 
 impl Migration {
     /// Whether there is nothing to do.
@@ -179,21 +125,10 @@ fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
     lines.extend(before.iter().filter(|index| !after.contains(index)).map(|index| format!("- {index}")));
 }
 
-/// Whether a column goes on in the table after: each new column continues at most one old one.
-pub(super) fn kept(from: &Table, to: &Table, old: usize) -> bool {
-    to.columns.iter().any(|column| from.former(column) == Some(old))
-}
-
 /// Columns that go, with their values. A folded form goes with what it was worked out from.
 fn dropped<'t>(from: &'t Table, to: &Table) -> Vec<&'t str> {
     let columns = from.columns.iter().enumerate().filter(|(at, old)| !kept(from, to, *at) && !old.name.starts_with("_fold_"));
     columns.map(|(_, old)| old.name.as_str()).collect()
-}
-
-/// Whether the other table has the same index over columns of the same names.
-pub(crate) fn same_index(other: &Table, table: &Table, index: &Index) -> bool {
-    let names = |table: &Table, index: &Index| index.columns.iter().map(|column| table.columns[*column].name.clone()).collect::<Vec<_>>();
-    other.indexes.iter().any(|found| found.name == index.name && found.unique == index.unique && names(other, found) == names(table, index))
 }
 
 /// Plans the way from one set of tables to another.
@@ -252,15 +187,5 @@ fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration
     let indexes_same = to.indexes.iter().all(|index| same_index(from, to, index)) && from.indexes.iter().all(|index| same_index(to, from, index));
     if !(references_same && columns_same && indexes_same) {
         migration.actions.push(Action::AlterTable { from: from.clone(), to: to.clone() });
-    }
-}
-
-/// How a column is stored, for people.
-pub(super) fn storage_words(storage: Storage) -> &'static str {
-    match storage {
-        Storage::Int => "a number",
-        Storage::Real => "a float",
-        Storage::Text => "text",
-        Storage::Bytes => "bytes",
     }
 }

@@ -1,7 +1,7 @@
 //! What changed types mean for the rows that exist: looked at, converted, or refused with what to write instead.
 
 use super::{
-    plan::{Migration, same_index, storage_words},
+    action::{Migration, same_index, storage_words},
     rows::{Conversion, Finds, Task, What},
 };
 use haechi_model::{Column, Declared, Storage, Table, TypeChange};

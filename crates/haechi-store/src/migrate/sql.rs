@@ -1,7 +1,7 @@
 //! Migration steps as SQL. SQLite rebuilds a table that it cannot alter; PostgreSQL alters it.
 
 use super::{
-    plan::{Action, Step, kept, same_index},
+    action::{Action, Step, kept, same_index},
     rows::{Task, What},
 };
 use crate::render::Dialect;

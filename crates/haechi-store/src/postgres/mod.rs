@@ -1,6 +1,7 @@
 //! PostgreSQL: connections for reads of each kind (`lanes.rs`), a pool for changes, one for what takes minutes, a connection for the ledger,
 //! and a lease for the one node that sequences.
 
+mod commit;
 mod connection;
 mod lanes;
 mod load;

@@ -5,7 +5,7 @@ use super::{
     connection::failure,
     lanes::{Lane, Rows},
 };
-use crate::signs::{BACKUP, Sizes};
+use crate::{figures::Sizes, signs::BACKUP};
 use haechi_model::Failure;
 use std::sync::atomic::Ordering;
 

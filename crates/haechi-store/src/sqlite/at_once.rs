@@ -7,7 +7,7 @@
 //! A connection keeps its snapshot from one read to the next, as long as nothing was committed since: to begin one takes a good part of a
 //! short read. The writer has them let go before it copies the write-ahead log back.
 
-use super::{connection, failure, snapshot::Snapshot, write::Commits};
+use super::{commits::Commits, connection, failure, snapshot::Snapshot};
 use haechi_model::Failure;
 use rusqlite::{Connection, ErrorCode};
 use std::{

@@ -1,6 +1,7 @@
 //! The embedded database: one writer thread with group commit, a few reader threads, no pool.
 
 mod at_once;
+mod commits;
 mod connection;
 mod load;
 mod log;
@@ -19,7 +20,7 @@ pub(crate) use migrate::{applied, apply_migration, misfits};
 pub(crate) use read::Readers;
 pub(crate) use write::Writer;
 
-use crate::{Sizes, Unopened, catalog::Catalog, journal::Journal, lines::Fill};
+use crate::{Unopened, catalog::Catalog, figures::Sizes, journal::Journal, lines::Fill};
 use haechi_model::Failure;
 use std::{
     path::{Path, PathBuf},

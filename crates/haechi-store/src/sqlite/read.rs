@@ -2,10 +2,10 @@
 
 use super::{
     at_once::{self, AtOnce},
+    commits::Commits,
     connection, failure,
     snapshot::Snapshot,
     turns::Turns,
-    write::Commits,
 };
 use crate::{
     For, Reads,

@@ -1,6 +1,6 @@
 //! The writer thread: takes what is queued, runs it in one durable transaction with a savepoint each, then answers.
 
-use super::{at_once::AtOnce, connection, failure, load::Loading, steps, wal::Wal};
+use super::{at_once::AtOnce, commits::Commits, connection, failure, load::Loading, steps, wal::Wal};
 use crate::{
     catalog::Catalog,
     journal::Journal,
@@ -12,10 +12,7 @@ use haechi_model::{Change, Failure, Outcome};
 use rusqlite::Connection;
 use std::{
     path::Path,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -48,21 +45,6 @@ pub(crate) struct Writer {
 
 /// What keeps snapshots, once it is there.
 type Snapshots = Arc<OnceLock<Arc<AtOnce>>>;
-
-/// How often something was committed: what was read at the same count is of today.
-#[derive(Default)]
-pub(crate) struct Commits(AtomicU64);
-
-impl Commits {
-    /// The count. Whoever was told of a commit sees it counted.
-    pub(crate) fn now(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    pub(super) fn count(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-    }
-}
 
 impl Writer {
     pub(crate) fn start(path: &Path, catalog: Arc<Catalog>, journal: Arc<dyn Journal>, committed: Arc<Notify>) -> Result<Self, Failure> {

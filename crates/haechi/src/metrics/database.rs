@@ -1,6 +1,6 @@
 //! The database: its pools, what it was asked for, how large it is.
 
-use super::{Labels, sometimes::Sometimes};
+use super::sometimes::Sometimes;
 use haechi_gate::{Fill, Signs, Sizes, Usage};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -8,6 +8,7 @@ use prometheus_client::{
 };
 use std::{sync::atomic::AtomicU64, time::Duration};
 
+type Labels = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
 type UsageLabels = [(&'static str, String); 2];
 

@@ -1,6 +1,6 @@
 //! The state of the node: its ledger, what it must keep, its clock, and which versions it runs.
 
-use super::{Labels, sometimes::Sometimes};
+use super::sometimes::Sometimes;
 use haechi_gate::{Signs, Writer};
 use prometheus_client::{
     metrics::{family::Family, gauge::Gauge, info::Info},
@@ -11,6 +11,7 @@ use std::sync::{
     atomic::{AtomicI64, AtomicU64},
 };
 
+type Labels = [(&'static str, &'static str); 1];
 type Version = [(&'static str, String); 1];
 
 /// All that is told of it.
