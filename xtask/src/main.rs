@@ -5,8 +5,10 @@ mod bench;
 mod circles;
 mod descriptions;
 mod endure;
+mod features;
 mod fresh;
 mod limits;
+mod named;
 mod services;
 mod supply;
 mod trace;
@@ -23,6 +25,7 @@ const TASKS: &[(&str, &str)] = &[
     ),
     ("attack", "each attack for a while beside an honest caller; --seconds N, --only PART OF A NAME"),
     ("soak", "a mixed load for 20 minutes, with backups and reloads; --minutes N, --postgres: two nodes"),
+    ("features", "each feature of each library alone, without warnings"),
     ("circles", "files of a crate that import each other in a circle, and why those that there are stay"),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("descriptions", "outside linters over OpenAPI and protobuf: Spectral with its OpenAPI and OWASP rules, Redocly, buf; needs Node"),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         "soak" => endure::soak::run(&rest),
         "trace" => trace::run(&rest),
         "circles" => circles::run(),
+        "features" => features::run(),
         "doors" => doors(),
         "descriptions" => descriptions::lint(),
         "fresh" => fresh::both_commands(),
@@ -112,6 +116,8 @@ fn properties() -> Outcome {
 fn ci() -> Outcome {
     run(Command::new(cargo()).args(["fmt", "--all", "--check"]))?;
     run(Command::new(cargo()).args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]))?;
+    features::run()?;
+    circles::run()?;
     supply::deny()?;
     test(&[])?;
     run(Command::new(cargo()).args(["doc", "--workspace", "--all-features", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"))

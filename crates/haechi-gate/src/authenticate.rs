@@ -57,8 +57,8 @@ impl Authenticator {
     /// Remembers a verified credential for a while, at most until it ends. Not when something was revoked meanwhile.
     pub fn remember(&self, pending: Pending, caller: &Caller, ends_ms: i64) {
         let now = self.shared.clock.now_ms();
-        let alone = self.shared.store.dialect() == haechi_store::Dialect::Sqlite;
-        let until_ms = ends_ms.min(now + if alone { REMEMBERED_ALONE_MS } else { REMEMBERED_SHARED_MS });
+        let shared = self.shared.store.is_shared();
+        let until_ms = ends_ms.min(now + if shared { REMEMBERED_SHARED_MS } else { REMEMBERED_ALONE_MS });
         self.shared.memory.remember(pending.hash, pending.epoch, caller, (now, until_ms));
     }
 

@@ -48,15 +48,15 @@ impl Gate {
         // On a task of their own: they wait for nothing else that is done here.
         let sightings = tokio::spawn(self.shared.clone().keep_sightings(stop.clone()));
         let database = tokio::spawn(watch_database(self.shared.clone()));
-        let shared = self.shared.store.dialect() == haechi_store::Dialect::Postgres;
-        let lag = shared.then(|| tokio::spawn(watch_lag(self.clone())));
+        let later = !self.shared.store.positions_at_commit();
+        let lag = later.then(|| tokio::spawn(watch_lag(self.clone())));
         self.shared.store.listen();
         let mut behind = false;
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
-                _ = sequence.tick(), if shared => self.sequenced().await,
-                () = self.shared.committed.notified(), if shared => self.sequenced().await,
+                _ = sequence.tick(), if later => self.sequenced().await,
+                () = self.shared.committed.notified(), if later => self.sequenced().await,
                 _ = seal.tick() => {
                     self.shared.seal().await;
                     behind = self.shared.tell_clock(behind);

@@ -91,7 +91,7 @@ impl Gate {
             let journal = Arc::new(journal);
             let tables = catalog.tables().into_iter().map(|table| table.name).collect();
             let store = Store::open(&target, catalog, journal.clone()).await.map_err(|why| OpenError::of(database, &why))?;
-            let (committed, dialect) = (store.committed(), store.dialect());
+            let (committed, at_commit) = (store.committed(), store.positions_at_commit());
             let (witness, keeping) = (revision.app.config.ledger.witness.clone(), Arc::<Keeping>::default());
             let shared = Shared {
                 store: Arc::new(store),
@@ -113,8 +113,8 @@ impl Gate {
                 migrations: AtomicI64::new(0),
                 outdated: ArcSwap::default(),
                 revision: ArcSwap::from_pointee(revision),
-                // On SQLite what was committed has its position; elsewhere it is told when it has.
-                told: if dialect == haechi_store::Dialect::Sqlite { committed.clone() } else { Arc::default() },
+                // What was committed and has its position is told at once; elsewhere it is told when it has.
+                told: if at_commit { committed.clone() } else { Arc::default() },
                 committed,
                 images,
                 doubt: AtomicU64::new(0),

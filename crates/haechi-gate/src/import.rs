@@ -205,8 +205,8 @@ impl Gate {
     /// States rows that are as they were read.
     async fn state_rows_anew<A: crate::Area>(&self, key: &System<A>, declared: &Collection, rows: &[Row]) -> Result<(), Failure> {
         let mut change = self.shared.system_change(key, vec![self.part_entry("rebase", declared, rows.iter())]);
-        // Where other nodes may write meanwhile.
-        if self.shared.store.dialect() == haechi_store::Dialect::Postgres {
+        // Other nodes may write meanwhile.
+        if self.shared.store.is_shared() {
             change.steps = rows.iter().map(|row| unchanged(declared, row)).collect();
         }
         self.shared.commit(change).await.map(|_| ())

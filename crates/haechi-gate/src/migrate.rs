@@ -197,7 +197,7 @@ impl Gate {
             let history = history(&applied);
             let mut altered = Vec::new();
             for at in (1..applied.len().min(history.len())).filter(|at| applied[*at].version > last) {
-                let between = haechi_store::plan(self.shared.store.dialect(), &history[at - 1], &history[at]);
+                let between = self.shared.store.plan_between(&history[at - 1], &history[at]);
                 altered.extend(between.altered().into_iter().map(str::to_owned));
             }
             self.state(key, &["completed what was interrupted".to_owned()], &altered, &unstated).await?;

@@ -30,16 +30,14 @@ pub use figures::{Sizes, Usage};
 pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal, Unsealed};
 pub use lines::Fill;
 pub use load::{Load, LoadError, Misfit, Part, Unfit};
-pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, breaks, history, plan, same_tables};
+pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, breaks, history, same_tables};
 pub use plan::Plan;
-pub use render::Dialect;
 pub use schema::Strange;
 pub use slow::{For, Purpose, Slow};
-pub use system::system_tables;
 
 use figures::{Figures, Operation, of_change, of_select};
 use futures_util::future::BoxFuture;
-use haechi_model::{Aggregate, Change, Claim, Connections, Failure, Outcome, Predicate, Row, RowPage, Select, Table, Trust, Value};
+use haechi_model::{Aggregate, Change, Claim, Connections, Failure, Outcome, Predicate, Row, RowPage, Select, Trust, Value};
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -135,11 +133,6 @@ pub enum Unopened {
     Away(String),
 }
 
-/// The tables that a version needs: its own and the collections'.
-fn wanted_tables(dialect: Dialect, catalog: &Catalog) -> Vec<Table> {
-    system_tables(dialect).into_iter().chain(catalog.tables()).collect()
-}
-
 /// Whether a database is there and can be used.
 ///
 /// # Errors
@@ -171,13 +164,16 @@ impl Store {
         })
     }
 
-    /// Which SQL it speaks.
+    /// Whether several nodes may work on it at once.
     #[must_use]
-    pub fn dialect(&self) -> Dialect {
-        match self.driver {
-            Driver::Sqlite(_) => Dialect::Sqlite,
-            Driver::Postgres(_) => Dialect::Postgres,
-        }
+    pub fn is_shared(&self) -> bool {
+        matches!(self.driver, Driver::Postgres(_))
+    }
+
+    /// Whether entries have their positions as soon as they are committed; otherwise one node gives them later.
+    #[must_use]
+    pub fn positions_at_commit(&self) -> bool {
+        matches!(self.driver, Driver::Sqlite(_))
     }
 
     /// Woken after each commit that wrote entries.
@@ -374,7 +370,7 @@ impl Store {
 
     /// What a trace says of a statement: never its text, never its values.
     fn span(&self, operation: &'static str, table: &str) -> Span {
-        let system = if self.dialect() == Dialect::Sqlite { "sqlite" } else { "postgresql" };
+        let system = if self.is_shared() { "postgresql" } else { "sqlite" };
         tracing::info_span!(target: "haechi::trace", "database", otel.kind = "client", otel.name = operation, db.system.name = system, db.operation.name = operation, db.collection.name = table)
     }
 

@@ -3,14 +3,24 @@
 use crate::{
     Driver, Reads, Store,
     migrate::{self, Applied, MigrateError, Migration, breaks, history, plan},
+    render::Dialect,
     schema,
     schema::Strange,
-    sqlite, wanted_tables,
+    sqlite,
+    system::wanted_tables,
 };
 use futures_util::future::BoxFuture;
 use haechi_model::{Column, Failure, Table};
 
 impl Store {
+    /// Which SQL it speaks.
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self.driver {
+            Driver::Sqlite(_) => Dialect::Sqlite,
+            Driver::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
     /// The tables that this version needs: its own and the collections'.
     #[must_use]
     pub fn wanted_tables(&self) -> Vec<Table> {
@@ -52,6 +62,12 @@ impl Store {
             let wanted = self.wanted_tables();
             Ok(Migration { after, breaks: breaks(&before, &wanted), ..plan(self.dialect(), &before, &wanted) })
         })
+    }
+
+    /// The way from one set of tables to another.
+    #[must_use]
+    pub fn plan_between(&self, before: &[Table], after: &[Table]) -> Migration {
+        plan(self.dialect(), before, after)
     }
 
     /// As [`Store::plan`], but nothing is taken away from those who serve what was applied last.

@@ -1,6 +1,6 @@
 //! The store's own tables. They go through the same planner as everybody's.
 
-use crate::render::Dialect;
+use crate::{catalog::Catalog, render::Dialect};
 use haechi_model::{Column, Index, Storage, Table, Value};
 
 fn table(name: &str, key: usize, columns: Vec<Column>, indexes: Vec<Index>) -> Table {
@@ -13,7 +13,7 @@ fn index(name: &str, columns: &[usize], unique: bool) -> Index {
 
 /// The tables of the log, its seals, idempotency keys, images and leases.
 #[must_use]
-pub fn system_tables(dialect: Dialect) -> Vec<Table> {
+pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
     let organisation = || Column { default: Some(Value::text("")), ..Column::required("organisation", Storage::Text) };
     let entry = [
         Column::required("entry", Storage::Bytes),
@@ -80,4 +80,9 @@ pub fn system_tables(dialect: Dialect) -> Vec<Table> {
             Vec::new(),
         ),
     ]
+}
+
+/// The tables that a version needs: its own and the collections'.
+pub(crate) fn wanted_tables(dialect: Dialect, catalog: &Catalog) -> Vec<Table> {
+    system_tables(dialect).into_iter().chain(catalog.tables()).collect()
 }

@@ -28,7 +28,8 @@ pub struct Guarded<S, G> {
 }
 
 impl<S, G> Guarded<S, G> {
-    pub(crate) fn new(inner: S, guard: G) -> Self {
+    /// Puts a guard, also one of your own, before a service.
+    pub fn new(inner: S, guard: G) -> Self {
         Self { inner, guard }
     }
 }

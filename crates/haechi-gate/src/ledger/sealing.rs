@@ -118,7 +118,7 @@ impl Shared {
     /// On a database of its own a node knows how long entries have waited.
     fn lag_is(&self, lag_ms: i64) {
         self.seals.holed.store(false, Ordering::Relaxed);
-        if self.store.dialect() == haechi_store::Dialect::Sqlite {
+        if self.store.positions_at_commit() {
             self.seal_lag_ms.store(lag_ms.max(0), Ordering::Relaxed);
         }
     }

@@ -18,7 +18,7 @@ pub(crate) async fn run(shared: Arc<Shared>, hub: Arc<Hub>) {
     for timer in [&mut beat, &mut tick, &mut poll] {
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     }
-    let several = shared.store.dialect() == haechi_store::Dialect::Postgres;
+    let several = shared.store.is_shared();
     loop {
         tokio::select! {
             () = shared.told.notified() => {}

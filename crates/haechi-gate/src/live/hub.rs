@@ -245,7 +245,7 @@ impl Hub {
                 Read::Caller(user) => {
                     // Another node may have done it: what this one remembers is looked up again.
                     match user {
-                        _ if shared.store.dialect() == haechi_store::Dialect::Sqlite => {}
+                        _ if !shared.store.is_shared() => {}
                         Some(user) => shared.memory.forget(&Revocation::User(user)),
                         None => shared.memory.forget(&Revocation::All),
                     }

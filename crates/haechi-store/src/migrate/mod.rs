@@ -11,7 +11,7 @@ pub(crate) use action::same_index;
 pub use action::{Action, Migration, Step};
 pub use compatible::breaks;
 pub(crate) use compatible::{expanded, model_number};
-pub use plan::plan;
+pub(crate) use plan::plan;
 pub use rows::{Conversion, Finds, Task, What};
 
 /// DDL of the one table that the planner does not plan.
@@ -89,7 +89,7 @@ pub fn history(applied: &[Applied]) -> Vec<Vec<haechi_model::Table>> {
 /// Whether two migrations have left the same tables, but for the store's own.
 #[must_use]
 pub fn same_tables(one: &Applied, other: &Applied) -> bool {
-    let own: Vec<String> = crate::system_tables(crate::Dialect::Sqlite).into_iter().map(|table| table.name).collect();
+    let own: Vec<String> = crate::system::system_tables(crate::render::Dialect::Sqlite).into_iter().map(|table| table.name).collect();
     let tables = |applied: &Applied| {
         let tables: Option<Vec<haechi_model::Table>> = serde_json::from_str(&applied.tables).ok();
         tables.map(|tables| tables.into_iter().filter(|table| !own.contains(&table.name)).collect::<Vec<_>>())

@@ -133,7 +133,7 @@ fn dropped<'t>(from: &'t Table, to: &Table) -> Vec<&'t str> {
 
 /// Plans the way from one set of tables to another.
 #[must_use]
-pub fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
+pub(crate) fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
     let mut migration = Migration {
         actions: Vec::new(),
         drops: Vec::new(),

@@ -22,7 +22,7 @@ mod turns;
 pub(crate) use connection::failure;
 pub(crate) use migrate::SEQUENCE;
 
-use crate::{Server, Unopened, catalog::Catalog, journal::Journal, lines::Fill, migrate::model_number, render::Dialect, wanted_tables};
+use crate::{Server, Unopened, catalog::Catalog, journal::Journal, lines::Fill, migrate::model_number, render::Dialect, system::wanted_tables};
 use connection::Opener;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use haechi_model::{Change, Failure, Outcome, Step};

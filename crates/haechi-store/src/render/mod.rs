@@ -13,7 +13,7 @@ use std::{borrow::Cow, fmt::Write};
 
 /// Which SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// SQLite.
     Sqlite,
     /// PostgreSQL.
