@@ -13,7 +13,10 @@ mod tests {
             for name in text.split('`').skip(1).step_by(2) {
                 let path = name.split("::").next().unwrap_or_default();
                 let folder = ["haechi/", "haechi-", "libs/", "crates/", "deploy/", "xtask/"].iter().any(|start| path.starts_with(start));
-                if !folder || !path.contains("/src") && !path.contains("/tests") && !path.starts_with("deploy/") || path.contains([' ', '…', '*', '{']) {
+                if !folder
+                    || !path.contains("/src") && !path.contains("/tests") && !path.starts_with("deploy/")
+                    || path.contains([' ', '…', '*', '{'])
+                {
                     continue;
                 }
                 let below = if path.starts_with("haechi") { root.join("crates").join(path) } else { root.join(path) };
