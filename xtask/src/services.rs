@@ -71,6 +71,11 @@ impl Postgres {
         text.lines().next().and_then(|line| line.parse().ok()).ok_or_else(|| "the server has no pid".to_owned())
     }
 
+    /// Runs SQL.
+    pub(crate) fn run_sql(&self, sql: &str) -> Outcome {
+        run_command(self.command("psql").args(["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--command", sql]).arg(self.url()))
+    }
+
     /// One of the server's programs, as a user that it accepts.
     fn command(&self, program: &str) -> Command {
         let program = self.bin.join(program);

@@ -26,6 +26,8 @@ const CLAIM_MS: i64 = 24 * 3_600_000;
 /// How often it is looked how large the database is.
 const DATABASE_EVERY: Duration = Duration::from_secs(30);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+/// What failed of it is tried again after this.
+const AGAIN: Duration = Duration::from_secs(2);
 
 impl Gate {
     /// Starts sequencing, sealing, access entries and housekeeping. They end after `stop` turns true, with all that waits written.
@@ -63,7 +65,10 @@ impl Gate {
                 }
                 _ = housekeeping.tick() => {
                     let _ = self.shared.store.forget_claims(self.shared.clock.now_ms() - CLAIM_MS).await;
-                    self.forget_images().await;
+                    if !self.forget_images().await {
+                        // The node is not ready until that is done.
+                        housekeeping.reset_after(AGAIN);
+                    }
                     self.analyse(Analyse::Outgrown).await;
                 }
             }

@@ -47,6 +47,10 @@ pub(super) fn run(binary: PathBuf, rounds: u64, time: Duration) -> Outcome {
     let postgres = Postgres::start()?;
     let database = postgres.pid()?;
     let haechi = Haechi::start_on(binary, false, Some(&format!("{}?sslmode=disable", postgres.url())))?;
+    // Seeds have one time of creation; a list is in the order of that.
+    let apart = "UPDATE notes SET create_time = create_time + n.at FROM (SELECT id, row_number() OVER (ORDER BY id) AS at FROM notes) n WHERE notes.id = n.id";
+    postgres.run_sql(apart)?;
+    postgres.run_sql("VACUUM ANALYZE notes")?;
     let raw = Raw::on_postgres(&postgres.url())?;
     let (ours, theirs) = (WithDatabase { server: &haechi, database }, WithDatabase { server: &raw, database });
     let load = Load::new(&haechi)?;

@@ -44,8 +44,8 @@ impl Gate {
         self.hub.close();
     }
 
-    /// Forgets what streams could go on from: what is old, and what is too much.
-    pub async fn forget_images(&self) {
+    /// Forgets what streams could go on from: what is old, and what is too much. `false` when it could not.
+    pub async fn forget_images(&self) -> bool {
         let live = &self.shared.revision.load().app.config.live;
         // Ids of entries tell their time.
         let oldest = (self.shared.clock.now_ms() - live.keep_hours * 3_600_000).max(0).unsigned_abs();
@@ -54,6 +54,8 @@ impl Gate {
         self.shared.keeping.fares(crate::Writer::Changes, forgotten.is_ok());
         if let Err(failure) = forgotten {
             tracing::warn!(target: "haechi::live", %failure, "old changes could not be forgotten");
+            return false;
         }
+        true
     }
 }

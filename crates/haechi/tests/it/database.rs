@@ -150,6 +150,9 @@ async fn a_database_gone_and_back() {
     }
     let there = kim.get("/api/v1/notes?page_size=200").await.expect(200).json()["items"].as_array().unwrap().len();
     assert!(there >= acknowledged, "{there} of {acknowledged} acknowledged notes are there");
+    // Each connection is tried again a moment after it failed: the node is ready when all are back.
+    let ready = async || app.anonymous().get("/readyz").await.status == 200;
+    crate::postgres::until("it is not ready again", ready).await;
     app.finish().await;
 }
 
