@@ -225,7 +225,9 @@ impl Gate {
             self.settle().await;
             let time_ms = self.shared.clock.now_ms();
             self.shared.store.backup(file).await?;
-            self.shared.store.was_backed_up(time_ms).await?;
+            if let Err(failure) = self.shared.store.was_backed_up(time_ms).await {
+                tracing::warn!(target: "haechi", %failure, "the backup was made, and other nodes do not learn of it");
+            }
             self.shared.backed_up_ms.store(time_ms, Ordering::Relaxed);
             Ok(())
         })

@@ -65,7 +65,7 @@ impl Shared {
         if !all && revocations.is_empty() {
             return self.store.commit(change).await;
         }
-        // On a task of its own: whoever hangs up cannot keep what is remembered of callers from being forgotten.
+        // On a task of its own, which ends also when the client hangs up: what is remembered of callers must be forgotten after the commit.
         let shared = self.clone();
         let task = tokio::spawn(async move {
             let outcome = shared.store.commit(change).await;

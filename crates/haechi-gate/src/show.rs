@@ -51,7 +51,7 @@ impl Ask {
                 }
             }
         }
-        // Where it is not his to read it is not even looked at: whatever the database does first, and however long it takes.
+        // Where the caller may not read a value, the database does not look at it either: how long it takes would tell something of it.
         let seen = |column: usize| match guards.iter().find(|(columns, _)| columns.contains(&column)) {
             Some((_, condition)) => Operand::Choose(vec![(condition.clone(), Operand::Column(column))]),
             None => Operand::Column(column),

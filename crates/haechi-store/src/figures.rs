@@ -73,7 +73,7 @@ impl Figures {
         Self { of_table: (0..tables).map(|_| from_fn(|_| Figure::default())).collect(), failed: from_fn(|_| AtomicU64::new(0)) }
     }
 
-    /// Counts what was begun at a time and has ended. What an expectation was not met for was done all the same.
+    /// Counts work that has ended. Work that found an expectation not met is no failure: the database did its part.
     pub(crate) fn ended<T>(
         &self,
         (table, operation): (usize, Operation),
@@ -90,7 +90,8 @@ impl Figures {
         }
     }
 
-    fn failed(&self, failure: &Failure) {
+    /// Counts what the database did not do.
+    pub(crate) fn failed(&self, failure: &Failure) {
         let at = match failure {
             Failure::Busy => 0,
             Failure::Contended => 1,

@@ -351,6 +351,8 @@ impl Store {
             if let Some(of) = of {
                 self.figures.ended(of, begun, &done, |outcome| outcome.written.len() + outcome.cleared.len());
                 self.told(of, Some(&request_id), &done);
+            } else if let Err(failure) = &done {
+                self.figures.failed(failure);
             }
             if self.catalog.slow.is_met(begun.elapsed()) {
                 let ms = begun.elapsed().as_secs_f64() * 1000.0;

@@ -1,10 +1,6 @@
 //! How the database would answer a read: the statement, its plan, and the indexes that it lacks.
 
-use crate::{
-    Driver, Reads, Store,
-    render::{Dialect, Sql},
-    sqlite::bound,
-};
+use crate::{Driver, Store};
 use futures_util::future::BoxFuture;
 use haechi_model::{Comparison, Failure, Operand, Predicate, Select, Table};
 
@@ -15,7 +11,7 @@ pub struct Plan {
     pub statement: String,
     /// The database's own words, a line each.
     pub steps: Vec<String>,
-    /// Columns that it compares and that no index begins with, where it reads a whole table.
+    /// Columns that it compares and that no index begins with, where it goes through the table row by row and no index would serve it.
     pub lacks: Vec<String>,
 }
 
@@ -28,55 +24,85 @@ impl Store {
         Box::pin(async move {
             let table = &self.catalog.tables[select.collection];
             let compared = compared(table, &select.filter);
-            let (statement, steps, scans) = match &self.driver {
-                Driver::Sqlite(sqlite) => {
-                    let catalog = self.catalog.clone();
-                    let work = move |connection: &rusqlite::Connection| {
-                        let mut sql = Sql::new(Dialect::Sqlite, &catalog);
-                        sql.select(&select);
-                        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text))?;
-                        let steps = explain.query_map(bound(&sql.values), |row| row.get::<_, String>(3))?.collect::<Result<Vec<_>, _>>()?;
-                        Ok((sql.text, steps))
-                    };
-                    let (text, steps) = sqlite.readers.run(Reads::SCAN, work).await?;
-                    // An index that is walked from end to end spares the order, not the reading.
-                    let scans = steps.iter().any(|step| step == "SCAN t0" || step.starts_with("SCAN t0 "));
-                    (text, steps, scans)
-                }
-                Driver::Postgres(postgres) => {
-                    let (text, steps) = postgres.plan(&select).await?;
-                    let scan = format!("Seq Scan on {}", table.name);
-                    let quoted = format!("Seq Scan on \"{}\"", table.name);
-                    let scans = steps.iter().any(|step| step.contains(&scan) || step.contains(&quoted));
-                    (text, steps, scans)
-                }
+            let (walks, (statement, steps)) = match &self.driver {
+                Driver::Sqlite(sqlite) => (walks_in_sqlite as fn(&[String], &str) -> bool, sqlite.readers.plan(select).await?),
+                Driver::Postgres(postgres) => (walks_in_postgres as fn(&[String], &str) -> bool, postgres.plan(&select).await?),
             };
+            let scans = walks(&steps, &table.name);
             Ok(Plan { statement, steps, lacks: if scans { compared } else { Vec::new() } })
         })
     }
 }
 
-/// Columns of a table that a condition compares with values and that no index begins with.
+/// Whether a plan goes through a table (`t0`) row by row. An index that is walked from end to end spares the order, not the reading.
+fn walks_in_sqlite(steps: &[String], _: &str) -> bool {
+    steps.iter().any(|step| step == "SCAN t0" || step.starts_with("SCAN t0 "))
+}
+
+/// The same of PostgreSQL's words: below the line of the table none says by which part of an index rows are found.
+fn walks_in_postgres(steps: &[String], table: &str) -> bool {
+    let of_table = |step: &String| [format!(" on {table} t0 "), format!(" on \"{table}\" t0 ")].iter().any(|name| step.contains(name));
+    let Some(at) = steps.iter().position(of_table) else { return false };
+    let found_by = |step: &String| step.contains("Index Cond:");
+    !steps[at].contains("Bitmap") && !steps[at + 1..].iter().take_while(|step| !step.contains("->")).any(found_by)
+}
+
+/// Columns of a table by which a condition could find rows if an index began with them; none where an index serves it already.
 fn compared(table: &Table, filter: &Predicate) -> Vec<String> {
+    // The first columns are the key.
+    let indexed = |column: usize| column < table.key || table.indexes.iter().any(|index| index.columns.first() == Some(&column));
+    if is_served(filter, &indexed) {
+        return Vec::new();
+    }
     let mut columns = Vec::new();
     compares(filter, &mut columns);
     columns.sort_unstable();
     columns.dedup();
-    // The first column is the id, which is the key.
-    let indexed = |column: &usize| *column < table.key || table.indexes.iter().any(|index| index.columns.first() == Some(column));
-    columns.into_iter().filter(|column| !indexed(column)).filter_map(|column| Some(table.columns.get(column)?.name.clone())).collect()
+    columns.into_iter().filter(|column| !indexed(*column)).filter_map(|column| Some(table.columns.get(column)?.name.clone())).collect()
+}
+
+/// Whether indexes find the rows: of conditions that all hold one is enough, of alternatives each needs one.
+fn is_served(filter: &Predicate, indexed: &dyn Fn(usize) -> bool) -> bool {
+    match filter {
+        Predicate::All(parts) => parts.iter().any(|part| is_served(part, indexed)),
+        Predicate::Any(parts) => parts.iter().all(|part| is_served(part, indexed)),
+        one => finds_by(one).is_some_and(indexed),
+    }
 }
 
 fn compares(filter: &Predicate, columns: &mut Vec<usize>) {
     match filter {
         Predicate::All(parts) | Predicate::Any(parts) => parts.iter().for_each(|part| compares(part, columns)),
+        one => columns.extend(finds_by(one)),
+    }
+}
+
+/// The column by which an index could find the rows of a condition that has no parts.
+fn finds_by(condition: &Predicate) -> Option<usize> {
+    match condition {
         Predicate::Compare(Operand::Column(column), comparison, Operand::Constant(_))
-        | Predicate::Compare(Operand::Constant(_), comparison, Operand::Column(column))
-            if *comparison != Comparison::NotEqual =>
-        {
-            columns.push(*column);
-        }
-        Predicate::OneOf(Operand::Column(column), _) | Predicate::Reference { from: Operand::Column(column), .. } => columns.push(*column),
-        _ => {}
+        | Predicate::Compare(Operand::Constant(_), comparison, Operand::Column(column)) => (*comparison != Comparison::NotEqual).then_some(*column),
+        Predicate::OneOf(Operand::Column(column), _) | Predicate::Reference { from: Operand::Column(column), .. } => Some(*column),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_row_by_row_is_seen() {
+        let walks = |plan: &str| walks_in_postgres(&plan.lines().map(str::to_owned).collect::<Vec<_>>(), "tasks");
+        assert!(walks("Limit  (cost=0 rows=20)\n  ->  Seq Scan on tasks t0  (cost=0)\n        Filter: (rank > 5)"));
+        assert!(walks("Limit  (cost=0)\n  ->  Index Scan using tasks_pkey on tasks t0  (cost=0)\n        Filter: (rank > 5)"));
+        assert!(!walks("Limit  (cost=0)\n  ->  Index Scan using i on tasks t0  (cost=0)\n        Index Cond: (rank > 5)"));
+        assert!(!walks(
+            "Sort\n  ->  Bitmap Heap Scan on tasks t0  (cost=0)\n        ->  Bitmap Index Scan on i  (cost=0)\n              Index Cond: (rank > 5)"
+        ));
+        assert!(!walks("Limit\n  ->  Seq Scan on tasks_of_others t0  (cost=0)"));
+        let walks = |step: &str| walks_in_sqlite(&[step.to_owned()], "tasks");
+        assert!(walks("SCAN t0") && walks("SCAN t0 USING INDEX sqlite_autoindex_tasks_1"));
+        assert!(!walks("SEARCH t0 USING INDEX i (rank>?)") && !walks("SCAN t01"));
     }
 }

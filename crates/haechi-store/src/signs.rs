@@ -6,7 +6,9 @@ use haechi_model::Failure;
 use rusqlite::OptionalExtension;
 
 /// The last backup has a row among the leases, which are of the moment as well: none is taken over by a restore elsewhere.
-pub(crate) const BACKUP: &str = "SELECT \"expires\" FROM \"_leases\" WHERE \"name\" = 'backup'";
+pub(crate) const BACKED_UP: &str = "SELECT \"expires\" FROM \"_leases\" WHERE \"name\" = 'backup'";
+pub(crate) const NOTE_BACKUP: &str =
+    "INSERT INTO \"_leases\" VALUES ('backup', '', $1, 0) ON CONFLICT (\"name\") DO UPDATE SET \"expires\" = excluded.\"expires\"";
 
 impl Store {
     /// How large it is.
@@ -17,7 +19,7 @@ impl Store {
         Box::pin(async move {
             match &self.driver {
                 Driver::Sqlite(sqlite) => Ok(sqlite.sizes()),
-                Driver::Postgres(postgres) => postgres.sizes(self.catalog.tables.iter().map(|table| &*table.name).collect()).await,
+                Driver::Postgres(postgres) => postgres.sizes(&self.wanted_tables()).await,
             }
         })
     }
@@ -39,9 +41,7 @@ impl Store {
         Box::pin(async move {
             match &self.driver {
                 Driver::Sqlite(sqlite) => {
-                    let sql =
-                        "INSERT INTO \"_leases\" VALUES ('backup', '', ?, 0) ON CONFLICT (\"name\") DO UPDATE SET \"expires\" = excluded.\"expires\"";
-                    let work = move |connection: &mut rusqlite::Connection| connection.execute(sql, [time_ms]);
+                    let work = move |connection: &mut rusqlite::Connection| connection.execute(NOTE_BACKUP, [time_ms]);
                     sqlite.writer.alone(work).await?.map(|_| ()).map_err(|error| sqlite::failure(&error))
                 }
                 Driver::Postgres(postgres) => postgres.was_backed_up(time_ms).await,
@@ -57,7 +57,7 @@ impl Store {
         Box::pin(async move {
             match &self.driver {
                 Driver::Sqlite(sqlite) => {
-                    sqlite.readers.run(Reads::SYSTEM, |connection| connection.query_row(BACKUP, [], |row| row.get(0)).optional()).await
+                    sqlite.readers.run(Reads::SYSTEM, |connection| connection.query_row(BACKED_UP, [], |row| row.get(0)).optional()).await
                 }
                 Driver::Postgres(postgres) => postgres.backed_up().await,
             }

@@ -193,7 +193,7 @@ impl Grant<Read> {
 }
 
 impl Ask {
-    /// A written row as the caller may see it; `None` when he may not.
+    /// A written row as the caller may see it; `None` when they may not.
     ///
     /// # Errors
     /// When the database cannot be reached or the access log is full.

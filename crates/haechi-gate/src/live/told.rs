@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// What happened to a row, as far as whoever watches may know.
+/// What happened to a row, as far as the watcher may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToldKind {
     /// It came into sight.
@@ -66,9 +66,9 @@ impl Drop for Kept {
 /// Why a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// Whoever watched is no longer who he was: signed out, disabled, or with other roles.
+    /// The watcher has been signed out or disabled, or has other roles now.
     Caller,
-    /// Policies no longer let him watch.
+    /// Policies no longer let them watch.
     Refused,
     /// It was read too slowly.
     Slow,
@@ -82,7 +82,7 @@ pub enum EndReason {
 #[derive(Clone, Copy, Debug)]
 pub struct OpenStream;
 
-/// A connection's place: whoever takes the connection over keeps it as long as he holds this.
+/// A connection's place among those that are allowed. A task that takes the connection over holds this, and with it the place.
 #[derive(Clone)]
 pub struct Hold(pub Arc<dyn std::any::Any + Send + Sync>);
 
@@ -94,7 +94,7 @@ pub enum WatchItem {
     Told(Arc<Told>),
     /// Something else decides now what is in sight: read the list again. What follows comes after this position.
     Resync(Arc<str>),
-    /// Nothing happened; whoever goes on later may start here.
+    /// Nothing happened. A client that comes back later may go on from this position.
     Beat(Arc<str>),
     /// The end.
     End(EndReason),

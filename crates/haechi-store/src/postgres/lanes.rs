@@ -146,7 +146,10 @@ impl Lanes {
                 let mut again = pin!(self.alone(shape, of, work));
                 select! {
                     found = &mut again => found,
-                    found = &mut read => if busy(&found) { again.await } else { found },
+                    found = &mut read => {
+                        self.took::<W>(of, shape, begun.elapsed(), &found);
+                        if busy(&found) { again.await } else { found }
+                    }
                 }
             }
         }

@@ -55,7 +55,7 @@ impl Postgres {
         let begun = Instant::now();
         loop {
             match self.attempt(migration, now_ms).await {
-                // Whoever waits behind a lock that is waited for waits, too: it is let go and tried again.
+                // Requests wait behind a lock that is waited for. So the wait is given up after a moment, and the migration is tried again.
                 Err(MigrateError::Locked(_)) if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
                 done => return done,
             }

@@ -5,14 +5,16 @@ use super::{
     connection::failure,
     lanes::{Lane, Rows},
 };
-use crate::{figures::Sizes, signs::BACKUP};
-use haechi_model::Failure;
+use crate::{
+    figures::Sizes,
+    signs::{BACKED_UP, NOTE_BACKUP},
+};
+use haechi_model::{Failure, Table};
 use std::sync::atomic::Ordering;
 
 impl Postgres {
-    pub(crate) async fn sizes(&self, tables: Vec<&str>) -> Result<Sizes, Failure> {
-        let own = ["_log", "_seals", "_images", "_idempotency"];
-        let names: Vec<String> = own.iter().chain(&tables).map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    pub(crate) async fn sizes(&self, tables: &[Table]) -> Result<Sizes, Failure> {
+        let names: Vec<String> = tables.iter().map(|table| format!("'{}'", table.name.replace('\'', "''"))).collect();
         let sql = format!(
             "SELECT '', pg_database_size(current_database()) UNION ALL SELECT relname::text, pg_total_relation_size(oid) FROM pg_class \
              WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace AND relname IN ({})",
@@ -35,12 +37,11 @@ impl Postgres {
 
     pub(crate) async fn was_backed_up(&self, time_ms: i64) -> Result<(), Failure> {
         let client = self.0.ledger.get().await.map_err(|_| Failure::Unavailable)?;
-        let sql = "INSERT INTO \"_leases\" VALUES ('backup', '', $1, 0) ON CONFLICT (\"name\") DO UPDATE SET \"expires\" = excluded.\"expires\"";
-        client.execute(sql, &[&time_ms]).await.map(|_| ()).map_err(|error| failure(&error))
+        client.execute(NOTE_BACKUP, &[&time_ms]).await.map(|_| ()).map_err(|error| failure(&error))
     }
 
     pub(crate) async fn backed_up(&self) -> Result<Option<i64>, Failure> {
-        let rows = self.0.lanes.read(Lane::State, BACKUP, &Rows { values: &[], once: false }).await?;
+        let rows = self.0.lanes.read(Lane::State, BACKED_UP, &Rows { values: &[], once: false }).await?;
         Ok(rows.first().map(|row| row.get(0)))
     }
 }

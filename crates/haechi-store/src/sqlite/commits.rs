@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Commits(AtomicU64);
 
 impl Commits {
-    /// The count. Whoever was told of a commit sees it counted.
+    /// The count. A commit is counted before its caller is told of it.
     pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }

@@ -13,7 +13,7 @@ use crate::{
     catalog::Catalog,
     lines::{Fill, Turn},
     page::PageWriter,
-    render::{Dialect, Sql, counted},
+    render::{Dialect, Layout, Sql, counted},
 };
 use arc_swap::ArcSwapOption;
 use haechi_model::{Aggregate, Cells, Failure, Predicate, Row, RowPage, Select, Table, Value};
@@ -114,6 +114,18 @@ impl Readers {
         self.run(reads, move |connection| {
             let work = || page(connection, &catalog, (&select, &purpose), select.bytes);
             if scan { named(&catalog.tables[select.collection].name, work) } else { work() }
+        })
+        .await
+    }
+
+    /// The statement of a page, and how the database would answer it.
+    pub(crate) async fn plan(&self, select: Select) -> Result<(String, Vec<String>), Failure> {
+        let catalog = self.catalog.clone();
+        self.run(Reads::SCAN, move |connection| {
+            let (sql, _) = statement(connection, &catalog, &select)?;
+            let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text))?;
+            let steps = explain.query_map(connection::bound(&sql.values), |row| row.get(3))?.collect::<Result<_, _>>()?;
+            Ok((sql.text, steps))
         })
         .await
     }
@@ -339,12 +351,18 @@ fn rows(connection: &Connection, sql: &Sql<'_>, columns: usize) -> rusqlite::Res
     statement.query_map(connection::bound(&sql.values), |row| connection::row_values(row, columns))?.collect()
 }
 
-fn page(connection: &Connection, catalog: &Catalog, (select, purpose): (&Select, &For), most: usize) -> rusqlite::Result<RowPage> {
+/// The statement of a page.
+fn statement<'a>(connection: &Connection, catalog: &'a Catalog, select: &'a Select) -> rusqlite::Result<(Sql<'a>, Layout)> {
     let mut sql = Sql::new(Dialect::Sqlite, catalog);
     if select.per.is_none() {
         sql.many = leading_to_many(connection, catalog, select.collection, &select.filter, true)?;
     }
     let layout = sql.select(select);
+    Ok((sql, layout))
+}
+
+fn page(connection: &Connection, catalog: &Catalog, (select, purpose): (&Select, &For), most: usize) -> rusqlite::Result<RowPage> {
+    let (sql, layout) = statement(connection, catalog, select)?;
     let begun = Instant::now();
     let mut statement = connection.prepare_cached(&sql.text)?;
     let mut rows = statement.query(connection::bound(&sql.values))?;

@@ -232,7 +232,7 @@ fn say_plan(plan: Option<&Plan>, collection: &str) {
     plan.steps.iter().for_each(|step| say!("  {step}"));
     for column in &plan.lacks {
         say!(
-            "every row is read, and no index begins with {column}: in collections/{collection}.toml write\n  [[indexes]]\n  fields = [\"{column}\"]"
+            "rows are read one after the other until the page is full, and no index begins with {column}: in collections/{collection}.toml write\n  [[indexes]]\n  fields = [\"{column}\"]"
         );
     }
 }

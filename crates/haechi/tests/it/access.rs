@@ -224,6 +224,8 @@ async fn explain_says_why() {
     assert!(!said.contains("no index begins with"), "a reference has an index: {said}");
     let (_, said) = explain(&["--as", "kim", "update", "tasks", "--sql"]);
     assert!(said.ends_with("there is no statement: no row is asked for\n"), "{said}");
+    let (_, said) = explain(&["--as", "kim", "create", "tasks", "--sql"]);
+    assert!(said.ends_with("there is no statement: no row is asked for\n"), "{said}");
     // The same for programs.
     let (_, said) = explain(&["--json", "--as", "kim", "delete", task]);
     let value: Value = serde_json::from_str(&said).unwrap();

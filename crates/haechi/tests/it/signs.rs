@@ -6,6 +6,7 @@ use crate::{
     process::{Dev, done, haechi},
 };
 use haechi::ops;
+use haechi_gate::Asker;
 use haechi_testkit::{Backend, TestApp, fresh_folder, on_both, with_more};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt::Write as _, io::Read as _, process::Stdio};
@@ -14,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-on_both!(metrics_tell_what_was_done);
+on_both!(metrics_tell_what_was_done, a_missing_index_is_named);
 
 /// What the listener of operations answers.
 async fn operations(app: &TestApp, path: &str) -> String {
@@ -112,6 +113,26 @@ async fn metrics_tell_what_was_done(backend: Backend) {
     assert!(text.contains("haechi_db_size_bytes "), "{text}");
     let known = async || operations(&app, "/metrics").await.contains("haechi_backup_last_timestamp_seconds ");
     crate::postgres::until("the last backup is forgotten", known).await;
+    app.finish().await;
+}
+
+/// OPS-42: what a condition compares without an index is named where rows are read one by one; what has an index is not.
+async fn a_missing_index_is_named(backend: Backend) {
+    let policies = "permit (principal in Role::\"auditor\", action == Action::\"list\", resource is things) when { resource has small && resource.small > 5 };\n\
+                    permit (principal in Role::\"auditor\", action == Action::\"read\", resource is things);";
+    let app = TestApp::start(backend, &[FILES, &[("policies/small.cedar", policies)]].concat()).await;
+    let (gate, revision) = (&app.house.gate, app.house.gate.revision());
+    let plan = async |role: &str, action: &str, collection: &str, id: Option<&str>| {
+        let asker = Asker::service("robot", vec![role.into()], None);
+        let on = (revision.policies.action(action).unwrap(), revision.app.collection(collection).unwrap().id);
+        gate.plan_of(&app.house.keys.import, &asker, on, id).await.unwrap()
+    };
+    let walked = plan("auditor", "list", "things", None).await.unwrap();
+    assert!(walked.statement.contains("\"small\" > ") && !walked.steps.is_empty(), "{walked:?}");
+    assert_eq!(walked.lacks, ["small"], "{walked:?}");
+    let one = plan("auditor", "list", "things", Some("01920000-0000-7000-8000-000000000001")).await.unwrap();
+    assert_eq!(one.lacks, [""; 0], "{one:?}");
+    assert_eq!(plan("member", "create", "things", None).await, None, "nothing is looked for before a row is made");
     app.finish().await;
 }
 
