@@ -121,11 +121,11 @@ impl Gate {
 }
 
 /// How large the database is, and what other nodes did with it.
-async fn watch_database(gate: Arc<Shared>) {
+async fn watch_database(shared: Arc<Shared>) {
     let mut look = tokio::time::interval(DATABASE_EVERY);
     loop {
         look.tick().await;
-        gate.look_at_database().await;
+        shared.look_at_database().await;
     }
 }
 

@@ -7,6 +7,7 @@ const DEV_PREFIX: &str = "haechi_dev_";
 const DEV_PURPOSE: &str = "developer token";
 /// How long a developer's token lives.
 const DEV_TOKEN_MS: i64 = 3_600_000;
+
 /// A developer's token for a user, good for an hour at a process that serves `dev` with the same master key.
 #[must_use]
 pub fn dev_token(master: &MasterKey, user_id: &str, now_ms: i64) -> String {

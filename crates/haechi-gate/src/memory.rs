@@ -9,7 +9,9 @@ use std::{
     },
 };
 
+/// One for each first digit of a hash, so that callers seldom wait for each other.
 const SHARDS: usize = 16;
+/// Credentials that a shard remembers; then all of it is forgotten, and looked up again.
 const REMEMBERED_PER_SHARD: usize = 8_192;
 
 struct Remembered {
