@@ -1,7 +1,11 @@
 //! An app in a folder of its own, served in this process without a socket.
 
 use crate::person::Person;
-use haechi::{DataDir, House, Mode, folder, serve::stack, stack::Stack};
+use haechi::{
+    DataDir, House, Mode,
+    app::folder,
+    http::{routes::stack, stack::Stack},
+};
 use haechi_gate::{AuditReport, TestClock, dev_token};
 use std::{
     path::{Path, PathBuf},
@@ -95,7 +99,7 @@ impl TestApp {
     pub async fn open(root: PathBuf, backend: Backend, clock: Arc<TestClock>) -> Self {
         let data = DataDir::open(folder::default_data(&root)).unwrap();
         let (revision, warnings) = folder::load(&root).unwrap_or_else(|error| match error {
-            haechi::FolderError::Findings(findings) => panic!("{}", haechi::report::render(&findings)),
+            haechi::FolderError::Findings(findings) => panic!("{}", haechi::app::report::render(&findings)),
             other => panic!("{other}"),
         });
         let house = House::at(revision, warnings, &data, Mode::Dev, clock.clone()).await.unwrap();

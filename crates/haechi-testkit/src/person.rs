@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{HeaderMap, Method, Request, header},
 };
-use haechi::stack::Stack;
+use haechi::http::stack::Stack;
 use haechi_layers::Peer;
 use haechi_problem::{MEDIA_TYPE, languages};
 use http_body_util::BodyExt;

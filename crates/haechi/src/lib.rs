@@ -1,42 +1,16 @@
 //! Haechi as a library: the same house that the binary serves.
 
-pub mod accept;
 pub mod access;
-pub mod admission;
-mod certificate;
-mod compress;
-pub mod database;
-mod edge;
-mod embed;
-pub mod folder;
-pub mod house;
+pub mod app;
+pub mod http;
 #[cfg(haechi_unsafe_lab)]
 pub mod lab;
-pub mod logs;
-pub mod metrics;
-pub mod ops;
-pub mod people;
-pub mod rates;
-pub mod refusals;
-mod reload;
-mod replies;
-pub mod report;
-mod requests;
-pub mod rows;
-mod sentinel;
-pub mod serve;
+pub mod observe;
 mod setup;
-mod shares;
-pub mod shutdown;
-pub mod stack;
-mod supervisor;
-pub mod tls;
-pub mod traces;
-pub mod trial;
 
-pub use embed::{Haechi, ServeError};
-pub use folder::{DataDir, FolderError};
-pub use house::{House, Mode};
+pub use app::embed::{Haechi, ServeError};
+pub use app::folder::{DataDir, FolderError};
+pub use app::house::{House, Mode};
 
 /// A request for a declared action, and its answer.
 pub use haechi_data::{Act, Acted};

@@ -1,6 +1,6 @@
 //! The state that a folder is compared with: another folder, or the same one at a commit.
 
-use crate::folder::{self, FolderError};
+use crate::app::folder::{self, FolderError};
 use haechi_gate::Revision;
 use std::{
     path::{Component, Path, PathBuf},

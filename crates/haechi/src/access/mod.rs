@@ -4,7 +4,7 @@ mod against;
 
 pub use against::{Against, AgainstError};
 
-use crate::rows;
+use crate::app::rows;
 use haechi_gate::{AccessChange, Clock, Pair, Pairs, Reach, Revision, SystemClock, Way, difference};
 use serde_json::{Value, json};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! `haechi add`: edits the folder's files in place; comments and order stay.
 
-use super::{Done, Failed, Place, live::say};
+use super::{Done, Failed, Place, words::say};
 use clap::Subcommand;
 use std::{path::Path, process::ExitCode};
 use toml_edit::{DocumentMut, InlineTable, Value, value};

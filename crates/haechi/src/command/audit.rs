@@ -2,8 +2,8 @@
 
 use super::{
     Done, Failed,
-    live::{said, say, sent},
     outfile::Outfile,
+    words::{said, say, sent},
 };
 use clap::Subcommand;
 use haechi::House;
@@ -59,7 +59,7 @@ impl Audit {
                 if before_ms > SystemClock.now_ms() {
                     return Err(Failed::Said(format!("{before} is still to come; name a day or a time that has been")));
                 }
-                archive(house, before_ms, &super::live::path(&file)).await?;
+                archive(house, before_ms, &super::words::path(&file)).await?;
                 ExitCode::SUCCESS
             }
             Self::Export => {
@@ -98,7 +98,7 @@ impl Audit {
 async fn verify(house: &House, rows: bool, (checkpoints, files): (&[PathBuf], &[PathBuf]), as_json: bool) -> Done {
     let mut notes = Vec::new();
     for path in checkpoints {
-        let text = std::fs::read_to_string(super::live::path(path))
+        let text = std::fs::read_to_string(super::words::path(path))
             .map_err(|error| Failed::Said(format!("{} cannot be read: {}", path.display(), haechi_model::why(error.kind()))))?;
         notes.extend(split_notes(&text));
     }
@@ -150,7 +150,7 @@ async fn archive(house: &House, before_ms: i64, file: &Path) -> Result<(), Faile
     write(house, &part, &out).await?;
     out.put()?;
     let (from, size) = (part.from, part.size);
-    house.gate.take_out(key, part, &super::live::operator()).await.map_err(said)?;
+    house.gate.take_out(key, part, &super::words::operator()).await.map_err(said)?;
     house.gate.settle().await;
     say!("{}: entries {from} to {}, verified; keep it with the checkpoints", file.display(), size - 1);
     Ok(())
@@ -182,7 +182,7 @@ fn archives(house: &House, files: &[PathBuf], notes: &[String], report: &mut hae
     let mut open: BTreeSet<u64> = kept.iter().map(|checkpoint| checkpoint.size).filter(|size| *size > 0 && old(*size)).collect();
     let mut parts = Vec::new();
     for path in files {
-        let file = File::open(super::live::path(path))
+        let file = File::open(super::words::path(path))
             .map_err(|error| Failed::Said(format!("{} cannot be read: {}", path.display(), haechi_model::why(error.kind()))))?;
         let part = tokio::task::block_in_place(|| house.gate.verify_archive(BufReader::new(file), &kept));
         for finding in &part.findings.findings {

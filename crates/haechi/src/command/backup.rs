@@ -2,11 +2,14 @@
 
 use super::{
     Done, Failed, Place,
-    live::{path, say},
     outfile::{Outfile, beside},
+    words::{path, say},
 };
 use clap::Args;
-use haechi::{DataDir, House, Mode, database, house::HouseError};
+use haechi::{
+    DataDir, House, Mode,
+    app::{database, house::HouseError},
+};
 use haechi_gate::OpenError;
 use std::{
     path::{Path, PathBuf},
@@ -30,7 +33,7 @@ impl Backup {
         let file = path(&self.file);
         let out = Outfile::new(&file)?;
         house.gate.settle().await;
-        let made = house.gate.backup(&house.keys.backup, out.part(), &super::live::operator()).await;
+        let made = house.gate.backup(&house.keys.backup, out.part(), &super::words::operator()).await;
         made.map_err(|failure| format!("the backup could not be made: {failure}"))?;
         let entries = check(out.part(), place).await?.entries;
         out.put()?;
@@ -50,7 +53,7 @@ impl Restore {
         let target = database::database(&revision.app.config, &data.path)?;
         haechi_gate::restore(&verified.file, &target, haechi_identity::ISSUED).await.map_err(|error| Failed::Said(error.to_string()))?;
         let house = House::open(&place.folder, &data, Mode::Dev).await?;
-        house.identity.operator(&super::live::operator()).restored().await?;
+        house.identity.operator(&super::words::operator()).restored().await?;
         house.gate.settle().await;
         house.close().await;
         say!("{} ledger entries restored; all sessions, keys and codes have ended", verified.entries);

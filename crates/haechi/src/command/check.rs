@@ -1,12 +1,10 @@
 //! `haechi check`: what is wrong, what is risky, who reaches what.
 
-use super::{Done, Place, counted, live::say, print};
+use super::{Done, Place, counted, print, words::say};
 use clap::Args;
 use haechi::{
     access::{self, Against},
-    refusals::refusals,
-    report,
-    trial::trial,
+    app::{obstacles::obstacles, report, trial::trial},
 };
 use haechi_gate::{AccessChange, Reach, Reached, Revision};
 use haechi_model::{USERS, person};
@@ -97,10 +95,10 @@ impl Check {
         let reach = revision.undeclared_reach();
         let mut untried = Vec::new();
         let refused = if self.production {
-            let mut refused = refusals(&revision, &place.data());
+            let mut refused = obstacles(&revision, &place.data());
             if refused.is_empty() {
                 let tried = trial(place.load()?.0, &place.data(), self.embedded).await;
-                refused.extend(tried.refusals);
+                refused.extend(tried.obstacles);
                 untried = tried.untried;
             }
             refused

@@ -2,7 +2,7 @@
 
 use super::{
     Done,
-    live::{operator, say},
+    words::{operator, say},
 };
 use clap::Subcommand;
 use haechi::House;

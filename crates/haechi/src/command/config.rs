@@ -1,6 +1,6 @@
 //! `haechi config print`: each key's effective value and where it came from.
 
-use super::{Done, Place, live::say};
+use super::{Done, Place, words::say};
 use clap::Subcommand;
 use std::process::ExitCode;
 

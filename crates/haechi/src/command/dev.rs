@@ -1,17 +1,17 @@
 //! `haechi dev`: everything at once on loopback, and again whenever the folder changes.
 
-use super::{Done, Failed, Place, live::say};
+use super::{Done, Failed, Place, words::say};
 use clap::Args;
 use haechi::{
-    DataDir, House, Mode,
-    accept::{STALLED, Server},
-    access,
-    admission::Admission,
-    folder, logs, people, report, rows,
-    serve::stack,
-    shutdown,
-    stack::Stack,
-    traces::Traces,
+    DataDir, House, Mode, access,
+    app::{folder, people, report, rows, shutdown},
+    http::{
+        accept::{STALLED, Server},
+        admission::Admission,
+        routes::stack,
+        stack::Stack,
+    },
+    observe::{logs, traces::Traces},
 };
 use std::{
     path::{Path, PathBuf},
@@ -57,7 +57,7 @@ impl Dev {
             Server { listener, stack: current, tls: None, admission: Admission::new(&config), head_ms: config.limits.head_ms, stalled: STALLED };
         let server = tokio::spawn(server.run(Box::pin(async move { drop(stopped.changed().await) })));
         let (open, houses) = watch::channel(house.clone());
-        let control = tokio::spawn(super::live::control(data.path.clone(), place.clone(), houses));
+        let control = tokio::spawn(super::control::control(data.path.clone(), place.clone(), houses));
         let mut seen = fingerprint(&place.folder);
         let ended = shutdown::signal();
         tokio::pin!(ended);

@@ -2,10 +2,10 @@
 
 use super::{
     Done, Failed, collection,
-    live::{operator, say},
+    words::{operator, say},
 };
 use clap::Args;
-use haechi::people;
+use haechi::app::people;
 use haechi_gate::{Asker, Explanation, Outcome, Plan, Scope};
 use haechi_model::{Collection, Lookup, Row, USERS};
 use haechi_policy::{Account, Part, PolicyName, Verdict};

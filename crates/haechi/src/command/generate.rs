@@ -1,6 +1,6 @@
 //! `haechi generate`: what follows from the folder.
 
-use super::{Done, Failed, Place, live::say, print};
+use super::{Done, Failed, Place, print, words::say};
 use clap::Subcommand;
 use std::process::ExitCode;
 

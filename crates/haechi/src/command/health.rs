@@ -1,6 +1,6 @@
 //! `haechi health`: asks the running `serve` whether it is ready, for containers and scripts.
 
-use super::{Done, Failed, Place, live::say};
+use super::{Done, Failed, Place, words::say};
 use clap::Args;
 use std::{
     io::{Read, Write},

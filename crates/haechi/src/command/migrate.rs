@@ -1,6 +1,6 @@
 //! `haechi migrate`: plan, apply, status.
 
-use super::{Done, Failed, Place, live::say};
+use super::{Done, Failed, Place, words::say};
 use clap::Subcommand;
 use haechi::House;
 use haechi_gate::{MigrateError, Migration};

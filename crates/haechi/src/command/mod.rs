@@ -6,12 +6,12 @@ mod backup;
 mod check;
 mod clock;
 mod config;
+mod control;
 mod dev;
 mod explain;
 mod generate;
 mod health;
 mod key;
-mod live;
 mod migrate;
 mod new;
 mod outfile;
@@ -21,13 +21,16 @@ mod serve;
 mod token;
 mod transfer;
 mod user;
+pub(crate) mod words;
 
 use clap::{Args, Parser, Subcommand};
 use haechi::{
     DataDir, FolderError, House, Mode,
-    folder::{self, default_data},
-    house::HouseError,
-    report,
+    app::{
+        folder::{self, default_data},
+        house::HouseError,
+        report,
+    },
 };
 use std::{
     path::{Path, PathBuf},
@@ -129,7 +132,7 @@ pub(crate) enum Failed {
     #[error(transparent)]
     Serve(#[from] haechi::ServeError),
     #[error(transparent)]
-    Rows(#[from] haechi::rows::RowsError),
+    Rows(#[from] haechi::app::rows::RowsError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }
@@ -145,7 +148,7 @@ pub(crate) type Done = Result<ExitCode, Failed>;
 pub(crate) async fn run(arguments: Arguments) -> Done {
     let place = arguments.place;
     // `serve` and `dev` begin theirs when they know the folder.
-    let _logs = (!matches!(arguments.command, Command::Serve(_) | Command::Dev(_))).then(|| haechi::logs::start(false, None));
+    let _logs = (!matches!(arguments.command, Command::Serve(_) | Command::Dev(_))).then(|| haechi::observe::logs::start(false, None));
     let done = match arguments.command {
         Command::New(command) => command.run(&place),
         Command::Add(command) => command.run(&place),
@@ -161,12 +164,12 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Export(command) => command.run(&place).await,
         Command::Restore(command) => command.run(&place).await,
         command @ (Command::Explain(_) | Command::User(_) | Command::Key(_) | Command::Clock(_) | Command::Audit(_) | Command::Backup(_)) => {
-            live::run(command, &place).await
+            control::run(command, &place).await
         }
         Command::Generate(command) => command.run(&place),
         Command::Config(command) => command.run(&place),
         Command::Secret => {
-            live::say!("{}", haechi_gate::MasterKey::generate_hex());
+            words::say!("{}", haechi_gate::MasterKey::generate_hex());
             Ok(ExitCode::SUCCESS)
         }
     };

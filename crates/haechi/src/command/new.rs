@@ -1,6 +1,6 @@
 //! `haechi new`: a folder that runs, with a policy test that passes.
 
-use super::{Done, Failed, Place, live::say};
+use super::{Done, Failed, Place, words::say};
 use clap::Args;
 use std::{path::PathBuf, process::ExitCode};
 

@@ -33,7 +33,7 @@ impl Outfile {
 
     /// Opens it for writing.
     pub(super) fn create(&self) -> Result<File, Failed> {
-        haechi::folder::private_file(&self.part).map_err(|error| {
+        haechi::app::folder::private_file(&self.part).map_err(|error| {
             let folder = self.part.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             Failed::Said(format!("no file can be made in {}: {}", folder.display(), why(error.kind())))
         })

@@ -1,6 +1,6 @@
 //! `haechi test`: the cases of `policies/tests/`, decided as requests would be, without a database.
 
-use super::{Done, Failed, Place, counted, live::say};
+use super::{Done, Failed, Place, counted, words::say};
 use clap::Args;
 use haechi_gate::Revision;
 use haechi_model::{Collection, CollectionId, Json, Lookup, Predicate, Row, USERS, Value};

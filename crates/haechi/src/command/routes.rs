@@ -1,6 +1,6 @@
 //! `haechi routes`: what is served.
 
-use super::{Done, Place, live::say};
+use super::{Done, Place, words::say};
 use clap::Args;
 use std::{path::PathBuf, process::ExitCode};
 

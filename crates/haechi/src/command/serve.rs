@@ -1,6 +1,6 @@
 //! `haechi serve`: for others. Refuses unsafe settings, each refusal with what mends it.
 
-use super::{Done, Place, live, user};
+use super::{Done, Place, control, user};
 use clap::Args;
 use haechi::Haechi;
 use std::{path::PathBuf, process::ExitCode};
@@ -21,7 +21,7 @@ impl Serve {
                 let base = house.gate.revision().app.config.server.public_url.clone().unwrap_or_default();
                 user::offer_setup(&house, &base).await;
                 let (_open, houses) = watch::channel(house);
-                live::control(data, place, houses).await;
+                control::control(data, place, houses).await;
             })
         });
         served.await?;

@@ -1,8 +1,8 @@
 //! `haechi token`: a developer's token for one of the people.
 
-use super::{Done, Failed, Place, live::say};
+use super::{Done, Failed, Place, words::say};
 use clap::Args;
-use haechi::{folder, people};
+use haechi::app::{folder, people};
 use haechi_gate::{Clock, SystemClock, dev_token};
 use std::process::ExitCode;
 

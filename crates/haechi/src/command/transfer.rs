@@ -1,10 +1,10 @@
 //! `haechi import` and `haechi export`.
 
-use super::{Done, Failed, Place, collection, counted, live::say, outfile::Outfile, print};
+use super::{Done, Failed, Place, collection, counted, outfile::Outfile, print, words::say};
 use clap::Args;
 use haechi::{
     House,
-    rows::{Imported, import_files},
+    app::rows::{Imported, import_files},
 };
 use haechi_data::transfer::{Format, Options, Zone, write_footer, write_header, write_rows};
 use haechi_model::Collection;

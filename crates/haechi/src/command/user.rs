@@ -2,7 +2,7 @@
 
 use super::{
     Done, Failed,
-    live::{note, operator, say},
+    words::{note, operator, say},
 };
 use clap::Subcommand;
 use haechi::House;

@@ -169,7 +169,7 @@ async fn what_has_changed_nothing_is_a_timeout() {
     let kim = app.person("kim", &["member"]).await;
     let slow = || post(async || tokio::time::sleep(Duration::from_secs(5)).await);
     let more = Router::new().route("/api/v1/slow", slow()).route("/mine", slow()).route("/haechi.v1.Slow/Get", slow());
-    let stack = Arc::new(haechi::serve::stack(&app.house, haechi::Mode::Dev).with_routes(more));
+    let stack = Arc::new(haechi::http::routes::stack(&app.house, haechi::Mode::Dev).with_routes(more));
     let kim = Person::at(stack, &kim);
     let late = kim.post("/api/v1/slow", json!({})).await.expect(408);
     assert_eq!(late.problem(), "timeout");

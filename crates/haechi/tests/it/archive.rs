@@ -256,7 +256,7 @@ async fn an_old_copy_of_a_busy_moment_verifies() {
     let copy = rusqlite::Connection::open(&file).unwrap();
     copy.execute("DELETE FROM _seals WHERE size = (SELECT max(size) FROM _seals)", []).unwrap();
     drop(copy);
-    let (revision, warnings) = haechi::folder::load(&app.root).unwrap();
+    let (revision, warnings) = haechi::app::folder::load(&app.root).unwrap();
     let house = haechi::House::over_file(revision, warnings, &file, &app.root.join(".haechi")).await.unwrap();
     let report = house.gate.verify(&house.keys.audit, &[], true).await.unwrap();
     assert_eq!(report.findings.as_slice(), &[][..]);
@@ -273,7 +273,7 @@ async fn a_backup_after_an_archive_is_whole(backend: Backend) {
     kim.create("notes", json!({"title": "later"})).await;
     let file = app.root.join("copy.db");
     gate.backup(&app.house.keys.backup, &file, "uid 0").await.unwrap();
-    let (revision, warnings) = haechi::folder::load(&app.root).unwrap();
+    let (revision, warnings) = haechi::app::folder::load(&app.root).unwrap();
     let copy = haechi::House::over_file(revision, warnings, &file, &app.root.join(".haechi")).await.unwrap();
     let report = copy.gate.verify(&copy.keys.audit, &[], true).await.unwrap();
     assert_eq!((report.findings.as_slice(), report.archived), (&[][..], size));

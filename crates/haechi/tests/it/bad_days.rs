@@ -2,7 +2,7 @@
 
 use crate::fixture::FILES;
 use axum::{Router, routing::get};
-use haechi::serve;
+use haechi::http::routes;
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::json;
 use std::{
@@ -23,7 +23,7 @@ on_both!(a_panic_is_a_500_and_nothing_else_falls, a_clock_set_back_loses_nothing
 async fn a_panic_is_a_500_and_nothing_else_falls(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;
-    let usual = serve::stack(&app.house, haechi::Mode::Dev);
+    let usual = routes::stack(&app.house, haechi::Mode::Dev);
     let panics = Router::new().route(
         "/panic",
         get(|| async {

@@ -1,7 +1,7 @@
 //! The database and the way to it: TLS, gone and back, no room left.
 
 use crate::fixture::FILES;
-use haechi::{DataDir, House, Mode, folder};
+use haechi::{DataDir, House, Mode, app::folder};
 use haechi_testkit::{Backend, TestApp, fresh_folder};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;

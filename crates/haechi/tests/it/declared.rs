@@ -2,7 +2,7 @@
 
 use crate::fixture::FILES;
 use futures_util::future::join_all;
-use haechi::{Act, Acted, gate::Create, problem::Problem, serve::stack};
+use haechi::{Act, Acted, gate::Create, http::routes::stack, problem::Problem};
 use haechi_testkit::{Backend, Person, TestApp, on_both, with_more};
 use serde_json::json;
 use std::sync::{

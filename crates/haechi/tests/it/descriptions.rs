@@ -5,9 +5,9 @@ use std::path::Path;
 
 fn revision(folder: &str) -> haechi_gate::Revision {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    match haechi::folder::load(&root) {
+    match haechi::app::folder::load(&root) {
         Ok((revision, _)) => revision,
-        Err(haechi::FolderError::Findings(findings)) => panic!("{}", haechi::report::render(&findings)),
+        Err(haechi::FolderError::Findings(findings)) => panic!("{}", haechi::app::report::render(&findings)),
         Err(error) => panic!("{error}"),
     }
 }
@@ -143,10 +143,10 @@ fn the_graphql_schema_is_one_that_tools_read() {
         std::fs::write(root.join(path), text).unwrap();
     };
     write("haechi.toml", "");
-    let bare = haechi_graphql::sdl(&haechi::folder::load(&root).unwrap().0.app).unwrap();
+    let bare = haechi_graphql::sdl(&haechi::app::folder::load(&root).unwrap().0.app).unwrap();
     assert!(!bare.contains("type Mutation"), "nothing can be changed: {bare}");
     write("collections/marks.toml", "[actions.ping]\n");
-    let empty = haechi_graphql::sdl(&haechi::folder::load(&root).unwrap().0.app).unwrap();
+    let empty = haechi_graphql::sdl(&haechi::app::folder::load(&root).unwrap().0.app).unwrap();
     assert!(empty.contains("create_mark: MarkPayload") && !empty.contains("update_mark"), "{empty}");
     std::fs::remove_dir_all(&root).unwrap();
     let folders = FOLDERS.into_iter().chain(["templates/notes"]).map(|folder| haechi_graphql::sdl(&revision(folder).app).unwrap());

@@ -44,7 +44,7 @@ async fn a_request_names_one_place() {
     server.end().await;
 
     // Served for others, any one name is taken: which names lead here is the proxy's to know.
-    let served = std::sync::Arc::new(haechi::serve::stack(&app.house, haechi::Mode::Serve));
+    let served = std::sync::Arc::new(haechi::http::routes::stack(&app.house, haechi::Mode::Serve));
     let server = network::run_stack(served, None, 2_000).await;
     assert_eq!(raw(server.address, &get("Host: api.example.com\r\n")).await.0, 200);
     assert_eq!(raw(server.address, &get("")).await.0, 400);

@@ -188,7 +188,7 @@ async fn renames_and_drops_are_told_apart(backend: Backend) {
     app.verify().await;
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("points = { type = \"float\", was = \"score\" }\n", "")).unwrap();
-    let (revision, _) = haechi::folder::load(&app.root).unwrap();
+    let (revision, _) = haechi::app::folder::load(&app.root).unwrap();
     let refused = app.plan_for(revision).await;
     assert_eq!(refused, ["column patients.points and its values"]);
 }

@@ -261,14 +261,14 @@ async fn introspection_is_for_developers() {
     assert_eq!(code(&app.anonymous(), "{ __schema { queryType { name } } }", json!({})).await, "forbidden");
     let suggestion = ask(&kim, "{ note(id: 1) { titl } }", json!({})).await.json()["errors"][0]["message"].to_string();
     assert!(suggestion.contains("title"), "{suggestion}");
-    let served = std::sync::Arc::new(haechi::serve::stack(&app.house, haechi::Mode::Serve));
+    let served = std::sync::Arc::new(haechi::http::routes::stack(&app.house, haechi::Mode::Serve));
     let kim = Person::at(served, &kim);
     assert_eq!(code(&kim, query, json!({ "name": "Vault" })).await, "forbidden");
     let refused = ask(&kim, "{ note(id: 1) { titl } }", json!({})).await.json()["errors"][0]["message"].to_string();
     assert!(!refused.contains("title"), "{refused}");
     assert_eq!(data(&kim, "{ __typename }", json!({})).await, json!({ "__typename": "Query" }));
     // Callers without credentials learn no name: what is there and what is not looks alike. What the folder opens to them is told.
-    let nobody = Person::at(std::sync::Arc::new(haechi::serve::stack(&app.house, haechi::Mode::Serve)), &app.anonymous());
+    let nobody = Person::at(std::sync::Arc::new(haechi::http::routes::stack(&app.house, haechi::Mode::Serve)), &app.anonymous());
     let mut told = std::collections::BTreeSet::new();
     for hidden in [
         "{ vaults { nodes { id } } }",
@@ -352,7 +352,7 @@ fn names_that_clash_are_found_when_the_folder_is_read() {
             std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
             std::fs::write(root.join(path), text).unwrap();
         }
-        let found = haechi::folder::load(&root);
+        let found = haechi::app::folder::load(&root);
         std::fs::remove_dir_all(&root).unwrap();
         match found {
             Ok(_) => Vec::new(),

@@ -317,7 +317,7 @@ async fn health_and_reflection() {
     let told = client.send(&kim, path, &question, &[]).await.unwrap();
     assert!(String::from_utf8_lossy(&told).contains("haechi.v1.Notes"));
     assert_eq!(client.send(&app.anonymous(), path, &question, &[]).await.unwrap_err().code, 16);
-    let served = std::sync::Arc::new(haechi::serve::stack(&app.house, haechi::Mode::Serve));
+    let served = std::sync::Arc::new(haechi::http::routes::stack(&app.house, haechi::Mode::Serve));
     let kim = Person::at(served, &kim);
     kim.send("POST", path, &[("content-type", "application/grpc")], framed(&question)).await.expect(404);
     app.finish().await;

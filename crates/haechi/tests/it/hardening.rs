@@ -1,7 +1,7 @@
 //! What every reply has and none says, what is written down, and what nobody can make the house forget.
 
 use crate::fixture::FILES;
-use haechi::{Act, Acted, Mode, problem::Problem, serve::stack};
+use haechi::{Act, Acted, Mode, http::routes::stack, problem::Problem};
 use haechi_testkit::{Backend, Reply, TestApp, on_both, with_more};
 use serde_json::{Value, json};
 use std::{

@@ -1,7 +1,7 @@
 //! Files of rows: all of a file or nothing of it, on both databases.
 
 use crate::values::{Dice, TYPES, id};
-use haechi::rows::{import_file, import_files};
+use haechi::app::rows::{import_file, import_files};
 use haechi_data::transfer::{Format, Options, write_footer, write_header, write_rows};
 use haechi_gate::ImportRow;
 use haechi_model::{Collection, Value};

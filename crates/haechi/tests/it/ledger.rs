@@ -177,8 +177,8 @@ async fn what_commands_write_is_sealed(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let root = app.close().await;
     let open = async || {
-        let data = haechi::DataDir::open(haechi::folder::default_data(&root)).unwrap();
-        let (revision, warnings) = haechi::folder::load(&root).unwrap();
+        let data = haechi::DataDir::open(haechi::app::folder::default_data(&root)).unwrap();
+        let (revision, warnings) = haechi::app::folder::load(&root).unwrap();
         let house = haechi::House::with(revision, warnings, &data, haechi::Mode::Dev).await.unwrap();
         (house, data)
     };

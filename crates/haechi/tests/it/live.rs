@@ -199,7 +199,7 @@ async fn what_decides_is_watched_too(backend: Backend) {
     let text = std::fs::read_to_string(&policy).unwrap();
     let reload = |text: &str| {
         std::fs::write(&policy, text).unwrap();
-        app.house.gate.replace(haechi::folder::load(&app.root).unwrap().0);
+        app.house.gate.replace(haechi::app::folder::load(&app.root).unwrap().0);
     };
     reload(&text.replace("== \"shared\"", "== \"common\""));
     assert_eq!(kind(&mut events).await.0, "resync");

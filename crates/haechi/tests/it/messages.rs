@@ -519,7 +519,7 @@ fn messages() -> BTreeSet<(String, usize, String)> {
     let mut found = BTreeSet::new();
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<PathBuf> = std::fs::read_dir(source.join("src/command")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    for file in ["folder", "house", "embed", "refusals", "database", "tls", "trial", "rows", "access/against"] {
+    for file in ["app/folder", "app/house", "app/embed", "app/obstacles", "app/database", "http/tls", "app/trial", "app/rows", "access/against"] {
         files.push(source.join(format!("src/{file}.rs")));
     }
     for file in [

@@ -1,7 +1,10 @@
 //! The open network: TLS, other origins, proxies and those who pretend to be one, too many requests, slow connections.
 
 use crate::fixture::FILES;
-use haechi::{accept::Server, admission::Admission, ops, tls::Tls};
+use haechi::{
+    http::{accept::Server, admission::Admission, tls::Tls},
+    observe::ops,
+};
 use haechi_model::TlsFiles;
 use haechi_testkit::{Backend, TestApp, with_more};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -53,12 +56,12 @@ pub(crate) async fn run(app: &TestApp, tls: Option<Arc<Tls>>, head_ms: u64) -> R
 }
 
 /// With a stack of one's own.
-pub(crate) async fn run_stack(stack: Arc<haechi::stack::Stack>, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
-    run_patient(stack, tls, head_ms, haechi::accept::STALLED).await
+pub(crate) async fn run_stack(stack: Arc<haechi::http::stack::Stack>, tls: Option<Arc<Tls>>, head_ms: u64) -> Running {
+    run_patient(stack, tls, head_ms, haechi::http::accept::STALLED).await
 }
 
 /// With a patience of its own for replies that are not read.
-pub(crate) async fn run_patient(stack: Arc<haechi::stack::Stack>, tls: Option<Arc<Tls>>, head_ms: u64, stalled: Duration) -> Running {
+pub(crate) async fn run_patient(stack: Arc<haechi::http::stack::Stack>, tls: Option<Arc<Tls>>, head_ms: u64, stalled: Duration) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, mut stopped) = watch::channel(false);

@@ -236,7 +236,7 @@ async fn a_promoted_standby_is_found() {
         |hosts: &str| std::fs::write(root.join("haechi.toml"), toml.replace(&real, &format!("postgres://postgres@{hosts}/postgres"))).unwrap();
     // Alone a standby is refused: it takes no changes.
     names(&format!("127.0.0.1:{two}"));
-    let data = haechi::DataDir::open(haechi::folder::default_data(&root)).unwrap();
+    let data = haechi::DataDir::open(haechi::app::folder::default_data(&root)).unwrap();
     let refused = haechi::House::open(&root, &data, haechi::Mode::Dev).await.err().unwrap().to_string();
     assert!(refused.contains("the server is a standby"), "{refused}");
     drop(data);
@@ -286,7 +286,7 @@ async fn poolers_must_keep_sessions() {
             );
             on_the_server(&server, &begin).await;
             std::fs::write(root.join("haechi.toml"), toml.replace(&real, &format!("127.0.0.1:{at}"))).unwrap();
-            let data = haechi::DataDir::open(haechi::folder::default_data(&root)).unwrap();
+            let data = haechi::DataDir::open(haechi::app::folder::default_data(&root)).unwrap();
             let begun = Instant::now();
             let opened = loop {
                 match haechi::House::open(&root, &data, haechi::Mode::Dev).await {

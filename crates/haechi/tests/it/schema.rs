@@ -1,7 +1,7 @@
 //! The schema that lives in the database: what somebody changed beside the migrations is named, and nothing is served over it.
 
 use crate::process::haechi;
-use haechi::{DataDir, House, Mode, folder};
+use haechi::{DataDir, House, Mode, app::folder};
 use haechi_testkit::{Backend, TestApp, on_both};
 use std::path::Path;
 

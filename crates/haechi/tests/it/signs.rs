@@ -5,7 +5,7 @@ use crate::{
     fixture::FILES,
     process::{Dev, done, haechi},
 };
-use haechi::ops;
+use haechi::observe::ops;
 use haechi_gate::Asker;
 use haechi_testkit::{Backend, TestApp, fresh_folder, on_both, with_more};
 use serde_json::{Value, json};

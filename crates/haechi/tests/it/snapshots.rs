@@ -6,9 +6,9 @@ use std::path::Path;
 
 fn clinic() -> haechi_gate::Revision {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/clinic");
-    match haechi::folder::load(&root) {
+    match haechi::app::folder::load(&root) {
         Ok((revision, _)) => revision,
-        Err(haechi::FolderError::Findings(findings)) => panic!("{}", haechi::report::render(&findings)),
+        Err(haechi::FolderError::Findings(findings)) => panic!("{}", haechi::app::report::render(&findings)),
         Err(error) => panic!("{error}"),
     }
 }

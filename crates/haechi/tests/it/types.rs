@@ -1,6 +1,6 @@
 //! A changed type never changes what a stored value means: it is harmless, checked, converted, or refused.
 
-use haechi::{DataDir, House, Mode, folder};
+use haechi::{DataDir, House, Mode, app::folder};
 use haechi_data::transfer::Options;
 use haechi_gate::SystemClock;
 use haechi_testkit::{Backend, TestApp, on_both};
@@ -65,7 +65,7 @@ async fn import(house: &House, collection: &str, lines: &[Value]) {
     let file = std::env::temp_dir().join(format!("haechi-types-{}-{:?}.jsonl", std::process::id(), std::thread::current().id()));
     std::fs::write(&file, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
     let revision = house.gate.revision();
-    haechi::rows::import_file(house, revision.app.collection(collection).unwrap(), &file, Options::default()).await.unwrap();
+    haechi::app::rows::import_file(house, revision.app.collection(collection).unwrap(), &file, Options::default()).await.unwrap();
     std::fs::remove_file(&file).unwrap();
 }
 

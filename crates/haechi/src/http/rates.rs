@@ -1,8 +1,8 @@
 //! How often callers may ask, and who asks on connections that go on.
 
 use crate::{
-    metrics::Metrics,
-    replies::{Reader, Unread, Wire},
+    http::replies::{Reader, Unread, Wire},
+    observe::metrics::Metrics,
 };
 use haechi_gate::{Allowance, Caller, Doorkeeper, Known, Waiting};
 use haechi_identity::Identity;

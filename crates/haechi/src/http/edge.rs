@@ -1,6 +1,6 @@
 //! What a request says of the place that it was sent to, and how its body is framed: read before anything else of it.
 
-use crate::replies::Wire;
+use crate::http::replies::Wire;
 use haechi_problem::{Problem, kinds};
 use http::{HeaderMap, Request, Version, header, uri::Authority};
 use std::sync::Arc;

@@ -5,7 +5,7 @@ mod routes;
 mod sometimes;
 mod state;
 
-use crate::{replies::Unread, requests::Told};
+use crate::{http::replies::Unread, observe::requests::Told};
 use database::Database;
 use haechi_gate::Signs;
 use haechi_problem::Kind;

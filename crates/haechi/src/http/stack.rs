@@ -1,16 +1,15 @@
 //! Everything that happens to every request, in order.
 
 use crate::{
-    compress,
-    edge::{self, FromWire},
-    house::House,
-    house::Mode,
-    metrics::Metrics,
-    rates::{self, Rates},
-    replies::{self, Places, Reader, Wire},
-    requests,
-    shares::Shares,
-    traces,
+    app::{house::House, house::Mode},
+    http::{
+        compress,
+        edge::{self, FromWire},
+        rates::{self, Rates},
+        replies::{self, Places, Reader, Wire},
+        shares::Shares,
+    },
+    observe::{metrics::Metrics, requests, traces},
 };
 use axum::{
     Router,

@@ -1,10 +1,12 @@
 //! A folder, opened: gate, keys, background work. What `dev`, `serve`, the commands and the tests share.
 
 use crate::{
-    database,
-    folder::{self, DataDir, FolderError},
-    metrics::Metrics,
-    sentinel,
+    app::{
+        database,
+        folder::{self, DataDir, FolderError},
+        sentinel,
+    },
+    observe::metrics::Metrics,
 };
 use futures_util::future::BoxFuture;
 use haechi_data::Handlers;

@@ -1,6 +1,6 @@
 //! The people of a house, and the list of them that `haechi token` reads.
 
-use crate::{House, folder};
+use crate::{House, app::folder};
 use futures_util::future::BoxFuture;
 use haechi_model::{Collection, Failure, person};
 use std::{io::Write, path::Path};

@@ -2,18 +2,22 @@
 
 use crate::{
     DataDir, FolderError, House, Mode,
-    accept::{STALLED, Server},
-    admission::Admission,
-    folder,
-    house::HouseError,
-    logs, ops, people,
-    reload::reload_on_hangup,
-    report,
-    rows::{self, RowsError},
-    serve::stack,
-    shutdown, supervisor,
-    tls::{Tls, TlsError},
-    traces::Traces,
+    app::{
+        folder,
+        house::HouseError,
+        people,
+        reload::reload_on_hangup,
+        report,
+        rows::{self, RowsError},
+        shutdown,
+    },
+    http::{
+        accept::{STALLED, Server},
+        admission::Admission,
+        routes::stack,
+        tls::{Tls, TlsError},
+    },
+    observe::{logs, ops, supervisor, traces::Traces},
 };
 use axum::{
     Router,
@@ -205,7 +209,7 @@ impl Haechi {
             return Err(ServeError::Refused(vec![crate::lab::MARK.to_owned()]));
         }
         if self.mode == Mode::Serve {
-            let refused = crate::refusals::refusals(&revision, &self.data);
+            let refused = crate::app::obstacles::obstacles(&revision, &self.data);
             if !refused.is_empty() {
                 return Err(ServeError::Refused(refused));
             }
@@ -303,7 +307,7 @@ impl Haechi {
 
 /// A server's database may come up after it: that is waited for, for a while. What must be mended is said at once, when it is opened.
 async fn wait_for_database(config: &Config, data: &Path) -> Result<(), HouseError> {
-    let database = crate::database::database(config, data)?;
+    let database = crate::app::database::database(config, data)?;
     let begun = Instant::now();
     while let Err(why) = database.answers().await {
         if begun.elapsed() >= DATABASE_WAIT {

@@ -1,6 +1,6 @@
 //! Logs: JSON lines on stderr. Values of fields, bodies, queries and credentials are never given to them.
 
-use crate::traces::{TARGET, Traces};
+use crate::observe::traces::{TARGET, Traces};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer,

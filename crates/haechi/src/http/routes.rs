@@ -1,10 +1,15 @@
 //! The route table, and the stack around it.
 
 use crate::{
-    house::{House, Mode},
-    metrics::Metrics,
-    rates::{Keeper, Rates},
-    stack::Stack,
+    app::house::{House, Mode},
+    http::{
+        rates::{Keeper, Rates},
+        stack::Stack,
+    },
+    observe::{
+        metrics::Metrics,
+        readiness::{Readiness, is_ready},
+    },
 };
 use axum::{
     Extension, Router,
@@ -14,12 +19,9 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use haechi_data::Data;
-use haechi_gate::{Ask, CLOCK_BEHIND_MS, Gate};
+use haechi_gate::{Ask, Gate};
 use haechi_problem::{Problem, kinds, languages};
 use std::sync::Arc;
-
-/// Entries without seal older than this make the node not ready.
-const MAX_SEAL_LAG_MS: i64 = 10_000;
 
 /// All routes of all features, in one table.
 pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) -> Router {
@@ -77,58 +79,6 @@ pub fn stack(house: &House, mode: Mode) -> Stack {
     let base: Arc<str> = config.server.public_url.as_deref().unwrap_or_default().into();
     let rates = Arc::new(Rates::new(&config.limits, house.metrics.clone()));
     Stack::new(routes(house, &base, mode, &rates), house, (base, mode), &config, rates)
-}
-
-/// Whether requests should be sent here, and what is to be known of that.
-pub(crate) struct Readiness {
-    pub(crate) ready: bool,
-    reasons: Vec<&'static str>,
-}
-
-impl Readiness {
-    pub(crate) async fn of(gate: &Gate, metrics: &Metrics) -> Self {
-        let (mut ready, mut reasons) = (true, Vec::new());
-        let mut not = |reason| {
-            ready = false;
-            reasons.push(reason);
-        };
-        if metrics.is_draining() {
-            not("it ends");
-        }
-        if gate.seal_lag_ms() >= MAX_SEAL_LAG_MS {
-            not("entries of the ledger have waited for their seal for more than 10 seconds");
-        }
-        if !gate.reachable().await {
-            not("the database does not answer");
-        }
-        let outdated = gate.outdated();
-        if !outdated.is_empty() {
-            not("the database was migrated to a model that this node does not go on over; the log says why");
-        }
-        for writer in gate.failing() {
-            ready &= !writer.is_needed();
-            reasons.push(writer.failed());
-        }
-        if gate.clock().ahead_ms() > CLOCK_BEHIND_MS {
-            reasons.push("the system's clock is behind: time goes on from what was said before");
-        }
-        Self { ready, reasons }
-    }
-
-    /// A line, and one for each reason.
-    pub(crate) fn text(&self) -> String {
-        let mut text = if self.ready { "ready" } else { "not ready" }.to_owned();
-        for reason in &self.reasons {
-            text.push('\n');
-            text.push_str(reason);
-        }
-        text
-    }
-}
-
-/// Whether requests should be sent here.
-pub(crate) async fn is_ready(gate: &Gate, metrics: &Metrics) -> bool {
-    Readiness::of(gate, metrics).await.ready
 }
 
 async fn ready(gate: Gate, metrics: Arc<Metrics>) -> Response<Body> {

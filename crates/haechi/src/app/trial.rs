@@ -1,6 +1,9 @@
 //! What `serve` would meet when it starts: data directory, addresses and database are tried, and nothing is changed.
 
-use crate::{DataDir, FolderError, House, Mode, database, house::HouseError};
+use crate::{
+    DataDir, FolderError, House, Mode,
+    app::{database, house::HouseError},
+};
 use futures_util::future::BoxFuture;
 use haechi_gate::{Database, Revision};
 use haechi_model::{Collection, Findings, why};
@@ -10,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Default)]
 pub struct Trial {
     /// Why `serve` would not start.
-    pub refusals: Vec<String>,
+    pub obstacles: Vec<String>,
     /// What was not tried, and why.
     pub untried: Vec<String>,
 }
@@ -21,7 +24,7 @@ pub fn trial<'a>(revision: Revision, data: &'a Path, embedded: bool) -> BoxFutur
         let mut found = Trial::default();
         if !data.exists() {
             if let Err(error) = writable(nearest(data)) {
-                found.refusals.push(format!("the data directory {} cannot be made: {}", data.display(), why(error.kind())));
+                found.obstacles.push(format!("the data directory {} cannot be made: {}", data.display(), why(error.kind())));
             }
             addresses(&revision, &mut found).await;
             // What a new data directory would hold is made at the start; a server's database is there already.
@@ -41,12 +44,12 @@ pub fn trial<'a>(revision: Revision, data: &'a Path, embedded: bool) -> BoxFutur
                 return found;
             }
             Err(error) => {
-                found.refusals.push(error.to_string());
+                found.obstacles.push(error.to_string());
                 return found;
             }
         };
         if let Err(error) = writable(data) {
-            found.refusals.push(format!("the data directory {} cannot be written: {}", data.display(), why(error.kind())));
+            found.obstacles.push(format!("the data directory {} cannot be written: {}", data.display(), why(error.kind())));
         }
         addresses(&revision, &mut found).await;
         if !embedded {
@@ -57,7 +60,7 @@ pub fn trial<'a>(revision: Revision, data: &'a Path, embedded: bool) -> BoxFutur
             && !file.exists()
         {
             if let Err(error) = writable(file.parent().unwrap_or(data)) {
-                found.refusals.push(format!("the database {} cannot be made: {}", file.display(), why(error.kind())));
+                found.obstacles.push(format!("the database {} cannot be made: {}", file.display(), why(error.kind())));
             }
             return found;
         }
@@ -66,7 +69,7 @@ pub fn trial<'a>(revision: Revision, data: &'a Path, embedded: bool) -> BoxFutur
                 tables(&house, &mut found).await;
                 house.close().await;
             }
-            Err(error) => found.refusals.push(error.to_string()),
+            Err(error) => found.obstacles.push(error.to_string()),
         }
         found
     })
@@ -76,7 +79,7 @@ fn handlers(revision: &Revision, found: &mut Trial) {
     let of = |collection: &Collection| collection.actions.iter().map(|action| format!("{}:{}", collection.name, action.name)).collect::<Vec<_>>();
     let actions: Vec<String> = revision.app.collections.iter().flat_map(of).collect();
     if !actions.is_empty() {
-        found.refusals.push(format!("{} (with --embedded this is not looked at)", HouseError::Unhandled(actions)));
+        found.obstacles.push(format!("{} (with --embedded this is not looked at)", HouseError::Unhandled(actions)));
     }
 }
 
@@ -90,7 +93,7 @@ async fn elsewhere(revision: Revision, target: Database, embedded: bool, found: 
             tables(&house, found).await;
             house.close().await;
         }
-        Err(error) => found.refusals.push(error.to_string()),
+        Err(error) => found.obstacles.push(error.to_string()),
     }
 }
 
@@ -98,17 +101,17 @@ async fn elsewhere(revision: Revision, target: Database, embedded: bool, found: 
 async fn tables(house: &House, found: &mut Trial) {
     let schema = &house.keys.schema;
     match house.gate.strange(schema).await {
-        Ok(strange) => found.refusals.extend(strange.wrong.iter().map(|what| format!("the database was changed by somebody else: {what}"))),
-        Err(error) => return found.refusals.push(error.to_string()),
+        Ok(strange) => found.obstacles.extend(strange.wrong.iter().map(|what| format!("the database was changed by somebody else: {what}"))),
+        Err(error) => return found.obstacles.push(error.to_string()),
     }
     let applied = house.gate.applied(schema).await;
     match (applied, house.gate.plan(schema).await) {
-        (Err(failure), _) => found.refusals.push(format!("the database cannot be read: {failure}")),
-        (_, Err(error)) => found.refusals.push(error.to_string()),
+        (Err(failure), _) => found.obstacles.push(format!("the database cannot be read: {failure}")),
+        (_, Err(error)) => found.obstacles.push(error.to_string()),
         // `serve` makes the tables of a database that has none.
         (Ok(applied), Ok(plan)) if !applied.is_empty() && !plan.is_empty() => {
             let lines = plan.summary().join("; ");
-            found.refusals.push(format!("the database is not as the folder describes it: run `haechi migrate apply` ({lines})"));
+            found.obstacles.push(format!("the database is not as the folder describes it: run `haechi migrate apply` ({lines})"));
         }
         _ => {}
     }
@@ -121,7 +124,7 @@ async fn addresses(revision: &Revision, found: &mut Trial) {
         match tokio::net::TcpListener::bind(address).await {
             // Held until both were tried: one address cannot serve twice.
             Ok(listener) => held.push(listener),
-            Err(error) => found.refusals.push(format!("{key} under [server]: {address} cannot be listened on: {}", why(error.kind()))),
+            Err(error) => found.obstacles.push(format!("{key} under [server]: {address} cannot be listened on: {}", why(error.kind()))),
         }
     }
 }

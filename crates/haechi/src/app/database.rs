@@ -1,6 +1,6 @@
 //! Which database a folder means, and how private the way to it is.
 
-use crate::folder::{FolderError, secret};
+use crate::app::folder::{FolderError, secret};
 use haechi_gate::{Database, Server};
 use haechi_model::{Config, Connections, DatabaseConfig, Trust, database_hosts as hosts, database_url_of_one_host as one_host};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The accept loop: connections to requests, each with a bound on its time.
 
-use crate::{
+use crate::http::{
     admission::{Admission, Place},
     edge::FromWire,
     replies::Wire,

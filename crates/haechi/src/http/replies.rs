@@ -1,6 +1,6 @@
 //! Replies on their way: each keeps its request's place until it was sent, and what waits for clients to read it is bounded.
 
-use crate::shares::Share;
+use crate::http::shares::Share;
 use axum::{
     body::{Body, Bytes, HttpBody},
     http::Response,

@@ -1,8 +1,8 @@
 //! The listener for whoever runs it: health, readiness, metrics. It has no credentials, so it belongs on a private address.
 
 use crate::{
-    metrics::Metrics,
-    serve::{Readiness, is_ready},
+    observe::metrics::Metrics,
+    observe::readiness::{Readiness, is_ready},
 };
 use axum::{
     Router,

@@ -1,6 +1,6 @@
 //! Requests by route, method and status.
 
-use crate::requests::Told;
+use crate::observe::requests::Told;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family},
     registry::{Registry, Unit},

@@ -1,6 +1,6 @@
 //! Spans of requests: W3C trace context in, OTLP over HTTP out. Without a collector nothing of this runs.
 
-use crate::{FolderError, folder, requests::known};
+use crate::{FolderError, app::folder, observe::requests::known};
 use async_trait::async_trait;
 use axum::{
     body::Body,

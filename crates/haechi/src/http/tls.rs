@@ -1,6 +1,6 @@
 //! TLS from files: read at the start, again when they change, never replaced by something that cannot be used.
 
-use crate::{certificate, folder, metrics::Metrics};
+use crate::{app::folder, http::certificate, observe::metrics::Metrics};
 use haechi_model::TlsFiles;
 use rustls::{
     ServerConfig,

@@ -1,11 +1,14 @@
 //! What `serve` refuses, each with what mends it.
 
-use crate::{database, folder, tls::Tls};
+use crate::{
+    app::{database, folder},
+    http::tls::Tls,
+};
 use haechi_gate::Revision;
 
 /// Why `serve` would refuse, each with the line that mends it.
 #[must_use]
-pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
+pub fn obstacles(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     let config = &revision.app.config;
     let mut found = Vec::new();
     let listen = config.server.listen.parse::<std::net::SocketAddr>();

@@ -1,6 +1,6 @@
 //! SIGHUP: the policies anew, all or nothing.
 
-use crate::{House, folder};
+use crate::{House, app::folder};
 use std::{path::PathBuf, sync::Arc};
 
 /// SIGHUP: policies anew, all or nothing; the model changes with a restart only.

@@ -1,0 +1,73 @@
+//! What a command says, where it goes, and who asked: this process's terminal, or a caller of the control socket.
+
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
+
+tokio::task_local! {
+    /// Of a command that somebody else asked for: where its words go, and who he is.
+    pub(super) static FORWARDED: Forwarded;
+}
+
+pub(super) struct Forwarded {
+    pub(super) words: mpsc::UnboundedSender<Word>,
+    pub(super) folder: PathBuf,
+    pub(super) user: String,
+}
+
+/// What goes back to whoever asked, a line each.
+pub(super) enum Word {
+    Said(String),
+    Warned(String),
+    /// Answered when all before it are sent.
+    Sent(oneshot::Sender<()>),
+}
+
+/// Prints a line for whoever asked.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::command::words::said(&format!($($words)*)) };
+}
+
+/// Prints a line that is no result.
+macro_rules! note {
+    ($($words:tt)*) => { $crate::command::words::warned(&format!($($words)*)) };
+}
+
+pub(crate) use {note, say};
+
+pub(crate) fn said(line: &str) {
+    // Whoever asked and is gone hears no more.
+    if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Said(format!("{line}\n"))))).is_err() {
+        super::print(format!("{line}\n").as_bytes());
+    }
+}
+
+pub(crate) fn warned(line: &str) {
+    if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Warned(format!("{line}\n"))))).is_err() {
+        eprintln!("{line}");
+    }
+}
+
+/// Waits until what was said has gone out: long answers are never gathered. `false` when nobody listens any more.
+pub(crate) async fn sent() -> bool {
+    let (sent, all) = oneshot::channel();
+    match FORWARDED.try_with(|asked| asked.words.send(Word::Sent(sent)).is_ok()) {
+        Err(_) => true,
+        Ok(going) => going && all.await.is_ok(),
+    }
+}
+
+/// A path as whoever asked meant it.
+pub(crate) fn path(path: &Path) -> PathBuf {
+    FORWARDED.try_with(|asked| asked.folder.join(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The operating system's user who asked.
+pub(crate) fn operator() -> String {
+    FORWARDED.try_with(|asked| asked.user.clone()).unwrap_or_else(|_| own_user())
+}
+
+fn own_user() -> String {
+    use std::os::unix::fs::MetadataExt;
+    // The owner of what this process is: the user it runs as.
+    std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |meta| format!("uid {}", meta.uid()))
+}

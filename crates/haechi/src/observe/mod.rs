@@ -1,0 +1,9 @@
+//! What can be seen from outside: logs, metrics, traces, health.
+
+pub mod logs;
+pub mod metrics;
+pub mod ops;
+pub(crate) mod readiness;
+pub(crate) mod requests;
+pub(crate) mod supervisor;
+pub mod traces;
