@@ -130,7 +130,7 @@ impl App {
             top.finish();
         });
         app.apply_environment(environment, findings);
-        app.config.check_tls(&main, findings);
+        app.config.check(&main, findings);
         app.read_collections(root, findings);
         app.read_reach(&main, &reach, findings);
         app.check_auth(&main, findings);

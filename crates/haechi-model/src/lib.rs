@@ -43,8 +43,8 @@ pub use change::{Actor, Change, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEP
 pub use class::{Class, ClassId, Sensitivity};
 pub use collection::{Collection, CollectionId, USERS, person};
 pub use config::{
-    AuthConfig, Config, Connections, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig, ReadsLogged,
-    SecretRef, ServerConfig, SignUp, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
+    AuthConfig, Config, Connections, DatabaseConfig, DatabaseUrl, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig,
+    ReadsLogged, SecretRef, ServerConfig, SignUp, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
 };
 pub use declared::{Declared, TypeChange};
 pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, INDEX_BYTES, OnDelete};

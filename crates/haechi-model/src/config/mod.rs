@@ -1,40 +1,21 @@
-//! `haechi.toml`: every section, its defaults and where each effective value came from.
+//! `haechi.toml` apart from the model: its sections, and where each effective value came from.
 
-mod doors;
-mod read;
+mod sections;
+mod settings;
+mod values;
 
-pub use read::{database_hosts, database_url_of_one_host};
+pub use sections::{
+    AuthConfig, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig, ServerConfig, TelemetryConfig,
+};
+pub(crate) use settings::secret_schema;
+pub use values::{DatabaseUrl, ReadsLogged, SecretRef, SignUp, Witness, database_hosts, database_url_of_one_host};
 
-pub use doors::{GraphqlConfig, GrpcConfig, LiveConfig};
-
-use crate::section::Section;
-use std::{collections::BTreeMap, path::PathBuf};
-
-/// A secret by reference: never a literal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretRef {
-    /// In an environment variable.
-    Env(String),
-    /// In a file.
-    File(PathBuf),
-}
-
-/// `[server]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
-    /// Address and port of the API.
-    pub listen: String,
-    /// The origin that the world uses, e.g. `https://api.example.com`.
-    pub public_url: Option<String>,
-    /// Certificate chain and key, PEM: with them TLS is served.
-    pub tls: Option<TlsFiles>,
-    /// Address and port of health, readiness and metrics.
-    pub ops_listen: String,
-    /// Networks of the proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<String>,
-    /// Origins whose pages may call the API from a browser.
-    pub cors_origins: Vec<String>,
-}
+use crate::{
+    finding::{Findings, Source},
+    section::Section,
+};
+use settings::{Origins, Setting, Settings, Shape};
+use std::{cell::RefCell, collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Certificate chain and key, PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,18 +26,15 @@ pub struct TlsFiles {
     pub key_file: PathBuf,
 }
 
-/// `[database]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DatabaseConfig {
-    /// `url = "sqlite:PATH"`, relative to the data directory.
-    Sqlite(PathBuf),
-    /// `url = "postgres://…"` without a password.
-    Postgres(String),
-    /// `url = { env = … }` or `{ file = … }`: either kind.
-    Secret(SecretRef),
+impl ServerConfig {
+    /// The files of TLS, when it is served.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles { cert_file: self.cert_file.clone()?, key_file: self.key_file.clone()? })
+    }
 }
 
-/// `[database]`: how many connections a node has to PostgreSQL.
+/// How many connections a node has to PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
     /// Shared by short reads.
@@ -67,9 +45,17 @@ pub struct Connections {
     pub changes: usize,
 }
 
+impl DatabaseConfig {
+    /// How many connections a node has to PostgreSQL.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        Connections { shared: self.shared_connections, reads: self.read_connections, changes: self.change_connections }
+    }
+}
+
 impl Default for Connections {
     fn default() -> Self {
-        Self { shared: 2, reads: 8, changes: 16 }
+        DatabaseConfig::default().connections()
     }
 }
 
@@ -84,138 +70,13 @@ pub enum Trust {
     Authorities(PathBuf),
 }
 
-/// Which reads leave an access entry: `[ledger] reads`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadsLogged {
-    /// Those that show a pii or secret field.
-    Classed,
-    /// All.
-    All,
-    /// None.
-    None,
-}
-
-/// Where signed checkpoints are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Witness {
-    /// Appended to a file.
-    File(PathBuf),
-    /// Posted to an `http://` or `https://` address.
-    Http(String),
-    /// Sent to a syslog collector (RFC 5424): a socket's path, or host and port for UDP.
-    Syslog(String),
-}
-
-impl Witness {
-    /// As it stands in the configuration.
-    fn address(&self) -> String {
-        match self {
-            Self::File(path) => format!("file:{}", path.display()),
-            Self::Http(address) => address.clone(),
-            Self::Syslog(to) => format!("syslog:{to}"),
-        }
-    }
-}
-
-/// `[ledger]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerConfig {
-    /// Which reads leave an access entry.
-    pub reads: ReadsLogged,
-    /// Where checkpoints go.
-    pub witness: Vec<Witness>,
-}
-
-/// `[limits]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitsConfig {
-    /// Largest request body.
-    pub body_bytes: usize,
-    /// Longest time from the last byte of the request head to the reply.
-    pub request_ms: u64,
-    /// Longest time for the request head to arrive.
-    pub head_ms: u64,
-    /// Most requests in work at once; more are answered 503.
-    pub concurrency: usize,
-    /// Longest time for the request body to arrive.
-    pub body_ms: u64,
-    /// Most open connections.
-    pub connections: usize,
-    /// Most open connections of one address; of declared proxies and of this host there is no such bound.
-    pub connections_per_address: usize,
-    /// Largest page.
-    pub page_size: u32,
-    /// A page ends with the row that reaches so many bytes.
-    pub page_bytes: usize,
-    /// Bytes of replies that may wait for clients to read them, of all.
-    pub unread_bytes: usize,
-    /// Requests that one network without credentials may send a minute.
-    pub anonymous_per_minute: i64,
-    /// Requests that one caller may send a minute.
-    pub caller_per_minute: i64,
-}
-
-/// `[telemetry]`
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct TelemetryConfig {
-    /// Where spans are sent (OTLP over HTTP).
-    pub traces: Option<String>,
-    /// Of a hundred requests, how many leave spans.
-    pub traces_percent: i64,
-    /// The `Authorization` header that the collector wants.
-    pub authorization: Option<SecretRef>,
-}
-
-/// `[log]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct LogConfig {
-    /// Whether each request leaves a line.
-    pub requests: bool,
-    /// From how many milliseconds on a statement of the database leaves a line; none do when it is 0.
-    pub slow_ms: i64,
-}
-
-/// Who may sign up by himself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignUp {
-    /// Nobody: an operator adds people.
-    Closed,
-    /// Who has an invitation.
-    Invite,
-    /// Anybody.
-    Open,
-}
-
-/// `[auth]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthConfig {
-    /// Who may sign up by himself.
-    pub sign_up: SignUp,
-    /// Fields of `users` that somebody who signs up may set.
-    pub sign_up_fields: Vec<String>,
-    /// The role of the first administrator.
-    pub administrator: Option<String>,
-    /// How long a session lives without use.
-    pub session_idle_minutes: i64,
-    /// How long a session lives at most.
-    pub session_minutes: i64,
-    /// How long ago the password may have been shown for what is sensitive.
-    pub fresh_minutes: i64,
-    /// Sessions of one person; the oldest ends when there would be more.
-    pub sessions: i64,
-}
-
 /// The whole of `haechi.toml` apart from roles, classes and anonymous reach, which belong to the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
     /// `[database]`
     pub database: DatabaseConfig,
-    /// `[database] ca_file`: who may sign PostgreSQL's certificate, instead of the system's authorities.
-    pub database_ca: Option<PathBuf>,
-    /// `[database] shared_connections`, `read_connections` and `change_connections`.
-    pub connections: Connections,
     /// `[ledger]`
     pub ledger: LedgerConfig,
     /// `[limits]`
@@ -234,59 +95,90 @@ pub struct Config {
     pub live: LiveConfig,
     /// `master_key`: all other keys are derived from it.
     pub master_key: Option<SecretRef>,
-    /// The files of TLS while they are read, one by one.
-    tls: (Option<PathBuf>, Option<PathBuf>),
     /// Where each value that is not a default came from: key to place.
     pub origins: BTreeMap<&'static str, String>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            server: ServerConfig {
-                listen: "127.0.0.1:8080".to_owned(),
-                public_url: None,
-                tls: None,
-                ops_listen: "127.0.0.1:9464".to_owned(),
-                trusted_proxies: Vec::new(),
-                cors_origins: Vec::new(),
-            },
-            database: DatabaseConfig::Sqlite(PathBuf::from("haechi.db")),
-            database_ca: None,
-            connections: Connections::default(),
-            ledger: LedgerConfig { reads: ReadsLogged::Classed, witness: Vec::new() },
-            limits: LimitsConfig {
-                body_bytes: 1 << 20,
-                request_ms: 10_000,
-                head_ms: 10_000,
-                concurrency: 1024,
-                body_ms: 8_000,
-                connections: 10_000,
-                connections_per_address: 1_000,
-                page_size: 200,
-                page_bytes: 4 << 20,
-                unread_bytes: 64 << 20,
-                anonymous_per_minute: 3_000,
-                caller_per_minute: 60_000,
-            },
-            auth: AuthConfig {
-                sign_up: SignUp::Closed,
-                sign_up_fields: Vec::new(),
-                administrator: None,
-                session_idle_minutes: 12 * 60,
-                session_minutes: 7 * 24 * 60,
-                fresh_minutes: 10,
-                sessions: 20,
-            },
-            telemetry: TelemetryConfig { traces_percent: 100, ..TelemetryConfig::default() },
-            log: LogConfig::default(),
-            graphql: GraphqlConfig::default(),
-            grpc: GrpcConfig::default(),
-            live: LiveConfig::default(),
-            master_key: None,
-            tls: (None, None),
-            origins: BTreeMap::new(),
+const MASTER_KEY: &str = "master_key";
+
+impl Config {
+    fn sections(&self) -> [(&'static str, &dyn Settings); 10] {
+        [
+            ("server", &self.server),
+            ("database", &self.database),
+            ("ledger", &self.ledger),
+            ("limits", &self.limits),
+            ("auth", &self.auth),
+            ("log", &self.log),
+            ("telemetry", &self.telemetry),
+            ("graphql", &self.graphql),
+            ("grpc", &self.grpc),
+            ("live", &self.live),
+        ]
+    }
+
+    fn sections_mut(&mut self) -> ([(&'static str, &mut dyn Settings); 10], &mut Origins) {
+        let sections: [(&'static str, &mut dyn Settings); 10] = [
+            ("server", &mut self.server),
+            ("database", &mut self.database),
+            ("ledger", &mut self.ledger),
+            ("limits", &mut self.limits),
+            ("auth", &mut self.auth),
+            ("log", &mut self.log),
+            ("telemetry", &mut self.telemetry),
+            ("graphql", &mut self.graphql),
+            ("grpc", &mut self.grpc),
+            ("live", &mut self.live),
+        ];
+        (sections, &mut self.origins)
+    }
+
+    /// Takes over every key that the file, or the environment, has.
+    pub(crate) fn apply(&mut self, top: &Section<'_>) {
+        let (sections, origins) = self.sections_mut();
+        for (title, settings) in sections {
+            if let Some(section) = top.section(title) {
+                settings.read(&section, origins);
+                section.finish();
+            }
         }
+        if let Some(found) = SecretRef::read(top, MASTER_KEY, &Shape::Secret) {
+            self.origins.insert(MASTER_KEY, settings::origin(MASTER_KEY, top));
+            self.master_key = Some(found);
+        }
+    }
+
+    /// Looks at keys that need each other: one may stand in the file and the other in the environment.
+    pub(crate) fn check(&self, source: &Arc<Source>, findings: &RefCell<Findings>) {
+        let missing = |message: &str, help: &str| findings.borrow_mut().error(source, None, "missing-key", message.to_owned(), help.to_owned());
+        if self.server.cert_file.is_some() != self.server.key_file.is_some() {
+            let help = "name the PEM files of the certificate chain and of its key under [server]";
+            missing("TLS needs both `cert_file` and `key_file`", help);
+        }
+        if self.telemetry.authorization.is_some() && self.telemetry.traces.is_none() {
+            let help = "add traces = \"http://HOST:4318/v1/traces\", or remove `authorization`";
+            missing("`authorization` under [telemetry] is for a collector, and none is named", help);
+        }
+    }
+
+    /// Every key with its effective value and where it came from; secrets are not shown.
+    #[must_use]
+    pub fn effective(&self) -> Vec<(&'static str, String, String)> {
+        let mut all: Vec<_> = self.sections().into_iter().flat_map(|(_, settings)| settings.effective()).collect();
+        let at = all.iter().position(|(key, _)| key.starts_with("ledger.")).unwrap_or(all.len());
+        all.insert(at, (MASTER_KEY, self.master_key.shown()));
+        all.into_iter().map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned()))).collect()
+    }
+
+    /// The JSON Schema of each section.
+    pub(crate) fn schemas(&self) -> Vec<(&'static str, serde_json::Value)> {
+        self.sections().into_iter().map(|(title, settings)| (title, settings.schema())).collect()
+    }
+
+    /// The rows of the reference page: of each section, key, meaning, values and default.
+    #[must_use]
+    pub fn reference() -> Vec<(&'static str, Vec<[String; 4]>)> {
+        Self::default().sections().into_iter().map(|(title, settings)| (title, settings.reference())).collect()
     }
 }
 
@@ -298,129 +190,6 @@ pub(crate) fn section_of(key: &str) -> Option<String> {
     let keys = Config::default().effective();
     let found = keys.iter().find_map(|(known, ..)| known.rsplit_once('.').filter(|(_, last)| *last == key))?;
     Some(format!("under [{}]", found.0))
-}
-
-impl Config {
-    /// Takes over every key that the section has.
-    pub(crate) fn apply(&mut self, top: &Section<'_>) {
-        if let Some(server) = top.section("server") {
-            self.apply_server(&server);
-            server.finish();
-        }
-        if let Some(database) = top.section("database") {
-            self.apply_database(&database);
-            database.finish();
-        }
-        if let Some(ledger) = top.section("ledger") {
-            self.apply_ledger(&ledger);
-            ledger.finish();
-        }
-        if let Some(limits) = top.section("limits") {
-            self.apply_limits(&limits);
-            limits.finish();
-        }
-        if let Some(auth) = top.section("auth") {
-            self.apply_auth(&auth);
-            auth.finish();
-        }
-        if let Some(log) = top.section("log") {
-            self.apply_log(&log);
-            log.finish();
-        }
-        if let Some(telemetry) = top.section("telemetry") {
-            self.apply_telemetry(&telemetry);
-            telemetry.finish();
-        }
-        if let Some(graphql) = top.section("graphql") {
-            self.apply_graphql(&graphql);
-            graphql.finish();
-        }
-        if let Some(grpc) = top.section("grpc") {
-            self.apply_grpc(&grpc);
-            grpc.finish();
-        }
-        if let Some(live) = top.section("live") {
-            self.apply_live(&live);
-            live.finish();
-        }
-        if let Some(found) = read::secret(top, "master_key") {
-            self.origin("master_key", top);
-            self.master_key = Some(found);
-        }
-    }
-
-    /// Every key with its effective value and where it came from; secrets are not shown.
-    #[must_use]
-    pub fn effective(&self) -> Vec<(&'static str, String, String)> {
-        let secret = |found: &SecretRef| match found {
-            SecretRef::Env(name) => format!("*** (environment variable {name})"),
-            SecretRef::File(path) => format!("*** (file {})", path.display()),
-        };
-        let reads = match self.ledger.reads {
-            ReadsLogged::Classed => "classed",
-            ReadsLogged::All => "all",
-            ReadsLogged::None => "none",
-        };
-        let database = match &self.database {
-            DatabaseConfig::Sqlite(path) => format!("sqlite:{}", path.display()),
-            DatabaseConfig::Postgres(url) => url.clone(),
-            DatabaseConfig::Secret(found) => secret(found),
-        };
-        let sign_up = match self.auth.sign_up {
-            SignUp::Closed => "closed",
-            SignUp::Invite => "invite",
-            SignUp::Open => "open",
-        };
-        let (limits, auth) = (&self.limits, &self.auth);
-        let file = |which: fn(&TlsFiles) -> &PathBuf| self.server.tls.as_ref().map(|tls| which(tls).display().to_string()).unwrap_or_default();
-        [
-            ("server.listen", self.server.listen.clone()),
-            ("server.public_url", self.server.public_url.clone().unwrap_or_default()),
-            ("server.cert_file", file(|tls| &tls.cert_file)),
-            ("server.key_file", file(|tls| &tls.key_file)),
-            ("server.ops_listen", self.server.ops_listen.clone()),
-            ("server.trusted_proxies", self.server.trusted_proxies.join(", ")),
-            ("server.cors_origins", self.server.cors_origins.join(", ")),
-            ("database.url", database),
-            ("database.ca_file", self.database_ca.as_ref().map(|path| path.display().to_string()).unwrap_or_default()),
-            ("database.shared_connections", self.connections.shared.to_string()),
-            ("database.read_connections", self.connections.reads.to_string()),
-            ("database.change_connections", self.connections.changes.to_string()),
-            ("master_key", self.master_key.as_ref().map(secret).unwrap_or_default()),
-            ("ledger.reads", reads.to_owned()),
-            ("ledger.witness", self.ledger.witness.iter().map(Witness::address).collect::<Vec<_>>().join(", ")),
-            ("limits.body_bytes", limits.body_bytes.to_string()),
-            ("limits.request_ms", limits.request_ms.to_string()),
-            ("limits.head_ms", limits.head_ms.to_string()),
-            ("limits.concurrency", limits.concurrency.to_string()),
-            ("limits.body_ms", limits.body_ms.to_string()),
-            ("limits.connections", limits.connections.to_string()),
-            ("limits.connections_per_address", limits.connections_per_address.to_string()),
-            ("limits.page_size", limits.page_size.to_string()),
-            ("limits.page_bytes", limits.page_bytes.to_string()),
-            ("limits.unread_bytes", limits.unread_bytes.to_string()),
-            ("limits.anonymous_per_minute", limits.anonymous_per_minute.to_string()),
-            ("limits.caller_per_minute", limits.caller_per_minute.to_string()),
-            ("auth.sign_up", sign_up.to_owned()),
-            ("auth.sign_up_fields", auth.sign_up_fields.join(", ")),
-            ("auth.administrator", auth.administrator.clone().unwrap_or_default()),
-            ("auth.session_idle_minutes", auth.session_idle_minutes.to_string()),
-            ("auth.session_minutes", auth.session_minutes.to_string()),
-            ("auth.fresh_minutes", auth.fresh_minutes.to_string()),
-            ("auth.sessions", auth.sessions.to_string()),
-            ("log.requests", self.log.requests.to_string()),
-            ("log.slow_ms", self.log.slow_ms.to_string()),
-            ("telemetry.traces", self.telemetry.traces.clone().unwrap_or_default()),
-            ("telemetry.traces_percent", self.telemetry.traces_percent.to_string()),
-            ("telemetry.authorization", self.telemetry.authorization.as_ref().map(secret).unwrap_or_default()),
-        ]
-        .into_iter()
-        .chain(self.graphql.effective())
-        .chain([("grpc.reflection", self.grpc.reflection.to_string())])
-        .chain(self.live.effective())
-        .map(|(key, value)| (key, value, self.origins.get(key).cloned().unwrap_or_else(|| "default".to_owned())))
-        .collect()
-    }
 }
 
 /// Name of the pseudo file that holds what environment variables say.

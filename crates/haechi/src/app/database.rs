@@ -2,7 +2,7 @@
 
 use crate::app::folder::{FolderError, secret};
 use haechi_gate::{Database, Server};
-use haechi_model::{Config, Connections, DatabaseConfig, Trust, database_hosts as hosts, database_url_of_one_host as one_host};
+use haechi_model::{Config, Connections, DatabaseUrl, Trust, database_hosts as hosts, database_url_of_one_host as one_host};
 use std::path::Path;
 
 /// Where the folder's data is.
@@ -10,16 +10,16 @@ use std::path::Path;
 /// # Errors
 /// When a secret cannot be had or the URL cannot be used.
 pub fn database(config: &Config, data: &Path) -> Result<Database, FolderError> {
-    let url = match &config.database {
-        DatabaseConfig::Sqlite(path) => return Ok(Database::Sqlite(data.join(path))),
-        DatabaseConfig::Postgres(url) => url.clone(),
-        DatabaseConfig::Secret(reference) => secret(reference, "database.url")?,
+    let url = match &config.database.url {
+        DatabaseUrl::Sqlite(path) => return Ok(Database::Sqlite(data.join(path))),
+        DatabaseUrl::Postgres(url) => url.clone(),
+        DatabaseUrl::Secret(reference) => secret(reference, "database.url")?,
     };
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Ok(Database::Sqlite(data.join(path)));
     }
-    let authorities = config.database_ca.as_ref().map_or(Trust::System, |path| Trust::Authorities(path.clone()));
-    postgres(&url, authorities, config.connections)
+    let authorities = config.database.ca_file.as_ref().map_or(Trust::System, |path| Trust::Authorities(path.clone()));
+    postgres(&url, authorities, config.database.connections())
 }
 
 /// Whether a host, perhaps with its port, is this one.

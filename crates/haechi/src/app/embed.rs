@@ -297,8 +297,8 @@ impl Haechi {
         if self.mode == Mode::Dev && !loopback {
             return Err(ServeError::NotLoopback(address.clone()));
         }
-        let tls = match config.server.tls.as_ref().filter(|_| self.mode == Mode::Serve) {
-            Some(files) => Some(Tls::open(files)?),
+        let tls = match config.server.tls().filter(|_| self.mode == Mode::Serve) {
+            Some(files) => Some(Tls::open(&files)?),
             None => None,
         };
         Ok((bind(address).await?, tls))

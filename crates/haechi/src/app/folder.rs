@@ -1,7 +1,7 @@
 //! The app folder on disk: what it declares, its data directory, its lock and its secrets.
 
 use haechi_gate::{MasterKey, Revision};
-use haechi_model::{App, Config, DatabaseConfig, Finding, Findings, SecretRef, Severity, why};
+use haechi_model::{App, Config, DatabaseUrl, Finding, Findings, SecretRef, Severity, why};
 use std::{
     fs::{File, OpenOptions},
     io::Write,
@@ -177,7 +177,7 @@ pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<Master
         Err(_) => {}
     }
     // A new key opens nothing that another one has sealed: none is made where data is.
-    if let DatabaseConfig::Sqlite(file) = &config.database
+    if let DatabaseUrl::Sqlite(file) = &config.database.url
         && std::fs::metadata(data.join(file)).is_ok_and(|meta| meta.len() > 0)
     {
         return Err(FolderError::Secret(format!(

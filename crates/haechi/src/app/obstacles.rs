@@ -15,9 +15,9 @@ pub fn obstacles(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     if config.server.public_url.is_none() {
         found.push("no public_url: add public_url = \"https://…\" under [server] in haechi.toml".to_owned());
     }
-    match &config.server.tls {
+    match config.server.tls() {
         Some(files) => {
-            if let Err(error) = Tls::open(files) {
+            if let Err(error) = Tls::open(&files) {
                 found.push(format!("TLS: {error}: mend cert_file and key_file under [server]"));
             }
         }

@@ -70,7 +70,7 @@ fn lints(revision: &Revision) -> Vec<String> {
         ));
     }
     let server = &app.config.server;
-    let behind_proxy = server.tls.is_none() && server.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
+    let behind_proxy = server.tls().is_none() && server.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
     if behind_proxy && server.trusted_proxies.is_empty() {
         found.push(
             "public_url is https and there is no TLS here, so a proxy stands in front, and it is not declared: all clients count as one; add trusted_proxies = [\"127.0.0.1\"] under [server]"

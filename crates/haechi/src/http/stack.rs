@@ -159,7 +159,7 @@ impl Stack {
     #[must_use]
     pub fn new(routes: Router, house: &House, (base, mode): (Arc<str>, Mode), config: &Config, rates: Arc<Rates>) -> Self {
         let limits = &config.limits;
-        let over_tls = base.starts_with("https:") || config.server.tls.is_some();
+        let over_tls = base.starts_with("https:") || config.server.tls().is_some();
         let traced = config.telemetry.traces.is_some();
         Self {
             routes: named(routes, traced),

@@ -76,7 +76,7 @@ impl Stopped {
             connection.execute_batch("BEGIN IMMEDIATE").unwrap();
             return Self::Sqlite(connection);
         }
-        let haechi_model::DatabaseConfig::Postgres(url) = &app.house.gate.revision().app.config.database else { panic!("no PostgreSQL") };
+        let haechi_model::DatabaseUrl::Postgres(url) = &app.house.gate.revision().app.config.database.url else { panic!("no PostgreSQL") };
         let (client, driver) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(driver);
         client.batch_execute("BEGIN; LOCK TABLE \"_log\" IN EXCLUSIVE MODE").await.unwrap();

@@ -219,7 +219,7 @@ async fn what_others_hold_is_contended() {
     let (kim, lee) = (app.person("kim", &["member"]).await, app.person("lee", &["member"]).await);
     let id = kim.create("notes", json!({"title": "held"})).await;
     let theirs = lee.create("notes", json!({"title": "free"})).await;
-    let haechi_model::DatabaseConfig::Postgres(url) = &app.house.gate.revision().app.config.database else { panic!("no PostgreSQL") };
+    let haechi_model::DatabaseUrl::Postgres(url) = &app.house.gate.revision().app.config.database.url else { panic!("no PostgreSQL") };
     let (client, driver) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(driver);
     client.batch_execute(&format!("BEGIN; SELECT 1 FROM \"notes\" WHERE \"id\" = '{id}' FOR UPDATE")).await.unwrap();
