@@ -10,7 +10,6 @@ use std::{
 /// Circles that stay, or wait for their turn, and why.
 const KNOWN: &[(&str, &str)] = &[
     ("haechi-model: list operand predicate", "a condition is of operands, and an operand may choose by a condition; lists are both"),
-    ("haechi-model: config section", "an unknown key is told the section where it belongs"),
     (
         "haechi-model: action collection declared draft field field_type read table",
         "fields are data and are read from TOML in one place; to be parted",

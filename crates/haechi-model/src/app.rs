@@ -4,7 +4,7 @@ use crate::{
     action::VERBS,
     class::{Class, Sensitivity},
     collection::{Collection, CollectionId},
-    config::{Config, ENVIRONMENT},
+    config::{Config, ENVIRONMENT, section_of},
     draft::Draft,
     field::FieldType,
     files::{files, read_file, with_table},
@@ -125,9 +125,9 @@ impl App {
             app.read_classes(&top);
             if let Some(anonymous) = top.section("anonymous") {
                 reach = anonymous.texts("reach").unwrap_or_default().into_iter().map(|(text, span)| (text.to_owned(), span)).collect();
-                anonymous.finish();
+                anonymous.finish_with(section_of);
             }
-            top.finish();
+            top.finish_with(section_of);
         });
         app.apply_environment(environment, findings);
         app.config.check(&main, findings);

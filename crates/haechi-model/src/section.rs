@@ -161,6 +161,11 @@ impl<'a> Section<'a> {
 
     /// Reports every key that nobody asked for.
     pub(crate) fn finish(self) {
+        self.finish_with(|_| None);
+    }
+
+    /// As [`Section::finish`]; `home` says where a key belongs that stands in the wrong place.
+    pub(crate) fn finish_with(self, home: impl Fn(&str) -> Option<String>) {
         let asked = self.asked.borrow();
         for (key, item) in self.table.iter() {
             if asked.contains(&key) {
@@ -172,9 +177,8 @@ impl<'a> Section<'a> {
                 self.error(span, "not-built", message, format!("remove `{key}`; it is refused so that nobody relies on it"));
                 continue;
             }
-            let of_the_app = self.source.path == std::path::Path::new("haechi.toml");
             let help = match suggest(key, asked.iter().copied()) {
-                _ if let Some(home) = crate::config::section_of(key).filter(|_| of_the_app) => format!("it belongs {home}"),
+                _ if let Some(home) = home(key) => format!("it belongs {home}"),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known keys: {}", asked.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")),
             };

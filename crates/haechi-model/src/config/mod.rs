@@ -7,7 +7,7 @@ mod values;
 pub use sections::{
     AuthConfig, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig, ServerConfig, TelemetryConfig,
 };
-pub(crate) use settings::secret_schema;
+pub(crate) use settings::{ENVIRONMENT, secret_schema};
 pub use values::{DatabaseUrl, ReadsLogged, SecretRef, SignUp, Witness, database_hosts, database_url_of_one_host};
 
 use crate::{
@@ -139,7 +139,7 @@ impl Config {
         for (title, settings) in sections {
             if let Some(section) = top.section(title) {
                 settings.read(&section, origins);
-                section.finish();
+                section.finish_with(section_of);
             }
         }
         if let Some(found) = SecretRef::read(top, MASTER_KEY, &Shape::Secret) {
@@ -191,6 +191,3 @@ pub(crate) fn section_of(key: &str) -> Option<String> {
     let found = keys.iter().find_map(|(known, ..)| known.rsplit_once('.').filter(|(_, last)| *last == key))?;
     Some(format!("under [{}]", found.0))
 }
-
-/// Name of the pseudo file that holds what environment variables say.
-pub(crate) const ENVIRONMENT: &str = "environment";

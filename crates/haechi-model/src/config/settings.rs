@@ -1,10 +1,12 @@
 //! What a setting is: its key, its form, its default and a sentence, declared once. Reading it, `config print`, the JSON Schema and
 //! the reference page all come from that declaration.
 
-use super::ENVIRONMENT;
 use crate::section::Section;
 use serde_json::{Value as Json, json};
 use std::{collections::BTreeMap, ops::RangeInclusive};
+
+/// Name of the pseudo file that holds what environment variables say.
+pub(crate) const ENVIRONMENT: &str = "environment";
 
 /// Where each value that is not a default came from: key to place.
 pub(super) type Origins = BTreeMap<&'static str, String>;
