@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who watches while one writes, and how many changes he makes, one every so often.
+/// How many clients watch while one writes, how many changes it makes, and the time between two.
 const WATCHERS: usize = 1_000;
 const CHANGES: usize = 200;
 const EVERY: Duration = Duration::from_millis(50);

@@ -112,7 +112,7 @@ permit (principal in Role::"member", action in [Action::"list", Action::"read", 
 permit (principal in Role::"member", action in [Action::"update", Action::"delete"], resource is notes) when { resource.author == principal };
 permit (principal in Role::"reader", action == Action::"read_pii", resource is notes);
 "#;
-/// Each caller sees by a condition of his own: what is decided for one is not decided for the next.
+/// Each caller sees by a different condition: what is decided for one is not decided for the next.
 const BOARD_POLICIES: &str = r#"
 permit (principal in Role::"member", action in [Action::"read", Action::"watch"], resource is board) when { resource.text != "hidden" || resource.author == principal };
 permit (principal in Role::"member", action == Action::"create", resource is board) when { resource.author == principal };

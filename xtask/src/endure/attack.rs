@@ -147,7 +147,7 @@ fn connect(haechi: &Haechi) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// One request after the other on one connection, whatever is answered.
+/// Sends one request after the other on one connection, no matter what is answered.
 fn requests(target: &Target<'_>, request: impl Fn(&Target<'_>, usize) -> Vec<u8>) {
     let mut buffer = vec![0; 256 * 1024];
     let mut stream = None;

@@ -61,7 +61,7 @@ struct Met {
     ids: Mutex<Vec<String>>,
     latencies: Mutex<Vec<u32>>,
     answered: AtomicU64,
-    /// 503 with `Retry-After`, which is allowed, and whatever else must not be.
+    /// Answers of 503 with `Retry-After`, which are allowed; all other failures are not.
     told_to_wait: AtomicU64,
     failed: Mutex<Vec<String>>,
     events: AtomicUsize,
