@@ -583,7 +583,7 @@ async fn another_node_hears_of_a_revocation_within_a_second() {
 }
 
 /// AUTHN-01, DOS-16 [V6.3.1]: ten thousand sign-ins over a thousand accounts from fifty networks; few are computed, and people who
-/// has signed in before comes in meanwhile.
+/// have signed in before comes in meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spray_is_bounded_and_honest_people_get_in() {
     let app = start(Backend::Sqlite, "sign_up = \"open\"\n[limits]\nanonymous_per_minute = 1_000_000").await;
