@@ -69,7 +69,7 @@ fn cells(row: &tokio_postgres::Row, table: &Table) -> Vec<Cell> {
     table.columns.iter().enumerate().map(cell).collect()
 }
 
-/// Indexes here that cannot hold all rows of a backup, with columns to index instead. No longer value can be written later.
+/// Indexes that cannot hold all rows of a backup here, with a condition that leaves the long ones out. New rows cannot be that long.
 fn overlong(file: &Path, tables: &[Table]) -> Result<Vec<(String, String)>, RestoreError> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|_| RestoreError::NoBackup)?;
     let mut found = Vec::new();
