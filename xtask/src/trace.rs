@@ -1,4 +1,4 @@
-//! Which rows of OWASP ASVS are named by which test, and what remains: `cargo xtask trace [LOG]`.
+//! Which rows of OWASP ASVS the tests name, and which remain: `cargo xtask trace [LOG]`.
 //!
 //! LOG is what `cargo xtask test` printed; with it, a row counts only when a test that names it has passed.
 

@@ -1,9 +1,9 @@
-//! What `serve` refuses, each with what mends it.
+//! The reasons for which `serve` refuses to start, each with the fix.
 
 use crate::{database, folder, tls::Tls};
 use haechi_gate::Revision;
 
-/// Why `serve` would refuse, each with the line that mends it.
+/// Why `serve` would refuse, each with the line that fixes it.
 #[must_use]
 pub fn refusals(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     let config = &revision.app.config;

@@ -6,7 +6,7 @@ use crate::section::Section;
 /// `[graphql]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphqlConfig {
-    /// Whether known callers may look at the schema where this is served; developing always shows it.
+    /// Whether known callers may look at the schema in `serve`; `dev` always shows it.
     pub introspection: bool,
     /// Whether only the documents in `graphql/` of the folder are executed.
     pub only_known: bool,
@@ -45,7 +45,7 @@ impl GraphqlConfig {
 /// `[grpc]`
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrpcConfig {
-    /// Whether known callers may look at the services where this is served; developing always shows them.
+    /// Whether known callers may list the services in `serve`; `dev` always shows them.
     pub reflection: bool,
 }
 
@@ -56,7 +56,7 @@ pub struct LiveConfig {
     pub streams: usize,
     /// Most open streams of one caller, or of one network without credentials.
     pub streams_per_caller: usize,
-    /// How long changes are kept for streams that go on where they ended.
+    /// How long changes are kept for streams that continue where they ended.
     pub keep_hours: i64,
     /// How many bytes of changes are kept at most.
     pub keep_bytes: i64,

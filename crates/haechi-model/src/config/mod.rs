@@ -73,10 +73,10 @@ impl Default for Connections {
     }
 }
 
-/// Whom a TLS connection to a server of ours trusts.
+/// The authorities that a TLS connection to a server trusts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// No TLS: on this host alone.
+    /// No TLS: on this host only.
     Plain,
     /// The certificate authorities of the operating system.
     System,
@@ -107,7 +107,7 @@ pub enum Witness {
 }
 
 impl Witness {
-    /// As it stands in the configuration.
+    /// In the notation of the configuration.
     fn address(&self) -> String {
         match self {
             Self::File(path) => format!("file:{}", path.display()),
@@ -175,12 +175,12 @@ pub struct LogConfig {
     pub slow_ms: i64,
 }
 
-/// Who may sign up by himself.
+/// Who may sign up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignUp {
     /// Nobody: an operator adds people.
     Closed,
-    /// Who has an invitation.
+    /// People with an invitation.
     Invite,
     /// Anybody.
     Open,
@@ -189,9 +189,9 @@ pub enum SignUp {
 /// `[auth]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
-    /// Who may sign up by himself.
+    /// Who may sign up.
     pub sign_up: SignUp,
-    /// Fields of `users` that somebody who signs up may set.
+    /// Fields of `users` that a person may set when they sign up.
     pub sign_up_fields: Vec<String>,
     /// The role of the first administrator.
     pub administrator: Option<String>,
@@ -199,7 +199,7 @@ pub struct AuthConfig {
     pub session_idle_minutes: i64,
     /// How long a session lives at most.
     pub session_minutes: i64,
-    /// How long ago the password may have been shown for what is sensitive.
+    /// How long ago the password may have been entered for sensitive actions.
     pub fresh_minutes: i64,
     /// Sessions of one person; the oldest ends when there would be more.
     pub sessions: i64,

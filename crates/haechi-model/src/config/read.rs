@@ -85,7 +85,7 @@ impl Config {
         }
     }
 
-    /// One of the two may stand in the file and the other in the environment.
+    /// One of the two may be in the file and the other in the environment.
     pub(crate) fn check_tls(&mut self, source: &Arc<Source>, findings: &RefCell<Findings>) {
         match std::mem::take(&mut self.tls) {
             (None, None) => {}

@@ -25,7 +25,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 const ASKING: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
-    /// Of a command that somebody else asked for: where its words go, and who he is.
+    /// For a command that another process sent: where its output goes, and who sent it.
     static FORWARDED: Forwarded;
 }
 
@@ -35,7 +35,7 @@ struct Forwarded {
     user: String,
 }
 
-/// What goes back to whoever asked, a line each.
+/// A line for the process that sent the command.
 enum Word {
     Said(String),
     Warned(String),
@@ -43,7 +43,7 @@ enum Word {
     Sent(oneshot::Sender<()>),
 }
 
-/// Prints a line for whoever asked.
+/// Prints a line for the process that sent the command.
 macro_rules! say {
     ($($words:tt)*) => { $crate::command::live::said(&format!($($words)*)) };
 }
@@ -56,7 +56,7 @@ macro_rules! note {
 pub(crate) use {note, say};
 
 pub(crate) fn said(line: &str) {
-    // Whoever asked and is gone hears no more.
+    // The line is dropped when the process that sent the command is gone.
     if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Said(format!("{line}\n"))))).is_err() {
         super::print(format!("{line}\n").as_bytes());
     }
@@ -77,7 +77,7 @@ pub(crate) async fn sent() -> bool {
     }
 }
 
-/// A path as whoever asked meant it.
+/// A path, relative to the folder in which the command was typed.
 pub(crate) fn path(path: &Path) -> PathBuf {
     FORWARDED.try_with(|asked| asked.folder.join(path)).unwrap_or_else(|_| path.to_owned())
 }
@@ -93,7 +93,7 @@ fn own_user() -> String {
     std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |meta| format!("uid {}", meta.uid()))
 }
 
-/// Runs a command on the house that is open, wherever that is.
+/// Runs a command on the open house: in the process that serves it, or here.
 pub(crate) async fn run(command: Command, place: &Place) -> Done {
     // A folder that is not one must not become one by being named.
     drop(place.load()?);
@@ -119,7 +119,7 @@ async fn on(house: &House, command: Command, place: &Place) -> Done {
     match command {
         Command::User(command) => {
             let done = command.on(house, place.json).await?;
-            // Where `dev` has written down who there is, whoever was added has a token at once.
+            // Where `dev` has written the list of people, a person who was just added has a token at once.
             if people::read(&place.data()).is_some() {
                 let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure}"))?;
                 people::write(&people, &place.data())?;
@@ -166,7 +166,7 @@ pub(crate) async fn control(data: PathBuf, place: Place, current: watch::Receive
 
 async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>) -> std::io::Result<Infallible> {
     let at = socket(data);
-    // The data directory is locked: whatever lies there is of a process that is gone.
+    // The data directory is locked: a socket file there belongs to a process that is gone.
     let _ = std::fs::remove_file(&at);
     // It gets its name when it is its owner's alone: nobody finds it before.
     let unnamed = data.join("control.tmp");
@@ -178,7 +178,7 @@ async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>)
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of descriptors, most likely: whoever runs it needs this most when it is under attack.
+                // Usually out of descriptors. Operators need this socket most under attack, so it tries again.
                 tracing::warn!(target: "haechi", %error, "a command could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -230,7 +230,7 @@ async fn answer(stream: UnixStream, house: Arc<House>, place: Place) -> std::io:
         house.gate.settle().await;
         done.is_ok_and(|code| code == ExitCode::SUCCESS)
     });
-    // What was begun is finished, whoever listens.
+    // The command is finished, even if nobody reads its output any more.
     let (done, written) = tokio::join!(working, writing);
     written?;
     writer.write_all(format!("{}\n", json!({ "done": done })).as_bytes()).await?;
