@@ -1,11 +1,11 @@
-//! The table of allowed arrows between crates, held against `cargo metadata`.
+//! Compares the table of allowed dependencies between crates with `cargo metadata`.
 
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
     use std::process::Command;
 
-    /// What each crate may import of ours, for building. All other arrows are forbidden.
+    /// The crates of this workspace that each crate may depend on. All other dependencies are forbidden.
     const ALLOWED: &[(&str, &[&str])] = &[
         ("haechi-problem", &[]),
         ("haechi-layers", &[]),
@@ -40,7 +40,7 @@ mod tests {
         ("bench-raw", &[]),
     ];
 
-    /// Crates outside that only one of ours may name.
+    /// Outside crates that only one of our crates may use.
     const ALONE: &[(&str, &str)] = &[
         ("cedar-policy", "haechi-policy"),
         ("rusqlite", "haechi-store bench-raw"),

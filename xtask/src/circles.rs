@@ -1,5 +1,5 @@
-//! Circles of files that import each other, within a crate: a file in one cannot be read without all the others. Those that there are
-//! stand in a list; it only gets shorter.
+//! Cycles of files within a crate that import each other: a file in a cycle cannot be read without all others. Known cycles are listed; the
+//! list only gets shorter.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-/// Circles that stay, or wait for their turn, and why.
+/// Cycles that stay for now, and why.
 const KNOWN: &[(&str, &str)] = &[
     ("haechi-model: list operand predicate", "a condition is of operands, and an operand may choose by a condition; lists are both"),
     (

@@ -1,6 +1,6 @@
-//! Outside linters over what Haechi says of its doors: OpenAPI and protobuf of the clinic, and of a folder with every type.
+//! Runs outside linters over the doors' descriptions: OpenAPI and protobuf of the clinic, and of a folder with every type.
 //!
-//! They need Node, so they are a task of their own; what they demand is also a test (`descriptions.rs` of the integration tests).
+//! They need Node, so they are a separate task; a test also checks their demands (`descriptions.rs` of the integration tests).
 
 use crate::{Outcome, cargo, run};
 use std::{

@@ -1,5 +1,5 @@
-//! The README's two commands in a bare Debian: a folder of its own, with the Rust toolchain and a C compiler and nothing that somebody
-//! installed by hand. What the tests take from the machine and do not install themselves is missed here.
+//! Runs the README's two commands in a bare Debian with only the Rust toolchain and a C compiler. It notices packages that the tests need
+//! and do not install themselves.
 
 use crate::{Outcome, run, services};
 use std::{
@@ -35,7 +35,7 @@ pub(crate) fn both_commands() -> Outcome {
     Ok(())
 }
 
-/// A process that ends with this, and what it started with it.
+/// A process that is killed, with its children, when this is dropped.
 struct Ended(Child);
 
 impl Drop for Ended {
@@ -60,7 +60,7 @@ fn bare() -> Result<PathBuf, String> {
         .arg(&root)
         .arg(mirror)
         .stdout(Stdio::null()))?;
-    // How this machine reaches the registries: names, and whom it trusts.
+    // The machine's network settings for the registries: names, and certificate authorities.
     for file in ["/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt"] {
         std::fs::copy(file, root.join(&file[1..])).map_err(|error| format!("{file} cannot be copied: {error}"))?;
     }
@@ -69,7 +69,7 @@ fn bare() -> Result<PathBuf, String> {
     for folder in ["opt/rustup", "opt/cargo"] {
         std::fs::create_dir_all(root.join(folder)).map_err(|error| error.to_string())?;
     }
-    // What is committed, not what lies about.
+    // Committed files only.
     let mut archive = Command::new("git").args(["archive", "HEAD"]).stdout(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
     let files = archive.stdout.take().ok_or("git archive has no output")?;
     run(Command::new("tar").arg("-x").arg("-C").arg(&project).stdin(files))?;

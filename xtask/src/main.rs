@@ -93,7 +93,7 @@ fn no_lab(binary: &str) -> Outcome {
     if has_lab(binary)? { Err(format!("{binary} is a build in which controls can be switched off")) } else { Ok(()) }
 }
 
-/// What looks for holes is tried on a build that has some.
+/// Checks that the tests for holes find them, on a build with planted holes.
 fn holes() -> Outcome {
     let mut command = Command::new(cargo());
     command.args(["test", "--package", "haechi", "--test", "it", "--target-dir", "target/holes", "--", "oracle::planted_holes_are_found", "--exact"]);

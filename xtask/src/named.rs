@@ -1,4 +1,4 @@
-//! Files that documents name are there.
+//! Checks that files named in documents exist.
 
 #[cfg(test)]
 mod tests {

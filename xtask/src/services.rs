@@ -1,4 +1,4 @@
-//! A PostgreSQL of our own: installed when it is missing, started on loopback, ended by id.
+//! A PostgreSQL for tests: installed when it is missing, started on loopback, ended by its process id.
 
 use crate::{Outcome, run as run_command};
 use std::{
@@ -10,7 +10,7 @@ use std::{
 /// Where Prometheus' tool is, when it is not on the path.
 const PROMTOOL: &str = "target/tools/usr/bin/promtool";
 
-/// A running server; it ends with this.
+/// A running server; dropping this ends it.
 pub(crate) struct Postgres {
     bin: PathBuf,
     data: PathBuf,

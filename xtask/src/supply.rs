@@ -1,4 +1,4 @@
-//! The supply chain: what may be depended on.
+//! The supply chain: the allowed dependencies.
 
 use crate::{Outcome, cargo, run};
 use std::process::Command;
@@ -9,7 +9,7 @@ pub(crate) fn deny() -> Outcome {
     if !there {
         run(Command::new(cargo()).args(["install", "--locked", "cargo-deny"]))?;
     }
-    // What other systems would build is looked at, too, and has to be there.
+    // Dependencies of other systems are checked, too, so they must be fetched.
     run(Command::new(cargo()).args(["fetch", "--locked"]))?;
     run(Command::new(cargo()).args(["deny", "--offline", "check", "bans", "licenses", "sources"]))
 }
@@ -45,7 +45,7 @@ mod tests {
             .output()
             .unwrap();
         let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-        // What is really built: the metadata also lists what an optional dependency would bring if it were chosen.
+        // What is really built: the metadata also lists optional dependencies that are off.
         let tree = Command::new(crate::cargo())
             .args(["tree", "--workspace", "--locked", "--edges", "all", "--prefix", "none", "--format", "{p}"])
             .output()

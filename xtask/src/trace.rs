@@ -1,4 +1,4 @@
-//! Which rows of OWASP ASVS are named by which test, and what remains: `cargo xtask trace [LOG]`.
+//! Which rows of OWASP ASVS the tests name, and which remain: `cargo xtask trace [LOG]`.
 //!
 //! LOG is what `cargo xtask test` printed; with it, a row counts only when a test that names it has passed.
 
@@ -145,7 +145,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `V1.2.3` wherever it stands.
+/// All `V1.2.3` in the line.
 fn ids(line: &str) -> Vec<String> {
     let part = |text: &str| {
         text.strip_prefix('V').is_some_and(|rest| rest.split('.').count() == 3 && rest.split('.').all(|part| part.parse::<u8>().is_ok()))

@@ -50,20 +50,20 @@ impl Ask {
         self.now_ms
     }
 
-    /// The same question, counted against an allowance of the caller's, or of the network that it comes from. What it opens
-    /// ends with the credential that it came by.
+    /// The same question, counted against an allowance of the caller, or of the network that it comes from. A stream that it opens ends
+    /// with the credential of the request.
     #[must_use]
     pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<&str>) -> Self {
         Self { came: Some(Came::new(allowance, network, credential.map(Into::into))), ..self }
     }
 
-    /// To look at from outside what this request does.
+    /// A handle that tells other tasks what this request has done so far.
     #[must_use]
     pub fn doing(&self) -> Option<Doing> {
         self.came.clone().map(Doing)
     }
 
-    /// Counts bytes that wait for the caller to read them, until what is returned is dropped; nothing without room for them.
+    /// Counts bytes that wait for the caller to read them, until the returned value is dropped; `None` when there is no room.
     #[must_use]
     pub fn waits(&self, bytes: usize) -> Option<Waiting> {
         match &self.came {
@@ -78,7 +78,7 @@ impl Ask {
         }
     }
 
-    /// The same question of somebody who reads this language (its tag).
+    /// The same question for a caller who reads this language (its tag).
     #[must_use]
     pub fn read_in(self, language: &'static str) -> Self {
         Self { language, ..self }
@@ -90,7 +90,7 @@ impl Ask {
         self.language
     }
 
-    /// Counts what the request asks for beyond the one thing that it has been counted for.
+    /// Counts the items that the request asks for beyond the one that is already counted.
     ///
     /// # Errors
     /// The seconds after which to try again.
@@ -101,7 +101,7 @@ impl Ask {
         }
     }
 
-    /// The same caller's question at this moment, under the policies of now.
+    /// The same caller's question now, under the current policies.
     #[must_use]
     pub fn renewed(&self) -> Self {
         let came = self.came.as_ref().map(|came| Came::new(came.allowance.clone(), came.network, came.credential.clone()));
@@ -128,7 +128,7 @@ impl Ask {
         Self { caller: caller.clone(), came, ..self.renewed() }
     }
 
-    /// What the caller proved himself with.
+    /// The credential that the caller used.
     #[must_use]
     pub fn credential(&self) -> Option<&Arc<str>> {
         self.came.as_ref()?.credential.as_ref()
@@ -192,7 +192,7 @@ impl Ask {
         )
     }
 
-    /// Callers without credentials reach what the folder declares, whatever policies say.
+    /// Callers without credentials reach only what the folder declares; policies cannot extend that.
     pub(crate) fn reachable(&self, collection: CollectionId, verb: &str) -> bool {
         !self.caller.is_anonymous() || self.app().anonymous.iter().any(|(to, reach)| *to == collection && reach == verb)
     }

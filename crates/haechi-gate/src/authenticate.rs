@@ -1,4 +1,4 @@
-//! Credentials to callers: what a feature has verified becomes a caller here, and nowhere else.
+//! Turns verified credentials into callers. No other code makes callers.
 
 use crate::{
     caller::{Caller, CallerKind, SignedIn},
@@ -19,7 +19,7 @@ pub fn credential_hash(token: &str) -> String {
     hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref())
 }
 
-/// The key to making callers. There is one for each gate; whoever holds it has verified a credential.
+/// The key to making callers. There is one for each gate; code that holds it must have verified a credential.
 pub struct Authenticator {
     shared: Arc<Shared>,
 }
@@ -54,7 +54,7 @@ impl Authenticator {
         }
     }
 
-    /// Remembers a verified credential for a while, at most until it ends. Not when something was revoked meanwhile.
+    /// Remembers a verified credential for a while, at most until it ends. Does nothing when something was revoked meanwhile.
     pub fn remember(&self, pending: Pending, caller: &Caller, ends_ms: i64) {
         let now = self.shared.clock.now_ms();
         let shared = self.shared.store.is_shared();
@@ -62,19 +62,19 @@ impl Authenticator {
         self.shared.memory.remember(pending.hash, pending.epoch, caller, (now, until_ms));
     }
 
-    /// The caller that a row of `users` is; `None` when disabled.
+    /// The caller for a row of `users`; `None` when the person is disabled.
     #[must_use]
     pub fn user(&self, row: Row, signed_in: SignedIn) -> Option<Caller> {
         user(row, signed_in)
     }
 
-    /// A program with roles of its own.
+    /// A service, with its own roles.
     #[must_use]
     pub fn service(&self, name: &str, roles: Vec<Box<str>>, signed_in: SignedIn) -> Caller {
         Caller::new(CallerKind::Service, name, roles, Row::new(), signed_in)
     }
 
-    /// The user and the expiry that a developer's token states, when it is genuine and alive, and this is `dev`.
+    /// The user and the expiry of a developer's token; `None` unless it is genuine, not expired, and this is `dev`.
     #[must_use]
     pub fn developer(&self, token: &str) -> Option<(String, i64)> {
         self.shared.developers.stated(token, self.shared.clock.now_ms())

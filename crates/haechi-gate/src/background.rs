@@ -1,4 +1,4 @@
-//! What goes on behind the requests: positions, seals, access entries, housekeeping; and the end, when all that waits is written.
+//! Work behind the requests: positions, seals, access entries, housekeeping. At the end, everything that waits is written.
 
 use crate::{
     clock::CLOCK_BEHIND_MS,
@@ -16,17 +16,17 @@ use haechi_store::Analyse;
 use std::{fmt::Write, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
-/// How often what was seen and refused is written.
+/// How often access and refusal entries are written.
 const SIGHTINGS_EVERY: Duration = Duration::from_secs(1);
-/// How often, and how far apart, it is looked whether everything is sealed: twice as long as a lease lasts.
+/// How often, and how far apart, the check for unsealed entries runs: in all twice as long as a lease lasts.
 const SETTLE_LOOKS: usize = 80;
 const SETTLE_EVERY: Duration = Duration::from_millis(100);
 /// How long an idempotency key is remembered.
 const CLAIM_MS: i64 = 24 * 3_600_000;
-/// How often it is looked how large the database is.
+/// How often the size of the database is measured.
 const DATABASE_EVERY: Duration = Duration::from_secs(30);
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
-/// What failed of it is tried again after this.
+/// The wait before failed work is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
 impl Gate {
@@ -47,7 +47,7 @@ impl Gate {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         let feed = tokio::spawn(crate::live::feed::run(self.shared.clone(), self.hub.clone()));
-        // On a task of their own: they wait for nothing else that is done here.
+        // On a separate task: it must not wait for the other work here.
         let sightings = tokio::spawn(self.shared.clone().keep_sightings(stop.clone()));
         let database = tokio::spawn(watch_database(self.shared.clone()));
         let later = !self.shared.store.positions_at_commit();
@@ -77,14 +77,14 @@ impl Gate {
         database.abort();
         lag.inspect(JoinHandle::abort);
         self.hub.close();
-        // It ends by the same signal, with what it was writing.
+        // The task ends by the same signal, after it has written what it holds.
         let _ = sightings.await;
         self.shared.write_sightings().await;
         self.shared.seal().await;
         self.shared.store.release().await;
     }
 
-    /// Statistics for the database's planner; without new ones it plans by the old.
+    /// Updates the statistics of the database's planner; when that fails, the planner uses the old ones.
     pub(crate) async fn analyse(&self, what: Analyse) {
         if let Err(failure) = self.shared.store.analyse(what).await {
             tracing::warn!(target: "haechi::store", %failure, "the statistics of the tables could not be gathered");
@@ -96,8 +96,8 @@ impl Gate {
         self.shared.told.notify_one();
     }
 
-    /// Writes what waits and sees to it that it is sealed: for tests and for the end of commands. Where another node gives the positions,
-    /// it is waited for, and where that node is gone, for the end of its lease.
+    /// Writes what waits and sees that it is sealed: for tests and for the end of commands. Where another node gives the positions, waits
+    /// for that node; if that node is gone, waits for the end of its lease.
     pub fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shared.write_sightings().await;
@@ -112,7 +112,7 @@ impl Gate {
         })
     }
 
-    /// Hands back what this node holds for all: the last act.
+    /// Gives back what this node holds for all nodes: the last step.
     pub fn release(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shared.store.release().await;
@@ -120,7 +120,7 @@ impl Gate {
     }
 }
 
-/// How large the database is, and what other nodes did with it.
+/// Watches the size of the database and what other nodes did with it.
 async fn watch_database(shared: Arc<Shared>) {
     let mut look = tokio::time::interval(DATABASE_EVERY);
     loop {
@@ -129,7 +129,7 @@ async fn watch_database(shared: Arc<Shared>) {
     }
 }
 
-/// On a task of its own: also while nothing can be sealed it is told for how long.
+/// On a separate task, so that it reports the lag also while nothing can be sealed.
 async fn watch_lag(gate: Gate) {
     let mut arrivals = Arrivals::default();
     let mut look = tokio::time::interval(LAG_EVERY);
@@ -152,7 +152,7 @@ impl Shared {
         Ok(self.store.last_seal().await?.map(|seal| seal.time_ms))
     }
 
-    /// Says when the system's clock is behind, and when it no longer is; whether it is.
+    /// Logs when the system's clock falls behind, and when it has caught up. Returns whether it is behind.
     fn tell_clock(&self, before: bool) -> bool {
         let ahead_ms = self.clock.ahead_ms();
         let behind = ahead_ms > CLOCK_BEHIND_MS;
@@ -197,7 +197,7 @@ impl Shared {
         self.sightings.written(unwritten);
     }
 
-    /// Entries by actor: an entry names its change's actor.
+    /// Groups entries by actor, because a change has one actor.
     fn sighting_entries(&self, waiting: &[(Key, Arc<Actor>, Tally)]) -> Vec<(Arc<Actor>, Vec<EntryDraft>)> {
         let mut by_actor: Vec<(Arc<Actor>, Vec<EntryDraft>)> = Vec::new();
         let revision = self.revision.load();

@@ -16,7 +16,7 @@ pub enum CallerKind {
     User,
     /// A program.
     Service,
-    /// Nobody known.
+    /// An unknown caller.
     Anonymous,
 }
 
@@ -75,7 +75,7 @@ impl Scope {
             let (collection, action) = text.split_once(':').ok_or_else(unknown)?;
             let mut met = false;
             for (at, _) in app.collections.iter().enumerate().filter(|(_, known)| collection == "*" || known.name == collection) {
-                // Actions of classes, and declared ones, are named, never meant by a star.
+                // A star covers verbs only: actions of classes and declared actions must be named.
                 let meant = |known: &&str| action == *known || action == "*" && VERBS.contains(known);
                 for (bit, _) in actions.iter().map(String::as_str).enumerate().filter(|(_, known)| meant(known)) {
                     bits[at] |= 1 << bit;
@@ -89,7 +89,7 @@ impl Scope {
         Ok(Self(bits.into()))
     }
 
-    /// The same of a stored list. What the app no longer has reaches nothing.
+    /// Parses a stored scope. Names that the app no longer has are ignored.
     #[must_use]
     pub fn stored(app: &App, texts: &[String]) -> Self {
         let known = texts.iter().map(String::as_str).filter(|text| Self::parse(app, [*text]).is_ok());
@@ -113,18 +113,18 @@ struct Facts {
     row: Row,
     credential: Credential,
     scope: Option<Scope>,
-    /// In whose name the database is read.
+    /// The caller's number for turns at the database.
     turn: u64,
 }
 
-/// The number by which the store tells callers apart. It is keyed with a secret of this process, so that nobody can choose another's.
+/// The number by which the store tells callers apart. It is keyed with a secret of this process, so nobody can choose theirs.
 fn turn_of(who: impl Hash) -> u64 {
     static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     HASHER.hash_one(who)
 }
 
 impl Caller {
-    /// Somebody without credentials.
+    /// A caller without credentials.
     #[must_use]
     pub fn anonymous() -> Self {
         static ANONYMOUS: std::sync::OnceLock<Caller> = std::sync::OnceLock::new();
@@ -143,7 +143,7 @@ impl Caller {
         Self(Arc::new(Facts { kind, actor, roles: roles.into(), row, credential: signed_in.credential, scope: signed_in.scope, turn }))
     }
 
-    /// In whose name the database is read: callers take turns; those without credentials by the network that they come from.
+    /// The number for turns at the database: one for each caller; one for each network for callers without credentials.
     pub(crate) fn turn(&self, network: Option<IpAddr>) -> u64 {
         match (self.0.kind, network) {
             (CallerKind::Anonymous, Some(network)) => turn_of(network),
@@ -157,7 +157,7 @@ impl Caller {
         self.0.kind
     }
 
-    /// Whether nobody is known.
+    /// Whether the caller is unknown.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         self.0.kind == CallerKind::Anonymous
@@ -175,7 +175,7 @@ impl Caller {
         &self.0.roles
     }
 
-    /// What it proved itself with.
+    /// The credential that the caller used.
     #[must_use]
     pub fn credential(&self) -> &Credential {
         &self.0.credential
@@ -193,14 +193,14 @@ impl Caller {
         &self.0.actor
     }
 
-    /// Whether it may still do what the other could: the same person or service, with the same roles, facts and scope.
+    /// Whether both are the same person or service with the same roles, facts and scope, so that it may still do what the other could.
     #[must_use]
     pub fn is_still(&self, other: &Self) -> bool {
         let (mine, theirs) = (&self.0, &other.0);
         mine.kind == theirs.kind && mine.actor == theirs.actor && mine.roles == theirs.roles && mine.row == theirs.row && mine.scope == theirs.scope
     }
 
-    /// Whether its credential reaches this far; what policies say comes on top.
+    /// Whether the credential's scope covers this action; policies decide as well.
     pub(crate) fn in_scope(&self, collection: CollectionId, action: ActionId) -> bool {
         self.0.scope.as_ref().is_none_or(|scope| scope.allows(collection, action))
     }

@@ -6,12 +6,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-/// How much more a caller may ask for: what requests count, when one of them asks for many things.
+/// Limits how much a caller may ask for when one request asks for many things.
 pub trait Allowance: Send + Sync {
-    /// Takes so many; the seconds after which to try again when there are not so many left.
+    /// Takes so many items from the allowance. Otherwise returns the seconds after which to try again.
     ///
     /// # Errors
-    /// When there are not so many left; nothing was taken then.
+    /// When so many are not left; nothing was taken then.
     fn take(&self, caller: &Caller, network: std::net::IpAddr, items: u32) -> Result<(), u32>;
 
     /// Counts bytes that wait for the caller to read them; nothing without room for them.
@@ -21,7 +21,7 @@ pub trait Allowance: Send + Sync {
 /// Bytes that wait to be read, counted until this is dropped.
 pub type Waiting = Box<dyn std::any::Any + Send + Sync>;
 
-/// Knows callers by their credentials: for connections that go on, and are asked again who they are.
+/// Finds callers by their credentials: for long connections, whose callers are checked again.
 pub trait Doorkeeper: Send + Sync {
     /// The caller that a token stands for; `None` when the token is not good. `in_cookie`: whether it came in a cookie.
     fn caller<'a>(
@@ -31,7 +31,7 @@ pub trait Doorkeeper: Send + Sync {
         network: std::net::IpAddr,
     ) -> std::pin::Pin<Box<dyn Future<Output = Option<Caller>> + Send + 'a>>;
 
-    /// Whether a page shows the token that it was given with the session of its cookie.
+    /// Whether the token that a page shows belongs to the session of its cookie.
     fn proven(&self, caller: &Caller, token: &str) -> bool;
 }
 

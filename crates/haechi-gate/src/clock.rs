@@ -1,4 +1,4 @@
-//! Time comes in as a value.
+//! The time is passed in as a value.
 
 use std::{
     sync::{
@@ -13,23 +13,23 @@ pub trait Clock: Send + Sync {
     /// UTC milliseconds since 1970.
     fn now_ms(&self) -> i64;
 
-    /// Milliseconds since some moment. It goes on evenly, whatever the clock is set to.
+    /// Milliseconds since some moment. Changes of the system's clock do not affect it.
     fn elapsed_ms(&self) -> i64;
 }
 
-/// The gate's clock: what it says never goes back. It follows the system's clock; while that is behind what was said, or behind the time of
-/// the ledger, it goes on from there as time passes. So what was refused as ended stays ended, and what is issued lives as long as it says.
+/// The gate's clock never goes back. It follows the system's clock. When the system's clock is behind the last time it gave, or behind the
+/// ledger, it goes on from there as time passes. So what was refused as ended stays ended.
 pub struct GateClock {
     system: Arc<dyn Clock>,
-    /// What is said, without the time that has passed: it only grows, but when somebody accepts the system's time.
+    /// The clock's time minus the elapsed time: it only grows, unless an operator accepts the system's time.
     lead_ms: AtomicI64,
-    /// When somebody has last accepted it, by the time that has passed.
+    /// When an operator last accepted the system's time, in elapsed milliseconds.
     accepted_ms: AtomicI64,
-    /// The latest time in the ledger that was written here.
+    /// The latest time in the ledger that this node has written.
     written_ms: AtomicI64,
 }
 
-/// From when on the system's clock being behind is told.
+/// The log reports a system clock that is behind by this or more.
 pub const CLOCK_BEHIND_MS: i64 = 60_000;
 
 impl GateClock {
@@ -51,23 +51,23 @@ impl GateClock {
         (self.now_ms() - self.system.now_ms()).max(0)
     }
 
-    /// It is at least as late as this, a time of the ledger.
+    /// Moves the clock forward to at least this time of the ledger.
     pub(crate) fn is_at_least(&self, ms: i64) {
-        // Other nodes may have written by the old time a moment ago.
+        // After an accepted time, other nodes may still have written with the old time a moment ago.
         let elapsed = self.system.elapsed_ms();
         if elapsed - self.accepted_ms.load(Ordering::Acquire) >= ACCEPTING_MS {
             self.lead_ms.fetch_max(ms.saturating_sub(elapsed), Ordering::AcqRel);
         }
     }
 
-    /// The time of an entry of a change that began then: times of the ledger never go back, in whatever order changes end.
+    /// The time of the entry of a change that began at `begun_ms`; never before the last entry that this node wrote.
     pub(crate) fn entry_ms(&self, begun_ms: i64) -> i64 {
-        // What began by a time that was given up since is of now.
+        // A change that began under a time that was given up since gets the current time.
         let ms = begun_ms.min(self.now_ms());
         ms.max(self.written_ms.fetch_max(ms, Ordering::AcqRel))
     }
 
-    /// Takes the system's time, also back.
+    /// Takes the system's time, also when it is earlier.
     pub(crate) fn accept(&self) {
         let elapsed = self.system.elapsed_ms();
         self.accepted_ms.store(elapsed, Ordering::Release);
@@ -75,13 +75,13 @@ impl GateClock {
         self.written_ms.store(i64::MIN, Ordering::Release);
     }
 
-    /// Goes on from a time that was accepted too early.
+    /// Goes on from the time before, when the accepted time could not be recorded.
     pub(crate) fn take_back(&self, ms: i64) {
         self.lead_ms.fetch_max(ms - self.system.elapsed_ms(), Ordering::AcqRel);
     }
 }
 
-/// For so long after the system's time was accepted the times of the ledger say nothing.
+/// Times in the ledger are ignored for so long after the system's time was accepted.
 const ACCEPTING_MS: i64 = 10_000;
 
 /// The machine's clock.
@@ -100,7 +100,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// The clock of a copy: it stands at its ledger's last entry. What waited for its seal when the copy was made is not old because the copy is.
+/// The clock of a copy: it stands at the ledger's last entry. So entries that waited for their seal when the copy was made do not look old.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LedgerClock;
 
@@ -118,9 +118,9 @@ impl Clock for LedgerClock {
 #[derive(Debug)]
 pub struct TestClock {
     offset_ms: AtomicI64,
-    /// The time at which it stands; 0 while it runs.
+    /// The time at which the clock stands; 0 while it runs.
     stands_at_ms: AtomicI64,
-    /// How much time had passed then.
+    /// The elapsed time when it was stopped.
     stood_at_ms: AtomicI64,
 }
 
@@ -131,12 +131,12 @@ impl TestClock {
         Self { offset_ms: AtomicI64::new(0), stands_at_ms: AtomicI64::new(0), stood_at_ms: AtomicI64::new(0) }
     }
 
-    /// Moves it, also backwards.
+    /// Moves the clock, also backwards.
     pub fn advance_ms(&self, ms: i64) {
         self.offset_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
-    /// Makes it stand still but for what it is moved by: for what a slow machine would change.
+    /// Stops the clock, except for calls that move it: for tests that a slow machine would change.
     pub fn stand_still(&self) {
         self.stood_at_ms.store(SystemClock.elapsed_ms(), Ordering::Relaxed);
         self.stands_at_ms.store(SystemClock.now_ms(), Ordering::Relaxed);

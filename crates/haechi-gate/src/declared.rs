@@ -1,4 +1,4 @@
-//! Actions that a collection declares: policy says who and on which rows, code of one's own says what is done.
+//! Actions that a collection declares: policy decides who may run them and on which rows; a program's own code does the work.
 
 use crate::{
     ask::Ask,
@@ -21,14 +21,14 @@ pub struct ActionGrant {
 }
 
 impl Ask {
-    /// The policy's answer to a declared action; `None` when the collection declares none of this name.
+    /// The policy's answer to a declared action; `None` when the collection declares no action of this name.
     ///
     /// # Errors
-    /// When policy says no whatever the row.
+    /// When policy denies it for every row.
     pub fn act(&self, collection: CollectionId, name: &str) -> Option<Result<ActionGrant, Refusal>> {
         let action = self.collection(collection).actions.iter().position(|action| action.name == name)?;
         let id = self.revision.policies.action(name)?;
-        // Callers without credentials do what `[anonymous] reach` names; declared actions are not among it.
+        // Callers without credentials may do what `[anonymous] reach` names; it cannot name declared actions.
         let rows = if self.caller.is_anonymous() { Predicate::False } else { self.bind(id, collection) };
         if rows == Predicate::False {
             return Some(Err(self.refuse(name.to_owned(), Some(collection), None)));
@@ -37,10 +37,10 @@ impl Ask {
         Some(Ok(ActionGrant { ask: self.clone(), collection, action, rows }))
     }
 
-    /// What an earlier request with this idempotency key did, as `collection/id`: before code runs that cannot be undone.
+    /// What an earlier request with this idempotency key did, as `collection/id`. Called before code runs that cannot be undone.
     ///
     /// # Errors
-    /// When the key was another request's, or the database cannot be reached.
+    /// When the key was used for another request, or the database cannot be reached.
     pub async fn claimed(&self, claim: &Claim) -> Result<Option<Box<str>>, WriteError> {
         self.shared.store.claimed(claim).await.map_err(|failure| match failure {
             Failure::KeyReused => WriteError::KeyReused,
@@ -62,9 +62,9 @@ impl ActionGrant {
         &self.collection().actions[self.action]
     }
 
-    /// The version of a row on which the action may be done; `None` when the caller may not know of it.
+    /// The version of a row on which the action may be done; `None` when the caller may not read the row.
     ///
-    /// The change looks again, under a lock: this is for refusing before work is done.
+    /// The change checks again, under a lock: this check refuses before work is done.
     ///
     /// # Errors
     /// When the caller may read the row but not do this, or the database cannot be reached.
@@ -81,11 +81,11 @@ impl ActionGrant {
 
     /// Does the action on a row: sets these fields, and leaves an entry with the action's name.
     ///
-    /// Fields of guarded classes need `write_<class>`, as everywhere. What the row becomes is the code's to decide, not
-    /// policy's: an approval ends the state in which it was allowed. `version`: only when the row has it.
+    /// Fields of guarded classes need `write_<class>`, as everywhere. Policy is not asked about the row after the change, only the code
+    /// decides that: an approval ends the state in which it was allowed. `version`: the change needs the row to have it.
     ///
     /// # Errors
-    /// When policy denies the fields whatever the row, or a reference names a row that the caller may not read.
+    /// When policy denies the fields for every row, or a reference names a row that the caller may not read.
     pub fn change(self, work: &mut Work, id: &str, values: &[(FieldId, Value)], version: Option<i64>) -> Result<(), WriteError> {
         let name: Cow<'static, str> = self.action().name.clone().into();
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();

@@ -1,4 +1,4 @@
-//! Tokens of developers: they state a user, and are good for an hour at a process that serves `dev`.
+//! Tokens of developers: they name a user, and are valid for an hour at a process that serves `dev`.
 
 use crate::keys::{MasterKey, hex, unhex};
 use aws_lc_rs::hmac;
@@ -8,7 +8,7 @@ const DEV_PURPOSE: &str = "developer token";
 /// How long a developer's token lives.
 const DEV_TOKEN_MS: i64 = 3_600_000;
 
-/// A developer's token for a user, good for an hour at a process that serves `dev` with the same master key.
+/// A developer's token for a user, valid for an hour at a process that serves `dev` with the same master key.
 #[must_use]
 pub fn dev_token(master: &MasterKey, user_id: &str, now_ms: i64) -> String {
     let claims = format!("{user_id}.{}", now_ms + DEV_TOKEN_MS);
@@ -16,7 +16,7 @@ pub fn dev_token(master: &MasterKey, user_id: &str, now_ms: i64) -> String {
     format!("{DEV_PREFIX}{claims}.{}", hex(tag.as_ref()))
 }
 
-/// What tells whether such a token is genuine; nothing where they are not accepted.
+/// Verifies developers' tokens; `None` where they are not accepted.
 pub(crate) struct Developers(Option<hmac::Key>);
 
 impl Developers {
@@ -24,7 +24,7 @@ impl Developers {
         Self(accepted.then(|| master.hmac(DEV_PURPOSE)))
     }
 
-    /// The user and the expiry that a token states, when it is genuine and alive.
+    /// The user and the expiry of a token; `None` unless it is genuine and not expired.
     pub(crate) fn stated(&self, token: &str, now_ms: i64) -> Option<(String, i64)> {
         let key = self.0.as_ref()?;
         let (claims, tag) = token.strip_prefix(DEV_PREFIX)?.rsplit_once('.')?;

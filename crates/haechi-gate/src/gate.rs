@@ -48,7 +48,7 @@ pub enum OpenError {
     /// The database cannot be reached.
     #[error("the database {0} cannot be opened: {1}")]
     Database(String, String),
-    /// The database may come: its server does not answer, or takes no changes yet.
+    /// The database may come back: its server does not answer, or accepts no changes yet.
     #[error("the database {0} cannot be opened: {1}")]
     Away(String, String),
     /// The keys cannot be derived.
@@ -113,7 +113,7 @@ impl Gate {
                 migrations: AtomicI64::new(0),
                 outdated: ArcSwap::default(),
                 revision: ArcSwap::from_pointee(revision),
-                // What was committed and has its position is told at once; elsewhere it is told when it has.
+                // Changes that have their position at commit are told at once; others are told when they get it.
                 told: if at_commit { committed.clone() } else { Arc::default() },
                 committed,
                 images,
@@ -162,7 +162,7 @@ impl Gate {
         self.shared.revision.load_full()
     }
 
-    /// What changes that wait for others have of a request's time; the rest is for the reply.
+    /// Sets how much of a request's time its changes may spend on waiting for others; the rest is for the reply.
     fn be_patient(&self) {
         let request_ms = self.shared.revision.load().app.config.limits.request_ms;
         self.shared.store.be_patient(std::time::Duration::from_millis(request_ms * 4 / 5));
@@ -175,7 +175,7 @@ impl Gate {
         self.shared.journal.watch(revision.watched());
         self.shared.revision.store(Arc::new(revision));
         self.be_patient();
-        // All streams are bound again before this returns; whoever else is served by this thread does not wait for it.
+        // All streams are bound again before this returns. The thread serves other requests meanwhile.
         let rebind = || self.hub.rebind_all(&self.shared);
         match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
             Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(rebind),
@@ -233,14 +233,14 @@ impl Gate {
         })
     }
 
-    /// Takes the system's time after it was wrongly ahead, also back; the time before and after. The caller records it, or takes it back.
+    /// Takes the system's time after the clock was wrongly ahead; returns the time before and after. The caller records or undoes it.
     pub fn accept_clock<A: Area>(&self, _: &System<A>) -> (i64, i64) {
         let before = self.shared.clock.now_ms();
         self.shared.clock.accept();
         (before, self.shared.clock.now_ms())
     }
 
-    /// Goes on from the time before, when that could not be recorded.
+    /// Undoes an accepted time that could not be recorded.
     pub fn keep_clock<A: Area>(&self, _: &System<A>, before_ms: i64) {
         self.shared.clock.take_back(before_ms);
     }
@@ -255,19 +255,19 @@ impl Gate {
     }
 }
 
-/// Puts a backup into a place where nothing is yet, but for the rows of the tables that are `left` out.
+/// Restores a backup into an empty place, without the rows of the tables in `left`.
 ///
 /// # Errors
-/// When there is something already, or it cannot be written.
+/// When the place is not empty, or cannot be written.
 pub fn restore<'a>(file: &'a Path, database: &'a Database, left: &'a [&'a str]) -> BoxFuture<'a, Result<(), RestoreError>> {
     Box::pin(async move { haechi_store::restore(file, &database.target(), left).await })
 }
 
 impl Database {
-    /// Whether it is there; if not, but it may come, why.
+    /// Fails while the server is away but may come back. A database that cannot be used counts as an answer.
     ///
     /// # Errors
-    /// In words for an operator.
+    /// Why the server is away, in words for an operator.
     pub async fn answers(&self) -> Result<(), String> {
         match haechi_store::answers(&self.target()).await {
             Err(Unopened::Away(why)) => Err(why),
@@ -293,7 +293,7 @@ pub enum Database {
 }
 
 impl std::fmt::Display for Database {
-    /// The place, without what is secret in it.
+    /// The place, without its secrets.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Sqlite(path) => write!(out, "{}", path.display()),

@@ -1,4 +1,4 @@
-//! Importing rows as an operator: past policies, not past types, references and the ledger.
+//! Imports rows as an operator. Policies are bypassed; types and references are checked, and the ledger records it.
 
 use crate::{
     gate::Gate,
@@ -63,10 +63,10 @@ impl Gate {
     }
 
     /// Imports rows as they are read, into one collection or several: all or none. Rows may refer to each other across the collections in
-    /// any order. A part of them is held at a time, however many there are. Returns how many rows each collection was given.
+    /// any order. Only a part of the rows is in memory at a time. Returns the number of rows for each collection.
     ///
     /// # Errors
-    /// What was wrong with the rows of each collection, by line and field; after some hundred the rest is not looked at.
+    /// What is wrong with the rows of each collection, by line and field; after some hundred errors the rest is not read.
     ///
     /// # Panics
     /// When a collection is named twice.
@@ -148,7 +148,7 @@ impl Gate {
         Box::pin(async move { Ok(self.shared.store.rows_after(collection, "", 1).await?.is_empty()) })
     }
 
-    /// Says in the ledger that an operator has an answer explained that looks at rows: whom it is about, and which row.
+    /// Records in the ledger that an operator asked for an explanation that reads rows: about whom, and which row.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -179,7 +179,7 @@ impl Gate {
         Box::pin(async move { self.shared.store.row(collection, id).await })
     }
 
-    /// States every row of altered collections anew: a migration changes what their canonical form is.
+    /// Writes new digests of all rows of altered collections to the ledger, because a migration changes their canonical form.
     pub(crate) async fn rebase<A: crate::Area>(&self, key: &System<A>, altered: &[String]) -> Result<(), Failure> {
         let revision = self.revision();
         for declared in revision.app.collections.iter().filter(|collection| altered.contains(&collection.name)) {
@@ -189,7 +189,7 @@ impl Gate {
                 let Some(last) = rows.last() else { break };
                 after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
                 match self.state_rows_anew(key, declared, &rows).await {
-                    // While others write, one row after the other.
+                    // While others write, one row at a time.
                     Err(Failure::Missed(_)) => {
                         for row in rows {
                             self.state_row_anew(key, declared, row).await?;
@@ -202,7 +202,7 @@ impl Gate {
         Ok(())
     }
 
-    /// States rows that are as they were read.
+    /// Writes digests of rows to the ledger, where the rows are still as they were read.
     async fn state_rows_anew<A: crate::Area>(&self, key: &System<A>, declared: &Collection, rows: &[Row]) -> Result<(), Failure> {
         let mut change = self.shared.system_change(key, vec![self.part_entry("rebase", declared, rows.iter())]);
         // Other nodes may write meanwhile.
@@ -242,7 +242,7 @@ impl Gate {
     }
 }
 
-/// Where in the order of the load a source stands that was named at a place.
+/// The position in the load's order of the source at `place`.
 fn at_of(places: &[usize], place: usize) -> usize {
     places.iter().position(|named| *named == place).unwrap_or_default()
 }
@@ -354,12 +354,12 @@ struct Sender<'a> {
     part: Vec<(u64, Row)>,
     keys: Keys,
     errors: Vec<ImportError>,
-    /// How many errors end the reading.
+    /// The number of errors after which reading ends.
     most: usize,
 }
 
 impl Sender<'_> {
-    /// What is wrong with the rows, and whether somebody still takes them.
+    /// Returns what is wrong with the rows, and whether the receiver still takes parts.
     fn run(mut self, rows: impl Iterator<Item = Result<ImportRow, Vec<ImportError>>>) -> (Vec<ImportError>, bool) {
         for row in rows {
             match row {
@@ -370,7 +370,7 @@ impl Sender<'_> {
                 self.errors.push(whole("there may be more rows that are wrong: the rest was not read"));
                 return (self.errors, false);
             }
-            // Nobody takes parts any more: what the database refused says why.
+            // The receiver takes no more parts: its own error says why.
             if self.part.len() == PART && !self.flush() {
                 return (self.errors, false);
             }
@@ -410,7 +410,7 @@ impl Sender<'_> {
     }
 }
 
-/// What was met of each unique key, so that a row can say which line has its value. Beyond the bound the database alone looks.
+/// The lines of unique values so far, so that an error can name the other line. Beyond the bound only the database checks.
 struct Keys {
     columns: Vec<Vec<usize>>,
     seen: Vec<HashMap<[u8; 16], u32>>,

@@ -100,7 +100,7 @@ pub fn random_hex<const N: usize>() -> String {
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if SystemRandom::new().fill(&mut bytes).is_err() {
-        // Going on without entropy would be worse than not going on.
+        // Aborting is better than running without entropy.
         std::process::abort();
     }
     bytes

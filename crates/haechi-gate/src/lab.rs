@@ -1,4 +1,4 @@
-//! Planted holes, in builds with `--cfg haechi_unsafe_lab` alone: what looks for holes must find these.
+//! Planted holes, only in builds with `--cfg haechi_unsafe_lab`: the tests that look for holes must find these.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -14,7 +14,7 @@ pub enum Hole {
     UnmaskedObjects = 2,
     /// Queries use fields that the caller may not read.
     UnreadableIsUsed = 3,
-    /// Streams tell of rows that are out of sight.
+    /// Streams tell about rows that the caller may not read.
     UnguardedStreams = 4,
     /// What a door shows is not recorded.
     UnseenObjects = 5,

@@ -5,7 +5,7 @@
 //!
 //! # What does not compile
 //!
-//! Using a grant as it is meant:
+//! The intended use of a grant:
 //! ```
 //! async fn read(ask: &haechi_gate::Ask) -> Option<Vec<u8>> {
 //!     let grant = ask.on::<haechi_gate::Read>(0).ok()?;
@@ -28,13 +28,13 @@
 //!     grant.clone().delete(work, "one", None);
 //! }
 //! ```
-//! A grant for one verb is none for another:
+//! A grant for one verb does not work for another:
 //! ```compile_fail,E0599
 //! fn other(grant: haechi_gate::Grant<haechi_gate::Read>, work: &mut haechi_gate::Work) {
 //!     grant.delete(work, "one", None);
 //! }
 //! ```
-//! Nobody makes a grant, a caller or a system key:
+//! Other crates cannot make a grant, a caller or a system key:
 //! ```compile_fail,E0624
 //! fn forge(ask: haechi_gate::Ask) -> haechi_gate::Grant<haechi_gate::Read> {
 //!     haechi_gate::Grant::new(ask, 0, haechi_model::Predicate::True)
@@ -56,7 +56,7 @@
 //!     }
 //! }
 //! ```
-//! The store is not to be had:
+//! Other crates cannot reach the store:
 //! ```compile_fail,E0616
 //! fn around(gate: haechi_gate::Gate) {
 //!     let _ = gate.0.store;

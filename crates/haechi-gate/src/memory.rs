@@ -1,4 +1,4 @@
-//! Callers whose credentials were verified, remembered by the hash of its bytes, and forgotten at once when revoked.
+//! Remembers callers by the hash of their verified credential; forgets them at once when revoked.
 
 use crate::caller::{Caller, CallerKind};
 use std::{
@@ -11,7 +11,7 @@ use std::{
 
 /// One for each first digit of a hash, so that callers seldom wait for each other.
 const SHARDS: usize = 16;
-/// Credentials that a shard remembers; then all of it is forgotten, and looked up again.
+/// Most credentials in a shard. When it is full it is emptied, and credentials are verified again.
 const REMEMBERED_PER_SHARD: usize = 8_192;
 
 struct Remembered {
@@ -20,21 +20,21 @@ struct Remembered {
     until_ms: i64,
 }
 
-/// What must be forgotten of remembered callers once the change is made.
+/// A part of the memory that must be forgotten once the change is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Revocation {
     /// One credential, by the hash of its bytes as the table's id.
     Credential(Box<str>),
     /// All of a user's.
     User(Box<str>),
-    /// Everybody's.
+    /// All credentials.
     All,
 }
 
 /// What is remembered of verified credentials.
 pub(crate) struct Memory {
     shards: Vec<Mutex<HashMap<Box<str>, Remembered>>>,
-    /// Raised by every revocation: what began to be verified before it is not remembered.
+    /// Raised by every revocation: a verification that began before it is not remembered.
     epoch: AtomicU64,
 }
 
@@ -43,7 +43,7 @@ impl Memory {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), epoch: AtomicU64::new(0) }
     }
 
-    /// The caller that a credential was verified as, where that still counts; otherwise the epoch in which it is verified now.
+    /// The remembered caller of a credential, if still valid; otherwise the current epoch, for the verification.
     pub(crate) fn known(&self, hash: &str, now_ms: i64) -> Result<Caller, u64> {
         let epoch = self.epoch.load(Ordering::Acquire);
         match locked(self.shard(hash)).get(hash) {

@@ -1,4 +1,4 @@
-//! Migrations: planned, applied, and told to what was kept before them.
+//! Plans and applies migrations, and tells older data about them.
 
 use crate::{
     gate::Gate,
@@ -19,15 +19,15 @@ impl Gate {
         Box::pin(async move { self.shared.store.plan().await })
     }
 
-    /// As [`Gate::plan`], but nothing is taken away from nodes of before: what would go stays, to be dropped by a later migration.
+    /// As [`Gate::plan`], but keeps everything that nodes of the older model need; a later migration drops it.
     ///
     /// # Errors
-    /// When that cannot be, or the database cannot be reached.
+    /// When that is impossible, or the database cannot be reached.
     pub fn plan_beside<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
         Box::pin(async move { self.shared.store.plan_beside().await })
     }
 
-    /// Why nodes that are serving now would not go on over what a migration makes, a line each.
+    /// Why running nodes could not serve after a migration, a line each.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -35,7 +35,7 @@ impl Gate {
         Box::pin(async move { self.shared.store.left_behind(migration).await })
     }
 
-    /// Learns which model the database has. Returns why this version does not go on over it, a line each.
+    /// Learns the database's current model. Returns why this version cannot serve with it, a line each.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
@@ -57,19 +57,19 @@ impl Gate {
         }
     }
 
-    /// Whether the database had tables of a folder when it was last looked at.
+    /// Whether the database had tables of a folder at the last check.
     #[must_use]
     pub fn is_migrated(&self) -> bool {
         self.shared.migrations.load(Ordering::Relaxed) > 0
     }
 
-    /// Why this node does not go on over the database as it is now; nothing when it does.
+    /// Why this node cannot serve with the current database; empty when it can.
     #[must_use]
     pub fn outdated(&self) -> Arc<Vec<String>> {
         self.shared.outdated.load_full()
     }
 
-    /// Looks again when somebody has migrated the database.
+    /// Checks again when the database has been migrated.
     pub(crate) async fn follow(&self, migrations: i64) {
         if self.shared.migrations.load(Ordering::Relaxed) == migrations {
             return;
@@ -86,7 +86,7 @@ impl Gate {
         }
     }
 
-    /// What is in the database that no migration made.
+    /// Objects in the database that no migration made.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
@@ -94,7 +94,7 @@ impl Gate {
         Box::pin(async move { self.shared.store.strange().await })
     }
 
-    /// Which rows do not fit what a migration would make of their tables, a line each.
+    /// Rows that do not fit their tables after a migration, a line each.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -102,8 +102,8 @@ impl Gate {
         Box::pin(async move { self.shared.store.misfits(migration).await })
     }
 
-    /// Makes the tables of a database that has none: there is nothing to lose. Of nodes that begin at once one makes them, and the others
-    /// wait for it. Returns whether it was this one.
+    /// Makes the tables of a database that has none, which loses nothing. When several nodes start at once, one makes them and the others
+    /// wait. Returns whether it was this one.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -127,7 +127,7 @@ impl Gate {
     /// Applies a migration and records it in the ledger.
     ///
     /// # Errors
-    /// When it would drop data without leave, or rows do not fit; nothing was changed then.
+    /// When it would drop data without permission, or rows do not fit; nothing was changed then.
     pub fn migrate<'a>(&'a self, key: &'a System<Schema>, migration: Migration, allow_drop: bool) -> BoxFuture<'a, Result<(), MigrateError>> {
         Box::pin(async move {
             if migration.is_empty() {
@@ -145,14 +145,14 @@ impl Gate {
             }
             self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
             self.learn(&applied);
-            // A migration that leaves something for later makes a model that is newer than the folder's.
+            // A migration that leaves drops for later makes a model that is newer than the folder's.
             self.meet().await?;
             self.analyse(Analyse::Everything).await;
             Ok(())
         })
     }
 
-    /// States rows whose form has changed, then the migrations themselves: one that is not stated was interrupted.
+    /// Writes new digests of rows whose form has changed, then the migrations: a migration without an entry was interrupted.
     async fn state(&self, key: &System<Schema>, summary: &[String], altered: &[String], applied: &[Applied]) -> Result<(), Failure> {
         self.rebase(key, altered).await?;
         let mut extra = Vec::from(&b"\"changes\":["[..]);
@@ -168,7 +168,7 @@ impl Gate {
         self.shared.commit(self.shared.system_change(key, vec![entry])).await.map(|_| ())
     }
 
-    /// Migrations that were applied, but interrupted before the ledger said so. The whole ledger is read for it.
+    /// Migrations that were applied but interrupted before their ledger entry. This reads the whole ledger.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -185,7 +185,7 @@ impl Gate {
         })
     }
 
-    /// Completes what was interrupted. Returns whether there was something.
+    /// Completes interrupted migrations. Returns whether there were any.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -214,7 +214,7 @@ impl Gate {
         Box::pin(async move { self.shared.store.applied().await })
     }
 
-    /// Learns from the migrations how rows lay before, for what was kept then.
+    /// Learns older row layouts from the migrations, for images sealed then.
     pub(crate) fn learn(&self, applied: &[Applied]) {
         self.shared.images.learn(&self.shared.revision.load().app.collections, &history(applied));
     }

@@ -1,4 +1,4 @@
-//! Requests that this process sends: to addresses that the folder names, never to one from a request.
+//! Outgoing requests: only to addresses in the folder, never to one from a request.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -37,7 +37,7 @@ impl Outbound {
         Self { tls: TlsConnector::from(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())) }
     }
 
-    /// One POST over a connection of its own. Redirects are not followed, and of the reply only its status is read.
+    /// One POST over a new connection. Redirects are not followed, and only the reply's status is read.
     ///
     /// # Errors
     /// When the address cannot be reached in time, or answers anything but success.

@@ -1,5 +1,4 @@
-//! How the database is read for a request. Reads that take long are told to the log: whose request it was, and which policies decide
-//! about its rows.
+//! How the database is read for a request. The log reports slow reads: whose request it was, and which policies decide about its rows.
 
 use crate::ask::Ask;
 use haechi_model::CollectionId;
@@ -22,7 +21,7 @@ pub(crate) struct SlowRead {
 }
 
 impl SlowRead {
-    /// Nothing, unless the folder asks for slow statements.
+    /// Empty unless the folder asks for slow statements in the log.
     pub(crate) fn purpose(ask: &Ask, action: &'static str, collection: CollectionId) -> For {
         For((ask.app().config.log.slow_ms > 0).then(|| Arc::new(Self { ask: ask.clone(), action, collection }) as Arc<dyn Purpose>))
     }

@@ -5,11 +5,11 @@ use haechi_model::{Failure, FieldId};
 /// Why the gate says no before any row is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Nobody is known; signing in may help.
+    /// The caller is unknown; signing in may help.
     Unauthenticated,
-    /// The caller is known and may not. The reason is told in `dev` alone.
+    /// The caller is known and may not. Only `dev` tells the reason.
     Forbidden(Option<Box<str>>),
-    /// It is refused, and that cannot be recorded at the moment.
+    /// It is refused, but the refusal cannot be recorded at the moment.
     Unrecorded,
 }
 

@@ -1,4 +1,4 @@
-//! One immutable state of app and policies. A request ends on the one it began with.
+//! One immutable state of app and policies. A request uses the same one from beginning to end.
 
 use haechi_model::{App, CollectionId, Findings, Predicate};
 use haechi_policy::{ActionId, Policies, Principal, verb};
@@ -43,7 +43,7 @@ impl Revision {
         Ok((Self::of(app, policies), findings))
     }
 
-    /// Of policies that were written for another state of the app, to compare with: what only looks wrong in this one is taken.
+    /// Compiles policies that were written for another state of the app, to compare with: findings that are no errors there are accepted.
     pub(crate) fn lenient(app: App) -> Result<Self, RevisionError> {
         let policies = Policies::load_leniently(&app).map_err(RevisionError)?;
         Ok(Self::of(app, policies))

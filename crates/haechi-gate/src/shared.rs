@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) revision: ArcSwap<Revision>,
     pub(crate) sightings: Sightings,
-    /// One writes them at a time: who settles waits for what is being written.
+    /// Lets one task write them at a time: `settle` waits for a write that is under way.
     pub(crate) writing: tokio::sync::Mutex<()>,
     pub(crate) memory: Memory,
     pub(crate) developers: Developers,
@@ -43,14 +43,14 @@ pub(crate) struct Shared {
     /// When everything was copied last; zero when it never was.
     pub(crate) backed_up_ms: AtomicI64,
     pub(crate) sizes: ArcSwap<Sizes>,
-    /// The number of the last migration that was looked at, and why this node does not go on over it.
+    /// The number of the last migration that was checked, and why this node cannot serve with it.
     pub(crate) migrations: AtomicI64,
     pub(crate) outdated: ArcSwap<Vec<String>>,
     pub(crate) committed: Arc<Notify>,
-    /// Woken when there may be something to tell to streams.
+    /// Woken when there may be something to tell streams.
     pub(crate) told: Arc<Notify>,
     pub(crate) images: Arc<Images>,
-    /// Raised when somebody's credential or account may have changed: streams are looked at then.
+    /// Raised when a credential or account may have changed: streams are checked then.
     pub(crate) doubt: AtomicU64,
 }
 
@@ -59,13 +59,13 @@ impl Shared {
         self.commit_revoking(change, Vec::new()).await
     }
 
-    /// Commits, then forgets what the change makes stale of remembered callers.
+    /// Commits, then forgets remembered callers that the change made stale.
     pub(crate) async fn commit_revoking(self: &Arc<Self>, change: Change, mut revocations: Vec<Revocation>) -> Result<Outcome, Failure> {
         let all = written_users(&change, &mut revocations);
         if !all && revocations.is_empty() {
             return self.store.commit(change).await;
         }
-        // On a task of its own, which ends also when the client hangs up: what is remembered of callers must be forgotten after the commit.
+        // On a separate task, which finishes even if the client hangs up: remembered callers must be forgotten after the commit.
         let shared = self.clone();
         let task = tokio::spawn(async move {
             let outcome = shared.store.commit(change).await;
@@ -105,7 +105,7 @@ impl Shared {
     }
 }
 
-/// Names the users that a change writes; `true` when it may write any.
+/// Collects the users that a change writes; `true` when it may write any user.
 fn written_users(change: &Change, revocations: &mut Vec<Revocation>) -> bool {
     for step in &change.steps {
         match step {

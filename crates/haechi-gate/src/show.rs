@@ -1,10 +1,10 @@
-//! What of a row is shown to a caller: masks by class, what a query may use, and the entry that seeing leaves.
+//! What a caller sees of a row: masks by class, the fields a query may use, and the access entry.
 
 use crate::{ask::Ask, ledger::access::Sighting, refusal::ReadError};
 use haechi_model::{Collection, CollectionId, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Shape, Value, Written};
 
 impl Ask {
-    /// How each class of a collection is masked in rows of which `rows` holds.
+    /// The mask of each class in the rows for which `rows` holds.
     pub(crate) fn masks(&self, collection: CollectionId, rows: &Predicate) -> Vec<Mask> {
         let used = self.collection(collection).guarded_classes(&self.app().classes);
         let mask = |(class, actions): (usize, &Option<(usize, usize)>)| match actions {
@@ -19,8 +19,7 @@ impl Ask {
         self.revision.classes.iter().enumerate().map(mask).collect()
     }
 
-    /// The rows that a query is about, and the guarded fields that it uses in them: those of its filter, and the others that it
-    /// names.
+    /// The rows that a query is about, and the guarded fields that it uses in them: fields of its filter, and other fields that it names.
     pub(crate) fn usable(
         &self,
         (collection, rows, action): (CollectionId, &Predicate, &'static str),
@@ -51,7 +50,7 @@ impl Ask {
                 }
             }
         }
-        // Where the caller may not read a value, the database does not look at it either: how long it takes would tell something of it.
+        // Where the caller may not read a value, the database does not read it either: the time would reveal something about it.
         let seen = |column: usize| match guards.iter().find(|(columns, _)| columns.contains(&column)) {
             Some((_, condition)) => Operand::Choose(vec![(condition.clone(), Operand::Column(column))]),
             None => Operand::Column(column),
@@ -60,7 +59,7 @@ impl Ask {
         Ok((Predicate::all(parts), found))
     }
 
-    /// Fields with their masks; all in the order of a reply when none are named.
+    /// Fields with their masks; in the order of a reply when no fields are named.
     pub(crate) fn outputs(&self, collection: CollectionId, masks: &[Mask], fields: Option<&[FieldId]>) -> Vec<Output> {
         let collection = self.collection(collection);
         let output = |field: FieldId| Output { field, mask: masks[collection.fields[field].class].clone() };
@@ -98,7 +97,7 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The row as a page of its own, and the fields that it shows.
+    /// The row as a one-row page, and the fields that it shows.
     pub(crate) fn page(&self, row: &Row, follow: &[FieldId], rows: &dyn Lookup) -> (RowPage, Vec<FieldId>) {
         let mut written = Written::default();
         let shows = |output: &Output| match &output.mask {
@@ -108,7 +107,7 @@ impl View<'_> {
         };
         let cell = |output: usize| shows(&self.outputs[output]).then_some(self.outputs[output].field);
         RowForm::new(self.collection, self.outputs, self.shape).write(row.as_slice(), cell, &mut written);
-        // What is expanded is shown, also where the shape leaves the id itself out.
+        // An expanded reference counts as shown, also where the reply leaves its id out.
         for (at, output) in self.outputs.iter().enumerate().filter(|(_, output)| follow.contains(&output.field)) {
             if shows(output) && !row[output.field].is_null() {
                 written.shown |= 1 << at;
@@ -133,7 +132,7 @@ impl View<'_> {
     }
 }
 
-/// What is expanded is shown.
+/// Adds the expanded references to the shown fields.
 pub(crate) fn with_followed(fields: &[FieldId], follow: &[FieldId]) -> Vec<FieldId> {
     fields.iter().chain(follow.iter().filter(|field| !fields.contains(field))).copied().collect()
 }

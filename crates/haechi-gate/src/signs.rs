@@ -1,10 +1,10 @@
-//! What the gate says of itself to those who run it: the ledger, what it must keep, and the database.
+//! The gate's figures for operators: the ledger, its writers, and the database.
 
 use crate::{gate::Gate, ledger::keeping::Writer, shared::Shared};
 use haechi_store::{Fill, Sizes, Usage};
 use std::sync::{Arc, atomic::Ordering};
 
-/// The signs of a moment.
+/// The figures at one moment.
 pub struct Signs {
     /// Age of the oldest entry without seal, milliseconds.
     pub seal_lag_ms: i64,
@@ -12,7 +12,7 @@ pub struct Signs {
     pub unplaced: u64,
     /// Whether this node gives positions.
     pub gives_positions: bool,
-    /// What is not kept as it must be.
+    /// Writers that fail.
     pub failing: Vec<Writer>,
     /// How far the gate's clock is ahead of the system's.
     pub clock_ahead_ms: i64,
@@ -20,11 +20,11 @@ pub struct Signs {
     pub pools: Vec<(&'static str, Fill)>,
     /// What each table was used for.
     pub usage: Vec<Usage>,
-    /// How often it did not do that, by the reason.
+    /// How often the database failed, by reason.
     pub failures: Vec<(&'static str, u64)>,
-    /// How large it is.
+    /// The database's sizes.
     pub sizes: Arc<Sizes>,
-    /// When everything was copied last.
+    /// The time of the last copy.
     pub backed_up_ms: Option<i64>,
     /// The version of the policies.
     pub policies: Box<str>,
@@ -33,7 +33,7 @@ pub struct Signs {
 }
 
 impl Gate {
-    /// Everything that it says of itself.
+    /// All figures.
     #[must_use]
     pub fn signs(&self) -> Signs {
         let inner = &self.shared;
@@ -72,7 +72,7 @@ impl Gate {
         self.shared.store.pools()
     }
 
-    /// What is not kept as it must be.
+    /// Writers that fail.
     #[must_use]
     pub fn failing(&self) -> Vec<Writer> {
         let late = |writer: &Writer| *writer == Writer::Access && self.shared.sightings.is_late();
@@ -81,7 +81,7 @@ impl Gate {
 }
 
 impl Shared {
-    /// Looks how large the database is and when it was copied last. What cannot be looked at stays as it was.
+    /// Measures the database's size and reads the time of the last copy. On failure, the old figures stay.
     pub(crate) async fn look_at_database(&self) {
         if let Ok(sizes) = self.store.sizes().await {
             self.sizes.store(Arc::new(sizes));

@@ -1,4 +1,4 @@
-//! Keys to what no caller may do: each names its area, stands in the ledger, and is handed out once.
+//! Keys to work that no caller may do. Each key names its area, is recorded in the ledger, and is handed out once.
 
 use crate::authenticate::Authenticator;
 use haechi_model::Actor;

@@ -50,7 +50,7 @@ pub struct SystemWork<A: Area> {
 }
 
 impl Gate {
-    /// A table of the area; `None` when the area does not open it, or nobody declared it.
+    /// A table of the area; `None` when the area does not open it, or no feature declared it.
     #[must_use]
     pub fn system_table<A: Area>(&self, _: &System<A>, name: &str) -> Option<SystemTable<A>> {
         let listed = A::TABLES.contains(&name);
@@ -106,7 +106,7 @@ impl Gate {
     /// Records that an area's action was refused; merged like other refusals.
     ///
     /// # Errors
-    /// When it cannot be recorded at the moment: then that is what is answered.
+    /// When it cannot be recorded at the moment: that is the answer then.
     pub fn system_refused<A: Area>(&self, _: &System<A>, actor: Actor, action: &'static str, request_id: &str) -> Result<(), Refusal> {
         self.shared.sightings.refused(&Arc::new(actor), action.into(), Some(USERS), request_id.into()).map_err(|_| Refusal::Unrecorded)
     }
@@ -127,7 +127,7 @@ impl<A: Area> SystemWork<A> {
         (id, self.slot())
     }
 
-    /// Finds a row of which a condition holds, and keeps it from changing.
+    /// Locks a row for which a condition holds.
     pub fn lock(&mut self, table: SystemTable<A>, id: &str, filter: Predicate, miss: Miss) -> usize {
         self.step(Step::Lock { table: table.0, id: id.into(), filter, version: None, miss });
         self.slot()
@@ -144,12 +144,12 @@ impl<A: Area> SystemWork<A> {
         self.step(Step::Delete { table: table.0, id: id.into(), miss });
     }
 
-    /// Deletes the rows of which a condition holds.
+    /// Deletes the rows for which a condition holds.
     pub fn clear(&mut self, table: SystemTable<A>, filter: Predicate) {
         self.step(Step::Clear { table: table.0, filter });
     }
 
-    /// There must be fewer rows of which a condition holds than so many, when the row that was locked before is held.
+    /// Requires fewer than `than` rows for which a condition holds, with the row locked before.
     pub fn fewer(&mut self, table: SystemTable<A>, filter: Predicate, than: u32, miss: Miss) {
         self.step(Step::Fewer { table: table.0, filter, than, miss });
     }
@@ -173,12 +173,12 @@ impl<A: Area> SystemWork<A> {
         self.revocations.push(Revocation::Credential(id.into()));
     }
 
-    /// Forgets all that is remembered of a user once the change is made.
+    /// Forgets everything remembered about a user once the change is made.
     pub fn revoke_user(&mut self, id: &str) {
         self.revocations.push(Revocation::User(id.into()));
     }
 
-    /// Forgets all that is remembered of anybody once the change is made.
+    /// Forgets everything remembered about anybody once the change is made.
     pub fn revoke_all(&mut self) {
         self.revocations.push(Revocation::All);
     }

@@ -1,4 +1,4 @@
-//! A change in the making: grants put their steps in, then it commits whole or not at all.
+//! A change in the making: grants add their steps, then it commits whole or not at all.
 
 use crate::ask::Ask;
 use futures_util::future::BoxFuture;
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 /// What a missed expectation means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// The row is not there, not as it should be, or not the caller's to write.
+    /// The row does not exist, is not in the expected state, or may not be written by the caller.
     Row {
         /// The verb.
         action: Cow<'static, str>,
@@ -29,7 +29,7 @@ pub enum Meaning {
         /// The collection.
         collection: CollectionId,
     },
-    /// A reference names a row that the caller may not read, or none.
+    /// A reference names a row that does not exist or that the caller may not read.
     Reference(FieldId),
     /// The delete would take too many rows with it.
     TooManyChildren,
@@ -44,7 +44,7 @@ pub enum WriteError {
     Forbidden,
     /// The caller may not write this field.
     FieldForbidden(FieldId),
-    /// A value is required, and nobody is known to be its owner.
+    /// A value is required, and there is no caller to become the owner.
     Required(FieldId),
     /// The row has another version than `If-Match` names.
     VersionMismatch,
@@ -106,7 +106,7 @@ impl Ask {
         Work::new(self.clone())
     }
 
-    /// The version of a row, when it is there and a condition holds of it.
+    /// The version of a row, when the row exists and a condition holds for it.
     pub(crate) async fn version_where(&self, collection: CollectionId, id: &str, rows: Predicate) -> Result<Option<i64>, Failure> {
         let one = Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id)));
         let filter = Predicate::all([one, rows]);

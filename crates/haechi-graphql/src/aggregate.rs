@@ -1,4 +1,4 @@
-//! Counts, extremes, sums and means: only over fields that the caller may read, in the records that he may list.
+//! Counts, extremes, sums and means: only over fields that the caller may read, in the records that they may list.
 
 use crate::{
     error::{GraphqlError, Path},
@@ -12,7 +12,7 @@ use haechi_data::actions;
 use haechi_model::{AggregateFunction, Collection, CollectionId, FieldId, FieldType, Value, write_json_text};
 
 impl Run<'_> {
-    /// What is computed; nothing when it cannot be, which is told.
+    /// The result of an aggregate; on failure `None`, and the error is recorded.
     pub(crate) async fn aggregate(
         &self,
         at: CollectionId,
@@ -48,7 +48,7 @@ impl Run<'_> {
     }
 }
 
-/// Each computation once for each time that it is selected.
+/// Each computation once, even if it is selected several times.
 fn wanted(parts: &[Keyed<AggregatePart>]) -> Vec<(AggregateFunction, Option<FieldId>)> {
     let mut wanted = Vec::new();
     for part in parts.iter().filter_map(Keyed::what) {
@@ -88,7 +88,7 @@ fn write_value(ty: &FieldType, function: AggregateFunction, value: &Value, out: 
     }
 }
 
-/// Digits with the point where the scale puts it, without zeros at the end, as decimals are written.
+/// Digits with the decimal point at the scale, without trailing zeros.
 fn scaled(digits: &str, scale: usize) -> String {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
     let padded = format!("{digits:0>width$}", width = scale + 1);

@@ -10,10 +10,10 @@ use async_graphql::{
 use haechi_model::GraphqlConfig;
 use std::{collections::HashMap, sync::Arc};
 
-/// Keeps the library from executing: it validates, and answers introspection when asked to.
+/// Stops the library from executing: it only validates, and answers introspection.
 pub(crate) struct Stop;
 
-/// Says that introspection is wanted.
+/// Marks a request for introspection.
 struct Introspect;
 
 impl ExtensionFactory for Stop {
@@ -35,16 +35,16 @@ impl Extension for Stop {
 /// Why a document is not executed.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// It is not well formed, or breaks a rule.
+    /// It is malformed, or breaks a rule.
     Invalid(Vec<ServerError>),
-    /// It is larger than is allowed.
+    /// It exceeds a limit.
     Limit(&'static str),
 }
 
-/// Deepest nesting of brackets: what the parser may recurse.
+/// Deepest nesting of brackets: a bound for the parser's recursion.
 const MAX_NESTING: usize = 64;
 
-/// Parses a text that is not too large; how many fields it has, once its fragments are expanded.
+/// Parses a text within the limits; returns the number of its fields once fragments are expanded.
 pub(crate) fn parse(text: &str, limits: &GraphqlConfig) -> Result<(ExecutableDocument, usize), Refused> {
     bounded(text, limits)?;
     let document = async_graphql::parser::parse_query(text).map_err(|error| Refused::Invalid(vec![error.into()]))?;
@@ -52,7 +52,7 @@ pub(crate) fn parse(text: &str, limits: &GraphqlConfig) -> Result<(ExecutableDoc
     Ok((document, fields))
 }
 
-/// Counts tokens and nesting without a parser, so that nobody makes it work.
+/// Counts tokens and nesting without the parser, so that the parser gets no costly input.
 fn bounded(text: &str, limits: &GraphqlConfig) -> Result<(), Refused> {
     let (mut tokens, mut depth) = (0usize, 0usize);
     let mut bytes = text.as_bytes();
@@ -94,7 +94,7 @@ fn bounded(text: &str, limits: &GraphqlConfig) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Bytes of a string after its first quote, the last quote included: as the grammar has it, escapes too.
+/// Bytes of a string after its first quote, including the last quote; handles escapes like the grammar.
 fn string_length(rest: &[u8]) -> usize {
     let mut at = 0;
     if rest.starts_with(b"\"\"") {
@@ -118,14 +118,14 @@ fn string_length(rest: &[u8]) -> usize {
     rest.len()
 }
 
-/// What a selection comes to once its fragments stand where they are spread.
+/// The size of a selection once its fragments are expanded.
 #[derive(Clone, Copy, Default)]
 struct Size {
     fields: usize,
     aliases: usize,
     directives: usize,
     depth: usize,
-    /// How often lists of introspection stand in each other: each multiplies what is answered.
+    /// How deep lists of introspection are nested: each level multiplies the answer.
     lists: usize,
 }
 
@@ -133,11 +133,11 @@ struct Size {
 const MAX_FIELDS: usize = 2_000;
 const MAX_DIRECTIVES: usize = 50;
 const MAX_OPERATIONS: usize = 20;
-/// Lists of introspection within each other.
+/// Deepest nesting of introspection lists.
 const MAX_LISTS: usize = 2;
 const LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
 
-/// Bounds what the rules would expand: each fragment is measured once, so that this itself is linear.
+/// Bounds what the rules would expand. Each fragment is measured once, so this takes linear time.
 fn measured(document: &ExecutableDocument, limits: &GraphqlConfig) -> Result<usize, Refused> {
     let (mut known, mut fields) = (HashMap::new(), 0usize);
     let refuse = |what| Err(Refused::Limit(what));
@@ -184,7 +184,7 @@ fn size<'a>(
                 let lists = usize::from(LISTS.contains(&field.node.name.node.as_str()));
                 let own =
                     Size { fields: 1, aliases: usize::from(field.node.alias.is_some()), directives: 0, depth: usize::from(!introspection), lists };
-                // Introspection is deep by nature; it has its own switch, and the bound of tokens.
+                // Introspection is deep by nature; its own switch and the bound of tokens limit it.
                 (if introspection { Size { depth: 0, ..inner } } else { Size { lists: inner.lists, ..inner } }, own)
             }
             Selection::InlineFragment(inline) => (size(document, &inline.node.selection_set.node, known, depth + 1)?, Size::default()),
@@ -192,7 +192,7 @@ fn size<'a>(
                 let name = spread.node.fragment_name.node.as_str();
                 let inner = match (known.get(name), document.fragments.get(name)) {
                     (Some(Some(size)), _) => *size,
-                    // A circle, or no such fragment: the rules say so.
+                    // A cycle, or a missing fragment: the rules report it.
                     (Some(None), _) | (None, None) => Size::default(),
                     (None, Some(fragment)) => {
                         known.insert(name, None);
@@ -225,18 +225,18 @@ impl Rules {
     }
 }
 
-/// Whether the document keeps the rules of the language and of the schema.
+/// Whether the document follows the rules of the language and of the schema.
 pub(crate) async fn validate(rules: &Rules, document: &ExecutableDocument, operation: Option<&str>) -> Result<(), Refused> {
     let mut errors = rules.schema.execute(request(document, operation)).await.errors;
     if errors.is_empty() {
-        // The library looks at fields side by side alone, and not at all of what follows.
+        // The library compares only sibling fields, and misses some conflicts below them.
         errors = crate::merge::conflicts(document);
         errors.extend(rules.usage.faults(document));
     }
     if errors.is_empty() { Ok(()) } else { Err(Refused::Invalid(errors)) }
 }
 
-/// What the introspection fields of an operation say.
+/// The answers to the introspection fields of an operation.
 pub(crate) async fn introspect(rules: &Rules, document: &ExecutableDocument, operation: Option<&str>, variables: async_graphql::Variables) -> Value {
     let request = request(document, operation).variables(variables).data(Introspect).only_introspection();
     rules.schema.execute(request).await.data
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(refusal(&format!("{{ {aliases} }}")), "The operation has more aliases than are allowed.");
         let directives = "@include(if: true) ".repeat(60);
         assert_eq!(refusal(&format!("{{ a {directives} }}")), "The operation has more directives than are allowed.");
-        // A string is one token, whatever is in it.
+        // A string is one token, with any content.
         assert_eq!(refusal(&format!("{{ a(b: \"{}\") }}", "{ ".repeat(5_000))), "fine");
         assert_eq!(refusal(&format!("{{ a(b: \"\"\"{}\"\"\") }}", "{ ".repeat(5_000))), "fine");
     }

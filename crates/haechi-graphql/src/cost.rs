@@ -1,4 +1,4 @@
-//! What an operation may cost, by its page sizes alone: known before the store is touched.
+//! The cost of an operation, computed from its page sizes alone, before the store is used.
 
 use crate::{
     execute::first,
@@ -7,9 +7,9 @@ use crate::{
 };
 use haechi_gate::Ask;
 
-/// What an aggregate counts as: it may look at every record.
+/// The cost of an aggregate: it may read every record.
 const AGGREGATE: u64 = 100;
-/// What a change counts as, beside what it shows.
+/// The cost of a change, in addition to the records that it shows.
 const CHANGE: u64 = 10;
 
 /// The most records that a plan may show.
@@ -36,7 +36,7 @@ pub(crate) fn cost(ask: &Ask, plan: &Plan, variables: &Variables) -> u64 {
 }
 
 fn of_connection(ask: &Ask, connection: &Connection, variables: &Variables) -> u64 {
-    // What cannot be read is refused when it is run.
+    // A value that cannot be read is refused when the plan runs.
     let rows = u64::from(first(ask, connection, variables).unwrap_or(1));
     let each = connection.selections.iter().map(|selection| of_selection(ask, selection, variables)).fold(0, u64::saturating_add);
     rows.saturating_mul(each)

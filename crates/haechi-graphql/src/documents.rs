@@ -1,4 +1,4 @@
-//! Documents that were parsed and validated, and the plans made of them: kept by their text, within bounds.
+//! Parsed and validated documents with their plans: kept by their text, within bounds.
 
 use crate::{
     check::{self, Refused, Rules},
@@ -15,11 +15,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// Documents that are kept, the longest of them, and the fields of all of them and of their plans.
+/// Bounds: the number of documents, the longest document, and the fields of all documents and plans.
 const MAX_DOCUMENTS: usize = 1_024;
 const MAX_KEPT_BYTES: usize = 16 * 1024;
 const MAX_KEPT_FIELDS: usize = 200_000;
-/// Plans of one document: by operation, and by what `@skip` and `@include` look at.
+/// Plans of one document: for each operation, and for each set of values of its `@skip` and `@include` variables.
 const MAX_PLANS: usize = 8;
 
 /// A document and its plans.
@@ -33,10 +33,10 @@ pub(crate) struct Document {
 
 type PlanKey = (Option<Box<str>>, Flags);
 
-/// What is kept.
+/// The kept documents.
 pub(crate) struct Documents {
     kept: RwLock<Kept>,
-    /// Texts by their hash: those of the folder, and those that clients have registered.
+    /// Texts by their hash: documents of the folder, and documents that clients have registered.
     known: HashMap<String, Arc<str>>,
     registered: RwLock<HashMap<String, Arc<str>>>,
     only_known: bool,
@@ -49,7 +49,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Makes room: what was met first in the map leaves, whichever that is.
+    /// Makes room by removing arbitrary documents.
     fn room(&mut self, fields: usize) {
         while self.documents.len() >= MAX_DOCUMENTS || self.fields + fields > MAX_KEPT_FIELDS {
             let Some(text) = self.documents.keys().next().cloned() else { return };
@@ -60,11 +60,11 @@ impl Kept {
     }
 }
 
-/// Why there is no document.
+/// Why there is no document for a request.
 pub(crate) enum Missing {
-    /// A hash without its text, and nobody has sent the text yet.
+    /// A hash alone, and no client has sent its text yet.
     NotFound,
-    /// The hash is another text's.
+    /// The hash does not match the text.
     WrongHash,
     /// Only documents of the folder are executed.
     NotKnown,
@@ -76,7 +76,7 @@ impl Documents {
         Self { kept: RwLock::default(), known, registered: RwLock::default(), only_known }
     }
 
-    /// The text of a request: its own, or the one that its hash names.
+    /// The text of a request: its own, or the registered text of its hash.
     pub(crate) fn text(&self, query: Option<&str>, wanted: Option<&str>) -> Result<Arc<str>, Missing> {
         match (query, wanted) {
             (query, Some(wanted)) => {
@@ -114,7 +114,7 @@ impl Documents {
         text
     }
 
-    /// The document of a text.
+    /// The document for a text.
     pub(crate) fn document(&self, text: &str, limits: &GraphqlConfig) -> Result<Arc<Document>, Refused> {
         if let Some(found) = self.kept.read().unwrap_or_else(PoisonError::into_inner).documents.get(text) {
             return Ok(found.clone());
@@ -134,13 +134,13 @@ impl Documents {
 
 /// Why there is no plan.
 pub(crate) enum NoPlan {
-    /// The document has several operations and none is named, or the name is none's.
+    /// There are several operations and the request names none, or there is none of the name.
     Operation,
     Refused(Refused),
 }
 
 impl Document {
-    /// What it counts as, with as many plans as it may have: one, or one for each way in which its flags may stand.
+    /// Its weight with as many plans as it may have: one, or one for each combination of its flags.
     fn weight(&self) -> usize {
         let operations = self.parsed.operations.iter().count();
         let plans = 1usize.checked_shl(u32::try_from(self.flags.len()).unwrap_or(u32::MAX)).unwrap_or(MAX_PLANS).saturating_mul(operations);
@@ -157,7 +157,7 @@ impl Document {
         }
     }
 
-    /// The plan of an operation, made when it is first asked for.
+    /// The plan of an operation, made at its first use.
     pub(crate) async fn plan(&self, app: &App, types: &Types, rules: &Rules, name: Option<&str>, given: Option<&Json>) -> Result<Arc<Plan>, NoPlan> {
         let operation = self.operation(name).ok_or(NoPlan::Operation)?;
         let flags = self.flags_of(operation, given);
@@ -175,7 +175,7 @@ impl Document {
         Ok(plan)
     }
 
-    /// What the variables say that `@skip` and `@include` look at.
+    /// The values of the variables that `@skip` and `@include` use.
     fn flags_of(&self, operation: &OperationDefinition, given: Option<&Json>) -> Flags {
         if self.flags.is_empty() {
             return BTreeMap::new();

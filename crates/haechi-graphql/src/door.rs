@@ -1,4 +1,4 @@
-//! One request of GraphQL: from its parameters to the bytes of its response.
+//! One GraphQL request: from its parameters to the bytes of its response.
 
 use crate::{
     check::{self, Refused, Rules},
@@ -29,14 +29,14 @@ use tokio::sync::Semaphore;
 pub(crate) enum Place {
     /// The body of a request.
     Body,
-    /// A URL: reads alone, and nothing personal.
+    /// A URL: only reads, and no personal fields.
     Url,
 }
 
 /// A response.
 pub(crate) struct Answer {
     pub(crate) bytes: Vec<u8>,
-    /// The problem that kept anything from being executed.
+    /// The problem for which nothing was executed.
     pub(crate) refused: Option<Problem>,
 }
 
@@ -50,12 +50,12 @@ pub struct Door {
     documents: Documents,
     pub(crate) limits: GraphqlConfig,
     pub(crate) body_bytes: usize,
-    /// Operations of WebSockets in work at once, and how long one may take.
+    /// Bounds the WebSocket operations in work at once, and the time of each.
     pub(crate) slots: Semaphore,
     pub(crate) timeout: Duration,
-    /// Knows callers of connections that go on.
+    /// Checks the callers of long connections.
     pub(crate) keeper: Arc<dyn Doorkeeper>,
-    /// Whether the schema may be looked at.
+    /// Whether introspection is allowed.
     open: bool,
 }
 
@@ -65,11 +65,11 @@ pub struct Options {
     pub gate: Gate,
     /// The origin of problem types.
     pub base: Arc<str>,
-    /// What does the actions that collections declare.
+    /// Handlers of declared actions.
     pub handlers: Handlers,
-    /// Whether the schema may be looked at whatever the folder says: in `dev`.
+    /// Whether introspection is allowed even if the folder does not allow it: in `dev`.
     pub open: bool,
-    /// Knows callers of connections that go on.
+    /// Checks the callers of long connections.
     pub keeper: Arc<dyn Doorkeeper>,
 }
 
@@ -77,7 +77,7 @@ impl Door {
     /// Builds schema and names from the model.
     ///
     /// # Errors
-    /// When the model cannot be a schema: [`crate::faults`] says why, before.
+    /// When the model does not make a schema; [`crate::faults`] reports why beforehand.
     pub fn new(options: Options) -> Result<Self, String> {
         let revision = options.gate.revision();
         let app = &revision.app;
@@ -112,7 +112,7 @@ impl Door {
         }
     }
 
-    /// Executes what was prepared.
+    /// Executes a prepared operation.
     pub(crate) async fn perform(&self, ask: &Ask, prepared: Prepared, place: Place, claim: Option<Claim>) -> Answer {
         let Prepared { plan, variables, document, operation } = prepared;
         if let Err(problem) = fits(&plan, place, claim.is_some()) {
@@ -147,7 +147,7 @@ impl Door {
         if plan.kind == OperationType::Mutation {
             let (mut answers, mut claim) = (Vec::with_capacity(plan.roots.len()), claim);
             for root in &plan.roots {
-                // The key is that of the one change, wherever it stands.
+                // The key belongs to the one change, at any place in the document.
                 let claim = if matches!(root.step, Step::Change(_)) { claim.take() } else { None };
                 answers.push(Box::pin(self.root(run, root, claim, introspection)).await);
             }
@@ -175,13 +175,13 @@ impl Door {
         }
     }
 
-    /// The plan, checked variables and the cost: all that is decided before the store is touched.
+    /// The plan, checked variables and the cost: everything that is decided before the store is used.
     pub(crate) async fn prepare(&self, ask: &Ask, parameters: &Parameters) -> Result<Prepared, Vec<GraphqlError>> {
         let one = |problem: Problem| vec![GraphqlError::of_request(problem)];
         let text =
             self.documents.text(parameters.query.as_deref(), parameters.hash.as_deref()).map_err(|missing| one(no_text(&missing, parameters)))?;
         let document = self.documents.document(&text, &self.limits).map_err(refused)?;
-        // Before anything is said of what the document names: right names and wrong ones must look alike.
+        // Before any error that depends on names in the document: right and wrong names must look alike.
         if !self.open && ask.caller().is_anonymous() && !crate::reach::within(ask.app(), &self.types, &document.parsed) {
             return Err(one(Problem::new(kinds::UNAUTHENTICATED, "Sign in first.")));
         }
@@ -200,7 +200,7 @@ impl Door {
             let what = format!("The operation may show {cost} records; at most {} are allowed. Ask for smaller pages.", self.limits.cost);
             return Err(one(Problem::new(kinds::MALFORMED, what)));
         }
-        // The request has been counted for one of its root fields.
+        // The request already counts as one root field.
         ask.spend(plan.roots.len().saturating_sub(1)).map_err(|seconds| one(RecordError::Spent(seconds).problem()))?;
         Ok(Prepared { plan, variables, document, operation: parameters.operation.clone() })
     }
@@ -224,7 +224,7 @@ impl Door {
     }
 }
 
-/// What is ready to run.
+/// A prepared operation.
 pub(crate) struct Prepared {
     pub(crate) plan: Arc<Plan>,
     pub(crate) variables: Variables,
@@ -233,7 +233,7 @@ pub(crate) struct Prepared {
     operation: Option<Box<str>>,
 }
 
-/// What does not go together.
+/// Refuses combinations that are not allowed.
 fn fits(plan: &Plan, place: Place, claimed: bool) -> Result<(), Problem> {
     let changes = plan.roots.iter().filter(|root| matches!(root.step, Step::Change(_))).count();
     match plan.kind {
@@ -266,12 +266,12 @@ fn refused(reason: Refused) -> Vec<GraphqlError> {
 /// The schema of an app, in the language of schemas.
 ///
 /// # Errors
-/// When the model cannot be a schema.
+/// When the model does not make a schema.
 pub fn sdl(app: &App) -> Result<String, String> {
     schema(app, &Types::new(app), true).map(|schema| schema.sdl()).map_err(|error| error.to_string())
 }
 
-/// What keeps a model from being served by GraphQL: collection or document, and why.
+/// Why a model cannot be served by GraphQL: collection or document, and the reason.
 #[must_use]
 pub fn faults(app: &App) -> Vec<Fault> {
     let types = Types::new(app);
@@ -299,7 +299,7 @@ pub fn faults(app: &App) -> Vec<Fault> {
     faults
 }
 
-/// Something of a folder that GraphQL cannot serve.
+/// A part of a folder that GraphQL cannot serve.
 pub struct Fault {
     /// The collection.
     pub collection: Option<usize>,

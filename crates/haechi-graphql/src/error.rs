@@ -1,4 +1,4 @@
-//! Errors as GraphQL tells of them: message, path, and the problem in `extensions`.
+//! Errors in GraphQL's form: message, path, and the problem in `extensions`.
 
 use haechi_data::RecordError;
 use haechi_gate::Ask;
@@ -38,28 +38,28 @@ pub(crate) struct GraphqlError {
 }
 
 impl GraphqlError {
-    /// At a place of the response.
+    /// An error at a place of the response.
     pub(crate) fn at(path: &Path<'_>, problem: Problem) -> Self {
         Self { problem: Box::new(problem), path: path.segments() }
     }
 
-    /// Of the whole request.
+    /// An error of the whole request.
     pub(crate) fn of_request(problem: Problem) -> Self {
         Self { problem: Box::new(problem), path: Vec::new() }
     }
 
-    /// A rule of the language or of the schema that a document breaks.
+    /// An error for a document that breaks a rule of the language or of the schema.
     pub(crate) fn of_document(error: &async_graphql::ServerError) -> Self {
         let place = error.locations.first().map(|place| format!(" (line {}, column {})", place.line, place.column)).unwrap_or_default();
         Self::of_request(Problem::new(kinds::INVALID_DOCUMENT, format!("{}{place}", error.message)))
     }
 
-    /// What is wrong with an input.
+    /// An error for an input.
     pub(crate) fn input(path: &Path<'_>, what: String) -> Self {
         Self::at(path, Problem::new(kinds::MALFORMED, what))
     }
 
-    /// Why an action was not done.
+    /// An error for an action that was not done.
     pub(crate) fn record(path: &Path<'_>, error: &RecordError) -> Self {
         Self::at(path, error.problem())
     }
@@ -68,7 +68,7 @@ impl GraphqlError {
         &self.problem
     }
 
-    /// As a member of `errors`, told in the language in which whoever asks reads.
+    /// Writes a member of `errors`, in the caller's language.
     fn write(&self, base: &str, ask: &Ask, out: &mut Vec<u8>) {
         let problem = self.problem.in_language(ask.language());
         out.extend_from_slice(b"{\"message\":");

@@ -1,4 +1,4 @@
-//! Runs a plan: one question to the actions for each root field and each level below, whatever the number of records.
+//! Runs a plan: one query for each root field and each level below, for any number of records.
 
 use crate::{
     error::{GraphqlError, Path},
@@ -29,11 +29,11 @@ pub(crate) struct Run<'a> {
     pub(crate) tokens: &'a Sealer,
     pub(crate) variables: &'a Variables,
     pub(crate) errors: Mutex<Vec<GraphqlError>>,
-    /// Whether the query stands in a URL: nothing personal is filtered or ordered by there.
+    /// Whether the query is in a URL: personal fields are refused in its filters and orders.
     pub(crate) in_url: bool,
 }
 
-/// A finished object per row. As the store wrote them they stand between commas, filled ones side by side.
+/// A finished object for each row. The store's objects are separated by commas; filled ones follow each other directly.
 struct Objects {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -41,21 +41,21 @@ struct Objects {
 }
 
 impl Objects {
-    /// The object of a row. A row that came between two questions has none.
+    /// The object of a row; empty for a row that was added between two queries.
     fn get(&self, at: usize) -> &[u8] {
         let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).map(|end| end + self.gap));
         start.zip(self.ends.get(at)).and_then(|(start, end)| self.bytes.get(start..*end)).unwrap_or(b"null")
     }
 }
 
-/// One page of a list: whose rows, and whether there are more.
+/// One page of a list: its rows, and whether there are more.
 struct Slice {
     from: usize,
     to: usize,
     more: bool,
 }
 
-/// A list as it is asked for.
+/// The arguments of a list.
 struct Question {
     filter: Predicate,
     order: Vec<(FieldId, bool)>,
@@ -73,7 +73,7 @@ impl Run<'_> {
         &self.ask.app().collections[connection.collection]
     }
 
-    /// One record; nothing when it cannot be had, which is told.
+    /// One record; on failure `None`, and the error is recorded.
     pub(crate) async fn one(&self, id: &Value, selection: &Selection, path: &Path<'_>) -> Option<Vec<u8>> {
         let id = match input::argument(Some(id), self.variables) {
             Some(Json::Text(id) | Json::Number(id)) => id,
@@ -93,7 +93,7 @@ impl Run<'_> {
         }
     }
 
-    /// The one row of a page, finished.
+    /// The finished object of a one-row page.
     pub(crate) async fn only(&self, selection: &Selection, page: RowPage, path: &Path<'_>) -> Vec<u8> {
         if selection.holes.is_empty() {
             return page.bytes;
@@ -101,7 +101,7 @@ impl Run<'_> {
         self.fill(selection, page, path).await.get(0).to_vec()
     }
 
-    /// A list; nothing when it cannot be had, which is told.
+    /// A list; on failure `None`, and the error is recorded.
     pub(crate) async fn list(&self, connection: &Connection, path: &Path<'_>) -> Option<Vec<u8>> {
         let mut pages = self.pages(connection, None, path).await?;
         pages.pop()
@@ -145,7 +145,7 @@ impl Run<'_> {
             if let [slice] = slices.as_mut_slice()
                 && page.cut
             {
-                // Where records are shown twice, all end with the one that ends first.
+                // Where records are read by several selections, all pages end with the shortest.
                 (slice.to, slice.more) = (slice.to.min(page.ids.len()), true);
             }
             shown.push(if selection.holes.is_empty() { whole(page) } else { self.fill(selection, page, path).await });
@@ -153,7 +153,7 @@ impl Run<'_> {
         Ok(slices.iter().map(|slice| write_connection(connection, slice, &shown, &cursors)).collect())
     }
 
-    /// The arguments of a list, resolved. The fingerprint is what its cursors are bound to.
+    /// The resolved arguments of a list. Cursors are bound to the fingerprint.
     fn question(&self, connection: &Connection, by: Option<FieldId>, path: &Path<'_>) -> Result<Question, GraphqlError> {
         let wrong = |what: String| GraphqlError::input(path, what);
         let collection = self.collection(connection);
@@ -171,7 +171,7 @@ impl Run<'_> {
         Ok(Question { filter, order, first, after, fingerprint })
     }
 
-    /// What stands in a URL is written down on its way: no personal field is used there.
+    /// URLs are logged on their way: personal fields are refused there.
     pub(crate) fn not_personal(&self, collection: &Collection, filter: &Predicate, order: &[(FieldId, bool)]) -> Result<(), Problem> {
         let used = |(at, field): &(FieldId, &haechi_model::Field)| {
             self.ask.app().classes[field.class].guarded()
@@ -192,11 +192,11 @@ impl Run<'_> {
         Filters { collection, me, terms: 0 }.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))
     }
 
-    /// Fills the holes of rows: one question for each hole, whatever the number of rows.
+    /// Fills the holes of rows: one query for each hole, for any number of rows.
     async fn fill(&self, selection: &Selection, page: RowPage, path: &Path<'_>) -> Objects {
         let mut fillings: Vec<Vec<Filling>> = Vec::with_capacity(selection.holes.len());
         for hole in &selection.holes {
-            // The place of the first row stands for all: they are asked for together.
+            // Errors get the path of the first row, because all rows are queried together.
             let filling = match hole {
                 Hole::Referred { key, follow, selection } => {
                     let path = Path { parent: Some(path), key, index: None };
@@ -216,7 +216,7 @@ impl Run<'_> {
         spliced(&page, &fillings)
     }
 
-    /// Per row, what the reference shows; null when there is none that the caller may read.
+    /// The target of the reference for each row; null when the caller may read none.
     async fn referred(&self, selection: &Selection, follow: usize, page: &RowPage, path: &Path<'_>) -> Vec<Filling> {
         let id = |row: &Vec<Option<Box<str>>>| row.get(follow).cloned().flatten();
         let mut ids: Vec<Box<str>> = page.followed.iter().filter_map(id).collect();
@@ -232,7 +232,7 @@ impl Run<'_> {
         };
         let places: HashMap<Box<str>, usize> = found.ids.iter().cloned().zip(0..).collect();
         let objects = if selection.holes.is_empty() { whole(found) } else { self.fill(selection, found, path).await };
-        // A record that many others refer to is copied into each of them: all of it must fit into the reply.
+        // A record with many references to it is copied into each referring row: all copies must fit into the reply.
         let copied: usize = page.followed.iter().filter_map(|row| places.get(&id(row)?)).map(|at| objects.get(*at).len()).sum();
         if copied > objects.bytes.len() && !self.ask.shows(copied - objects.bytes.len()) {
             self.fail(GraphqlError::record(path, &RecordError::TooLong));
@@ -246,7 +246,7 @@ impl Run<'_> {
     }
 }
 
-/// What fills a hole of one row.
+/// The content for a hole of one row.
 enum Filling {
     Null,
     Own(Vec<u8>),
@@ -256,7 +256,7 @@ fn whole(page: RowPage) -> Objects {
     Objects { bytes: page.bytes, ends: page.ends, gap: 1 }
 }
 
-/// Copies rows, with what fills their holes in its place.
+/// Copies rows, with their holes filled.
 fn spliced(page: &RowPage, fillings: &[Vec<Filling>]) -> Objects {
     let more: usize = fillings.iter().flatten().map(|filling| if let Filling::Own(bytes) = filling { bytes.len() } else { 4 }).sum();
     let mut rows = Objects { bytes: Vec::with_capacity(page.bytes.len() + more), ends: Vec::with_capacity(page.ends.len()), gap: 0 };
@@ -336,7 +336,7 @@ fn write_cursor(cursor: Option<&String>, out: &mut Vec<u8>) {
     }
 }
 
-/// Records of a page: what the query says, within what is allowed.
+/// The number of records on a page: the query's, within the limit.
 pub(crate) fn first(ask: &Ask, connection: &Connection, variables: &Variables) -> Result<u32, &'static str> {
     let most = ask.app().config.limits.page_size;
     match input::argument(connection.first.as_ref(), variables) {

@@ -1,4 +1,4 @@
-//! GraphQL over HTTP: parameters from a body or a URL, the media type that was asked for, the status that goes with it.
+//! GraphQL over HTTP: parameters from a body or a URL, the requested media type, the matching status.
 
 use crate::{
     door::{Answer, Door, Place},
@@ -34,15 +34,15 @@ pub fn router(door: Arc<Door>) -> Router {
 /// Which media type a client wants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    /// `application/json`: whatever came of a well-formed request is 200.
+    /// `application/json`: every well-formed request gets 200.
     Json,
-    /// `application/graphql-response+json`: what was not executed has its own status.
+    /// `application/graphql-response+json`: a request that was not executed gets its own status.
     Graphql,
 }
 
 type Reply = Result<Response, Response>;
 
-/// What is done with one request, whichever way it came.
+/// The handling of one request, for every transport.
 struct Exchange<'a> {
     door: &'a Door,
     ask: &'a Ask,
@@ -66,7 +66,7 @@ async fn by_url(
     Ok(exchange.reply(answer))
 }
 
-/// Takes a connection over, when it speaks the one protocol that there is.
+/// Upgrades a connection, when the client offers the supported protocol.
 fn greet(door: Arc<Door>, ask: Ask, upgrade: WebSocketUpgrade, hold: Option<Hold>) -> Response {
     let bytes = door.body_bytes;
     let upgrade = upgrade.protocols([socket::PROTOCOL]).max_message_size(bytes).max_frame_size(bytes);
@@ -80,7 +80,7 @@ fn greet(door: Arc<Door>, ask: Ask, upgrade: WebSocketUpgrade, hold: Option<Hold
 async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, headers: HeaderMap, body: Body) -> Reply {
     let exchange = begin(&door, &ask, &headers).map_err(|refused| *refused)?;
     let run = async {
-        // JSON alone: nothing that a form of another site can send.
+        // Only JSON, which a form of another site cannot send.
         let bytes = haechi_data::read_bytes(&headers, body, door.body_bytes, &["application/json"]).await.map_err(|error| error.problem())?;
         let json = parse_json(&bytes).map_err(|error| RecordError::Json(error).problem())?;
         let claim = haechi_data::claim(&ask, &headers, &Method::POST, "/graphql", &bytes).map_err(|error| error.problem())?;
@@ -93,7 +93,7 @@ async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, 
             return Err(Problem::new(kinds::MALFORMED, what));
         }
         ask.spend(many.len() - 1).map_err(|seconds| RecordError::Spent(seconds).problem())?;
-        // All of them are read before the first is executed.
+        // All operations are parsed before the first is executed.
         let many = many.into_iter().map(from_json).collect::<Result<Vec<_>, _>>()?;
         let mut bytes = vec![b'['];
         for (at, parameters) in many.into_iter().enumerate() {
@@ -108,7 +108,7 @@ async fn by_body(State(door): State<Arc<Door>>, Extension(ask): Extension<Ask>, 
     run.await.map_err(|problem| exchange.refuse(&problem))
 }
 
-/// Refused before a byte of the body is read: whoever reaches nothing, and whoever takes neither media type.
+/// Refuses, before the body is read, callers who reach nothing and clients that accept neither media type.
 fn begin<'a>(door: &'a Door, ask: &'a Ask, headers: &HeaderMap) -> Result<Exchange<'a>, Box<Response>> {
     let wanted = accepted(headers);
     let exchange = Exchange { door, ask, wanted: wanted.unwrap_or(Wanted::Json) };
@@ -122,7 +122,7 @@ fn begin<'a>(door: &'a Door, ask: &'a Ask, headers: &HeaderMap) -> Result<Exchan
     Ok(exchange)
 }
 
-/// The first of the two media types that the client names; without a header, and for anything, the older one.
+/// The first of the two media types that the client names; `application/json` without a header or for `*/*`.
 fn accepted(headers: &HeaderMap) -> Option<Wanted> {
     let mut named = false;
     for value in headers.get_all(header::ACCEPT) {
@@ -138,7 +138,7 @@ fn accepted(headers: &HeaderMap) -> Option<Wanted> {
     (!named).then_some(Wanted::Json)
 }
 
-/// The parameters of a URL; objects stand in it as JSON.
+/// The parameters of a URL; objects are JSON in it.
 fn from_url(query: &str) -> Result<Parameters, Problem> {
     let input = haechi_data::QueryInput::from_url(query).map_err(|error| error.problem())?;
     let mut members: Vec<(Box<str>, Json)> = Vec::with_capacity(input.parameters.len());
@@ -159,7 +159,7 @@ impl Exchange<'_> {
         let mut response = Response::new(Body::from(bytes));
         let wrong_method = refused.as_ref().is_some_and(|problem| problem.kind.status == 405);
         let status = match (self.wanted, &refused) {
-            // Whatever came of a well-formed request.
+            // Every well-formed request.
             (Wanted::Json, Some(problem)) if self.well_formed(problem) => StatusCode::OK,
             (_, Some(problem)) => StatusCode::from_u16(problem.kind.status).unwrap_or(StatusCode::BAD_REQUEST),
             (_, None) => StatusCode::OK,

@@ -1,4 +1,4 @@
-//! Variables and arguments: checked against their types, and turned into what the actions take.
+//! Variables and arguments: checked against their types, and converted for the actions.
 
 use crate::names::{COMPARISONS, Input, InputRef, Types};
 use async_graphql::parser::types::{BaseType, Type, VariableDefinition};
@@ -7,7 +7,7 @@ use haechi_data::filter;
 use haechi_model::{Collection, FieldId, Json, Predicate};
 use std::collections::HashMap;
 
-/// Values of variables. One that is not there is absent, which is not null.
+/// Values of variables. A missing variable is absent, which is not the same as null.
 pub(crate) type Variables = HashMap<String, Json>;
 
 /// What is wrong with an input.
@@ -103,7 +103,7 @@ fn member(types: &Types, json: Json, ty: &InputRef) -> Result<Json, Wrong> {
     }
 }
 
-/// An argument as JSON; `None` when it was left out, also by a variable that was.
+/// An argument as JSON; `None` when it is left out, or is a variable that is left out.
 pub(crate) fn argument(value: Option<&Value>, variables: &Variables) -> Option<Json> {
     match value? {
         Value::Variable(name) => variables.get(name.as_str()).cloned(),
@@ -121,7 +121,7 @@ pub(crate) fn argument(value: Option<&Value>, variables: &Variables) -> Option<J
     }
 }
 
-/// An argument of a named type, checked: what the rules of the library leave open is closed here.
+/// An argument of a named type. It also checks what the library's rules do not.
 pub(crate) fn typed(types: &Types, value: Option<&Value>, variables: &Variables, name: &str) -> Result<Option<Json>, Wrong> {
     match argument(value, variables) {
         None | Some(Json::Null) => Ok(None),
@@ -140,7 +140,7 @@ pub(crate) fn typed_list(types: &Types, value: Option<&Value>, variables: &Varia
     }
 }
 
-/// Variables as the library knows them, for introspection.
+/// Variables in the library's form, for introspection.
 pub(crate) fn known(variables: &Variables) -> async_graphql::Variables {
     let scalar = |json: &Json| match json {
         Json::Text(text) => Some(ConstValue::String(text.to_string())),
@@ -156,7 +156,7 @@ fn const_json(value: &ConstValue) -> Json {
     argument(Some(&value.clone().into_value()), &Variables::new()).unwrap_or(Json::Null)
 }
 
-/// Most comparisons of a filter, and its deepest nesting: as in the language of REST.
+/// Most comparisons of a filter, and its deepest nesting: the same as in REST.
 const MAX_TERMS: usize = 100;
 const MAX_DEPTH: usize = 32;
 
@@ -182,7 +182,7 @@ impl Filters<'_> {
                 ("not", json) => self.condition(json, depth + 1)?.not_true(),
                 (name, Json::Object(operators)) => {
                     let field = self.collection.field(name).ok_or_else(|| format!("there is no field `{name}`."))?;
-                    // Nothing asked would be everything answered.
+                    // An empty filter would match everything.
                     if operators.is_empty() {
                         return Err(format!("`{name}` is compared with nothing: name an operator, or leave it out."));
                     }
@@ -206,7 +206,7 @@ impl Filters<'_> {
                 let each: Result<Vec<_>, _> = items.iter().map(|item| self.compare(field, "=", Some(item))).collect();
                 Ok(Predicate::any(each?))
             }
-            // As in a filter of REST: equal to null is having no value.
+            // As in REST, equal to null means that there is no value.
             ("eq" | "ne", Json::Null) => self.compare(field, if operator == "eq" { "=" } else { "!=" }, None),
             (_, Json::Null) => Err(format!("`{operator}` needs a value.")),
             (operator, json) => {

@@ -1,6 +1,6 @@
-//! The GraphQL door: a schema of the model, and an executor that asks the actions of records.
+//! The GraphQL door: a schema built from the model, and an executor that calls the actions on records.
 //!
-//! It has no rules of its own: who may do what is asked by the actions, once for REST and for this.
+//! It has no rules of its own: the actions ask policy, the same for REST and GraphQL.
 
 mod aggregate;
 mod check;

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 /// Deeper than any document that passed the bounds.
 const MAX_DEPTH: usize = 128;
 
-/// What conflicts, in every operation of a document.
+/// The conflicts in every operation of a document.
 pub(crate) fn conflicts(document: &ExecutableDocument) -> Vec<ServerError> {
     let mut errors = Vec::new();
     for (_, operation) in document.operations.iter() {
@@ -22,7 +22,7 @@ pub(crate) fn conflicts(document: &ExecutableDocument) -> Vec<ServerError> {
 
 type Fields<'d> = Vec<(&'d str, Vec<(&'d Field, Pos)>)>;
 
-/// Looks at selection sets that become one.
+/// Checks selection sets that are merged.
 fn merged(document: &ExecutableDocument, sets: &[&SelectionSet], depth: usize, errors: &mut Vec<ServerError>) {
     if depth > MAX_DEPTH {
         return;
@@ -73,7 +73,7 @@ fn collect<'d>(
     }
 }
 
-/// Why two fields are not the same question.
+/// Why two fields cannot be merged.
 fn differ(one: &Field, other: &Field) -> Option<String> {
     if one.name.node != other.name.node {
         return Some(format!("means `{}` and `{}`", one.name.node, other.name.node));
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(found("{ i { ... { x: title } ... @include(if: true) { x: note } } }"), 1);
         assert_eq!(found("{ i { ...A boss { ...A } } } fragment A on I { x: title }"), 0);
         assert_eq!(found("query a { i { x: title } } query b { i { x: note } }"), 0, "two operations are never one");
-        // A circle is another rule's finding, and ends here, too.
+        // Another rule reports a cycle; this one must only end.
         assert_eq!(found("{ i { ...A } } fragment A on I { boss { ...A } }"), 0);
     }
 }

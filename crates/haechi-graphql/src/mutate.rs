@@ -1,4 +1,4 @@
-//! Changes: the actions that REST has, with what is wrong with an input as part of the payload.
+//! Changes: the same actions as in REST, with errors of the input in the payload.
 
 use crate::{
     error::{GraphqlError, Path},
@@ -16,7 +16,7 @@ use haechi_gate::Wanted;
 use haechi_model::{Claim, Json, pascal, write_json_text};
 use haechi_problem::{FieldProblem, Problem, kinds};
 
-/// What a change came to.
+/// The result of a change.
 enum Done {
     Made(Made),
     Deleted(Box<str>),
@@ -24,7 +24,7 @@ enum Done {
 
 /// Why a change was not made.
 enum Failed {
-    /// Something is wrong with the input: it stands in the payload.
+    /// The input has errors, which the payload shows.
     Fields(Vec<FieldProblem>),
     Other(Problem),
 }
@@ -43,7 +43,7 @@ impl From<Problem> for Failed {
 }
 
 impl Run<'_> {
-    /// Makes a change; nothing when it cannot be made, which is told.
+    /// Makes a change; on failure `None`, and the error is recorded.
     pub(crate) async fn change(&self, mutation: &Mutation, handlers: &Handlers, claim: Option<Claim>, path: &Path<'_>) -> Option<Vec<u8>> {
         match self.make(mutation, handlers, claim).await {
             Ok(done) => Some(self.payload(mutation, Some(&done), &[], path).await),

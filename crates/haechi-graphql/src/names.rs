@@ -1,4 +1,4 @@
-//! What the names of the schema mean: each type's members, each root field, each input. Built once from the model.
+//! The meaning of the schema's names: each type's members, each root field, each input. Built once from the model.
 
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, pascal, snake};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,9 +10,9 @@ pub(crate) enum Member {
     Field(FieldId),
     /// The record that a reference names.
     Referred(FieldId),
-    /// The records that refer to this one, by a field of theirs.
+    /// The records that refer to this one, through one of their fields.
     Referring(CollectionId, FieldId),
-    /// The names of what is not shown.
+    /// The names of masked fields.
     Masked,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Query {
     Aggregate(CollectionId),
 }
 
-/// What a root field of mutations does.
+/// The effect of a root field of mutations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Create,
@@ -39,15 +39,15 @@ pub(crate) enum Change {
 pub(crate) enum Input {
     /// One of the built-in scalars.
     Scalar(&'static str),
-    /// A scalar whose values the field reads itself.
+    /// A scalar that the field itself parses.
     Custom,
-    /// One of these words.
+    /// One of these values.
     Enum(Vec<String>),
-    /// These members: name, type, whether it must be there.
+    /// An object with these members: name, type, whether it is required.
     Object(Vec<(String, InputRef)>),
 }
 
-/// A type as a member of an input names it.
+/// The type of an input's member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InputRef {
     pub(crate) name: String,
@@ -69,9 +69,9 @@ impl InputRef {
     }
 }
 
-/// What compares values that have an order.
+/// Operators for values that have an order.
 const ORDERED: &[&str] = &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"];
-/// The same in the filters of REST, as far as it is one comparison.
+/// The matching operators of REST, for single comparisons.
 pub(crate) const COMPARISONS: [(&str, &str); 7] = [("eq", "="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("has", ":")];
 
 /// All names.
@@ -82,12 +82,12 @@ pub(crate) struct Types {
     pub(crate) mutations: BTreeMap<String, (CollectionId, Change)>,
     pub(crate) subscriptions: BTreeMap<String, CollectionId>,
     pub(crate) inputs: HashMap<String, Input>,
-    /// Names that two things would have: collection, and what is wrong.
+    /// Names that two parts of the schema would share: collection, and what is wrong.
     pub(crate) clashes: Vec<(CollectionId, String)>,
     taken: HashMap<String, String>,
 }
 
-/// Types that the schema has whatever the folder declares.
+/// Types that are in every schema.
 const BUILT_IN: [&str; 19] = [
     "Query",
     "Mutation",
@@ -198,11 +198,11 @@ impl Types {
         clashes.extend(queries.into_iter().filter_map(|(name, query)| added(&mut self.queries, name, query)));
         clashes.extend(added(&mut self.subscriptions, collection.name.clone(), id));
         let mut changes = Vec::new();
-        // Where nothing can be set there is nothing to change; GraphQL knows no input without members.
+        // Without fields to set there is no update: GraphQL does not allow an input without members.
         if settable(collection) {
             changes.push((format!("update_{single}"), Change::Update));
         }
-        // People are made and ended by identity alone.
+        // Only the identity feature creates and deletes people.
         if id != haechi_model::USERS {
             changes.push((format!("create_{single}"), Change::Create));
             changes.push((format!("delete_{single}"), Change::Delete));
@@ -262,13 +262,13 @@ impl Types {
         }
     }
 
-    /// The inputs that some root field takes, by themselves or within others: no others are shown.
+    /// The inputs that root fields use, directly or through other inputs; the schema contains no others.
     pub(crate) fn used_inputs(&self, app: &App) -> BTreeSet<&str> {
         let mut todo: Vec<String> = Vec::new();
         for collection in &app.collections {
             todo.extend(["Filter", "Order", "CreateInput", "UpdateInput"].map(|suffix| format!("{}{suffix}", collection.singular)));
             todo.extend(collection.actions.iter().map(|action| format!("{}{}Input", collection.singular, pascal(&action.name))));
-            // The words of an enum stand in records, too.
+            // Enums appear in records, too.
             todo.extend(
                 (0..collection.fields.len()).filter(|at| enum_values(&collection.fields[*at].ty).is_some()).map(|at| enum_name(collection, at)),
             );
@@ -298,22 +298,22 @@ pub(crate) fn settable(collection: &Collection) -> bool {
     collection.fields.iter().any(|field| !field.read_only)
 }
 
-/// Whether callers add rows: people are made by identity alone.
+/// Whether callers may add rows: only the identity feature creates people.
 fn id_is_free(collection: &Collection) -> bool {
     collection.id != haechi_model::USERS
 }
 
-/// Adds a root field; its name when there was one of that name.
+/// Adds a root field; returns its name when the name is taken.
 fn added<T>(roots: &mut BTreeMap<String, T>, name: String, root: T) -> Option<String> {
     roots.insert(name.clone(), root).map(|_| name)
 }
 
-/// The name of the records that refer to one, by a field of theirs.
+/// The name of the list of records that refer to another, through one of their fields.
 pub(crate) fn referring_name(referring: &Collection, field: FieldId) -> String {
     format!("{}_by_{}", referring.name, referring.fields[field].name)
 }
 
-/// The words of an enum, when all of them are names in GraphQL.
+/// The values of an enum, when all of them are valid GraphQL names.
 pub(crate) fn enum_values(ty: &FieldType) -> Option<&[String]> {
     let FieldType::Enum { values } = ty else { return None };
     let name = |value: &String| {
@@ -329,7 +329,7 @@ pub(crate) fn enum_name(collection: &Collection, field: FieldId) -> String {
     format!("{}{}", collection.singular, pascal(&collection.fields[field].name))
 }
 
-/// The scalar of a type that is no list and no enum.
+/// The scalar of a type that is neither list nor enum.
 pub(crate) fn scalar(ty: &FieldType) -> &'static str {
     match ty {
         FieldType::Text { .. } | FieldType::Email | FieldType::Url | FieldType::Enum { .. } | FieldType::List { .. } => "String",
@@ -345,7 +345,7 @@ pub(crate) fn scalar(ty: &FieldType) -> &'static str {
     }
 }
 
-/// The type of a field in a body: nothing is required here, the field's own errors say what is missing.
+/// The type of a field in a body: nothing is required here, because the field's own errors report what is missing.
 fn input_type(collection: &Collection, field: FieldId) -> InputRef {
     match &collection.fields[field].ty {
         FieldType::List { of, .. } => InputRef::of(scalar(of)).list(),

@@ -1,4 +1,4 @@
-//! The parameters of a request (GraphQL over HTTP), read from JSON; every transport has the same.
+//! The parameters of a request (GraphQL over HTTP), parsed from JSON; the same for every transport.
 
 use haechi_model::Json;
 use haechi_problem::{Problem, kinds};
@@ -9,7 +9,7 @@ pub(crate) struct Parameters {
     pub(crate) query: Option<Box<str>>,
     pub(crate) operation: Option<Box<str>>,
     pub(crate) variables: Option<Json>,
-    /// SHA-256 of a document that is known here.
+    /// SHA-256 of a registered document.
     pub(crate) hash: Option<Box<str>>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn from_json(json: Json) -> Result<Parameters, Problem> {
             ("operationName", _) => return Err(malformed("`operationName` must be a string.")),
             ("variables", _) => return Err(malformed("`variables` must be an object.")),
             ("extensions", _) => return Err(malformed("`extensions` must be an object.")),
-            // Clients add members of their own.
+            // Clients may add other members.
             _ => {}
         }
     }

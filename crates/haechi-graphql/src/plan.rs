@@ -1,4 +1,4 @@
-//! An operation as what has to be asked of the actions: made once for each text, kept, and run many times.
+//! A plan says which actions an operation needs: made once for each text, kept, and run many times.
 
 use crate::names::Change;
 use async_graphql::parser::types::{OperationType, VariableDefinition};
@@ -10,7 +10,7 @@ pub(crate) struct Plan {
     pub(crate) kind: OperationType,
     pub(crate) variables: Vec<VariableDefinition>,
     pub(crate) roots: Vec<RootStep>,
-    /// Whether a root field is answered by introspection.
+    /// Whether introspection answers a root field.
     pub(crate) introspects: bool,
 }
 
@@ -20,7 +20,7 @@ pub(crate) struct RootStep {
     pub(crate) step: Step,
 }
 
-/// What a root field asks for.
+/// The work of a root field.
 pub(crate) enum Step {
     Typename(&'static str),
     Introspection,
@@ -56,7 +56,7 @@ pub(crate) enum ProblemPart {
     Detail,
 }
 
-/// A part of a change that is told of.
+/// A part of the change in a subscription.
 pub(crate) enum ChangePart {
     Type,
     Position,
@@ -70,25 +70,25 @@ pub(crate) enum AggregatePart {
     Of(AggregateFunction, Vec<Keyed<FieldId>>),
 }
 
-/// What is shown of records of one collection.
+/// The selected parts of a collection's records.
 #[derive(Clone)]
 pub(crate) struct Selection {
     pub(crate) collection: CollectionId,
     /// Fields that are read.
     pub(crate) fields: Vec<FieldId>,
-    /// References whose ids are wanted beside.
+    /// References whose ids are read as well.
     pub(crate) follow: Vec<FieldId>,
     pub(crate) shape: Shape,
-    /// What fills each hole of the shape, in order.
+    /// The contents of the shape's holes, in order.
     pub(crate) holes: Vec<Hole>,
 }
 
-/// What fills a hole.
+/// The content of a hole.
 #[derive(Clone)]
 pub(crate) enum Hole {
     /// The record that the reference at this place of `follow` names.
     Referred { key: Box<str>, follow: usize, selection: Selection },
-    /// The records that refer to it.
+    /// The records that refer to the row.
     Referring { key: Box<str>, by: FieldId, connection: Box<Connection> },
 }
 
@@ -101,16 +101,16 @@ pub(crate) struct Connection {
     pub(crate) first: Option<Value>,
     pub(crate) after: Option<Value>,
     pub(crate) parts: Vec<Keyed<ConnectionPart>>,
-    /// Whether the place of every row is wanted.
+    /// Whether each row's place in the order is needed.
     pub(crate) cursors: bool,
-    /// What is shown of the rows: each is asked for once.
+    /// The selections for the rows, each one once.
     pub(crate) selections: Vec<Selection>,
 }
 
 /// A part of a connection.
 #[derive(Clone)]
 pub(crate) enum ConnectionPart {
-    /// Edges; their nodes show the selection with a number.
+    /// Edges; the number says which selection their nodes show.
     Edges(Vec<Keyed<EdgePart>>),
     Nodes(usize),
     PageInfo(Vec<Keyed<PagePart>>),
@@ -131,7 +131,7 @@ pub(crate) enum PagePart {
     End,
 }
 
-/// A part of an object that is written: under its key stands what is known from the document, or what is made.
+/// A part of a written object: a key, and under it a constant of the document or a computed value.
 #[derive(Clone)]
 pub(crate) struct Keyed<T> {
     /// With quotes and colon.
@@ -154,7 +154,7 @@ impl<T> Keyed<T> {
         Self { key: written_key(key), said: Said::Made(what) }
     }
 
-    /// What is made.
+    /// The computed value.
     pub(crate) fn what(&self) -> Option<&T> {
         match &self.said {
             Said::Literal(_) => None,
@@ -166,7 +166,7 @@ impl<T> Keyed<T> {
         *self.key == *written_key(key)
     }
 
-    /// Writes its key, and what is known; what is made is left to be written.
+    /// Writes the key and a constant; returns the computed value that is still to be written.
     pub(crate) fn begin(&self, first: bool, out: &mut Vec<u8>) -> Option<&T> {
         if !first {
             out.push(b',');
@@ -179,12 +179,12 @@ impl<T> Keyed<T> {
     }
 }
 
-/// A key as JSON has it.
+/// A key in JSON.
 pub(crate) fn written_key(text: &str) -> Box<str> {
     format!("\"{text}\":").into()
 }
 
-/// Writes an object; `write` writes what is made.
+/// Writes an object; `write` writes the computed values.
 pub(crate) fn write_object<T>(parts: &[Keyed<T>], out: &mut Vec<u8>, mut write: impl FnMut(&T, &mut Vec<u8>)) {
     out.push(b'{');
     for (at, part) in parts.iter().enumerate() {

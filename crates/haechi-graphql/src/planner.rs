@@ -1,4 +1,4 @@
-//! Makes plans: a validated operation, field by field, to what has to be asked of the actions.
+//! Makes plans: turns a validated operation, field by field, into the actions that it needs.
 
 use crate::{
     names::{Change, Member, Query, Types},
@@ -12,7 +12,7 @@ use async_graphql_value::Value;
 use haechi_model::{AggregateFunction, App, Collection, CollectionId, Content, FieldId, FieldType, Part, Shape, snake};
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Values of the variables that `@skip` and `@include` look at.
+/// Values of the variables that `@skip` and `@include` use.
 pub(crate) type Flags = BTreeMap<String, bool>;
 
 /// Makes plans.
@@ -30,7 +30,7 @@ fn quoted(text: &str) -> Box<str> {
     format!("\"{text}\"").into()
 }
 
-/// The variables that `@skip` and `@include` look at, anywhere in a document.
+/// The variables that `@skip` and `@include` use, anywhere in a document.
 pub(crate) fn flag_names(document: &ExecutableDocument) -> Vec<String> {
     let mut names = Vec::new();
     let sets = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
@@ -73,7 +73,7 @@ impl<'a> Planner<'a> {
                 known if known.starts_with("__") => Some(Step::Introspection),
                 known => self.step(operation.ty, known, &fields),
             };
-            // Validation has refused what there is not.
+            // Validation has refused unknown fields.
             let Some(step) = step else { continue };
             steps.push(RootStep { key: response_key.into(), step });
         }
@@ -116,7 +116,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// CollectFields of the specification: by response key, fragments in their place, `@skip` and `@include` obeyed.
+    /// CollectFields of the specification: groups fields by response key, expands fragments, obeys `@skip` and `@include`.
     fn merged(&self, sets: impl IntoIterator<Item = &'a SelectionSet>, ty: &str) -> Merged<'a> {
         let mut found: Merged<'a> = Vec::new();
         for set in sets {
@@ -294,7 +294,7 @@ impl<'a> Planner<'a> {
     fn payload(&self, at: CollectionId, sets: &[&'a SelectionSet]) -> Vec<Keyed<PayloadPart>> {
         let collection = &self.app.collections[at];
         let mut parts = Vec::new();
-        // Two types have members of the same names; fragments name either.
+        // Two types have members with these names; a fragment may name either.
         for ty in ["Payload", "DeletePayload"] {
             for (response_key, fields) in self.merged(sets.iter().copied(), &format!("{}{ty}", collection.singular)) {
                 let inner = self::sets(&fields);
@@ -344,7 +344,7 @@ fn sets<'a>(fields: &[&'a Field]) -> Vec<&'a SelectionSet> {
     fields.iter().map(|field| &field.selection_set.node).collect()
 }
 
-/// The place of a field among those that are read.
+/// The position of a field among the fields that are read; adds it when it is new.
 fn place(fields: &mut Vec<FieldId>, field: FieldId) -> usize {
     fields.iter().position(|known| *known == field).unwrap_or_else(|| {
         fields.push(field);
@@ -352,7 +352,7 @@ fn place(fields: &mut Vec<FieldId>, field: FieldId) -> usize {
     })
 }
 
-/// The number of a selection among those of a connection.
+/// The number of a selection in a connection; adds it when it is new.
 fn shown(connection: &mut Connection, selection: Selection) -> usize {
     connection.selections.push(selection);
     connection.selections.len() - 1

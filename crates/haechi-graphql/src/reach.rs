@@ -1,10 +1,10 @@
-//! What callers without credentials may ask of: root fields of collections that the folder opens to them.
+//! What callers without credentials may query: root fields of collections that the folder opens to them.
 
 use crate::names::{Change, Query, Types};
 use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet};
 use haechi_model::{App, CollectionId};
 
-/// Fragments within fragments are followed so far.
+/// Fragments are followed to this depth.
 const MAX_DEPTH: usize = 16;
 
 /// Whether all root fields of a document, of all its operations, are within anonymous reach.

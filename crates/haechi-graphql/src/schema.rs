@@ -1,4 +1,4 @@
-//! The schema as the library knows it: for validation, for introspection and to be printed. Its resolvers are never run.
+//! The schema in the library's form, for validation, introspection and printing. Its resolvers never run.
 
 use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, referring_name, scalar, settable};
 use async_graphql::dynamic::{
@@ -8,7 +8,7 @@ use async_graphql::dynamic::{
 use haechi_model::{App, Collection, FieldId, FieldType, USERS, pascal, snake};
 use std::collections::BTreeMap;
 
-/// The schema of an app; a suggestion names what is near in an error.
+/// The schema of an app; an error may suggest similar names.
 pub(crate) fn schema(app: &App, types: &Types, open: bool) -> Result<Schema, SchemaError> {
     let changing = (!types.mutations.is_empty()).then_some("Mutation");
     let builder = Schema::build("Query", changing, Some("Subscription"));
@@ -93,7 +93,7 @@ fn input_ref(ty: &InputRef) -> TypeRef {
     }
 }
 
-/// The type of a stored field. What a caller may not see is null, so only plain fields can promise a value.
+/// The type of a stored field. Hidden fields are null, so only plain fields can be non-null.
 fn output_type(app: &App, collection: &Collection, field: FieldId) -> TypeRef {
     let declared = &collection.fields[field];
     let sure = declared.required && !app.classes[declared.class].guarded();
@@ -147,7 +147,7 @@ fn paged(field: Field, collection: &Collection) -> Field {
         .argument(InputValue::new("after", TypeRef::named("String")).description("A cursor of the same list."))
 }
 
-/// An input; fields that are stored come with their type and its bounds.
+/// An input; stored fields are described with their type and its bounds.
 fn input_object<'a>(app: &App, name: &str, members: impl Iterator<Item = (&'a str, TypeRef)>) -> InputObject {
     let of =
         |collection: &&Collection| name == format!("{}CreateInput", collection.singular) || name == format!("{}UpdateInput", collection.singular);
@@ -252,7 +252,7 @@ fn changes(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
         .field(plain("position", TypeRef::named_nn("String")).description("Where to go on after a break."))
         .field(plain("id", TypeRef::named("ID")))
         .field(plain("record", TypeRef::named(singular)).description("Null when the record is gone, or no longer yours to read."));
-    // People are made and ended by identity alone.
+    // Only the identity feature creates and deletes people.
     let builder = if collection.id == USERS { builder } else { builder.register(deleted) };
     let changed = settable(collection) || collection.id != USERS || !collection.actions.is_empty();
     let builder = if changed { builder.register(payload) } else { builder };

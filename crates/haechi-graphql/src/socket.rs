@@ -1,4 +1,4 @@
-//! `graphql-transport-ws`: operations and subscriptions over a WebSocket. One task reads and writes, one runs each operation.
+//! `graphql-transport-ws`: operations and subscriptions over a WebSocket. One task reads and writes; each operation has a task.
 
 use crate::{
     door::{Door, Place},
@@ -21,21 +21,21 @@ use tokio::{
 
 /// The subprotocol.
 pub(crate) const PROTOCOL: &str = "graphql-transport-ws";
-/// How long a client may take to begin.
+/// The time in which a client must begin.
 const INIT: Duration = Duration::from_secs(10);
-/// How often a client is asked whether it is there, and how long it may say nothing.
+/// How often a client is pinged, and the longest silence.
 const PING: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long a message may take to be sent.
+/// The longest time to send a message.
 const SEND: Duration = Duration::from_secs(30);
 /// Messages that wait to be sent.
 const QUEUE: usize = 16;
 /// Operations of one connection at once.
 const MAX_OPERATIONS: usize = 100;
 const MAX_ID: usize = 128;
-/// Answers of one connection that are made or wait to be sent at once.
+/// Most answers of one connection that are being made or wait to be sent.
 const ANSWERS: usize = 4;
-/// How often it is looked whether there is room for a message.
+/// How often a message that found no room tries again.
 const ROOM: Duration = Duration::from_millis(20);
 
 /// Why a connection is closed.
@@ -49,12 +49,12 @@ const AGAIN: Close = Close(4429, "Too many initialisation requests");
 const TOO_MANY: Close = Close(4429, "Too many operations");
 const GOING: Close = Close(1001, "Going away");
 
-/// What an operation has to say. The number tells it from others that had its id before.
+/// A message of an operation. The number tells the operation from earlier ones with the same id.
 struct Said {
     id: Box<str>,
     number: u64,
     what: What,
-    /// Counted until it was sent, and the turn of its operation.
+    /// Bytes that count until the message is sent, and the operation's turn.
     _waiting: Option<Waiting>,
     _turn: Option<OwnedSemaphorePermit>,
 }
@@ -63,11 +63,11 @@ enum What {
     Next(Vec<u8>),
     Error(Vec<u8>),
     Complete,
-    /// Whoever asked is no longer who he was.
+    /// The caller's credential or account has ended or changed.
     Leave,
 }
 
-/// An operation in work; it ends with this.
+/// A running operation; dropping this ends it.
 struct Running {
     number: u64,
     task: JoinHandle<()>,
@@ -84,7 +84,7 @@ struct Connection {
     socket: WebSocket,
     ask: Ask,
     began: bool,
-    /// Whether a page that came with a cookie has shown the token that it was given.
+    /// Whether a page that came with a cookie has shown its CSRF token.
     proven: bool,
     running: HashMap<Box<str>, Running>,
     numbers: u64,
@@ -112,7 +112,7 @@ pub(crate) async fn serve(door: Arc<Door>, ask: Ask, socket: WebSocket, _hold: O
 }
 
 impl Connection {
-    /// Until somebody closes it: `Ok` when the other end did.
+    /// Runs until the connection is closed: `Ok` when the client closed it.
     async fn run(&mut self, heard: &mut mpsc::Receiver<Said>) -> Result<(), Close> {
         let begin = tokio::time::sleep(INIT);
         tokio::pin!(begin);
@@ -150,7 +150,7 @@ impl Connection {
 
     async fn tell(&mut self, said: Said) -> Result<(), Close> {
         let id = &said.id;
-        // What was completed by the other end is over, also what was on its way.
+        // An operation that the client has completed is over: its waiting messages are dropped.
         if self.running.get(id).is_none_or(|running| running.number != said.number) {
             return Ok(());
         }
@@ -198,7 +198,7 @@ impl Connection {
         }
     }
 
-    /// Who it is: as the handshake said, or by the token of the first message.
+    /// The caller: from the handshake, or from the token in the first message.
     async fn begin(&mut self, payload: Option<&Json>) -> Result<(), Close> {
         if std::mem::replace(&mut self.began, true) {
             return Err(AGAIN);
@@ -210,7 +210,7 @@ impl Connection {
             let caller = self.door.keeper.caller(&token, false, self.ask.network()).await.ok_or(FORBIDDEN)?;
             self.ask = self.ask.of(&caller, &token);
         }
-        // A browser adds the cookie to the handshake by itself: what changes something shows that a page of ours sent it.
+        // A browser sends the cookie by itself, so a change needs proof that our own page sent it.
         self.proven = payload.and_then(csrf_token).is_some_and(|token| self.door.keeper.proven(self.ask.caller(), &token));
         if self.ask.caller().is_anonymous() && self.ask.app().anonymous.is_empty() {
             return Err(FORBIDDEN);
@@ -229,7 +229,7 @@ impl Connection {
             return Err(TOO_MANY);
         }
         let parameters = from_json(payload).map_err(|_| MALFORMED)?;
-        // Asked again for each operation: the connection may be older than a sign-out.
+        // Checked again for each operation: the connection may be older than a sign-out.
         let ask = match self.ask.credential() {
             None => self.ask.renewed(),
             Some(token) => {
@@ -252,7 +252,7 @@ impl Connection {
     }
 }
 
-/// A member of the first message, whatever the case of its name.
+/// A member of the first message; upper and lower case do not matter.
 fn member_of<'a>(payload: &'a Json, wanted: &str) -> Option<&'a str> {
     let Json::Object(members) = payload else { return None };
     let value = members.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, json)| json)?;
@@ -271,7 +271,7 @@ fn bearer(payload: &Json) -> Option<String> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
-/// Says things in the name of one operation.
+/// Sends messages for one operation.
 struct Voice {
     id: Box<str>,
     number: u64,
@@ -281,7 +281,7 @@ struct Voice {
 }
 
 impl Voice {
-    /// Whether anybody hears it. It waits until there is room for it, as long as a message may take to be sent.
+    /// Sends a message; `false` when the connection is gone. Waits for room, at most as long as a message may take.
     async fn say(&self, what: What, turn: Option<OwnedSemaphorePermit>) -> bool {
         let bytes = if let What::Next(payload) = &what { payload.len() } else { 0 };
         let room = async {
@@ -298,7 +298,7 @@ impl Voice {
     }
 }
 
-/// Runs an operation; what it says at last.
+/// Runs an operation and returns its last message.
 async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, may_change: bool, voice: &Voice) -> What {
     let refused = |errors: &[GraphqlError]| {
         let mut out = Vec::new();
@@ -313,7 +313,7 @@ async fn operation(door: &Arc<Door>, ask: &Ask, parameters: &Parameters, may_cha
     if ask.waits(0).is_none() {
         return one(Problem::new(kinds::BUSY, "Replies wait to be read: read those first.").retry_after(1));
     }
-    // As a request, it has a place and a time; a stream gives both back.
+    // A query or change takes a slot and has a time limit; a stream gives both back.
     let Ok(slot) = door.slots.try_acquire() else { return one(Problem::new(kinds::BUSY, "Too many operations are in work.").retry_after(1)) };
     let prepared = match door.prepare(ask, parameters).await {
         Ok(prepared) => prepared,

@@ -1,4 +1,4 @@
-//! Subscriptions: a stream of the actions, each of its items as the response of an operation.
+//! Subscriptions: a stream of the actions; each item becomes a response of the operation.
 
 use crate::{
     door::{Door, Prepared},
@@ -20,15 +20,15 @@ pub(crate) struct Subscription {
     stream: Stream,
 }
 
-/// What a subscription brings.
+/// The next message of a subscription.
 pub(crate) enum Next {
     /// A response.
     Data(Vec<u8>),
-    /// The end, with its errors, and whether whoever asked is no longer who he was.
+    /// The end, with its errors, and whether the caller's credential or account has ended or changed.
     End(Vec<u8>, bool),
 }
 
-/// What is told.
+/// The content of a message.
 #[derive(Clone, Copy)]
 struct Message<'a> {
     kind: &'a str,
@@ -37,7 +37,7 @@ struct Message<'a> {
     page: Option<&'a RowPage>,
 }
 
-/// What is asked of each change.
+/// The selected parts of each change.
 struct Wanted<'a> {
     root: &'a RootStep,
     collection: CollectionId,
@@ -52,13 +52,13 @@ fn wanted(prepared: &Prepared) -> Option<Wanted<'_>> {
     }
 }
 
-/// The selection of the record, when it is asked for.
+/// The selection of the record, if any.
 fn selection(parts: &[Keyed<ChangePart>]) -> Option<&Selection> {
     parts.iter().find_map(|part| if let Some(ChangePart::Record(selection)) = part.what() { Some(selection) } else { None })
 }
 
 impl Subscription {
-    /// Opens a subscription that was prepared.
+    /// Opens a prepared subscription.
     pub(crate) async fn open(door: &Arc<Door>, ask: &Ask, prepared: Prepared) -> Result<Self, Vec<GraphqlError>> {
         let one = |problem: Problem| vec![GraphqlError::of_request(problem)];
         let Some(Wanted { root, collection, parts }) = wanted(&prepared) else {
@@ -92,7 +92,7 @@ impl Subscription {
         Ok(Self { door: door.clone(), prepared, stream })
     }
 
-    /// What comes next; nothing after the end.
+    /// The next message; `None` after the end.
     pub(crate) async fn next(&mut self) -> Option<Next> {
         loop {
             return Some(match self.stream.next().await? {
@@ -107,7 +107,7 @@ impl Subscription {
                         ToldKind::Delete => "DELETE",
                     };
                     let message = Message { kind, position: &told.position, id: Some(&told.id), page: told.page.as_ref() };
-                    // What is read beside the change itself has the time of a request.
+                    // Further reads for a change have the time limit of a request.
                     match tokio::time::timeout(self.door.timeout, self.response(message)).await {
                         Ok(bytes) => Next::Data(bytes),
                         Err(_) => self.ended(EndReason::Busy),
@@ -166,7 +166,7 @@ async fn write_part(part: &ChangePart, message: Message<'_>, run: &Run<'_>, path
 }
 
 impl Door {
-    /// A run outside of a request of its own.
+    /// A run without an HTTP request.
     pub(crate) fn run<'a>(&'a self, ask: &'a Ask, variables: &'a input::Variables) -> Run<'a> {
         Run { ask, types: &self.types, tokens: self.gate.page_tokens(), variables, errors: Mutex::default(), in_url: false }
     }

@@ -1,5 +1,5 @@
-//! Rules that the library leaves out: a variable that may be null stands where null may not (GraphQL, section 5.8.5), and `__typename` is a
-//! field without arguments and without fields.
+//! Rules that the library leaves out: a nullable variable may not be used where null is not allowed (GraphQL, section 5.8.5), and
+//! `__typename` has neither arguments nor subfields.
 
 use async_graphql::{
     Pos, Positioned, ServerError,
@@ -20,9 +20,9 @@ struct Place {
 
 type Places = HashMap<String, Place>;
 
-/// The types of a schema, as far as values and selections go.
+/// The types of a schema, as far as values and selections need them.
 pub(crate) struct Usage {
-    /// Fields of objects: the type that they lead to, and their arguments.
+    /// Fields of objects: their type and their arguments.
     objects: HashMap<String, HashMap<String, (String, Places)>>,
     /// Fields of input objects.
     inputs: HashMap<String, Places>,
@@ -45,7 +45,7 @@ fn base(ty: &Type) -> &str {
 impl Usage {
     pub(crate) fn of(schema: &Schema) -> Self {
         let mut usage = Self { objects: HashMap::new(), inputs: HashMap::new() };
-        // The library prints what it can read.
+        // The library can parse the schema that it prints.
         let Ok(document) = async_graphql::parser::parse_schema(schema.sdl()) else { return usage };
         for definition in document.definitions {
             let TypeSystemDefinition::Type(ty) = definition else { continue };
@@ -65,7 +65,7 @@ impl Usage {
         usage
     }
 
-    /// What breaks these rules, in every operation of a document.
+    /// The violations of these rules, in every operation of a document.
     pub(crate) fn faults(&self, document: &ExecutableDocument) -> Vec<ServerError> {
         let mut errors = Vec::new();
         for (_, operation) in document.operations.iter() {
@@ -121,7 +121,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// `@skip` and `@include` take a value that is there.
+    /// `@skip` and `@include` need a value that is not null.
     fn directives(&mut self, directives: &'a [Positioned<Directive>]) {
         let Some(ty) = Type::new("Boolean!") else { return };
         let place = Place { ty, filled: false };
@@ -139,7 +139,7 @@ impl<'a> Look<'a> {
                 let place = Place { ty: (**inner).clone(), filled: false };
                 items.iter().for_each(|item| self.value(item, &place, at));
             }
-            // One value stands for a list of one.
+            // A single value counts as a list of one.
             (value, BaseType::List(inner)) => self.value(value, &Place { ty: (**inner).clone(), filled: false }, at),
             (Value::Object(members), BaseType::Named(name)) => {
                 let usage = self.usage;
@@ -167,7 +167,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// Whether every value of one type is one of the other.
+/// Whether every value of one type is a value of the other.
 fn fits(is: &Type, wanted: &Type) -> bool {
     if is.nullable && !wanted.nullable {
         return false;

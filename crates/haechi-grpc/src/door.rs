@@ -1,4 +1,4 @@
-//! gRPC over the port of everything else: framing by the library, methods by the model, deadlines, gRPC-Web.
+//! gRPC over the common port: the library does framing, the model gives the methods; deadlines and gRPC-Web are handled here.
 
 use crate::{
     health::{Health, Ready},
@@ -43,18 +43,18 @@ use tower::{Layer, Service, ServiceExt};
 pub struct Options {
     /// The gate.
     pub gate: Gate,
-    /// What does the actions that collections declare.
+    /// Handlers of declared actions.
     pub handlers: Handlers,
-    /// Whether known callers may look at the services.
+    /// Whether known callers may list the services.
     pub reflection: bool,
-    /// Whether requests should be sent here.
+    /// Whether this node is ready for requests.
     pub ready: Ready,
 }
 
 /// All routes of the door.
 ///
 /// # Errors
-/// When the model cannot be described: [`crate::faults`] says why, before.
+/// When the model cannot be described; [`crate::faults`] reports why beforehand.
 pub fn router(options: Options) -> Result<Router, String> {
     let revision = options.gate.revision();
     let proto = Proto::new(&revision.app).map_err(|error| error.to_string())?;
@@ -81,19 +81,19 @@ pub fn router(options: Options) -> Result<Router, String> {
     Ok(router)
 }
 
-/// Whether a request is one of gRPC, or of gRPC-Web.
+/// Whether a request is gRPC or gRPC-Web.
 #[must_use]
 pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// A problem that was met before a method was.
+/// A problem from before a method was found.
 #[must_use]
 pub fn refusal(problem: &Problem, language: &'static str) -> Response {
     status(problem, language).into_http()
 }
 
-/// What the services are is for callers that are known.
+/// Only known callers may list the services.
 async fn known_only(request: Request, next: Next) -> Response {
     let ask = request.extensions().get::<Ask>();
     if ask.is_none_or(|ask| ask.caller().is_anonymous()) {
@@ -303,7 +303,7 @@ impl Decoder for Raw {
 mod tests {
     use super::*;
 
-    /// GRPC-06: whatever stands in the header is a time or an error.
+    /// GRPC-06: any text in the header is a time or an error.
     #[test]
     fn deadlines_are_read_as_specified() {
         let read = |text: &str| {

@@ -1,11 +1,11 @@
-//! `grpc.health.v1`: what readiness says, for those who ask by gRPC.
+//! `grpc.health.v1`: readiness over gRPC.
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
-/// Whether requests should be sent here.
+/// Whether this node is ready for requests.
 pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
 pub(crate) struct Health(pub(crate) Ready);

@@ -1,6 +1,6 @@
 //! The gRPC door: services and messages made of the model at run time, over the actions of records.
 //!
-//! It has no rules of its own: who may do what is asked by the actions, once for REST and for this.
+//! It has no rules of its own: the actions ask policy, the same for REST and gRPC.
 
 mod door;
 mod health;
@@ -16,7 +16,7 @@ pub use health::Ready;
 
 use haechi_model::{App, CollectionId};
 
-/// What keeps a model from being served by gRPC: collection, and why.
+/// Why a model cannot be served by gRPC: collection and reason.
 #[must_use]
 pub fn faults(app: &App) -> Vec<(CollectionId, String)> {
     proto::clashes(app)
@@ -36,7 +36,7 @@ pub fn proto_file(app: &App) -> String {
     text::text(app)
 }
 
-/// The routes of the door, and what is asked at each.
+/// The routes of the door, and the action of each.
 #[must_use]
 pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
     let mut routes = proto::routes(app);

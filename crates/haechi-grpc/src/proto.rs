@@ -31,14 +31,14 @@ pub(crate) enum Method {
     Act(String),
 }
 
-/// A method, with what its requests are.
+/// A method with its request type.
 pub(crate) struct Entry {
     pub(crate) collection: CollectionId,
     pub(crate) method: Method,
     pub(crate) request: MessageDescriptor,
 }
 
-/// All of it.
+/// All services and methods.
 pub(crate) struct Proto {
     /// By service and method.
     pub(crate) methods: HashMap<String, HashMap<String, Entry>>,
@@ -62,7 +62,7 @@ impl Proto {
     }
 }
 
-/// What two things of the model would share: collection, and what is wrong.
+/// Names that two parts of the model would share: collection, and what is wrong.
 pub(crate) fn clashes(app: &App) -> Vec<(CollectionId, String)> {
     let mut found = Vec::new();
     let mut messages: HashMap<String, &str> = HashMap::new();
@@ -89,7 +89,7 @@ pub(crate) fn clashes(app: &App) -> Vec<(CollectionId, String)> {
     found
 }
 
-/// The name of a collection's service; it gives way where the message has it.
+/// The name of a collection's service; it is changed when a message has the same name.
 pub(crate) fn plural(collection: &Collection) -> String {
     let name = pascal(&collection.name);
     if name == collection.singular { format!("{name}Service") } else { name }
@@ -105,7 +105,7 @@ pub(crate) fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
         (format!("BatchUpdate{many}"), Method::BatchUpdate),
         (format!("Watch{many}"), Method::Watch),
     ];
-    // People are made and ended by identity alone.
+    // Only the identity feature creates and deletes people.
     if collection.id != USERS {
         methods.extend([
             (format!("Create{one}"), Method::Create),
@@ -118,7 +118,7 @@ pub(crate) fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
     methods
 }
 
-/// Each method's path, and the action that it asks for.
+/// Each method's path and action.
 pub(crate) fn routes(app: &App) -> Vec<(&'static str, String, String)> {
     let of = |collection: &Collection| {
         let path = format!("/{PACKAGE}.{}", plural(collection));
@@ -178,7 +178,7 @@ pub(crate) fn file(app: &App) -> FileDescriptorProto {
 
 fn message(name: &str, fields: Vec<FieldDescriptorProto>) -> DescriptorProto {
     let mut message = DescriptorProto { name: Some(name.to_owned()), field: fields, ..DescriptorProto::default() };
-    // Presence of a proto3 field is a oneof of its own.
+    // The presence of a proto3 field needs its own oneof.
     for field in message.field.iter_mut().filter(|field| field.proto3_optional == Some(true)) {
         field.oneof_index = i32::try_from(message.oneof_decl.len()).ok();
         message.oneof_decl.push(OneofDescriptorProto { name: Some(format!("_{}", field.name.clone().unwrap_or_default())), options: None });
@@ -206,7 +206,7 @@ fn repeated(field: FieldDescriptorProto) -> FieldDescriptorProto {
     FieldDescriptorProto { label: Some(Label::Repeated as i32), ..field }
 }
 
-/// A stored field: all of them have presence, for NULL is not zero.
+/// A stored field. All have presence, because NULL is not zero.
 fn stored(collection: &Collection, at: FieldId) -> FieldDescriptorProto {
     let (name, number) = (&collection.fields[at].name, field_number(collection, at));
     let scalar = |ty: &FieldType| match ty {
@@ -228,7 +228,7 @@ fn record(collection: &Collection) -> DescriptorProto {
     message(&collection.singular, fields)
 }
 
-/// The messages of a method, and the one that it answers with.
+/// The messages of a method, and its reply.
 fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<DescriptorProto>, String) {
     let (one, many) = (&collection.singular, &collection.name);
     let row = format!(".{PACKAGE}.{one}");

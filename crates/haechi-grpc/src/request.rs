@@ -1,4 +1,4 @@
-//! Requests: protobuf to what the actions take. A field that is not known is an error, as everywhere.
+//! Turns protobuf requests into input of the actions. An unknown field is an error, as everywhere.
 
 use bytes::Bytes;
 use haechi_model::{Collection, FieldType, Json, format_datetime};
@@ -41,7 +41,7 @@ impl Incoming {
         number(&self.0, name)
     }
 
-    /// The paths of a field mask; nothing when there is none.
+    /// The paths of a field mask; `None` when there is none.
     pub(crate) fn mask(&self, name: &str) -> Option<Vec<String>> {
         mask(&self.0, name)
     }
@@ -57,7 +57,7 @@ impl Incoming {
         value.as_list().unwrap_or_default().iter().filter_map(|item| item.as_message().cloned().map(Self)).collect()
     }
 
-    /// The fields of a message in it that are there, as JSON; empty when the message is not there.
+    /// The present fields of a nested message, as JSON; empty when the message is absent.
     pub(crate) fn object(&self, name: &str, collection: &Collection) -> Result<Vec<(Box<str>, Json)>, Problem> {
         if !self.0.has_field_by_name(name) {
             return Ok(Vec::new());
@@ -68,7 +68,7 @@ impl Incoming {
         }
     }
 
-    /// What an update says: the fields of its mask, those that are not there being cleared; without a mask, those that are there.
+    /// The fields of an update: with a mask, its fields, and absent ones are cleared; without a mask, the present fields.
     pub(crate) fn update(&self, name: &str, collection: &Collection) -> Result<(String, Json), Problem> {
         let mut given = self.object(name, collection)?;
         let id = given.iter().position(|(name, _)| **name == *"id").map(|at| given.swap_remove(at));
@@ -80,7 +80,7 @@ impl Incoming {
         let mut members = Vec::new();
         for path in named {
             let value = given.iter().find(|(name, _)| **name == *path).map(|(_, json)| json.clone());
-            // An empty list and a list that is not there are the same in protobuf.
+            // In protobuf, an empty list and an absent list are the same.
             let list = collection.field(&path).is_some_and(|at| matches!(collection.fields[at].ty, FieldType::List { .. }));
             let absent = if list { Json::List(Vec::new()) } else { Json::Null };
             members.push((path.into(), value.unwrap_or(absent)));
@@ -114,7 +114,7 @@ fn mask(message: &DynamicMessage, name: &str) -> Option<Vec<String>> {
     (!paths.is_empty()).then_some(paths)
 }
 
-/// Refuses what is not part of a message.
+/// Refuses fields that are not part of a message.
 fn known(message: &DynamicMessage) -> Result<(), Problem> {
     if let Some(unknown) = message.unknown_fields().next() {
         let error = FieldProblem { pointer: format!("/{}", unknown.number()), code: "unknown_field", detail: "there is no such field".to_owned() };
@@ -160,7 +160,7 @@ fn json(value: &Value, ty: Option<&FieldType>) -> Result<Json, Problem> {
     })
 }
 
-/// `google.protobuf.Timestamp` as it is written in JSON; what is out of range is refused by the field.
+/// `google.protobuf.Timestamp` as JSON text; the field refuses values out of range.
 fn timestamp(message: &DynamicMessage) -> String {
     let part = |name: &str| match message.get_field_by_name(name).as_deref() {
         Some(Value::I64(int)) => *int,

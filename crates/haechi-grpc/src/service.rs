@@ -1,4 +1,4 @@
-//! The methods: requests to actions, records to messages.
+//! The methods: requests become actions, records become messages.
 
 use crate::{
     proto::{Entry, Method},
@@ -53,7 +53,7 @@ impl Call<'_> {
         self.entry.collection
     }
 
-    /// Answers a call that has one answer.
+    /// Answers a unary call.
     pub(crate) async fn answer(&self, bytes: Bytes) -> Reply {
         let request = Incoming::read(&self.entry.request, bytes)?;
         match &self.entry.method {
@@ -82,7 +82,7 @@ impl Call<'_> {
         }
     }
 
-    /// Refused before the message is looked at, as with REST.
+    /// Policy refuses before the message is parsed, as with REST.
     pub(crate) fn permitted(&self) -> Result<(), Failed> {
         let (ask, id) = (self.ask, self.id());
         let refused = match &self.entry.method {
@@ -165,7 +165,7 @@ impl Call<'_> {
     async fn batch_get(&self, request: &Incoming) -> Reply {
         let mut ids = request.texts("ids");
         self.counted(ids.len())?;
-        // Capitals are the same id.
+        // Upper case is the same id.
         ids.iter_mut().for_each(|id| *id = id.to_ascii_lowercase().into());
         let fields = self.masked(request)?;
         let wanted = Wanted { fields: fields.as_deref(), follow: &[], shape: self.shape(fields.as_deref()) };
@@ -187,7 +187,7 @@ impl Call<'_> {
         Ok(self.ask.spend(items - 1).map_err(RecordError::Spent)?)
     }
 
-    /// A batch is one of REST: the same operations, all of them or none.
+    /// A batch is the same as in REST: the same operations, all or none.
     async fn batch(&self, request: &Incoming) -> Reply {
         let requests = request.requests();
         if !(1..=MAX_ITEMS).contains(&requests.len()) {
@@ -281,7 +281,7 @@ fn rows(page: &RowPage) -> Vec<u8> {
     out
 }
 
-/// An item of a stream as a message; nothing when it is no message, and why when it is the end.
+/// An item of a stream as a message; `None` when it needs no message, an error at the end.
 pub(crate) fn item(item: &WatchItem) -> Result<Option<Bytes>, Failed> {
     match item {
         WatchItem::Ready(position) => Ok(Some(change(1, position, None).into())),

@@ -5,8 +5,7 @@ use haechi_model::{write_bytes, write_varint};
 use haechi_problem::{Problem, kinds, languages};
 use tonic::{Code, Status};
 
-/// What a problem is to a client of gRPC. The message is English, as the status of gRPC says; what people read in another
-/// language stands beside it.
+/// A problem as a gRPC status. The message is English, as gRPC requires; the details hold the text in the caller's language.
 pub(crate) fn status(problem: &Problem, language: &'static str) -> Status {
     let code = code(problem);
     Status::with_details(code, problem.detail.to_string(), Bytes::from(details(problem, code, language)))

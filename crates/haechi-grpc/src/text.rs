@@ -1,4 +1,4 @@
-//! The descriptors in the language of protobuf, with what each thing is for and the bounds of each field as comments.
+//! The descriptors as protobuf text, with descriptions and the bounds of each field as comments.
 
 use crate::proto::{Method, PACKAGE, file, methods_of, plural};
 use haechi_model::{App, Collection, Field};

@@ -1,4 +1,4 @@
-//! A credential's bytes to a caller: what was verified before is remembered by the gate, the rest is looked up.
+//! Turns a credential's bytes into a caller: the gate remembers verified credentials, the rest is looked up.
 
 use crate::{
     Identity, key,
@@ -27,16 +27,16 @@ impl From<Failure> for AuthError {
 }
 
 impl Identity {
-    /// The caller that a credential stands for, when it was verified a short time ago; else what is to be verified.
+    /// The caller of a credential that was verified a short time ago; otherwise a credential to verify.
     #[must_use]
     pub fn known(&self, token: &str) -> Known {
         self.0.authenticator.known(token)
     }
 
-    /// Verifies a credential that is not known.
+    /// Verifies a credential that is not remembered.
     ///
     /// # Errors
-    /// When it is not good, or cannot be checked.
+    /// When it is not valid, or cannot be checked.
     pub async fn verify(&self, token: &str, pending: Pending) -> Result<Caller, AuthError> {
         let (caller, ends_ms) = if token.starts_with(session::PREFIX) {
             self.session_caller(&pending).await?
@@ -49,7 +49,7 @@ impl Identity {
         Ok(caller)
     }
 
-    /// A browser's session comes in its cookie and nowhere else; nothing else comes in a cookie.
+    /// A browser's session is accepted in its cookie only; other credentials are never accepted in a cookie.
     #[must_use]
     pub fn in_place(caller: &Caller, in_cookie: bool) -> bool {
         matches!(caller.credential(), Credential::Session { cookie: true, .. }) == in_cookie
@@ -85,12 +85,12 @@ impl Identity {
         tokio::spawn(async move {
             let mut work = inner.gate.system_work(&inner.key, Actor { kind: "system", id: "sessions".into() }, "");
             work.update(inner.tables.sessions, &hash, vec![(sessions::SEEN, Value::Int(now))], 0);
-            // A session that ended meanwhile is not there any more: nothing to do.
+            // When the session ended meanwhile there is nothing to update.
             let _ = work.commit().await;
         });
     }
 
-    /// Deletes what was refused as ended, behind the request: it stays refused, whatever happens to the clock.
+    /// Deletes a credential that was refused as ended, behind the request: it stays refused, even if the clock is set back.
     fn forget_refused(&self, table: SystemTable<haechi_gate::Identity>, hash: &str, ended: Predicate) {
         let (inner, filter) = (self.0.clone(), Predicate::all([is(0, hash), ended]));
         tokio::spawn(async move {
@@ -125,7 +125,7 @@ impl Identity {
         Ok((caller, ends_ms))
     }
 
-    /// What a key is limited to. A scope that the app no longer has reaches nothing.
+    /// The scope of a key. Parts that the app no longer has are ignored.
     fn scope_of(&self, key: &Row) -> Result<Option<Scope>, AuthError> {
         let texts: Vec<String> = serde_json::from_str(text(key, keys::SCOPES)).map_err(|_| AuthError::Invalid)?;
         if texts.is_empty() && text(key, keys::KIND) == "service" {

@@ -7,10 +7,10 @@ use haechi_problem::{FieldProblem, pointer};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-/// Nothing that is sent here is larger.
+/// No body of this crate is larger.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// The members of an object; each is asked for once, and what was not asked for is an error.
+/// The members of an object; each is taken once, and members that are left over are an error.
 pub(crate) struct Members {
     left: Vec<(Box<str>, Json)>,
     errors: Vec<FieldProblem>,
@@ -41,7 +41,7 @@ impl Members {
         Some(self.left.swap_remove(at).1).filter(|json| *json != Json::Null)
     }
 
-    /// A string that must be there.
+    /// A required string.
     pub(crate) fn text(&mut self, name: &str) -> String {
         self.optional_text(name).unwrap_or_else(|| {
             if !self.errors.iter().any(|error| error.pointer == pointer("", name)) {
@@ -51,10 +51,10 @@ impl Members {
         })
     }
 
-    /// A string that may be there.
+    /// An optional string.
     pub(crate) fn optional_text(&mut self, name: &str) -> Option<String> {
         match self.take(name)? {
-            // A password is its bytes, whatever they are; everything else is stored as text.
+            // A password may have any bytes; every other text is stored as text.
             Json::Text(text) if text.contains('\0') && !name.ends_with("password") => {
                 self.wrong(name, "zero_character", "holds a zero character");
                 None
@@ -67,7 +67,7 @@ impl Members {
         }
     }
 
-    /// `true` or `false`; `false` when it is not there.
+    /// `true` or `false`; `false` when it is absent.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         match self.take(name) {
             None => false,
@@ -79,7 +79,7 @@ impl Members {
         }
     }
 
-    /// A list of strings; empty when it is not there.
+    /// A list of strings; empty when it is absent.
     pub(crate) fn texts(&mut self, name: &str) -> Vec<String> {
         let text = |json: &Json| if let Json::Text(text) = json { Some(text.to_string()) } else { None };
         match self.take(name) {
@@ -94,7 +94,7 @@ impl Members {
         }
     }
 
-    /// Whether a member is there.
+    /// Whether a member is present.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.left.iter().any(|(known, _)| **known == *name)
     }
@@ -103,7 +103,7 @@ impl Members {
         self.errors.push(FieldProblem { pointer: pointer("", name), code, detail: detail.to_owned() });
     }
 
-    /// All that is wrong at once, also members that nobody asked for.
+    /// Reports all errors at once, also members that were not taken.
     pub(crate) fn finish(mut self) -> Result<(), IdentityError> {
         for (name, _) in std::mem::take(&mut self.left) {
             self.wrong(&name, "unknown_field", "there is no such field");

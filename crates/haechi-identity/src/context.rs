@@ -1,4 +1,4 @@
-//! What an action needs to know of its request.
+//! What an action needs to know about its request.
 
 use std::net::IpAddr;
 
@@ -20,14 +20,14 @@ impl ClientAddress {
     }
 }
 
-/// What an action needs to know of its request.
+/// What an action needs to know about its request.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Id of the request.
     pub request_id: Box<str>,
     /// Where it came from.
     pub address: ClientAddress,
-    /// The program that sent it, by its own word.
+    /// The program that sent it, as it names itself.
     pub agent: Box<str>,
 }
 

@@ -1,4 +1,4 @@
-//! Every way in which an action of this crate fails, and the one place where each becomes a problem.
+//! All errors of this crate's actions; one function turns them into problems.
 
 use haechi_gate::{Refusal, SystemError};
 use haechi_model::{Failure, JsonError};
@@ -26,7 +26,7 @@ pub enum IdentityError {
     /// Fields of the body.
     #[error("fields are not valid")]
     Fields(Vec<FieldProblem>),
-    /// Address or password are wrong, or nobody may sign in with them.
+    /// Address or password are wrong, or sign-in with them is not allowed.
     #[error("the sign-in failed")]
     SignInFailed,
     /// There were too many attempts.
@@ -34,10 +34,10 @@ pub enum IdentityError {
     TooManyAttempts {
         /// When the next one is counted.
         retry_after_s: u32,
-        /// Whether it was an attempt to sign in: a device that is known has a count of its own.
+        /// Whether it was an attempt to sign in: a known device has its own count.
         signs_in: bool,
     },
-    /// Nobody is known, or what is known is no session.
+    /// The caller is unknown, or has no session.
     #[error("refused")]
     Refused(Refusal),
     /// A credential of this kind may not do this.
@@ -52,7 +52,7 @@ pub enum IdentityError {
     /// A one-time value is not valid.
     #[error("the code is not valid")]
     InvalidCode,
-    /// There is no such thing, as far as the caller may know.
+    /// It does not exist, or is hidden from the caller.
     #[error("not found")]
     NotFound,
     /// A unique value is taken.
@@ -93,7 +93,7 @@ impl IdentityError {
         Self::Fields(vec![FieldProblem { pointer: pointer.to_owned(), code, detail: detail.to_owned() }])
     }
 
-    /// What the world sees.
+    /// The problem that the client gets.
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {

@@ -1,6 +1,6 @@
-//! People: how they get in, prove who they are, and are turned away.
+//! People: how they sign up, sign in and are signed out.
 //!
-//! Everything here asks the gate with the key of its area; nothing here knows a database.
+//! All code here asks the gate with the key of its area; none of it knows a database.
 
 mod authenticate;
 mod body;
@@ -42,14 +42,14 @@ pub(crate) struct Inner {
     pub(crate) hasher: Hasher,
     /// Proves that a device has signed in before.
     pub(crate) devices: Mac,
-    /// Names buckets, so that addresses of people do not stand in the table.
+    /// Names buckets, so that the table holds no addresses of people.
     pub(crate) buckets: Mac,
-    /// Proves that a page of ours made a request with a cookie.
+    /// Proves that our own page made a request with a cookie.
     pub(crate) csrf: Mac,
 }
 
 impl Identity {
-    /// Takes the keys of its area from a gate that was opened with [`tables()`]; `None` when somebody took them before.
+    /// Takes the keys of its area from a gate that was opened with [`tables()`]; `None` when they were taken before.
     #[must_use]
     pub fn open(gate: &Gate, keys: &mut haechi_gate::SystemKeys, master: &MasterKey) -> Option<Self> {
         let (key, authenticator) = keys.identity.take()?;
@@ -79,7 +79,7 @@ impl Inner {
 }
 
 impl Identity {
-    /// Whether a request that came with a cookie carries the token that its page was given.
+    /// Whether a request with a cookie carries the CSRF token of its session.
     #[must_use]
     pub fn proven(&self, caller: &haechi_gate::Caller, headers: &http::HeaderMap) -> bool {
         session::proven(&self.0, caller, headers)

@@ -8,7 +8,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use haechi_gate::{Identity, SystemWork, credential_hash, random};
 use haechi_model::{Miss, Predicate, Value};
 
-/// What a one-time value is good for.
+/// What a one-time value allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Making the first administrator.
@@ -55,7 +55,7 @@ impl Inner {
         code
     }
 
-    /// Consumes a value within a change: the change happens with it, or neither does. The slot of its row.
+    /// Consumes a value within a change: both happen, or neither does. Returns the slot of its row.
     pub(crate) fn consume(&self, work: &mut SystemWork<Identity>, purpose: Purpose, code: &str, miss: Miss) -> usize {
         let hash = credential_hash(code);
         let alive = Predicate::all([is(once::PURPOSE, purpose.name()), above(once::EXPIRES, self.now_ms())]);
@@ -64,12 +64,12 @@ impl Inner {
         slot
     }
 
-    /// Once there is somebody, nobody becomes the first.
+    /// Ends the codes for the first administrator: called as soon as there is a person.
     pub(crate) fn no_setup_any_more(&self, work: &mut SystemWork<Identity>) {
         work.clear(self.tables.once, is(once::PURPOSE, Purpose::Setup.name()));
     }
 
-    /// Whom a value is for, when it could be consumed now.
+    /// The subject of a value, when it could be consumed now.
     pub(crate) async fn subject(&self, purpose: Purpose, code: &str) -> Result<Option<String>, haechi_model::Failure> {
         let row = self.gate.system_row(self.tables.once, &credential_hash(code)).await?;
         let alive =

@@ -13,7 +13,7 @@ fn reference(kind: &str, name: &str) -> Value {
     json!({ "$ref": format!("#/components/{kind}/{name}") })
 }
 
-/// A schema of ours; the prefix keeps it apart from those of collections.
+/// A schema of this crate; the prefix keeps it apart from those of collections.
 fn schema(name: &str) -> Value {
     reference("schemas", &format!("Auth{name}"))
 }
@@ -204,7 +204,7 @@ fn paths() -> Map<String, Value> {
 }
 
 fn schemas() -> Map<String, Value> {
-    // Ids and tokens of ours, and words that somebody else has written.
+    // Ids and tokens that we write, and texts that others write.
     let (text, word) = (|| forms::visible(200), || forms::text(1_024));
     let (time, names) = (forms::time, || forms::list(&forms::name(), 32));
     let scopes = || forms::list(&forms::matching(100, "^[a-z0-9_*]+:[a-z0-9_*]+$"), 100);

@@ -1,4 +1,4 @@
-//! All routes of this crate, what each request brings with it, and their description.
+//! All routes of this crate, the context of each request, and their description.
 
 use crate::{ClientAddress, Context, Identity, IdentityError, key, password, session, tables::text, user};
 use axum::{
@@ -19,7 +19,7 @@ struct Base(Arc<str>);
 
 pub(crate) type Reply = Result<Response<Body>, Response<Body>>;
 
-/// What every request of this crate brings with it.
+/// The context of every request of this crate.
 pub(crate) struct Asked {
     pub(crate) ask: Ask,
     pub(crate) context: Context,
@@ -37,7 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
         let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let context = Context::new(ask.request_id(), address, agent);
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
-            // Nothing here takes parameters: a secret that somebody put into a URL is refused, not ignored.
+            // No route here takes parameters: a secret in a URL is refused, not ignored.
             let problem = Problem::new(kinds::MALFORMED, "No parameters are taken here; secrets never belong into a URL.");
             return Err(problem.response(&base, ask.request_id()));
         }
@@ -52,7 +52,7 @@ impl Asked {
     }
 }
 
-/// The id in a path; what is no text names nothing.
+/// The id in a path; a path that does not decode names nothing.
 pub(crate) fn named(path: Result<Path<String>, PathRejection>) -> Result<String, IdentityError> {
     path.ok().map(|Path(id)| id).filter(|id| !id.contains('\0')).ok_or(IdentityError::NotFound)
 }
@@ -82,7 +82,7 @@ pub(crate) fn no_content() -> Response<Body> {
     response
 }
 
-/// A caller as he sees himself.
+/// A caller as they see themselves.
 pub(crate) fn caller_json(caller: &Caller) -> Value {
     let kind = match caller.kind() {
         CallerKind::User => "user",

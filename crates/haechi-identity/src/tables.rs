@@ -1,4 +1,4 @@
-//! The tables of this crate. The same planner makes them that makes everybody's.
+//! The tables of this crate, made by the same planner as all others.
 
 use haechi_gate::{Gate, Identity, System, SystemTable};
 use haechi_model::{Column, Comparison, Index, Operand, Predicate, Storage, Table, Value};
@@ -20,7 +20,7 @@ columns! {
     buckets { UNTIL 1 }
 }
 
-/// Tables of what was issued and may have been revoked since: a restore leaves them empty.
+/// Tables of issued credentials, which may have been revoked since a backup: a restore leaves them empty.
 pub const ISSUED: &[&str] = &["_sessions", "_keys", "_once", "_buckets"];
 
 /// The tables, as the planner and the gate need them.

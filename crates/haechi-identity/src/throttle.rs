@@ -1,7 +1,7 @@
-//! Attempts are counted in the database before anything is computed. Nobody can lock somebody else out.
+//! Attempts are counted in the database before anything is computed. Nobody can lock another person out.
 //!
-//! Somebody on a device that has signed in before has a bucket of his own, which strangers cannot fill. Everybody else
-//! shares the buckets of the account and of the address.
+//! A device that has signed in before has its own bucket, which strangers cannot fill. All others share the buckets of the account and of
+//! the address.
 
 use crate::{
     Context, Inner,
@@ -29,10 +29,10 @@ const SIGN_UPS: Rate = Rate { name: "sign-ups", attempts: 10, per_ms: 60 * MINUT
 const CODES: Rate = Rate { name: "codes", attempts: 20, per_ms: 15 * MINUTE };
 const OWNER: Rate = Rate { name: "owner", attempts: 10, per_ms: 15 * MINUTE };
 
-/// Buckets that an attempt has filled: what a success gives back.
+/// Buckets that an attempt has filled: a success gives them back.
 pub(crate) struct Taken(Vec<(Rate, String)>);
 
-/// Who tries.
+/// The kind of an attempt.
 pub(crate) enum Attempt<'a> {
     /// A sign-in at this account, from a device that has signed in there before.
     KnownDevice(&'a str),
@@ -42,7 +42,7 @@ pub(crate) enum Attempt<'a> {
     SignUp,
     /// A one-time value.
     Code,
-    /// Somebody who is signed in shows his password again.
+    /// A signed-in person enters their password again.
     Owner(&'a str),
 }
 
@@ -75,7 +75,7 @@ impl Inner {
         }
     }
 
-    /// Gives back what an attempt took that turned out to be honest.
+    /// Gives back what a successful attempt took.
     pub(crate) fn give_back(&self, work: &mut SystemWork<haechi_gate::Identity>, taken: &Taken) {
         for (rate, name) in &taken.0 {
             let id = self.bucket(*rate, name);
@@ -86,7 +86,7 @@ impl Inner {
         }
     }
 
-    /// Forgets buckets that are empty.
+    /// Deletes empty buckets.
     pub(crate) fn forget_empty(&self, work: &mut SystemWork<haechi_gate::Identity>) {
         work.clear(self.tables.buckets, Predicate::all([at_most(buckets::UNTIL, self.now_ms())]));
     }

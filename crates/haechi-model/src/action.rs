@@ -1,4 +1,4 @@
-//! Actions of one's own that a collection declares: `[actions.approve]`.
+//! Actions that a collection declares: `[actions.approve]`.
 
 use crate::{
     class::Class,
@@ -12,7 +12,7 @@ use toml_edit::Item;
 
 /// The verbs that every collection has.
 pub const VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watch", "export"];
-/// What stands behind a colon in a path and is no action of a record, and what the ledger says of the house itself.
+/// Names after a colon in a path that are no actions of a record, and names that the ledger uses for its own entries.
 const RESERVED: &[&str] = &[
     "query",
     "batch",
@@ -41,7 +41,7 @@ const RESERVED: &[&str] = &[
     "housekeeping",
 ];
 
-/// An action on one record. What it does is written in Rust; who may do it is policy's.
+/// An action on one record. Rust code says what it does; policy says who may do it.
 #[derive(Clone, Debug)]
 pub struct DeclaredAction {
     /// Its name in policies and in the path: `POST /{id}:name`.
@@ -73,7 +73,7 @@ impl DeclaredAction {
                 let known = input.collection.fields.len();
                 input.read_field(&fields, name, span.clone(), item, classes);
                 let Some(field) = input.collection.fields.get(known) else { continue };
-                // What concerns stored fields alone says nothing about a body.
+                // Settings of stored fields have no meaning in a body.
                 let stored = [("unique", field.unique), ("was", field.was.is_some()), ("class", field.class != Class::INTERNAL)];
                 if let Some((key, _)) = stored.iter().find(|(_, there)| *there) {
                     let message = format!("`{key}` of `{name}` has no meaning in the body of an action");

@@ -22,7 +22,7 @@ use std::{
 const MAX_CLASSES: usize = 24;
 const MAX_ACTIONS: usize = 64;
 const MAX_COLLECTIONS: usize = 500;
-/// What anonymous callers can be let do.
+/// What anonymous callers may be allowed to do.
 pub const ANONYMOUS_VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watch"];
 
 /// A file of `policies/`.
@@ -204,7 +204,7 @@ impl App {
     fn apply_environment(&mut self, environment: &[(String, String)], findings: &RefCell<Findings>) {
         for (name, value) in environment {
             let Some(path) = name.strip_prefix("HAECHI__") else { continue };
-            // What is wrong is told by the variable's name. Its value may be a secret and is never shown.
+            // An error names the variable only: its value may be a secret and is never shown.
             let place = Arc::new(Source { path: PathBuf::from(name), text: String::new() });
             let keys: Vec<String> = path.to_lowercase().split("__").map(str::to_owned).collect();
             let value: toml_edit::Value = value.parse().unwrap_or_else(|_| value.as_str().into());
@@ -287,7 +287,7 @@ impl App {
         crate::declared::Declared::of(ty, &names).words()
     }
 
-    /// Whether the other differs in policies alone, so that a running house can take it over.
+    /// Whether the other app differs in policies only, so that a running house can switch to it.
     #[must_use]
     pub fn same_model(&self, other: &Self) -> bool {
         let same = |(left, right): (&Collection, &Collection)| {
@@ -353,7 +353,7 @@ impl App {
         }
     }
 
-    /// What finds a row by a former value must be unique.
+    /// The field that finds rows by former values must be unique.
     fn check_by(&self, findings: &RefCell<Findings>) {
         for collection in &self.collections {
             for field in &collection.fields {
@@ -368,7 +368,7 @@ impl App {
         }
     }
 
-    /// Roles and fields that `[auth]` names must be there.
+    /// Roles and fields that `[auth]` names must exist.
     fn check_auth(&self, source: &Arc<Source>, findings: &RefCell<Findings>) {
         let auth = &self.config.auth;
         let error = |message: String, help: String| findings.borrow_mut().error(source, None, "unknown-name", message, help);
@@ -379,7 +379,7 @@ impl App {
         }
         let Some(users) = self.collections.first() else { return };
         for name in &auth.sign_up_fields {
-            // A reference would have to be checked against what its writer may read, and nobody is known yet.
+            // A reference would need a check against what its writer may read, and the caller is unknown at sign-up.
             let may = |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, FieldType::Ref { .. });
             if users.fields.iter().any(may) {
                 continue;

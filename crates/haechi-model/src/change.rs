@@ -7,7 +7,7 @@ use thiserror::Error;
 /// A stored row, all columns in the table's order.
 pub type Row = Vec<Value>;
 
-/// Names an expectation that was not met: the action decides what that means.
+/// Names an expectation that was not met; the action decides what it means.
 pub type Miss = u16;
 
 /// One step. Slots number the rows that earlier steps found or made.
@@ -53,7 +53,7 @@ pub enum Step {
         /// No such row any more.
         miss: Miss,
     },
-    /// Something must hold of a row as it is now.
+    /// A condition must hold for the current row.
     Check {
         /// Index of the table.
         table: usize,
@@ -64,15 +64,15 @@ pub enum Step {
         /// It does not, or there is no such row.
         miss: Miss,
     },
-    /// Something must hold of what is stored, without a row of its own.
+    /// A condition on stored data must hold, without a row of its own.
     Holds {
         /// What must hold; it names no columns.
         filter: Predicate,
         /// It does not.
         miss: Miss,
     },
-    /// There must be fewer rows of which a condition holds than so many. It is exact behind the lock of a row that all who add such
-    /// rows lock first.
+    /// There must be fewer rows with a condition than so many. The count is exact when all changes that add such rows first lock the same
+    /// row.
     Fewer {
         /// Index of the table.
         table: usize,
@@ -83,16 +83,16 @@ pub enum Step {
         /// There are as many, or more.
         miss: Miss,
     },
-    /// Deletes or detaches the rows that refer to a row, each with an entry of its own.
+    /// Deletes or detaches the rows that refer to a row, each with its own entry.
     Cascade {
         /// Index of the table.
         table: usize,
         /// Id of the row that will be deleted.
         id: Box<str>,
-        /// They are more than may go.
+        /// There are more of them than allowed.
         miss: Miss,
     },
-    /// Deletes the rows of a system table of which a condition holds; there may be none.
+    /// Deletes the rows of a system table for which a condition holds; there may be none.
     Clear {
         /// Index of the table.
         table: usize,
@@ -107,7 +107,7 @@ pub enum Step {
         id: Box<str>,
         /// How far the level rises.
         cost_ms: i64,
-        /// Where it may rise to.
+        /// The highest level.
         depth_ms: i64,
         /// It is full.
         miss: Miss,
@@ -184,7 +184,7 @@ pub struct Claim {
     pub key: Box<str>,
     /// Hash of method, route and body.
     pub digest: Box<str>,
-    /// What a duplicate will be answered from.
+    /// The result that a duplicate gets.
     pub result: Box<str>,
 }
 
@@ -218,11 +218,11 @@ pub struct Outcome {
     pub written: Vec<usize>,
     /// Ids of the rows that were cleared.
     pub cleared: Vec<Box<str>>,
-    /// What the entry says of rows of system tables, as the journal has it.
+    /// Statements of the entry about rows of system tables, in the journal's form.
     pub stated: Vec<String>,
 }
 
-/// The action of entries that are written only where they state rows.
+/// The action of entries that are written only when they state rows.
 pub const HOUSEKEEPING: &str = "housekeeping";
 
 /// Why a change did nothing.

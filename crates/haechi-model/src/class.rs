@@ -8,9 +8,9 @@ pub type ClassId = usize;
 pub enum Sensitivity {
     /// Covered by `read` and `update`; values stand in the ledger.
     Plain,
-    /// Needs `read_<class>`; reading leaves an access entry; the ledger holds names only.
+    /// Needs `read_<class>`; reading leaves an access entry; the ledger holds field names only.
     Pii,
-    /// As pii; a value is never shown in logs or previews.
+    /// Like pii, and a value is never shown in logs or previews.
     Secret,
 }
 
@@ -38,7 +38,7 @@ impl Class {
         ]
     }
 
-    /// Whether the class has actions of its own, `read_<class>` and `write_<class>`.
+    /// Whether the class has its own actions, `read_<class>` and `write_<class>`.
     #[must_use]
     pub fn guarded(&self) -> bool {
         self.sensitivity != Sensitivity::Plain

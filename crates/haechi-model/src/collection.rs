@@ -25,15 +25,15 @@ pub struct Collection {
     pub singular: String,
     /// Former name.
     pub was: Option<String>,
-    /// Set to the caller at create when a request names nobody.
+    /// Set to the caller at create when the request names no owner.
     pub owner: Option<FieldId>,
     /// `id`, `create_time`, `update_time`, `version`, then the declared fields.
     pub fields: Vec<Field>,
     /// The table; columns start with the fields in the same positions.
     pub table: Table,
-    /// Tells the table's columns and their types from others: [`Table::layout`].
+    /// A number for the table's columns and their types: [`Table::layout`].
     pub layout: u64,
-    /// Actions of its own, by name.
+    /// Declared actions, by name.
     pub actions: Vec<crate::action::DeclaredAction>,
     /// Where it was declared.
     pub source: Option<Arc<Source>>,
@@ -47,9 +47,9 @@ pub mod person {
     pub const EMAIL: FieldId = 4;
     /// Names of roles.
     pub const ROLES: FieldId = 5;
-    /// Whether they are let in no more.
+    /// Whether the person is disabled.
     pub const DISABLED: FieldId = 6;
-    /// Whether the address was proven.
+    /// Whether the address was verified.
     pub const EMAIL_VERIFIED: FieldId = 7;
 }
 
@@ -76,7 +76,7 @@ impl Collection {
         self.fields.iter().enumerate().skip(Self::FIRST_DECLARED)
     }
 
-    /// Classes with actions of their own that some field has.
+    /// Classes with their own actions that some field has.
     #[must_use]
     pub fn guarded_classes(&self, classes: &[Class]) -> Vec<ClassId> {
         let mut found: Vec<ClassId> = self.fields.iter().map(|field| field.class).filter(|class| classes[*class].guarded()).collect();

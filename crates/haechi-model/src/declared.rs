@@ -1,4 +1,4 @@
-//! Types as they are remembered beside their columns, and what becomes of stored values when a type changes.
+//! Types as remembered with their columns, and the effect of a changed type on stored values.
 
 use crate::{
     field::{FieldError, FieldType, MAX_SAFE_INT, OnDelete},
@@ -33,16 +33,16 @@ pub enum Declared {
     Ref { to: String },
 }
 
-/// What another type means for the values that are stored.
+/// The effect of another type on stored values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeChange {
-    /// Each is a value of the new type, and means the same.
+    /// Each value is valid for the new type, with the same meaning.
     Wider,
-    /// Each means the same, but the new type may not take it: all are looked at.
+    /// Values keep their meaning, but the new type may not accept all: each is checked.
     Narrower,
-    /// Each is written anew.
+    /// Each value is converted.
     Converted,
-    /// Nobody has said that they shall be converted.
+    /// The folder does not ask to convert them.
     Unsaid,
     /// There is no conversion.
     Impossible,
@@ -76,7 +76,7 @@ impl Declared {
         }
     }
 
-    /// The type again, to read and write values with. A reference knows no collection any more.
+    /// The type again, to read and write values. A reference has lost its collection.
     #[must_use]
     pub fn field_type(&self) -> FieldType {
         match self {
@@ -131,7 +131,7 @@ impl Declared {
         }
     }
 
-    /// What becomes of values when this type becomes another; `said`: the folder says that they are to be converted.
+    /// The effect when this type becomes another; `said`: the folder asks for a conversion.
     #[must_use]
     pub fn change(&self, to: &Self, said: bool) -> TypeChange {
         let fits = |fits: bool| if fits { TypeChange::Wider } else { TypeChange::Narrower };
@@ -158,7 +158,7 @@ impl Declared {
         }
     }
 
-    /// Whether a value of one type can say the same as one of another.
+    /// Whether values of one type can be expressed in another.
     fn converts(&self, to: &Self) -> bool {
         let number = |ty: &Self| matches!(ty, Self::Int { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Float { .. });
         let written = |ty: &Self| matches!(ty, Self::Text { .. } | Self::Enum { .. } | Self::Email | Self::Url | Self::Uuid);
@@ -175,10 +175,10 @@ impl Declared {
 }
 
 impl FieldType {
-    /// Whether a stored value is one that this type would take from a request, and mean the same.
+    /// Whether this type would accept a stored value from a request, with the same meaning.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it would not.
     pub fn fits(&self, value: &Value) -> Result<(), FieldError> {
         if value.is_null() {
             return Ok(());
@@ -189,10 +189,10 @@ impl FieldType {
         }
     }
 
-    /// A stored value of this type as one of another.
+    /// Converts a stored value of this type to another type.
     ///
     /// # Errors
-    /// Why the other type cannot say the same.
+    /// Why the other type cannot express it.
     pub fn convert(&self, to: &Self, value: &Value) -> Result<Value, FieldError> {
         match (self, to, value) {
             (_, _, Value::Null) => Ok(Value::Null),
@@ -215,7 +215,7 @@ impl FieldType {
             },
             (from, to, _) => {
                 let read = to.read_text(&from.plain(value)?)?;
-                // A number that the other type rounds would be another number.
+                // A number that the other type rounds would be a different number.
                 if matches!(to, Self::Float { .. })
                     && !matches!(from, Self::Text { .. })
                     && from.read_text(&to.plain(&read)?).ok().as_ref() != Some(value)

@@ -204,7 +204,7 @@ impl Draft {
         };
         let section = Section::new(fields.source, table, item.span().or_else(|| span.clone()), format!("the field `{name}`"), fields.findings());
         let Some(ty) = read_type(&section, "type") else { return section.finish() };
-        // In the body of an action it is a word like any other.
+        // In the body of an action it is a name like any other.
         if name == "owner" && fields.is_of_rows() && !(matches!(ty, FieldType::Ref { .. }) && section.text("to") == Some("users")) {
             let message = "a field named `owner` must be a reference to users: the name says to whom a row belongs".to_owned();
             section.error(span, "reserved-name", message, "write owner = { type = \"ref\", to = \"users\" }, or choose another name");
@@ -260,7 +260,7 @@ impl Draft {
         self.collection.fields.push(field);
     }
 
-    /// By which field former values, which are no ids, find the row that is referred to.
+    /// The field by which former values, which are no ids, find the target row.
     fn read_by(&self, section: &Section<'_>, field: &mut Field) {
         let Some(by) = section.text("by") else { return };
         if !matches!(field.ty, FieldType::Ref { .. }) || field.was.is_none() {
@@ -288,7 +288,7 @@ impl Draft {
         let unique = section.bool("unique").unwrap_or(false);
         let told = section.span_of("fields").is_some();
         if fields.is_empty() && told {
-            // What is wrong with it was told already.
+            // Its error was reported already.
         } else if self.indexes.iter().any(|known| (&known.fields, known.unique) == (&fields, unique))
             || unique && matches!(fields[..], [one] if self.collection.fields[one].unique)
         {
@@ -414,7 +414,7 @@ impl Draft {
     }
 }
 
-/// Says that an indexed text is bounded otherwise than its `max_length` says.
+/// Reports that an index bounds a text more than its `max_length` does.
 fn warn_of_length(section: &Section<'_>, declared: Option<Range<usize>>, field: &Field) {
     if let Some(span) = declared
         && let FieldType::Text { max_length, .. } = field.ty
@@ -434,7 +434,7 @@ fn is_long(ty: &FieldType) -> bool {
     matches!(ty, FieldType::Text { .. } | FieldType::Email | FieldType::Url)
 }
 
-/// What is indexed is as long as its indexes hold, at most.
+/// Indexed texts are at most as long as their indexes can hold.
 fn bound_texts(collection: &mut Collection, indexes: &[Index]) {
     for index in indexes {
         let Some(most) = index_bytes(collection, index) else { continue };
@@ -446,7 +446,7 @@ fn bound_texts(collection: &mut Collection, indexes: &[Index]) {
     }
 }
 
-/// Most bytes of each long text in an index; nothing when there is none in it.
+/// Most bytes of each long text in an index; `None` when there is none in it.
 fn index_bytes(collection: &Collection, index: &Index) -> Option<usize> {
     /// What PostgreSQL takes besides the texts, and the most of a column that is no long text.
     const ROOM: usize = INDEX_BYTES + 90;
@@ -463,7 +463,7 @@ fn capital(word: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-/// Names hold no `__` themselves, so no two indexes share one; databases cut names after 63 bytes.
+/// Names contain no `__`, so no two indexes share one; databases cut names after 63 bytes.
 fn index_name(collection: &str, fields: &[&str], suffix: &str) -> String {
     const MAX_BYTES: usize = 63;
     let name = format!("{collection}__{}__{suffix}", fields.join("__"));

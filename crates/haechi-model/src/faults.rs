@@ -1,4 +1,4 @@
-//! Every finding of a folder, provoked: a place in the code that finds something and is met by none of these is named.
+//! Provokes every finding of a folder, and names the places in the code whose findings none of these tests provoke.
 
 use crate::App;
 use std::{
@@ -193,7 +193,7 @@ fn rare() {
     std::fs::create_dir_all(root.join("haechi.toml")).unwrap();
     first(&found(&root, &[]), "a folder in the place of haechi.toml", "unreadable", "it must be a file");
 
-    // What the environment says is told by the variable's name, and its value is never shown.
+    // An error in an environment variable shows the variable's name, never its value.
     for (name, value, code, words) in [
         ("HAECHI__A__B__C", "1", "unknown-key", "names no key"),
         ("HAECHI__SERVER__LISTN", "x", "unknown-key", "did you mean `listen`?"),

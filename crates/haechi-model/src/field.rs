@@ -30,9 +30,9 @@ pub(crate) const DEFAULT_JSON_BYTES: u32 = 64 * 1024;
 pub enum OnDelete {
     /// The delete is refused.
     Restrict,
-    /// The row is deleted too, with an entry of its own.
+    /// The row is deleted too, with its own entry.
     Cascade,
-    /// The reference becomes null, with an entry of its own.
+    /// The reference becomes null, with its own entry.
     SetNull,
 }
 
@@ -142,7 +142,7 @@ pub struct Field {
     pub default: Option<DefaultValue>,
     /// Former name; its own, when the values are to be converted to another type.
     pub was: Option<String>,
-    /// The unique field of the collection referred to by which former values find their row.
+    /// The unique field in the target collection by which former values find their row.
     pub by: Option<String>,
     /// Set by Haechi, never by a request.
     pub read_only: bool,
@@ -152,22 +152,22 @@ pub struct Field {
     pub index_bytes: Option<usize>,
 }
 
-/// Most bytes of the texts in one entry of an index: what PostgreSQL takes, and so what every database takes here.
+/// Most bytes of texts in one index entry: PostgreSQL's limit, which applies to every database here.
 pub const INDEX_BYTES: usize = 2_600;
 
 impl Field {
-    /// Reads a value from JSON; what is indexed must fit its indexes.
+    /// Reads a value from JSON; an indexed value must fit its indexes.
     ///
     /// # Errors
-    /// As [`FieldType::read`], and when an index does not hold it.
+    /// As [`FieldType::read`], and when an index cannot hold it.
     pub fn read(&self, json: &Json) -> Result<Value, FieldError> {
         self.ty.read(json).and_then(|value| self.admit(value))
     }
 
-    /// A value that was read, when its indexes hold it.
+    /// Checks that the indexes can hold a value.
     ///
     /// # Errors
-    /// When it is longer.
+    /// When it is too long.
     pub fn admit(&self, value: Value) -> Result<Value, FieldError> {
         let Some(most) = self.index_bytes else { return Ok(value) };
         let bytes = |value: &Value| value.as_text().map_or(0, str::len);
@@ -178,7 +178,7 @@ impl Field {
         wrong("too_long", format!("must have at most {most} bytes: it is unique or indexed"))
     }
 
-    /// The value of a row or a body that leaves it out.
+    /// The default value for a row or a body that leaves the field out.
     pub fn default_at(&self, now_ms: i64) -> Option<Value> {
         match self.default.as_ref()? {
             DefaultValue::Fixed(value) => Some(value.clone()),
@@ -244,7 +244,7 @@ impl FieldType {
         !matches!(self, Self::Json { .. } | Self::List { .. })
     }
 
-    /// Reads a value from a JSON body. `null` is for the caller to judge.
+    /// Reads a value from a JSON body. The caller handles `null`.
     ///
     /// # Errors
     /// When the JSON is of another kind or breaks a constraint.
@@ -362,7 +362,7 @@ impl FieldType {
         }
     }
 
-    /// What filters and unique keys compare: the folded form for folding types.
+    /// The form that filters and unique keys compare: the folded form for folding types.
     #[must_use]
     pub fn folded(&self, value: Value) -> Value {
         match (self, &value) {

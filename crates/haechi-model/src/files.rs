@@ -1,4 +1,4 @@
-//! The files of a folder: read whole, bounded, and never passed over in silence.
+//! The files of a folder: read whole, with bounds, and never skipped silently.
 
 use crate::{
     finding::{Findings, Source},
@@ -29,7 +29,7 @@ pub(crate) fn with_table(source: &Arc<Source>, findings: &RefCell<Findings>, rea
 /// A file's text; `None` when it is not there, or cannot be read, which is then a finding.
 pub(crate) fn read_file(root: &Path, path: &Path, findings: &RefCell<Findings>) -> Option<Arc<Source>> {
     let text = match std::fs::metadata(root.join(path)) {
-        // A link that leads nowhere is there, and what it stands for is missing.
+        // A broken link exists, but its target is missing.
         Err(error) if error.kind() == ErrorKind::NotFound && std::fs::symlink_metadata(root.join(path)).is_ok() => {
             Err("the file is a link to something that is not there".to_owned())
         }

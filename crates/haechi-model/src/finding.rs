@@ -14,13 +14,13 @@ pub struct Source {
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth a look; nothing is refused.
+    /// Worth a look; the folder is accepted.
     Warning,
     /// The folder is refused.
     Error,
 }
 
-/// One thing that is wrong, where it is, and what mends it.
+/// One error, its place, and how to fix it.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Error or warning.
@@ -29,7 +29,7 @@ pub struct Finding {
     pub code: &'static str,
     /// What is wrong.
     pub message: String,
-    /// What mends it.
+    /// How to fix it.
     pub help: String,
     /// The file, when there is one.
     pub source: Option<Arc<Source>>,

@@ -1,4 +1,4 @@
-//! Forms of values in JSON Schema, each with its bounds: what the descriptions of all doors are made of.
+//! Forms of values in JSON Schema, each with its bounds: all doors' descriptions are built from them.
 
 use serde_json::{Value, json};
 
@@ -55,7 +55,7 @@ pub fn list(of: &Value, max: u64) -> Value {
     json!({ "type": "array", "maxItems": max, "items": of })
 }
 
-/// The same form with what it is for.
+/// The same form with a description.
 #[must_use]
 pub fn described(mut form: Value, what: &str) -> Value {
     form["description"] = json!(what);

@@ -1,4 +1,4 @@
-//! Whether one condition makes another hold on every row: proven from their forms, without any row.
+//! Whether one condition implies another on every row: proven from their forms, without any row.
 
 use crate::{
     operand::Operand,
@@ -7,11 +7,11 @@ use crate::{
 };
 use std::cell::Cell;
 
-/// So many steps are spent on one proof: the cases of alternatives within alternatives multiply.
+/// Most steps of one proof: the cases of nested alternatives multiply.
 const MAX_STEPS: u32 = 10_000;
 
 impl Predicate {
-    /// Whether this condition, wherever it holds, makes `other` hold. Equality or inclusion of conjuncts only: cheap enough for each request.
+    /// Whether this condition implies `other`. Only compares conjuncts for equality or inclusion: cheap enough for each request.
     #[must_use]
     pub fn implies(&self, other: &Self) -> bool {
         if self == other || *other == Self::True || *self == Self::False {
@@ -24,16 +24,16 @@ impl Predicate {
         }
     }
 
-    /// The same with all that can be told from the forms: alternatives, ranges, lists of values, references.
+    /// The same with everything that the forms show: alternatives, ranges, lists of values, references.
     ///
-    /// `true` is a proof; `false` says only that none was found. It takes time that no request should spend.
+    /// `true` is a proof; `false` only says that none was found. It takes too long for a request.
     #[must_use]
     pub fn proves(&self, other: &Self) -> bool {
         self.proven(other, &Cell::new(MAX_STEPS))
     }
 
     fn proven(&self, other: &Self, steps: &Cell<u32>) -> bool {
-        // What is there to be seen comes before what has to be tried.
+        // Cheap checks come before those that try cases.
         let among = |other: &Self| matches!(other, Self::Any(alternatives) if alternatives.iter().any(|each| self.implies(each)));
         if self.implies(other) || among(other) {
             return true;
@@ -62,14 +62,14 @@ impl Predicate {
         if parts.iter().enumerate().any(|(at, one)| parts[..at].iter().any(|two| one.excludes(two, steps))) {
             return true;
         }
-        // An alternative among the parts is a case of its own.
+        // Each alternative among the parts is a separate case.
         let found = parts.iter().enumerate().find_map(|(at, part)| if let Self::Any(alternatives) = part { Some((at, alternatives)) } else { None });
         let Some((at, alternatives)) = found else { return false };
         let rest = || parts[..at].iter().chain(&parts[at + 1..]).cloned();
         alternatives.iter().all(|each| Self::all(rest().chain([each.clone()])).proven(other, steps))
     }
 
-    /// Whether the two never hold of one row.
+    /// Whether the two can never hold for the same row.
     fn excludes(&self, other: &Self, steps: &Cell<u32>) -> bool {
         if steps.get() == 0 {
             return false;
@@ -130,10 +130,10 @@ impl Predicate {
         }
     }
 
-    /// The values that it leaves one operand, when it is about known values of one.
+    /// The values that it allows for one operand, if it compares one operand with known values.
     fn values(&self) -> Option<(&Operand, Values<'_>)> {
         match self {
-            // Beside NULL nothing holds.
+            // A comparison with NULL never holds.
             Self::Compare(operand, comparison, Operand::Constant(value)) if !value.is_null() => Some((operand, Values::Beside(*comparison, value))),
             Self::OneOf(operand, values) => Some((operand, Values::Among(values))),
             Self::NoneOf(operand, values) => Some((operand, Values::Outside(values))),
@@ -167,7 +167,7 @@ impl Values<'_> {
         }
     }
 
-    /// What is left out, when only that is.
+    /// The excluded values, when only those are excluded.
     fn left_out(&self) -> Option<&[Value]> {
         match self {
             Self::Outside(values) => Some(values),
@@ -200,7 +200,7 @@ impl Values<'_> {
         }
     }
 
-    /// Whether no value is one of these and one of those.
+    /// Whether no value is in both.
     fn apart(&self, those: &Self) -> bool {
         match (self.listed(), those.listed()) {
             (Some(values), _) => return values.iter().all(|value| !those.holds(value)),

@@ -53,7 +53,7 @@ struct Seed {
 }
 
 impl Json {
-    /// A number with its digits. What is spelt in several ways has one: `1E+5` is `1e5`, `-0` is `-0.0`. Some readers know only these.
+    /// A number with its digits. Equal spellings get one form: `1E+5` is `1e5`, `-0` is `-0.0`. Some readers know only these.
     #[must_use]
     pub fn number(text: &str) -> Self {
         if text == "-0" {
@@ -156,7 +156,7 @@ impl Json {
         }
     }
 
-    /// What it is, for messages.
+    /// Its kind, for messages.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -181,7 +181,7 @@ impl Json {
     }
 }
 
-/// Appends a JSON string. Eight bytes are looked at together; runs without characters to escape are copied whole.
+/// Appends a JSON string. Eight bytes are checked together; runs without characters to escape are copied whole.
 pub fn write_json_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();

@@ -1,8 +1,8 @@
-//! Lists in conditions, and what they are compared with.
+//! Lists in conditions, and the elements they are compared with.
 
 use crate::{operand::Operand, predicate::Lookup, value::Value};
 
-/// How a list stands to elements.
+/// The relation of a list to elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
     /// One of its elements is among them.
@@ -14,9 +14,9 @@ pub enum Relation {
 /// Elements that a list is compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Elements {
-    /// Those of another list. Where it is NULL, nothing holds.
+    /// The elements of another list. When it is NULL, no relation holds.
     Of(Operand),
-    /// These. One that is NULL equals nothing.
+    /// These elements. A NULL element equals nothing.
     These(Vec<Operand>),
 }
 

@@ -8,9 +8,9 @@ use crate::{
     table::Storage,
 };
 
-/// Number of the field that names what a row does not show.
+/// Number of the field with the names of hidden fields.
 pub const MASKED_FIELDS: u32 = 5;
-/// Numbers of declared fields begin here: below are those that every record has.
+/// Numbers of declared fields begin here; lower numbers are fields of every record.
 const FIRST: u32 = 1 << 15;
 const LAST: u32 = 1 << 25;
 
@@ -18,7 +18,7 @@ const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
 const BYTES: u64 = 2;
 
-/// The number of a field: by its name alone, so that other fields may come and go.
+/// The number of a field. It depends on the name only, so other fields may be added and removed.
 #[must_use]
 pub fn field_number(collection: &Collection, field: FieldId) -> u32 {
     match field {
@@ -27,7 +27,7 @@ pub fn field_number(collection: &Collection, field: FieldId) -> u32 {
     }
 }
 
-/// FNV-1a: stable for ever, which is all that is asked of it.
+/// FNV-1a: it only has to be stable for ever.
 fn fnv(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
@@ -115,7 +115,7 @@ fn write_timestamp(number: u32, ms: i64, out: &mut Vec<u8>) {
     write_bytes(number, &inner, out);
 }
 
-/// The items of a stored list, each with its own key: readers take repeated numbers packed and unpacked.
+/// The items of a stored list, each with its own key: readers accept both packed and unpacked lists.
 fn write_items(of: &FieldType, number: u32, stored: &str, out: &mut Vec<u8>) {
     let Ok(Json::List(items)) = parse_json(stored.as_bytes()) else { return };
     for item in &items {
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(fnv("title"), fnv("title"));
         assert_ne!(fnv("title"), fnv("titles"));
         let number = FIRST + fnv("title") % (LAST - FIRST);
-        // A snapshot: whoever changes it breaks every client.
+        // A snapshot: a change of this number breaks every client.
         assert_eq!(number, 9_188_617);
         assert!(!(19_000..20_000).contains(&number), "protobuf keeps these for itself");
     }

@@ -51,7 +51,7 @@ pub(crate) fn reserved_collection(name: &str) -> Option<&'static str> {
     (name.starts_with("sqlite_") || name.starts_with("pg_")).then_some("databases keep names that begin so for themselves")
 }
 
-/// The known name nearest to a misspelt one, when one is near enough to be meant.
+/// The known name nearest to a misspelt one, if one is near enough.
 #[must_use]
 pub fn suggest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known.into_iter().map(|name| (distance(wrong, name), name)).filter(|(distance, name)| *distance <= 1 + name.len() / 4).min().map(|(_, name)| name)

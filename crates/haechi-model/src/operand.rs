@@ -1,4 +1,4 @@
-//! Scalars in conditions: of the row at hand, bound, or of a row that it refers to.
+//! Scalars in conditions: of the current row, bound values, or of a row that it refers to.
 
 use crate::{
     predicate::{Lookup, Predicate},
@@ -8,7 +8,7 @@ use crate::{
 /// A scalar in a condition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand {
-    /// A column of the row at hand.
+    /// A column of the current row.
     Column(usize),
     /// A value, always bound as a parameter.
     Constant(Value),

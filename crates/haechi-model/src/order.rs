@@ -1,8 +1,8 @@
-//! The order in which rows of several collections can be made, so that what is referred to is there.
+//! The order in which rows of several collections can be made, so that the targets of references exist.
 
 use crate::{App, CollectionId, FieldId, FieldType};
 
-/// Required references that lead in a circle: of no collection of it can a row be made first.
+/// Required references in a cycle: no collection in it can get the first row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Circle(pub Vec<(CollectionId, FieldId)>);
 
@@ -19,18 +19,18 @@ impl Circle {
 }
 
 impl App {
-    /// The given collections, each after those of them that its references name, as far as there is such an order; for required references
-    /// there always is one.
+    /// The given collections, each after the collections that its references name, as far as such an order exists; for required references
+    /// it always does.
     ///
     /// # Errors
-    /// Required references lead in a circle.
+    /// Required references form a cycle.
     pub fn in_order_of_references(&self, of: &[CollectionId]) -> Result<Vec<CollectionId>, Circle> {
         let (mut left, mut ordered) = (of.to_vec(), Vec::with_capacity(of.len()));
         while !left.is_empty() {
             let waits = |collection: CollectionId, required| self.waits_for(collection, required, &left).next().is_some();
             let awaited = |collection| left.iter().any(|other| self.waits_for(*other, false, &left).any(|(_, to)| to == collection));
             let free = left.iter().position(|collection| !waits(*collection, false));
-            // In a circle the first is one that others wait for, and that itself waits for optional references only.
+            // In a cycle, the first is a collection that others wait for and that itself waits only for optional references.
             let first = || left.iter().position(|collection| !waits(*collection, true) && awaited(*collection));
             match free.or_else(first) {
                 Some(at) => ordered.push(left.remove(at)),
@@ -48,7 +48,7 @@ impl App {
         })
     }
 
-    /// Each of those left waits for another one: following them leads back to one that was met.
+    /// Each remaining collection waits for another one, so following them leads back to a collection already seen.
     fn circle(&self, left: &[CollectionId]) -> Circle {
         let (mut seen, mut at): (Vec<(CollectionId, FieldId)>, _) = (Vec::new(), left[0]);
         while let Some((field, to)) = self.waits_for(at, true, left).next() {
@@ -95,7 +95,7 @@ mod tests {
             ],
         );
         assert_eq!(ordered(&app, &["loans", "books"]).unwrap(), ["books", "loans"]);
-        // The optional one of a circle waits.
+        // The optional reference of a cycle waits.
         assert_eq!(ordered(&app, &["loans", "books", "writers"]).unwrap(), ["writers", "books", "loans"]);
     }
 

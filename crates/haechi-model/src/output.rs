@@ -9,7 +9,7 @@ pub enum Mask {
     Shown,
     /// In no row: the column is not read, the name stands in `_masked`.
     Hidden,
-    /// In the rows of which the condition holds.
+    /// In the rows for which the condition holds.
     When(Predicate),
 }
 
@@ -22,7 +22,7 @@ pub struct Output {
     pub mask: Mask,
 }
 
-/// The cells of a row, wherever they are kept.
+/// The cells of a row, for any kind of storage.
 pub trait Cells {
     /// A whole number.
     fn int(&self, at: usize) -> Option<i64>;

@@ -1,6 +1,6 @@
 //! Typed conditions over rows. The store renders them to SQL; here they are evaluated in memory.
 //!
-//! A condition holds or does not hold; an operand that is NULL makes every comparison not hold. There is no plain NOT:
+//! A condition holds or does not hold; a comparison with a NULL operand does not hold. There is no plain NOT:
 //! [`Predicate::NotTrue`] is `IS NOT TRUE`, which is safe over NULL.
 
 use crate::{
@@ -28,7 +28,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// What holds, for non-NULL operands, exactly when this does not.
+    /// The comparison that holds exactly when this one does not, for non-NULL operands.
     #[must_use]
     pub fn inverse(self) -> Self {
         match self {
@@ -99,7 +99,7 @@ pub enum Predicate {
     NotNull(Operand),
     /// The text matches (`true`) or does not match (`false`) the pattern.
     Like(Operand, Vec<LikePart>, bool),
-    /// The id names a row of which the inner condition holds.
+    /// The id names a row for which the inner condition holds.
     Reference {
         /// The id.
         from: Operand,
@@ -138,7 +138,7 @@ pub trait Lookup {
     fn row(&self, table: usize, id: &str) -> Option<Vec<Value>>;
 }
 
-/// Adds a part to those that must all hold. Of two bounds on one side of a value the narrower stays: databases use one of them only.
+/// Adds a part to a conjunction. Of two bounds on the same side of a value only the narrower stays: databases use only one.
 fn narrow(kept: &mut Vec<Predicate>, part: Predicate) {
     if kept.contains(&part) {
         return;
@@ -158,7 +158,7 @@ fn narrow(kept: &mut Vec<Predicate>, part: Predicate) {
     kept.push(part);
 }
 
-/// A whole number beside which a value stands: the value, whether it is below, and how near it may come. Halves tell `>` from `>=`.
+/// A bound of a whole number: the value, whether it is below, and the limit. Halves tell `>` from `>=`.
 fn int_bound(part: &Predicate) -> Option<(&Operand, bool, i128)> {
     let Predicate::Compare(value, comparison, Operand::Constant(Value::Int(bound))) = part else { return None };
     let bound = 2 * i128::from(*bound);
@@ -172,7 +172,7 @@ fn int_bound(part: &Predicate) -> Option<(&Operand, bool, i128)> {
 }
 
 impl Predicate {
-    /// Whether looking at one row takes little: nothing in it is searched through, and no list of the row is gone over.
+    /// Whether checking one row is cheap: it searches no text and walks no list of the row.
     #[must_use]
     pub fn is_light(&self) -> bool {
         match self {
@@ -270,7 +270,7 @@ impl Predicate {
         Self::Compare(left, comparison, right)
     }
 
-    /// Whether the row alone decides it.
+    /// Whether the row alone decides the condition.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -290,7 +290,7 @@ impl Predicate {
         }
     }
 
-    /// Whether it looks at any of the columns of the row at hand.
+    /// Whether it reads any of these columns of the current row.
     #[must_use]
     pub fn reads_any(&self, columns: &[usize]) -> bool {
         match self {
@@ -310,13 +310,13 @@ impl Predicate {
         }
     }
 
-    /// The same condition with a row's values in place of its columns: it then needs the row no more.
+    /// The same condition with a row's values in place of its columns: it no longer needs the row.
     #[must_use]
     pub fn of_row(&self, row: &[Value]) -> Self {
         self.with_columns(&|column| Operand::Constant(row[column].clone()))
     }
 
-    /// The same condition with something else in place of the columns of the row at hand.
+    /// The same condition with other operands in place of the current row's columns.
     #[must_use]
     pub fn with_columns(&self, column: &dyn Fn(usize) -> Operand) -> Self {
         let all = |parts: &[Self]| parts.iter().map(|part| part.with_columns(column)).collect::<Vec<_>>();
@@ -342,7 +342,7 @@ impl Predicate {
         }
     }
 
-    /// The tables other than the row's own that it looks into.
+    /// Collects the tables, other than the row's own, that it reads.
     pub fn looks_into(&self, tables: &mut Vec<usize>) {
         match self {
             Self::True | Self::False => {}
@@ -502,7 +502,7 @@ mod tests {
         let wider = [bound(Comparison::Greater, 8), low.clone(), bound(Comparison::LessOrEqual, 20), high.clone()];
         assert_eq!(Predicate::all(wider.clone()), Predicate::All(vec![low.clone(), high.clone()]));
         assert_eq!(Predicate::all(wider.into_iter().rev()), Predicate::All(vec![high, low.clone()]));
-        // The end of the range is no number to count on from.
+        // The end of the range has no next number.
         let none = bound(Comparison::Greater, i64::MAX);
         assert_eq!(Predicate::all([low.clone(), none.clone()]), none);
         let other = Predicate::Compare(Operand::Column(1), Comparison::GreaterOrEqual, Operand::Constant(Value::Int(1)));

@@ -84,7 +84,7 @@ pub(crate) fn whole(text: &str) -> Result<i64, FieldError> {
     if significant.is_empty() {
         return Ok(0);
     }
-    // Longer exponents than this cannot be made up for by digits: bodies are shorter.
+    // Digits cannot make up for longer exponents: bodies are shorter.
     let exponent: i64 = exponent.parse().unwrap_or(if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 });
     let zeros = exponent - after.len() as i64;
     if zeros < 0 {

@@ -1,4 +1,4 @@
-//! Reads one TOML table: every key is asked for by name, and what was not asked for is an error with its place.
+//! Reads one TOML table: every key is requested by name, and a key that was not requested is an error with its place.
 
 use crate::finding::{Findings, Source};
 use crate::name::suggest;
@@ -17,7 +17,7 @@ pub(crate) struct Section<'a> {
     findings: &'a RefCell<Findings>,
 }
 
-/// Keys that the design documents and this version does not serve yet.
+/// Keys of the design that this version does not support yet.
 const NOT_BUILT: &[(&str, &str)] = &[
     ("encrypted", "field encryption"),
     ("lookup", "lookups on encrypted fields"),
@@ -159,7 +159,7 @@ impl<'a> Section<'a> {
         self.table.iter().map(|(key, item)| (key, self.key_span(key), item)).collect()
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that was not requested.
     pub(crate) fn finish(self) {
         self.finish_with(|_| None);
     }

@@ -1,4 +1,4 @@
-//! How a row becomes bytes: as REST writes it, as an object whose parts a query names, or as a protobuf message.
+//! The byte forms of a row: as in REST, as an object with the parts of a query, or as a protobuf message.
 
 use crate::{
     collection::Collection,
@@ -17,7 +17,7 @@ pub enum Shape {
     /// A JSON object of the outputs that are shown, by name, and `_masked` with the names of the others.
     #[default]
     Record,
-    /// A JSON object of these parts, in this order; what is not shown is null.
+    /// A JSON object of these parts, in this order; hidden values are null.
     Object(Arc<[Part]>),
     /// A protobuf message with a field for each output, by these numbers.
     Message(Arc<[u32]>),
@@ -41,7 +41,7 @@ pub enum Content {
     Masked,
     /// This JSON.
     Literal(Box<str>),
-    /// Nothing yet: its place is noted, and whoever asked fills it in.
+    /// Empty: its place is recorded, and the caller fills it in.
     Hole,
 }
 
@@ -50,11 +50,11 @@ pub struct RowForm<'a> {
     collection: &'a Collection,
     outputs: &'a [Output],
     shape: &'a Shape,
-    /// `,"name":` per output, ready to copy; for records alone.
+    /// `,"name":` per output, ready to copy; only for records.
     keys: Vec<Vec<u8>>,
 }
 
-/// Where rows are written to.
+/// The destination of written rows.
 #[derive(Default)]
 pub struct Written {
     /// The bytes.

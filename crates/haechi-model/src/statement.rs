@@ -30,7 +30,7 @@ pub struct Select {
     pub limit: u32,
     /// A page ends with the row that reaches so many bytes.
     pub bytes: usize,
-    /// Ids of these references are wanted beside the bytes, for expansion; each must be among the outputs, whose mask counts.
+    /// The ids of these references are returned beside the bytes, for expansion. Each must be among the outputs, whose mask applies.
     pub follow: Vec<FieldId>,
     /// Whether the order's values of every row are wanted beside the bytes.
     pub places: bool,
@@ -48,7 +48,7 @@ pub struct PerParent {
 }
 
 impl Select {
-    /// Rows of a collection of which a condition holds, without order and without outputs.
+    /// Rows of a collection for which a condition holds, without order and without outputs.
     #[must_use]
     pub fn new(collection: usize, filter: Predicate, limit: u32) -> Self {
         Self {
@@ -90,7 +90,7 @@ pub struct RowPage {
     pub cut: bool,
     /// For pages of parents: per row, the number of its parent; rows of a parent stand together.
     pub parents: Vec<usize>,
-    /// For pages of parents: of which there are more rows.
+    /// For pages of parents: whether each parent has more rows.
     pub more: Vec<bool>,
     /// Bit *n* is set when at least one row showed output *n*.
     pub shown: u64,
@@ -111,13 +111,13 @@ pub enum AggregateFunction {
     Average,
 }
 
-/// A computation over the rows of one collection of which a condition holds.
+/// A computation over the rows of one collection for which a condition holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
     /// The collection.
     pub collection: usize,
     /// Which rows.
     pub filter: Predicate,
-    /// What is computed over which column; rows are counted without one.
+    /// The function and its column; without a column it counts rows.
     pub parts: Vec<(AggregateFunction, Option<usize>)>,
 }

@@ -25,11 +25,11 @@ pub struct Column {
     pub storage: Storage,
     /// Whether NULL is allowed.
     pub nullable: bool,
-    /// Filled in for rows that exist when the column is added.
+    /// The value for existing rows when the column is added.
     pub default: Option<Value>,
     /// The former name, when the folder declares a rename.
     pub was: Option<String>,
-    /// The type of the field that it belongs to. Databases from before types were remembered have none.
+    /// The type of its field. Databases from before types were remembered have none.
     #[serde(default)]
     pub declared: Option<Declared>,
     /// The unique field of the table referred to by which former values find their row.
@@ -95,13 +95,13 @@ impl Table {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// The position of the column that another one goes on from: of the same name, or of the former one that the folder declares.
+    /// The position of the column that another one continues: the same name, or the former name in the folder.
     #[must_use]
     pub fn former(&self, column: &Column) -> Option<usize> {
         self.column(&column.name).or_else(|| column.was.as_deref().and_then(|was| self.column(was)))
     }
 
-    /// Tells these columns and their types from others. Not for security.
+    /// A number for these columns and their types. Not for security.
     #[must_use]
     pub fn layout(&self) -> u64 {
         let types = |column: &Column| serde_json::to_string(&column.declared).unwrap_or_default();

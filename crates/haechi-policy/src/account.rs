@@ -10,7 +10,7 @@ use crate::{
 };
 use haechi_model::{App, CollectionId, Lookup, Predicate, Value};
 
-/// What a condition, or a part of it, comes to.
+/// The truth of a condition, or of a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It holds.
@@ -19,9 +19,9 @@ pub enum Verdict {
     False,
     /// It raises an error: the policy does not permit, and denies if it forbids.
     Error,
-    /// It depends on the row, and none was named.
+    /// It depends on the row, and no row was named.
     Depends,
-    /// An earlier part has decided, so that this one is not looked at.
+    /// An earlier part has decided, so this one is not evaluated.
     Skipped,
 }
 
@@ -30,7 +30,7 @@ pub enum Verdict {
 pub struct Account<'a> {
     /// The policy.
     pub policy: &'a PolicyName,
-    /// The role that it is for, when the caller does not have it. What follows is then what it would say of somebody who has.
+    /// The role that the policy is for, when the caller does not have it. The rest is then what it would say about a caller with it.
     pub lacks: Option<&'a str>,
     /// Whether it applies.
     pub applies: Verdict,
@@ -41,13 +41,13 @@ pub struct Account<'a> {
 /// A part of a condition.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// How deep it stands among the others.
+    /// Its nesting depth.
     pub depth: usize,
     /// The part, as Cedar's text; `any of` and `all of` stand before the parts that they join.
     pub text: String,
-    /// What it comes to.
+    /// Its truth.
     pub verdict: Verdict,
-    /// What it would have to come to, for the policy to say the opposite.
+    /// The truth that would make the policy say the opposite.
     pub wanted: Option<bool>,
     /// What it looks at.
     pub values: Vec<Seen>,
@@ -62,7 +62,7 @@ pub struct Seen {
     pub value: Option<String>,
 }
 
-/// A row that is decided about, with what it refers to.
+/// The row to decide about, with the rows that it refers to.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// The row.
@@ -87,7 +87,7 @@ impl Policies {
             let binder = self.binder(principal, collection, now_ms);
             let mut teller = Teller { binder: &binder, words: Words { app }, target, parts: Vec::new() };
             let applies = teller.verdict(&binder.truth(&rule.plan));
-            // Of interest is how it would come to say the opposite of what keeps the caller out.
+            // Explanations show how the decision that keeps the caller out would change.
             let wanted = if rule.forbids { (applies != Verdict::False).then_some(false) } else { (applies != Verdict::True).then_some(true) };
             teller.tell(&rule.plan, 0, wanted, false);
             Account { policy: &self.names[rule.policy], lacks, applies, parts: teller.parts }
@@ -125,15 +125,15 @@ impl Teller<'_> {
         }
     }
 
-    /// Tells a part and what it is joined of. `skipped`: an earlier part has decided.
+    /// Reports a part and its own parts. `skipped`: an earlier part has decided.
     fn tell(&mut self, node: &Node, depth: usize, wanted: Option<bool>, skipped: bool) -> Verdict {
         let verdict = if skipped { Verdict::Skipped } else { self.verdict(&self.binder.truth(node)) };
-        // What is not looked at, or is as it should be, need not differ.
+        // A part that is skipped, or has the wanted truth, needs no change.
         let wanted = wanted.filter(|wanted| !skipped && verdict != if *wanted { Verdict::True } else { Verdict::False });
         let heading = |text: &str| Part { depth, text: text.to_owned(), verdict, wanted: None, values: Vec::new() };
         match node {
             Node::And(..) => {
-                // The whole is a conjunction anyway: that need not be said.
+                // The whole condition is a conjunction anyway: that is not reported.
                 let inner = if depth == 0 { 0 } else { depth + 1 };
                 if depth > 0 {
                     self.parts.push(heading("all of"));
@@ -155,7 +155,7 @@ impl Teller<'_> {
                 self.tell(other, depth + 1, wanted, !matches!(chosen, Verdict::False | Verdict::Depends));
             }
             leaf => {
-                // Who asks is known to whoever reads this.
+                // The reader knows the caller already.
                 let of_the_caller = matches!(leaf, Node::Is(of, _) | Node::In(of, _) if **of == Node::Principal);
                 let values = if skipped || of_the_caller { Vec::new() } else { self.values(leaf) };
                 self.parts.push(Part { depth, text: self.words.of(leaf), verdict, wanted, values });
@@ -174,7 +174,7 @@ impl Teller<'_> {
                 Node::Or(a, b) if !conjunction => open.extend([&**b, &**a]),
                 part => {
                     let verdict = self.tell(part, depth, wanted, decided);
-                    // Cedar looks no further after what decides, and after an error.
+                    // Cedar evaluates nothing after the part that decides, or after an error.
                     decided |= verdict == Verdict::Error || verdict == if conjunction { Verdict::False } else { Verdict::True };
                 }
             }

@@ -1,4 +1,4 @@
-//! What to say of an attribute that Cedar does not find: policies do not see every field, and a record's id is the record itself.
+//! Messages for attributes that Cedar does not find: policies do not see every field, and a record's id is the record itself.
 
 use haechi_model::{App, suggest};
 

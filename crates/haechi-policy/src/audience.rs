@@ -1,4 +1,4 @@
-//! Whom the policies of an action tell apart: what two states of them are compared for.
+//! The callers and times that an action's policies treat differently: two states of the policies are compared for these.
 
 use crate::{
     ActionId, Policies,
@@ -16,7 +16,7 @@ pub struct Audience {
     pub users: BTreeSet<Box<str>>,
     /// Services that are named.
     pub services: BTreeSet<Box<str>>,
-    /// Moments between which the time decides alike, UTC milliseconds; `None` when the time is used in a way that has no such moments.
+    /// Times between which policies decide alike, UTC milliseconds; `None` when the time is used in another way.
     pub times: Option<BTreeSet<i64>>,
 }
 
@@ -63,7 +63,7 @@ impl Policies {
         found
     }
 
-    /// The policies that look at a field of somebody or of a row, wherever it stands.
+    /// The policies that look at a field of a person or of a row, at any place.
     #[must_use]
     pub fn looking_at(&self, collection: CollectionId, field: usize) -> Vec<&crate::PolicyName> {
         let mut found = BTreeSet::new();

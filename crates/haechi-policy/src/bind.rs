@@ -7,16 +7,16 @@ use crate::{
 };
 use haechi_model::{CollectionId, Comparison, LikePart, Operand, Predicate, USERS, Value};
 
-/// Who asks, as policies see him.
+/// The caller, as policies see them.
 #[derive(Clone, Copy, Debug)]
 pub struct Principal<'a> {
     /// What kind of caller.
     pub kind: PrincipalKind,
     /// Id within the kind.
     pub id: &'a str,
-    /// Names of his roles.
+    /// Names of the caller's roles.
     pub roles: &'a [Box<str>],
-    /// His row in `users`; empty for other kinds. A user without a row stands for any user: his attributes are then looked up.
+    /// The caller's row in `users`; empty for other kinds. A user without a row stands for any user, whose attributes are then looked up.
     pub row: &'a [Value],
 }
 
@@ -27,7 +27,7 @@ pub enum PrincipalKind {
     User,
     /// A program.
     Service,
-    /// Nobody known.
+    /// An unknown caller.
     Anonymous,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Binder<'a> {
     pub(crate) now_ms: i64,
     pub(crate) users_roles_column: usize,
     pub(crate) collection: CollectionId,
-    /// Whether a reference always leads to a row, as foreign keys see to it.
+    /// Whether a reference always leads to a row, as foreign keys guarantee.
     pub(crate) intact: bool,
 }
 
@@ -105,7 +105,7 @@ impl Binder<'_> {
         Truth { t: Predicate::any([then.t, other.t]), f: Predicate::any([then.f, other.f]) }
     }
 
-    /// Whether a condition can never raise an error, whatever the row.
+    /// Whether a condition can never raise an error, for any row.
     fn cannot_err(&self, node: &Node) -> bool {
         self.cannot_err_where(node, &mut Vec::new())
     }
@@ -233,7 +233,7 @@ impl Binder<'_> {
                 let operand = match number(&k) {
                     None => return Scalar::Error,
                     Some(k) if !subtract => plus(operand, k),
-                    // The smallest number has no opposite: it is taken away in two steps, which overflow exactly when one would.
+                    // The smallest number has no opposite: it is subtracted in two steps, which overflow in exactly the same cases.
                     Some(i64::MIN) if !mutated(Mutation::NoSmallestNumber) => plus(plus(operand, i64::MAX), 1),
                     Some(i64::MIN) => return Scalar::Error,
                     Some(k) => plus(operand, -k),
@@ -377,7 +377,7 @@ fn of_the_row(node: &Node) -> bool {
     }
 }
 
-/// The `has` that hold wherever the condition does.
+/// The `has` that hold in every row in which the condition holds.
 fn collect_held<'n>(node: &'n Node, held: &mut Vec<&'n Node>) {
     match node {
         Node::And(a, b) => {

@@ -89,7 +89,7 @@ impl Compiler<'_> {
         })
     }
 
-    /// A named entity. A role that is not declared is an error wherever it stands: a misspelt one in a forbid would never be noticed.
+    /// A named entity. An undeclared role is an error at any place: a misspelt one in a forbid would never be noticed.
     pub(crate) fn entity(&self, uid: &EntityUID) -> Result<Val, Refusal> {
         let (ty, id) = (self.entity_ty(&uid.ty.to_string())?, uid.eid.as_str());
         if ty == EntityTy::Role && !self.app.roles.iter().any(|known| known == id) {
@@ -98,7 +98,7 @@ impl Compiler<'_> {
         Ok(Val::Entity(ty, id.into()))
     }
 
-    /// A part of a condition. What is refused is refused with the innermost part that it is about.
+    /// A part of a condition. A refusal names the innermost part that it is about.
     fn expr(&self, expr: &Expr) -> Compiled {
         self.part(expr).map_err(|refusal| refusal.at(expr))
     }
@@ -198,8 +198,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// A chain of `&&` or of `||`, however it is nested, as one that leans to the right: its conditions then grow with its length,
-    /// not with the square of it.
+    /// A chain of `&&` or of `||`, rearranged to lean to the right: its condition then grows with its length, not with the square of it.
     fn connected(&self, op: BinaryOp, left: &Expr, right: &Expr) -> Compiled {
         let mut parts = Vec::new();
         let mut open = vec![right, left];

@@ -1,4 +1,4 @@
-//! What no policy decides: a policy that says something of it would look like a rule and be none.
+//! Finds policies about actions that no policy decides: they would look like rules and have no effect.
 
 use crate::{only_about, schema::Actions, source::Statement};
 use cedar_policy::{ActionConstraint, PrincipalConstraint};
@@ -7,7 +7,7 @@ use haechi_model::{ANONYMOUS_VERBS, App, Collection, Finding, Findings, Severity
 /// Finds the actions that a policy names and does not decide, on any of the collections that it is about.
 pub(crate) fn judge(app: &App, statement: &Statement, actions: &Actions, findings: &mut Findings) {
     let named = match statement.policy.action_constraint() {
-        // It is about whatever there is, and says so.
+        // It covers all actions, so it names none in particular.
         ActionConstraint::Any => return,
         ActionConstraint::Eq(uid) => vec![uid],
         ActionConstraint::In(uids) => uids,
@@ -35,7 +35,7 @@ pub(crate) fn judge(app: &App, statement: &Statement, actions: &Actions, finding
             let text = &statement.source.text[statement.span()];
             let place = text.find(&format!("Action::\"{action}\"")).map(|at| statement.start + at);
             let span = place.map_or_else(|| statement.span(), |at| at..at + action.len() + 10);
-            // A class that no field of a collection has today may be one of its fields' again tomorrow: nothing is let in meanwhile.
+            // A class that no field uses today may be used again tomorrow: such a policy allows nothing meanwhile.
             let of_a_class = action.starts_with("read_") || action.starts_with("write_");
             let severity = if of_a_class && !nobody { Severity::Warning } else { Severity::Error };
             let source = Some(statement.source.clone());

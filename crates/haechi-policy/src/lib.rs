@@ -61,7 +61,7 @@ pub struct Policies {
     texts: Vec<String>,
     slices: Slices,
     users_roles_column: usize,
-    /// Whether references always lead to rows; the property test has worlds in which they do not.
+    /// Whether references always lead to rows; the property test also has worlds in which they do not.
     intact: bool,
     /// For tests and tools that ask Cedar itself.
     set: PolicySet,
@@ -99,10 +99,10 @@ impl Policies {
         Self::loaded(app, true)
     }
 
-    /// The same of policies that were written for another state of the app: what Cedar's validation says of them is not asked for.
+    /// The same for policies written for another state of the app: it skips Cedar's validation.
     ///
     /// # Errors
-    /// Findings, when a policy names what the app does not have.
+    /// Findings, when a policy names something that the app does not have.
     pub fn load_leniently(app: &App) -> Result<Self, Findings> {
         Self::loaded(app, false).map(|(policies, _)| policies)
     }
@@ -240,10 +240,10 @@ impl Policies {
     }
 }
 
-/// Cedar's reader calls itself for each level of a condition: a few hundred `||` are more than the stack of a worker thread holds.
+/// Cedar's parser recurses for each level of a condition: a few hundred `||` need more stack than a worker thread has.
 /// `None` when the system starts no thread.
 fn with_a_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-    /// Several times what the longest statement needs; only what is touched is ever taken.
+    /// Several times the need of the longest statement; the system only allocates pages that are used.
     const STACK_BYTES: usize = 512 << 20;
     let planted = mutation::planted();
     std::thread::scope(|scope| {
@@ -279,7 +279,7 @@ fn validate(app: &App, whole: &Schema, statements: &[Statement], findings: &mut 
     for (at, statement) in statements.iter().enumerate() {
         by_collection.entry(only_about(app, statement)).or_default().push((at, statement));
     }
-    // In the order of the files, whichever schema found it.
+    // In the order of the files, not of the schemas.
     let mut found: Vec<(usize, Findings)> = Vec::new();
     for (about, group) in by_collection {
         let narrow = match about {
@@ -325,7 +325,7 @@ fn validate_one(app: &App, validator: &Validator, statement: &Statement, finding
         }
     }
     for warning in result.validation_warnings() {
-        // What is invalid is often impossible, too: that is one slip, not two.
+        // An invalid policy often cannot be compiled either: that is one mistake, not two.
         if findings.has_errors() {
             break;
         }

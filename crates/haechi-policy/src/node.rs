@@ -100,7 +100,7 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    /// Whether it can be decided without looking at any row but the caller's own.
+    /// Whether it can be decided without any row except the caller's own.
     pub(crate) fn closed(&self) -> bool {
         match self {
             Self::Resource => false,
@@ -123,7 +123,7 @@ impl Node {
         });
     }
 
-    /// The values that it looks at: fields, the caller, the row, the time. What a field is reached by is not seen by itself.
+    /// The values that it uses: fields, the caller, the row, the time. The references that lead to a field are not reported.
     pub(crate) fn each_value(&self, see: &mut dyn FnMut(&Self)) {
         if matches!(self, Self::Attribute { .. } | Self::Principal | Self::Resource | Self::Now) {
             return see(self);

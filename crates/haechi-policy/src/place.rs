@@ -1,4 +1,4 @@
-//! Where a part of a policy stands in its text.
+//! Finds the place of a part of a policy in its text.
 
 use crate::source::Statement;
 use cedar_policy::{
@@ -7,13 +7,13 @@ use cedar_policy::{
 };
 use std::ops::Range;
 
-/// So many words a part has at most to be found.
+/// Most words of a part that is looked for.
 const MAX_WORDS: usize = 200;
-/// So many bytes are read again at most; a part that is not found by then is told with its whole policy.
+/// Most bytes that are parsed again; a part that is not found by then is reported with its whole policy.
 const MAX_BYTES_READ: usize = 1 << 20;
 
-/// The place of a part in its file. Cedar's public tree carries no places, so the shortest piece of text that reads as the part is taken,
-/// of the conditions before the head.
+/// The place of a part in its file. Cedar's public tree has no places, so the shortest text that parses as the part is taken; conditions
+/// are tried before the head.
 pub(crate) fn of(part: &Expr, statement: &Statement) -> Option<Range<usize>> {
     let text = &statement.source.text[statement.span()];
     let words = words(text);
@@ -32,7 +32,7 @@ fn shortest(text: &str, words: &[Range<usize>], part: &Expr) -> Option<Range<usi
                 ")" | "]" | "}" => open -= 1,
                 _ => {}
             }
-            // What closes more than it opens is no expression, however it goes on.
+            // Text that closes more brackets than it opens is no expression.
             if open < 0 {
                 break;
             }

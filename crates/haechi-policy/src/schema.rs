@@ -26,7 +26,7 @@ pub mod verb {
     pub const UPDATE: ActionId = 3;
     /// Deleting a record.
     pub const DELETE: ActionId = 4;
-    /// Being told of changes.
+    /// Watching changes.
     pub const WATCH: ActionId = 5;
 }
 
@@ -47,7 +47,7 @@ pub fn class_actions(app: &App) -> Vec<Option<(ActionId, ActionId)>> {
 pub(crate) struct Actions {
     pub(crate) by_name: HashMap<Box<str>, ActionId>,
     names: Vec<String>,
-    /// So many are of every collection; the others are of those that declare them.
+    /// This many actions belong to every collection; the others belong to the collections that declare them.
     shared: usize,
 }
 
@@ -58,7 +58,7 @@ impl Actions {
         Self { by_name, shared: names.len() - app.declared_actions().len(), names }
     }
 
-    /// Those that rows of a collection can be asked about with.
+    /// The actions that exist on rows of a collection.
     pub(crate) fn on(&self, collection: &Collection, wanted: &[ActionId]) -> Vec<ActionId> {
         let applies = |id: &&ActionId| **id < self.shared || collection.actions.iter().any(|declared| declared.name == self.names[**id]);
         wanted.iter().filter(applies).copied().collect()

@@ -1,11 +1,11 @@
-//! Texts that mix scripts. Cedar warns of every mixture; people write "서울 office". What deceives is a mixture within one word.
+//! Texts that mix scripts. Cedar warns about every mixture, but people write "서울 office". Only a mixture within one word can deceive.
 
 use crate::source::{self, Statement};
 use cedar_policy::ValidationWarning;
 use haechi_model::Findings;
 use unicode_security::{MixedScript, RestrictionLevel, RestrictionLevelDetection};
 
-/// The annotation that says that a mixture is meant.
+/// The annotation for an intended mixture.
 const MEANT: &str = "mixed_scripts";
 
 /// Whether a warning is about characters of different scripts.
@@ -13,7 +13,7 @@ pub(crate) fn is_about_scripts(warning: &ValidationWarning) -> bool {
     matches!(warning, ValidationWarning::MixedScriptString(_) | ValidationWarning::MixedScriptIdentifier(_))
 }
 
-/// Reports a mixture, unless it is one that people write or one that is meant.
+/// Reports a mixture, unless it is a usual or an intended one.
 pub(crate) fn judge(warning: &ValidationWarning, statement: &Statement, findings: &mut Findings) {
     if statement.policy.annotation(MEANT).is_some_and(|reason| !reason.is_empty()) {
         return;
@@ -30,7 +30,7 @@ pub(crate) fn judge(warning: &ValidationWarning, statement: &Statement, findings
     );
 }
 
-/// Whether one word mixes scripts in a way that nobody writes. Latin stands beside Chinese, Japanese and Korean (UTS 39, *highly restrictive*).
+/// Whether one word mixes scripts in an unusual way. Latin may mix with Chinese, Japanese and Korean (UTS 39, *highly restrictive*).
 fn deceives(word: &str) -> bool {
     !word.is_single_script() && word.detect_restriction_level() > RestrictionLevel::HighlyRestrictive
 }

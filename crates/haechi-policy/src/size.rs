@@ -35,7 +35,7 @@ pub(crate) fn too_large(whole: &Node) -> Option<Refusal> {
     (depth(whole) > MAX_DEPTH).then(too_deep)
 }
 
-/// What is refused as nesting too deep.
+/// The refusal of a condition that is nested too deep.
 pub(crate) fn too_deep() -> Refusal {
     let message = format!("more than {MAX_DEPTH} conditions joined, or nested in each other,");
     Refusal::new(

@@ -85,12 +85,12 @@ pub(crate) fn report(error: &(impl Diagnostic + ?Sized), source: &Arc<Source>, s
     findings.error(source, Some(span), code, message, help);
 }
 
-/// Without Cedar's name for the policy: where it stands is told beside.
+/// Without Cedar's name for the policy: its place is reported separately.
 fn without_head(text: &str) -> String {
     text.split_once("`, ").filter(|(head, _)| head.starts_with("for policy `")).map_or(text, |(_, rest)| rest).to_owned()
 }
 
-/// Cedar's words for its types, in those of the folder.
+/// Replaces Cedar's names of types by those of the folder.
 fn plain(text: &str) -> String {
     let words = [
         ("__cedar::internal::AnyEntity", "a record"),

@@ -146,7 +146,7 @@ fn a_role_that_is_not_declared_is_refused_wherever_it_stands() {
     assert_eq!(codes(head), [("unknown-role", Some((1, 22)))]);
 }
 
-/// The forms that were once denied without a word. What they decide is in the property test; here, that they are decided.
+/// The forms that were once silently denied. The property test checks their results; this test checks that they are decided.
 #[test]
 fn set_literals_with_values_of_rows_are_conditions() {
     let kim = Principal { kind: PrincipalKind::User, id: "k", roles: &[], row: &[] };
@@ -225,7 +225,7 @@ fn what_no_policy_decides_is_refused() {
     assert_eq!(warned.list().iter().map(|found| (found.code, found.severity)).collect::<Vec<_>>(), [("no-effect", Severity::Warning)]);
     no_effect("permit (principal is Anonymous, action == Action::\"read_pii\", resource is patients);");
     no_effect("permit (principal in Role::\"doctor\", action == Action::\"export\", resource is patients);");
-    // The honest twins: what is decided somewhere is taken.
+    // The valid counterparts: an action that is decided somewhere is accepted.
     let fine = [
         "permit (principal in Role::\"doctor\", action in [Action::\"update\", Action::\"read_pii\"], resource is users);",
         "permit (principal in Role::\"doctor\", action in [Action::\"create\", Action::\"delete\"], resource);",
@@ -284,7 +284,7 @@ fn every_part_is_told_with_its_truth() {
         ]
     );
     assert_eq!(told(None)[3], "0 resource.second == principal Depends Some(true) principal=users::\"ann\"");
-    // A field that is guarded is looked at and not shown.
+    // A guarded field is evaluated and not shown.
     let app = clinic("permit (principal, action == Action::\"read\", resource is patients) when { resource.name == \"ada\" };");
     let policies = Policies::load(&app).unwrap().0;
     row[patients.field("name").unwrap()] = Value::text("eve");

@@ -42,7 +42,7 @@ impl Words<'_> {
         }
     }
 
-    /// In brackets when it is joined of parts itself.
+    /// Adds brackets around a part that joins others.
     fn part(&self, node: &Node) -> String {
         let joined = matches!(
             node,
@@ -53,7 +53,7 @@ impl Words<'_> {
     }
 
     fn field(&self, table: usize, column: Option<usize>) -> &str {
-        // `has` of a field that is none is written down as such by the plan.
+        // The plan marks a `has` of an unknown field as such.
         column.map_or("(no such field)", |column| &self.app.collections[table].fields[column].name)
     }
 
@@ -86,7 +86,7 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.escape_debug())
 }
 
-/// Four digits, without the zeros that say nothing.
+/// Four digits, without trailing zeros.
 fn decimal(scaled: i64) -> String {
     let (sign, scaled) = (if scaled < 0 { "-" } else { "" }, scaled.unsigned_abs());
     let fraction = format!("{:04}", scaled % 10_000);

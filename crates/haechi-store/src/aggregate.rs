@@ -3,7 +3,7 @@
 use crate::catalog::Catalog;
 use haechi_model::{Aggregate, AggregateFunction, Cells, Storage, Value};
 
-/// Sums of whole numbers come in two parts: above and below this.
+/// The divisor that splits sums of whole numbers into two parts.
 const PART: i128 = 1_000_000_000;
 
 /// What each part is.

@@ -1,43 +1,43 @@
-//! What a delete takes with it: planned here for every database, asked and carried out by each.
+//! The cascade of a delete: planned here for every database, queried and carried out by each.
 //!
-//! First all rows are found that go or are detached; only then anything is written. So a row that refers twice, a circle and a chain of
-//! any depth are the same work. A row is deleted when nothing refers to it any more; a circle is opened where a reference may be empty.
+//! First all rows are found that are deleted or detached; only then is anything written. So rows with two references, cycles and chains of
+//! any depth are handled alike. A row is deleted when no row refers to it any more; a cycle is opened at a reference that may be empty.
 
 use crate::{catalog::Catalog, referrers::Referrer};
 use haechi_model::{Collection, EntryDraft, EntryKind, OnDelete, Row, Value};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-/// The most rows that one delete may take with it, detached ones included.
+/// The most rows that one delete may delete or detach.
 pub(crate) const MAX_ROWS: usize = 1000;
 
 /// A row, by its table and id.
 type Name = (usize, Box<str>);
 
-/// Rows that refer to a row by a column are wanted, in the order of their ids.
+/// Asks for rows that refer to a row by a column, in the order of their ids.
 pub(crate) struct Question {
     pub(crate) table: usize,
     pub(crate) column: usize,
     pub(crate) parent: Box<str>,
-    /// One more than there may be.
+    /// One more than allowed.
     pub(crate) limit: usize,
 }
 
-/// What is to be written, in this order.
+/// The writes, in this order.
 pub(crate) enum Write {
-    /// Columns become empty, which is a change of the row.
+    /// Columns become empty, which counts as a change of the row.
     Detach { table: usize, id: Box<str>, set: Vec<(usize, Value)>, before: Row },
-    /// A reference of a row that goes becomes empty, so that what it refers to can go first. That is no change of its own.
+    /// A reference of a deleted row becomes empty, so that its target can be deleted first. This does not count as a change.
     Open { table: usize, id: Box<str>, column: usize },
-    /// The row goes.
+    /// The row is deleted.
     Delete { table: usize, id: Box<str>, before: Row },
 }
 
 /// Why nothing is deleted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// There are more rows than may go.
+    /// There are more rows than allowed.
     TooMany,
-    /// A row that stays refers to one that would go.
+    /// A row that stays refers to a row that would be deleted.
     Referenced,
 }
 
@@ -46,20 +46,20 @@ pub(crate) struct Cascade<'a> {
     catalog: &'a Catalog,
     root: Name,
     todo: VecDeque<(Name, &'a Referrer)>,
-    /// Rows that go, but for the root: where each stands, and what it is.
+    /// Rows to be deleted, except the root: the position and the row.
     going: HashMap<Name, usize>,
     rows: Vec<(Name, Row)>,
     /// Rows that refer by `restrict`.
     restricting: HashSet<Name>,
-    /// Rows that stay, whose columns become empty.
+    /// Rows that stay, with the columns that become empty.
     detached: BTreeMap<Name, (Vec<usize>, Row)>,
-    /// Rows that refer to others that go: who, by what, to whom.
+    /// References between rows to be deleted: from, by, to.
     references: Vec<(Name, &'a Referrer, Name)>,
     asked: Option<(Name, &'a Referrer)>,
 }
 
 impl<'a> Cascade<'a> {
-    /// Of a row that is deleted.
+    /// A plan for a deleted row.
     pub(crate) fn new(catalog: &'a Catalog, table: usize, id: &str) -> Self {
         let root: Name = (table, id.into());
         let mut cascade = Self {
@@ -81,16 +81,16 @@ impl<'a> Cascade<'a> {
         self.todo.extend(self.catalog.referrers(name.0).iter().map(|referrer| (name.clone(), referrer)));
     }
 
-    /// What is to be asked next; nothing when all is known.
+    /// The next question; `None` when everything is known.
     pub(crate) fn next(&mut self) -> Option<Question> {
         let (parent, referrer) = self.todo.pop_front()?;
-        // All that may be known already, the root among them, and one more: whatever refers by a second column is asked for again.
+        // The limit covers all rows that may be known already, the root, and one more: rows with a second reference are found again.
         let question = Question { table: referrer.table, column: referrer.column, parent: parent.1.clone(), limit: MAX_ROWS + 2 };
         self.asked = Some((parent, referrer));
         Some(question)
     }
 
-    /// The answer to what was asked.
+    /// Takes the answer to the last question.
     pub(crate) fn found(&mut self, rows: Vec<Row>) -> Result<(), Kept> {
         let Some((parent, referrer)) = self.asked.take() else { return Ok(()) };
         for row in rows {
@@ -111,7 +111,7 @@ impl<'a> Cascade<'a> {
                 return Err(Kept::TooMany);
             }
         }
-        // More than may go: one of them stays.
+        // More rows than can be deleted: so one of them stays.
         if self.restricting.len() > MAX_ROWS + 1 { Err(Kept::Referenced) } else { Ok(()) }
     }
 
@@ -119,14 +119,14 @@ impl<'a> Cascade<'a> {
         *name == self.root || self.going.contains_key(name)
     }
 
-    /// What is to be written before the row itself is deleted.
+    /// The writes before the row itself is deleted.
     pub(crate) fn writes(mut self, now_ms: i64) -> Result<Vec<Write>, Kept> {
         if self.restricting.iter().any(|child| !self.goes(child)) {
             return Err(Kept::Referenced);
         }
         let order = self.order();
         let place = |name: &Name| order.get(name).copied().unwrap_or(usize::MAX);
-        // The root goes last. Who goes later than what they refer to lets it go first.
+        // The root is deleted last. A row that is deleted after its target lets go of it first.
         let mut opened: Vec<Write> = Vec::new();
         for (child, referrer, parent) in self.references.iter().filter(|(child, _, _)| self.goes(child)) {
             if child != parent && place(child) > place(parent) {
@@ -150,8 +150,8 @@ impl<'a> Cascade<'a> {
         Ok(writes)
     }
 
-    /// When each row goes: a row after those that refer to it, wherever there is such an order. Where there is none, a required reference
-    /// counts before one that may be empty.
+    /// The order of deletion: a row comes after the rows that refer to it, where such an order exists. In a cycle, required references
+    /// count before optional ones.
     fn order(&self) -> HashMap<Name, usize> {
         let mut waits = vec![0usize; self.rows.len()];
         let mut lets: Vec<Vec<(usize, bool)>> = vec![Vec::new(); self.rows.len()];
@@ -167,7 +167,7 @@ impl<'a> Cascade<'a> {
         let mut ready: VecDeque<usize> = (0..waits.len()).filter(|at| waits[*at] == 0).collect();
         let (mut done, mut order) = (vec![false; waits.len()], HashMap::new());
         while order.len() < waits.len() {
-            // A circle: the first row that no required reference holds, else any.
+            // A cycle: the first row without a required reference to it, or else any row.
             let held = || (0..waits.len()).filter(|at| !done[*at]);
             let Some(at) = ready.pop_front().or_else(|| held().find(|at| required[*at] == 0)).or_else(|| held().next()) else { break };
             if std::mem::replace(&mut done[at], true) {
@@ -186,7 +186,7 @@ impl<'a> Cascade<'a> {
     }
 }
 
-/// The entry of a row that was deleted or detached because of another.
+/// The entry of a row that was deleted or detached by the cascade.
 pub(crate) fn entry(table: usize, id: &str, action: &'static str) -> EntryDraft {
     let extra = "\"cause\":\"cascade\"".to_owned();
     EntryDraft { extra, ..EntryDraft::new(EntryKind::Change, action, Some(table), Some(id)) }

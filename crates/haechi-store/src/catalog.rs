@@ -14,9 +14,9 @@ pub struct Catalog {
     pub(crate) collections: Vec<Collection>,
     pub(crate) tables: Vec<Table>,
     referrers: Vec<Vec<Referrer>>,
-    /// By table: columns of a newer model that the database has. They are read with whole rows, so that the ledger covers them.
+    /// By table: columns of a newer model in the database. They are read with whole rows, so that the ledger covers them.
     newer: Arc<ArcSwap<Vec<Vec<String>>>>,
-    /// From when on a statement is told of.
+    /// The time from which a statement counts as slow.
     pub(crate) slow: Arc<Threshold>,
 }
 
@@ -33,7 +33,7 @@ impl Catalog {
         self.referrers.get(table).map_or(&[], Vec::as_slice)
     }
 
-    /// Tells the log of a statement about a table, when it took long.
+    /// Logs a statement about a table when it was slow.
     pub(crate) fn took(&self, (purpose, table): (&For, usize), statement: &str, took: Duration, rows: Option<usize>) {
         let table = self.tables.get(table).map_or("", |table| &table.name);
         self.slow.took(purpose, &Slow { statement, took, rows, table });
@@ -46,7 +46,7 @@ impl Catalog {
         }
     }
 
-    /// The database has these tables. Returns, by table, the columns that are not known here.
+    /// Learns the database's tables. Returns, by table, the columns that are unknown here.
     pub(crate) fn meet(&self, there: &[Table]) -> Vec<Vec<Column>> {
         let newer = |table: &Table| {
             let known = there.iter().find(|known| known.name == table.name);
@@ -59,7 +59,7 @@ impl Catalog {
         newer
     }
 
-    /// Forgets the columns that only a newer model knew: it is gone. Returns whether there were any.
+    /// Forgets the columns of a newer model that is gone. Returns whether there were any.
     pub(crate) fn forget_newer(&self) -> bool {
         self.newer.swap(Arc::default()).iter().any(|columns| !columns.is_empty())
     }

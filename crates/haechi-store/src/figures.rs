@@ -1,5 +1,4 @@
-//! What the database was asked for: how often, how long that took, how many rows it was about. By table and kind of work, so
-//! there are as many figures as the folder says, whatever somebody sends.
+//! Counts of database work: how often, how long, how many rows. They are kept by table and kind of work, so requests cannot add series.
 
 use haechi_model::{Change, Failure, Select, Step, Table};
 use std::{
@@ -28,7 +27,7 @@ impl Operation {
 const OPERATIONS: [&str; 6] = ["get", "list", "aggregate", "create", "update", "delete"];
 const FAILURES: [&str; 6] = ["busy", "contended", "unavailable", "full", "unknown", "broken"];
 
-/// What a table was used for, since the start.
+/// The use of a table since the start.
 #[derive(Clone, Debug)]
 pub struct Usage {
     /// The table.
@@ -46,11 +45,11 @@ pub struct Usage {
 /// How large the database is, bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// All of it.
+    /// Everything together.
     pub database: u64,
-    /// The write-ahead log, where it is a file of this node's.
+    /// The write-ahead log, where it is a file of this node.
     pub wal: Option<u64>,
-    /// Tables with their indexes, where the database says so.
+    /// Tables with their indexes, where the database reports them.
     pub tables: Vec<(String, u64)>,
 }
 
@@ -73,7 +72,7 @@ impl Figures {
         Self { of_table: (0..tables).map(|_| from_fn(|_| Figure::default())).collect(), failed: from_fn(|_| AtomicU64::new(0)) }
     }
 
-    /// Counts work that has ended. Work that found an expectation not met is no failure: the database did its part.
+    /// Counts finished work. A missed expectation is no failure: the database did its part.
     pub(crate) fn ended<T>(
         &self,
         (table, operation): (usize, Operation),
@@ -90,7 +89,7 @@ impl Figures {
         }
     }
 
-    /// Counts what the database did not do.
+    /// Counts a failure of the database.
     pub(crate) fn failed(&self, failure: &Failure) {
         let at = match failure {
             Failure::Busy => 0,
@@ -104,7 +103,7 @@ impl Figures {
         self.failed[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was asked for at least once.
+    /// All work that occurred at least once.
     pub(crate) fn usage(&self, tables: &[Table]) -> Vec<Usage> {
         let of = |(figures, table): (&[Figure; OPERATIONS.len()], &Table)| {
             let used = |(figure, operation): (&Figure, &'static str)| Usage {
@@ -119,18 +118,18 @@ impl Figures {
         self.of_table.iter().zip(tables).flat_map(of).collect()
     }
 
-    /// How often the database did not do what was asked, by the reason.
+    /// How often the database failed, by reason.
     pub(crate) fn failures(&self) -> [(&'static str, u64); FAILURES.len()] {
         from_fn(|at| (FAILURES[at], self.failed[at].load(Ordering::Relaxed)))
     }
 }
 
-/// What a read of rows counts as.
+/// The kind of a read of rows.
 pub(crate) fn of_select(select: &Select) -> (usize, Operation) {
     (select.collection, if select.order.is_empty() && select.per.is_none() { Operation::Get } else { Operation::List })
 }
 
-/// What a change counts as: its first step that writes. Entries alone count as nothing.
+/// The kind of a change: its first writing step. A change with entries alone has none.
 pub(crate) fn of_change(change: &Change) -> Option<(usize, Operation)> {
     change.steps.iter().find_map(|step| match step {
         Step::Insert { table, .. } => Some((*table, Operation::Create)),

@@ -1,4 +1,4 @@
-//! What the store asks of the gate: how an entry is encoded. The store keeps log rows; it does not know what they say.
+//! How the store gets its entries encoded: the gate does it. The store keeps log rows and does not interpret them.
 
 use haechi_model::{Change, EntryDraft, HOUSEKEEPING, Row, Step, Value};
 use std::borrow::Cow;
@@ -18,14 +18,14 @@ pub struct LogRow {
     pub detail: String,
     /// The event for subscribers, JSON.
     pub event: Option<String>,
-    /// The row before and after, sealed; only where somebody may watch.
+    /// The row before and after, sealed; only for collections that somebody may watch.
     pub image: Option<Vec<u8>>,
 }
 
-/// After so many bytes of rows, what entries tell is read in another part.
+/// After so many bytes of rows, the rest of the events is read in another part.
 pub(crate) const EVENT_BYTES: usize = 4 << 20;
 
-/// What an entry tells of a change, as read back.
+/// The event of an entry, as read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRecord {
     /// Position.
@@ -34,7 +34,7 @@ pub struct EventRecord {
     pub id: String,
     /// The event, JSON; not every entry has one.
     pub event: Option<String>,
-    /// The row before and after, sealed; gone after a while.
+    /// The row before and after, sealed; deleted after a while.
     pub image: Option<Vec<u8>>,
 }
 
@@ -53,11 +53,11 @@ pub struct LogRecord {
     pub salt: Vec<u8>,
     /// Detail; empty once erased.
     pub detail: String,
-    /// What stands beside it in the database; an archive's file leaves it out.
+    /// Data stored beside the entry in the database; an archive's file leaves it out.
     pub beside: Option<Beside>,
 }
 
-/// What stands beside an entry.
+/// Data stored beside an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beside {
     /// The event for subscribers, JSON.
@@ -66,17 +66,17 @@ pub struct Beside {
     pub organisation: String,
 }
 
-/// Entries that leave the log in one piece when they are taken out, so that nobody's change waits long.
+/// Entries that are deleted from the log at once, so that no change waits long.
 pub(crate) const TAKEN_OUT_AT_ONCE: u32 = 5_000;
 
 /// Entries that have no seal yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unsealed {
-    /// How many have no position either; more than 10 000 are not counted.
+    /// How many have no position either; at most 10 000 are counted.
     pub waiting: u64,
-    /// The number by which the oldest came; entries come nearly in the order of their numbers.
+    /// The arrival number of the oldest; entries come nearly in the order of their numbers.
     pub oldest: Option<i64>,
-    /// That of the last entry.
+    /// The arrival number of the last entry.
     pub last: i64,
     /// The number of the last migration.
     pub migrations: i64,
@@ -95,7 +95,7 @@ pub struct Seal {
     pub time_ms: i64,
 }
 
-/// What a step that was done is to be stated with; `written` is the row that it left.
+/// The statement about a step's row for the entry; `written` is the row after the step.
 pub(crate) fn stated(journal: &dyn Journal, step: &Step, written: Option<&Row>, cleared: &[Box<str>]) -> Vec<String> {
     match step {
         Step::Insert { table, row } => journal.state(*table, row[0].as_text().unwrap_or_default(), Some(row), &[]).into_iter().collect(),
@@ -106,7 +106,7 @@ pub(crate) fn stated(journal: &dyn Journal, step: &Step, written: Option<&Row>, 
     }
 }
 
-/// The entries of a change, the first with what it states of rows of system tables. One that would say nothing is left out.
+/// The entries of a change, the first with statements about rows of system tables. An entry that would be empty is left out.
 pub(crate) fn with_stated<'c>(change: &'c Change, stated: &[String]) -> Cow<'c, [EntryDraft]> {
     let says_nothing = |entry: &EntryDraft| &*entry.action == HOUSEKEEPING;
     if stated.is_empty() && !change.entries.iter().any(says_nothing) {
@@ -126,8 +126,8 @@ pub(crate) fn with_stated<'c>(change: &'c Change, stated: &[String]) -> Cow<'c, 
 
 /// Encodes entries. Called inside the transaction of the change, so it must neither block nor fail.
 pub trait Journal: Send + Sync {
-    /// What an entry says of a row of a system table: as it became, or that it is gone. Nothing of tables that are not stated, and nothing
-    /// where `set` changes only what mere use changes.
+    /// The statement about a row of a system table: its new digest, or that it is gone. `None` for tables that are not stated, and where
+    /// `set` changes only columns that change by use alone.
     fn state(&self, table: usize, id: &str, after: Option<&Row>, set: &[(usize, Value)]) -> Option<String> {
         let _ = (table, id, after, set);
         None

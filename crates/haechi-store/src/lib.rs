@@ -1,6 +1,6 @@
 //! The store: renders statements and runs them on SQLite or PostgreSQL.
 //!
-//! Only the gate holds one (and the binary, to open it). Nothing here decides who may do what.
+//! Only the gate holds a store (and the binary, to open it). The store decides no access.
 
 mod aggregate;
 mod backup;
@@ -60,20 +60,20 @@ pub enum Target {
 pub struct Server {
     /// Its URL.
     pub url: String,
-    /// Whom a connection trusts.
+    /// The authorities that connections trust.
     pub trust: Trust,
     /// How many connections a node has.
     pub connections: Connections,
 }
 
-/// Of what statistics are gathered.
+/// The tables to analyse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Analyse {
     /// All tables.
     Everything,
-    /// One table: it was filled.
+    /// One table, after it was filled.
     Table(usize),
-    /// What has none, or has grown or shrunk tenfold since.
+    /// Tables without statistics, or that have grown or shrunk tenfold since.
     Outgrown,
 }
 
@@ -93,23 +93,23 @@ pub type RowAndOwner = (Row, Option<Row>);
 /// A position and its encoded entry.
 pub type Leaf = (i64, Vec<u8>);
 
-/// Whose read it is, and what it may take.
+/// The reader of a read, and its limits.
 #[derive(Clone, Debug)]
 pub struct Reads {
-    /// Who reads: callers take turns.
+    /// The number of the caller, for turns.
     pub caller: u64,
     /// Whether it may take long.
     pub scan: bool,
     /// The request that it is part of.
     pub request_id: Option<Arc<str>>,
-    /// What it is for, when statements that take long are told of.
+    /// Its purpose, for the log of slow statements.
     pub purpose: For,
 }
 
 impl Reads {
-    /// The house's own.
+    /// A read by this program itself.
     pub const SYSTEM: Self = Self { caller: 0, scan: false, request_id: None, purpose: For(None) };
-    /// The house's own, where it may take long.
+    /// A read by this program itself that may take long.
     pub const SCAN: Self = Self { caller: 0, scan: true, request_id: None, purpose: For(None) };
 
     fn scanning(self) -> Self {
@@ -125,10 +125,10 @@ enum Driver {
 /// Why a database cannot be opened, in words for an operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Unopened {
-    /// It must be mended.
+    /// An operator must fix it.
     #[error("{0}")]
     Unusable(String),
-    /// It may come: the server does not answer, or does not take changes yet.
+    /// It may come back: the server does not answer, or accepts no changes yet.
     #[error("{0}")]
     Away(String),
 }
@@ -136,7 +136,7 @@ pub enum Unopened {
 /// Whether a database is there and can be used.
 ///
 /// # Errors
-/// Why not.
+/// Why it cannot be used.
 pub fn answers(target: &Target) -> BoxFuture<'_, Result<(), Unopened>> {
     Box::pin(async move {
         match target {
@@ -146,7 +146,7 @@ pub fn answers(target: &Target) -> BoxFuture<'_, Result<(), Unopened>> {
     })
 }
 
-// Each method is boxed here: an `async fn` would be compiled again, with all that it waits for, in each crate above.
+// Each method is boxed here: every crate above would compile an `async fn` again, with everything that it awaits.
 impl Store {
     /// Opens a database. The tables need not be there yet.
     ///
@@ -182,18 +182,18 @@ impl Store {
         self.committed.clone()
     }
 
-    /// Tells the log of statements that take so long, or longer; of none at zero.
+    /// Logs statements that take at least this long; none at zero.
     pub fn tell_slow(&self, from: Duration) {
         self.catalog.slow.set(from);
     }
 
-    /// What it was asked for, by table and kind of work.
+    /// The use of the database, by table and kind of work.
     #[must_use]
     pub fn usage(&self) -> Vec<Usage> {
         self.figures.usage(&self.catalog.tables)
     }
 
-    /// How often it did not do what was asked, by the reason.
+    /// How often the database failed, by reason.
     #[must_use]
     pub fn failures(&self) -> Vec<(&'static str, u64)> {
         self.figures.failures().into()
@@ -221,17 +221,17 @@ impl Store {
         }
     }
 
-    /// A change waits for others that hold its rows at most for so long.
+    /// Sets how long a change waits at most for others that hold its rows.
     pub fn be_patient(&self, most: Duration) {
         if let Driver::Postgres(postgres) = &self.driver {
             postgres.be_patient(most);
         }
     }
 
-    /// Rows as finished JSON. A scan has a larger budget and threads of its own.
+    /// Rows as finished JSON. A scan has a larger budget and its own threads.
     ///
     /// # Errors
-    /// When the database is busy, cannot be had, or the budget is used up.
+    /// When the database is busy or unavailable, or the budget is used up.
     pub fn select(&self, select: Select, reads: Reads) -> BoxFuture<'_, Result<RowPage, Failure>> {
         Box::pin(async move {
             let (begun, of, request_id) = (Instant::now(), of_select(&select), reads.request_id.clone());
@@ -250,15 +250,15 @@ impl Store {
     async fn run_select(&self, select: Select, reads: Reads) -> Result<RowPage, Failure> {
         match &self.driver {
             Driver::Sqlite(sqlite) => sqlite.readers.select(select, reads).await,
-            // On the heap: what one driver needs is not carried through every request of the other.
+            // On the heap, so that requests to one driver do not carry the state of the other.
             Driver::Postgres(postgres) => Box::pin(postgres.select(select, reads)).await,
         }
     }
 
-    /// What is computed over rows: a value per part; a sum of whole numbers is their digits.
+    /// The results of an aggregate: a value per part; a sum of whole numbers is its digits.
     ///
     /// # Errors
-    /// When the database is busy, cannot be had, or the budget is used up.
+    /// When the database is busy or unavailable, or the budget is used up.
     pub fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> BoxFuture<'_, Result<Vec<Value>, Failure>> {
         Box::pin(async move {
             let (begun, of, request_id) = (Instant::now(), (aggregate.collection, Operation::Aggregate), reads.request_id.clone());
@@ -275,7 +275,7 @@ impl Store {
     /// One stored row, all columns.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn row<'a>(&'a self, table: usize, id: &'a str) -> BoxFuture<'a, Result<Option<Row>, Failure>> {
         Box::pin(async move {
             let begun = Instant::now();
@@ -291,7 +291,7 @@ impl Store {
     /// Stored rows of a table in the order of their ids, after one of them.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn rows_after<'a>(&'a self, table: usize, after: &'a str, limit: u32) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
             match &self.driver {
@@ -301,10 +301,10 @@ impl Store {
         })
     }
 
-    /// Rows of which a condition holds, in the order of their ids.
+    /// Rows for which a condition holds, in the order of their ids.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn find(&self, table: usize, filter: Predicate, limit: u32) -> BoxFuture<'_, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
             let begun = Instant::now();
@@ -320,7 +320,7 @@ impl Store {
     /// One row, and the row of another table that one of its columns names.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn row_and_owner<'a>(&'a self, table: usize, id: &'a str, column: usize, owner: usize) -> BoxFuture<'a, Stored<Option<RowAndOwner>>> {
         Box::pin(async move {
             let columns = self.catalog.tables[table].columns.len();
@@ -337,7 +337,7 @@ impl Store {
         })
     }
 
-    /// Runs a change. Once this is called the change runs to its end, whoever waits.
+    /// Runs a change. Once called, the change runs to its end, even if the caller stops waiting.
     ///
     /// # Errors
     /// When an expectation is not met or the database cannot do it; nothing was done then, unless the failure is `Unknown`.
@@ -362,7 +362,7 @@ impl Store {
         })
     }
 
-    /// Says of what the database failed in a way that nobody expects to which request it belongs; the line before says why.
+    /// Logs which request met an unexpected failure of the database; the log line before says why.
     fn told<T>(&self, (table, operation): (usize, Operation), request_id: Option<&str>, result: &Result<T, Failure>) {
         if let Err(failure @ (Failure::Broken | Failure::Unknown)) = result {
             let (table, operation) = (&*self.catalog.tables[table].name, operation.name());
@@ -370,7 +370,7 @@ impl Store {
         }
     }
 
-    /// What a trace says of a statement: never its text, never its values.
+    /// The span of a statement: never with its text or its values.
     fn span(&self, operation: &'static str, table: &str) -> Span {
         let system = if self.is_shared() { "postgresql" } else { "sqlite" };
         tracing::info_span!(target: "haechi::trace", "database", otel.kind = "client", otel.name = operation, db.system.name = system, db.operation.name = operation, db.collection.name = table)
@@ -383,7 +383,7 @@ impl Store {
         }
     }
 
-    /// Takes many rows into one table, in parts: all or none. Returns how many.
+    /// Loads many rows into tables, in parts: all or none. Returns how many.
     ///
     /// # Errors
     /// Which rows do not fit, or why the database could not take them; nothing was kept then.
@@ -419,10 +419,10 @@ impl Store {
         })
     }
 
-    /// What the change that claimed this idempotency key did, when there was one.
+    /// The result of the change that claimed this idempotency key, if there was one.
     ///
     /// # Errors
-    /// When it was another request, or the database cannot be reached.
+    /// When the key belongs to another request, or the database cannot be reached.
     pub fn claimed<'a>(&'a self, claim: &'a Claim) -> BoxFuture<'a, Result<Option<Box<str>>, Failure>> {
         Box::pin(async move {
             let found = match &self.driver {
@@ -436,7 +436,7 @@ impl Store {
         })
     }
 
-    /// Forgets idempotency keys that were claimed before a time.
+    /// Deletes idempotency keys that were claimed before a time.
     ///
     /// # Errors
     /// When the database cannot be reached.

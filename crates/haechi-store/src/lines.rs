@@ -1,7 +1,7 @@
-//! Whose work comes next. Callers take turns, weighted by what their work has cost; within a caller, first come, first served.
+//! Decides whose work comes next. Callers take turns, weighted by the cost of their work; within a caller, first come, first served.
 //!
-//! Each caller has a clock that goes on by what their work takes; whose clock is furthest behind is next. A caller who begins to wait
-//! begins with the clock of those who are being served, so nobody saves up turns.
+//! Each caller has a clock that advances by the time their work takes; the caller whose clock is furthest behind is next. A caller who
+//! begins to wait starts with the clock of the callers being served, so nobody saves up turns.
 
 use haechi_model::Failure;
 use std::{
@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Work that waits, of all; one caller has at most half of that.
+/// Most work that waits in all; one caller has at most half of it.
 pub(crate) const QUEUE: usize = 4096;
-/// Clocks of callers that are kept for when they come again.
+/// Clocks of absent callers that are kept.
 const REMEMBERED: usize = 4096;
 
 /// How full a pool is.
@@ -25,16 +25,16 @@ pub struct Fill {
     pub used: usize,
     /// Work that waits for one.
     pub waiting: usize,
-    /// How often one was given.
+    /// How often a connection was given.
     pub given: u64,
-    /// How long was waited for them, in all.
+    /// The total time of waiting for them.
     pub waited: Duration,
 }
 
 /// The lines of all callers.
 pub(crate) struct Lines<W> {
     lines: HashMap<u64, Line<W>>,
-    /// Callers of whom work waits, by their clocks.
+    /// Callers with waiting work, by their clocks.
     due: BTreeSet<(u64, u64)>,
     /// The clock of the caller who was served last.
     now: u64,
@@ -46,19 +46,19 @@ struct Line<W> {
     waiting: VecDeque<W>,
     /// Nanoseconds that their work took.
     clock: u64,
-    /// How much of their work is being done.
+    /// How much of the caller's work is running.
     held: usize,
-    /// What the next one is taken to cost: what the last one did.
+    /// The expected cost of the next work: the cost of the last.
     expected: u64,
 }
 
-/// What is to be done, and what was put on the caller's clock for it.
+/// Work to be done, with the cost already put on the caller's clock.
 pub(crate) struct Turn<W> {
     pub(crate) work: W,
     pub(crate) done: Done,
 }
 
-/// A turn that is to be given back.
+/// A finished turn, to be given back.
 pub(crate) struct Done {
     caller: u64,
     charged: u64,
@@ -72,7 +72,7 @@ impl<W> Default for Lines<W> {
 }
 
 impl<W> Lines<W> {
-    /// How much waits.
+    /// How much work waits.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
@@ -104,7 +104,7 @@ impl<W> Lines<W> {
         self.due.first().copied().and_then(|next| self.take(next))
     }
 
-    /// The next turn of a caller of whom it is so: it is told how much of their work is being done, and what they wait with first.
+    /// The next turn of a caller for whom `fits` holds; it gets the caller's running work and their first waiting work.
     pub(crate) fn next_where(&mut self, fits: impl Fn(usize, &W) -> bool) -> Option<Turn<W>> {
         let fits = |line: &Line<W>| line.waiting.front().is_some_and(|work| fits(line.held, work));
         let next = self.due.iter().copied().find(|(_, caller)| self.lines.get(caller).is_some_and(fits))?;
@@ -126,7 +126,7 @@ impl<W> Lines<W> {
         Some(Turn { work, done: Done { caller, charged: line.expected, started: Instant::now() } })
     }
 
-    /// Puts what it took on the caller's clock, in place of what it was taken to cost.
+    /// Corrects the caller's clock: the expected cost is replaced by the real cost.
     pub(crate) fn give_back(&mut self, done: Option<Done>) {
         let Some(done) = done else { return };
         let Some(line) = self.lines.get_mut(&done.caller) else { return };
@@ -165,7 +165,7 @@ mod tests {
         for _ in 0..100 {
             lines.push(2, "light").unwrap();
         }
-        // Sixty light ones cost what a heavy one does.
+        // Sixty light pieces of work cost the same as one heavy.
         let order: Vec<&str> = (0..120).map(|_| served(&mut lines)).collect();
         let light = order[..65].iter().filter(|work| **work == "light").count();
         assert!((55..=64).contains(&light), "{light} light ones before the second heavy one");

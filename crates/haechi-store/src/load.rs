@@ -1,23 +1,23 @@
-//! Many rows into tables, in parts: all of them or none. What is held at once is a part.
+//! Loads many rows into tables, in parts: all or none. Only a part is in memory at a time.
 
 use crate::Catalog;
 use haechi_model::{Change, EntryDraft, Failure, Row};
 use std::fmt::Write;
 
-/// How many rows that do not fit are looked for before giving up.
+/// The number of misfits after which the load gives up.
 pub(crate) const MAX_UNFIT: usize = 200;
 
 /// What the reader of a file sends.
 pub enum Part {
-    /// Rows of one of the tables, by its place in the load, with their lines, and the entry that states them.
+    /// Rows of one of the tables, by its place in the load, with their lines and their entry.
     Rows(usize, Vec<(u64, Row)>, Box<EntryDraft>),
-    /// There are no more: what was sent shall be kept. Without it nothing is.
+    /// All parts were sent: commit. Without it nothing is kept.
     End,
 }
 
-/// A load: which tables, under whose name, and where the parts come from.
+/// A load: its tables, the change that it belongs to, and the source of the parts.
 pub struct Load {
-    /// Indexes of the tables, each once. A table stands after those that its required references name.
+    /// Indexes of the tables, each once. A table comes after the targets of its required references.
     pub tables: Vec<usize>,
     /// Actor, time and policy version of the entries.
     pub change: Change,
@@ -32,7 +32,7 @@ pub struct Unfit {
     pub at: usize,
     /// Its line.
     pub line: u64,
-    /// The column that is to blame.
+    /// The column with the wrong value.
     pub column: usize,
     /// Why.
     pub why: Misfit,
@@ -43,16 +43,16 @@ pub struct Unfit {
 pub enum Misfit {
     /// Another row has the same value.
     NotUnique,
-    /// It refers to a row that is not there.
+    /// It refers to a row that does not exist.
     Dangling(Box<str>),
 }
 
 /// Nothing was loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// Rows do not fit; perhaps not all of them are named.
+    /// Rows do not fit; possibly not all of them are named.
     Unfit(Vec<Unfit>),
-    /// The parts ended before their end.
+    /// The parts stopped before `End`.
     Stopped,
     /// The database could not do it.
     Failed(Failure),
@@ -64,13 +64,13 @@ impl From<Failure> for LoadError {
     }
 }
 
-/// Sets of columns of which no two rows share a value; the id is the first.
+/// Sets of columns that are unique; the id is the first.
 pub(crate) fn unique_keys(catalog: &Catalog, table: usize) -> Vec<Vec<usize>> {
     let table = &catalog.tables[table];
     std::iter::once((0..table.key).collect()).chain(table.indexes.iter().filter(|index| index.unique).map(|index| index.columns.clone())).collect()
 }
 
-/// A column that refers.
+/// A reference column.
 pub(crate) struct Refers {
     pub column: usize,
     /// The table that it refers to.
@@ -79,7 +79,7 @@ pub(crate) struct Refers {
     pub at: Option<usize>,
 }
 
-/// The columns of a table that refer.
+/// The reference columns of a table.
 pub(crate) fn references(catalog: &Catalog, tables: &[usize], table: usize) -> Vec<Refers> {
     let refers = |reference: &haechi_model::Reference| Refers {
         column: reference.column,

@@ -1,4 +1,4 @@
-//! The log of the store: its entries, what they tell, their positions and seals.
+//! The log of the store: its entries, their events, positions and seals.
 
 use crate::{
     Driver, Leaf, Store, Stored,
@@ -12,7 +12,7 @@ impl Store {
     /// Entries from a position on, in order.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn log_from(&self, position: i64, limit: u32) -> BoxFuture<'_, Result<Vec<LogRecord>, Failure>> {
         Box::pin(async move {
             match &self.driver {
@@ -22,10 +22,10 @@ impl Store {
         })
     }
 
-    /// Positions and encoded entries from a position on, in order: what is sealed. Details can be long, and are left.
+    /// Positions and encoded entries from a position on, in order, for sealing. Details can be long and are left out.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn leaves_from(&self, position: i64, limit: u32) -> BoxFuture<'_, Stored<Vec<Leaf>>> {
         Box::pin(async move {
             match &self.driver {
@@ -48,10 +48,10 @@ impl Store {
         })
     }
 
-    /// What entries tell from a position on, in order; those that tell nothing too.
+    /// Events from a position on, in order; entries without an event are included.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn events_from(&self, position: i64, limit: u32) -> BoxFuture<'_, Result<Vec<EventRecord>, Failure>> {
         Box::pin(async move {
             match &self.driver {
@@ -61,10 +61,10 @@ impl Store {
         })
     }
 
-    /// The first position that is there, and the next that will be given.
+    /// The first position in the log, and the next to be given.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn log_bounds(&self) -> BoxFuture<'_, Result<(i64, i64), Failure>> {
         Box::pin(async move {
             match &self.driver {
@@ -74,7 +74,7 @@ impl Store {
         })
     }
 
-    /// Forgets images of entries whose ids come before one, then the oldest until no more than so many bytes are left.
+    /// Deletes images of entries whose ids come before one, then the oldest until at most so many bytes are left.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -90,7 +90,7 @@ impl Store {
     /// Seals from a size on, in order.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn seals_from(&self, size: i64, limit: u32) -> BoxFuture<'_, Result<Vec<Seal>, Failure>> {
         Box::pin(async move {
             match &self.driver {
@@ -103,7 +103,7 @@ impl Store {
     /// The newest seal.
     ///
     /// # Errors
-    /// When the database is busy or cannot be had.
+    /// When the database is busy or unavailable.
     pub fn last_seal(&self) -> BoxFuture<'_, Result<Option<Seal>, Failure>> {
         Box::pin(async move {
             match &self.driver {
@@ -130,8 +130,8 @@ impl Store {
         })
     }
 
-    /// Deletes entries before a position, and the seals before it; the seal at it keeps another state. What was begun is
-    /// finished by the next call.
+    /// Deletes entries before a position, and the seals before it; the seal at it gets another state. The next call finishes an interrupted
+    /// one.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -144,7 +144,7 @@ impl Store {
         })
     }
 
-    /// Gives positions to entries that have none, where that is not part of the commit. `true`: this node does it now.
+    /// Gives positions to entries without one, where the commit does not do it. `true`: this node gives them now.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -157,7 +157,7 @@ impl Store {
         })
     }
 
-    /// What has no seal yet, where nodes share the database; nothing is said of it on SQLite.
+    /// Entries without a seal, where nodes share the database; `None` on SQLite.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -170,14 +170,14 @@ impl Store {
         })
     }
 
-    /// Hears from now on what other nodes commit.
+    /// Starts to listen to commits of other nodes.
     pub fn listen(&self) {
         if let Driver::Postgres(postgres) = &self.driver {
             postgres.listen();
         }
     }
 
-    /// Gives up what this node holds for all nodes: the last act before it ends.
+    /// Gives up what this node holds for all nodes: the last step before it ends.
     pub fn release(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Driver::Postgres(postgres) = &self.driver {

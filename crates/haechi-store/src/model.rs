@@ -1,4 +1,4 @@
-//! The model that the database has: what was applied, what a version needs, and the way from one to the other.
+//! The database's model: applied migrations, the tables that a version needs, and the migration between them.
 
 use crate::{
     Driver, Reads, Store,
@@ -27,11 +27,11 @@ impl Store {
         wanted_tables(self.dialect(), &self.catalog)
     }
 
-    /// Whether this version goes on over the tables of a database: why not, a line each. When it does, it reads whole rows with the columns
-    /// that it does not know; they are returned by table.
+    /// Checks whether this version can serve over a database's tables. If so, it reads whole rows with the columns that it does not know,
+    /// which are returned by table.
     ///
     /// # Errors
-    /// Why not.
+    /// Why it cannot, a line each.
     pub fn meet(&self, there: &[Table]) -> Result<Vec<Vec<Column>>, Vec<String>> {
         let breaks = breaks(&self.wanted_tables(), there);
         if breaks.is_empty() { Ok(self.catalog.meet(there)) } else { Err(breaks) }
@@ -50,7 +50,7 @@ impl Store {
         })
     }
 
-    /// Plans the way from what was applied last to what this version needs.
+    /// Plans the migration from what was applied last to what this version needs.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
@@ -64,13 +64,13 @@ impl Store {
         })
     }
 
-    /// The way from one set of tables to another.
+    /// The migration from one set of tables to another.
     #[must_use]
     pub fn plan_between(&self, before: &[Table], after: &[Table]) -> Migration {
         plan(self.dialect(), before, after)
     }
 
-    /// As [`Store::plan`], but nothing is taken away from those who serve what was applied last.
+    /// As [`Store::plan`], but keeps everything that nodes of the last applied model need.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
@@ -88,7 +88,7 @@ impl Store {
         })
     }
 
-    /// Why nodes that are serving now would not go on over what a migration makes, a line each.
+    /// Why running nodes could not serve after a migration, a line each.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
@@ -110,7 +110,7 @@ impl Store {
         })
     }
 
-    /// What is in the database that no migration made: whatever can change what is stored, found or refused.
+    /// Objects in the database that no migration made.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
@@ -132,7 +132,7 @@ impl Store {
         })
     }
 
-    /// Which rows do not fit what a migration would make of their tables, a line each.
+    /// Rows that do not fit their tables after a migration, a line each.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -149,10 +149,10 @@ impl Store {
         })
     }
 
-    /// Applies a migration, whole or not at all.
+    /// Applies a migration: all or nothing.
     ///
     /// # Errors
-    /// When it drops data without leave, cannot be done, or rows do not fit; nothing was changed then.
+    /// When it drops data without permission, is impossible, or rows do not fit; nothing was changed then.
     pub fn migrate(&self, migration: Migration, allow_drop: bool, now_ms: i64) -> BoxFuture<'_, Result<(), MigrateError>> {
         Box::pin(async move {
             self.finish().await?;
@@ -179,7 +179,7 @@ impl Store {
         })
     }
 
-    /// Does what the last migration left for afterwards, unless it is done.
+    /// Does the work that the last migration left for afterwards, unless it is done.
     ///
     /// # Errors
     /// When rows do not fit, or the database cannot be reached.

@@ -1,4 +1,4 @@
-//! Rows of a select straight to bytes: no value in between.
+//! Writes rows of a select directly as bytes, without values in between.
 
 use crate::render::Layout;
 use haechi_model::{Cells, Collection, Mask, RowForm, RowPage, Select, Storage, Value, Written};
@@ -22,7 +22,7 @@ pub(crate) struct PageWriter<'a> {
 }
 
 impl<'a> PageWriter<'a> {
-    /// The page ends with the row that reaches so many bytes.
+    /// A writer whose page ends with the row that reaches `most` bytes.
     pub(crate) fn new(select: &'a Select, most: usize, collection: &'a Collection, layout: Layout) -> Self {
         let bytes = Vec::with_capacity(if select.limit > 1 { 8192 } else { 512 });
         let ids = select.per.iter().flat_map(|per| per.ids.iter().enumerate());
@@ -41,7 +41,7 @@ impl<'a> PageWriter<'a> {
         }
     }
 
-    /// Adds a row; `false` when the page is full and the row only says that there are more.
+    /// Adds a row; `false` when the page is full and the row only shows that there are more.
     pub(crate) fn row(&mut self, cells: &impl Cells) -> bool {
         if let Some(parent) = self.layout.parent {
             return self.row_of_parent(cells, parent);
@@ -58,12 +58,12 @@ impl<'a> PageWriter<'a> {
         true
     }
 
-    /// One row is always told whole, however long it is.
+    /// A page always has at least one whole row.
     fn is_full(&self) -> bool {
         self.page.ids.len() == self.select.limit as usize || self.written.bytes.len() >= self.most && !self.page.ids.is_empty()
     }
 
-    /// Rows of a parent stand together; the one beyond its page only says that there are more.
+    /// Rows of a parent come together; the row beyond its page only shows that there are more.
     fn row_of_parent(&mut self, cells: &impl Cells, column: usize) -> bool {
         let Some(parent) = cells.text(column).and_then(|id| self.parents.get(id)).copied() else { return true };
         self.of_parent = if self.page.parents.last() == Some(&parent) { self.of_parent + 1 } else { 1 };
@@ -96,7 +96,7 @@ impl<'a> PageWriter<'a> {
         if !self.select.follow.is_empty() {
             let followed: Vec<Option<Box<str>>> = (0..self.select.follow.len()).map(|at| self.followed(cells, at)).collect();
             self.page.followed.push(followed);
-            // What is expanded is shown, also where the shape leaves the id itself out.
+            // An expanded reference counts as shown, also where the reply leaves its id out.
             for (output, _) in self.select.outputs.iter().enumerate().filter(|(_, output)| self.select.follow.contains(&output.field)) {
                 if self.layout.cells[output].is_some_and(|cell| shows(self.select, &self.layout, cells, output) && cells.text(cell).is_some()) {
                     self.written.shown |= 1 << output;
@@ -110,7 +110,7 @@ impl<'a> PageWriter<'a> {
         RowPage { bytes: self.written.bytes, holes: self.written.holes, shown: self.written.shown, ..self.page }
     }
 
-    /// The id in a reference that is followed: only where the row shows it.
+    /// The id in a followed reference, only where the row shows it.
     fn followed(&self, cells: &impl Cells, at: usize) -> Option<Box<str>> {
         let output = self.select.outputs.iter().position(|output| output.field == self.select.follow[at])?;
         if !shows(self.select, &self.layout, cells, output) {

@@ -9,9 +9,9 @@ use haechi_model::{Comparison, Failure, Operand, Predicate, Select, Table};
 pub struct Plan {
     /// Its text, with placeholders.
     pub statement: String,
-    /// The database's own words, a line each.
+    /// The database's own description, a line each.
     pub steps: Vec<String>,
-    /// Columns that it compares and that no index begins with, where it goes through the table row by row and no index would serve it.
+    /// Columns in comparisons that no index begins with, for tables that are read row by row where no index helps.
     pub lacks: Vec<String>,
 }
 
@@ -34,12 +34,12 @@ impl Store {
     }
 }
 
-/// Whether a plan goes through a table (`t0`) row by row. An index that is walked from end to end spares the order, not the reading.
+/// Whether a plan reads a table (`t0`) row by row. A full walk of an index saves sorting, but not reading.
 fn walks_in_sqlite(steps: &[String], _: &str) -> bool {
     steps.iter().any(|step| step == "SCAN t0" || step.starts_with("SCAN t0 "))
 }
 
-/// The same of PostgreSQL's words: below the line of the table none says by which part of an index rows are found.
+/// The same for PostgreSQL: no line below the table's says that an index condition finds the rows.
 fn walks_in_postgres(steps: &[String], table: &str) -> bool {
     let of_table = |step: &String| [format!(" on {table} t0 "), format!(" on \"{table}\" t0 ")].iter().any(|name| step.contains(name));
     let Some(at) = steps.iter().position(of_table) else { return false };
@@ -47,7 +47,7 @@ fn walks_in_postgres(steps: &[String], table: &str) -> bool {
     !steps[at].contains("Bitmap") && !steps[at + 1..].iter().take_while(|step| !step.contains("->")).any(found_by)
 }
 
-/// Columns of a table by which a condition could find rows if an index began with them; none where an index serves it already.
+/// Columns that could find rows if an index began with them; empty when an index helps already.
 fn compared(table: &Table, filter: &Predicate) -> Vec<String> {
     // The first columns are the key.
     let indexed = |column: usize| column < table.key || table.indexes.iter().any(|index| index.columns.first() == Some(&column));
@@ -61,7 +61,7 @@ fn compared(table: &Table, filter: &Predicate) -> Vec<String> {
     columns.into_iter().filter(|column| !indexed(*column)).filter_map(|column| Some(table.columns.get(column)?.name.clone())).collect()
 }
 
-/// Whether indexes find the rows: of conditions that all hold one is enough, of alternatives each needs one.
+/// Whether indexes find the rows: one is enough for conditions joined by AND; joined by OR, each needs one.
 fn is_served(filter: &Predicate, indexed: &dyn Fn(usize) -> bool) -> bool {
     match filter {
         Predicate::All(parts) => parts.iter().any(|part| is_served(part, indexed)),
@@ -77,7 +77,7 @@ fn compares(filter: &Predicate, columns: &mut Vec<usize>) {
     }
 }
 
-/// The column by which an index could find the rows of a condition that has no parts.
+/// The column of a single condition for which an index could find rows.
 fn finds_by(condition: &Predicate) -> Option<usize> {
     match condition {
         Predicate::Compare(Operand::Column(column), comparison, Operand::Constant(_))

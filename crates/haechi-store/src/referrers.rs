@@ -8,7 +8,7 @@ pub(crate) struct Referrer {
     pub(crate) table: usize,
     pub(crate) column: usize,
     pub(crate) on_delete: OnDelete,
-    /// Whether it may not be empty.
+    /// Whether the column is required.
     pub(crate) required: bool,
 }
 

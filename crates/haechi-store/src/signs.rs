@@ -1,11 +1,11 @@
-//! What an operator wants to know of the database itself: how large it is, when it was copied last, and which node gives positions.
+//! Facts about the database for operators: its size, its last backup, and which node gives positions.
 
 use crate::{Driver, Reads, Store, figures::Sizes, sqlite};
 use futures_util::future::BoxFuture;
 use haechi_model::Failure;
 use rusqlite::OptionalExtension;
 
-/// The last backup has a row among the leases, which are of the moment as well: none is taken over by a restore elsewhere.
+/// The last backup has a row among the leases. A restore to another database copies no leases.
 pub(crate) const BACKED_UP: &str = "SELECT \"expires\" FROM \"_leases\" WHERE \"name\" = 'backup'";
 pub(crate) const NOTE_BACKUP: &str =
     "INSERT INTO \"_leases\" VALUES ('backup', '', $1, 0) ON CONFLICT (\"name\") DO UPDATE SET \"expires\" = excluded.\"expires\"";
@@ -33,7 +33,7 @@ impl Store {
         }
     }
 
-    /// Remembers that everything was copied at this time.
+    /// Records the time of a backup.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -49,7 +49,7 @@ impl Store {
         })
     }
 
-    /// When everything was copied last.
+    /// The time of the last backup.
     ///
     /// # Errors
     /// When the database cannot be reached.

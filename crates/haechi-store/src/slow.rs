@@ -1,4 +1,4 @@
-//! Statements that take long are told to the log: from when on, and what each was for.
+//! Logs slow statements, with the purpose of each.
 
 use std::{
     fmt,
@@ -9,25 +9,25 @@ use std::{
     time::Duration,
 };
 
-/// A statement that took long. Its text has no values in it.
+/// A slow statement. Its text has no values in it.
 pub struct Slow<'a> {
     /// The text.
     pub statement: &'a str,
     /// How long it took.
     pub took: Duration,
-    /// How many rows it found, where that is known.
+    /// How many rows it found, where known.
     pub rows: Option<usize>,
-    /// Of which table it asked.
+    /// The table that it read.
     pub table: &'a str,
 }
 
-/// What a statement is for: it says so when the statement took long.
+/// The purpose of a statement, which is logged when the statement was slow.
 pub trait Purpose: Send + Sync {
-    /// Tells the log.
+    /// Writes the log line.
     fn tell(&self, slow: &Slow<'_>);
 }
 
-/// A purpose, or none that is told.
+/// A purpose, or none.
 #[derive(Clone, Default)]
 pub struct For(pub Option<Arc<dyn Purpose>>);
 
@@ -37,7 +37,7 @@ impl fmt::Debug for For {
     }
 }
 
-/// From how many microseconds on a statement is told of; none is at zero.
+/// The time, in microseconds, from which a statement is logged; zero logs none.
 #[derive(Debug, Default)]
 pub(crate) struct Threshold(AtomicU64);
 
@@ -51,7 +51,7 @@ impl Threshold {
         from > 0 && took.as_micros() >= u128::from(from)
     }
 
-    /// Tells of a statement, when it took long.
+    /// Logs a statement when it was slow.
     pub(crate) fn took(&self, purpose: &For, slow: &Slow<'_>) {
         if !self.is_met(slow.took) {
             return;

@@ -1,4 +1,4 @@
-//! The store's own tables. They go through the same planner as everybody's.
+//! The store's own tables, made by the same planner as all others.
 
 use crate::{catalog::Catalog, render::Dialect};
 use haechi_model::{Column, Index, Storage, Table, Value};
@@ -66,7 +66,7 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
             ],
             vec![index("_idempotency_time_idx", &[3], false)],
         ),
-        // Rows before and after a change, for live changes: by the id of the entry, which tells its time.
+        // Rows before and after a change, for live changes: by the id of the entry, which contains its time.
         table("_images", 1, vec![Column::required("id", Storage::Text), Column::required("image", Storage::Bytes)], Vec::new()),
         table(
             "_leases",

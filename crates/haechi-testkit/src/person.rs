@@ -195,8 +195,8 @@ impl Events {
     }
 }
 
-/// Whatever any test is told is known in every language, but for the reasons of a folder's own policies and what the parser
-/// of GraphQL says.
+/// Every message that a test receives has a translation in every language, except the reasons in a folder's own policies and the messages
+/// of the GraphQL parser.
 fn known_in_korean(problem: &Value, told: &str) {
     let more = if told == "message" { &problem["extensions"] } else { problem };
     if more["type"].as_str().is_some_and(|kind| kind.ends_with("/forbidden") || kind.ends_with("/invalid-document")) {

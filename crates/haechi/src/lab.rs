@@ -1,5 +1,5 @@
-//! Builds with `--cfg haechi_unsafe_lab`: controls can be switched off to measure what they cost. Never shipped: such a
-//! binary says so in `dev`, refuses to serve, and holds a mark that the tests and the benchmark look for in others.
+//! Builds with `--cfg haechi_unsafe_lab` can switch controls off, to measure their cost. They are never shipped: such a binary says so in
+//! `dev`, refuses to serve, and contains a mark that the tests and the benchmark look for in other builds.
 
 use std::sync::OnceLock;
 

@@ -14,10 +14,10 @@ pub use app::house::{House, Mode};
 
 /// A request for a declared action, and its answer.
 pub use haechi_data::{Act, Acted};
-/// The gate, for handlers of one's own.
+/// The gate, for handlers.
 pub use haechi_gate as gate;
 pub use haechi_gate::Ask;
 /// What is declared, and the data of reading and writing it.
 pub use haechi_model as model;
-/// Problems (RFC 9457), and what becomes one.
+/// Problems (RFC 9457), and the types that become one.
 pub use haechi_problem as problem;

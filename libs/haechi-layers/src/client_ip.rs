@@ -1,22 +1,22 @@
-//! The client's address, behind declared proxies only. Nobody else's `X-Forwarded-For` is believed.
+//! The client's address. `X-Forwarded-For` is trusted only from declared proxies.
 
 use crate::service::{Finish, Guard, layers, refuse};
 use http::{HeaderMap, Request, Response, StatusCode};
 use std::{fmt, net::IpAddr, sync::Arc};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// More hops than anybody honest has.
+/// More hops than any honest request has.
 const MAX_HOPS: usize = 32;
 
 /// The client's address, among the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientIp(pub IpAddr);
 
-/// The address of the connection, which whoever accepts it puts among the request's extensions.
+/// The address of the connection. The code that accepts the connection puts it among the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
-/// A trusted proxy sent a header that cannot be read: the request is refused rather than counted as somebody else's.
+/// A trusted proxy sent an unreadable header: the request is refused rather than counted for the wrong client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
@@ -32,7 +32,7 @@ impl fmt::Display for NotANetwork {
 
 impl std::error::Error for NotANetwork {}
 
-/// The networks of one's own proxies.
+/// The networks of the trusted proxies.
 ///
 /// ```
 /// use haechi_layers::Proxies;
@@ -42,7 +42,7 @@ impl std::error::Error for NotANetwork {}
 /// let mut headers = HeaderMap::new();
 /// headers.insert("x-forwarded-for", "198.51.100.7".parse()?);
 /// assert_eq!(proxies.client("10.1.2.3".parse()?, &headers).unwrap().to_string(), "198.51.100.7");
-/// // A stranger's word counts for nothing.
+/// // A header of a stranger is ignored.
 /// assert_eq!(proxies.client("203.0.113.9".parse()?, &headers).unwrap().to_string(), "203.0.113.9");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -81,7 +81,7 @@ impl Proxies {
         if hops.len() > MAX_HOPS {
             return Err(Unreadable);
         }
-        // Each proxy appends whom it heard from: read from the end, until somebody who is not ours.
+        // Each proxy appends the address it heard from: read from the end, up to the first address that is no trusted proxy.
         for hop in hops.into_iter().rev() {
             client = hop.parse::<IpAddr>().map_err(|_| Unreadable)?.to_canonical();
             if !self.trusts(client) {
@@ -116,7 +116,7 @@ pub struct ClientIpLayer {
 }
 
 impl ClientIpLayer {
-    /// With the networks of one's own proxies; none are trusted by default.
+    /// With the networks of the trusted proxies; none are trusted by default.
     #[must_use]
     pub fn new(proxies: Proxies) -> Self {
         Self { proxies: Arc::new(proxies) }
@@ -158,7 +158,7 @@ mod tests {
             ("203.0.113.9", &["198.51.100.7"][..], "203.0.113.9"),
             ("10.1.1.1", &["198.51.100.7"], "198.51.100.7"),
             ("10.1.1.1", &[], "10.1.1.1"),
-            // What the client wrote itself stands to the left of what our proxy appended.
+            // Entries that the client wrote are to the left of the one that our proxy appended.
             ("10.1.1.1", &["6.6.6.6, 198.51.100.7"], "198.51.100.7"),
             ("10.1.1.1", &["6.6.6.6", "198.51.100.7, 10.2.2.2"], "198.51.100.7"),
             ("10.1.1.1", &["10.9.9.9, 10.2.2.2"], "10.9.9.9"),

@@ -4,7 +4,7 @@ use crate::service::{Finish, Guard, layers};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
 
-/// What is open to whom.
+/// The allowed origins, and what they may do.
 ///
 /// ```
 /// use haechi_layers::{Cors, Verdict};
@@ -26,10 +26,10 @@ pub struct Cors {
     max_age_s: u32,
 }
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It names no origin: no browser's cross-origin request.
+    /// It has no origin: it is no browser's cross-origin request.
     SameOrigin,
     /// A preflight from an open origin.
     Preflight(HeaderValue),
@@ -53,7 +53,7 @@ impl Cors {
         }
     }
 
-    /// Also with cookies. Only exact origins are ever open, so this is never "with cookies for everybody".
+    /// Also with cookies. Only exact origins are ever open, so this never means cookies for everybody.
     #[must_use]
     pub fn with_credentials(self) -> Self {
         Self { credentials: true, ..self }
@@ -77,7 +77,7 @@ impl Cors {
         Self { exposed: headers.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", "), ..self }
     }
 
-    /// What a request is.
+    /// The kind of a request.
     #[must_use]
     pub fn judge(&self, method: &Method, headers: &HeaderMap) -> Verdict {
         let Some(origin) = headers.get(header::ORIGIN) else { return Verdict::SameOrigin };
@@ -89,7 +89,7 @@ impl Cors {
         }
     }
 
-    /// Adds what the browser must know. Every reply says that it depends on the origin, so that no cache mixes them up.
+    /// Adds the headers for the browser. Every reply says that it depends on the origin, so that caches do not mix replies up.
     pub fn mark(&self, verdict: &Verdict, headers: &mut HeaderMap) {
         if self.origins.is_empty() {
             return;
@@ -122,7 +122,7 @@ pub struct CorsLayer {
 }
 
 impl CorsLayer {
-    /// With what is open to whom.
+    /// With the allowed origins.
     #[must_use]
     pub fn new(cors: Cors) -> Self {
         Self { cors: Arc::new(cors) }

@@ -1,11 +1,11 @@
-//! Requests that another site made a browser send: refused when they could change something.
+//! Requests that another site's page made a browser send: refused when they could change something.
 
 use crate::service::{Finish, Guard, layers, refuse};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use std::sync::Arc;
 
-/// Whether a request was made by a page of `own_origin`: by Fetch Metadata, else by Origin, else by Referer. A request
-/// that says nothing of where it comes from is not believed.
+/// Whether a page of `own_origin` made a request: by Fetch Metadata, else by Origin, else by Referer. A request without any of these is
+/// refused.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();
@@ -23,17 +23,17 @@ pub fn made_here(headers: &HeaderMap, own_origin: &str) -> bool {
     }
 }
 
-/// Refuses requests that bring a cookie, could change something, and were not made by a page of one's own.
+/// Refuses requests that have a cookie, could change something, and were not made by a page of the own origin.
 ///
-/// Requests without cookies pass: a browser adds no bearer token by itself. Put a token bound to the session on top
-/// where pages of one's own origin may be under somebody else's control.
+/// Requests without cookies pass: a browser adds no bearer token by itself. Require a token bound to the session as well where others may
+/// control pages of the own origin.
 #[derive(Clone, Debug)]
 pub struct CrossSiteLayer {
     own_origin: Arc<str>,
 }
 
 impl CrossSiteLayer {
-    /// With the origin of one's own pages.
+    /// With the origin of the own pages.
     #[must_use]
     pub fn new(own_origin: &str) -> Self {
         Self { own_origin: own_origin.into() }

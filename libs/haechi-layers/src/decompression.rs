@@ -1,4 +1,4 @@
-//! Compressed request bodies, unpacked within bounds: a small body never becomes a large one unseen.
+//! Unpacks compressed request bodies within bounds: a small body cannot become a large one unnoticed.
 
 use crate::{
     json_depth::{JsonDepth, is_json},
@@ -18,7 +18,7 @@ use tower_service::Service;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a compressed body may be.
+/// The limits of a compressed body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unpacking {
     /// Bytes as they arrive.
@@ -51,7 +51,7 @@ pub enum UnpackError {
 }
 
 impl UnpackError {
-    /// The status that says so.
+    /// The status for the error.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
@@ -62,7 +62,7 @@ impl UnpackError {
     }
 }
 
-/// Takes what is unpacked, as far as it may grow.
+/// Takes the unpacked bytes, up to the limit.
 struct Bounded {
     out: Vec<u8>,
     most: usize,
@@ -169,7 +169,7 @@ where
         if plain {
             return Box::pin(self.inner.call(request));
         }
-        // The service that was made ready is the one that is called.
+        // The service that was polled as ready is the one that is called.
         let fresh = self.inner.clone();
         let (mut inner, unpacking) = (std::mem::replace(&mut self.inner, fresh), self.unpacking);
         Box::pin(async move {

@@ -29,7 +29,7 @@ impl ContentSecurityPolicy {
         Self { directives: none.map(|name| (name.to_owned(), "'none'".to_owned())).to_vec(), with_nonce: false, report_only: false }
     }
 
-    /// For pages of one's own: what is loaded comes from here, scripts and styles carry the nonce.
+    /// For pages of the own origin: only this origin is loaded, scripts and styles carry the nonce.
     #[must_use]
     pub fn pages() -> Self {
         let mut policy = Self { with_nonce: true, ..Self::api() };
@@ -71,7 +71,7 @@ impl ContentSecurityPolicy {
     }
 }
 
-/// The headers of every reply. What a handler has set itself stays.
+/// The headers of every reply. Headers that a handler has set stay.
 #[derive(Clone, Debug)]
 pub struct SecurityHeaders {
     fixed: Vec<(HeaderName, HeaderValue)>,

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` for services that have no transaction to put it in: a request happens at most once per key.
+//! `Idempotency-Key` for services without a transaction for it: a request happens at most once per key.
 
 use crate::service::{refuse, whole};
 use bytes::Bytes;
@@ -21,7 +21,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 const KEY: &str = "idempotency-key";
 const REPLAYED: &str = "idempotency-replayed";
 const MAX_KEY_BYTES: usize = 255;
-/// Of all keys, one caller may have one in so many.
+/// One caller may have this part of all keys.
 const CALLER_SHARE: usize = 8;
 
 /// What is kept of a reply.
@@ -43,7 +43,7 @@ enum State {
     InWork,
     /// It was done; later requests get the same reply.
     Done(Kept),
-    /// It was begun, and nobody knows how it ended: it is not begun again.
+    /// It was begun and its outcome is unknown: it is not begun again.
     Unknown,
 }
 
@@ -52,14 +52,14 @@ struct Entry {
     caller: u64,
     state: State,
     until: Instant,
-    /// Which of the entries that this key has had.
+    /// Tells this entry from earlier ones of the same key.
     number: u64,
 }
 
 /// Bounds of what is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembering {
-    /// Keys at once; the oldest one that is done makes room. One caller has an eighth of them at most.
+    /// Keys at once; the oldest finished one makes room. One caller has an eighth of them at most.
     pub keys: usize,
     /// How long a key is remembered, milliseconds.
     pub keep_ms: u64,
@@ -78,7 +78,7 @@ impl Default for Remembering {
 #[derive(Default)]
 struct Entries {
     by_key: HashMap<[u64; 2], Entry>,
-    /// Oldest first, each with its number; those whose number is no longer the key's are gone.
+    /// Oldest first, each with its number; entries with an older number than their key's are outdated.
     order: VecDeque<([u64; 2], u64)>,
     /// How many keys each caller has.
     callers: HashMap<u64, usize>,
@@ -104,7 +104,7 @@ impl Entries {
         }
     }
 
-    /// Forgets what has ended, and keeps the order as short as the map.
+    /// Forgets expired keys, and keeps the order as short as the map.
     fn tidy(&mut self, now: Instant, most: usize) {
         while let Some(oldest) = self.order.front().copied() {
             if self.is_live(&oldest) {
@@ -121,7 +121,7 @@ impl Entries {
         }
     }
 
-    /// Lets the oldest one go that is done, else the oldest whose end nobody knows. What is in work keeps its place.
+    /// Forgets the oldest finished key, or else the oldest with an unknown outcome. Keys in work stay.
     fn make_room(&mut self, of: Option<u64>) -> bool {
         let is = |at: &([u64; 2], u64), wanted: fn(&State) -> bool| {
             self.is_live(at) && self.by_key.get(&at.0).is_some_and(|entry| wanted(&entry.state) && of.is_none_or(|caller| entry.caller == caller))
@@ -136,13 +136,13 @@ impl Entries {
     }
 }
 
-/// Finds whose request it is: two callers may choose the same key.
+/// Finds the caller of a request: two callers may choose the same key.
 type CallerOf<B> = dyn Fn(&Request<B>) -> Option<String> + Send + Sync;
 
-/// Lets a request with an `Idempotency-Key` happen at most once in this process; what is repeated gets the first reply.
+/// Lets a request with an `Idempotency-Key` happen at most once in this process; a repeated request gets the first reply.
 ///
-/// Only successes are kept: whoever was refused may try again with the same key. A request whose end nobody knows
-/// (its client went away, its service failed) is answered 409 from then on: at most once, not at least once.
+/// Only successes are kept: a refused request may be sent again with the same key. A request with an unknown outcome (its client went away,
+/// its service failed) is answered 409 from then on: at most once, not at least once.
 pub struct IdempotencyLayer<B> {
     caller: Arc<CallerOf<B>>,
     memory: Arc<Memory>,
@@ -155,7 +155,7 @@ struct Memory {
 }
 
 impl<B> IdempotencyLayer<B> {
-    /// `caller` says whose request it is; without a caller a key is refused.
+    /// `caller` names the caller of a request; without a caller a key is refused.
     pub fn new(bounds: Remembering, caller: impl Fn(&Request<B>) -> Option<String> + Send + Sync + 'static) -> Self {
         let memory = Memory { bounds, hashers: [RandomState::new(), RandomState::new()], entries: Mutex::default() };
         Self { caller: Arc::new(caller), memory: Arc::new(memory) }
@@ -194,7 +194,7 @@ enum Begun {
     Refused(StatusCode, &'static str),
 }
 
-/// A key in work; dropped without an end it is `Unknown`.
+/// A key in work; dropped without an outcome it becomes `Unknown`.
 struct Running {
     memory: Arc<Memory>,
     key: [u64; 2],
@@ -242,7 +242,7 @@ impl Memory {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// 128 bits under secrets of the process: nobody finds two that are alike.
+    /// 128 bits under secrets of the process: nobody can find a collision.
     fn hash(&self, parts: &[&[u8]]) -> [u64; 2] {
         [self.hashers[0].hash_one(parts), self.hashers[1].hash_one(parts)]
     }
@@ -260,7 +260,7 @@ impl Memory {
                 State::Done(kept) => Begun::Replay(kept.clone()),
             };
         }
-        // Whoever has many makes room among his own: nobody pushes out what others rely on.
+        // A caller with many keys makes room among their own keys, so nobody pushes out keys of others.
         let share = (self.bounds.keys / CALLER_SHARE).max(1);
         let full = entries.callers.get(&caller).is_some_and(|count| *count >= share) && !entries.make_room(Some(caller));
         if full || entries.by_key.len() >= self.bounds.keys && !entries.make_room(None) {
@@ -349,7 +349,7 @@ where
     };
     let response = inner.call(Request::from_parts(parts, B::from(body))).await?;
     if !response.status().is_success() && !response.status().is_redirection() {
-        // A failure of the service, or of its time, may have done its work: then nobody knows.
+        // A failed or timed-out service may have done its work: the outcome is unknown.
         if response.status().is_client_error() && response.status() != StatusCode::REQUEST_TIMEOUT {
             running.end(None);
         }
@@ -361,7 +361,7 @@ where
     };
     let body = body.to_bytes();
     let mut headers = parts.headers.clone();
-    // Credentials are given once.
+    // Credentials are sent only once.
     headers.remove(header::SET_COOKIE);
     running.end(Some(Kept { status: parts.status, headers, body: body.clone() }));
     Ok(Response::from_parts(parts, R::from(body)))

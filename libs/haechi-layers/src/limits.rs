@@ -41,7 +41,7 @@ pub struct Limits {
     pub body: BodyLimits,
 }
 
-/// What a body may be.
+/// The limits of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
     /// Bytes.
@@ -98,7 +98,7 @@ pub enum BodyFault {
 }
 
 impl BodyFault {
-    /// The status that says so.
+    /// The status for the error.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
@@ -125,7 +125,7 @@ impl fmt::Display for BodyFault {
 
 impl Error for BodyFault {}
 
-/// Says afterwards whether a body was cut off, whatever its reader made of that.
+/// Tells afterwards whether a body was cut off, no matter how its reader handled that.
 #[derive(Clone, Debug, Default)]
 pub struct BodyWatch(Arc<AtomicU8>);
 
@@ -211,14 +211,13 @@ where
     }
 }
 
-/// Whether a layer within unpacks the body; what is packed is no JSON yet.
+/// Whether an inner layer unpacks the body; a packed body is not JSON yet.
 fn is_packed(headers: &HeaderMap) -> bool {
     let encoding = headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes().to_ascii_lowercase());
     encoding.is_some_and(|encoding| matches!(encoding.as_slice(), b"gzip" | b"x-gzip" | b"deflate"))
 }
 
-/// Refuses what goes beyond [`Limits`]: 413, 414, 431 and 400 for what is too much, 408 for what is too slow, 503 when
-/// too many are in work.
+/// Refuses requests beyond [`Limits`]: 413, 414, 431 and 400 for too much, 408 for too slow, 503 when too many are in work.
 #[derive(Clone, Debug)]
 pub struct LimitsLayer {
     limits: Arc<Limits>,
@@ -287,7 +286,7 @@ where
             let Ok(response) = tokio::time::timeout(time, reply).await else {
                 return Ok(refuse(StatusCode::REQUEST_TIMEOUT, "the reply took too long"));
             };
-            // Whatever the service made of a body that was cut off, this is why.
+            // A body was cut off: this is the reply, no matter what the service answered.
             match watch.fault() {
                 Some(fault) => response.map(|_| refuse(fault.status(), fault.text())),
                 None => response,

@@ -1,4 +1,4 @@
-//! A leaky bucket per key (GCRA), in memory of a fixed size whatever is thrown at it.
+//! A leaky bucket per key (GCRA), in memory of a fixed size for any number of keys.
 
 use crate::service::{Finish, Guard, Guarded, refuse};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -22,7 +22,7 @@ pub struct Rate {
     pub per_ms: u64,
 }
 
-/// What is said of one request.
+/// The decision about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// Whether it may pass.
@@ -67,7 +67,7 @@ impl RateLimit {
         self.count(key, 1, now)
     }
 
-    /// Counts so many requests of a key now: all of them, or none when there is no room for all.
+    /// Counts several requests of a key now: all of them, or none when there is no room for all.
     pub fn take_many(&self, key: impl Hash, requests: u32) -> Decision {
         let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.count(key, requests, now)
@@ -84,7 +84,7 @@ impl RateLimit {
         let at = ((hash / LOCKS as u64) % sets.len() as u64) as usize;
         let set = &mut sets[at];
         let known = set.iter().position(|bucket| bucket.key == hash);
-        // Whoever has asked least loses his place: that costs him nothing, and keeps in mind whoever asks most.
+        // The key with the emptiest bucket loses its place, which costs it little; the busiest keys stay.
         let place = known.or_else(|| (0..WAYS).min_by_key(|at| set[*at].empty_at)).unwrap_or_default();
         let bucket = &mut set[place];
         if known.is_none() {
@@ -102,7 +102,7 @@ impl RateLimit {
         Decision { allowed: true, remaining, reset_ms: (level + cost).div_ceil(1000) }
     }
 
-    /// Says in a reply what was decided (draft-ietf-httpapi-ratelimit-headers): quota and window, what remains, until when.
+    /// Adds the decision to a reply (draft-ietf-httpapi-ratelimit-headers): quota and window, remaining requests, time to reset.
     pub fn mark(&self, decision: Decision, headers: &mut HeaderMap) {
         let seconds = |ms: u64| ms.div_ceil(1000);
         headers.insert("ratelimit-policy", self.policy.clone());
@@ -137,14 +137,14 @@ fn write_decimal(number: u64, out: &mut Vec<u8>) {
 /// Finds the key of a request.
 type KeyOf<B> = dyn Fn(&Request<B>) -> Option<String> + Send + Sync;
 
-/// Refuses with 429 what comes too fast.
+/// Answers 429 to requests that come too fast.
 pub struct RateLimitLayer<B> {
     limit: Arc<RateLimit>,
     key: Arc<KeyOf<B>>,
 }
 
 impl<B> RateLimitLayer<B> {
-    /// `key` says whose request it is; `None` is not counted.
+    /// `key` names the sender of a request; `None` is not counted.
     pub fn new(limit: RateLimit, key: impl Fn(&Request<B>) -> Option<String> + Send + Sync + 'static) -> Self {
         Self { limit: Arc::new(limit), key: Arc::new(key) }
     }
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!((0..7).filter(|_| limit.take_at("kim", 5000).allowed).count(), 5);
     }
 
-    /// DOS-12: a million keys neither grow the memory nor free whoever floods.
+    /// DOS-12: a million keys neither grow the memory nor reset the bucket of a flooder.
     #[test]
     fn a_million_keys_change_nothing() {
         let limit = RateLimit::new(Rate { burst: 10, per_ms: 60_000 }, 10_000);

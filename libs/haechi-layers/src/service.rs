@@ -1,4 +1,4 @@
-//! The one service behind all layers: a guard looks at the request, the service within answers, the guard finishes the reply.
+//! The common service of all layers: a guard checks the request, the inner service answers, the guard finishes the reply.
 
 use http::{Request, Response};
 use std::{
@@ -16,7 +16,7 @@ pub trait Guard<B, R> {
     /// Looks at a request.
     ///
     /// # Errors
-    /// The reply that is given without the service.
+    /// The reply in place of the service's.
     fn begin(&self, request: &mut Request<B>) -> Result<Finish<R>, Response<R>>;
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn refuse<R: From<&'static str>>(status: http::StatusCode, text: &'st
     response
 }
 
-/// A whole body of at most so many bytes, or how it is refused.
+/// A whole body of at most `most` bytes, or its refusal.
 #[cfg(any(feature = "decompression", feature = "idempotency"))]
 pub(crate) async fn whole<B>(body: B, most: usize, too_large: &'static str) -> Result<bytes::Bytes, (http::StatusCode, &'static str)>
 where

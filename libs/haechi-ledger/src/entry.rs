@@ -3,7 +3,7 @@
 use crate::tree::{Hash, digest};
 use thiserror::Error;
 
-/// The first format: it says nothing of the event.
+/// The first format: it has no hash of the event.
 const WITHOUT_EVENT: u8 = 1;
 const FORMAT: u8 = 2;
 
@@ -22,7 +22,7 @@ pub struct Entry {
     pub actor_id: String,
     /// The verb.
     pub action: String,
-    /// What it was done to: `collection/id`, or a collection.
+    /// The target: `collection/id`, or a collection.
     pub target: String,
     /// `allowed`, `refused` …
     pub outcome: String,
@@ -30,13 +30,13 @@ pub struct Entry {
     pub request_id: String,
     /// Version of the policies.
     pub policy_version: String,
-    /// Why, when it follows from something else.
+    /// The cause, when it follows from another action.
     pub cause: String,
     /// Keyed digest of the row's canonical after-image; empty when there is none.
     pub row_digest: Vec<u8>,
     /// `SHA-256(salt ‖ detail)`.
     pub commitment: Hash,
-    /// `SHA-256` of the event that subscribers are told, of nothing where there is none. Entries of the first format say nothing of it.
+    /// `SHA-256` of the event for subscribers, or of nothing when there is none. Entries of the first format do not have it.
     pub event: Option<Hash>,
 }
 
@@ -51,7 +51,7 @@ pub enum EntryError {
     Malformed,
 }
 
-/// What an entry says of its event.
+/// The event hash of an entry.
 #[must_use]
 pub fn event_hash(event: Option<&str>) -> Hash {
     digest(&[event.unwrap_or_default().as_bytes()])

@@ -42,7 +42,7 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, path: &[Hash], root:
     last == 0 && hash == *root
 }
 
-/// The nodes that show that the first `size` leaves have not changed.
+/// The nodes that prove that the first `size` leaves have not changed.
 #[must_use]
 pub fn consistency_proof(leaves: &[Hash], size: usize) -> Vec<Hash> {
     fn sub(leaves: &[Hash], size: usize, whole: bool) -> Vec<Hash> {

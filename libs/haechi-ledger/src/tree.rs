@@ -33,7 +33,7 @@ pub fn root(leaves: &[Hash]) -> Hash {
     frontier.root()
 }
 
-/// A growing tree: 32 bytes for each bit of its size, whatever the size.
+/// A growing tree. It needs 32 bytes for each bit of its size at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,

@@ -1,4 +1,4 @@
-//! Every kind of problem that is answered with: the one table behind replies, documents and pages.
+//! Every kind of problem: the one table behind replies, documents and pages.
 
 use crate::Kind;
 
@@ -7,7 +7,7 @@ macro_rules! kinds {
         $(#[doc = $title]
         pub const $name: Kind = Kind { slug: $slug, title: $title, status: $status };)*
 
-        /// Every kind with what mends it.
+        /// Every kind with its remedy.
         #[must_use]
         pub fn kinds() -> Vec<(Kind, &'static str)> {
             vec![$(($name, $help)),*]

@@ -1,7 +1,7 @@
 //! RFC 9457 problems as plain data.
 //!
-//! A [`Problem`] is what the world sees of an error. It never holds a source error's text. With the feature `axum` it
-//! turns into a response.
+//! A [`Problem`] is what clients see of an error. It never contains a source error's text. With the feature `axum` it turns into a
+//! response.
 #![warn(missing_docs)]
 
 pub mod kinds;
@@ -107,7 +107,7 @@ impl Problem {
         body.to_string().into_bytes()
     }
 
-    /// As a response, which brings the problem along among its extensions: a layer around it may tell it in another language.
+    /// As a response, with the problem among its extensions: an outer layer may translate it.
     #[cfg(feature = "axum")]
     #[must_use]
     pub fn response(&self, base: &str, request_id: &str) -> axum::response::Response {
@@ -128,11 +128,11 @@ impl Problem {
     }
 }
 
-/// Most characters of one word of what was sent that an error repeats, and most of a whole detail.
+/// Most characters of one quoted word in an error, and most of a whole detail.
 const QUOTED: usize = 80;
 const DETAIL: usize = 1_000;
 
-/// A text in which nothing that was sent is repeated at length.
+/// A text that repeats nothing long of a request.
 #[must_use]
 pub fn shortened(text: Cow<'static, str>) -> Cow<'static, str> {
     if text.len() <= QUOTED {
@@ -152,7 +152,7 @@ pub fn shortened(text: Cow<'static, str>) -> Cow<'static, str> {
             out.push_str(word);
             continue;
         }
-        // What closes a quotation stays: the sentence around it is the same.
+        // The end of a quotation stays, so that the sentence around it is intact.
         let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
         let end = word.get(bare.len()..).filter(|end| end.chars().count() <= 4).unwrap_or_default();
         out.extend(word.chars().take(QUOTED));

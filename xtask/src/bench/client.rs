@@ -1,4 +1,4 @@
-//! A client of HTTP/1.1 over blocking sockets, and the requests that more than one part here sends.
+//! An HTTP/1.1 client over blocking sockets, and requests that several benchmarks send.
 
 use std::{
     io::{Read, Write},
@@ -8,7 +8,7 @@ use std::{
 /// People who sign in with a password, and the one that they have.
 pub(crate) const SIGNERS: usize = 16;
 pub(crate) const PASSWORD: &str = "seven purple otters dance";
-/// Reads what has come; a signal to this process is no end of it.
+/// Reads what has come; a signal to this process does not end the read.
 fn more(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
     loop {
         match stream.read(buffer) {
@@ -73,7 +73,7 @@ pub(crate) fn sign_in(who: usize, device: &str) -> Vec<u8> {
     post("/auth/v1/sign-in", "", &format!("{{\"email\":\"signer{who}@example.test\",\"password\":\"{PASSWORD}\"{device}}}"))
 }
 
-/// Sends one request on a connection of its own; the whole reply.
+/// Sends one request on a new connection; returns the whole reply.
 pub(crate) fn once(address: &str, request: &[u8], expected: u16) -> Result<String, String> {
     let fail = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(address).map_err(fail)?;

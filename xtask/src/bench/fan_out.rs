@@ -1,4 +1,4 @@
-//! One writer, many who watch: how long until each of them is told, whether anything is lost, and what idle streams hold.
+//! One writer, many watchers: how soon each gets a change, whether changes are lost, and the memory of idle streams.
 
 use super::{
     client::{once, post},
@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Who watches while one writes, and how many changes he makes, one every so often.
+/// How many clients watch while one writes, how many changes it makes, and the time between two.
 const WATCHERS: usize = 1_000;
 const CHANGES: usize = 200;
 const EVERY: Duration = Duration::from_millis(50);
@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_millis(50);
 const IDLE: usize = 10_000;
 const STACK: usize = 128 * 1024;
 
-/// When each change was asked for.
+/// The time when each change was sent.
 type Asked = Arc<Vec<OnceLock<Instant>>>;
 
 pub(super) fn run(haechi: &Haechi) -> Outcome {

@@ -13,7 +13,7 @@ use std::{
 };
 
 const CONNECTIONS: usize = 64;
-/// Callers who scan without pause, each somebody else than those who are measured.
+/// Callers who scan without pause; none of them is a measured caller.
 const SCANNERS: usize = 8;
 const TICK_US: f64 = 10_000.0;
 
@@ -63,7 +63,7 @@ impl Load {
                     scope.spawn(move || self.worker(scenario, worker, address, counter, started + time))
                 })
                 .collect();
-            // Behind what is measured, not counted: people who sign in without pause.
+            // Unmeasured load beside it: people who sign in without pause.
             let beside = if scenario == "get-beside-sign-ins" { SIGNERS } else { 0 };
             for worker in 0..beside {
                 let (address, counter) = (&address, &counter);

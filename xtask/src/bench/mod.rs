@@ -28,7 +28,7 @@ const SCENARIOS: &[(&str, &str)] = &[
     ("get-beside-sign-ins", ""),
 ];
 
-/// What the layers cost: the same house without them, interleaved. That build is made here and nowhere else.
+/// The cost of the layers: the same house without them, interleaved. Only this task makes that build.
 fn layers(haechi: &Haechi, rounds: u64, time: Duration) -> Outcome {
     let mut build = Command::new(cargo());
     build.args(["build", "--release", "--package", "haechi", "--target-dir", "target/lab"]).env("RUSTFLAGS", "--cfg haechi_unsafe_lab");
@@ -100,7 +100,7 @@ fn beside_raw(haechi: &Haechi, raw: &Raw, only: Option<&String>, rounds: u64, ti
         "{:<22} {:>10} {:>9} {:>9} {:>9}   {:>10} {:>9}   {:>6}",
         "64 connections", "haechi/s", "p50 ms", "p99 ms", "CPU µs", "raw/s", "CPU µs", "ratio"
     );
-    // What REST takes, for what is measured beside it.
+    // The cost of REST, for the scenarios that are compared with it.
     let (mut get, mut list) = (None, None);
     let wanted = |name: &str| only.is_none_or(|only| only.split(',').any(|one| one == name));
     for (name, reference) in SCENARIOS.iter().filter(|(name, _)| wanted(name)) {

@@ -91,7 +91,7 @@ impl Drop for Raw {
 const CONFIG: &str =
     "roles = [\"member\", \"reader\"]\n[limits]\ncaller_per_minute = 10_000_000\nanonymous_per_minute = 10_000_000\nconnections = 30_000\n";
 const LIVE: &str = "[live]\nstreams_per_caller = 1_000\n";
-/// What is watched: a collection of its own, so that the others' changes leave no images.
+/// The watched collection; it is separate, so that changes of others leave no images.
 const BOARD: &str = "[fields]\ntext = { type = \"text\", required = true }\nauthor = { type = \"ref\", to = \"users\", required = true }\n";
 /// Tokens that are each sent once: more than a server remembers.
 const STRANGERS: usize = 200_000;
@@ -112,7 +112,7 @@ permit (principal in Role::"member", action in [Action::"list", Action::"read", 
 permit (principal in Role::"member", action in [Action::"update", Action::"delete"], resource is notes) when { resource.author == principal };
 permit (principal in Role::"reader", action == Action::"read_pii", resource is notes);
 "#;
-/// Each caller sees by a condition of his own: what is decided for one is not decided for the next.
+/// Each caller sees by a different condition: what is decided for one is not decided for the next.
 const BOARD_POLICIES: &str = r#"
 permit (principal in Role::"member", action in [Action::"read", Action::"watch"], resource is board) when { resource.text != "hidden" || resource.author == principal };
 permit (principal in Role::"member", action == Action::"create", resource is board) when { resource.author == principal };

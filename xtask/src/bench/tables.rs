@@ -21,7 +21,7 @@ const AIRPORTS: usize = 105;
 const KEPT: &[(&str, usize)] = &[("few", 5), ("some", 1_458), ("more", 3_322), ("many", 100_000)];
 /// Each question is asked so often; the median counts.
 const TIMES: usize = 7;
-/// What stands above this beside the best form by hand has failed.
+/// A ratio to the best form by hand above this is a failure.
 const BOUND: f64 = 3.0;
 
 /// A condition: the role that has it, as Cedar, and by hand with `{one}` or `{two}` for what goes through references.
@@ -284,7 +284,7 @@ fn compare(name: &str, house: &House, target: &str, above: &mut Vec<String>) -> 
     let mut hand = Hand::start(target)?;
     // Seals and statistics of the import come first.
     std::thread::sleep(Duration::from_secs(3));
-    // What a request costs when its question is nothing: the credential, the policy, the reply.
+    // The cost of a request with an empty result: the credential, the policy, the reply.
     let nothing = house.ask(&house.token("all-few")?, "GET /api/v1/flights?page_size=1&number=-1")?;
     let page = house.ask(&house.token("all-few")?, "GET /api/v1/flights?page_size=20")?;
     println!("{name}: milliseconds; a request that finds nothing takes {nothing:.2}, a page of any rows {page:.2}");

@@ -1,4 +1,4 @@
-//! Each attack for a while, beside an honest caller: what it costs them, and what it takes of the server.
+//! Runs each attack for a while beside an honest caller: its cost for them, and for the server.
 
 use super::{at, descriptors, memory_mb, wal_mb};
 use crate::{
@@ -147,7 +147,7 @@ fn connect(haechi: &Haechi) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// One request after the other on one connection, whatever is answered.
+/// Sends one request after the other on one connection, no matter what is answered.
 fn requests(target: &Target<'_>, request: impl Fn(&Target<'_>, usize) -> Vec<u8>) {
     let mut buffer = vec![0; 256 * 1024];
     let mut stream = None;
@@ -233,7 +233,7 @@ fn header(name: u8, value: &str) -> Vec<u8> {
     out
 }
 
-/// Streams of a connection whose window is shut: lists are asked for and never taken. Now and then a small word keeps it open.
+/// Connections whose window is closed: lists are requested and never read. A small frame now and then keeps them open.
 fn unread_http2(target: &Target<'_>, _: usize) {
     while !target.stop.load(Ordering::Acquire) {
         let Ok(mut stream) = connect(target.haechi) else { continue };

@@ -1,4 +1,4 @@
-//! What the server endures: attacks beside an honest caller, and a long mixed load.
+//! Endurance tests: attacks beside an honest caller, and a long mixed load.
 
 pub(crate) mod attack;
 pub(crate) mod soak;

@@ -1,5 +1,5 @@
-//! A long mixed load: reads, changes, sign-ins, streams, backups and reloads, on SQLite or on two nodes of PostgreSQL. What may not grow
-//! is written down each minute, and judged at the end.
+//! A long mixed load: reads, changes, sign-ins, streams, backups and reloads, on SQLite or on two nodes of PostgreSQL. Figures that may not
+//! grow are recorded each minute, and judged at the end.
 
 use super::{at, descriptors, memory_mb, wal_mb};
 use crate::{
@@ -26,7 +26,7 @@ use std::{
 
 const WORKERS: usize = 12;
 const STREAMS: usize = 20;
-/// So that the machine has time left: what is looked for grows with time, not with load.
+/// A pause, so that the machine is not saturated: leaks grow with time, not with load.
 const REST: Duration = Duration::from_millis(4);
 const START: Duration = Duration::from_secs(60);
 /// A reply that never comes is a failure.
@@ -61,7 +61,7 @@ struct Met {
     ids: Mutex<Vec<String>>,
     latencies: Mutex<Vec<u32>>,
     answered: AtomicU64,
-    /// 503 with `Retry-After`, which is allowed, and whatever else must not be.
+    /// Answers of 503 with `Retry-After`, which are allowed; all other failures are not.
     told_to_wait: AtomicU64,
     failed: Mutex<Vec<String>>,
     events: AtomicUsize,
@@ -322,7 +322,7 @@ fn minute_by_minute(minutes: usize, nodes: &[Node], met: &Met, told: &mut Vec<Mi
     Ok(())
 }
 
-/// Whether anything grew that must not, or was answered that must not be.
+/// Whether a figure has grown that must not, or a reply was wrong.
 fn judge(told: &[Minute], met: &Met) -> Outcome {
     let mut wrong = String::new();
     let failed = met.failed.lock().map(|mut failed| std::mem::take(&mut *failed)).unwrap_or_default();

@@ -71,7 +71,7 @@ pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<(FieldId, b
 /// What is wrong with it.
 pub fn restriction(collection: &Collection, field: FieldId, operator: &str, value: Option<&str>, me: Option<&str>) -> Result<Predicate, FilterError> {
     let mut resolver = Resolver { collection, me, fields: Vec::new() };
-    // Quoted, so that nothing in it is a word of the language; `me` is no id of anybody.
+    // Quoted, so that nothing in it is a keyword of the language, and `me` is not the caller's id.
     let literal = Literal { text: value.unwrap_or("null").to_owned(), quoted: value.is_some_and(|text| text != "me"), column: 1 };
     resolver.restriction(&collection.fields[field].name, 1, operator, &literal)
 }
@@ -167,7 +167,7 @@ impl Resolver<'_> {
             return Ok(Value::text(me));
         }
         let read = match ty {
-            // A filter may ask for what could not be stored; it then finds nothing.
+            // A filter may use a value that cannot be stored; it finds nothing then.
             FieldType::Text { .. } if !literal.text.contains('\0') => Ok(Value::text(literal.text.as_str())),
             FieldType::Email => Ok(Value::text(literal.text.to_ascii_lowercase().replace('\0', ""))),
             ty => ty.read_text(&literal.text),

@@ -1,11 +1,11 @@
-//! Opens streams. No HTTP: every door that tells of changes opens them here.
+//! Opens streams. No HTTP: every door that shows changes opens its streams here.
 
 use crate::record::{QueryInput, RecordError};
 use haechi_gate::{Ask, EndReason, Gate, Grant, Stream, Watch, WatchError, WatchQuery};
 use haechi_model::{CollectionId, Shape};
 use haechi_problem::{Problem, kinds};
 
-/// A stream of the changes of a collection, for a door that says itself what it shows of them and how.
+/// A stream of a collection's changes, for a door with its own output format.
 ///
 /// # Errors
 /// When policy says no, the query cannot be asked, or the position is not known or no longer kept.
@@ -32,7 +32,7 @@ pub fn query(ask: &Ask, collection: CollectionId, input: &QueryInput) -> Result<
     Ok(WatchQuery { fields: query.fields, filter: query.filter, shape: Shape::Record, follow: Vec::new() })
 }
 
-/// The end of a stream as a problem, for doors that tell of it as an error.
+/// The end of a stream as a problem, for doors that report it as an error.
 #[must_use]
 pub fn ended(reason: EndReason) -> Problem {
     match reason {

@@ -13,7 +13,7 @@ use std::{convert::Infallible, sync::Arc};
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// Proxies that gather replies pass this one on as it comes.
+/// Tells proxies that buffer replies not to buffer this one.
 const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -44,7 +44,7 @@ fn message(item: &WatchItem) -> Bytes {
         WatchItem::Told(told) => told.rendered.get_or_init(|| change(told)).clone(),
         WatchItem::Ready(position) => format!("id: {position}\nevent: ready\ndata: {{}}\n\n").into(),
         WatchItem::Resync(position) => format!("id: {position}\nevent: resync\ndata: {{}}\n\n").into(),
-        // Without data nobody is told; the position is remembered all the same.
+        // An event without data is not dispatched, but the client remembers its position.
         WatchItem::Beat(position) => format!("id: {position}\n\n").into(),
         WatchItem::End(reason) => format!("event: end\ndata: {{\"reason\":\"{}\"}}\n\n", reason_name(*reason)).into(),
     }
@@ -61,7 +61,7 @@ fn change(told: &Arc<Told>) -> Bytes {
     out.extend_from_slice(told.id.as_bytes());
     out.push(b'"');
     if !record.is_empty() {
-        // JSON of ours has no line breaks: one line of data.
+        // JSON written here has no line breaks: one line of data.
         out.extend_from_slice(b",\"record\":");
         out.extend_from_slice(record);
     }
@@ -77,7 +77,7 @@ fn kind_name(kind: ToldKind) -> &'static str {
     }
 }
 
-/// Why a stream ended, as the other end is told.
+/// The name of a stream's end on the wire.
 pub(crate) fn reason_name(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Caller => "signed_out",

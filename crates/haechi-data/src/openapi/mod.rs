@@ -30,7 +30,7 @@ pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, 
     all_paths.insert("/healthz".to_owned(), paths::plain("health", "Whether the process lives.", &[200]));
     all_paths.insert("/readyz".to_owned(), paths::plain("readiness", "Whether requests should be sent here.", &[200, 503]));
     paths::carry(&mut all_paths);
-    // Without an origin of its own it is a server on this host.
+    // Without a public origin, the server is this host.
     let (server, environment, contact) = match base {
         "" => ("/", "local", json!({ "name": "The operators of this service" })),
         base => (base, "production", json!({ "name": "The operators of this service", "url": base })),

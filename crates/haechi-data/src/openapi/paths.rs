@@ -28,7 +28,7 @@ fn reply(description: &str, schema: Value, tagged: bool) -> Value {
     reply
 }
 
-/// A reply to a change: it says when it is that of the same request before.
+/// A reply to a change: a header says when it repeats the reply to an earlier request.
 fn changed(mut reply: Value, made: bool) -> Value {
     reply["headers"]["Idempotency-Replayed"] = reference("headers", "Idempotency-Replayed");
     if made {
@@ -44,10 +44,10 @@ fn open_to_all(app: &App, collection: &Collection, verb: &str, operation: &mut V
     }
 }
 
-/// What every reply carries, whatever it says.
+/// Headers of every reply.
 const CARRIED: &[&str] = &["RateLimit", "RateLimit-Policy", "X-Request-Id", "Access-Control-Allow-Origin"];
 
-/// Adds to every reply of every route the headers that it carries.
+/// Adds these headers to every reply of every route.
 pub(super) fn carry(paths: &mut Map<String, Value>) {
     let replies =
         paths.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut).filter_map(|operation| operation["responses"].as_object_mut());
@@ -111,7 +111,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         all.insert(format!("/api/v1/{name}/{{id}}:{}", action.name), json!({ "post": declared(collection, action) }));
     }
     if collection.id == haechi_model::USERS {
-        // People are made and ended by identity alone.
+        // Only the identity feature creates and deletes people.
         all.insert(format!("/api/v1/{name}"), json!({ "get": list }));
         all.insert(format!("/api/v1/{name}:query"), json!({ "post": query }));
         all.insert(format!("/api/v1/{name}/{{id}}"), json!({ "get": read, "patch": update }));
@@ -179,7 +179,7 @@ pub(super) fn batch() -> Value {
     } })
 }
 
-/// A route that answers a word.
+/// A route that answers with a word.
 pub(super) fn plain(id: &str, summary: &str, statuses: &[u16]) -> Value {
     let word = |status: &u16| (status.to_string(), json!({ "description": summary, "content": { "text/plain": { "schema": forms::text(200) } } }));
     let mut all = problems(&[]);

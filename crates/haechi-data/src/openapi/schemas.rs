@@ -104,7 +104,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         .filter(|(at, field)| field.required && field.default.is_none() && collection.owner != Some(*at))
         .map(|(_, field)| field.name.as_str())
         .collect();
-    // People are made by identity alone.
+    // Only the identity feature creates people.
     if collection.id != haechi_model::USERS {
         all.insert(
             format!("{name}Create"),

@@ -1,4 +1,4 @@
-//! What one can do with records. No HTTP, no SQL: every function asks the gate first.
+//! Actions on records. No HTTP, no SQL: every function asks the gate first.
 
 use super::{
     body::{Purpose, read_values},
@@ -23,7 +23,7 @@ pub struct Page {
     pub replayed: bool,
 }
 
-/// What listing needs beside the question.
+/// What a list needs beside the caller's question.
 pub struct Listing<'a> {
     /// The query.
     pub input: &'a QueryInput,
@@ -31,7 +31,7 @@ pub struct Listing<'a> {
     pub tokens: &'a Sealer,
 }
 
-/// Pages of a query: where they end is sealed, and bound to the caller and to the query.
+/// Pages of a query: the place where a page ends is sealed, and bound to the caller and to the query.
 pub struct Pages<'a> {
     ask: &'a Ask,
     tokens: &'a Sealer,
@@ -39,7 +39,7 @@ pub struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// Of the query that the fingerprint tells from others.
+    /// For a query, which the fingerprint tells apart from others.
     #[must_use]
     pub fn new(ask: &'a Ask, tokens: &'a Sealer, fingerprint: &str) -> Self {
         let binding = format!("{:?}\0{}\0\0{fingerprint}", ask.caller().kind(), ask.caller().id()).into_bytes();
@@ -49,7 +49,7 @@ impl<'a> Pages<'a> {
     /// The place after which the next page starts.
     ///
     /// # Errors
-    /// When the token is of another query or caller, or too old.
+    /// When the token belongs to another query or caller, or is too old.
     pub fn open(&self, token: &str) -> Result<Vec<Value>, RecordError> {
         page_token::open(self.tokens, token, &self.binding, self.ask.now_ms()).ok_or(RecordError::PageToken)
     }
@@ -61,7 +61,7 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Rows of a collection, for a door that says itself what it shows of them and how.
+/// Rows of a collection, for a door with its own output format.
 ///
 /// # Errors
 /// When policy says no, the query uses a field that the caller may not read, or the database cannot be reached.
@@ -73,7 +73,7 @@ pub async fn rows(ask: &Ask, collection: CollectionId, query: ListQuery) -> Resu
 /// One row.
 ///
 /// # Errors
-/// When policy says no, there is none as far as the caller may know, or the database cannot be reached.
+/// When policy says no, the row does not exist or is hidden from the caller, or the database cannot be reached.
 pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
@@ -81,7 +81,7 @@ pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'
     page.ok_or(RecordError::NotFound)
 }
 
-/// Those of the rows that there are and that the caller may read: what references name.
+/// The rows that exist and that the caller may read: the targets of references.
 ///
 /// # Errors
 /// When the database cannot be reached.
@@ -119,7 +119,7 @@ pub struct Listed {
     expand: Vec<FieldId>,
 }
 
-/// A page of records for a query as REST writes it. `shape`: how rows are written that show these fields, or all.
+/// A page of records for a query as REST writes it. `shape` gets the shown fields, or `None` for all, and says how rows are written.
 ///
 /// # Errors
 /// When policy says no, the query cannot be asked, or the database cannot be reached.
@@ -168,7 +168,7 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
 /// Records by their ids, all of them or none.
 ///
 /// # Errors
-/// When policy says no, one of them is not there as far as the caller may know, or the database cannot be reached.
+/// When policy says no, one of them does not exist or is hidden from the caller, or the database cannot be reached.
 pub async fn several(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
     let ids: Option<Vec<Box<str>>> = ids.iter().map(|id| record_id(id).map(Into::into)).collect();
@@ -206,7 +206,7 @@ pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &Q
     Ok(Page { bytes, version, ..Page::default() })
 }
 
-/// An id in the form in which it is stored; capitals are the same id. What is no id is no record's.
+/// An id in its stored form; upper case is the same id. `None` for text that is no id.
 #[must_use]
 pub fn record_id(text: &str) -> Option<String> {
     let shape = text.len() == 36
@@ -233,9 +233,9 @@ impl Made {
         self.done.is_none()
     }
 
-    /// The record as its writer may see it under today's policies; nothing when he may not.
+    /// The record as its writer may see it under the current policies; `None` when they may not.
     ///
-    /// The change is made: whatever keeps its record from being shown, the answer is not a failure.
+    /// The change is made, so a failure to show the record is no error.
     pub async fn shown(&self, ask: &Ask, wanted: Wanted<'_>) -> Option<RowPage> {
         match &self.done {
             Some(done) => ask.representation(done, wanted).await.ok().flatten(),
@@ -313,7 +313,7 @@ pub async fn delete(ask: &Ask, collection: CollectionId, id: &str, version: Opti
     work.commit().await.map(|(_, replayed)| replayed.is_some()).map_err(|error| RecordError::write(error, String::new(), declared))
 }
 
-/// Commits: what an operation of the change wrote. What other operations meet is not about it.
+/// Commits and returns what the operation wrote. Rows of other operations are left out.
 pub(crate) async fn finish(work: haechi_gate::Work, declared: &Collection, operation: usize) -> Result<Made, RecordError> {
     let (done, replayed) = work.commit().await.map_err(|error| match &error.error {
         WriteError::Store(_) | WriteError::KeyReused => RecordError::write(error, String::new(), declared),
@@ -338,7 +338,7 @@ pub(crate) fn replay(declared: &Collection, result: &str) -> Made {
     Made { collection: declared.id, id: id.into(), done: None }
 }
 
-/// Rows that references name, as far as the caller may read them: per reference, id to JSON.
+/// The target rows of references, as far as the caller may read them: per reference, id to JSON.
 async fn expansions(ask: &Ask, declared: &Collection, follow: &[FieldId], page: &RowPage) -> Result<Vec<BTreeMap<Box<str>, Vec<u8>>>, RecordError> {
     let mut found = Vec::with_capacity(follow.len());
     for (at, field) in follow.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Several operations as one change: all or nothing, later ones may name what earlier ones made.
+//! Several operations as one change: all or nothing. Later operations may name records of earlier ones.
 
 use super::{
     actions::{Made, collection, made, record_id, replay},
@@ -29,7 +29,7 @@ struct Operation<'a> {
     if_match: Option<i64>,
 }
 
-/// What an operation of a batch came to.
+/// The result of an operation in a batch.
 pub enum Outcome {
     /// A record was written.
     Made(Made),
@@ -43,7 +43,7 @@ pub enum Outcome {
 /// Why nothing was done.
 pub async fn run(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<Outcome>, bool), RecordError> {
     let operations = read(json)?;
-    // The request has been counted for one of them.
+    // The request already counts as one operation.
     ask.spend(operations.len() - 1).map_err(RecordError::Spent)?;
     let mut work = ask.work();
     let mut named: HashMap<&str, Box<str>> = HashMap::new();

@@ -43,7 +43,7 @@ pub(crate) fn read_values(json: &Json, collection: &Collection, purpose: Purpose
             }
         }
     }
-    // What is met first is the same however the body is ordered, and through whichever door it came.
+    // The first error does not depend on the order of the body or on the door.
     values.sort_unstable_by_key(|(field, _)| *field);
     if errors.is_empty() { Ok(values) } else { Err(RecordError::Fields(errors)) }
 }

@@ -1,4 +1,4 @@
-//! Actions that collections declare (`[actions.approve]`): who may is policy's, what is done is a handler's.
+//! Actions that collections declare (`[actions.approve]`): policy decides who may run them, a handler does the work.
 
 use super::{
     actions::{Made, finish, record_id, replay},
@@ -13,7 +13,7 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 type Running = Pin<Box<dyn Future<Output = Result<Acted, Problem>> + Send>>;
 type Handler = Arc<dyn Fn(Act) -> Running + Send + Sync>;
 
-/// What does the declared actions: collection and action to code of one's own.
+/// The program's own code for declared actions: a handler for each collection and action.
 #[derive(Clone, Default)]
 pub struct Handlers(HashMap<(String, String), Handler>);
 
@@ -52,7 +52,7 @@ pub struct Act {
     claim: Option<Claim>,
     found: i64,
     version: Option<i64>,
-    /// The change that [`Act::change`] commits: what other grants put into it is done with it, or not at all.
+    /// The change that [`Act::change`] commits: steps that other grants add to it are committed with it, or not at all.
     pub work: Work,
 }
 
@@ -79,7 +79,7 @@ impl Act {
         self.input.iter().find(|(known, _)| *known == field).map(|(_, value)| value)
     }
 
-    /// Does it only when nobody has changed the record since the request began: for what is computed from what was read.
+    /// Requires that nobody has changed the record since the request began: for values computed from what was read.
     #[must_use]
     pub fn only_if_unchanged(self) -> Self {
         Self { version: self.version.or(Some(self.found)), ..self }
@@ -88,7 +88,7 @@ impl Act {
     /// Sets fields of the record, leaves an entry with the action's name, and answers with the record.
     ///
     /// # Errors
-    /// What the world is told: fields that are not valid, a record that changed meanwhile, a database that cannot be had.
+    /// The answer to the client: fields that are not valid, a record that changed meanwhile, an unavailable database.
     pub async fn change(self, fields: &serde_json::Value) -> Result<Acted, Problem> {
         self.commit(fields).await.map(Acted).map_err(|error| error.problem())
     }
@@ -115,7 +115,7 @@ pub struct Target<'a> {
     pub version: Option<i64>,
 }
 
-/// The grant to a declared action: asked for before a byte of the body is read.
+/// The grant to a declared action, requested before a byte of the body is read.
 ///
 /// # Errors
 /// When there is no such action, or policy says no.
@@ -179,7 +179,7 @@ fn write(error: WriteError, declared: &Collection) -> RecordError {
     RecordError::write(WorkError { operation: 0, error }, String::new(), declared)
 }
 
-/// What the body leaves out, as declared.
+/// Adds the declared defaults for members that the body leaves out.
 fn with_defaults(input: &Collection, mut values: Vec<(usize, Value)>, now_ms: i64) -> Vec<(usize, Value)> {
     for (at, field) in input.declared() {
         if !values.iter().any(|(known, _)| *known == at) {

@@ -38,13 +38,13 @@ pub enum RecordError {
     /// Fields of a body.
     #[error("fields are not valid")]
     Fields(Vec<FieldProblem>),
-    /// No such collection or record, as far as the caller may know.
+    /// The collection or record does not exist, or is hidden from the caller.
     #[error("not found")]
     NotFound,
-    /// A record was posted to without naming an action.
+    /// A POST to a record does not name an action.
     #[error("no action is named")]
     NoAction,
-    /// What a declared action does with other records was not done.
+    /// The steps that a declared action takes on other records were not done.
     #[error("an operation beside the action's own was not done")]
     Beside,
     /// Policy says no.
@@ -87,16 +87,16 @@ pub enum RecordError {
     /// The access log is full.
     #[error("the access log is full")]
     AccessFull,
-    /// The position of a stream is none of ours.
+    /// The position of a stream was not issued by this service.
     #[error("the position is not one of ours")]
     Position,
-    /// What happened since a position is no longer kept.
+    /// Changes since the position are no longer kept.
     #[error("the position is too old")]
     PositionGone,
     /// There are too many streams.
     #[error("there are too many streams")]
     TooManyStreams,
-    /// The caller has asked for more things than he may; the seconds after which to try again.
+    /// The request asks for more items than the caller's rate allows; the seconds after which to try again.
     #[error("too much was asked for")]
     Spent(u32),
 }
@@ -124,7 +124,7 @@ impl RecordError {
         Self::Write { base, fields, error: error.error }
     }
 
-    /// What the world sees.
+    /// The problem that the client gets.
     #[must_use]
     pub fn problem(&self) -> Problem {
         match self {

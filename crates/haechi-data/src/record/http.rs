@@ -25,14 +25,14 @@ use std::{fmt::Write, sync::Arc};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const MAX_KEY: usize = 255;
-/// What stands behind a collection whose changes are wanted.
+/// The end of the path of a collection's stream.
 const WATCH: &str = ":watch";
-/// What stands behind a collection that is asked with a body.
+/// The end of the path of a query in a body.
 const QUERY: &str = ":query";
 /// Headers of a reply, those of the stack included.
 const HEADERS: usize = 20;
 
-/// What the face needs.
+/// The state of the routes.
 #[derive(Clone)]
 pub struct Data {
     /// The gate.
@@ -41,7 +41,7 @@ pub struct Data {
     pub base: Arc<str>,
     /// Largest body.
     pub body_bytes: usize,
-    /// What does the actions that collections declare.
+    /// Handlers of declared actions.
     pub handlers: Handlers,
 }
 
@@ -55,14 +55,14 @@ pub fn router(data: Data) -> Router {
 }
 
 type Reply = Result<Response, Response>;
-/// A path that may not decode: then there is nothing there.
+/// A path that may not decode; it answers 404 then.
 type Named<T> = Result<Path<T>, PathRejection>;
 
 fn named<T>(path: Named<T>) -> Result<T, RecordError> {
     path.map(|Path(name)| name).map_err(|_| RecordError::NotFound)
 }
 
-/// A question with a body is asked by POST alone.
+/// A query in a body is sent by POST only.
 fn wrong_method(data: &Data, ask: &Ask) -> Response {
     let problem = haechi_problem::Problem::new(haechi_problem::kinds::METHOD_NOT_ALLOWED, "See the Allow header.");
     let mut response = problem.response(&data.base, ask.request_id());
@@ -88,7 +88,7 @@ async fn list(
         }
         if let Some(name) = name.strip_suffix(WATCH) {
             let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
-            // Refused before the query is looked at, as everywhere.
+            // Policy refuses before the query is parsed, as everywhere.
             let grant = ask.on(actions::collection(&ask, name)?).map_err(RecordError::Refused)?;
             return Box::pin(live::http::watch(&data.gate, &ask, grant, &input, &headers)).await;
         }
@@ -254,7 +254,7 @@ async fn run_batch(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>
 
 fn ok(bytes: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(bytes));
-    // Room for the headers of every reply at once: a map that grows is built again each time.
+    // Room for the headers of every reply at once: a map that grows is rebuilt each time.
     response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response.headers_mut().insert(header::CACHE_CONTROL, PRIVATE);
@@ -290,7 +290,7 @@ async fn read_body(data: &Data, headers: &HeaderMap, body: Body) -> Result<(Json
     Ok((json, bytes))
 }
 
-/// The bytes of a body of one of these media types, in UTF-8, not compressed, and not more than so many.
+/// The bytes of a body of one of these media types, in UTF-8, not compressed, and of at most `most` bytes.
 ///
 /// # Errors
 /// When it is of another type, larger, or did not arrive whole.

@@ -1,4 +1,4 @@
-//! Page tokens: where a page ended, sealed and bound to the caller and the query. A wrong one is refused, never page one.
+//! Page tokens: the place where a page ended, sealed and bound to the caller and the query. A wrong token is an error, never page one.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use haechi_gate::Sealer;

@@ -120,8 +120,8 @@ impl QueryInput {
     }
 }
 
-/// What a page token is bound to: the query as it was understood, whatever order its parameters stood in, and the types of what it is
-/// ordered by. A place among values of another type is no place.
+/// The query that a page token is bound to: its meaning without the order of its parameters, and the types of the fields that it is ordered
+/// by. A place among values of another type is invalid.
 #[must_use]
 pub fn fingerprint(collection: &Collection, filter: &Predicate, order: &[(FieldId, bool)]) -> String {
     let parts = if let Predicate::All(parts) = filter { parts } else { std::slice::from_ref(filter) };

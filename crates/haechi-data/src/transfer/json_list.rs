@@ -3,7 +3,7 @@
 use super::MAX_ROW_BYTES;
 use std::io::{BufRead, ErrorKind};
 
-/// Reads items. Each is JSON by itself; whether it is well formed is its reader's to say.
+/// Reads items. Each is JSON by itself; its reader checks whether it is well formed.
 pub(super) struct Items<R> {
     inner: R,
     state: State,
@@ -21,7 +21,7 @@ enum State {
     Ended,
 }
 
-/// What is no list.
+/// The error for a file that is no list.
 pub(super) const NO_LIST: &str = "the file must hold one list of objects";
 
 impl<R: BufRead> Items<R> {
@@ -62,7 +62,7 @@ impl<R: BufRead> Items<R> {
         Some(Err(why))
     }
 
-    /// What follows a fault is not looked at.
+    /// Input after an error is not read.
     fn drain(&mut self) {
         let _ = std::io::copy(&mut self.inner, &mut std::io::sink());
     }

@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(value(2, "at"), ms("2026-01-01T12:00:00Z"));
         let fixed = read_with("[{\"When\":\"2026-07-01T12:00:00\"}]", Format::Json, &collection, options("+09:00")).unwrap();
         assert_eq!(Some(fixed[0].values[0].1.clone()), ms("2026-07-01T03:00:00Z"));
-        // Without a zone such a time is refused, and so is a word that nobody named.
+        // Without a zone such a time is refused, and so is a word that no option names.
         let errors = read_rows("n,at\nNA,2026-07-01 12:00:00\n", Format::Csv, &collection).unwrap_err();
         assert_eq!(errors.len(), 2, "{errors:?}");
         for zone in ["Nowhere/City", "9", "+9:00", "+24:00", ""] {

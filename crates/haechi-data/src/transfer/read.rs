@@ -19,7 +19,7 @@ use std::{
 };
 use thiserror::Error;
 
-/// How to read what other programs write.
+/// How to read files of other programs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Words in CSV that stand for no value, beside the empty cell.
@@ -28,9 +28,9 @@ pub struct Options {
     pub yes: Vec<String>,
     /// Words in CSV that stand for false, beside `false`.
     pub no: Vec<String>,
-    /// The zone of times that say none.
+    /// The zone of times without a zone.
     pub zone: Option<Zone>,
-    /// Whether `create_time`, `update_time` and `version` are taken, too. Otherwise they are the import's own, and left out.
+    /// Whether `create_time`, `update_time` and `version` of the file are used. Otherwise they are ignored, and the import sets its own.
     pub exact: bool,
     /// Columns by the field that they fill; `None` leaves a column out.
     pub columns: HashMap<String, Option<String>>,
@@ -40,7 +40,7 @@ pub struct Options {
 #[derive(Clone, Debug)]
 pub struct Zone(TimeZone);
 
-/// An option that says nothing.
+/// An option that is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OptionsError {
     /// No such zone.
@@ -70,8 +70,8 @@ impl Zone {
         Ok(Self(TimeZone::fixed(offset)))
     }
 
-    /// A time of the zone's clocks, as RFC 3339 in UTC. Of two times that the clocks show alike the first is meant; a time that they skip
-    /// is as far behind the gap as it was before it.
+    /// A local time of the zone as RFC 3339 in UTC. Where the clocks show a time twice, the first is used. A time that the clocks skip is
+    /// moved forward by the length of the gap.
     fn universal(&self, local: &str) -> Option<String> {
         let time: DateTime = local.parse().ok()?;
         let zoned = self.0.to_ambiguous_zoned(time).compatible().ok()?;
@@ -101,7 +101,7 @@ impl Reader {
     /// Begins to read.
     ///
     /// # Errors
-    /// What is wrong with the header.
+    /// The error in the header.
     pub fn new(input: impl Read + Send + 'static, format: Format, collection: &Collection, options: Options) -> Result<Self, Vec<ImportError>> {
         let input = without_mark(input).map_err(|error| vec![fault(0, format!("the file cannot be read: {}", error.kind()))])?;
         let mut reader = Self { left_out: Arc::default(), collection: collection.clone(), options, source: Source::Ended, line: 0 };
@@ -189,7 +189,7 @@ impl Reader {
         self.complete(row, errors)
     }
 
-    /// A row that is taken exactly says its times and its version.
+    /// A row that is imported exactly must have its times and its version.
     fn complete(&self, row: ImportRow, mut errors: Vec<ImportError>) -> Result<ImportRow, Vec<ImportError>> {
         if self.options.exact && errors.is_empty() {
             let missing = OWN.into_iter().filter(|own| !row.values.iter().any(|(field, value)| field == own && !value.is_null()));
@@ -215,7 +215,7 @@ impl Reader {
         }
     }
 
-    /// A time; one that says no zone is of the zone that was named.
+    /// A time; one without a zone uses the zone of the options.
     fn time(&self, ty: &FieldType, text: &str) -> Result<Value, FieldError> {
         let read = ty.read_text(text);
         match &self.options.zone {
@@ -231,7 +231,7 @@ impl Reader {
             let Some(field) = *field else { continue };
             let declared = &self.collection.fields[field];
             match self.cell(field, cell) {
-                // There is no way to say in CSV that a cell is not there.
+                // A CSV cell cannot be absent.
                 Ok(Value::Null) if declared.required && declared.default.is_some() => {}
                 Ok(value) => put(&mut row, field, value),
                 Err(error) => errors.push(ImportError { line, field: Some(field), what: error.detail }),
@@ -311,7 +311,7 @@ impl Iterator for Reader {
     }
 }
 
-/// What Haechi itself says of a row.
+/// Fields that Haechi sets itself.
 const OWN: [FieldId; 3] = [Collection::CREATE_TIME, Collection::UPDATE_TIME, Collection::VERSION];
 
 /// The input without a byte order mark.

@@ -41,7 +41,7 @@ pub fn write_rows(collection: &Collection, format: Format, rows: &[Row], first: 
     }
 }
 
-/// All fields: the declared ones after `id`, those that every row has at the end.
+/// All fields: `id`, the declared fields, then the fields that every row has.
 fn exported(collection: &Collection) -> impl Iterator<Item = FieldId> {
     let own = [Collection::CREATE_TIME, Collection::UPDATE_TIME, Collection::VERSION];
     std::iter::once(Collection::ID).chain(Collection::FIRST_DECLARED..collection.fields.len()).chain(own)
@@ -76,7 +76,7 @@ fn write_csv(collection: &Collection, row: &Row, out: &mut Vec<u8>) {
                 let mut json = Vec::new();
                 ty.write(value, &mut json);
                 let text = String::from_utf8_lossy(&json).into_owned();
-                // What is JSON keeps its quotation marks; times, ids and numbers need none.
+                // JSON values keep their quotation marks; times, ids and numbers need none.
                 let bare = if matches!(ty, FieldType::Json { .. }) { None } else { text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) };
                 bare.map_or(text.clone(), str::to_owned)
             }
@@ -97,7 +97,7 @@ pub(super) fn plain(ty: &FieldType) -> bool {
     matches!(ty, FieldType::Text { .. } | FieldType::Enum { .. } | FieldType::Email | FieldType::Url)
 }
 
-/// A text as a cell. What is empty would be no value, and what begins like a formula would be run by a spreadsheet: these are JSON strings.
+/// A text as a cell. Empty text would read as no value, and a spreadsheet would run a formula: both become JSON strings.
 fn guarded(text: &str) -> String {
     if !text.is_empty() && !text.starts_with(GUARDED) {
         return text.to_owned();
@@ -107,7 +107,7 @@ fn guarded(text: &str) -> String {
     String::from_utf8_lossy(&json).into_owned()
 }
 
-/// A cell as a text. What begins with a quotation mark and is no JSON string is what it is.
+/// A cell as a text. A cell that begins with a quotation mark and is no JSON string stays as it is.
 pub(super) fn unguarded(cell: &str) -> Cow<'_, str> {
     match cell.starts_with('"').then(|| parse_json(cell.as_bytes())) {
         Some(Ok(Json::Text(text))) => Cow::Owned(text.into()),

@@ -15,7 +15,7 @@ const MAX_ROLES: usize = 8;
 /// How a condition changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
-    /// Written otherwise: it is proven that it lets in the same.
+    /// The text changed, but it is proven to allow the same.
     Same,
     /// It is proven that nobody gets a row that they did not get before.
     Narrower,
@@ -48,7 +48,7 @@ pub enum AccessChange {
         /// Example rows on which they differ; how many people and rows were looked at.
         examples: Option<(Pairs, usize, usize)>,
     },
-    /// A field has another class, or its class treats it otherwise.
+    /// A field has another class, or `read_<class>` and `write_<class>` now decide where they did not, or the reverse.
     Class {
         /// `collection.field`.
         field: String,
@@ -68,16 +68,16 @@ pub enum AccessChange {
         /// And now.
         is: String,
     },
-    /// Other rows are their makers' own.
+    /// Another field of a collection is set to the caller who creates a row.
     Owner {
         /// The collection.
         collection: String,
-        /// The field that is set to whoever makes a row, before.
+        /// The field that was set to the caller who creates a row.
         was: Option<String>,
-        /// And now.
+        /// The field that is set now.
         is: Option<String>,
     },
-    /// Other people may sign up, or may say other things of themselves.
+    /// Other people may sign up, or may set other fields when they do.
     SignUp {
         /// Who may, before and now.
         who: (&'static str, &'static str),
@@ -87,7 +87,7 @@ pub enum AccessChange {
 }
 
 impl AccessChange {
-    /// Whether somebody gains by it, or may gain as far as is known.
+    /// Whether the change gives somebody more access, or may do so as far as is known.
     #[must_use]
     pub fn may_open(&self) -> bool {
         match self {
@@ -104,7 +104,7 @@ fn openness(word: &str) -> usize {
     ["closed", "invite", "open"].iter().position(|known| *known == word).unwrap_or_default()
 }
 
-/// What differs between two states; examples are rows of the new one. Nothing is found only where nothing differs.
+/// What differs between two states; examples are rows of the new one. An empty result means that access does not differ.
 #[must_use]
 pub fn difference(old: &Revision, new: &Revision, examples: Option<&Examples>, now_ms: i64) -> Vec<AccessChange> {
     let mut found = reach(old, new);
@@ -237,7 +237,7 @@ fn proven(old: &Revision, new: &Revision, (old_action, action): (ActionId, Actio
     }
 }
 
-/// Everybody whom policies tell apart: each kind of caller and each who is named, with every set of the roles.
+/// All callers whom policies treat differently: each kind of caller and each named caller, with every set of the roles.
 fn everybody(audience: &Audience) -> Vec<(PrincipalKind, Box<str>, Vec<Box<str>>)> {
     let named = |kind, names: &std::collections::BTreeSet<Box<str>>| names.iter().map(|name| (kind, name.clone())).collect::<Vec<_>>();
     let mut callers = vec![(PrincipalKind::User, ANYBODY.into()), (PrincipalKind::Service, ANYBODY.into())];

@@ -6,7 +6,7 @@ use haechi_model::{App, Collection, CollectionId, Lookup, Predicate, Row, USERS,
 use haechi_policy::{ActionId, Principal, PrincipalKind};
 use std::collections::{BTreeSet, HashMap};
 
-/// So many people are asked for, and so many rows of a collection.
+/// At most so many people, and so many rows of a collection, are looked at.
 const MAX_PEOPLE: usize = 100;
 const MAX_ROWS: usize = 1_000;
 
@@ -17,7 +17,7 @@ pub struct Examples {
     places: HashMap<(CollectionId, String), usize>,
 }
 
-/// Somebody, and a row of which policies say something else of them than before. Both by id, never by value.
+/// A caller and a row on which the new policies decide differently than the old. Both by id, never by value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pair {
     /// `anonymous`, or the id of one of the people.
@@ -31,9 +31,9 @@ pub struct Pair {
 /// Pairs of somebody and a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pairs {
-    /// Those that came.
+    /// Pairs that are allowed now and were not before.
     pub gained: BTreeSet<Pair>,
-    /// Those that went.
+    /// Pairs that were allowed before and are not now.
     pub lost: BTreeSet<Pair>,
 }
 
@@ -50,7 +50,7 @@ impl Examples {
         Self { rows: vec![Vec::new(); app.collections.len()], places: HashMap::new() }
     }
 
-    /// Adds a row. What it does not say is as in a row that was just made.
+    /// Adds a row. Values that it does not name are those of a new row.
     pub fn add(&mut self, collection: &Collection, row: &ImportRow) {
         let id = row.id.as_deref().map_or_else(|| format!("line {}", row.line), str::to_owned);
         let made = fresh_row(collection, &id, &row.values, 0, None);
@@ -69,7 +69,7 @@ impl Examples {
         self.rows[USERS].iter().filter(|row| row[person::DISABLED] != Value::Int(1)).take(MAX_PEOPLE)
     }
 
-    /// On which rows of a collection an action is somebody's in one state and not in the other. Both states lay rows out alike.
+    /// The rows of a collection on which an action is allowed in one state and not in the other. Rows have the same layout in both states.
     pub(crate) fn compare(
         &self,
         old: &Revision,
@@ -108,7 +108,7 @@ impl Examples {
     }
 }
 
-/// Whether somebody may do it, as a request would find: a verb on rows that are there implies `read`.
+/// Whether the caller may do it, as a request would decide: a verb on existing rows implies `read`.
 fn with_read(revision: &Revision, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
     let rows = revision.effective(principal, action, collection, now_ms);
     if rows == Predicate::False || action == revision.verbs.create || action == revision.verbs.read {

@@ -4,7 +4,7 @@ use crate::{caller::Scope, revision::Revision};
 use haechi_model::{Collection, CollectionId, Lookup, Predicate, Row, USERS, Value, person};
 use haechi_policy::{Account, ActionId, Principal, PrincipalKind, Target};
 
-/// Somebody whose question is explained.
+/// A caller whose access is explained.
 #[derive(Clone, Debug)]
 pub struct Asker {
     /// What kind of caller.
@@ -19,25 +19,25 @@ pub struct Asker {
     pub scope: Option<Scope>,
 }
 
-/// What comes of a question.
+/// The answer to a question about access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The row is theirs; or every row is.
+    /// The caller may do it on this row, or on every row.
     Yes,
     /// No row, or not this one.
     No,
-    /// The rows of which conditions hold.
+    /// On the rows for which conditions hold.
     Some,
 }
 
 /// An answer, and why.
 #[derive(Debug)]
 pub struct Explanation<'a> {
-    /// What comes of it.
+    /// The answer.
     pub outcome: Outcome,
-    /// What decides before policies do, in words.
+    /// A rule that decides before policies are asked, in words.
     pub before: Option<String>,
-    /// What each policy says that could matter, and those for roles that they lack.
+    /// What each policy says that could matter, also policies for roles that the caller does not have.
     pub policies: Vec<Account<'a>>,
     /// What policies say of `read`, when the action implies it and `read` is what is missing.
     pub read: Option<Vec<Account<'a>>>,
@@ -106,7 +106,7 @@ impl Revision {
         Explanation { outcome: whole, before, policies: accounts(action), read }
     }
 
-    /// What decides whatever policies say.
+    /// A rule that decides before policies are asked.
     fn before(&self, asker: &Asker, action: ActionId, collection: CollectionId) -> Option<String> {
         let declared = &self.app.collections[collection];
         let name = &haechi_policy::actions(&self.app)[action];

@@ -29,12 +29,12 @@ pub struct Reached {
     pub reach: Reach,
 }
 
-/// Somebody of whom nothing else is known. No row has this id.
+/// The id of a caller about whom nothing else is known. No row has this id.
 pub(crate) const ANYBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 impl Revision {
-    /// Who gets how far: callers without credentials, people without a role, each role, services without a role, and who is named by a
-    /// policy. Where nothing is reached, services and those who are named are left out.
+    /// The access of callers without credentials, people without a role, each role, services without a role, and callers whom a policy
+    /// names. Services and named callers without any access are left out.
     #[must_use]
     pub fn matrix(&self) -> Vec<Reached> {
         let mut found = Vec::new();
@@ -83,17 +83,17 @@ impl Revision {
         (users, services)
     }
 
-    /// The rows on which policies let somebody do an action, where the server asks them at all.
+    /// The rows on which a caller may do an action: what policies allow, or nothing where the server never asks policies.
     pub(crate) fn effective(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
         let verbs = &self.verbs;
         let reserved = collection == USERS && (action == verbs.create || action == verbs.delete);
-        // Callers who are not known reach what the folder declares and no more, whatever policies say.
+        // Unknown callers reach only what the folder declares; policies cannot extend that.
         let declared = |(to, verb): &(CollectionId, String)| *to == collection && self.policies.action(verb) == Some(action);
         let open = principal.kind != PrincipalKind::Anonymous || self.app.anonymous.iter().any(declared);
         if reserved || !open { Predicate::False } else { self.bind(principal, action, collection, now_ms) }
     }
 
-    /// What callers without credentials reach by policy although the folder does not declare it: collection and verb.
+    /// What policies allow callers without credentials although the folder does not declare it: collection and verb.
     #[must_use]
     pub fn undeclared_reach(&self) -> Vec<(String, String)> {
         let nobody = Principal { kind: PrincipalKind::Anonymous, id: "anonymous", roles: &[], row: &[] };

@@ -29,7 +29,7 @@ impl Gate {
         let rows = |action| revision.effective(&principal, action, collection, now_ms);
         let one = id.map(|id| Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id))));
         let filter = Predicate::all(one.into_iter().chain([rows(action), rows(revision.verbs.read)]));
-        // Nothing is looked for before a row is made.
+        // `create` looks up no row.
         if filter == Predicate::False || action == revision.verbs.create {
             return Ok(None);
         }

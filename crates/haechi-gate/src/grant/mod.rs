@@ -46,9 +46,9 @@ impl Ask {
     /// The policy's answer: a grant, or a refusal that is the same for every row.
     ///
     /// # Errors
-    /// When policy says no whatever the row.
+    /// When policy denies it for every row.
     pub fn on<A: Verb>(&self, collection: CollectionId) -> Result<Grant<A>, Refusal> {
-        // People are made and ended by identity alone, whatever policies say.
+        // Only the identity feature creates and deletes people; policies cannot allow it.
         let reserved = collection == USERS && matches!(A::NAME, "create" | "delete");
         let rows = if !reserved && self.reachable(collection, A::NAME) { A::rows(self, collection) } else { Predicate::False };
         if rows == Predicate::False {

@@ -13,7 +13,7 @@ use haechi_model::{
     Aggregate, AggregateFunction, Collection, FieldId, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape, Value,
 };
 
-/// What of a collection is wanted.
+/// A query for a page of a collection.
 #[derive(Clone, Debug)]
 pub struct ListQuery {
     /// Fields of the reply; all when `None`.
@@ -34,7 +34,7 @@ pub struct ListQuery {
     pub shape: Shape,
     /// Whether the place of every row in the order is wanted beside the bytes.
     pub places: bool,
-    /// A page for each of these rows, of those that refer to it, instead of one page.
+    /// One page of referring rows for each of these rows, instead of one page.
     pub per: Option<PerParent>,
     /// How many such queries share the bytes that the reply has left.
     pub sharing: usize,
@@ -60,7 +60,7 @@ impl ListQuery {
     }
 }
 
-/// What of a row, or of several that are known by id, is wanted.
+/// What a reply shows of a row, or of several rows with known ids.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted<'a> {
     /// Fields of the reply; all when `None`.
@@ -79,7 +79,7 @@ impl<A: Verb> Grant<A> {
         self.ask.outputs(self.collection, &masks, fields.as_deref())
     }
 
-    /// `used`: guarded fields that the query looks at; using them is seeing them, also where no row is found.
+    /// `used`: guarded fields that the query looks at. Using a field counts as seeing it, also when no row is found.
     async fn select(&self, select: Select, scan: bool, action: &'static str, used: &[FieldId]) -> Result<RowPage, ReadError> {
         #[cfg(haechi_unsafe_lab)]
         let select = match &select.shape {
@@ -162,7 +162,7 @@ impl Grant<Read> {
         Ok((!page.ids.is_empty()).then_some(page))
     }
 
-    /// Those of the rows that there are and that the caller may read.
+    /// The rows that exist and that the caller may read.
     ///
     /// # Errors
     /// When the database cannot be reached or the access log is full.
@@ -201,7 +201,7 @@ impl Ask {
         let collection = done.collection;
         let rows = if self.reachable(collection, "read") { self.readable(collection) } else { Predicate::False };
         let Some(row) = &done.row else { return Ok(None) };
-        // What was written is told by its id alone where the reply is long already.
+        // When the reply is long already, a written row is shown by its id alone.
         if rows == Predicate::False || self.room() == 0 {
             return Ok(None);
         }

@@ -45,7 +45,7 @@ verbs! {
     Create "create" |ask, collection| ask.bind(ask.revision.verbs.create, collection);
     /// Changing a row.
     Update "update" |ask, collection| with_read(ask, ask.revision.verbs.update, collection);
-    /// Being told of changes of rows.
+    /// Watching changes of rows.
     Watch "watch" |ask, collection| with_read(ask, ask.revision.verbs.watch, collection);
     /// Deleting a row.
     Delete "delete" |ask, collection| with_read(ask, ask.revision.verbs.delete, collection);

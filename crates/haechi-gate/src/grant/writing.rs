@@ -44,10 +44,10 @@ impl Grant<Create> {
 }
 
 impl Grant<Update> {
-    /// Changes fields of a row. `version`: only when the row has it.
+    /// Changes fields of a row. With `version`, only if the row has that version.
     ///
     /// # Errors
-    /// When policy denies the fields whatever the row, or a reference names a row that the caller may not read.
+    /// When policy denies the fields for every row, or a reference names a row that the caller may not read.
     pub fn update(self, work: &mut Work, id: &str, values: Vec<(FieldId, Value)>, version: Option<i64>) -> Result<(), WriteError> {
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         let allowed = self.with_classes(&named)?;
@@ -101,7 +101,7 @@ impl<A: Verb> Grant<A> {
     }
 }
 
-/// The columns that a change of these fields sets, in one order whatever their order: equal changes are equal statements.
+/// The columns that a change of these fields sets, always in the same order: equal changes are equal statements.
 pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], now_ms: i64) -> Vec<(usize, Value)> {
     let mut set: Vec<(usize, Value)> = Vec::with_capacity(values.len() + 2);
     for (field, value) in values {
@@ -119,7 +119,7 @@ pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], 
 pub(crate) fn class_condition(ask: &Ask, collection: CollectionId, named: &[FieldId]) -> Result<Predicate, WriteError> {
     let mut parts = Vec::new();
     for field in named {
-        // What the server sets is nobody's to write, also not by code that holds a grant.
+        // Nobody may write fields that the server sets, and neither may code that holds a grant.
         if ask.collection(collection).fields[*field].read_only {
             return Err(WriteError::FieldForbidden(*field));
         }
@@ -148,7 +148,7 @@ pub(crate) fn references(ask: &Ask, collection: &Collection, values: &[(FieldId,
             return Err(WriteError::Reference(*field));
         }
         let miss = work.meaning(Meaning::Reference(*field));
-        // Before the statement that writes it, so that a missing row is this miss and not the database's own error.
+        // Comes before the statement that writes, so that a missing row gives this miss and not the database's own error.
         work.step_before_write(Step::Check { table: *to, id: id.clone(), filter: readable, miss });
     }
     Ok(())
@@ -180,7 +180,7 @@ pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, V
     row
 }
 
-/// Whether rows may go with one of a collection, or be detached from it.
+/// Whether deleting a row of the collection may delete or detach other rows.
 fn takes_more(app: &haechi_model::App, collection: CollectionId) -> bool {
     app.referrers(collection).any(|(referring, field)| match referring.fields[field].ty {
         FieldType::Ref { on_delete, .. } => on_delete != OnDelete::Restrict,

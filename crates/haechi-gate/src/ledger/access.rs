@@ -15,10 +15,10 @@ const MAX_IDS: usize = 100;
 /// Most refused requests that one entry names; the count goes on.
 const MAX_REQUESTS: usize = 20;
 
-/// How long an entry may wait before nothing more is shown that needs one.
+/// When an entry has waited this long, nothing that needs an entry is shown any more.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// What would be shown could not be recorded: too much waits, or what waits cannot be written.
+/// A read that needs an entry is refused: too many entries wait, or they cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessFull;
 
@@ -54,7 +54,7 @@ pub(crate) struct Sightings {
 #[derive(Default)]
 struct Waiting {
     entries: HashMap<Key, (Arc<Actor>, Tally)>,
-    /// Since when the oldest waits, of those that are being written too.
+    /// When the oldest entry began to wait, among the waiting ones and among those being written.
     since: Option<Instant>,
     being_written: Option<Instant>,
     /// Whether the last write has failed.
@@ -62,7 +62,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Whether what comes now may be lost.
+    /// Whether a new entry might be lost.
     fn is_late(&self) -> bool {
         let oldest = self.being_written.or(self.since);
         self.failed || oldest.is_some_and(|since| since.elapsed() >= MAX_WAIT)
@@ -90,7 +90,7 @@ impl Sightings {
         Ok(())
     }
 
-    /// A refusal; when there are too many it is counted with nobody's. Counted also where it may be lost: then it is told as such.
+    /// Counts a refusal. When too many entries wait, all further refusals share one entry. An error says that the entry might be lost.
     pub(crate) fn refused(
         &self,
         actor: &Arc<Actor>,
@@ -113,19 +113,19 @@ impl Sightings {
         if late { Err(AccessFull) } else { Ok(()) }
     }
 
-    /// Whether nothing is shown that needs an entry: what waits cannot be written, or waits for too long.
+    /// Whether reads that need an entry are refused: waiting entries cannot be written, or have waited for too long.
     pub(crate) fn is_late(&self) -> bool {
         self.lock().is_late()
     }
 
-    /// Takes all that waits. It goes on to wait until it is told to be written.
+    /// Takes all entries. They count as waiting until `written` is called.
     pub(crate) fn drain(&self) -> Vec<(Key, Arc<Actor>, Tally)> {
         let mut waiting = self.lock();
         waiting.being_written = waiting.since.take();
         std::mem::take(&mut waiting.entries).into_iter().map(|(key, (actor, tally))| (key, actor, tally)).collect()
     }
 
-    /// Ends what was begun by taking all: what could not be written goes on to wait.
+    /// Ends a write: entries that could not be written wait again.
     pub(crate) fn written(&self, failed: Vec<(Key, Arc<Actor>, Tally)>) {
         let mut waiting = self.lock();
         let since = waiting.being_written.take();

@@ -1,8 +1,7 @@
-//! Old parts of the ledger leave the database for files, and the proof stays whole.
+//! Moves old parts of the ledger from the database to files; the proof stays whole.
 //!
-//! A file holds entries as JSON lines, with the signed checkpoints between them. What stays in the database is the
-//! checkpoint at which the file ends, marked with a code that only the master key makes: whoever merely deletes entries
-//! has none, and is found.
+//! A file holds entries as JSON lines, with the signed checkpoints between them. The database keeps the checkpoint at which the file ends,
+//! marked with a code that needs the master key. So entries that were deleted without an archive are found.
 
 use super::Lines;
 use crate::{
@@ -42,7 +41,7 @@ pub struct Part {
     /// The checkpoint where it begins, unless that is the beginning of the ledger.
     start_note: Option<String>,
     end: Frontier,
-    /// Rows whose last entry is in the part, with what that entry says of them.
+    /// Rows whose last entry is in the part, with the digest in that entry.
     rows: Vec<LastSaid>,
     /// The same of rows of system tables.
     system: LastEntries,
@@ -76,7 +75,7 @@ impl From<Failure> for ArchiveError {
 }
 
 impl Gate {
-    /// What was sealed before a time and is still in the database. The whole ledger is verified first.
+    /// The part that was sealed before a time and is still in the database. The whole ledger is verified first.
     ///
     /// # Errors
     /// When the ledger does not verify, or the database cannot be reached.
@@ -107,7 +106,7 @@ impl Gate {
                         part.start = frontier.clone();
                         part.end = frontier;
                     } else if seal.time_ms < before_ms && seal.size <= report.sealed {
-                        // Never beyond what was verified: what came meanwhile stays.
+                        // Never beyond the verified entries: newer ones stay.
                         part.size = seal.size;
                         part.end = frontier;
                     } else {
@@ -177,10 +176,10 @@ impl Gate {
     /// Takes a part out of the database, once its file is safe. `operator` stands in the ledger.
     ///
     /// # Errors
-    /// When the database cannot be reached; the part is then still there, or the rest of it is taken out the next time.
+    /// When the database cannot be reached. The part is then still there, or the next call takes out the rest.
     pub fn take_out<'a>(&'a self, key: &'a System<Audit>, part: Part, operator: &'a str) -> BoxFuture<'a, Result<(), ArchiveError>> {
         Box::pin(async move {
-            // What the last entries of the part say of live rows is said again, so that the rows stay provable without the file.
+            // New entries repeat what the part's last entries say about live rows, so that the rows stay provable without the file.
             let mut changed = Vec::new();
             for rows in part.rows.chunks(ROWS) {
                 changed.extend(self.state_anew(key, rows).await?);
@@ -197,7 +196,7 @@ impl Gate {
         })
     }
 
-    /// Entries get their positions from one node: waits until that one has come so far. What follows never takes its place.
+    /// Waits until the entry has a position: one node gives positions to the entries of all nodes.
     async fn numbered(&self, entry: &str) -> Result<(), ArchiveError> {
         for _ in 0..NUMBERED_LOOKS {
             self.settle().await;
@@ -209,7 +208,7 @@ impl Gate {
         Err(ArchiveError::Busy)
     }
 
-    /// Verifies what would be left: every row by the entries that stay, and a deletion for each row that has gone meanwhile.
+    /// Verifies the rest: every row has an entry that stays, and every row deleted meanwhile has an entry for its deletion.
     async fn provable_without(&self, part: &Part, changed: Vec<String>) -> Result<(), ArchiveError> {
         let mut walk = Walk::new(true);
         walk.start_at(part.end.clone());
@@ -218,7 +217,7 @@ impl Gate {
         if count == 0 { Ok(()) } else { Err(ArchiveError::Findings(count)) }
     }
 
-    /// What an archive that was interrupted has left behind.
+    /// Deletes the entries that an interrupted archive has left.
     pub(crate) async fn finish_taking_out(&self) -> Result<(), Failure> {
         let Some(seal) = self.shared.store.seals_from(1, 1).await?.pop() else { return Ok(()) };
         if self.shared.archived_start(&seal).is_none()
@@ -229,7 +228,7 @@ impl Gate {
         self.shared.store.take_out_log(seal.size, seal.frontier).await
     }
 
-    /// Says of rows again what their last entries say, where they still are so; returns those that are not.
+    /// Writes new entries with the digests of rows that are as their last entries say; returns the rows that are not.
     async fn state_anew(&self, key: &System<Audit>, wanted: &[LastSaid]) -> Result<Vec<String>, ArchiveError> {
         let revision = self.revision();
         for _ in 0..ROUNDS {
@@ -258,7 +257,7 @@ impl Gate {
                 return Ok(changed);
             }
             match self.shared.commit(change).await {
-                // One of them was changed since it was read: once more.
+                // A row was changed since it was read: try again.
                 Err(Failure::Missed(_)) => {}
                 other => return Ok(other.map(|_| changed)?),
             }
@@ -346,7 +345,7 @@ struct Check {
 }
 
 impl Check {
-    /// Takes one line; `None` when it is none of such a file.
+    /// Takes one line; `None` when the file is malformed there.
     fn line(&mut self, number: usize, line: &str) -> Option<()> {
         if self.ended {
             // Nothing proves what comes after the end.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 pub(crate) const PAGE: u32 = 1_000;
 /// Most entries without position that are looked at.
 pub(crate) const MAX_WAITING: u32 = 100_000;
-/// Most entries that are missing in one place and still counted one by one.
+/// Most missing entries in one gap that are counted one by one.
 const MAX_GAP: i64 = 1_000_000;
 /// Most findings that a report lists; the count goes on.
 const MAX_FINDINGS: usize = 1_000;
@@ -42,7 +42,7 @@ pub struct Report {
     pub waiting: i64,
     /// Rows compared with the ledger.
     pub rows: i64,
-    /// From which position on events and organisations are covered; older entries say nothing of theirs.
+    /// The position from which entries also cover events and organisations; older entries do not.
     pub covered_from: Option<i64>,
     /// Entries whose detail was erased.
     pub erased: i64,
@@ -77,16 +77,16 @@ pub(crate) struct Walk {
     pub(super) migrations: BTreeMap<i64, String>,
     /// Ids of the entries.
     pub(super) ids: Vec<u128>,
-    /// Leaves since the last seal, as the rows give them.
+    /// Leaves since the last seal, computed from the stored entries.
     leaves: Vec<Hash>,
     pub(crate) position: i64,
     outside: Vec<Checkpoint>,
-    /// The tree over the entries as they are, for checkpoints kept elsewhere: those end anywhere.
+    /// The tree over the entries as stored, for checkpoints kept elsewhere, which may end at any entry.
     as_read: Frontier,
     pub(crate) rows: Option<LastEntries>,
     /// Whether an entry has stated rows of system tables: from then on all are.
     pub(super) states_system: bool,
-    /// Of rows that are looked at once more: what entries have said of them since, `None` where there was none.
+    /// For rows that are checked again: what the ledger said about them after each entry since then; `None` where it said nothing.
     pub(crate) heard: HashMap<String, Vec<Option<Vec<u8>>>>,
 }
 
@@ -172,7 +172,7 @@ impl Gate {
         Ok(walk)
     }
 
-    /// What was committed and waits for its position says of its row what a sealed entry would.
+    /// Takes entries that have no position yet into account for the rows that are checked again.
     pub(crate) async fn hear_waiting(&self, walk: &mut Walk) -> Result<(), Failure> {
         for record in self.shared.store.log_waiting(MAX_WAITING).await? {
             if let Ok(entry) = Entry::from_bytes(&record.entry) {
@@ -212,7 +212,7 @@ impl Gate {
     /// When the database cannot be reached.
     pub fn export_entries<'a>(&'a self, _: &'a System<Audit>, from: i64) -> BoxFuture<'a, Result<Lines, Failure>> {
         Box::pin(async move {
-            // What an archive has not finished taking out is in its file.
+            // Entries that an unfinished archive has left are in its file already.
             let start = self.shared.store.seals_from(1, 1).await?.first().and_then(|seal| self.shared.archived_start(seal));
             let start = start.and_then(|start| i64::try_from(start.size()).ok()).unwrap_or_default();
             let records = self.shared.store.log_from(from.max(start), PAGE).await?;
@@ -234,7 +234,7 @@ impl Gate {
     }
 }
 
-/// Lines as they are, but for characters that break or turn lines in viewers: those are written as JSON escapes.
+/// Writes characters that break or reorder lines in viewers as JSON escapes; all others stay.
 fn visible(lines: Vec<u8>) -> Vec<u8> {
     let hides = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
     let text = match String::from_utf8(lines) {
@@ -280,7 +280,7 @@ impl Walk {
     /// Begins where an archive ended.
     pub(crate) fn start_at(&mut self, tree: Frontier) {
         self.position = i64::try_from(tree.size()).unwrap_or_default();
-        // Checkpoints of what is in files are looked at with the files.
+        // Checkpoints of archived entries are checked with the files.
         let (size, root) = (tree.size(), tree.root());
         if self.outside.iter().any(|checkpoint| checkpoint.size == size && checkpoint.root != root) {
             self.report.find(Some(self.position), "what was archived is not what a checkpoint kept elsewhere says");
@@ -307,7 +307,7 @@ impl Walk {
             let what = if from == to { "the entry was dropped".to_owned() } else { format!("the entries {from} to {to} were dropped") };
             self.report.find(Some(from), what);
             self.position = position;
-            // Beyond this the tree cannot be anybody's: a forged position must not fill the memory.
+            // A bound: a forged position must not fill the memory, and the tree is wrong beyond it in any case.
             for _ in from..=to.min(from + MAX_GAP) {
                 self.leaves.push([0; 32]);
                 self.read_leaf([0; 32]);
@@ -344,7 +344,7 @@ impl Walk {
         self.remember_row(position, &entry, &record.detail);
     }
 
-    /// Follows what each row's last entry says of it.
+    /// Remembers what the last entry of each row says.
     fn remember_row(&mut self, position: i64, entry: &Entry, detail: &str) {
         self.remember_stated(position, detail);
         let Some(rows) = &mut self.rows else { return };
@@ -363,7 +363,7 @@ impl Walk {
                     }
                 }
             }
-            // Create, update, and what collections declare.
+            // Create, update, and declared actions.
             _ if !entry.row_digest.is_empty() => {
                 rows.insert(entry.target.clone(), (position, entry.row_digest.clone()));
                 self.hear(&entry.target);
@@ -387,7 +387,7 @@ impl Walk {
                 self.report.find(Some(from), format!("the time of the checkpoint over {} entries was altered", seal.size));
             }
             Ok(checkpoint) if by_seal.root() == checkpoint.root => {
-                // The seal's own leaves are proven by the signature: they say which entry differs.
+                // The signature proves the seal's own leaves: they show which entry differs.
                 for (at, (row, leaf)) in rows.iter().zip(&sealed).enumerate() {
                     if row != leaf && *row != [0; 32] {
                         let moved = sealed.contains(row);

@@ -1,4 +1,4 @@
-//! Verifying what stands beside the entries: events, migrations, what is not sealed, what stands twice.
+//! Verifies what is stored beside the entries: events, migrations, entries without seal, duplicate entries.
 
 use super::audit::{MAX_WAITING, PAGE, Walk};
 use crate::{gate::Gate, keys::unhex};
@@ -36,7 +36,7 @@ impl Gate {
 
     /// What was committed long ago must have its position and its seal.
     ///
-    /// Judged as of when the verification began: what is committed while it goes on is not old because it takes long.
+    /// Ages count from the beginning of the verification, so that a long verification does not make new entries look old.
     pub(super) async fn unsealed(&self, walk: &mut Walk, now: i64) -> Result<(), Failure> {
         let late = |record: &LogRecord| Entry::from_bytes(&record.entry).is_ok_and(|entry| now - entry.time_ms > SEALING_BOUND_MS);
         let waiting = self.shared.store.log_waiting(MAX_WAITING).await?;
@@ -54,7 +54,7 @@ impl Gate {
 }
 
 impl Walk {
-    /// What stands beside an entry must be what it says; entries of the first format say nothing.
+    /// Data stored beside an entry must match its hash in the entry; entries of the first format have none.
     pub(super) fn check_beside(&mut self, position: i64, entry: &Entry, record: &LogRecord) {
         let (Some(hash), Some(beside)) = (entry.event, &record.beside) else { return };
         self.report.covered_from.get_or_insert(position);
@@ -79,7 +79,7 @@ impl Walk {
         }
     }
 
-    /// Follows what entries state of rows of system tables. `*` are all rows of one.
+    /// Remembers what entries state about rows of system tables. `*` means all rows of a table.
     pub(super) fn remember_stated(&mut self, position: i64, detail: &str) {
         if self.rows.is_none() || !detail.contains("\"stated\":[") {
             return;
@@ -101,7 +101,7 @@ impl Walk {
     /// Compares migrations with what was stated of them.
     pub(crate) fn check_migrations(&mut self, applied: &[Applied]) {
         let stated = std::mem::take(&mut self.migrations);
-        // A database from before migrations were stated has entries that state none; one without any entry was interrupted at its first.
+        // Older databases have entries that state no migration; one without any entry was interrupted at its first migration.
         let empty = self.report.entries + self.report.waiting + self.report.archived == 0;
         let first = match stated.first_key_value() {
             Some((first, _)) => *first,
@@ -109,7 +109,7 @@ impl Walk {
             None => return,
         };
         for (at, migration) in applied.iter().enumerate().filter(|(_, migration)| migration.version >= first) {
-            // A backup that went to another database has made the same tables there once more.
+            // Restoring a backup to another database creates the same tables there again.
             let same_tables = || at > 0 && haechi_store::same_tables(&applied[at - 1], migration);
             match stated.get(&migration.version) {
                 Some(digest) if *digest == migration_digest(migration) => {}
@@ -126,7 +126,7 @@ impl Walk {
         }
     }
 
-    /// An entry is written once: what stands twice was copied.
+    /// Each entry is written once: an entry that appears twice was copied.
     pub(super) fn ids_that_stand_twice(&mut self) {
         let mut ids = std::mem::take(&mut self.ids);
         ids.sort_unstable();

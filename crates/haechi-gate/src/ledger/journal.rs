@@ -14,9 +14,9 @@ use haechi_store::{Journal, LogRow};
 use std::sync::Arc;
 
 const ROW_DIGEST_BYTES: usize = 16;
-/// System tables of which every row is stated by the entry that makes, changes or ends it. The counters of throttling are not.
+/// System tables whose entries carry a digest for each row that is made, changed or ended. Throttling counters are not among them.
 const STATED: &[&str] = &["_sessions", "_passwords", "_keys", "_once"];
-/// The column that mere use changes.
+/// The column that changes by use alone.
 pub(crate) const CHANGED_BY_USE: &str = "seen";
 
 /// Columns, each with where whole rows have it.
@@ -29,7 +29,7 @@ pub(crate) struct GateJournal {
     /// All tables, by number.
     tables: Vec<Table>,
     images: Arc<Images>,
-    /// The collections that somebody may watch: images of the others would be for nobody.
+    /// The collections that somebody may watch: no images are kept for the others.
     watched: ArcSwap<Vec<bool>>,
     /// By collection, where the database has another model: its columns.
     newer: ArcSwap<Vec<Option<Placed>>>,
@@ -47,13 +47,13 @@ impl GateJournal {
         self.tables.iter().enumerate().filter(|(_, table)| STATED.contains(&table.name.as_str()))
     }
 
-    /// What stands in the ledger for a row of a system table: its name there, which tells nothing of its id.
+    /// The name of a system table's row in the ledger; it does not reveal the row's id.
     pub(crate) fn system_target(&self, table: &Table, id: &str) -> String {
         let tag = self.tag(format!("{}\0{id}", table.name).as_bytes());
         format!("{}/{}", table.name, hex(&tag))
     }
 
-    /// Keyed digest of a row of a system table. What mere use changes is left out.
+    /// Keyed digest of a row of a system table, without the column that changes by use alone.
     pub(crate) fn system_digest(&self, table: &Table, row: &Row) -> [u8; ROW_DIGEST_BYTES] {
         let mut canonical = table.name.as_bytes().to_vec();
         for (column, value) in table.columns.iter().zip(row).filter(|(column, _)| column.name != CHANGED_BY_USE) {
@@ -71,7 +71,7 @@ impl GateJournal {
         digest
     }
 
-    /// Other collections may be watched from now on.
+    /// Sets the collections that may be watched.
     pub(crate) fn watch(&self, watched: Vec<bool>) {
         self.watched.store(Arc::new(watched));
     }
@@ -87,7 +87,7 @@ impl GateJournal {
         self.tag(&canonical)
     }
 
-    /// The database has these tables, and whole rows end with the columns that are not known here: rows are digested as the newer model does it.
+    /// Learns the tables of a newer model: whole rows end with the columns unknown here, and digests follow the newer model.
     pub(crate) fn meet(&self, there: &[Table], newer: &[Vec<Column>]) {
         let of = |collection: &Collection| {
             let table = there.iter().find(|table| table.name == collection.name)?;
@@ -230,9 +230,9 @@ impl Journal for GateJournal {
     }
 }
 
-/// What subscribers will be told: which row, and what happened to it; or that many rows have changed at once.
+/// The event for subscribers: which row, and what happened to it; or that many rows have changed at once.
 fn event(draft: &EntryDraft, collection: Option<&Collection>, before: Option<&Row>, after: Option<&Row>) -> Option<String> {
-    // A key of a service and the like: whoever it concerns is asked again who he is.
+    // A key of a service and the like: streams check their callers again.
     let Some(collection) = collection else { return (draft.kind == EntryKind::System).then(|| "{\"doubt\":true}".to_owned()) };
     let name = &collection.name;
     if draft.kind == EntryKind::System {

@@ -1,4 +1,4 @@
-//! Whether what must be kept is kept: each writer behind the requests says here how it fares, for readiness, metrics and the log.
+//! Each writer behind the requests reports here whether it works, for readiness, metrics and the log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,7 @@ impl Writer {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Access, Self::Seals, Self::Changes, Self::Witnesses];
 
-    /// As metrics name it.
+    /// Its name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,19 +41,19 @@ impl Writer {
         }
     }
 
-    /// Whether nothing should be sent here while it fails. A witness is outside: it holds up nobody.
+    /// Whether this node should get no requests while the writer fails. A witness is outside and holds up nothing.
     #[must_use]
     pub fn is_needed(self) -> bool {
         self != Self::Witnesses
     }
 }
 
-/// How the writers fare.
+/// The state of the writers.
 #[derive(Default)]
 pub(crate) struct Keeping([AtomicBool; Writer::ALL.len()]);
 
 impl Keeping {
-    /// Says how a writer has fared; the log is told when that is something else than before.
+    /// Records how a writer fares; logs a change.
     pub(crate) fn fares(&self, writer: Writer, well: bool) {
         let failed_before = self.0[writer as usize].swap(!well, Ordering::AcqRel);
         match (failed_before, well) {

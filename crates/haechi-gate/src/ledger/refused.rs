@@ -1,4 +1,4 @@
-//! Finding what a request was refused: the ledger's answer to `explain --request`.
+//! Finds the refusal of a request in the ledger, for `explain --request`.
 
 use crate::{
     gate::Gate,
@@ -14,7 +14,7 @@ const PAGE: u32 = 500;
 const BEFORE_MS: i64 = 10_000;
 const AFTER_MS: i64 = 60_000;
 
-/// What a request was refused.
+/// The refusal of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRequest {
     /// When it was recorded, UTC milliseconds.
@@ -34,7 +34,7 @@ pub struct RefusedRequest {
 }
 
 impl Gate {
-    /// What the request with this id was refused; `None` when no entry names it.
+    /// The refusal of the request with this id; `None` when no entry names it.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -63,7 +63,7 @@ impl Gate {
         })
     }
 
-    /// The position of the first entry that is not older: entries stand in the order of their commits, which is that of time.
+    /// The position of the first entry at or after a time: entries are in the order of their commits, which is the order of time.
     async fn first_entry_after(&self, time_ms: i64) -> Result<i64, Failure> {
         let last = self.shared.store.last_seal().await?.map_or(0, |seal| seal.size);
         let (mut low, mut high) = (0, last);

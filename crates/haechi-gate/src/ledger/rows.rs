@@ -1,4 +1,4 @@
-//! Rows against the ledger: each must be as its last entry left it.
+//! Compares rows with the ledger: each row must match its last entry.
 
 use crate::{
     gate::Gate,
@@ -13,11 +13,11 @@ use std::collections::HashSet;
 /// Rows of a system table that are read together.
 const STATED_TOGETHER: u32 = 200;
 
-/// A row of a system table: what it is called in the ledger, and its digest now.
+/// A row of a system table: its name in the ledger, and its digest now.
 type Suspect = (String, Option<Vec<u8>>);
 
 impl Gate {
-    /// Walks to the end and compares the rows; returns how many of the targets named have gone without an entry that deletes them.
+    /// Reads the rest of the ledger and compares rows. Returns how many named targets are gone without an entry for their deletion.
     pub(crate) async fn walk_rest(&self, walk: &mut Walk, targets: Vec<String>) -> Result<u64, Failure> {
         walk.heard.extend(targets.iter().map(|target| (target.clone(), Vec::new())));
         self.walk_to(walk, None).await?;
@@ -37,7 +37,7 @@ impl Gate {
         Ok(gone)
     }
 
-    /// Compares every row with its last entry. Rows that do not fit are looked at once more, beside what was written meanwhile.
+    /// Compares every row with its last entry. Rows that differ are checked again, with the entries written meanwhile.
     pub(crate) async fn check_rows(&self, walk: &mut Walk) -> Result<(), Failure> {
         if walk.rows.is_none() {
             return Ok(());
@@ -70,7 +70,7 @@ impl Gate {
         self.check_again(walk, &revision.app, suspects, system).await
     }
 
-    /// Rows of system tables that are not as their last entry left them: what they are called in the ledger, and their digests now.
+    /// Rows of system tables that differ from their last entry: their names in the ledger, and their digests now.
     async fn system_suspects(&self, walk: &mut Walk, unseen: &mut HashSet<String>) -> Result<Vec<Suspect>, Failure> {
         let mut suspects = Vec::new();
         for (number, table) in self.shared.journal.stated_tables() {
@@ -95,7 +95,7 @@ impl Gate {
         Ok(suspects)
     }
 
-    /// States the rows of the system tables anew, where they are as the ledger says; all of them where it says nothing yet.
+    /// Writes new digests of the system tables' rows to the ledger, for rows that match it; for all rows where the ledger has none yet.
     pub(crate) async fn state_system<A: Area>(&self, key: &System<A>, last: Option<&LastEntries>) -> Result<(), Failure> {
         for (number, table) in self.shared.journal.stated_tables() {
             let mut after = String::new();
@@ -109,7 +109,7 @@ impl Gate {
                     last.is_none() || known.is_some_and(|(_, digest)| *digest == self.shared.journal.system_digest(table, row))
                 };
                 let same: Vec<&Row> = rows.iter().filter(said).collect();
-                // One that was changed or ended meanwhile has an entry of its own.
+                // A row that was changed or ended meanwhile has its own entry.
                 match self.state_rows(key, number, table, &same).await {
                     Err(Failure::Missed(_)) => {
                         for row in same {
@@ -126,7 +126,7 @@ impl Gate {
         Ok(())
     }
 
-    /// One entry for rows of a system table, while they are as they were read.
+    /// One entry for rows of a system table, provided they are still as they were read.
     async fn state_rows<A: Area>(&self, key: &System<A>, number: usize, table: &Table, rows: &[&Row]) -> Result<(), Failure> {
         if rows.is_empty() {
             return Ok(());
@@ -143,7 +143,7 @@ impl Gate {
         self.shared.commit(change).await.map(|_| ())
     }
 
-    /// Reads the rows first and the log after them: what a row says now, an entry of the log up to then must say.
+    /// Reads the rows first and the log after them: the log up to then must have an entry for what a row says now.
     async fn check_again(&self, walk: &mut Walk, app: &App, suspects: Vec<(usize, String)>, system: Vec<Suspect>) -> Result<(), Failure> {
         let mut now = Vec::with_capacity(suspects.len() + system.len());
         for (target, digest) in system {

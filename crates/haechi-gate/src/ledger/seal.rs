@@ -22,7 +22,7 @@ pub(crate) struct SealState {
 
 impl SealState {
     pub(crate) fn new(master: &MasterKey, witness: Vec<Witness>, keeping: &Arc<Keeping>) -> Option<Self> {
-        // The name follows from the key: it stays when addresses change, and tells two ledgers apart.
+        // The name follows from the key: it does not change with addresses, and it differs between ledgers.
         let name = crate::keys::hex(&master.derive("ledger name")[..8]);
         let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
         Some(Self {

@@ -1,4 +1,4 @@
-//! Sealing: positions, entries into the Merkle tree, a signed checkpoint, off to the witnesses; and how long what waits has waited.
+//! Gives positions, adds entries to the Merkle tree, signs checkpoints and sends them to witnesses; measures how long entries wait.
 
 use super::{
     keeping::Writer,
@@ -22,17 +22,17 @@ const PAGE: u32 = 4_000;
 /// Lag that is shown while an entry is missing: far beyond what readiness allows.
 const MISSING_LAG_MS: i64 = 60_000;
 
-/// How often it is looked, where nodes share a database, how long entries have waited.
+/// How often the waiting time of entries is measured where nodes share a database.
 pub(crate) const LAG_EVERY: Duration = Duration::from_secs(1);
 /// Looks that are remembered: ten minutes of them.
 const LOOKS: usize = 600;
 
-/// When entries came, by the numbers of their arrival: their age is told without any clock of a node.
+/// When entries arrived, by their arrival numbers: their age needs no clock of another node.
 #[derive(Default)]
 pub(crate) struct Arrivals(VecDeque<(Instant, i64)>);
 
 impl Arrivals {
-    /// At a moment the last entry had this number.
+    /// Notes that the last entry had this number at a moment.
     fn look(&mut self, now: Instant, last: i64) {
         if self.0.len() == LOOKS {
             self.0.pop_front();
@@ -40,7 +40,7 @@ impl Arrivals {
         self.0.push_back((now, last));
     }
 
-    /// How long ago an entry was there already, at least.
+    /// The least time since an entry was there.
     fn age(&self, now: Instant, number: i64) -> Duration {
         self.0.iter().find(|(_, last)| *last >= number).map_or(Duration::ZERO, |(seen, _)| now - *seen)
     }
@@ -63,7 +63,7 @@ impl Shared {
         let mut tree = self.seals.tree.lock().await;
         if !self.sequence().await {
             *tree = None;
-            // Another node seals: its time is this node's, too.
+            // Another node seals: its clock is at least that late.
             if let Ok(Some(seal)) = self.store.last_seal().await {
                 self.clock.is_at_least(seal.time_ms);
             }
@@ -76,7 +76,7 @@ impl Shared {
                     self.keeping.fares(Writer::Seals, true);
                     break;
                 }
-                // Another house or node sealed the same entries: read the tree again and go on from there.
+                // Another node sealed the same entries: read the tree again and go on from there.
                 Err(haechi_model::Failure::Busy) => {
                     *tree = None;
                     break;
@@ -91,13 +91,13 @@ impl Shared {
         }
     }
 
-    /// Whether every entry has its position and its seal. What cannot be asked is not waited for.
+    /// Whether every entry has its position and its seal. When the database cannot be asked, the answer is yes: nobody waits.
     pub(crate) async fn all_sealed(&self) -> bool {
         let (Ok(waiting), Ok(bounds), Ok(seal)) = (self.store.log_waiting(1).await, self.store.log_bounds().await, self.store.last_seal().await)
         else {
             return true;
         };
-        // Behind a hole nothing is sealed: verification names it.
+        // Nothing is sealed behind a missing entry: verification names it.
         waiting.is_empty() && (seal.map_or(0, |seal| seal.size) >= bounds.1 || self.seal_lag_ms.load(Ordering::Relaxed) >= MISSING_LAG_MS)
     }
 
@@ -115,7 +115,7 @@ impl Shared {
         Some(unsealed.migrations)
     }
 
-    /// On a database of its own a node knows how long entries have waited.
+    /// Sets the lag on a database of its own, where this node knows how long entries have waited.
     fn lag_is(&self, lag_ms: i64) {
         self.seals.holed.store(false, Ordering::Relaxed);
         if self.store.positions_at_commit() {
@@ -138,7 +138,7 @@ impl Shared {
         if contiguous == 0
             && let Some((_, entry)) = records.first()
         {
-            // Sealing past a hole would make it look whole. Readiness fails until somebody looks: `audit verify` names the place.
+            // A seal past a missing entry would hide it. Readiness fails until an operator looks: `audit verify` names the place.
             let age = haechi_ledger::Entry::from_bytes(entry).map_or(i64::MAX, |entry| now - entry.time_ms);
             self.seal_lag_ms.store(age.max(MISSING_LAG_MS), Ordering::Relaxed);
             self.seals.holed.store(true, Ordering::Relaxed);

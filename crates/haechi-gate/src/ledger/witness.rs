@@ -1,4 +1,4 @@
-//! Witnesses: places outside that keep each checkpoint as it is made. A slow or lost one holds up nobody.
+//! Witnesses: outside places that keep each checkpoint as it is made. A slow or failed witness holds up nothing.
 
 use super::keeping::{Keeping, Writer};
 use crate::outbound::{Outbound, TIMEOUT};
@@ -25,7 +25,7 @@ pub(crate) struct Witnesses {
     heard: Arc<Heard>,
 }
 
-/// Which of them could not be told of the last checkpoint.
+/// The witnesses that could not be told of the last checkpoint.
 struct Heard {
     failed: Vec<AtomicBool>,
     keeping: Arc<Keeping>,

@@ -1,18 +1,18 @@
-//! The task that tells the hub what happens as it happens.
+//! The task that tells the hub about changes as they happen.
 
 use super::hub::Hub;
 use crate::shared::Shared;
 use haechi_model::Failure;
 use std::{sync::Arc, time::Duration};
 
-/// How long to wait for a commit that another node made and did not tell of.
+/// How long to wait for a commit of another node that was not announced.
 const POLL: Duration = Duration::from_secs(1);
-/// How often idle streams are told where they are.
+/// How often idle streams get their position.
 const BEAT: Duration = Duration::from_secs(20);
-/// How often what depends on the time is looked at again.
+/// How often conditions that depend on the time are checked again.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Tells the hub what happens, while somebody watches. Ends with the gate's background work.
+/// Tells the hub about changes, while somebody watches. Ends with the gate's background work.
 pub(crate) async fn run(shared: Arc<Shared>, hub: Arc<Hub>) {
     let (mut beat, mut tick, mut poll) = (tokio::time::interval(BEAT), tokio::time::interval(TICK), tokio::time::interval(POLL));
     for timer in [&mut beat, &mut tick, &mut poll] {
@@ -36,7 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>, hub: Arc<Hub>) {
     }
 }
 
-/// Tells all that there is.
+/// Tells everything that the log has.
 async fn drain(shared: &Arc<Shared>, hub: &Arc<Hub>) -> Result<(), Failure> {
     loop {
         let Some(from) = hub.position() else { return Ok(()) };

@@ -25,11 +25,11 @@ use std::{
 };
 use tokio::sync::{Notify, mpsc};
 
-/// What may wait for one stream to be read.
+/// Most messages that may wait for one stream.
 const QUEUE: usize = 256;
-/// Bytes of rows that may wait for one stream; one row always may.
+/// Bytes of rows that may wait for one stream; a single row always may.
 const QUEUE_BYTES: usize = 1 << 20;
-/// Bytes of rows that may wait for all streams: beyond it streams end that something waits for.
+/// Bytes of rows that may wait for all streams. Beyond that, streams with waiting rows are ended.
 const ALL_BYTES: usize = 64 << 20;
 const CONTEXT: &[u8] = b"live position";
 
@@ -47,7 +47,7 @@ pub(crate) struct Member {
     number: u64,
     state: Mutex<(Ask, Arc<Sight>)>,
     query: WatchQuery,
-    /// The first position that is queued for it.
+    /// The first position that is queued for it; a stream reads earlier ones itself.
     pub(crate) attached: i64,
     cut: Mutex<Option<EndReason>>,
     /// Bytes of rows that wait for it.
@@ -63,12 +63,12 @@ impl Member {
         lock(&self.state).1.clone()
     }
 
-    /// Why it was cut off; nothing while it was not.
+    /// Why it was cut off; `None` when it was not.
     pub(crate) fn reason(&self) -> Option<EndReason> {
         *lock(&self.cut)
     }
 
-    /// What waited for it was taken.
+    /// A waiting message was taken.
     pub(crate) fn took(&self, told: &Told) {
         self.waiting.fetch_sub(told.bytes(), Ordering::Relaxed);
     }
@@ -90,13 +90,13 @@ struct Group {
 
 #[derive(Default)]
 struct State {
-    /// The next position to tell; nothing while nobody watches.
+    /// The next position to tell; `None` while nobody watches.
     position: Option<i64>,
     groups: HashMap<[u8; 32], Group>,
-    /// All streams until they are dropped, those too that were cut off and still have something to be read.
+    /// All streams until they are dropped, also streams that were cut off and still have something to read.
     members: HashMap<u64, Arc<Member>>,
     by_caller: HashMap<(CallerKind, Box<str>), usize>,
-    /// Credentials of streams that were opened since they were looked at.
+    /// Credentials of streams opened since the last check.
     fresh: Vec<(Arc<str>, Caller)>,
     closed: bool,
 }
@@ -116,7 +116,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whose streams are counted together: a caller's, or those of a network without credentials.
+/// The key that counts streams: a caller, or a network for callers without credentials.
 fn counted(ask: &Ask) -> (CallerKind, Box<str>) {
     let caller = ask.caller();
     let name = if caller.is_anonymous() { ask.network().to_string().into() } else { caller.id().into() };
@@ -135,7 +135,7 @@ impl Hub {
         })
     }
 
-    /// A position as it is given out: sealed, because it counts what everybody does.
+    /// A position as clients see it: sealed, because it counts everybody's changes.
     pub(crate) fn token(&self, position: i64) -> Arc<str> {
         URL_SAFE_NO_PAD.encode(self.positions.seal(&position.to_be_bytes(), CONTEXT)).into()
     }
@@ -165,7 +165,7 @@ impl Hub {
         sight: Sight,
         next: i64,
     ) -> Result<(Arc<Member>, mpsc::Receiver<Queued>, i64), WatchError> {
-        // What nobody looks after could outlive its caller.
+        // A stream without a credential to check again could outlive its caller.
         if !ask.caller().is_anonymous() && ask.credential().is_none() {
             return Err(WatchError::Read(ReadError::Refused(Refusal::Unauthenticated)));
         }
@@ -192,7 +192,7 @@ impl Hub {
         group.members.push(Attached { member: member.clone(), sender });
         state.members.insert(number, member.clone());
         if let Some(credential) = ask.credential() {
-            // It was good when the request began: whoever opened the stream may have been signed out since.
+            // The credential was good when the request began, but may have been revoked since.
             state.fresh.push((credential.clone(), ask.caller.clone()));
         }
         drop(state);
@@ -221,11 +221,11 @@ impl Hub {
     pub(crate) async fn dispatch(&self, shared: &Arc<Shared>, found: Vec<Read>, (from, next): (i64, i64)) {
         let sights: Vec<Arc<Sight>> = {
             let mut state = lock(&self.state);
-            // Everybody has left meanwhile, and somebody else has come: he begins elsewhere.
+            // All streams have left meanwhile and a new one has come, which begins at another position.
             if state.position != Some(from) {
                 return;
             }
-            // Whoever comes from now on reads what is being told himself.
+            // A stream that comes from now on reads these entries itself.
             state.position = Some(next);
             state.groups.values().map(|group| group.sight.clone()).collect()
         };
@@ -243,7 +243,7 @@ impl Hub {
                     concerned.for_each(|sight| self.send(sight, &Queued::Resync(self.token(next))));
                 }
                 Read::Caller(user) => {
-                    // Another node may have done it: what this one remembers is looked up again.
+                    // Another node may have done it: what this node remembers is looked up again.
                     match user {
                         _ if !shared.store.is_shared() => {}
                         Some(user) => shared.memory.forget(&Revocation::User(user)),
@@ -269,11 +269,11 @@ impl Hub {
             match sight.judge(shared, event, &position, &mut met).await {
                 Ok(Some(told)) => self.send_told(sight, event.position, &Arc::new(told.kept(&self.kept))),
                 Ok(None) => {}
-                // What could not be decided is not kept back silently.
+                // When a change cannot be decided, the client is told to read its list again.
                 Err(_) => self.send(sight, &Queued::Resync(position.clone())),
             }
             if at % 64 == 63 {
-                // Who reads gets his turn while there is much to decide.
+                // Readers get their turn while there is much to decide.
                 tokio::task::yield_now().await;
             }
         }
@@ -288,7 +288,7 @@ impl Hub {
     fn send_told(&self, sight: &Sight, at: i64, told: &Arc<Told>) {
         let ids = std::slice::from_ref(&told.id);
         self.each(sight, |attached| {
-            // Whoever came meanwhile has read it himself.
+            // A stream that came meanwhile has read it itself.
             if at < attached.member.attached {
                 return true;
             }
@@ -307,7 +307,7 @@ impl Hub {
         });
     }
 
-    /// Does something with each stream that sees the same; those for which it fails are cut off.
+    /// Calls `keep` for each stream with this sight; streams for which it fails are cut off.
     fn each(&self, sight: &Sight, mut keep: impl FnMut(&Attached) -> bool) {
         let mut state = lock(&self.state);
         if let Some(group) = state.groups.get_mut(&sight.key) {
@@ -318,7 +318,7 @@ impl Hub {
         }
     }
 
-    /// Tells idle streams where they are. A queue that is full is told by what follows.
+    /// Sends idle streams their position. A full queue needs none: its messages carry positions.
     pub(crate) fn beat(&self) {
         let state = lock(&self.state);
         let Some(position) = state.position else { return };
@@ -328,7 +328,7 @@ impl Hub {
         }
     }
 
-    /// Binds again what depends on the time.
+    /// Binds sights that depend on the time again.
     pub(crate) async fn tick(&self, shared: &Arc<Shared>) {
         let timed: Vec<Arc<Member>> = {
             let state = lock(&self.state);
@@ -358,7 +358,7 @@ impl Hub {
         }
     }
 
-    /// Asks again what a stream may see; when that is something else, it is told to read its list again.
+    /// Checks again what a stream may see; when that has changed, the stream is told to read its list again.
     fn rebind(&self, shared: &Arc<Shared>, member: &Arc<Member>, always: bool) {
         let (before, sight) = (member.ask(), member.sight());
         let ask = Ask { revision: shared.revision.load_full(), now_ms: shared.clock.now_ms(), ..before };
@@ -383,7 +383,7 @@ impl Hub {
         }
     }
 
-    /// The credentials of streams that were opened since this was asked last.
+    /// The credentials of streams that were opened since the last call.
     pub(crate) fn fresh(&self) -> Vec<(Arc<str>, Caller)> {
         std::mem::take(&mut lock(&self.state).fresh)
     }

@@ -17,11 +17,11 @@ pub(crate) struct Image {
 /// Seals images, and opens them.
 pub(crate) struct Images {
     sealer: Sealer,
-    /// How rows lay that were sealed before, by the hash that their images carry.
+    /// Layouts of rows that were sealed under older models, by the hash in their images.
     layouts: ArcSwap<HashMap<u64, Layout>>,
 }
 
-/// How a row of today is put together from one that was sealed.
+/// How to build a row of today's layout from an older one.
 #[derive(Clone, Debug, PartialEq)]
 struct Layout {
     collection: CollectionId,
@@ -36,8 +36,8 @@ impl Images {
         Some(Self { sealer: Sealer::new(master, "live image")?, layouts: ArcSwap::default() })
     }
 
-    /// Learns how tables lay after each migration, oldest first, so that older images open. A column that was added, dropped or renamed
-    /// keeps no image from opening; one whose values were converted does.
+    /// Learns the tables' layout after each migration, oldest first, so that older images open. An added, dropped or renamed column does
+    /// not keep an image from opening; a column whose values were converted does.
     pub(crate) fn learn(&self, collections: &[Collection], history: &[Vec<Table>]) {
         let mut layouts = HashMap::new();
         for collection in collections {
@@ -60,7 +60,7 @@ impl Images {
         self.layouts.store(layouts.into());
     }
 
-    /// Bound to the entry that they belong to: images cannot change places.
+    /// An image is bound to its entry, so images cannot be swapped.
     pub(crate) fn seal(&self, entry: &str, collection: &Collection, before: Option<&Row>, after: Option<&Row>) -> Vec<u8> {
         let mut plain = Vec::with_capacity(512);
         plain.push(VERSION);
@@ -108,7 +108,7 @@ impl Layout {
             };
             row.push(filled);
         }
-        // The folded form of a text that was not folded then.
+        // The folded form of a text that was stored without one then.
         for field in &collection.fields {
             let Some(shadow) = field.shadow.filter(|shadow| self.from[*shadow].is_none()) else { continue };
             let text = collection.table.column(&field.name).and_then(|at| row[at].as_text().map(fold_case));
@@ -118,7 +118,7 @@ impl Layout {
     }
 }
 
-/// Whether a value that was kept in one column is read rightly in another.
+/// Whether a value of the old column means the same in the new one.
 fn means_the_same(old: &Column, new: &Column) -> bool {
     match (&old.declared, &new.declared) {
         (Some(was), Some(is)) => matches!(was.change(is, false), TypeChange::Wider | TypeChange::Narrower),

@@ -14,7 +14,7 @@ pub(crate) struct Event {
     pub(crate) after: Option<Row>,
 }
 
-/// What an entry is to streams.
+/// What an entry means for streams.
 pub(crate) enum Read {
     Event(Event),
     /// Many rows of a collection changed at once.
@@ -22,24 +22,24 @@ pub(crate) enum Read {
         position: i64,
         collection: CollectionId,
     },
-    /// A row changed, and what it was is not kept.
+    /// A row changed, and its image is not kept.
     Lost {
         position: i64,
         collection: CollectionId,
     },
-    /// Somebody's credential or account may have changed: a person's, or anybody's.
+    /// A credential or account may have changed: a person's, or anybody's.
     Caller(Option<Box<str>>),
 }
 
 /// A part of the log.
 pub(crate) struct Part {
     pub(crate) found: Vec<Read>,
-    /// The position after the part; nothing when there was none.
+    /// The position after the part; `None` when there is nothing to read.
     pub(crate) next: Option<i64>,
 }
 
 impl Shared {
-    /// What the next entries from a position on are to streams.
+    /// What the entries from a position on mean for streams.
     pub(crate) async fn events(&self, from: i64) -> Result<Part, Failure> {
         let records = self.store.events_from(from, BATCH).await?;
         let next = records.last().map(|last| last.position + 1);

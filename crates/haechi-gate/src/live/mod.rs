@@ -1,4 +1,4 @@
-//! Live changes: what the log tells, decided for each stream on the row before and after.
+//! Live changes: reads the log and decides for each stream, on the row before and after.
 
 pub(crate) mod feed;
 pub(crate) mod hub;
@@ -16,25 +16,25 @@ use crate::{caller::Caller, gate::Gate};
 use std::sync::{Arc, atomic::Ordering};
 
 impl Gate {
-    /// Raised whenever somebody's credential or account may have changed: streams are looked at then.
+    /// Raised when a credential or account may have changed: streams are checked then.
     #[must_use]
     pub fn doubt(&self) -> u64 {
         self.shared.doubt.load(Ordering::Acquire)
     }
 
-    /// The credentials that open streams came with, each once, with the caller that it was.
+    /// The credentials of open streams, each once, with the caller when the stream was opened.
     #[must_use]
     pub fn watching(&self) -> Vec<(Arc<str>, Caller)> {
         self.hub.credentials()
     }
 
-    /// Of these, those that have come since this was asked last.
+    /// The same, for streams that were opened since the last call.
     #[must_use]
     pub fn newly_watching(&self) -> Vec<(Arc<str>, Caller)> {
         self.hub.fresh()
     }
 
-    /// Ends the streams of a credential: because it is no longer good, or is somebody else's by now, or cannot be looked up.
+    /// Ends the streams of a credential: because it is no longer good, has another caller now, or cannot be looked up.
     pub fn end_streams(&self, credential: &str, reason: EndReason) {
         self.hub.end_credential(credential, reason);
     }
@@ -44,7 +44,7 @@ impl Gate {
         self.hub.close();
     }
 
-    /// Forgets what streams could go on from: what is old, and what is too much. `false` when it could not.
+    /// Deletes images that are too old or too many. `false` when it could not.
     pub async fn forget_images(&self) -> bool {
         let live = &self.shared.revision.load().app.config.live;
         // Ids of entries tell their time.

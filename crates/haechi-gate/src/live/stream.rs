@@ -22,7 +22,7 @@ pub struct Stream {
     shared: Arc<Shared>,
     member: Arc<Member>,
     receiver: mpsc::Receiver<Queued>,
-    /// Entries from here to where it was attached have not been told yet.
+    /// Entries between these positions have not been told yet.
     behind: Option<(i64, i64)>,
     waiting: VecDeque<WatchItem>,
     ended: bool,
@@ -32,7 +32,7 @@ impl Gate {
     /// Opens a stream by a grant: from a position, or from now on.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why the stream cannot be opened.
     pub async fn watch(&self, grant: Grant<Watch>, query: WatchQuery, after: Option<&str>) -> Result<Stream, WatchError> {
         let (ask, collection) = grant.into_parts();
         let hub = self.hub.clone();
@@ -56,7 +56,7 @@ impl Gate {
             receiver,
             ended: false,
         };
-        // What cannot be gone through is refused now, not in the middle of the stream.
+        // A position that cannot be read is refused now, not in the middle of the stream.
         if stream.behind.is_some() {
             Box::pin(stream.catch_up()).await?;
         }
@@ -65,10 +65,10 @@ impl Gate {
 }
 
 impl Stream {
-    /// What comes next; nothing after the end.
+    /// The next item; `None` after the end.
     pub async fn next(&mut self) -> Option<WatchItem> {
         loop {
-            // Whoever may no longer be told is not told what was waiting for him either.
+            // A caller who may no longer watch does not get the waiting messages either.
             if let Some(reason @ (EndReason::Caller | EndReason::Refused)) = self.member.reason()
                 && !self.ended
             {
@@ -109,13 +109,13 @@ impl Stream {
         }
     }
 
-    /// Who watches.
+    /// The caller's question.
     #[must_use]
     pub fn ask(&self) -> Ask {
         self.member.ask()
     }
 
-    /// Tells a part of what was missed.
+    /// Tells a part of the missed changes.
     async fn catch_up(&mut self) -> Result<(), WatchError> {
         let Some((from, to)) = self.behind else { return Ok(()) };
         let read = self.shared.events(from).await.map_err(ReadError::Store)?;
@@ -126,7 +126,7 @@ impl Stream {
                     let next = event.position + 1;
                     bytes += self.tell(&sight, event).await?;
                     if bytes >= most {
-                        // The rest when this was read.
+                        // The rest, once the reader comes back for it.
                         self.behind = (next < to).then_some((next, to));
                         return Ok(());
                     }
@@ -145,8 +145,7 @@ impl Stream {
         Ok(())
     }
 
-    /// What was missed is told as it is now: not what has been deleted or changed since, nor under rules that came later.
-    /// Returns the bytes of its row.
+    /// Tells a missed change with the row as it is now, so never values that were changed or deleted since. Returns the bytes of its row.
     async fn tell(&mut self, sight: &Sight, mut event: Event) -> Result<usize, WatchError> {
         let mut bytes = 0;
         let position = self.hub.token(event.position + 1);

@@ -1,4 +1,4 @@
-//! What streams tell: a change, a beat, an end; and why there may be no stream.
+//! The items of a stream: a change, a beat, an end; and why a stream cannot be opened.
 
 use crate::refusal::ReadError;
 use bytes::Bytes;
@@ -19,15 +19,15 @@ pub enum ToldKind {
     Delete,
 }
 
-/// A change, as it is told to all who see the same.
+/// A change, as all streams with the same sight get it.
 pub struct Told {
     /// What happened.
     pub kind: ToldKind,
-    /// Where to go on after it.
+    /// The position to continue from.
     pub position: Arc<str>,
     /// The row.
     pub id: Box<str>,
-    /// The row after the change, or as it is when a stream catches up; nothing when it is gone.
+    /// The row after the change, or its current state when a stream catches up; `None` when it is gone.
     pub page: Option<RowPage>,
     /// The finished message: written by the first door that needs it, shared by all of its streams.
     pub rendered: OnceLock<Bytes>,
@@ -37,14 +37,14 @@ pub struct Told {
 }
 
 impl Told {
-    /// Of the row.
+    /// Bytes of its row.
     pub(crate) fn bytes(&self) -> usize {
         self.page.as_ref().map_or(0, |page| page.bytes.len())
     }
 
-    /// Counted as long as it is there.
+    /// Counts its bytes for as long as it exists.
     pub(crate) fn kept(self, all: &Arc<AtomicUsize>) -> Self {
-        // Its message holds the row once more.
+        // The finished message holds the row a second time.
         let kept = Kept { bytes: 2 * self.bytes(), all: all.clone() };
         all.fetch_add(kept.bytes, Ordering::Relaxed);
         Self { _kept: Some(kept), ..self }
@@ -72,27 +72,27 @@ pub enum EndReason {
     Refused,
     /// It was read too slowly.
     Slow,
-    /// What it would show cannot be recorded, or the database cannot be reached.
+    /// The access entry cannot be recorded, or the database cannot be reached.
     Busy,
-    /// The server ends.
+    /// The server shuts down.
     Closing,
 }
 
-/// Marks a reply that goes on: its connection is in use until its body ends.
+/// Marks a long reply: its connection is in use until its body ends.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenStream;
 
-/// A connection's place among those that are allowed. A task that takes the connection over holds this, and with it the place.
+/// A connection's place among those that are allowed. A task that takes over the connection holds this, and keeps the place.
 #[derive(Clone)]
 pub struct Hold(pub Arc<dyn std::any::Any + Send + Sync>);
 
-/// What a stream brings.
+/// An item of a stream.
 pub enum WatchItem {
     /// Changes are told from this position on.
     Ready(Arc<str>),
     /// A change.
     Told(Arc<Told>),
-    /// Something else decides now what is in sight: read the list again. What follows comes after this position.
+    /// The visible rows may be others now: read the list again. Later items come after this position.
     Resync(Arc<str>),
     /// Nothing happened. A client that comes back later may go on from this position.
     Beat(Arc<str>),
@@ -100,14 +100,14 @@ pub enum WatchItem {
     End(EndReason),
 }
 
-/// Why there is no stream.
+/// Why a stream cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WatchError {
     /// Policy says no, or the query cannot be asked.
     Read(ReadError),
     /// The position was not given by this service.
     Position,
-    /// What happened since the position is no longer kept.
+    /// Changes since the position are no longer kept.
     Gone,
     /// There are too many streams, of this caller or of all.
     TooMany,

@@ -1,4 +1,4 @@
-//! What one stream sees: a condition and masks, bound once, asked of each change in memory.
+//! What one stream sees: a condition and masks, bound once, evaluated in memory for each change.
 
 use super::{
     log::Event,
@@ -19,10 +19,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-/// How often other rows are looked for until a condition can be decided: references are followed three deep.
+/// How often other rows are fetched before a condition is given up: references are followed three deep.
 const MAX_ROUNDS: usize = 8;
 
-/// What of a collection's changes is wanted.
+/// A query for changes of a collection.
 #[derive(Clone, Debug)]
 pub struct WatchQuery {
     /// Fields of each row; all when `None`.
@@ -42,7 +42,7 @@ pub(crate) struct Sight {
     outputs: Vec<Output>,
     shape: Shape,
     follow: Vec<FieldId>,
-    /// Other collections that decide what is seen.
+    /// Other collections that affect what is seen.
     pub(crate) looks_into: Vec<usize>,
     /// Whether what is seen depends on the time.
     pub(crate) timed: bool,
@@ -50,14 +50,14 @@ pub(crate) struct Sight {
     pub(crate) key: [u8; 32],
 }
 
-/// A row as it is told, and the fields that it shows; nothing when it is gone.
+/// A row as the stream shows it, with the shown fields; `None` when it is gone.
 type Shown = Option<(RowPage, Vec<FieldId>)>;
 
-/// Rows of other tables that one change has met.
+/// Rows of other tables that one change needed.
 pub(crate) type Met = HashMap<(usize, String), Option<Row>>;
 
 impl Sight {
-    /// A query, bound for whoever asks now.
+    /// Binds a query for the caller, now.
     pub(crate) fn of(ask: &Ask, collection: CollectionId, query: &WatchQuery) -> Result<Self, ReadError> {
         let (_, _, rows) = ask.on::<Watch>(collection).map_err(ReadError::Refused)?.into_rows();
         Self::new(ask, collection, rows, query)
@@ -68,7 +68,7 @@ impl Sight {
         self.collection == collection || self.looks_into.contains(&collection)
     }
 
-    /// To the rows of a grant.
+    /// Binds a query to the rows of a grant.
     fn new(ask: &Ask, collection: CollectionId, rows: Predicate, query: &WatchQuery) -> Result<Self, ReadError> {
         if !query.filter.is_local() {
             return Err(ReadError::NotLocal);
@@ -94,7 +94,7 @@ impl Sight {
         Ok(Self { collection, rows, outputs, shape: query.shape.clone(), follow: query.follow.clone(), looks_into, timed, key })
     }
 
-    /// What a change is to whoever sees this; nothing when neither row is his to see.
+    /// What a change looks like to this caller; `None` when neither the old nor the new row is visible.
     pub(crate) async fn judge(
         &self,
         shared: &Arc<Shared>,
@@ -117,7 +117,7 @@ impl Sight {
                 met.insert((table, id), row);
             }
         }
-        // Deeper than policies reach: what cannot be decided is not shown.
+        // Deeper than policies reach: a row that cannot be decided is not shown.
         Ok(None)
     }
 
@@ -130,7 +130,7 @@ impl Sight {
         let (before, after) = (holds(&event.before), holds(&event.after));
         let row = match (before, after, &event.after) {
             (_, true, Some(row)) => row,
-            // It is gone, or it has left what he may see: the one looks like the other.
+            // A deleted row and a row that the caller may no longer see look the same.
             (true, _, _) => return Some((ToldKind::Delete, None)),
             _ => return None,
         };
@@ -155,7 +155,7 @@ impl Sight {
     }
 }
 
-/// Rows that are known, and a note of those that are not.
+/// The known rows, and a note of unknown ones.
 struct Looked<'a> {
     met: &'a Met,
     missing: RefCell<Vec<(usize, String)>>,

@@ -1,4 +1,4 @@
-//! What can be done with keys. No HTTP here.
+//! Actions on keys. No HTTP here.
 
 use super::PREFIX;
 use crate::{
@@ -13,7 +13,7 @@ use haechi_model::{Actor, Predicate, Row, Value, person};
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
-/// How long a key lives when nobody says.
+/// How long a key lives by default.
 const DEFAULT_LIFE: i64 = 90 * DAY;
 /// How long a key may live.
 const MAX_LIFE: i64 = 365 * DAY;
@@ -27,7 +27,7 @@ const MISS_FULL: u16 = 101;
 /// Characters of a key that its owner sees later, to tell which is which.
 const HINT: usize = PREFIX.len() + 4;
 
-/// What a key shall be.
+/// A key to be made.
 #[derive(Clone, Debug, Default)]
 pub struct NewKey {
     /// What its owner calls it.
@@ -62,7 +62,7 @@ pub struct Shown {
 }
 
 impl Identity {
-    /// Makes a key for whoever asks; the credential is returned this once.
+    /// Makes a key for the caller; the credential is returned only here.
     pub(crate) async fn create_key(&self, caller: &Caller, new: &NewKey, context: &Context) -> Result<(String, Shown), IdentityError> {
         let (user, session, _, auth_time_ms) = session_of(caller)?;
         if self.0.now_ms() - auth_time_ms > self.0.config().fresh_minutes * MINUTE {
@@ -72,7 +72,7 @@ impl Identity {
             return Err(IdentityError::field("/scopes", "required", "name what it may do, e.g. \"patients:read\""));
         }
         let mut work = self.0.gate.system_work(&self.0.key, Actor::clone(caller.actor()), &context.request_id);
-        // The session and its owner must be alive when the key is made, not when the request began: what ends them ends keys, too.
+        // The session and its owner must be valid when the key is made, not only when the request began: ending them ends keys, too.
         work.lock(self.0.tables.sessions, session, is(sessions::USER, user), MISS_ENDED);
         work.lock(self.0.tables.users, user, is(person::DISABLED, 0), MISS_ENDED);
         let theirs = Predicate::all([is(keys::KIND, "user"), is(keys::OWNER, user), above(keys::EXPIRES, self.0.now_ms())]);
@@ -150,7 +150,7 @@ impl Identity {
         }
     }
 
-    /// The keys of whoever asks that are alive.
+    /// The caller's keys that have not ended.
     pub(crate) async fn keys(&self, caller: &Caller) -> Result<Vec<Shown>, IdentityError> {
         let (user, ..) = session_of(caller)?;
         self.keys_of("user", user).await
@@ -162,13 +162,13 @@ impl Identity {
         Ok(rows.iter().map(shown).collect())
     }
 
-    /// All keys that are alive.
+    /// All keys that have not ended.
     pub(crate) async fn all_keys(&self) -> Result<Vec<Shown>, IdentityError> {
         let rows = self.0.gate.system_find(self.0.tables.keys, above(keys::EXPIRES, self.0.now_ms()), MANY).await?;
         Ok(rows.iter().map(shown).collect())
     }
 
-    /// Revokes one of the keys of whoever asks.
+    /// Revokes one of the caller's keys.
     pub(crate) async fn revoke_own_key(&self, caller: &Caller, name: &str, context: &Context) -> Result<(), IdentityError> {
         let (user, ..) = session_of(caller)?;
         let theirs = Predicate::all([is(keys::KIND, "user"), is(keys::OWNER, user), is(keys::NAME, name)]);

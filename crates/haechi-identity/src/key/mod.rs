@@ -6,5 +6,5 @@ mod http;
 pub use actions::{NewKey, Shown};
 pub(crate) use http::routes;
 
-/// What a key begins with: scanners find what was leaked.
+/// The prefix of a key, by which scanners find leaked keys.
 pub(crate) const PREFIX: &str = "haechi_k_";

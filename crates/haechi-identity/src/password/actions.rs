@@ -17,7 +17,7 @@ const MISS_CHANGED: u16 = 100;
 const MISS_CODE: u16 = 101;
 
 impl Identity {
-    /// Changes the password of whoever asks. Everything older ends: sessions and keys. A new session begins.
+    /// Changes the caller's password. All older sessions and keys end, and a new session begins.
     pub(crate) async fn change_password(
         &self,
         caller: &Caller,
@@ -59,7 +59,7 @@ impl Identity {
         }
     }
 
-    /// Sets the password of the person whom a one-time value is for.
+    /// Sets the password of the person that a one-time value belongs to.
     pub(crate) async fn set_password(&self, code: &str, new: &str, context: &Context) -> Result<(), IdentityError> {
         let inner = &*self.0;
         inner.attempt(&Attempt::Code, context).await?;
@@ -82,13 +82,13 @@ impl Identity {
         }
     }
 
-    /// Puts a hash in the place of whatever was there.
+    /// Replaces the stored hash.
     pub(crate) fn put_password(&self, work: &mut SystemWork<haechi_gate::Identity>, user: &str, hash: String) {
         work.clear(self.0.tables.passwords, is(0, user));
         work.insert(self.0.tables.passwords, vec![Value::text(user), Value::text(hash), Value::Int(self.0.now_ms())]);
     }
 
-    /// Everything that was issued to a person ends.
+    /// Ends everything that was issued to a person.
     pub(crate) fn end_everything(&self, work: &mut SystemWork<haechi_gate::Identity>, user: &str) {
         self.0.end_all(work, user, None);
         work.clear(self.0.tables.keys, haechi_model::Predicate::all([is(keys::KIND, "user"), is(keys::OWNER, user)]));

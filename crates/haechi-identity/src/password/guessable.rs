@@ -1,10 +1,10 @@
-//! Passwords that attackers try first. The list is in the binary; nothing is asked of anybody.
+//! Passwords that attackers try first. The list is in the binary; no outside service is asked.
 
 use std::{collections::HashSet, sync::OnceLock};
 
 /// One a line, lower case.
 const LIST: &str = include_str!("guessable.txt");
-/// What must be left of a password when words about the person are taken out.
+/// Characters that a password needs beside words about the person.
 const MIN_BEYOND: usize = 8;
 /// Different characters that a password needs.
 const MIN_DIFFERENT: usize = 5;
@@ -32,7 +32,7 @@ pub(super) fn is_common(password: &str) -> bool {
     listed(&folded) || listed(bare) || listed(&plain) || joined().contains(&plain) || parts_listed(&plain)
 }
 
-/// Whether it is common words alone, one after the other: `passwordpassword`, `iloveyou123456`.
+/// Whether it consists of common words only: `passwordpassword`, `iloveyou123456`.
 fn parts_listed(text: &str) -> bool {
     if text.is_empty() {
         return false;
@@ -53,7 +53,7 @@ fn parts_listed(text: &str) -> bool {
             }
         }
     }
-    // Three and more are a phrase, which is what people are asked for.
+    // Three or more words are a phrase, which is what people should choose.
     reached.last().is_some_and(|(met, parts)| *met && *parts <= 2)
 }
 
@@ -66,7 +66,7 @@ pub(super) fn is_monotonous(password: &str) -> bool {
     different.len() < MIN_DIFFERENT || steps(1) || steps(-1) || repeats
 }
 
-/// Whether hardly anything is left without words about the person or the service.
+/// Whether little is left after words about the person or the service are taken out.
 pub(super) fn says_little_beyond(password: &str, about: &[&str]) -> bool {
     let mut left = password.to_lowercase();
     let mut words: Vec<String> = about.iter().map(|word| word.to_lowercase()).filter(|word| word.chars().count() >= 4).collect();
@@ -90,7 +90,7 @@ mod tests {
         for word in long {
             assert!(is_common(word) && is_common(&word.to_uppercase()), "{word}");
         }
-        // Written apart, with signs, or in capitals, what is listed joined; and joined, what is listed apart.
+        // Listed phrases are refused also without spaces, with signs, or in capitals; listed words also with spaces between.
         for refused in [
             "passwordpassword",
             "PasswordPassword1",

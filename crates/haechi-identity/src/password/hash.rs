@@ -1,4 +1,4 @@
-//! Argon2id in a bounded pool of its own threads: whoever floods the sign-in neither takes the memory nor the requests' threads.
+//! Argon2id in a bounded pool of its own threads: a flood of sign-ins takes neither the memory nor the requests' threads.
 
 use crate::error::IdentityError;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -16,7 +16,7 @@ const HASH_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 /// Passwords that wait; more are answered 503.
 const QUEUE: usize = 64;
-/// On Linux, of each of the threads.
+/// The niceness of each thread, on Linux.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 15;
 /// Longest wait for a password's turn and its hash.
@@ -50,7 +50,7 @@ impl Hasher {
         Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${}${}", STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash)))
     }
 
-    /// Whether a password is the one that a stored hash is of.
+    /// Whether a password matches a stored hash.
     pub(crate) async fn verify(&self, password: &str, stored: &str) -> Result<bool, IdentityError> {
         let Some((params, salt, expected)) = parse(stored) else { return Ok(false) };
         let password = password.to_owned();
@@ -61,20 +61,20 @@ impl Hasher {
     async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut [Block]) -> T + Send + 'static) -> Result<T, IdentityError> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |memory| {
-            // Whoever hung up is not hashed for.
+            // Skips the hash when the client hung up.
             if !reply.is_closed() {
                 let _ = reply.send(work(memory));
             }
         });
         match self.jobs.try_send(job) {
-            // Whoever waits longer is told so while it is certain that nothing was done; the job is dropped with the receiver.
+            // After this wait the client gets an error, and nothing was done for certain: the job is dropped with the receiver.
             Ok(()) => tokio::time::timeout(WAIT, answer).await.map_err(|_| IdentityError::Busy)?.map_err(|_| IdentityError::Busy),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Err(IdentityError::Busy),
         }
     }
 }
 
-/// A hash of nothing that anybody knows: what is compared when there is nobody.
+/// A hash of an unknown value: it is compared when there is no such person.
 pub(crate) fn dummy() -> &'static str {
     static DUMMY: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     DUMMY.get_or_init(|| {
@@ -84,10 +84,10 @@ pub(crate) fn dummy() -> &'static str {
 }
 
 fn work(queue: &Receiver<Job>) {
-    // Behind everybody else: whoever signs in can wait a moment, requests in work cannot.
+    // Low priority: a sign-in can wait a moment, other requests cannot.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(NICENESS);
-    // Kept from one password to the next: taking and clearing 19 MiB each time costs as much as a tenth of the hash.
+    // Kept between passwords: taking and clearing 19 MiB each time costs a tenth of the hash.
     let mut memory = Vec::new();
     loop {
         let job = match queue.recv_timeout(KEPT) {
@@ -117,7 +117,7 @@ fn compute(password: &[u8], salt: &[u8], params: Option<Params>, memory: &mut [B
     Some(out)
 }
 
-/// Parameters, salt and hash of a stored PHC text; not beyond the memory that the pool has.
+/// Parameters, salt and hash of a stored PHC text; `None` when it needs more memory than the pool has.
 fn parse(stored: &str) -> Option<(Option<Params>, Vec<u8>, Vec<u8>)> {
     let mut parts = stored.strip_prefix("$argon2id$v=19$")?.split('$');
     let (costs, salt, hash) = (parts.next()?, parts.next()?, parts.next()?);

@@ -13,7 +13,7 @@ pub(crate) fn routes() -> Router<Identity> {
     Router::new().route("/auth/v1/password", post(change))
 }
 
-/// With `current_password` for whoever is signed in, with `code` for whoever has one.
+/// Takes `current_password` from a signed-in person, or `code` from a person with a code.
 async fn change(State(identity): State<Identity>, asked: Asked, headers: HeaderMap, body: Body) -> Reply {
     asked
         .run(async {

@@ -15,7 +15,7 @@ pub(crate) const MIN_CHARS: usize = 15;
 /// Most bytes: more are refused, never cut.
 pub(crate) const MAX_BYTES: usize = 1024;
 
-/// Whether a password may be chosen. `about` are words that say something of the person or the service.
+/// Whether a password may be chosen. `about` are words related to the person or the service.
 pub(crate) fn acceptable(password: &str, about: &[&str], pointer: &str) -> Result<(), IdentityError> {
     let refused = |code, detail: &str| Err(IdentityError::field(pointer, code, detail));
     if password.len() > MAX_BYTES {

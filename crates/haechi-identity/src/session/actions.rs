@@ -1,4 +1,4 @@
-//! What can be done with sessions. No HTTP here.
+//! Actions on sessions. No HTTP here.
 
 use super::store::{Fresh, MISS_FULL, fresh};
 use crate::{
@@ -13,14 +13,14 @@ use haechi_model::{Actor, Collection, Json, Predicate, Row, USERS, Value, person
 
 /// The password was changed, or the person disabled, while it was being verified.
 const MISS_STALE: u16 = 100;
-/// How often a session is begun anew when others of the same person begin at the same time.
+/// How often the start of a session is retried when other sessions of the person start at the same time.
 const MAX_TRIES: usize = 60;
-/// The id of nobody: what is looked up when there is no such person.
+/// The id that is looked up when there is no such person.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A session that was begun.
 pub struct Started {
-    /// The credential; shown this once.
+    /// The credential; returned only here.
     pub token: String,
     /// Its hash: how memory and table name it.
     pub hash: String,
@@ -46,13 +46,13 @@ pub struct SessionView {
     pub expires_ms: i64,
     /// The network that it began from.
     pub address: String,
-    /// The program that it began from, by its own word.
+    /// The program that it began from, as that program names itself.
     pub agent: String,
-    /// Whether it is the one that asks.
+    /// Whether it is the session of this request.
     pub current: bool,
 }
 
-/// What somebody shows to sign in.
+/// What a person sends to sign in.
 pub(crate) struct Shown {
     pub(crate) email: String,
     pub(crate) password: String,
@@ -61,7 +61,7 @@ pub(crate) struct Shown {
 }
 
 impl Identity {
-    /// Begins a session for whoever shows the right address and password.
+    /// Begins a session for the person with this address and password.
     pub(crate) async fn sign_in(&self, shown: &Shown, context: &Context) -> Result<Started, IdentityError> {
         let inner = &*self.0;
         if shown.password.len() > password::MAX_BYTES {
@@ -82,7 +82,7 @@ impl Identity {
             None => Attempt::SignIn(&account),
         };
         let taken = inner.attempt(&attempt, context).await?;
-        // Somebody who is not there costs as much as somebody who is.
+        // An unknown person costs the same hash as a known one.
         let stored = known.as_ref().map_or_else(|| password::dummy().to_owned(), |row| text(row, passwords::HASH).to_owned());
         let right = inner.hasher.verify(&shown.password, &stored).await?;
         let disabled = user.as_ref().is_none_or(|row| int(row, person::DISABLED) != 0);
@@ -109,12 +109,12 @@ impl Identity {
         Err(IdentityError::Busy)
     }
 
-    /// Begins a session, unless so many others of the person have begun meanwhile that there is no room for it.
+    /// Begins a session; fails when other sessions of the person have begun meanwhile and there is no room.
     async fn try_to_begin(&self, user: &Row, stored: &str, taken: &Taken, cookie: bool, context: &Context) -> Result<(Fresh, i64), SystemError> {
         let inner = &*self.0;
         let id = text(user, Collection::ID).to_owned();
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "user", id: id.as_str().into() }, &context.request_id);
-        // What was verified must still be so when the session begins.
+        // What was verified must still hold when the session begins.
         work.lock(inner.tables.passwords, &id, is(passwords::HASH, stored), MISS_STALE);
         work.lock(inner.tables.users, &id, is(person::DISABLED, 0), MISS_STALE);
         inner.make_room(&mut work, &id).await.map_err(SystemError::Store)?;
@@ -131,7 +131,7 @@ impl Identity {
         Started { token: session.token, hash: session.hash, expires_ms: session.expires_ms, name: session.name, device, user }
     }
 
-    /// Ends the session that asks.
+    /// Ends the session of the caller.
     pub(crate) async fn sign_out(&self, caller: &Caller, context: &Context) -> Result<(), IdentityError> {
         let (user, hash, ..) = session_of(caller)?;
         let mut work = self.0.gate.system_work(&self.0.key, Actor::clone(caller.actor()), &context.request_id);
@@ -140,13 +140,13 @@ impl Identity {
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 
-    /// The sessions of whoever asks, newest first.
+    /// The caller's sessions, newest first.
     pub(crate) async fn sessions(&self, caller: &Caller) -> Result<Vec<SessionView>, IdentityError> {
         let (user, current, ..) = session_of(caller)?;
         Ok(self.0.sessions_of(user).await?.iter().map(|row| view(row, current)).collect())
     }
 
-    /// Ends one of the sessions of whoever asks.
+    /// Ends one of the caller's sessions.
     pub(crate) async fn end_session(&self, caller: &Caller, name: &str, context: &Context) -> Result<(), IdentityError> {
         let (user, ..) = session_of(caller)?;
         let theirs = Predicate::all([is(sessions::USER, user), is(sessions::NAME, name)]);
@@ -158,7 +158,7 @@ impl Identity {
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 
-    /// Ends all other sessions of whoever asks.
+    /// Ends all other sessions of the caller.
     pub(crate) async fn end_other_sessions(&self, caller: &Caller, context: &Context) -> Result<(), IdentityError> {
         let (user, hash, ..) = session_of(caller)?;
         let mut work = self.0.gate.system_work(&self.0.key, Actor::clone(caller.actor()), &context.request_id);
@@ -167,7 +167,7 @@ impl Identity {
         work.commit().await.map(|_| ()).map_err(Into::into)
     }
 
-    /// The canonical form of an address, when it is one.
+    /// The canonical form of an address; `None` when it is no address.
     pub(crate) fn canonical_email(&self, text: &str) -> Option<String> {
         let revision = self.0.gate.revision();
         let users = &revision.app.collections[USERS];
@@ -184,7 +184,7 @@ impl Identity {
         Ok(self.0.gate.system_find(self.0.tables.users, is(column, canonical), 1).await?.pop())
     }
 
-    /// Proof that a device has signed in; it dies with the password.
+    /// Proof that a device has signed in; it ends with the password.
     fn new_device(&self, user: &str, password_changed: i64) -> String {
         let nonce = haechi_gate::random_hex::<16>();
         let tag = self.0.devices.hex(format!("{user} {password_changed} {nonce}").as_bytes());
@@ -199,7 +199,7 @@ impl Identity {
     }
 }
 
-/// User, hash, name and time of proof of the session that asks.
+/// User, hash, name and time of proof of the caller's session.
 pub(crate) fn session_of(caller: &Caller) -> Result<(&str, &str, &str, i64), IdentityError> {
     match (caller.kind(), caller.credential()) {
         (CallerKind::Anonymous, _) => Err(IdentityError::Refused(Refusal::Unauthenticated)),
@@ -208,7 +208,7 @@ pub(crate) fn session_of(caller: &Caller) -> Result<(&str, &str, &str, i64), Ide
     }
 }
 
-/// A session as its owner sees it; `current` is the hash of the one that asks, if one does.
+/// A session as its owner sees it; `current` is the hash of the caller's session, or empty.
 pub(crate) fn view(row: &[Value], current: &str) -> SessionView {
     SessionView {
         name: text(row, sessions::NAME).to_owned(),

@@ -8,7 +8,7 @@ use http::{HeaderMap, header};
 pub(crate) const SESSION: &str = "__Host-haechi_session";
 pub(crate) const DEVICE: &str = "__Host-haechi_device";
 const CSRF_HEADER: &str = "x-csrf-token";
-/// More cookie bytes than anybody honest sends.
+/// More cookie bytes than an honest client sends.
 const MAX_BYTES: usize = 8 * 1024;
 const YEAR_S: i64 = 365 * 24 * 3600;
 
@@ -21,7 +21,7 @@ pub(super) fn device(value: &str) -> String {
     set(DEVICE, value, YEAR_S)
 }
 
-/// The value of a cookie. Two of one name, or a broken header, are an error: nobody guesses which was meant.
+/// The value of a cookie. Two cookies of one name, or a broken header, are an error: there is no guessing.
 pub(crate) fn from_cookies<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, IdentityError> {
     let broken = || IdentityError::Shape("The Cookie header cannot be read, or names a cookie twice.");
     let (mut found, mut bytes) = (None, 0);
@@ -41,12 +41,12 @@ pub(crate) fn from_cookies<'a>(headers: &'a HeaderMap, name: &str) -> Result<Opt
     Ok(found)
 }
 
-/// The token that a page sends with requests that change something.
+/// The token that a page sends with requests that change data.
 pub(crate) fn csrf_token(inner: &Inner, session_hash: &str) -> String {
     inner.csrf.hex(session_hash.as_bytes())
 }
 
-/// Whether a request carries the token that is bound to its session. Where it was made is the stack's to check.
+/// Whether a request carries the token that is bound to its session. The stack checks the origin.
 pub(crate) fn proven(inner: &Inner, caller: &Caller, headers: &HeaderMap) -> bool {
     let Credential::Session { hash, cookie: true, .. } = caller.credential() else { return false };
     let token = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());

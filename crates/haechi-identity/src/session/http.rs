@@ -41,7 +41,7 @@ async fn sign_in(State(identity): State<Identity>, asked: Asked, headers: Header
             members.finish()?;
             let from_cookie = cookie::from_cookies(&headers, cookie::DEVICE)?.map(str::to_owned);
             let shown = Shown { device: shown.device.or(from_cookie), ..shown };
-            // Whoever is signed in already gets a new session all the same: an old identifier is never taken over.
+            // A caller who is already signed in gets a new session, too: an old identifier is never reused.
             let started = identity.sign_in(&shown, &asked.context).await?;
             Ok(started_reply(&identity, &started, shown.cookie))
         })

@@ -11,5 +11,5 @@ pub(crate) use cookie::{SESSION, from_cookies, proven};
 pub(crate) use http::{routes, started_reply};
 pub(crate) use store::{alive, fresh};
 
-/// What a session's token begins with: scanners find what was leaked.
+/// The prefix of a session's token, by which scanners find leaked tokens.
 pub(crate) const PREFIX: &str = "haechi_s_";

@@ -9,9 +9,9 @@ use crate::{
 use haechi_gate::{Identity, SystemWork, credential_hash};
 use haechi_model::{Failure, Predicate, Row, Value};
 
-/// Others of the same person have begun meanwhile.
+/// Other sessions of the same person have begun meanwhile.
 pub(crate) const MISS_FULL: u16 = 101;
-/// More sessions than anybody may have.
+/// More sessions than any person may have.
 const MANY: u32 = 1_001;
 
 /// A session that was just begun.
@@ -45,7 +45,7 @@ pub(crate) fn fresh(inner: &Inner, work: &mut SystemWork<Identity>, user: &str, 
 }
 
 impl Inner {
-    /// All sessions of a person that are alive, newest first.
+    /// All sessions of a person that have not ended, newest first.
     pub(crate) async fn sessions_of(&self, user: &str) -> Result<Vec<Row>, Failure> {
         let now = self.now_ms();
         let idle_ms = self.config().session_idle_minutes * 60_000;
@@ -55,13 +55,13 @@ impl Inner {
         Ok(rows)
     }
 
-    /// Ends the oldest sessions beyond those that a person may have, counting one that is being begun.
+    /// Ends the oldest sessions beyond a person's limit, counting the one that is being begun.
     pub(crate) async fn make_room(&self, work: &mut SystemWork<Identity>, user: &str) -> Result<(), Failure> {
         let room = usize::try_from(self.config().sessions - 1).unwrap_or_default();
         for row in self.sessions_of(user).await?.iter().skip(room) {
             self.end(work, text(row, 0));
         }
-        // Another one may have begun since they were read: then the change is made anew.
+        // Another session may have begun since they were read: then the change is tried again.
         let now = self.now_ms();
         let idle_ms = self.config().session_idle_minutes * 60_000;
         let alive = Predicate::all([is(sessions::USER, user), above(sessions::EXPIRES, now), above(sessions::SEEN, now - idle_ms)]);
@@ -75,7 +75,7 @@ impl Inner {
         work.revoke_credential(hash);
     }
 
-    /// Ends all sessions of a person, but for one.
+    /// Ends all sessions of a person, except one.
     pub(crate) fn end_all(&self, work: &mut SystemWork<Identity>, user: &str, except: Option<&str>) {
         let theirs = is(sessions::USER, user);
         let filter = match except {
@@ -86,7 +86,7 @@ impl Inner {
         work.revoke_user(user);
     }
 
-    /// Forgets sessions that have ended by themselves.
+    /// Deletes sessions that have ended by themselves.
     pub(crate) fn forget_ended(&self, work: &mut SystemWork<Identity>) {
         let now = self.now_ms();
         let idle_ms = self.config().session_idle_minutes * 60_000;
@@ -94,7 +94,7 @@ impl Inner {
     }
 }
 
-/// Whether a session has neither been idle too long nor reached its end.
+/// Whether a session is neither idle for too long nor past its end.
 pub(crate) fn alive(row: &Row, now: i64, idle_ms: i64) -> bool {
     now < int(row, sessions::EXPIRES) && now < int(row, sessions::SEEN) + idle_ms
 }

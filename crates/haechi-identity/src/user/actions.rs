@@ -16,7 +16,7 @@ pub(super) enum Allowed {
     All,
 }
 
-/// What somebody gives to sign up.
+/// What a person sends to sign up.
 pub(crate) struct NewPerson {
     pub(crate) email: String,
     pub(crate) password: String,
@@ -25,7 +25,7 @@ pub(crate) struct NewPerson {
 }
 
 impl Identity {
-    /// Adds whoever signs up. The answer is the same when somebody has the address already.
+    /// Adds a person who signs up. The answer is the same when the address is taken.
     pub(crate) async fn sign_up(&self, new: &NewPerson, context: &Context) -> Result<(), IdentityError> {
         let inner = &*self.0;
         let mode = inner.config().sign_up;
@@ -48,15 +48,15 @@ impl Identity {
         };
         let hash = inner.hasher.hash(&new.password).await?;
         match self.add(values, hash, invitation.map(|code| (Purpose::Invitation, code.as_str())), "sign_up", context).await {
-            // Whoever has the address learns nothing from this, and neither does whoever guesses.
+            // The same answer in both cases, so that it does not tell whether the address is taken.
             Ok(_) | Err(IdentityError::Taken { email: true, .. }) => Ok(()),
-            // Which of two values a database names first is its own affair: a taken address always comes first here.
+            // Databases differ in which of two taken values they name first: here a taken address always comes first.
             Err(IdentityError::Taken { email: false, .. }) if self.has_address(&new.email).await? => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes the first administrator, with the one-time value that was shown at the start.
+    /// Makes the first administrator, with the one-time value that was printed at the start.
     pub(crate) async fn set_up(&self, code: &str, new: &NewPerson, context: &Context) -> Result<Box<str>, IdentityError> {
         let inner = &*self.0;
         inner.attempt(&Attempt::Code, context).await?;
@@ -96,7 +96,7 @@ impl Identity {
         let mut work = inner.gate.system_work(&inner.key, Actor { kind: "anonymous", id: "anonymous".into() }, &context.request_id);
         if let Some((purpose, code)) = code {
             inner.consume(&mut work, purpose, code, MISS_CODE);
-            // The first administrator is the first person: a code that was made while somebody was added lets in nobody.
+            // The first administrator must be the first person: a code is void when a person was added meanwhile.
             if purpose == Purpose::Setup {
                 work.fewer(inner.tables.users, Predicate::True, 1, MISS_CODE);
             }
@@ -127,7 +127,7 @@ impl Identity {
         field.read(&Json::Text(email.into())).map_err(|error| IdentityError::field("/email", error.code, &error.detail))
     }
 
-    /// The profile fields that somebody may set himself; the folder names them.
+    /// The profile fields that a person may set; the folder lists them.
     pub(super) fn profile(&self, profile: Option<&Json>, allowed: Allowed, base: &str) -> Result<Vec<(FieldId, Value)>, IdentityError> {
         let revision = self.0.gate.revision();
         let (users, listed) = (&revision.app.collections[USERS], &revision.app.config.auth.sign_up_fields);
@@ -146,7 +146,7 @@ impl Identity {
             match users.field(name).filter(may) {
                 None => wrong(name, "unknown_field", "is no field that can be set here".to_owned()),
                 Some(field) => match users.fields[field].read(json) {
-                    // Nothing is as good as not there: defaults fill it in, and what is required is missed below.
+                    // Null counts as absent: defaults fill it in, and missing required fields are reported below.
                     Ok(value) if value.is_null() => {}
                     Ok(value) => values.push((field, value)),
                     Err(error) => wrong(name, error.code, error.detail),

@@ -1,4 +1,4 @@
-//! What whoever runs the service does with people: add, invite, give roles, disable, reset, end sessions.
+//! What operators do with people: add, invite, give roles, disable, reset, end sessions.
 
 use super::actions::Allowed;
 use crate::{
@@ -16,7 +16,7 @@ use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value,
 const MANY: u32 = 100_000;
 const MISS_GONE: u16 = 100;
 
-/// A person as an operator sees him.
+/// A person as an operator sees them.
 #[derive(Clone, Debug)]
 pub struct Person {
     /// Id among the users.
@@ -25,24 +25,24 @@ pub struct Person {
     pub email: String,
     /// Names of the roles.
     pub roles: Vec<String>,
-    /// Whether he may not sign in.
+    /// Whether the person may not sign in.
     pub disabled: bool,
 }
 
-/// Whoever runs the service: the operating system's user, who stands in the ledger.
+/// An operator: a user of the operating system, recorded in the ledger.
 pub struct Operator {
     identity: Identity,
     name: Box<str>,
 }
 
 impl Identity {
-    /// What whoever runs the service may do; `name` stands in the ledger.
+    /// The actions of an operator; `name` is recorded in the ledger.
     #[must_use]
     pub fn operator(&self, name: &str) -> Operator {
         Operator { identity: self.clone(), name: name.into() }
     }
 
-    /// Forgets what has ended by itself: sessions, one-time values, keys, empty buckets.
+    /// Deletes what has ended by itself: sessions, one-time values, keys, empty buckets.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -67,7 +67,7 @@ impl Operator {
     /// When the database cannot be reached.
     pub fn people(&self) -> BoxFuture<'_, Result<Vec<Person>, IdentityError>> {
         Box::pin(async move {
-            // Nobody reads past policies without a word.
+            // Reading past policies leaves an entry.
             let mut work = self.work();
             work.entry("list_people", None, None, None, String::new());
             work.commit().await?;
@@ -126,10 +126,10 @@ impl Operator {
         })
     }
 
-    /// Invites whoever has an address to sign up.
+    /// Invites the owner of an address to sign up.
     ///
     /// # Errors
-    /// When the address is none, is taken, or the database cannot be reached.
+    /// When it is no address, is taken, or the database cannot be reached.
     pub fn invite<'a>(&'a self, email: &'a str) -> BoxFuture<'a, Result<String, IdentityError>> {
         Box::pin(async move {
             self.identity.read_email(email)?;
@@ -156,7 +156,7 @@ impl Operator {
         })
     }
 
-    /// Lets a person in no more, or again. What was issued to him ends.
+    /// Disables a person, or enables them again. Everything that was issued to them ends.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -172,7 +172,7 @@ impl Operator {
         })
     }
 
-    /// Takes a person's password away; the one-time value sets a new one. Everything that was issued to him ends.
+    /// Takes a person's password away and returns a one-time value to set a new one. Everything that was issued to them ends.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -188,7 +188,7 @@ impl Operator {
         })
     }
 
-    /// A person's sessions that are alive, newest first.
+    /// A person's sessions that have not ended, newest first.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -209,7 +209,7 @@ impl Operator {
         })
     }
 
-    /// A one-time value for the first administrator, when there is nobody yet who could sign in.
+    /// A one-time value for the first administrator, when nobody can sign in yet.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -228,25 +228,25 @@ impl Operator {
         })
     }
 
-    /// Says in the ledger that everything was restored, without what had been issued.
+    /// Records in the ledger that everything was restored except issued credentials.
     ///
     /// # Errors
     /// When the database cannot be reached.
     pub fn restored(&self) -> BoxFuture<'_, Result<(), IdentityError>> {
         Box::pin(async move {
             let mut work = self.work();
-            // Of what had been issued nothing was restored.
+            // Issued credentials were not restored.
             let gone: Vec<String> = ISSUED.iter().map(|table| format!("[\"{table}/*\",null]")).collect();
             work.entry("restore", None, None, None, format!("\"stated\":[{}]", gone.join(",")));
             work.commit().await.map(|_| ()).map_err(Into::into)
         })
     }
 
-    /// Takes the system's time after it was wrongly ahead, and ends what was issued by that time: all sessions and one-time values, and what
-    /// was counted of attempts. The time before and after.
+    /// Takes the system's time after the clock was wrongly ahead, and ends what was issued under the old time: all sessions, one-time
+    /// values and counts of attempts. Returns the time before and after.
     ///
     /// # Errors
-    /// When the database cannot be reached: then the time is as before.
+    /// When the database cannot be reached: the time stays as before.
     pub fn accept_clock(&self) -> BoxFuture<'_, Result<(i64, i64), IdentityError>> {
         Box::pin(async move {
             let inner = &*self.identity.0;
@@ -298,10 +298,10 @@ impl Operator {
         self.identity.0.gate.system_work(&self.identity.0.key, Actor { kind: "operator", id: self.name.clone() }, "")
     }
 
-    /// Makes a key for a service with roles of its own.
+    /// Makes a key for a service with its own roles.
     ///
     /// # Errors
-    /// When a role, a scope or the time is not good, or the database cannot be reached.
+    /// When a role, a scope or the time is not valid, or the database cannot be reached.
     pub fn create_service_key<'a>(
         &'a self,
         service: &'a str,
@@ -311,7 +311,7 @@ impl Operator {
         Box::pin(async move { self.identity.service_key(self.work(), service, roles, new).await })
     }
 
-    /// All keys that are alive.
+    /// All keys that have not ended.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -322,7 +322,7 @@ impl Operator {
     /// Revokes a key.
     ///
     /// # Errors
-    /// When there is none of this id, or the database cannot be reached.
+    /// When there is no key with this id, or the database cannot be reached.
     pub fn revoke_key<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), IdentityError>> {
         Box::pin(async move { self.identity.end_key(self.work(), is(keys::NAME, name), None).await })
     }

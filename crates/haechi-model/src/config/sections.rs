@@ -27,7 +27,7 @@ section! {
         key_file: Option<PathBuf> = None, Shape::Text(&PEM_FILE);
         /// `/healthz`, `/readyz` and `/metrics` (OpenMetrics) of `serve`, without credentials. Keep it private.
         ops_listen: String = "127.0.0.1:9464".to_owned(), Shape::Text(&ADDRESS);
-        /// Networks of your own proxies: their `X-Forwarded-For` is believed, nobody else's.
+        /// Networks of your own proxies: their `X-Forwarded-For` is trusted, that of other addresses is ignored.
         trusted_proxies: Vec<String> = Vec::new(), Shape::Texts(&NETWORK);
         /// Origins whose pages may call the API with bearer tokens. Cookies are never sent along.
         cors_origins: Vec<String> = Vec::new(), Shape::Texts(&ORIGIN);

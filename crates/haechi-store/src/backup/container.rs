@@ -17,7 +17,7 @@ pub(super) struct Page {
     pub(super) rows: Vec<Vec<Cell>>,
 }
 
-/// Starts writing a new file with these tables. The file is whole when the channel was closed and the outcome is good.
+/// Starts writing a new file with these tables. The file is complete when the channel was closed and the outcome is good.
 pub(super) fn write(
     file: &Path,
     tables: Vec<Table>,
@@ -61,7 +61,7 @@ fn create(target: &Connection, sql: &[String], migrations: &[Applied]) -> rusqli
     Ok(())
 }
 
-/// Starts reading all rows of these tables, in their order. A page that cannot be read ends it with the error.
+/// Starts reading all rows of these tables, in their order. A page that cannot be read ends it with an error.
 pub(super) fn read(file: &Path, tables: Vec<Table>) -> mpsc::Receiver<rusqlite::Result<Page>> {
     let (pages, queue) = mpsc::channel(AHEAD);
     let file = file.to_owned();

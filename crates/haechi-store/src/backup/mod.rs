@@ -1,4 +1,4 @@
-//! Backups: one SQLite file with everything as it was at one moment, whatever database it comes from or goes to.
+//! Backups: one SQLite file with everything at one moment, from and to every kind of database.
 
 mod container;
 mod postgres;
@@ -19,10 +19,10 @@ use std::{path::Path, sync::Arc};
 /// Why a backup was not restored. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// There is something already.
+    /// The place is not empty.
     #[error("there is a database already: restore goes to an empty place only")]
     NotEmpty,
-    /// The file is no backup, or of a newer version.
+    /// The file is no backup, or a newer version made it.
     #[error("the file is no backup, or was made by a newer version")]
     NoBackup,
     /// The file cannot be read, or the place cannot be written.
@@ -40,7 +40,7 @@ impl Store {
     /// When the file cannot be written or the database cannot be reached.
     pub fn backup<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            // Its owner's alone from the first byte on.
+            // Only its owner may read it, from the first byte on.
             private(file).map_err(|_| Failure::Unavailable)?;
             match &self.driver {
                 crate::Driver::Sqlite(sqlite) => sqlite.backup(file).await,
@@ -50,10 +50,10 @@ impl Store {
     }
 }
 
-/// Puts a backup into a place where nothing is yet, but for the rows of the tables that are `left` out.
+/// Restores a backup into an empty place, without the rows of the tables in `left`.
 ///
 /// # Errors
-/// When there is something already, or it cannot be written.
+/// When the place is not empty, or cannot be written.
 pub fn restore<'a>(file: &'a Path, target: &'a Target, left: &'a [&'a str]) -> BoxFuture<'a, Result<(), RestoreError>> {
     Box::pin(async move {
         match target {
@@ -72,14 +72,14 @@ pub(crate) fn private(file: &Path) -> std::io::Result<std::fs::File> {
     options.open(file)
 }
 
-/// The tables of the collections and features that were there after the last migration.
+/// The tables of collections and features after the last migration.
 fn portable(applied: &[Applied]) -> Result<Vec<Table>, RestoreError> {
     let tables = tables_after(applied).map_err(|_| RestoreError::NoBackup)?;
     let own: Vec<String> = system_tables(Dialect::Sqlite).into_iter().map(|table| table.name).collect();
     Ok(tables.into_iter().filter(|table| !own.contains(&table.name)).collect())
 }
 
-/// The migrations of a database as they are, and one more: the same tables made in another dialect.
+/// The migrations of the backup, and one more that makes the same tables in another dialect.
 fn moved(applied: &[Applied], sql: &[String], tables: &[Table]) -> Result<Vec<Applied>, RestoreError> {
     let mut applied = applied.to_vec();
     let sql = sql.join(";\n");

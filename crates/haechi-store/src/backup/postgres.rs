@@ -18,12 +18,12 @@ use std::{path::Path, sync::Arc};
 use tokio::sync::Notify;
 use tokio_postgres::{IsolationLevel, Transaction, types::ToSql};
 
-/// What was committed and waits for its position gets the next ones, in the order of its arrival.
+/// Entries that wait for their position get the next ones, in the order of their arrival.
 const LOG: &str = "SELECT COALESCE(\"position\", (SELECT GREATEST((SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\"))) \
                    + row_number() OVER (PARTITION BY \"position\" IS NULL ORDER BY \"arrival\") - 1)::bigint AS \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\"";
 /// The beginning of a statement that alters each foreign key.
 const REFERENCES: &str = "SELECT format('ALTER TABLE %s ALTER CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint WHERE contype = 'f' AND connamespace = current_schema()::regnamespace";
-/// Of this moment alone: its nodes, and its live changes.
+/// Tables about the present moment only: the nodes, and live changes.
 const OF_THE_MOMENT: [&str; 2] = ["_leases", "_images"];
 
 impl Postgres {
@@ -69,7 +69,7 @@ fn cells(row: &tokio_postgres::Row, table: &Table) -> Vec<Cell> {
     table.columns.iter().enumerate().map(cell).collect()
 }
 
-/// The indexes that do not hold all rows of a backup here, and the rows that they are over instead. Nothing longer can be written any more.
+/// Indexes that cannot hold all rows of a backup here, with a condition that leaves the long ones out. New rows cannot be that long.
 fn overlong(file: &Path, tables: &[Table]) -> Result<Vec<(String, String)>, RestoreError> {
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|_| RestoreError::NoBackup)?;
     let mut found = Vec::new();
@@ -122,7 +122,7 @@ pub(super) async fn restore(file: &Path, server: &Server, left: &[&str]) -> Resu
     for statement in [BOOTSTRAP, SEQUENCE].into_iter().map(str::to_owned).chain(sql.iter().cloned()) {
         transaction.batch_execute(&statement).await.map_err(broken)?;
     }
-    // Rows refer to each other, also in circles: what refers is checked when all are there.
+    // Rows refer to each other, also in cycles: references are checked when all rows are there.
     let references: Vec<String> = transaction.query(REFERENCES, &[]).await.map_err(broken)?.iter().map(|row| row.get(0)).collect();
     for alter in &references {
         transaction.batch_execute(&format!("{alter} DEFERRABLE INITIALLY DEFERRED")).await.map_err(broken)?;

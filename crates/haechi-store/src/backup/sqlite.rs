@@ -10,7 +10,7 @@ impl Sqlite {
     pub(crate) async fn backup(&self, file: &Path) -> Result<(), Failure> {
         let file = file.to_owned();
         let copy = move |source: &Connection| -> rusqlite::Result<()> {
-            // Within one read: whatever is written meanwhile is not in the copy, and nobody waits for it.
+            // Within one read transaction: writes meanwhile are not in the copy, and do not wait for it.
             let mut target = Connection::open(&file)?;
             backup::Backup::new(source, &mut target)?.step(-1)?;
             target.pragma_update(None, "journal_mode", "DELETE")?;
@@ -20,7 +20,7 @@ impl Sqlite {
     }
 }
 
-/// Copies the file to where nothing is.
+/// Copies the file to an empty place.
 pub(super) fn restore(file: &Path, to: &Path, left: &[&str]) -> Result<(), RestoreError> {
     let io = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => RestoreError::NotEmpty,
@@ -35,12 +35,12 @@ pub(super) fn restore(file: &Path, to: &Path, left: &[&str]) -> Result<(), Resto
         return Err(RestoreError::NoBackup);
     }
     drop(source);
-    // A log that was left behind would be played into the restored file.
+    // SQLite would apply an old write-ahead log to the restored file.
     let beside = |ending: &str| std::path::PathBuf::from(format!("{}{ending}", to.display()));
     if ["", "-wal", "-shm", "-journal"].into_iter().any(|ending| beside(ending).exists()) {
         return Err(RestoreError::NotEmpty);
     }
-    // Whole or not at all: a copy that was cut off lies beside the place, never in it.
+    // All or nothing: an interrupted copy stays beside the final place.
     let part = beside(".part");
     let _ = std::fs::remove_file(&part);
     let copied = super::private(&part).and_then(|mut target| {

@@ -1,4 +1,4 @@
-//! What a migration is made of.
+//! The parts of a migration.
 
 use super::rows::Task;
 use haechi_model::{Index, Storage, Table};
@@ -26,12 +26,12 @@ pub enum Action {
     DropTable(Table),
 }
 
-/// What is run.
+/// A step that is run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// A statement.
     Sql(String),
-    /// Values are written anew, row by row.
+    /// Values are converted, row by row.
     Convert(Box<Task>),
 }
 
@@ -40,21 +40,21 @@ pub enum Step {
 pub struct Migration {
     /// Steps, in order.
     pub actions: Vec<Action>,
-    /// What data is lost, in words; empty when none is.
+    /// Data that is lost, in words; empty when none is.
     pub drops: Vec<String>,
-    /// What cannot be done, in words.
+    /// Changes that are impossible, in words.
     pub refusals: Vec<String>,
     /// What it runs, in order.
     pub steps: Vec<Step>,
-    /// What is looked at in the rows before anything is changed.
+    /// Checks of rows before anything is changed.
     pub checks: Vec<Task>,
     /// The tables afterwards.
     pub tables: Vec<Table>,
-    /// The number of the migration that it goes on from.
+    /// The number of the migration before it.
     pub after: i64,
-    /// What is run afterwards, while others write: indexes, and the look whether rows fit new references.
+    /// Statements that run afterwards, while others write: indexes, and the check that rows fit new references.
     pub later: Vec<String>,
-    /// Why nodes of before do not go on over it; they do when there is nothing.
+    /// Why nodes of the older model cannot serve with it; empty when they can.
     pub breaks: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn same_index(other: &Table, table: &Table, index: &Index) -> bool {
     other.indexes.iter().any(|found| found.name == index.name && found.unique == index.unique && names(other, found) == names(table, index))
 }
 
-/// Whether a column goes on in the table after: each new column continues at most one old one.
+/// Whether a column exists in the table after: each new column continues at most one old one.
 pub(super) fn kept(from: &Table, to: &Table, old: usize) -> bool {
     to.columns.iter().any(|column| from.former(column) == Some(old))
 }

@@ -1,13 +1,13 @@
-//! Whether nodes that serve one model go on over a database that has another.
+//! Whether nodes with one model can serve over a database with another.
 //!
-//! Their statements name columns, so what came beside is no harm, as long as a row can be made without it. What they name must be there, as
-//! they know it, and may not be stricter than they know.
+//! Their statements name columns, so additional columns do no harm, as long as a row can be made without them. The named columns must exist
+//! with the known types, and may not be stricter.
 
 use super::{action::same_index, plan::plan, rows::What};
 use crate::render::Dialect;
 use haechi_model::{Column, Index, Reference, Table};
 
-/// Why nodes that serve the one do not go on over the other, a line each; they do when there is none.
+/// Why nodes with the one model cannot serve over the other, a line each; empty when they can.
 #[must_use]
 pub fn breaks(own: &[Table], there: &[Table]) -> Vec<String> {
     let mut found = Vec::new();
@@ -58,7 +58,7 @@ fn breaks_of(own: &Table, there: &Table, found: &mut Vec<String>) {
     }
 }
 
-/// Fields that take less than the nodes know: the migration from the one to the other would look at the rows, or write them anew.
+/// Fields that accept less than the nodes know: a migration from one to the other would check or convert rows.
 fn narrower(own: &Table, there: &Table, found: &mut Vec<String>) {
     let there = Table { was: None, ..there.clone() };
     let between = plan(Dialect::Postgres, std::slice::from_ref(own), &[there]);
@@ -67,11 +67,11 @@ fn narrower(own: &Table, there: &Table, found: &mut Vec<String>) {
     found.extend(values.map(|task| format!("{}.{} takes less, or other values", own.name, task.field)));
 }
 
-/// The tables of a migration that takes nothing away from nodes of before: columns that would go stay, to be dropped later. `None` when it
-/// takes nothing away anyway.
+/// The tables of a migration that keeps everything older nodes need: columns that would be dropped stay, to be dropped later. `None` when
+/// it drops nothing anyway.
 ///
 /// # Errors
-/// What would go and cannot stay, a line each.
+/// What would be dropped and cannot stay, a line each.
 pub(crate) fn expanded(before: &[Table], after: &[Table]) -> Result<Vec<Table>, Vec<String>> {
     let (mut tables, mut wrong) = (after.to_vec(), Vec::new());
     for old in before {
@@ -92,7 +92,7 @@ pub(crate) fn expanded(before: &[Table], after: &[Table]) -> Result<Vec<Table>, 
     if wrong.is_empty() { Ok(tables) } else { Err(wrong) }
 }
 
-/// The table with the columns of before where they were, and what is new behind them.
+/// The table with the old columns in place, and the new ones behind them.
 fn with_old_columns(old: &Table, table: &Table) -> Table {
     let kept = |column: &Column| match table.column(&column.name) {
         Some(at) => table.columns[at].clone(),
@@ -108,7 +108,7 @@ fn with_old_columns(old: &Table, table: &Table) -> Table {
     moved
 }
 
-/// Tells a model from others, by what its statements name and expect.
+/// A number for a model, computed from what its statements name and expect.
 #[must_use]
 pub(crate) fn model_number(tables: &[Table]) -> i32 {
     let mut text = String::new();

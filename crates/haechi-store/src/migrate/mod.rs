@@ -14,7 +14,7 @@ pub(crate) use compatible::{expanded, model_number};
 pub(crate) use plan::plan;
 pub use rows::{Conversion, Finds, Task, What};
 
-/// DDL of the one table that the planner does not plan.
+/// DDL of the one table that the planner does not make.
 pub(crate) const BOOTSTRAP: &str = "CREATE TABLE IF NOT EXISTS \"_migrations\" (\"version\" BIGINT NOT NULL PRIMARY KEY, \"time\" BIGINT NOT NULL, \"checksum\" TEXT NOT NULL, \"sql\" TEXT NOT NULL, \"tables\" TEXT NOT NULL)";
 
 /// A migration that was applied.
@@ -47,16 +47,16 @@ pub enum MigrateError {
     /// Another process migrated it since this was planned.
     #[error("another process has migrated the database meanwhile; try again")]
     Overtaken,
-    /// Nodes are serving that would not go on.
+    /// Nodes are running that could not serve afterwards.
     #[error("nodes are serving that do not go on over this; stop them first, or add --despite-nodes:\n  {}", .0.join("\n  "))]
     Serving(Vec<String>),
-    /// What is left for afterwards cannot be done over the rows that are there.
+    /// The existing rows do not allow the work that was left for afterwards.
     #[error("the tables are changed, but what remains cannot be done: {0}. Mend these rows, then run `haechi migrate apply` again")]
     Unfinished(String),
     /// Something stays locked.
     #[error("{0} stayed locked by somebody else for a minute; nothing was changed. Try again when their work is done")]
     Locked(String),
-    /// The database was changed beside its migrations.
+    /// The database was changed outside its migrations.
     #[error("the database was changed by somebody else; undo this first, with its own tools:\n  {}", .0.join("\n  "))]
     Strange(Vec<String>),
     /// An applied migration was changed in the database.
@@ -86,7 +86,7 @@ pub fn history(applied: &[Applied]) -> Vec<Vec<haechi_model::Table>> {
     applied.iter().filter_map(|applied| serde_json::from_str(&applied.tables).ok()).collect()
 }
 
-/// Whether two migrations have left the same tables, but for the store's own.
+/// Whether two migrations end with the same tables, apart from the store's own.
 #[must_use]
 pub fn same_tables(one: &Applied, other: &Applied) -> bool {
     let own: Vec<String> = crate::system::system_tables(crate::render::Dialect::Sqlite).into_iter().map(|table| table.name).collect();

@@ -16,13 +16,13 @@ impl Migration {
         self.actions.is_empty()
     }
 
-    /// Whether types of fields are remembered for the first time: the database is from before that.
+    /// Whether it records types of fields for the first time: an older version made the database.
     #[must_use]
     pub fn remembers(&self) -> bool {
         self.actions.iter().any(|action| matches!(action, Action::AlterTable { from, to } if retyped::first_remembered(from, to) > 0))
     }
 
-    /// Whether all there is to do is to remember the types of fields, in a database from before they were remembered.
+    /// Whether it does nothing but record the types of fields, in a database of an older version.
     #[must_use]
     pub fn only_remembers(&self) -> bool {
         self.refusals.is_empty()
@@ -30,7 +30,7 @@ impl Migration {
             && self.actions.iter().all(|action| matches!(action, Action::AlterTable { from, to } if retyped::only_remembers(from, to)))
     }
 
-    /// What is run, as text: statements, and what is done beside them as comments. The checksum is over this.
+    /// Its text: statements, and other work as comments. The checksum covers this text.
     #[must_use]
     pub fn sql(&self) -> Vec<String> {
         let text = |step: &Step| match step {
@@ -40,10 +40,10 @@ impl Migration {
         self.steps.iter().map(text).collect()
     }
 
-    /// Tables that were there and change: their rows' canonical form may be another afterwards.
+    /// Existing tables that change: the canonical form of their rows may change, too.
     #[must_use]
     pub fn altered(&self) -> Vec<&str> {
-        // What is empty or a default is no part of the form: columns that come beside leave it as it is.
+        // Empty and default values are not in the canonical form: additional columns do not change it.
         let same = |from: &Table, to: &Table| {
             let mut olds = from.columns.iter().peekable();
             for new in &to.columns {
@@ -84,7 +84,7 @@ impl Migration {
         if first > 0 {
             lines.push(format!("~ the types of {first} fields are remembered from now on, as the folder declares them"));
         }
-        // What concerns no field is still done, and said.
+        // A migration that concerns no field is still done and reported.
         if lines.is_empty() && !self.is_empty() {
             lines.push("~ what Haechi keeps beside the collections".to_owned());
         }
@@ -113,7 +113,7 @@ fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
     for column in dropped(from, to) {
         lines.push(format!("- column {}.{column} and its values", to.name));
     }
-    // An index that is made anew over the same fields is no news: it serves what changed beside it.
+    // A rebuilt index over the same fields is not reported: it only follows another change.
     let fields = |table: &Table, index: &Index| {
         let names = index.columns.iter().map(|column| table.columns[*column].name.as_str()).filter(|name| *name != "_organisation");
         let names: Vec<&str> = names.map(|name| name.strip_prefix("_fold_").unwrap_or(name)).collect();
@@ -125,13 +125,13 @@ fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
     lines.extend(before.iter().filter(|index| !after.contains(index)).map(|index| format!("- {index}")));
 }
 
-/// Columns that go, with their values. A folded form goes with what it was worked out from.
+/// Columns that are dropped, with their values. A folded form is dropped with its text.
 fn dropped<'t>(from: &'t Table, to: &Table) -> Vec<&'t str> {
     let columns = from.columns.iter().enumerate().filter(|(at, old)| !kept(from, to, *at) && !old.name.starts_with("_fold_"));
     columns.map(|(_, old)| old.name.as_str()).collect()
 }
 
-/// Plans the way from one set of tables to another.
+/// Plans the migration from one set of tables to another.
 #[must_use]
 pub(crate) fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migration {
     let mut migration = Migration {

@@ -1,4 +1,4 @@
-//! What changed types mean for the rows that exist: looked at, converted, or refused with what to write instead.
+//! What changed types mean for existing rows: they are checked, converted, or refused with advice.
 
 use super::{
     action::{Migration, same_index, storage_words},
@@ -6,12 +6,12 @@ use super::{
 };
 use haechi_model::{Column, Declared, Storage, Table, TypeChange};
 
-/// The column that takes converted values until the former one is gone.
+/// The column for converted values until the old column is gone.
 pub(super) fn taking(column: &str) -> String {
     format!("_new_{column}")
 }
 
-/// Whether the folder says that a column's values are to be converted: `was` names where they are, or the column itself.
+/// Whether the folder asks to convert a column's values: `was` names their column, or the column itself.
 fn said(from: &Table, column: &Column, old: usize) -> bool {
     column.was.as_ref().is_some_and(|was| *was == from.columns[old].name)
 }
@@ -21,7 +21,7 @@ fn change(from: &Table, column: &Column, old: usize) -> Option<TypeChange> {
     (was != is).then(|| was.change(is, said(from, column, old)))
 }
 
-/// Gathers what is to be looked at and converted in the rows of a table, and what is refused.
+/// Collects the checks and conversions for the rows of a table, and what is refused.
 pub(super) fn tasks(old_table: &Table, from: &Table, to: &Table, before: &[Table], after: &[Table], migration: &mut Migration) {
     for (at, column) in to.columns.iter().enumerate() {
         let Some(old) = from.former(column) else {
@@ -65,7 +65,7 @@ pub(super) fn tasks(old_table: &Table, from: &Table, to: &Table, before: &[Table
     distinct(old_table, from, to, migration);
 }
 
-/// A column that is new has the same value in every row that exists, or none.
+/// A new column has the same value in all existing rows, or none.
 fn added(old_table: &Table, to: &Table, at: usize, migration: &mut Migration) {
     let column = &to.columns[at];
     let alone = |index: &haechi_model::Index| index.unique && index.columns.iter().all(|of| *of == at || to.columns[*of].name == "_organisation");
@@ -82,7 +82,7 @@ fn added(old_table: &Table, to: &Table, at: usize, migration: &mut Migration) {
     migration.checks.push(Task { table, column: field.clone(), collection, field, what, required: false });
 }
 
-/// A reference to a collection that was renamed refers to the same rows.
+/// A reference to a renamed collection refers to the same rows.
 fn renamed_target(change: TypeChange, old: &Column, new: &Column, after: &[Table]) -> TypeChange {
     match (&old.declared, &new.declared) {
         (Some(Declared::Ref { to: was }), Some(Declared::Ref { to: is }))
@@ -112,7 +112,7 @@ fn conversion(from: &Table, to: &Table, at: usize, old: usize, before: &[Table])
     })
 }
 
-/// The column by which the rows are found that a reference is to name. It must be there before the migration begins.
+/// The column that finds the target rows of a new reference. It must exist before the migration.
 fn finds(field: &str, target: &str, by: Option<&str>, before: &[Table]) -> Result<Finds, String> {
     let name = by.unwrap_or("id");
     let table = before.iter().find(|table| table.name == target);
@@ -157,7 +157,7 @@ fn fold(old_table: &Table, to: &Table, base: usize, old: &Column, shadow: &Colum
     let Some(is) = &to.columns[base].declared else { return };
     let was = old.declared.as_ref().unwrap_or(is);
     let (from, to_type, words) = (was.field_type(), is.field_type(), (was.words(), is.words()));
-    // What does not fit is told of the text itself.
+    // Errors are reported for the text itself.
     let what = What::Convert(Box::new(Conversion {
         into: taking(&shadow.name),
         storage: Storage::Text,
@@ -172,7 +172,7 @@ fn fold(old_table: &Table, to: &Table, base: usize, old: &Column, shadow: &Colum
     migration.checks.push(Task { table, column: old.name.clone(), collection, field, what, required: false });
 }
 
-/// Unique indexes that are new over columns that were there and keep their values.
+/// New unique indexes over existing columns that keep their values.
 fn distinct(old_table: &Table, from: &Table, to: &Table, migration: &mut Migration) {
     for index in to.indexes.iter().filter(|index| index.unique && !same_index(from, to, index)) {
         let kept = |at: &usize| {
@@ -191,7 +191,7 @@ fn distinct(old_table: &Table, from: &Table, to: &Table, migration: &mut Migrati
     }
 }
 
-/// What becomes of a column's type, as a line for people.
+/// The change of a column's type, as a line for people.
 pub(super) fn line(from: &Table, to: &Table, column: &Column) -> Option<String> {
     let old = from.former(column)?;
     let (was, is) = (from.columns[old].declared.as_ref()?, column.declared.as_ref()?);
@@ -205,13 +205,13 @@ pub(super) fn line(from: &Table, to: &Table, column: &Column) -> Option<String> 
     Some(format!("~ column {}.{}: {} is now {}{what}", to.name, column.name, was.words(), is.words()))
 }
 
-/// How many columns get a type that is remembered for the first time.
+/// How many columns get their type recorded for the first time.
 pub(super) fn first_remembered(from: &Table, to: &Table) -> usize {
     let first = |column: &&Column| column.declared.is_some() && from.former(column).is_some_and(|old| from.columns[old].declared.is_none());
     to.columns.iter().filter(first).count()
 }
 
-/// Whether nothing but that is between two tables.
+/// Whether two tables differ in nothing else.
 pub(super) fn only_remembers(from: &Table, to: &Table) -> bool {
     let mut known = from.clone();
     for (old, new) in known.columns.iter_mut().zip(&to.columns) {
@@ -226,7 +226,7 @@ pub(super) fn only_remembers(from: &Table, to: &Table) -> bool {
     known == *to
 }
 
-/// What stands in a migration's text for values that are written anew.
+/// The comment in a migration's text for converted values.
 pub(super) fn comment(task: &Task) -> String {
     let What::Convert(conversion) = &task.what else { return String::new() };
     let found = conversion.finds.as_ref().map_or_else(String::new, |finds| format!(", the row of {} with that {}", finds.table, finds.field));

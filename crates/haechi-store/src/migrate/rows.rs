@@ -1,14 +1,14 @@
-//! What a migration looks at, or writes anew, row by row: with the code that reads requests.
+//! Checks and conversions of a migration, row by row, with the same code that parses requests.
 
 use haechi_model::{FieldType, Storage, Value};
 use std::collections::HashMap;
 
-/// How many rows are looked at together.
+/// Rows that are read together.
 pub(crate) const PAGE: usize = 1_000;
-/// How many rows that do not fit are named.
+/// How many misfits are named.
 const NAMED: usize = 3;
 
-/// What is done with the values of one column.
+/// The work on the values of one column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
     /// The table, by its name before the migration.
@@ -17,31 +17,31 @@ pub struct Task {
     pub column: String,
     /// The table, by its name afterwards.
     pub collection: String,
-    /// What people call the column.
+    /// The column's name for people.
     pub field: String,
-    /// What is done.
+    /// The work.
     pub what: What,
     /// Whether NULL does not fit.
     pub required: bool,
 }
 
-/// What is done with values.
+/// The kinds of work on values.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {
-    /// They must be such as this type takes; without one, they must be there.
+    /// Values must be valid for this type; without a type, they must not be NULL.
     Check(Option<FieldType>),
-    /// They are written as values of another type.
+    /// Values are converted to another type.
     Convert(Box<Conversion>),
-    /// With those of these columns they must be there once.
+    /// Values must be unique together with these columns.
     Distinct(Vec<String>),
-    /// There may be so many rows at most, and why: the column is new.
+    /// The table may have at most so many rows, and why: the column is new.
     AtMost(u64, &'static str),
 }
 
 /// Values of one type as those of another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conversion {
-    /// The column that takes them.
+    /// The column for the converted values.
     pub into: String,
     /// How it is stored.
     pub storage: Storage,
@@ -51,9 +51,9 @@ pub struct Conversion {
     pub to: FieldType,
     /// The types in words.
     pub words: (String, String),
-    /// Whether their folded form is wanted.
+    /// Whether the folded form is written, too.
     pub folded: bool,
-    /// Where the row is found that a reference is to name.
+    /// How the target row of a reference is found.
     pub finds: Option<Finds>,
 }
 
@@ -81,7 +81,7 @@ impl Task {
         format!("SELECT \"id\", \"{column}\" FROM \"{}\" WHERE \"id\" > {parameter} ORDER BY \"id\" LIMIT {PAGE}", self.table)
     }
 
-    /// What is counted instead of looked at row by row: how many, and some of their ids.
+    /// Statements that count instead of reading rows: the number, and some ids.
     pub(crate) fn counted_sql(&self) -> Option<(String, String)> {
         match &self.what {
             What::Distinct(columns) => Some(self.distinct_sql(columns)),
@@ -93,7 +93,7 @@ impl Task {
         }
     }
 
-    /// The rows of which the key is there more than once.
+    /// The rows with a duplicate key.
     fn distinct_sql(&self, columns: &[String]) -> (String, String) {
         let names: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
         let there: Vec<String> = names.iter().map(|name| format!("{name} IS NOT NULL")).collect();
@@ -104,7 +104,7 @@ impl Task {
     }
 }
 
-/// What was found while the rows of a table went by.
+/// The findings while a table's rows are read.
 pub(crate) struct Pass<'a> {
     task: &'a Task,
     rows: u64,
@@ -118,7 +118,7 @@ impl<'a> Pass<'a> {
         Self { task, rows: 0, unfit: 0, ids: Vec::new(), why: String::new() }
     }
 
-    /// The values by which rows of another table are wanted.
+    /// The values that find rows of another table.
     pub(crate) fn keys(&self, rows: &[(String, Value)]) -> Vec<Value> {
         let What::Convert(conversion) = &self.task.what else { return Vec::new() };
         let Some(finds) = &conversion.finds else { return Vec::new() };
@@ -134,7 +134,7 @@ impl<'a> Pass<'a> {
         keys
     }
 
-    /// Looks at some rows; returns what is to be written where. `found` has the ids of the rows that the keys name.
+    /// Checks some rows and returns the values to write. `found` has the ids of the rows that the keys name.
     pub(crate) fn take(&mut self, rows: &[(String, Value)], found: &HashMap<String, String>) -> Vec<(String, Value)> {
         let mut written = Vec::new();
         for (id, value) in rows {

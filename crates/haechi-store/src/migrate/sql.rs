@@ -7,7 +7,7 @@ use super::{
 use crate::render::Dialect;
 use haechi_model::{Column, Index, Reference, Storage, Table, Value};
 
-/// Everything in order. Values are converted first, while every table is as it was.
+/// All steps in order. Values are converted first, while every table is unchanged.
 pub(super) fn steps(dialect: Dialect, actions: &[Action], conversions: &[Task]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut actions = actions.to_vec();
@@ -30,7 +30,7 @@ pub(super) fn steps(dialect: Dialect, actions: &[Action], conversions: &[Task]) 
     steps
 }
 
-/// From here on the converted values are the column's own: the former column is out of the way, and the new one takes its name.
+/// The new column with converted values takes the place and the name of the old one.
 fn take_over(from: &mut Table, to: &mut Table, task: &Task, sql: &mut Vec<String>) {
     let What::Convert(conversion) = &task.what else { return };
     let name = conversion.into.strip_prefix("_new_").unwrap_or(&conversion.into);
@@ -67,7 +67,7 @@ fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     out
 }
 
-/// What PostgreSQL does afterwards, beside those who read and write.
+/// Statements that PostgreSQL runs afterwards, while others read and write.
 pub(super) fn later(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     let mut out = Vec::new();
     for action in actions {
@@ -83,12 +83,12 @@ pub(super) fn later(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     out
 }
 
-/// A statement about an index that lets others write meanwhile.
+/// The form of an index statement that lets others write meanwhile.
 pub(crate) fn concurrently(sql: &str) -> String {
     sql.replacen("INDEX ", "INDEX CONCURRENTLY ", 1)
 }
 
-/// Whether a reference of one table is none of the other's.
+/// Whether the other table lacks a reference.
 fn is_gone(table: &Table, other: &Table, reference: &Reference) -> bool {
     let column = &table.columns[reference.column].name;
     !other.references.iter().any(|found| other.columns[found.column].name == *column && found.table == reference.table)
@@ -121,7 +121,7 @@ fn column(dialect: Dialect, column: &Column) -> String {
     format!("\"{}\" {}{null}", column.name, storage(dialect, column.storage))
 }
 
-/// Whether the first column is SQLite's own number of the row, which is never null without saying so.
+/// Whether the first column is SQLite's row id, which needs no NOT NULL.
 pub(crate) fn rowid_key(dialect: Dialect, table: &Table) -> bool {
     dialect == Dialect::Sqlite && table.key == 1 && table.columns[0].storage == Storage::Int
 }
@@ -173,7 +173,7 @@ fn add_reference(table: &Table, column: usize, target: &str) -> String {
     )
 }
 
-/// Found by its column: its name is of the time when it was made, and table and column may have been called otherwise then.
+/// Finds the constraint by its column: its name is older, and may contain old names of table and column.
 fn drop_reference(table: &str, column: &str) -> String {
     format!(
         "DO $$ DECLARE found text; BEGIN FOR found IN SELECT c.conname FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum] \
@@ -224,7 +224,7 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
     for found in &to.columns {
         match from.former(found) {
             None => {
-                // The default stays: nodes that do not know the column make rows without it.
+                // The default stays: nodes that do not know the column insert rows without it.
                 let default = found.default.as_ref().map(|value| format!(" DEFAULT {}", literal(value))).unwrap_or_default();
                 out.push(format!("ALTER TABLE \"{name}\" ADD COLUMN {}{default}", column(dialect, found)));
             }
@@ -247,7 +247,7 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
     for (_, old) in from.columns.iter().enumerate().filter(|(at, _)| !kept(from, to, *at)) {
         out.push(format!("ALTER TABLE \"{name}\" DROP COLUMN \"{}\"", old.name));
     }
-    // Indexes are made afterwards, while others write; rows are compared with new references then, too.
+    // Indexes are made afterwards, while others write; new references are checked then, too.
     let added = to.references.iter().filter(|reference| is_gone(to, from, reference));
     out.extend(added.map(|reference| add_reference(to, reference.column, &reference.table) + " NOT VALID"));
 }

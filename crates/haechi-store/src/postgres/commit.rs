@@ -1,4 +1,4 @@
-//! Commits a change: in one statement where that is enough, else in a transaction; and finds out what became of a commit that was cut off.
+//! Commits a change: in one statement where that is enough, otherwise in a transaction. Finds out the outcome of an interrupted commit.
 
 use super::{
     Inner,
@@ -12,12 +12,12 @@ use tokio_postgres::error::SqlState;
 
 /// Statements that one connection keeps prepared for changes.
 const STATEMENTS: usize = 512;
-/// How often, and how far apart, a commit of unknown outcome is looked for.
+/// How often, and how far apart, the entry of a commit of unknown outcome is looked up.
 const LOOKS: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
-    /// Waits for rows that others hold at most for so long; at its first run for as long as its connection is set to.
+    /// Waits at most this long for rows that others hold; the first run waits as long as the connection's setting allows.
     pub(super) async fn run(&self, change: &Change, patience: Option<Duration>) -> Step_<Outcome> {
         let (_places, mut client) = self.change_connection(change).await?;
         if client.statement_cache.size() > STATEMENTS {
@@ -39,7 +39,7 @@ impl Inner {
         match ended {
             Ok((outcome, (entries, committed))) => self.committed(client, outcome, &entries, committed).await,
             Err(stop) => {
-                // A connection whose rollback failed is in doubt: it is closed, not pooled.
+                // After a failed rollback the connection's state is unknown: it is closed, not reused.
                 if client.batch_execute("ROLLBACK").await.is_err() {
                     drop(Object::take(client));
                 }
@@ -73,7 +73,7 @@ impl Inner {
         }
     }
 
-    /// A commit of unknown outcome is settled by looking for its entry.
+    /// Settles a commit of unknown outcome by looking for its entry.
     pub(super) async fn settle(&self, outcome: Outcome, entry: Option<&str>) -> Step_<Outcome> {
         let Some(entry) = entry else { return Err(Stop::Failed(Failure::Unknown)) };
         for _ in 0..LOOKS {
@@ -84,7 +84,7 @@ impl Inner {
                 return Ok(outcome);
             }
         }
-        // Not there yet does not say that it never will be: the server may still be committing.
+        // A missing entry proves nothing yet: the server may still be committing.
         Err(Stop::Failed(Failure::Unknown))
     }
 }

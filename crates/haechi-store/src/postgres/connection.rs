@@ -1,4 +1,4 @@
-//! Connections, bound values and what errors mean.
+//! Connections, bound values and the meaning of errors.
 
 use super::{outage, shapes::Shape, tls::Tls};
 use crate::Unopened;
@@ -23,12 +23,12 @@ use tokio_postgres::{
 
 /// Statements that one connection keeps prepared.
 const STATEMENT_CACHE: usize = 512;
-/// For so long it is not tried again after a connection could not be made.
+/// The pause after a connection could not be made.
 const REST: Duration = Duration::from_millis(200);
-/// How long it is looked for a session that should be there.
+/// The time limit of the check that sessions are kept.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// Makes connections of a kind.
+/// Opens connections of one kind.
 #[derive(Clone)]
 pub(super) struct Opener {
     config: Config,
@@ -62,19 +62,19 @@ impl Opener {
         self.config.connect(self.tls.clone()).await
     }
 
-    /// Ends what a connection is doing.
+    /// Cancels the statement that runs on a connection.
     pub(super) async fn cancel(&self, connection: &Connection) {
         let _ = connection.client.cancel_token().cancel_query(self.tls.clone()).await;
     }
 }
 
-/// A connection that many reads share: they are pipelined, and it is made anew when it was lost.
+/// A connection that many reads share: they are pipelined. A lost connection is replaced.
 pub(super) struct Shared {
     opener: Opener,
     current: ArcSwapOption<Connection>,
     /// When a connection could not be made.
     failed: tokio::sync::Mutex<Option<Instant>>,
-    /// Whether something is in the way of all that is sent.
+    /// Whether something delays everything that is sent.
     late: Arc<AtomicBool>,
 }
 
@@ -121,7 +121,7 @@ impl Shared {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// Nothing more is sent on it until it answers again.
+    /// Sends nothing more on it until it answers again.
     pub(super) fn is_late(&self, connection: &Arc<Connection>) {
         if !self.late.swap(true, Ordering::Relaxed) {
             let (late, connection) = (self.late.clone(), connection.clone());
@@ -133,7 +133,7 @@ impl Shared {
     }
 }
 
-/// Connects, and looks whether the database can hold what it is given and whether sessions are kept.
+/// Connects, and checks whether the database can store the data and whether sessions are kept.
 pub(super) async fn usable(config: &Config, tls: Tls) -> Result<(), Unopened> {
     let unopened = |error: tokio_postgres::Error| if may_come(&error) { Unopened::Away(words(&error)) } else { Unopened::Unusable(words(&error)) };
     let (client, driver) = config.connect(tls.clone()).await.map_err(unopened)?;
@@ -151,14 +151,14 @@ pub(super) async fn usable(config: &Config, tls: Tls) -> Result<(), Unopened> {
 
 const POOLED: &str = "a pooler that gives each transaction another session stands before it: set pool_mode = session, or connect past it";
 
-/// Whether this client has a session to itself. What it sets must not be seen by another client, and must still be there afterwards.
+/// Whether this client has its own session: another client must not see its settings, and they must last.
 async fn sessions_are_kept(client: &Client, config: &Config, tls: Tls) -> Result<bool, tokio_postgres::Error> {
     const SET: &str = "SELECT set_config('haechi.session', 'mine', false)";
     const SEEN: &str = "SELECT COALESCE(current_setting('haechi.session', true), '') = 'mine'";
     client.execute(SET, &[]).await?;
     let (other, driver) = config.connect(tls).await?;
     let driver = tokio::spawn(driver);
-    // The other client holds whatever session it was given while this one looks for its own.
+    // The other client holds its session in a transaction while this one checks its own.
     if other.batch_execute("BEGIN").await.is_err() {
         return Ok(false);
     }
@@ -166,13 +166,13 @@ async fn sessions_are_kept(client: &Client, config: &Config, tls: Tls) -> Result
     let looked = tokio::time::timeout(PROBE, client.query_one(SEEN, &[])).await;
     let _ = other.batch_execute("ROLLBACK").await;
     driver.abort();
-    // No answer: the one session that there is, is the other client's now.
+    // No answer: the other client has the only session.
     let kept = looked.is_ok_and(|found| found.is_ok_and(|row| row.get(0)));
     client.batch_execute("RESET haechi.session").await?;
     Ok(kept && !seen)
 }
 
-/// Whether it is worth to try again: no server answers, or it starts, ends, is full, or is a standby.
+/// Whether a retry may help: no server answers, or the server starts, stops, is full, or is a standby.
 fn may_come(error: &tokio_postgres::Error) -> bool {
     match error.code() {
         Some(code) => matches!(code.code().get(..2), Some("57" | "53" | "08")),
@@ -184,14 +184,14 @@ fn may_come(error: &tokio_postgres::Error) -> bool {
     }
 }
 
-/// What the system says of a host that has no address.
+/// The system's message for a host without an address.
 const NO_NAME: &str = "failed to lookup address information";
-/// What the driver says of a server that takes no changes.
+/// The driver's message for a server that accepts no changes.
 const STANDBY: &str = "database does not allow writes";
 
 impl Connection {
-    /// The rows one after the other: they need not be in memory together. With `once` the statement's plan is made for these values;
-    /// a kept statement soon has one plan for all values.
+    /// Streams the rows: they need not be in memory together. With `once` the statement is planned for these values; otherwise a kept
+    /// statement soon has one plan for all values.
     pub(super) async fn stream(&self, shape: &Shape, values: &[Value], once: bool) -> Result<RowStream, Failure> {
         let bound = bound(values);
         let sent = if once {
@@ -200,7 +200,7 @@ impl Connection {
         } else {
             let sent = self.client.query_raw(&self.prepared(shape).await?, references(&bound)).await;
             match sent {
-                // A migration has changed what a kept statement is about.
+                // A migration has changed the tables of a kept statement.
                 Err(error) if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
                     self.statements().remove(&shape.id);
                     self.client.query_raw(&self.prepared(shape).await?, references(&bound)).await
@@ -323,7 +323,7 @@ pub(crate) fn words(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// What a driver's error means. Its text goes to the log of the operator only.
+/// The meaning of a driver's error. Its text goes to the operator's log only.
 pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
     let Some(code) = error.code() else {
         if !error.is_closed() {

@@ -1,9 +1,9 @@
-//! Which connection a read takes.
+//! Decides which connection a read takes.
 //!
 //! - Short reads share a few connections: they are sent one behind the other without waiting, which costs the least.
 //! - Reads that take long have a connection to themselves, and callers take turns at those (`turns.rs`). A read takes long when it is a scan,
 //!   or when its statement lately took more than 5 ms (`shapes.rs`).
-//! - A short read that has no answer after 10 ms is asked for again on a connection of its own, and the first answer counts: another read,
+//! - A short read that has no answer after 10 ms is sent again on another connection, and the first answer counts: another read,
 //!   or a lock, is in its way. The shared connection is left alone until it answers again.
 //! - Credentials, and the state of the node (readiness, metrics, the ledger's bounds), have a connection each, and a second.
 
@@ -25,9 +25,9 @@ use std::{
 };
 use tokio::{select, time::timeout};
 
-/// When a short read is late.
+/// The time after which a short read is late.
 const LATE: Duration = Duration::from_millis(10);
-/// What credentials and the state of the node may take.
+/// The time limit for reads of credentials and of the node's state.
 const SYSTEM: Duration = Duration::from_secs(1);
 
 /// What every connection that reads is set to. The memory lets the ids of about a million referenced rows be hashed; a set that does not fit
@@ -42,18 +42,18 @@ const SHARED: &str = reading!("SET statement_timeout = '1s'; SET lock_timeout = 
 const ALONE: &str = reading!("SET statement_timeout = '10s'");
 const OWN: &str = reading!("SET statement_timeout = '1s'");
 
-/// Whose read it is.
+/// The kind of a read.
 #[derive(Clone)]
 pub(super) enum Lane {
-    /// Whoever asks must be known first.
+    /// Reads that find the caller of a request.
     Credentials,
     /// The state of the node and of the ledger.
     State,
-    /// A caller's, of a table.
+    /// A caller's read of a table.
     Of(Reads, usize),
 }
 
-/// What is done with a connection, perhaps twice: the first answer counts.
+/// Work on a connection. It may run twice: the first answer counts.
 pub(super) trait Work: Sync {
     type Found: Send;
     fn on(&self, connection: &Connection, shape: &Shape) -> impl Future<Output = Result<Self::Found, Failure>> + Send;
@@ -62,7 +62,7 @@ pub(super) trait Work: Sync {
     fn rows(found: &Self::Found) -> Option<usize>;
 }
 
-/// A statement's rows. With `once` its plan is made for these values; a kept statement soon has one plan for all values.
+/// A statement's rows. With `once` it is planned for these values; otherwise a kept statement soon has one plan for all values.
 pub(super) struct Rows<'a> {
     pub(super) values: &'a [Value],
     pub(super) once: bool,

@@ -92,7 +92,7 @@ fn failed(error: tokio_postgres::Error) -> LoadError {
 struct Stage<'a> {
     postgres: &'a Postgres,
     client: &'a Client,
-    /// Which of them.
+    /// The table's place in the load.
     at: usize,
     table: usize,
     name: String,
@@ -152,7 +152,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Rows that share a key with a stored row, or with one further up.
+    /// Rows that share a key with a stored row, or with an earlier row.
     async fn duplicates(&self) -> Result<Vec<Unfit>, LoadError> {
         let mut found = Vec::new();
         for key in unique_keys(&self.postgres.0.catalog, self.table) {
@@ -196,7 +196,7 @@ impl<'a> Stage<'a> {
         Ok(found)
     }
 
-    /// All rows by one statement: the database looks at references when it is done.
+    /// Copies all rows by one statement: the database checks references at its end.
     async fn publish(&self) -> Result<usize, LoadError> {
         let chosen = self.table().columns.iter().enumerate().map(|(at, column)| match self.is_later(at) {
             true => "NULL".to_owned(),
@@ -213,7 +213,7 @@ impl<'a> Stage<'a> {
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
-    /// The references that had to wait for rows of tables that come later.
+    /// Sets references to rows of tables that were copied later.
     async fn refer(&self) -> Result<(), LoadError> {
         let later = self.references.iter().map(|refers| refers.column).filter(|column| self.is_later(*column));
         let names: Vec<String> = later.map(|column| format!("\"{}\"", self.table().columns[column].name)).collect();

@@ -11,7 +11,7 @@ use crate::journal::{Beside, EVENT_BYTES, EventRecord, LogRecord, Seal, TAKEN_OU
 use futures_util::TryStreamExt;
 use haechi_model::{Failure, Value};
 
-/// The log in the place of a table: it is no collection.
+/// Stands for the log, which is no collection, in place of a table.
 const LOG: usize = usize::MAX;
 /// Reads of the log that may take long.
 const SCAN: Lane = Lane::Of(Reads::SCAN, LOG);
@@ -61,7 +61,7 @@ impl Postgres {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    /// Entries that were committed and have no position yet; theirs is −1 here.
+    /// Entries that were committed and have no position yet; it is −1 here.
     pub(crate) async fn log_waiting(&self, limit: u32) -> Result<Vec<LogRecord>, Failure> {
         let sql = "SELECT -1::bigint, \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\" WHERE \"position\" IS NULL ORDER BY \"arrival\" LIMIT $1::bigint";
         let rows = self.log_rows(if limit == 1 { Lane::State } else { SCAN }, sql, &[Value::Int(limit.into())]).await?;

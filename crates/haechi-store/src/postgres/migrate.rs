@@ -23,13 +23,13 @@ use tokio_postgres::{Error, Transaction, error::SqlState};
 
 /// Any number, the same on every node.
 const MIGRATION_LOCK: i64 = 0x6861_6563_6869;
-/// Nodes that serve hold a shared lock of this class; its key is the number of their model.
+/// Running nodes hold a shared lock of this class; its key is the number of their model.
 pub(super) const SERVING: i32 = 0x6861_6563;
 /// How long a migration waits for a lock at a time, how long it lets others go first, and for how long it tries.
 const LOCK_MS: u32 = 2_000;
 const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Entries get their place in the order of arrival from this.
+/// Numbers entries in the order of arrival.
 pub(crate) const SEQUENCE: &str = "CREATE SEQUENCE IF NOT EXISTS \"_log_arrival\"";
 
 impl Postgres {
@@ -55,7 +55,7 @@ impl Postgres {
         let begun = Instant::now();
         loop {
             match self.attempt(migration, now_ms).await {
-                // Requests wait behind a lock that is waited for. So the wait is given up after a moment, and the migration is tried again.
+                // Requests queue behind a waiting lock. So the wait is given up after a moment, and the migration is tried again.
                 Err(MigrateError::Locked(_)) if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
                 done => return done,
             }
@@ -81,7 +81,7 @@ impl Postgres {
             return Err(MigrateError::Overtaken);
         }
         for task in &migration.checks {
-            // Nobody writes what does not fit between the look and the change.
+            // Nobody can write rows that do not fit between the check and the change.
             transaction.batch_execute(&format!("LOCK TABLE \"{}\" IN SHARE ROW EXCLUSIVE MODE", task.table)).await.map_err(database)?;
         }
         let unfit = misfits(&transaction, &migration.checks).await.map_err(database)?;
@@ -110,7 +110,7 @@ impl Postgres {
         transaction.commit().await.map_err(database)
     }
 
-    /// Makes the indexes, and looks at the references, that the last migration left for afterwards. What was half made is made anew.
+    /// Makes the indexes, and checks the references, that the last migration left for afterwards. Incomplete indexes are made again.
     pub(crate) async fn finish(&self, before: &[Table], tables: &[Table]) -> Result<(), MigrateError> {
         let database = |error: tokio_postgres::Error| match error.code() {
             Some(code) if [SqlState::UNIQUE_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION].contains(code) => {
@@ -148,19 +148,19 @@ impl Postgres {
         Ok(())
     }
 
-    /// The models that nodes serve over this database, by number, and how many serve each.
+    /// The models that running nodes serve over this database, by number, and how many nodes serve each.
     pub(crate) async fn living(&self) -> Result<Vec<(i32, i64)>, Failure> {
         let sql = format!(
             "SELECT objid::bigint, COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = {SERVING} AND objsubid = 2 AND granted \
              AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY objid ORDER BY objid"
         );
         let rows = self.0.lanes.read(Lane::State, &sql, &Rows { values: &[], once: false }).await?;
-        // Keys are written as numbers without a sign.
+        // The catalogue shows keys as unsigned numbers.
         let key = |row: &tokio_postgres::Row| u32::try_from(row.get::<_, i64>(0)).unwrap_or_default().cast_signed();
         Ok(rows.iter().map(|row| (key(row), row.get(1))).collect())
     }
 
-    /// What does not fit, a line each. Nothing is changed.
+    /// Rows that do not fit, a line each. Nothing is changed.
     pub(crate) async fn misfits(&self, checks: &[Task]) -> Result<Vec<String>, Failure> {
         let mut client = self.client().await?;
         let transaction = client.transaction().await.map_err(|error| failure(&error))?;
@@ -229,7 +229,7 @@ impl<'a> Walk<'a> {
         Ok(Self { transaction, page, look, after: Some(String::new()) })
     }
 
-    /// The next rows, and the ids of the rows that they name.
+    /// The next rows, and the ids of the rows that their values name.
     async fn next(&mut self, pass: &Pass<'_>) -> Result<Option<(Vec<(String, Value)>, HashMap<String, String>)>, Error> {
         let Some(after) = self.after.take() else { return Ok(None) };
         let rows = self.transaction.query(&self.page, &[&after]).await?;

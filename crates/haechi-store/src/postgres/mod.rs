@@ -1,5 +1,5 @@
-//! PostgreSQL: connections for reads of each kind (`lanes.rs`), a pool for changes, one for what takes minutes, a connection for the ledger,
-//! and a lease for the one node that sequences.
+//! PostgreSQL: connections for reads of each kind (`lanes.rs`), a pool for changes, one for slow work, a connection for the ledger, and a
+//! lease for the one node that sequences.
 
 mod commit;
 mod connection;
@@ -37,19 +37,19 @@ use std::{
 use tokio::sync::{Mutex, Notify, Semaphore, SemaphorePermit};
 use tokio_postgres::config::TargetSessionAttrs;
 
-/// Connections for what takes minutes: migrations, imports, backups.
+/// Connections for work of minutes: migrations, imports, backups.
 const SLOW_CONNECTIONS: usize = 4;
 const CONNECT: Duration = Duration::from_secs(5);
 const WAIT: Duration = Duration::from_secs(5);
-/// A change ends in this time, and waits for others for as long as it has patience; a transaction that is left alone is ended, so that what
-/// it has locked is free.
+/// A change ends within this time, and waits for others as long as its patience allows. An abandoned transaction is ended, so that its
+/// locks are freed.
 const CHANGE: &str = "SET synchronous_commit = on; SET lock_timeout = {patience}; SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '30s'; SET jit = off";
 const LEDGER: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '10s'";
-/// Statements may take as long as they do; nothing is left open for ever.
+/// Statements may take any time; no transaction stays open for ever.
 const SLOW: &str = "SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '10min'";
-/// How long a change is run again after deadlocks, until it is said otherwise.
+/// How long a change is retried after deadlocks, until another time is set.
 const PATIENCE_MS: u64 = 8_000;
-/// The wait before a change is run again, at most, in milliseconds; it doubles from the first on.
+/// The longest wait before a change is retried, in milliseconds; the wait doubles each time.
 const MAX_PAUSE_MS: u64 = 500;
 const PAUSE_MS: u64 = 20;
 
@@ -60,10 +60,10 @@ struct Inner {
     opener: Opener,
     lanes: Lanes,
     changes: Pool,
-    /// How often a change was given a connection, and how long was waited for them.
+    /// How often a change got a connection, and the total time of waiting for them.
     given: AtomicU64,
     waited_us: AtomicU64,
-    /// By collection: how many changes of it may hold a connection. A table that is locked does not hold up the changes of others.
+    /// By collection: how many changes of it may hold a connection, so that a locked table does not hold up changes of others.
     of_table: Vec<Semaphore>,
     slow: Pool,
     ledger: Pool,
@@ -72,7 +72,7 @@ struct Inner {
     catalog: Arc<Catalog>,
     journal: Arc<dyn Journal>,
     committed: Arc<Notify>,
-    /// Whether this node has committed something since positions were given last.
+    /// Whether this node has committed something since positions were last given.
     fresh: AtomicBool,
     /// Name of this node in leases.
     node: String,
@@ -102,7 +102,7 @@ impl Postgres {
         };
         let sizes = server.connections;
         let (changes, slow, ledger) = (pool(sizes.changes, CHANGE)?, pool(SLOW_CONNECTIONS, SLOW)?, pool(1, LEDGER)?);
-        // Once by hand: the pool does not say why it has no connection.
+        // One connection is made directly, because the pool does not say why it has none.
         connection::usable(&config, tls.clone()).await?;
         let opener = Opener::new(config, tls);
         let inner = Inner {
@@ -127,7 +127,7 @@ impl Postgres {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Opens all connections but those for what takes minutes: a server that does not grant them is not found out under load.
+    /// Opens all connections except those for slow work, so that a server that does not grant them is found out at the start.
     pub(crate) async fn open_all(&self) -> Result<(), Unopened> {
         let inner = &self.0;
         let changes = inner.changes.status().max_size;
@@ -145,7 +145,7 @@ impl Postgres {
         })
     }
 
-    /// Hears what other nodes say, from now on.
+    /// Starts to listen to other nodes.
     pub(crate) fn listen(&self) {
         tokio::spawn(notices::listen(self.0.opener.clone(), Arc::downgrade(&self.0)));
     }
@@ -171,17 +171,17 @@ impl Postgres {
         [("reads", inner.lanes.alone.fill()), ("changes", changes), ("slow", fill(&inner.slow)), ("ledger", fill(&inner.ledger))]
     }
 
-    /// A connection for what takes minutes.
+    /// A connection for slow work.
     pub(crate) async fn client(&self) -> Result<Object, Failure> {
         self.0.slow.get().await.map_err(|error| unpooled(&error))
     }
 
-    /// A change waits for others at most for so long, all its runs together.
+    /// Sets how long a change waits for others at most, in all its runs together.
     pub(crate) fn be_patient(&self, most: Duration) {
         self.0.patience_ms.store(u64::try_from(most.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Runs a change on a task of its own: a caller that goes away cancels nothing.
+    /// Runs a change on a separate task: a caller that goes away cancels nothing.
     pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
         let inner = self.0.clone();
         let task = tokio::spawn(async move {
@@ -190,7 +190,7 @@ impl Postgres {
             loop {
                 match inner.run(&change, left).await {
                     Err(steps::Stop::Again) => {
-                        // By chance: those that met once would meet again.
+                        // A random pause, so that changes that collided do not collide again.
                         let pause = Duration::from_millis(1 + uuid::Uuid::new_v4().as_u64_pair().1 % most);
                         if began.elapsed() + pause >= patience {
                             break Err(Failure::Contended);
@@ -212,7 +212,7 @@ impl Postgres {
 }
 
 impl Inner {
-    /// Entries wait for their position.
+    /// Notes that entries wait for their position.
     fn has_committed(&self) {
         self.fresh.store(true, Ordering::Release);
         self.committed.notify_one();
@@ -228,7 +228,7 @@ impl Inner {
         Ok((places, client))
     }
 
-    /// A place among the changes of each collection that is written, in one order for all.
+    /// A place among the changes of each written collection, always in the same order.
     async fn places(&self, change: &Change) -> Result<Vec<SemaphorePermit<'_>>, Failure> {
         let mut tables: Vec<usize> = change
             .steps
@@ -251,7 +251,7 @@ impl Inner {
     }
 }
 
-/// How the server is reached. Of several hosts it is the one that takes changes.
+/// The configuration to reach the server. Of several hosts, it uses the one that accepts changes.
 fn configured(server: &Server) -> Result<(tokio_postgres::Config, tls::Tls), Unopened> {
     let mut config: tokio_postgres::Config =
         server.url.parse().map_err(|error| Unopened::Unusable(format!("its URL cannot be used: {}", connection::words(&error))))?;

@@ -1,5 +1,5 @@
-//! What nodes tell each other through the database, so that nobody has to ask it all the time: that entries wait for their position, and that
-//! they have it. Who does not hear it, because a connection was lost, asks once a second all the same.
+//! Notices between nodes through the database, so that they need not poll: entries wait for their position, or have it. A node that misses
+//! a notice, because a connection was lost, finds out by polling once a second.
 
 use super::{
     Inner,
@@ -11,9 +11,9 @@ use std::{future::poll_fn, sync::Weak, time::Duration};
 use tokio_postgres::AsyncMessage;
 
 const CHANNEL: &str = "haechi_log";
-/// After so long a lost connection is made anew.
+/// The pause before a lost connection is made again.
 const REST: Duration = Duration::from_secs(1);
-/// The server ends a connection over which nothing comes back, so that a node that is cut off is not taken for a living one.
+/// The server ends a connection without answers, so that a node that is cut off does not count as running.
 const SETTINGS: &str = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; LISTEN haechi_log";
 
 /// Listens until the database is closed.
@@ -28,7 +28,7 @@ pub(super) async fn listen(opener: Opener, inner: Weak<Inner>) {
 
 async fn hear(opener: &Opener, inner: &Weak<Inner>) -> Result<(), String> {
     let (client, mut connection) = opener.connect().await.map_err(|error| words(&error))?;
-    // While this connection is there, others know that a node serves this model.
+    // While this connection is open, other nodes know that a node serves this model.
     let settings = format!("{SETTINGS}; SELECT pg_advisory_lock_shared({SERVING}, {})", inner.upgrade().map_or(0, |inner| inner.model));
     let said = client.batch_execute(&settings);
     let mut said = std::pin::pin!(said);
@@ -56,7 +56,7 @@ async fn hear(opener: &Opener, inner: &Weak<Inner>) -> Result<(), String> {
 }
 
 impl Inner {
-    /// Tells the other nodes that there is something to look at.
+    /// Wakes the other nodes.
     pub(super) async fn notify(&self) -> Result<(), Failure> {
         let client = self.ledger.get().await.map_err(|_| Failure::Unavailable)?;
         client.batch_execute(&format!("NOTIFY {CHANNEL}")).await.map_err(|error| failure(&error))

@@ -1,8 +1,7 @@
-//! A change that adds one row is one statement: the row and its entry, when everything holds that must hold.
+//! A change that adds one row is one statement: it writes the row and its entry if all conditions hold.
 //!
-//! All that such a change writes is known before it is sent, so nothing needs to be waited for, and the server needs no transaction
-//! of several statements. Where the statement writes nothing, something did not hold: the change runs again step by step, which says
-//! what.
+//! Everything that such a change writes is known before it is sent, so there is nothing to wait for, and the server needs no transaction of
+//! several statements. When the statement writes nothing, a condition did not hold: the change runs again step by step, to find out which.
 
 use super::{
     Inner,
@@ -18,13 +17,13 @@ use haechi_model::{Change, EntryDraft, HOUSEKEEPING, Outcome, Row, Step};
 use std::fmt::Write as _;
 use tokio_postgres::types::ToSql;
 
-/// Errors of these classes (SQLSTATE) say that nothing was done: of data, constraints, transactions, names, locks, features and space.
-/// After others it is not known.
+/// Errors of these classes (SQLSTATE) mean that nothing was done: data, constraints, transactions, names, locks, features and space. After
+/// other errors the outcome is unknown.
 const NOTHING_DONE: [&str; 7] = ["22", "23", "40", "42", "55", "0A", "53"];
 
 /// A change that is one statement.
 pub(super) struct Once<'a> {
-    /// Which step adds the row.
+    /// The step that adds the row.
     at: usize,
     table: usize,
     row: &'a Row,
@@ -32,13 +31,13 @@ pub(super) struct Once<'a> {
 }
 
 impl<'a> Once<'a> {
-    /// What the change adds, when that and checks of other rows are all that it does.
+    /// The change as one statement, if it only adds a row and checks other rows.
     pub(super) fn of(inner: &Inner, change: &'a Change) -> Option<Self> {
         let (None, [entry]) = (&change.claim, &*change.entries) else { return None };
         let mut added = None;
         for (at, step) in change.steps.iter().enumerate() {
             match step {
-                // What the entry states of a row of a system table is known after the step.
+                // The statement about a row of a system table is known only after the step.
                 Step::Insert { table, row } if added.is_none() && stated(&*inner.journal, step, None, &[]).is_empty() => {
                     added = Some((at, *table, row))
                 }
@@ -96,7 +95,7 @@ impl<'a> Once<'a> {
 }
 
 impl Inner {
-    /// Runs it; the connection comes back when nothing was written: something does not hold.
+    /// Runs it; returns the connection when nothing was written because a condition did not hold.
     pub(super) async fn once(&self, client: Object, change: &Change, once: &Once<'_>) -> Step_<Result<Outcome, Object>> {
         let entry = self.journal.encode(change, once.entry, None, once.entry.after.map(|_| once.row));
         let sql = once.sql(self, change, entry.image.is_some());
@@ -117,7 +116,7 @@ impl Inner {
             Err(error) if error.code().is_some_and(|code| NOTHING_DONE.iter().any(|class| code.code().starts_with(class))) => {
                 Err(runner.stop(&error, once.at))
             }
-            // The connection was lost, or was cut off: it may have been done all the same.
+            // The connection was lost or interrupted: the change may have been made.
             Err(_) => {
                 drop(Object::take(client));
                 self.settle(outcome(), Some(id)).await.map(Ok)

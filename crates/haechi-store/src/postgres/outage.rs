@@ -1,4 +1,4 @@
-//! What the log says while the database is away: a line when that begins, one a minute, and one when it ends.
+//! Logs an outage of the database: a line when it begins, one a minute, and one when it ends.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -7,13 +7,13 @@ use std::{
 
 const EVERY: Duration = Duration::from_secs(60);
 
-/// One for the process: connections of all kinds meet the same outage.
+/// One for the process: connections of all kinds see the same outage.
 static OUTAGE: Mutex<Option<Outage>> = Mutex::new(None);
 
 struct Outage {
     began: Instant,
     told: Instant,
-    /// Failures since it was told last.
+    /// Failures since the last log line.
     failures: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Reads of rows; which connection each takes, `lanes.rs` says.
+//! Reads of rows; `lanes.rs` decides which connection each takes.
 
 use super::{
     Postgres,
@@ -15,7 +15,7 @@ use crate::{
 use futures_util::TryStreamExt;
 use haechi_model::{Aggregate, Collection, Failure, Predicate, Row, RowPage, Select, USERS, Value};
 
-/// A page of rows, written as they come.
+/// A page of rows, written as they arrive.
 struct Page<'a> {
     sql: &'a Sql<'a>,
     select: &'a Select,
@@ -98,7 +98,7 @@ impl Postgres {
         self.whole_rows(self.lane(table), sql).await
     }
 
-    /// Whole rows; without what only a newer model knew, when that is gone meanwhile.
+    /// Whole rows; without columns of a newer model, when those are gone meanwhile.
     async fn whole_rows<'a>(&'a self, lane: Lane, sql: impl Fn() -> Sql<'a>) -> Result<Vec<Row>, Failure> {
         let found = match self.rows(lane.clone(), &sql()).await {
             Err(Failure::Broken) if self.0.catalog.forget_newer() => self.rows(lane, &sql()).await,
@@ -113,12 +113,12 @@ impl Postgres {
         Ok(self.rows(self.lane(table), &sql).await?.first().map(row_values))
     }
 
-    /// Runs a statement; planned anew where its best plan depends on its values.
+    /// Runs a statement; plans it again where its best plan depends on its values.
     async fn rows(&self, lane: Lane, sql: &Sql<'_>) -> Result<Vec<tokio_postgres::Row>, Failure> {
         self.0.lanes.read(lane, &sql.text, &Rows { values: &sql.values, once: sql.by_values }).await
     }
 
-    /// People and what the house keeps of them is what credentials are looked up in.
+    /// Tables in which credentials are looked up use the lane of credentials.
     fn lane(&self, table: usize) -> Lane {
         if table == USERS || table >= self.0.catalog.collections.len() { Lane::Credentials } else { Lane::Of(Reads::SYSTEM, table) }
     }

@@ -1,4 +1,4 @@
-//! Positions: one node holds a lease with a fencing number and numbers what was committed, without gaps.
+//! Positions: one node holds a lease with a fencing number and numbers committed entries, without gaps.
 
 use super::{
     Inner, Postgres,
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a lease lasts. A holder that was stopped is replaced after this. To keep it is written once in half of that time.
+/// The duration of a lease. A stopped holder is replaced after this. The holder renews it once in half of that time.
 const LEASE: Duration = Duration::from_secs(4);
 /// Entries numbered at a time.
 const BATCH: i64 = 2_000;
@@ -20,23 +20,23 @@ const BATCH: i64 = 2_000;
 #[derive(Default)]
 pub(super) struct Lease {
     fence: i64,
-    /// Until when this node need not renew; the database's clock decides whether it still holds.
+    /// Until then this node need not renew; the database's clock decides whether the lease still holds.
     renew_at: Option<Instant>,
-    /// When another node was last seen to hold it.
+    /// When another node was last seen holding it.
     another: Option<Instant>,
 }
 
-/// For so long it is not looked at again.
+/// The lease of another node is not looked at again for so long.
 const ANOTHER: Duration = Duration::from_millis(500);
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 impl Postgres {
-    /// Numbers what waits, when this node holds the lease or can have it.
+    /// Numbers waiting entries, when this node holds the lease or can get it.
     pub(crate) async fn sequence(&self, _: i64) -> Result<bool, Failure> {
         self.0.sequence().await
     }
 
-    /// What has no seal yet, by the database: a node that does not seal sees it, too.
+    /// Entries without a seal, by the database: nodes that do not seal see them, too.
     pub(crate) async fn unsealed(&self) -> Result<Unsealed, Failure> {
         let sql = "SELECT (SELECT COUNT(*) FROM (SELECT 1 FROM \"_log\" WHERE \"position\" IS NULL LIMIT 10000) w), \
                    (SELECT MIN(\"arrival\") FROM \"_log\" WHERE \"position\" IS NULL), \
@@ -113,7 +113,7 @@ impl Inner {
             return Ok(false);
         }
         let client = self.ledger.get().await.map_err(|_| Failure::Unavailable)?;
-        // To look costs nothing; to try is written down.
+        // Looking writes nothing; trying does.
         let held = format!("SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" <> $1 AND \"expires\" >= {NOW}");
         if client.query_opt(&held, &[&self.node]).await.map_err(|error| failure(&error))?.is_some() {
             (lease.another, lease.renew_at) = (Some(Instant::now()), None);
@@ -132,7 +132,7 @@ impl Inner {
         Ok(!rows.is_empty())
     }
 
-    /// Numbers one batch in the order of arrival; `None` when the lease is another's.
+    /// Numbers one batch in the order of arrival; `None` when another node has the lease.
     async fn number(&self, fence: i64) -> Result<Option<i64>, Failure> {
         let mut client = self.ledger.get().await.map_err(|_| Failure::Unavailable)?;
         let run = async {

@@ -1,4 +1,4 @@
-//! What is known of statements by their shape, which is their text with placeholders: whether they take long.
+//! Remembers statements by their shape, which is their text with placeholders: whether they take long.
 
 use std::{
     collections::HashMap,
@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-/// Shapes that are remembered; then all are forgotten and learned again.
+/// Most shapes that are remembered; when there are more, all are forgotten and learned again.
 const MOST: usize = 2_000;
-/// A statement that lately took longer takes long.
+/// A statement counts as long when it lately took more than this.
 pub(super) const LONG: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
@@ -25,7 +25,7 @@ pub(super) struct Shape {
     /// A number that connections know it by.
     pub(super) id: usize,
     pub(super) sql: Box<str>,
-    /// How long it takes lately, microseconds; zero before its first run.
+    /// Its recent duration, microseconds; zero before its first run.
     lately_us: AtomicU32,
 }
 
@@ -48,8 +48,8 @@ impl Shape {
         Duration::from_micros(self.lately_us.load(Ordering::Relaxed).into()) > LONG
     }
 
-    /// Its first run decides; then each counts for an eighth. One that waited for a busy processor makes no short statement long: it would
-    /// wait behind long ones from then on. Two runs that end at the same moment may lose one of the two: no matter.
+    /// The first run decides; each later run counts for an eighth. So one wait for a busy processor does not make a short statement long,
+    /// which would put it behind long ones. Two runs that end at the same moment may lose one of the two, which does no harm.
     pub(super) fn took(&self, time: Duration) {
         let us = u32::try_from(time.as_micros()).unwrap_or(u32::MAX).max(1);
         let lately = self.lately_us.load(Ordering::Relaxed);
@@ -70,7 +70,7 @@ mod tests {
         assert!(shapes.of("SELECT 1").is_long() && !shapes.of("SELECT 2").is_long());
         (0..12).for_each(|_| shape.took(Duration::from_millis(1)));
         assert!(!shape.is_long());
-        // Once is chance; it is long again when it goes on.
+        // A single slow run is chance; repeated slow runs make it long again.
         shape.took(Duration::from_millis(20));
         assert!(!shape.is_long());
         (0..2).for_each(|_| shape.took(Duration::from_millis(20)));

@@ -17,7 +17,7 @@ use tokio_postgres::{Statement, error::SqlState};
 
 /// The change was not made.
 pub(super) enum Stop {
-    /// It may be run again.
+    /// It may be tried again.
     Again,
     Failed(Failure),
 }
@@ -43,7 +43,7 @@ macro_rules! log_columns {
 }
 pub(super) const LOG_COLUMNS: &str = log_columns!();
 const LOG: &str = concat!("INSERT INTO \"_log\" (", log_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, '', nextval('\"_log_arrival\"'))");
-/// Steps that are on their way at once.
+/// Most steps that are sent without an answer.
 const PIPELINE: usize = 24;
 pub(super) struct Runner<'a> {
     pub(super) inner: &'a Inner,
@@ -52,7 +52,7 @@ pub(super) struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Everything up to the entries: what was done, and what they quote. The steps go out with BEGIN, without waiting for it.
+    /// Everything up to the entries: the results, and the rows that entries quote. Steps are sent with BEGIN, without waiting for it.
     pub(super) async fn transaction(&self, patience: Option<Duration>) -> Step_<(Outcome, Vec<Quoted>)> {
         let mut outcome = Outcome::default();
         let begin = match patience {
@@ -99,11 +99,11 @@ impl Runner<'_> {
         quoted
     }
 
-    /// The entries, and COMMIT behind them without waiting: where an entry fails, COMMIT does nothing. The ids of the entries, and what was
-    /// said of COMMIT.
+    /// Sends the entries, and COMMIT behind them without waiting: where an entry fails, COMMIT does nothing. Returns the ids of the
+    /// entries, and the answer to COMMIT.
     pub(super) async fn log_and_commit(&self, quoted: &[Quoted]) -> Step_<(Vec<Box<str>>, Result<(), tokio_postgres::Error>)> {
         let (statement, image) = self.log_statements().await?;
-        // No more than are sent at once go out before COMMIT does.
+        // COMMIT goes out with the last batch of entries.
         let (first, last) = quoted.split_at(quoted.len().saturating_sub(PIPELINE));
         let mut entries = self.insert(first, &statement, &image).await?;
         let (logged, committed) = join(self.insert(last, &statement, &image), self.client.batch_execute("COMMIT")).await;
@@ -150,8 +150,8 @@ impl Runner<'_> {
         sql
     }
 
-    /// The rows that will be changed, locked in one order for all: who locks the same rows in another order later meets nobody who waits
-    /// for them. Each under its own condition: a row that is not the caller's is not held. What is not found yet is no matter.
+    /// Locks the rows that will be changed, always in the same order, so that changes of the same rows do not deadlock. Each lock has the
+    /// row's own condition: a row that the caller may not change is not locked. Missing rows are ignored here.
     fn locks_first(&self) -> Vec<Sql<'_>> {
         let mut rows: Vec<(usize, &str, &Predicate)> = Vec::new();
         for step in &self.change.steps {
@@ -173,7 +173,7 @@ impl Runner<'_> {
         rows.iter().map(sql).collect()
     }
 
-    /// All steps without waiting for each other, sent in their order.
+    /// Sends all steps in their order, without waiting for each other.
     ///
     /// Every statement is prepared before the first step is sent: a step that still had to be prepared would be
     /// overtaken by the ones behind it, and a check would see a row that was not yet, or already, written.
@@ -298,7 +298,7 @@ impl Runner<'_> {
         Ok((self.client.prepare_cached(LOG).await.map_err(stop)?, self.client.prepare_cached(IMAGE).await.map_err(stop)?))
     }
 
-    /// As many as go out at once are sent when this is polled first.
+    /// The first poll sends as many as fit into one batch.
     async fn insert(&self, quoted: &[Quoted], statement: &Statement, image: &Statement) -> Step_<Vec<Box<str>>> {
         let stop = |error: tokio_postgres::Error| self.stop(&error, usize::MAX);
         let rows: Vec<_> =
@@ -318,20 +318,20 @@ impl Runner<'_> {
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
-    /// What an error in a step means.
+    /// The meaning of an error in a step.
     pub(super) fn stop(&self, error: &tokio_postgres::Error, step: usize) -> Stop {
         let Some(code) = error.code() else { return Stop::Failed(failure(error)) };
         let deletes = matches!(self.change.steps.get(step), Some(Step::Delete { .. } | Step::Cascade { .. }));
         if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::LOCK_NOT_AVAILABLE].contains(code) {
             return Stop::Again;
         }
-        // A migration has changed what a kept statement is about, or has dropped what only the database knew.
+        // A migration has changed the tables of a kept statement, or has dropped columns that only the database knew.
         if *code == SqlState::FEATURE_NOT_SUPPORTED || *code == SqlState::UNDEFINED_COLUMN && self.inner.catalog.forget_newer() {
             self.client.statement_cache.clear();
             return Stop::Again;
         }
         Stop::Failed(match *code {
-            // It says that a statement before it has failed, which was told of itself.
+            // A statement before it has failed, and its error is reported separately.
             SqlState::IN_FAILED_SQL_TRANSACTION => Failure::Broken,
             SqlState::UNIQUE_VIOLATION => {
                 Failure::NotUnique { index: error.as_db_error().and_then(|error| error.constraint()).unwrap_or_default().into(), step }

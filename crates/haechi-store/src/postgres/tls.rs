@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL. It is always what libpq calls `verify-full`: a trusted chain, and the name that was asked for.
+//! TLS to PostgreSQL. It always corresponds to libpq's `verify-full`: a trusted chain, and the requested name.
 
 use haechi_model::Trust;
 use rustls::{
@@ -20,12 +20,12 @@ use tokio_postgres::{
 };
 use tokio_rustls::{TlsConnector, client};
 
-/// Makes connections private, or leaves them as they are where the configuration says so.
+/// Encrypts connections, or leaves them plain where the configuration says so.
 #[derive(Clone)]
 pub(super) struct Tls(Option<Arc<ClientConfig>>);
 
 impl Tls {
-    /// Reads the authorities, and makes the configuration ask for TLS or for none, never for "if it can be had".
+    /// Reads the authorities, and sets the configuration to require TLS or to use none; it never falls back to plain text.
     pub(super) fn new(trust: &Trust, config: &mut Config) -> io::Result<Self> {
         let mut roots = RootCertStore::empty();
         match trust {
@@ -90,7 +90,7 @@ pub(super) struct Private<S>(Box<client::TlsStream<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Private<S> {
     fn channel_binding(&self) -> ChannelBinding {
-        // The name was verified; binding the password exchange to the certificate would need to parse it once more.
+        // The name was verified; binding the password exchange to the certificate would need to parse it again.
         ChannelBinding::none()
     }
 }

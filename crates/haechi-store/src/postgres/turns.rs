@@ -1,7 +1,7 @@
-//! Connections for one read at a time, for reads that take long. Callers take turns at them; whose comes next, `lines.rs` says.
+//! Connections for long reads, one read at a time. Callers take turns; `lines.rs` decides who is next.
 //!
-//! A part of the connections is kept for callers who hold none, so that one caller's long reads do not make another wait for their end.
-//! Reads of one table have at most half of them: a table that somebody has locked does not hold up the reads of others.
+//! A part of the connections is kept for callers who hold none, so that one caller's long reads do not delay another caller. Reads of one
+//! table get at most half of them, so that a locked table does not hold up reads of others.
 
 use super::connection::{Connection, Opener};
 use crate::lines::{Done, Fill, Lines};
@@ -25,10 +25,10 @@ pub(super) struct Turns {
 struct State {
     lines: Lines<Waiter>,
     free: usize,
-    /// How many reads of each table are being done.
+    /// The number of running reads of each table.
     by_table: HashMap<usize, usize>,
     idle: Vec<Connection>,
-    /// Turns that were given, and how long was waited for them.
+    /// Turns that were given, and the total time of waiting for them.
     given: u64,
     waited: Duration,
 }
@@ -81,7 +81,7 @@ impl Turns {
         Ok(())
     }
 
-    /// Gives free connections to those who are next.
+    /// Gives free connections to the next callers.
     fn give(self: &Arc<Self>) {
         let (mut state, mut unwanted) = (self.lock(), Vec::new());
         while let Some(turn) = state.next(self.size) {
@@ -90,7 +90,7 @@ impl Turns {
             *state.by_table.entry(table).or_default() += 1;
             state.given += 1;
             state.waited += since.elapsed();
-            // A turn that nobody waits for any more is given back, when the lock is free.
+            // When the caller no longer waits, the turn is given back once the lock is free.
             let turn = Turn { turns: self.clone(), table, done: Some(turn.done), connection: None };
             unwanted.extend(wake.send(turn).err());
         }
@@ -105,7 +105,7 @@ impl Turns {
 
 impl State {
     fn next(&mut self, size: usize) -> Option<crate::lines::Turn<Waiter>> {
-        // A quarter is kept for callers who hold none; of two connections, one.
+        // A quarter is kept for callers who hold no connection; of two connections, one.
         let (kept, of_table) = (size.div_ceil(4).min(size - 1), size.div_ceil(2));
         let (free, by_table) = (self.free, &self.by_table);
         if free == 0 {
@@ -119,7 +119,7 @@ impl State {
 }
 
 impl Turn {
-    /// The connection, while the turn lasts.
+    /// The connection of this turn.
     pub(super) fn connection(&self) -> Result<&Connection, Failure> {
         self.connection.as_ref().ok_or(Failure::Unavailable)
     }
@@ -134,7 +134,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        // A read that nobody waits for any more is ended on the server, too. What is left of it is not read by another.
+        // An abandoned read is ended on the server, too. No other read gets the rest of its answer.
         if let Some(connection) = self.connection.take() {
             let turns = self.turns.clone();
             tokio::spawn(async move { turns.opener.cancel(&connection).await });

@@ -26,7 +26,7 @@ impl Sql<'_> {
         self.push(if expected { ")" } else { "))" });
     }
 
-    /// A list against elements. NULL lists hold neither way.
+    /// Compares a list with elements. For a NULL list the result is never true.
     pub(super) fn related(&mut self, list: &Operand, relation: Relation, elements: &Elements, expected: bool, at: (usize, usize)) {
         let (table, alias) = at;
         self.push("(");
@@ -36,7 +36,7 @@ impl Sql<'_> {
             self.operand(other, table, alias);
             self.push(" IS NOT NULL AND ");
         }
-        // Within: no item is anything else.
+        // Within: no item is outside the elements.
         if (relation == Relation::Within) == expected {
             self.push("NOT ");
         }
@@ -79,7 +79,7 @@ impl Sql<'_> {
         self.push(" WHERE ");
     }
 
-    /// An item as it is compared. PostgreSQL compares text; true and false are stored as 1 and 0 elsewhere.
+    /// An item in the form for comparisons. PostgreSQL compares text; elsewhere true and false are stored as 1 and 0.
     fn item(&mut self, name: &str) {
         if self.dialect == Dialect::Sqlite {
             self.push(name);
@@ -92,7 +92,7 @@ impl Sql<'_> {
         }
     }
 
-    /// A value as items are compared.
+    /// A value in the form in which items are compared.
     fn as_item(&mut self, element: &Operand, table: usize, alias: usize) {
         if self.dialect == Dialect::Sqlite {
             return self.operand(element, table, alias);

@@ -27,20 +27,20 @@ pub(crate) struct Sql<'a> {
     dialect: Dialect,
     catalog: &'a Catalog,
     aliases: usize,
-    /// Whether references are looked up row by row, because few rows are looked at.
+    /// Whether references are looked up row by row, because only few rows are read.
     pub(crate) probed: bool,
-    /// References that are looked up row by row, because they lead to many rows: their conditions.
+    /// Conditions of references that lead to many rows: these are looked up row by row.
     pub(crate) many: Vec<Predicate>,
-    /// Whether how it is best run depends on the values: on whose rows are referred to.
+    /// Whether the best plan depends on the values: on how many rows refer to a row.
     pub(crate) by_values: bool,
 }
 
-/// Where each part of a select's row stands.
+/// The position of each part in a select's row.
 #[derive(Clone)]
 pub(crate) struct Layout {
     /// Position of each order column; `id` is 0 and `version` 1.
     pub(crate) order: Vec<usize>,
-    /// Per output, the position of its flag, for outputs that are shown in some rows.
+    /// Per output, the position of its flag, for outputs that only some rows show.
     pub(crate) flags: Vec<Option<usize>>,
     /// Per output, its position; `None` when hidden.
     pub(crate) cells: Vec<Option<usize>>,
@@ -75,7 +75,7 @@ impl<'a> Sql<'a> {
         self.text.push('"');
     }
 
-    /// A bound value, with its type where the database would have to guess.
+    /// A bound value, with its type where the database would guess.
     pub(crate) fn bind(&mut self, value: &Value) {
         if value.is_null() {
             return self.push("NULL");
@@ -102,10 +102,10 @@ impl<'a> Sql<'a> {
         self.name(name);
     }
 
-    /// The whole select, with the layout of its rows. Each column is read once, whatever it is used for.
+    /// The whole select, with the layout of its rows. Each column is read once, even if it is used several times.
     pub(crate) fn select(&mut self, select: &Select) -> Layout {
         let filter = self.filter_of(select);
-        // Children of some parents are few.
+        // Parents of one page have few children.
         self.probed = select.per.is_some();
         self.before_select(select.collection, &filter, true);
         self.push("SELECT ");
@@ -130,7 +130,7 @@ impl<'a> Sql<'a> {
                 continue;
             }
             self.push(", CASE WHEN ");
-            // Of the rows of one page.
+            // For the rows of one page.
             let probed = std::mem::replace(&mut self.probed, true);
             self.predicate(condition, select.collection, 0);
             self.probed = probed;
@@ -148,7 +148,7 @@ impl<'a> Sql<'a> {
         Layout { order, flags, cells, follow, parent }
     }
 
-    /// The position of a column among those that are read.
+    /// The position of a column among the read columns; adds it when it is new.
     fn read_once(&mut self, table: usize, column: usize, read: &mut Vec<usize>) -> usize {
         if let Some(at) = read.iter().position(|known| *known == column) {
             return at;
@@ -161,7 +161,7 @@ impl<'a> Sql<'a> {
         read.len() - 1
     }
 
-    /// The condition with the place after which the page begins, and the parents.
+    /// The filter, the place after which the page begins, and the parents, as one condition.
     fn filter_of<'s>(&self, select: &'s Select) -> Cow<'s, Predicate> {
         let after = select.after.as_ref().map(|after| self.keyset(select.collection, &select.order, after));
         let per = select.per.as_ref().map(|per| {
@@ -200,7 +200,7 @@ impl<'a> Sql<'a> {
         self.push(", t0.\"_number\"");
     }
 
-    /// What is computed over rows: a column for each part, two for a sum.
+    /// The results of an aggregate: a column for each part, two for a sum.
     pub(crate) fn aggregate(&mut self, aggregate: &Aggregate) {
         let real = |column: usize| self.catalog.tables[aggregate.collection].columns[column].storage == Storage::Real;
         let reals: Vec<bool> = aggregate.parts.iter().map(|(_, column)| column.is_some_and(real)).collect();
@@ -240,7 +240,7 @@ impl<'a> Sql<'a> {
         self.rows(aggregate.collection, &aggregate.filter, None);
     }
 
-    /// Rows after a place in an order, NULL being the smallest value.
+    /// Rows after a place in an order; NULL is the smallest value.
     fn keyset(&self, table: usize, order: &[Order], after: &[Value]) -> Predicate {
         let mut whole = Predicate::False;
         for (part, value) in order.iter().zip(after).rev() {
@@ -256,7 +256,7 @@ impl<'a> Sql<'a> {
                 }
                 (false, true) => (compare(Comparison::Less), compare(Comparison::Equal), compare(Comparison::LessOrEqual)),
             };
-            // The bound is implied; it lets the index start at the place instead of at the beginning.
+            // The bound is implied; with it the index starts at the place instead of at the beginning.
             let tail = Predicate::all([same, whole]);
             whole = if tail == Predicate::False { beyond } else { Predicate::all([bound, Predicate::any([beyond, tail])]) };
         }
@@ -270,7 +270,7 @@ impl<'a> Sql<'a> {
             Predicate::False => self.push(if self.dialect == Dialect::Sqlite { "0" } else { "FALSE" }),
             Predicate::All(parts) => self.joined(parts, " AND ", table, alias),
             Predicate::Any(parts) => self.joined(parts, " OR ", table, alias),
-            // Never NULL, and PostgreSQL joins by it.
+            // It is never NULL, and PostgreSQL can use it for a join.
             Predicate::NotTrue(inner) if self.dialect == Dialect::Postgres && matches!(**inner, Predicate::Reference { .. }) => {
                 let probed = std::mem::replace(&mut self.probed, true);
                 self.push("NOT ");
@@ -335,7 +335,7 @@ impl<'a> Sql<'a> {
         self.push(")");
     }
 
-    /// `fk IN (SELECT …)`: hashed where many rows are looked at. Where few are, each looks its own row up.
+    /// `fk IN (SELECT …)`: hashed where many rows are read. Where few are read, each row looks up its own target.
     fn reference(&mut self, from: &Operand, target: usize, inner: &Predicate, table: usize, alias: usize) {
         let many = self.many.contains(inner);
         if !self.probed && !many {
@@ -354,11 +354,11 @@ impl<'a> Sql<'a> {
         let probed = std::mem::replace(&mut self.probed, true);
         self.predicate(inner, target, other);
         self.probed = probed;
-        // Otherwise SQLite makes a join of it, and may begin at the many.
+        // Without the limit SQLite makes it a join, and may begin with the larger table.
         self.push(if many { " LIMIT 1)" } else { ")" });
     }
 
-    /// The ids of the rows of which a condition holds.
+    /// The ids of the rows for which a condition holds.
     fn ids(&mut self, table: usize, condition: &Predicate) {
         self.aliases += 1;
         let alias = self.aliases;

@@ -1,4 +1,4 @@
-//! Where rows come from: a table under a condition; on PostgreSQL, for some conditions, one of two ways to read it.
+//! The source of rows: a table under a condition. For some conditions PostgreSQL gets two ways to read it.
 //!
 //! Decision 19 has the plans that were compared.
 
@@ -6,30 +6,30 @@ use super::{Dialect, Sql};
 use haechi_model::{Collection, Comparison, Operand, Order, Predicate};
 use std::fmt::Write;
 
-/// Up to so many referenced rows an index is asked for each of them when a page is wanted. Above, PostgreSQL hashes them.
+/// When a page is wanted, up to so many referenced rows are looked up by index. Above, PostgreSQL hashes them.
 const FEW: usize = 256;
-/// The same when all rows are wanted, and nothing but the index decides.
+/// The same when all rows are wanted and the index alone decides.
 const FEW_FOR_ALL: usize = 20_000;
 
-/// An OR whose every part an index could serve, at least one of them through a reference.
+/// An OR of which every part can use an index, at least one of them through a reference.
 struct Alternatives<'p> {
-    /// Conditions that hold beside it.
+    /// Conditions joined with it by AND.
     beside: Vec<&'p Predicate>,
     /// The ORs.
     ors: Vec<&'p [Predicate]>,
-    /// Up to so many ids the index is asked.
+    /// Up to so many ids are looked up by index.
     few: usize,
 }
 
 impl Sql<'_> {
-    /// Whether a condition holds of more than so many rows of a table.
+    /// Whether a condition holds for more than so many rows of a table.
     pub(crate) fn more_than(&mut self, few: u32, table: usize, condition: &Predicate) {
         let _ = write!(self.text, "SELECT COUNT(*) > {few} FROM (");
         self.ids(table, condition);
         let _ = write!(self.text, " LIMIT {})", few + 1);
     }
 
-    /// Prepares for rows under a condition: how references are looked up, and what stands before the SELECT.
+    /// Prepares a select under a condition: how references are looked up, and the text before the SELECT.
     pub(super) fn before_select(&mut self, table: usize, filter: &Predicate, paged: bool) {
         self.probed |= names_rows(filter);
         self.by_values = !self.probed && !counted(filter).is_empty();
@@ -45,7 +45,7 @@ impl Sql<'_> {
         self.push(" ");
     }
 
-    /// ` FROM the rows WHERE the condition`, in an order and at most so many where that is given.
+    /// ` FROM the rows WHERE the condition`, with an order and a limit where given.
     pub(super) fn rows(&mut self, table: usize, filter: &Predicate, ordered: Option<(&[Order], u64)>) {
         let Some(found) = self.alternatives(table, filter, ordered.is_some()) else {
             self.from(table);
@@ -88,7 +88,7 @@ impl Sql<'_> {
         let _ = write!(self.text, " LIMIT {limit}");
     }
 
-    /// Whether all references lead to few rows; known before any row is read.
+    /// Whether all references lead to few rows; evaluated before any row is read.
     fn guard(&mut self, found: &Alternatives<'_>) {
         let references = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| matches!(part, Predicate::Reference { .. }));
         for number in 0..references.count() {
@@ -96,7 +96,7 @@ impl Sql<'_> {
         }
     }
 
-    /// An OR in which each reference is one of few ids.
+    /// An OR in which each reference must be one of a few ids.
     fn by_index(&mut self, or: &[Predicate], table: usize, number: &mut usize) {
         for (at, arm) in or.iter().enumerate() {
             self.push(if at == 0 { "((" } else { " OR (" });
@@ -118,7 +118,7 @@ impl Sql<'_> {
         self.push(")");
     }
 
-    /// The ORs of a condition that are worth two ways. SQLite asks its indexes for each part of an OR whatever stands in it.
+    /// The ORs of a condition for which two ways help. SQLite uses its indexes for each part of any OR.
     fn alternatives<'p>(&self, table: usize, filter: &'p Predicate, paged: bool) -> Option<Alternatives<'p>> {
         if self.dialect == Dialect::Sqlite || self.probed {
             return None;
@@ -133,7 +133,7 @@ impl Sql<'_> {
                 part => found.beside.push(part),
             }
         }
-        // What else must hold is looked at row by row, and the ids with it, one after the other.
+        // Other conditions are checked row by row, and the ids with them, one after the other.
         let index_alone = found.ors.iter().flat_map(|or| or.iter()).all(|arm| !matches!(arm, Predicate::All(_)));
         if !paged && index_alone {
             found.few = FEW_FOR_ALL;
@@ -156,11 +156,11 @@ impl Sql<'_> {
     }
 }
 
-/// A reference of which it matters, on SQLite, to how many rows it leads.
+/// A reference for which SQLite must know to how many rows it leads.
 pub(crate) struct Counted<'p> {
     pub(crate) table: usize,
     pub(crate) condition: &'p Predicate,
-    /// Columns of which an equality stands beside it in an OR: their rows are wanted too.
+    /// Columns with an equality in the same OR: their rows are wanted as well.
     pub(crate) beside: Vec<usize>,
     pub(crate) in_or: bool,
 }
@@ -191,7 +191,7 @@ fn references<'p>(predicate: &'p Predicate, beside: &[usize], in_or: bool, found
     }
 }
 
-/// Whether a condition names the rows that it is about, so that a few of them are looked at at most.
+/// Whether a condition names its rows, so that only a few of them are read.
 fn names_rows(filter: &Predicate) -> bool {
     conjuncts(filter).any(|part| {
         matches!(

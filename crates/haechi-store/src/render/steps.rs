@@ -11,7 +11,7 @@ impl Sql<'_> {
         self.locked(table, id, filter, version);
     }
 
-    /// Locks a row of which a condition holds, and reads nothing of it.
+    /// Locks a row for which a condition holds, and reads no columns.
     pub(crate) fn lock_first(&mut self, table: usize, id: &str, filter: &Predicate) {
         self.push("SELECT 1");
         self.locked(table, id, filter, None);
@@ -58,7 +58,7 @@ impl Sql<'_> {
         self.push(")");
     }
 
-    /// Adds a row where what follows holds.
+    /// Adds a row if the following conditions hold.
     pub(crate) fn insert_where(&mut self, table: usize, row: &[Value]) {
         self.insert_head(table);
         self.push(" SELECT ");
@@ -120,7 +120,7 @@ impl Sql<'_> {
         });
     }
 
-    /// Makes a column of one row empty, and nothing else.
+    /// Empties a column of one row, and changes nothing else.
     pub(crate) fn let_go(&mut self, table: usize, id: &str, column: usize) {
         self.push("UPDATE ");
         self.name(&self.table(table).name);
@@ -138,7 +138,7 @@ impl Sql<'_> {
         self.bind(&Value::text(id));
     }
 
-    /// Deletes the rows of which a condition holds; names each.
+    /// Deletes the rows for which a condition holds; returns their ids.
     pub(crate) fn clear(&mut self, table: usize, filter: &Predicate) {
         self.push("DELETE FROM ");
         self.name(&self.table(table).name);
@@ -147,7 +147,7 @@ impl Sql<'_> {
         self.push(" RETURNING \"id\"");
     }
 
-    /// Raises a bucket that is not full, making it when it is not there.
+    /// Raises a bucket that is not full; makes a missing one.
     pub(crate) fn take(&mut self, table: usize, id: &str, now_ms: i64, cost_ms: i64, depth_ms: i64) {
         self.push("INSERT INTO ");
         self.name(&self.table(table).name);
@@ -166,7 +166,7 @@ impl Sql<'_> {
         self.push(" RETURNING \"id\"");
     }
 
-    /// When a bucket is empty, from now on. One that would be for longer than clocks differ was filled by a clock that was wrong.
+    /// The time from which a bucket is empty, at least now. A time beyond its depth and the clocks' difference comes from a wrong clock.
     fn level(&mut self, now_ms: i64, depth_ms: i64) {
         const SKEW_MS: i64 = 3_600_000;
         self.push("CASE WHEN t0.\"until\" > ");
@@ -178,7 +178,7 @@ impl Sql<'_> {
         self.push(" END");
     }
 
-    /// Rows of which a condition holds, in the order of their ids.
+    /// Rows for which a condition holds, in the order of their ids.
     pub(crate) fn find(&mut self, table: usize, filter: &Predicate, limit: u32) {
         self.all_columns(table);
         self.push(" FROM ");
@@ -222,7 +222,7 @@ impl Sql<'_> {
         self.predicate(filter, 0, 0);
     }
 
-    /// Whether there are fewer rows of which a condition holds than so many; no more than that are counted.
+    /// Whether a condition holds for fewer than so many rows; no more than that are counted.
     pub(crate) fn fewer(&mut self, table: usize, filter: &Predicate, than: u32) {
         self.probed = true;
         self.push("SELECT 1 WHERE (SELECT COUNT(*) FROM (SELECT 1 FROM ");

@@ -1,4 +1,4 @@
-//! The schema that lives in the database, beside the one that is remembered: whatever can change what is stored, found or refused.
+//! Compares the database's real schema with the remembered one: everything that can change what is stored, found or refused.
 
 mod postgres;
 mod sqlite;
@@ -13,12 +13,12 @@ use crate::{
 use haechi_model::{Index, Table};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What was found in the database that nobody migrated.
+/// Objects in the database that no migration made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Strange {
-    /// What can change what is stored, found or refused. Nothing is served over it.
+    /// Objects that can change what is stored, found or refused. `serve` refuses to start over them.
     pub wrong: Vec<String>,
-    /// What stands beside and changes nothing.
+    /// Objects that change nothing.
     pub beside: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ struct Shape {
     references: BTreeSet<String>,
     /// Indexes: whether they are unique, and over what.
     indexes: BTreeMap<String, (bool, String)>,
-    /// Everything else that acts on the table, in words.
+    /// Everything else that acts on the table, such as triggers, in words.
     acting: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ struct Shape {
 fn expected(dialect: Dialect, table: &Table) -> Shape {
     let rowid_key = rowid_key(dialect, table);
     let column = |(at, column): (usize, &haechi_model::Column)| {
-        // PostgreSQL's catalogue writes its types in small letters.
+        // PostgreSQL's catalogue writes types in lower case.
         let kind = storage(dialect, column.storage).replace('"', "");
         let kind = if dialect == Dialect::Postgres { kind.to_lowercase() } else { kind };
         let required = !(column.nullable || rowid_key && at == 0);
@@ -64,7 +64,7 @@ fn declared(kind: &str, required: bool) -> String {
     format!("{kind}{}", if required { " NOT NULL" } else { "" })
 }
 
-/// Whether a column is as it was made, and has the default by which nodes of before make rows: as the database writes it, with its type.
+/// Whether a column is as it was made, and has the default for nodes of the older model, in the database's notation with its type.
 fn has_its_default(is: &str, declared: &str, default: Option<&String>) -> bool {
     let (Some(found), Some(default)) = (is.strip_prefix(declared).and_then(|rest| rest.strip_prefix(" with the default ")), default) else {
         return false;
@@ -81,7 +81,7 @@ fn refers(column: &str, table: &str) -> String {
     format!("{column} to {table}")
 }
 
-/// What differs between a table as it should be and as it is.
+/// The differences between the expected table and the real one.
 fn compare(name: &str, expected: &Shape, found: &Shape, strange: &mut Strange) {
     let mut wrong = |what: String| strange.wrong.push(format!("table {name}: {what}"));
     for (column, declared) in &expected.columns {

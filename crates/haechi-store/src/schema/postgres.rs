@@ -1,11 +1,11 @@
-//! What a PostgreSQL database holds.
+//! Reads the schema of a PostgreSQL database.
 
 use super::{Shape, Strange, compare, declared, expected, refers};
 use crate::{postgres::failure, render::Dialect};
 use haechi_model::{Failure, Table};
 use tokio_postgres::{Client, Error, Row};
 
-/// A table by the name that statements use, whatever schema they find it in.
+/// A table by the name that statements use; the search path decides its schema.
 const TABLE: &str = "SELECT c.oid, c.relkind::text, c.relpersistence::text, c.relrowsecurity OR c.relforcerowsecurity, \
     EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhparent = c.oid OR i.inhrelid = c.oid) FROM pg_class c WHERE c.oid = to_regclass($1)";
 const COLUMNS: &str = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, COALESCE(l.collname, ''), \
@@ -21,7 +21,7 @@ const INDEXES: &str = "SELECT c.relname, i.indisunique, i.indisvalid AND i.indis
     ARRAY(SELECT COALESCE(a.attname, '(an expression)') FROM unnest(i.indkey::int2[]) WITH ORDINALITY o(num, place) \
           LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = o.num AND o.num > 0 ORDER BY place)::text[] \
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = $1 AND NOT i.indisprimary";
-/// Triggers that somebody made, those of constraints that are off, rules, and policies.
+/// Triggers that somebody made, disabled triggers of constraints, rules, and policies.
 const ACTING: &str = "SELECT CASE WHEN tgisinternal THEN 'the checks of a foreign key are switched off' ELSE 'the trigger ' || tgname || ' was added' END \
       FROM pg_trigger WHERE tgrelid = $1 AND (NOT tgisinternal OR tgenabled <> 'O') \
     UNION SELECT 'the rewrite rule ' || rulename || ' was added' FROM pg_rewrite WHERE ev_class = $1 AND rulename <> '_RETURN' \

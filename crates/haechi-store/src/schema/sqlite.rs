@@ -1,4 +1,4 @@
-//! What an SQLite file holds.
+//! Reads the schema of an SQLite file.
 
 use super::{Shape, Strange, compare, declared, expected, refers};
 use crate::render::Dialect;
@@ -89,7 +89,7 @@ fn shape(connection: &Connection, table: &Table, sql: &str) -> rusqlite::Result<
     Ok(shape)
 }
 
-/// A declaration without the names and texts in it.
+/// A declaration without the quoted names and texts in it.
 fn outside_quotes(sql: &str) -> String {
     let (mut out, mut quote) = (String::with_capacity(sql.len()), None);
     for c in sql.chars() {

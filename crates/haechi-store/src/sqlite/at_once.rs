@@ -1,11 +1,11 @@
-//! Short reads, done by the thread that asks: to hand one over, and to be woken with its answer, takes longer than the read.
+//! Short reads, done by the thread that asks: handing one over and waking up for its answer takes longer than the read.
 //!
-//! What takes more than some thousand steps of SQLite's machine (less than a millisecond), or writes more than 128 KiB, is broken off and
-//! handed to the reader threads after all, and reads of its kind go there at once for a while. So no thread of the runtime is held up for
-//! long, and callers with long reads wait in their own lines.
+//! A read that takes more than some thousand steps of SQLite's machine (less than a millisecond), or writes more than 128 KiB, is
+//! interrupted and handed to the reader threads. Reads of its kind then go there directly for a while. So no thread of the runtime is
+//! blocked for long, and callers with long reads wait in their own lines.
 //!
-//! A connection keeps its snapshot from one read to the next, as long as nothing was committed since: to begin one takes a good part of a
-//! short read. The writer has them let go before it copies the write-ahead log back.
+//! A connection keeps its snapshot from one read to the next while nothing is committed: beginning one takes a large part of a short read.
+//! The writer ends all snapshots before it copies the write-ahead log back.
 
 use super::{commits::Commits, connection, failure, snapshot::Snapshot};
 use haechi_model::Failure;
@@ -20,18 +20,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Connections, at most; there are as many as the machine has threads.
+/// Most connections; there are as many as the machine has threads.
 const MOST: usize = 8;
-/// Virtual machine steps between two looks, and how many looks a read may take. Steps, not time: a thread that the system lets wait is not
+/// Virtual machine steps between two checks, and the checks that a read may use. Steps, not time: a thread that the system delays is not
 /// slow.
 const STEPS_PER_LOOK: i32 = 1_000;
 const LOOKS: u32 = 12;
-/// For so long reads of a kind are handed over after one of them took longer.
+/// After a slow read, reads of its kind are handed over for so long.
 const HANDED_OVER_NS: u64 = 1_000_000_000;
 
-/// Bytes after which a page is handed over: to write them takes longer than to find them.
+/// Bytes after which a page is handed over: writing them takes longer than finding them.
 pub(super) const BYTES: usize = 128 * 1024;
-/// How long a snapshot is kept: who writes to the file from outside is seen after that.
+/// How long a snapshot is kept: writes by other programs are seen after that.
 const KEPT_NS: u64 = 50_000_000;
 
 /// The connections.
@@ -39,9 +39,9 @@ pub(super) struct AtOnce {
     connections: Box<[Mutex<Kept>]>,
     commits: Arc<Commits>,
     began: Instant,
-    /// While the log is copied back no snapshot is kept: each read takes its own.
+    /// While the log is copied back no snapshot is kept: each read has its own transaction.
     held_back: AtomicBool,
-    /// By kind of read: until when it is handed over.
+    /// By kind of read: the time until which it is handed over.
     long_until: Box<[AtomicU64]>,
 }
 
@@ -53,7 +53,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Keeps the snapshot while it is of now, else begins another.
+    /// Keeps the snapshot when nothing was committed since, otherwise begins another.
     fn renew(&mut self, commits: u64, now: u64) {
         if !self.snapshot.is_of(commits) || now.saturating_sub(self.begun) >= KEPT_NS {
             self.let_go();
@@ -63,27 +63,27 @@ impl Kept {
     }
 
     fn let_go(&mut self) {
-        // Steps of a kept statement add up over its runs: on whichever thread it runs, it is not broken off.
+        // A kept statement counts its steps over all runs; it must not be interrupted for earlier ones.
         LEFT.set(LOOKS);
         self.snapshot.end(&self.connection);
     }
 }
 
 thread_local! {
-    /// The connection that this thread tries first: what it has read before is still in its memory.
+    /// The connection that this thread tries first: its cache holds what the thread read before.
     static OWN: Cell<Option<usize>> = const { Cell::new(None) };
-    /// Looks that are left to the read that this thread is in.
+    /// Checks that are left to the current read of this thread.
     static LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
 impl AtOnce {
-    /// For so many kinds of reads.
+    /// For `kinds` kinds of reads.
     pub(super) fn open(path: &Path, kinds: usize, commits: Arc<Commits>) -> Result<Self, Failure> {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MOST);
         let open = || -> rusqlite::Result<Mutex<Kept>> {
             let mut connection = connection::reader(path)?;
             connection.busy_timeout(Duration::ZERO)?;
-            // A read is broken off when nothing is left.
+            // A read is interrupted when no checks are left.
             connection.progress_handler(STEPS_PER_LOOK, Some(|| LEFT.replace(LEFT.get().saturating_sub(1)) == 0))?;
             Ok(Mutex::new(Kept { connection, snapshot: Snapshot::new(), begun: 0 }))
         };
@@ -97,7 +97,7 @@ impl AtOnce {
         })
     }
 
-    /// Does a read of a kind, unless it must be handed over: because it takes too long, or what was found is too long.
+    /// Runs a read of a kind, unless it must be handed over because it takes too long or finds too much.
     pub(super) fn read<T>(
         &self,
         kind: usize,
@@ -110,7 +110,7 @@ impl AtOnce {
             return None;
         }
         let mut kept = self.free()?;
-        // Counted before it begins: what was committed until now is seen.
+        // Counted before the read begins, so that it sees all earlier commits.
         if !self.held_back.load(Ordering::Acquire) {
             kept.renew(self.commits.now(), now);
         }
@@ -134,7 +134,7 @@ impl AtOnce {
         }
     }
 
-    /// Does something while no snapshot is kept.
+    /// Runs something while no snapshot is kept.
     pub(super) fn without_snapshots<T>(&self, work: impl FnOnce() -> T) -> T {
         self.held_back.store(true, Ordering::Release);
         for kept in &self.connections {
@@ -184,7 +184,7 @@ mod tests {
         assert!(at_once.read(0, |connection| connection.query_row(endless, [], |row| row.get::<_, i64>(0)), |_| true).is_none());
         assert_eq!((short(0), short(1)), (None, Some(Ok(1))), "its kind waits with it, the others do not");
         assert!(at_once.read(9, |_| Ok(()), |()| true).is_none());
-        // What was committed and told of is seen; nothing keeps the log from being copied back.
+        // Acknowledged commits are seen; nothing keeps the log from being copied back.
         let writer = connection::writer(&path).unwrap();
         writer.execute_batch("UPDATE t SET n = 2").unwrap();
         commits.count();

@@ -1,13 +1,13 @@
-//! How often something was committed.
+//! Counts commits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often something was committed: what was read at the same count is of today.
+/// The number of commits: a read at the same count is up to date.
 #[derive(Default)]
 pub(crate) struct Commits(AtomicU64);
 
 impl Commits {
-    /// The count. A commit is counted before its caller is told of it.
+    /// The count. A commit is counted before its caller gets the answer.
     pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }

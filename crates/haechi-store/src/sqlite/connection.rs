@@ -17,9 +17,9 @@ pub(crate) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    // Checkpoints happen between batches, not inside a commit that somebody waits for.
+    // Checkpoints run between batches, not inside a commit that a caller waits for.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // Only where pages are changed: mapped pages are looked at anew each time, and readers would check them each time.
+    // Only where pages are changed: mapped pages are checked again at each use, which would slow down readers.
     connection.pragma_update(None, "cell_size_check", true)?;
     harden(&connection)?;
     Ok(connection)
@@ -34,7 +34,7 @@ pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// How much of the file is read as memory.
+/// Sets how much of the file is mapped into memory.
 pub(super) fn map(connection: &Connection, bytes: i64) -> rusqlite::Result<()> {
     connection.pragma_update(None, "mmap_size", bytes)
 }

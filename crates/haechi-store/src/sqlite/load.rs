@@ -9,9 +9,9 @@ use haechi_model::{Row, Value};
 use rusqlite::Connection;
 use std::collections::HashSet;
 
-/// Ids that are known to be there, so that rows that share a reference do not look it up again.
+/// Ids that are known to exist, so that rows with the same reference do not look it up again.
 const MAX_KNOWN: usize = 50_000;
-/// References to rows that may stand further down in the file, or in one that comes later.
+/// References to rows that may come later in the file, or in a later file.
 const MAX_LATER: usize = 200_000;
 
 /// A load under way.
@@ -37,14 +37,14 @@ struct Target {
 struct Later {
     at: usize,
     line: u64,
-    /// Which of the table's references.
+    /// The number of the reference in its table.
     reference: usize,
     id: Box<str>,
 }
 
 impl<'a> Loading<'a> {
     pub(super) fn new(connection: &'a Connection, catalog: &'a Catalog, tables: &[usize]) -> Result<Self, LoadError> {
-        // Rows may refer to each other in any order; what is still missing at the commit stops it.
+        // Rows may refer to each other in any order; a row that is still missing stops the commit.
         connection.pragma_update(None, "defer_foreign_keys", true).map_err(|error| failure(&error))?;
         let target = |table: &usize| Target {
             table: *table,
@@ -62,7 +62,7 @@ impl<'a> Loading<'a> {
         self.targets.iter().map(|target| target.rows).collect()
     }
 
-    /// Whether enough rows that do not fit are known.
+    /// Whether the limit of misfits is reached.
     pub(super) fn full(&self) -> bool {
         self.unfit.len() >= MAX_UNFIT
     }
@@ -84,7 +84,7 @@ impl<'a> Loading<'a> {
         Ok(())
     }
 
-    /// The last column of the key that another row has.
+    /// The last column of the key that another row already has.
     fn collision(&self, at: usize, row: &Row) -> Result<usize, LoadError> {
         let target = &self.targets[at];
         let table = &self.catalog.tables[target.table];
@@ -126,7 +126,7 @@ impl<'a> Loading<'a> {
         look().map_err(|error| failure(&error).into())
     }
 
-    /// What is missing although all rows were taken.
+    /// Checks for rows that are still missing after all rows were read.
     pub(super) fn finish(&mut self) -> Result<(), LoadError> {
         for Later { at, line, reference, id } in std::mem::take(&mut self.later) {
             let refers = &self.targets[at].references[reference];

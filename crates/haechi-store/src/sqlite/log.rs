@@ -11,7 +11,7 @@ use haechi_model::{Failure, Row};
 use rusqlite::OptionalExtension;
 use std::sync::Arc;
 
-/// The first position and the next one. Each by a question of its own: one that asks for both reads every entry.
+/// The first position and the next one. Two queries, because a single one would read every entry.
 const BOUNDS: &str = "SELECT COALESCE((SELECT MIN(\"position\") FROM \"_log\"), 0), MAX(COALESCE((SELECT MAX(\"position\") + 1 FROM \"_log\"), 0), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\"))";
 
 impl Sqlite {

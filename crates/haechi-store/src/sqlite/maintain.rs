@@ -9,15 +9,15 @@ pub(crate) fn save_seal(connection: &Connection, seal: &Seal) -> rusqlite::Resul
     Ok(statement.execute((seal.size, seal.time_ms, &seal.note, &seal.frontier))? == 1)
 }
 
-/// How many rows of an index are looked at for its statistics.
+/// Rows of an index that are read for its statistics.
 const ANALYSED_ROWS: i64 = 1_000;
-/// Statistics of fewer rows are not kept. A table that was analysed when it had one row would be read whole for each look, however many rows
-/// it has by then; without statistics the planner takes it for a large one and goes by its indexes.
+/// Statistics of fewer rows are not kept. With statistics of one row, SQLite would read the whole table for each look-up, even when it has
+/// grown. Without statistics the planner assumes a large table and uses its indexes.
 const FEWEST_ROWS: i64 = 1_000;
 /// Lists what `PRAGMA optimize` would do, over all tables: those never analysed, and those that have grown or shrunk tenfold.
 const WHAT_TO_ANALYSE: &str = "PRAGMA optimize(0x10003)";
 
-/// Gathers statistics of what has none or outgrew them, or of everything. Without them the planner guesses which index serves.
+/// Gathers statistics of tables that have none or outgrew them, or of all. Without them the planner guesses which index helps.
 pub(crate) fn analyse(connection: &mut Connection, what: Analyse, table: Option<&str>) -> rusqlite::Result<()> {
     connection.pragma_update(None, "analysis_limit", ANALYSED_ROWS)?;
     let wanted: Vec<String> = match (what, table) {
@@ -37,12 +37,12 @@ pub(crate) fn analyse(connection: &mut Connection, what: Analyse, table: Option<
     if kept(&transaction)? == before {
         return transaction.rollback();
     }
-    // Other connections read statistics with the schema: one that changed makes them read it anew, and plan their statements anew.
+    // Other connections read statistics with the schema: a changed schema makes them read it again and plan their statements again.
     transaction.execute_batch("CREATE VIEW \"_analysed\" AS SELECT 1; DROP VIEW \"_analysed\"")?;
     transaction.commit()
 }
 
-/// The statistics that there are.
+/// The current statistics.
 fn kept(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let there: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1')", [], |row| row.get(0))?;
     if !there {
@@ -75,7 +75,7 @@ mod tests {
             lines.join("; ")
         };
         assert!(plan().starts_with("SEARCH"), "{}", plan());
-        // The same again changes nothing: statements are not planned anew.
+        // A second run changes nothing: statements are not planned again.
         let before = schema(&connection);
         analyse(&mut connection, Analyse::Everything, None).unwrap();
         assert_eq!((schema(&connection), kept(&connection).unwrap().len()), (before, 0));

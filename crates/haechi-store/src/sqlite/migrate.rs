@@ -23,13 +23,13 @@ pub(crate) fn applied(connection: &Connection) -> rusqlite::Result<Vec<Applied>>
         .collect()
 }
 
-/// One transaction: after `kill -9` either all of it is there or none.
+/// One transaction: after `kill -9` all of it is there, or nothing.
 pub(crate) fn apply_migration(connection: &mut Connection, migration: &Migration, now_ms: i64) -> Result<(), MigrateError> {
     let database = |error: rusqlite::Error| {
         tracing::error!(target: "haechi::store", %error, "a migration failed");
         MigrateError::Database
     };
-    // Rebuilding a table that others refer to needs the check at the end instead of at each statement.
+    // To rebuild a table that others refer to, references are checked at the end, not at each statement.
     connection.pragma_update(None, "foreign_keys", false).map_err(database)?;
     let result = run(connection, migration, now_ms);
     connection.pragma_update(None, "foreign_keys", true).map_err(database)?;
@@ -81,7 +81,7 @@ fn run(connection: &mut Connection, migration: &Migration, now_ms: i64) -> Resul
     transaction.commit().map_err(database)
 }
 
-/// What does not fit, a line each.
+/// Rows that do not fit, a line each.
 pub(crate) fn misfits(connection: &Connection, checks: &[Task]) -> rusqlite::Result<Vec<String>> {
     let mut lines = Vec::new();
     for task in checks {
@@ -113,7 +113,7 @@ fn convert(connection: &Connection, task: &Task) -> rusqlite::Result<()> {
     })
 }
 
-/// Gives pages of rows, and the ids of the rows that they name.
+/// Passes on pages of rows, with the ids of the rows that their values name.
 fn walk(
     connection: &Connection,
     task: &Task,

@@ -45,13 +45,13 @@ impl Sqlite {
         Ok(Self { path: path.to_owned(), writer, readers })
     }
 
-    /// How much waits for the threads: of short reads, of scans, of the writer.
+    /// How busy the threads are: those of short reads, of scans, and the writer.
     pub(crate) fn pools(&self) -> [(&'static str, Fill); 3] {
         let (reads, scans) = self.readers.pools();
         [("reads", reads), ("scans", scans), ("changes", self.writer.pool())]
     }
 
-    /// How large its files are.
+    /// The size of its files.
     pub(crate) fn sizes(&self) -> Sizes {
         let bytes = |end: &str| {
             let mut file = self.path.as_os_str().to_owned();
@@ -62,7 +62,7 @@ impl Sqlite {
     }
 }
 
-/// Makes the database and what SQLite keeps beside it their owner's alone. Files that SQLite makes later get the mode of the database.
+/// Gives the database and SQLite's files beside it to their owner only. Files that SQLite makes later get the mode of the database.
 fn private(path: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     {
@@ -83,7 +83,7 @@ fn private(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What can be said of a file before the driver is asked.
+/// Checks the file before the driver opens it.
 fn usable(path: &Path) -> Result<(), Unopened> {
     use std::io::Read;
     const BEGINS: &[u8] = b"SQLite format 3\0";
@@ -99,14 +99,14 @@ fn usable(path: &Path) -> Result<(), Unopened> {
     };
     let mut begin = Vec::new();
     match file.by_ref().take(BEGINS.len() as u64).read_to_end(&mut begin) {
-        // An empty file is a database that nothing was written to.
+        // An empty file is a new database.
         Ok(_) if begin.is_empty() || begin == BEGINS => Ok(()),
         Ok(_) => words("it is no SQLite database: put the right file there, or restore a backup"),
         Err(error) => Err(Unopened::Unusable(haechi_model::why(error.kind()))),
     }
 }
 
-/// What a driver's error means. Its text goes to the log of the operator only.
+/// The meaning of a driver's error. Its text goes to the operator's log only.
 pub(crate) fn failure(error: &rusqlite::Error) -> Failure {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {

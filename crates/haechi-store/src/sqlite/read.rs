@@ -29,24 +29,24 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// Threads for reads, and those that begin when all of them are in long ones.
+/// Threads for reads, and spare threads for when all of them are in long reads.
 const THREADS: (usize, usize) = (2, 4);
 /// The same for scans.
 const SCAN_THREADS: (usize, usize) = (1, 2);
-/// Virtual machine steps between two looks at the budget.
+/// Virtual machine steps between two checks of the budget.
 const STEPS_PER_LOOK: i32 = 10_000;
-/// Looks that one read may take: some hundred milliseconds.
+/// Checks that one read may use: some hundred milliseconds.
 const READ_LOOKS: u64 = 2_000;
-/// Looks that one scan (export, verification) may take: minutes.
+/// Checks that one scan (export, verification) may use: minutes.
 const SCAN_LOOKS: u64 = 2_000_000;
 
 /// Jobs that one snapshot serves at most, so that the WAL can be copied back.
 const SNAPSHOT_JOBS: u32 = 64;
 
-/// From when on a read that holds a snapshot is told of.
+/// A read that holds a snapshot for longer than this is logged.
 const LONG_SNAPSHOT: Duration = Duration::from_secs(60);
 
-/// What a thread is to do, and whether nobody waits for it any more.
+/// A thread's work, and a flag that its caller no longer waits.
 struct Job {
     work: Box<dyn FnOnce(&Connection) + Send>,
     gone: Option<Arc<AtomicBool>>,
@@ -95,7 +95,7 @@ impl Readers {
         (self.reads.fill(), self.scans.fill())
     }
 
-    /// What keeps snapshots.
+    /// The part that keeps snapshots.
     pub(super) fn at_once(&self) -> Arc<AtOnce> {
         self.at_once.clone()
     }
@@ -130,7 +130,7 @@ impl Readers {
         .await
     }
 
-    /// What is computed over rows.
+    /// The results of an aggregate.
     pub(crate) async fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> Result<Vec<Value>, Failure> {
         let (catalog, purpose) = (self.catalog.clone(), reads.purpose.clone());
         self.run(reads.scanning(), move |connection| {
@@ -157,7 +157,7 @@ impl Readers {
         self.run(Reads::SYSTEM, move |connection| row(connection, &catalog, table, &id)).await
     }
 
-    /// Rows of which a condition holds.
+    /// Rows for which a condition holds.
     pub(crate) async fn find(&self, table: usize, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
         let catalog = self.catalog.clone();
         self.run(Reads::SYSTEM, move |connection| {
@@ -183,7 +183,7 @@ impl Readers {
         self.run(Reads::SYSTEM, move |connection| read(connection, &catalog, &id)).await
     }
 
-    /// Runs a read on one of the threads, when it is the caller's turn.
+    /// Runs a read on one of the threads, when the caller's turn has come.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         reads: Reads,
@@ -195,7 +195,7 @@ impl Readers {
                 let _ = reply.send(work(connection).map_err(|error| failure(&error)));
             }
         });
-        // A scan may take minutes: it ends when nobody waits for it.
+        // A scan may take minutes: it ends when its caller no longer waits.
         let gone = reads.scan.then(|| Gone(Arc::default()));
         let job = Job { work, gone: gone.as_ref().map(|gone| gone.0.clone()) };
         let turns = if reads.scan { &self.scans } else { &self.reads };
@@ -204,7 +204,7 @@ impl Readers {
     }
 }
 
-/// Says that nobody waits any more, when it is dropped.
+/// Tells, when it is dropped, that the caller no longer waits.
 struct Gone(Arc<AtomicBool>);
 
 impl Drop for Gone {
@@ -213,14 +213,14 @@ impl Drop for Gone {
     }
 }
 
-/// What a thread reads with.
+/// The connection and budget of a thread.
 struct Thread {
     connection: Connection,
     budget: Arc<Budget>,
     looks: u64,
 }
 
-/// What is left of the work that the present job may do.
+/// The work that the current job may still do.
 #[derive(Default)]
 struct Budget {
     left: AtomicU64,
@@ -228,7 +228,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// One look: whether the job must end.
+    /// One check: whether the job must end.
     fn ends(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
             || self.gone.load().as_ref().is_some_and(|gone| gone.load(Ordering::Relaxed))
@@ -273,7 +273,7 @@ impl Thread {
     }
 }
 
-/// A thread that opens the database when it is first needed.
+/// A thread that opens the database at its first use.
 fn spawn_spare(path: &Path, looks: u64, turns: Arc<Turns<Job>>) -> Result<(), Failure> {
     let path = path.to_owned();
     spawn("haechi-spare", move || {
@@ -296,17 +296,17 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(|_| Failure::Unavailable)
 }
 
-/// A snapshot that jobs which follow each other share: its locks are taken once for many reads.
+/// A snapshot that consecutive jobs share: its locks are taken once for many reads.
 struct Shared<'a> {
     connection: &'a Connection,
-    /// Without them every read is a transaction of its own.
+    /// `None`: every read has its own transaction.
     commits: Option<Arc<Commits>>,
     snapshot: Snapshot,
     jobs: u32,
 }
 
 impl Shared<'_> {
-    /// Before a job; it begins only where another one waits.
+    /// Called before a job; begins a snapshot only when another job waits.
     fn renew(&mut self, waiting: bool) {
         let Some(now) = self.commits.as_ref().map(|commits| commits.now()) else { return };
         if !self.snapshot.is_of(now) || self.jobs >= SNAPSHOT_JOBS {
@@ -323,7 +323,7 @@ impl Shared<'_> {
     }
 }
 
-/// Reads; when that took long, the log says of which table: the write-ahead log has grown meanwhile.
+/// Runs a read; logs the table of a long one, because the write-ahead log has grown meanwhile.
 fn named<T>(table: &str, read: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let found = read();
@@ -377,7 +377,7 @@ fn page(connection: &Connection, catalog: &Catalog, (select, purpose): (&Select,
     Ok(page)
 }
 
-/// References that lead to so many rows that looking up each row that is met takes less than gathering those.
+/// References that lead to so many rows that single look-ups take less time than gathering all ids.
 fn leading_to_many(
     connection: &Connection,
     catalog: &Catalog,
@@ -406,13 +406,13 @@ fn leading_to_many(
     Ok(many)
 }
 
-/// How many rows a table has, by its statistics; zero without them.
+/// The number of rows in a table, by its statistics; zero without them.
 fn rows_of(connection: &Connection, table: &str) -> f64 {
     let stat = connection.prepare_cached("SELECT CAST(\"stat\" AS INTEGER) FROM \"sqlite_stat1\" WHERE \"tbl\" = ? LIMIT 1");
     stat.and_then(|mut stat| stat.query_row([table], |row| row.get::<_, f64>(0))).unwrap_or_default()
 }
 
-/// How many rows have one value of a column, by the statistics of an index that begins with it.
+/// The number of rows with one value of a column, by the statistics of an index that begins with it.
 fn rows_beside(connection: &Connection, table: &Table, column: usize) -> f64 {
     let Some(index) = table.indexes.iter().find(|index| index.columns.first() == Some(&column)) else { return 0.0 };
     let stat = connection.prepare_cached("SELECT \"stat\" FROM \"sqlite_stat1\" WHERE \"tbl\" = ? AND \"idx\" = ?");
@@ -420,20 +420,20 @@ fn rows_beside(connection: &Connection, table: &Table, column: usize) -> f64 {
     stat.split(' ').nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
-/// What a page of twenty costs in look-ups, beside fetching and sorting a row.
+/// The look-ups that a page of twenty costs, compared with fetching and sorting a row.
 const PAGE_LOOKS: f64 = 26.0;
-/// What is worth gathering where the statistics say nothing.
+/// The bound for gathering ids where there are no statistics.
 const UNKNOWN: u32 = 256;
 
-/// Up to how many referenced rows it is worth to gather them for a page. With k of n ids gathered, k/n of the rows are fetched and sorted;
-/// otherwise some 20 n/k rows are looked up until the page is full. Both are alike where k is n by the root of the rows over 26.
+/// The most referenced rows whose ids are gathered for a page. With k of n ids gathered, k/n of the rows are fetched and sorted; otherwise
+/// some 20 n/k rows are looked up until the page is full. The costs are equal where k is n divided by the root of rows/26.
 fn few_for_a_page(rows: f64, referenced: f64) -> u32 {
     const AT_LEAST: f64 = 16.0;
     const AT_MOST: f64 = 2_000.0;
     if rows < 1.0 || referenced < 1.0 { UNKNOWN } else { (referenced * (PAGE_LOOKS / rows).sqrt()).clamp(AT_LEAST, AT_MOST) as u32 }
 }
 
-/// The same when all rows are wanted: above a quarter it takes less to walk over all.
+/// The same when all rows are wanted: above a quarter, reading all rows takes less time.
 fn few_for_all(referenced: f64) -> u32 {
     const AT_MOST: f64 = 50_000.0;
     if referenced < 1.0 { UNKNOWN } else { (referenced / 4.0).clamp(f64::from(UNKNOWN), AT_MOST) as u32 }

@@ -1,6 +1,6 @@
-//! A transaction around reads that follow each other. Nobody sees less than they were told: it is of the count of commits when it began.
+//! A transaction around consecutive reads. It is renewed after each commit, so every read sees all acknowledged changes.
 //!
-//! It also decides whether the connection maps the file into memory. A mapped page is read without a copy, but SQLite gives up the whole
+//! It also decides whether the connection maps the file into memory. A mapped page is read without a copy, but SQLite drops the whole
 //! mapping at the first read after each commit. While commits are frequent, pages are therefore read one by one.
 
 use super::connection;
@@ -14,7 +14,7 @@ const MANY_READS: u32 = 1_000;
 pub(super) struct Snapshot {
     /// The count of commits when it began.
     commits: Option<u64>,
-    /// The last count of commits, and the reads since it was met first.
+    /// The last count of commits, and the reads since that count.
     seen: Option<u64>,
     reads: u32,
     /// Whether the file is mapped, and whether it should be.
@@ -28,7 +28,7 @@ impl Snapshot {
         Self { commits: None, seen: None, reads: 0, mapped: true, wanted: true }
     }
 
-    /// Before a read: whether it is of this count of commits.
+    /// Called before a read: whether the snapshot belongs to this count of commits.
     pub(super) fn is_of(&mut self, commits: u64) -> bool {
         self.reads = self.reads.saturating_add(1);
         if self.seen != Some(commits) {
@@ -40,7 +40,7 @@ impl Snapshot {
         self.commits == Some(commits)
     }
 
-    /// Begins one unless there is one; `true` when it was begun. `commits` was counted before, so that nothing of it is missed.
+    /// Begins a transaction unless there is one; `true` when it did. `commits` was counted before, so that no commit is missed.
     pub(super) fn begin(&mut self, connection: &Connection, commits: u64) -> bool {
         let begun = self.commits.is_none() && run(connection, "BEGIN");
         if begun {
@@ -49,7 +49,7 @@ impl Snapshot {
         begun
     }
 
-    /// Asks the connection, not what is remembered: a transaction that stayed open would be read from for ever.
+    /// Asks the connection itself: a transaction that stayed open would show old data for ever.
     pub(super) fn end(&mut self, connection: &Connection) {
         self.commits = None;
         if !connection.is_autocommit() && !run(connection, "COMMIT") {

@@ -1,4 +1,4 @@
-//! Interprets a change's steps inside the writer's transaction.
+//! Runs a change's steps inside the writer's transaction.
 
 use super::{connection, failure};
 use crate::{
@@ -38,7 +38,7 @@ pub(super) fn run(
     Ok(runner.outcome)
 }
 
-/// Writes entries alone: of steps that were done otherwise.
+/// Writes entries only, for steps that were done in another way.
 pub(super) fn log(
     connection: &Connection,
     catalog: &Catalog,
@@ -61,7 +61,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Claims an idempotency key, or finds what it did before.
+    /// Claims an idempotency key, or finds the result of its earlier use.
     fn claim(&self, claim: &Claim) -> Result<Option<Box<str>>, Failure> {
         let execute = || -> rusqlite::Result<Option<(String, String)>> {
             let mut insert = self.connection.prepare_cached("INSERT INTO \"_idempotency\" VALUES (?, ?, ?, ?, '') ON CONFLICT DO NOTHING")?;

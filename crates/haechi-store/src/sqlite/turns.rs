@@ -1,7 +1,7 @@
-//! The reader threads' turns at the work that waits; whose comes next, `lines.rs` says.
+//! The reader threads' turns; `lines.rs` decides whose work comes next.
 //!
-//! Ordinary threads take whatever is next. When all of them have been in long reads for a while, a spare thread takes a read of somebody
-//! who holds no thread: one caller's long reads keep the ordinary threads, and the next caller does not wait for their end.
+//! Ordinary threads take the next work of any caller. When all of them have been in long reads for a while, a spare thread takes a read of
+//! a caller who holds no thread. So one caller's long reads do not delay the next caller.
 
 use crate::lines::{Done, Fill, Lines, Turn};
 use haechi_model::Failure;
@@ -13,20 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// From when on a read is long, and how often the spare threads look.
+/// A read is long from this time on; the spare threads check as often.
 const LONG: Duration = Duration::from_millis(2);
-/// How often a thread looks before it sleeps: first spinning, twice as long each time, then letting others run.
+/// How a thread checks for work before it sleeps: it spins, twice as long each time, then yields.
 const SPINS: u32 = 6;
 const ROUNDS: u32 = 10;
 
-/// A queue of work of a kind, and the threads that take from it.
+/// A queue of one kind of work, and the threads that take from it.
 pub(super) struct Turns<W> {
     state: Mutex<State<W>>,
-    /// Whether work waits, to look at without the lock.
+    /// Whether work waits, readable without the lock.
     waits: AtomicBool,
     /// Ordinary threads wait here.
     ordinary: Condvar,
-    /// The spare thread that looks out waits here.
+    /// The spare thread that watches the ordinary ones waits here.
     lookout: Condvar,
     /// The other spare threads wait here.
     spare: Condvar,
@@ -36,16 +36,16 @@ struct State<W> {
     lines: Lines<W>,
     /// Ordinary threads that wait for work.
     idle: usize,
-    /// Since when each ordinary thread is at work.
+    /// The time since when each ordinary thread is at work.
     started: Vec<Option<Instant>>,
-    /// Whether a spare thread looks out, and whether it must be woken.
+    /// Whether a spare thread watches, and whether it must be woken.
     watched: bool,
     asleep: bool,
     closed: bool,
 }
 
 impl<W> Turns<W> {
-    /// For so many ordinary threads.
+    /// For this number of ordinary threads.
     pub(super) fn new(ordinary: usize) -> Self {
         Self {
             state: Mutex::new(State {
@@ -63,7 +63,7 @@ impl<W> Turns<W> {
         }
     }
 
-    /// How many ordinary threads there are and are at work, and how much waits for them.
+    /// The number of ordinary threads, how many of them work, and how much work waits.
     pub(super) fn fill(&self) -> Fill {
         let state = self.lock();
         let used = state.started.iter().flatten().count();
@@ -78,7 +78,7 @@ impl<W> Turns<W> {
         }
         state.lines.push(caller, work)?;
         self.waits.store(true, Ordering::Release);
-        // Who is woken counts as woken at once: a second piece of work wakes another thread, or nobody.
+        // A woken thread counts as busy at once: a second piece of work wakes another thread, or none.
         let wakes = state.idle > 0;
         state.idle -= usize::from(wakes);
         let calls = !wakes && std::mem::take(&mut state.asleep);
@@ -92,7 +92,7 @@ impl<W> Turns<W> {
         Ok(())
     }
 
-    /// What is next for an ordinary thread, if something waits. It gives back what it has done.
+    /// The next work for an ordinary thread, if any waits. The thread gives back its finished turn.
     pub(super) fn next(&self, thread: usize, done: Option<Done>) -> Option<(Turn<W>, bool)> {
         let mut state = self.lock();
         state.lines.give_back(done);
@@ -101,9 +101,9 @@ impl<W> Turns<W> {
         turn
     }
 
-    /// The same, when there is something; nothing once it is closed. `true` beside it: more waits.
+    /// The same, but waits for work; `None` once it is closed. The flag says that more work waits.
     pub(super) fn wait(&self, thread: usize) -> Option<(Turn<W>, bool)> {
-        // The next work is most often a few microseconds away: to sleep and to be woken takes longer.
+        // The next work often comes within microseconds: sleeping and waking takes longer.
         for round in 0..ROUNDS {
             if self.waits.load(Ordering::Acquire) {
                 break;
@@ -124,7 +124,7 @@ impl<W> Turns<W> {
         }
     }
 
-    /// What a spare thread is to do, when there is something; nothing once it is closed.
+    /// Waits for a spare thread's work; `None` once it is closed.
     pub(super) fn wait_spare(&self, done: Option<Done>) -> Option<Turn<W>> {
         let mut state = self.lock();
         state.lines.give_back(done);
@@ -144,7 +144,7 @@ impl<W> Turns<W> {
                 state = self.lookout.wait(state).unwrap_or_else(PoisonError::into_inner);
                 state.asleep = false;
             }
-            // Most often an ordinary thread takes it meanwhile.
+            // Usually an ordinary thread takes it meanwhile.
             if !state.closed {
                 state = self.lookout.wait_timeout(state, LONG).unwrap_or_else(PoisonError::into_inner).0;
             }
@@ -152,7 +152,7 @@ impl<W> Turns<W> {
         None
     }
 
-    /// Ends it: threads do what waits and end.
+    /// Closes it: threads finish the waiting work and end.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.ordinary.notify_all();
@@ -172,14 +172,14 @@ impl<W> Turns<W> {
 }
 
 impl<W> State<W> {
-    /// The next turn of an ordinary thread; without one it is no longer at work.
+    /// The next turn of an ordinary thread; without one, the thread is idle.
     fn serve(&mut self, thread: usize) -> Option<(Turn<W>, bool)> {
         let turn = self.lines.next();
         self.started[thread] = turn.as_ref().map(|turn| turn.done.started);
         turn.map(|turn| (turn, self.lines.waiting() > 0))
     }
 
-    /// The next turn of somebody who holds no thread, once all ordinary ones are in long work.
+    /// The next turn of a caller who holds no thread, once all ordinary threads are in long work.
     fn relieve(&mut self) -> Option<Turn<W>> {
         let long = |started: &Option<Instant>| started.is_some_and(|started| started.elapsed() >= LONG);
         if self.lines.waiting() == 0 || !self.started.iter().all(long) {

@@ -1,9 +1,9 @@
-//! How long the write-ahead log gets. SQLite appends each commit to it; a checkpoint copies it back to the database, and when no reader
-//! needs it any more, the next commit begins it anew.
+//! Limits the length of the write-ahead log. SQLite appends each commit to it. A checkpoint copies it back to the database, and when no
+//! reader needs it any more, the next commit starts it again.
 //!
-//! It is counted in frames, not by its file: the file stays as long as it once was. A thread beside the writer copies most of it back
-//! while commits go on. The rest the writer copies itself, between transactions, also while more work waits: only where nobody writes can
-//! a checkpoint reach the end of the log.
+//! Its length is counted in frames, because the file does not shrink. A thread beside the writer copies most of it back while commits go
+//! on. The writer copies the rest, between transactions, also while more work waits: a checkpoint reaches the end of the log only while
+//! nobody writes.
 
 use super::{at_once::AtOnce, connection};
 use rusqlite::Connection;
@@ -19,31 +19,31 @@ use std::{
 
 /// Frames from which a checkpoint is tried: 16 MiB.
 const FRAMES: u32 = 4_000;
-/// Frames from which they are copied beside the writer.
+/// Frames from which the thread beside the writer copies them.
 const COPIED_FROM: u32 = 2_000;
-/// Where readers were in the way it is tried again after so many more.
+/// When readers were in the way, it is tried again after so many more frames.
 const MORE: u32 = 1_000;
-/// From here on the writer waits for readers, now and then.
+/// From here on the writer sometimes waits for readers.
 const WAITS_FROM: u32 = 2 * FRAMES;
 const WAITS_EVERY: Duration = Duration::from_secs(5);
 /// How long a checkpoint always waits: until short reads have ended.
 const SHORT: Duration = Duration::from_millis(20);
-/// How long it waits, at first and at most: reads take some hundred milliseconds. Who reads for longer, such as a backup, is not waited for.
+/// The first wait and the longest: reads take some hundred milliseconds. It does not wait for longer readers, such as a backup.
 const WAIT: Duration = Duration::from_millis(125);
 const MAX_WAIT: Duration = Duration::from_secs(1);
-/// The file is cut to this when the log begins anew.
+/// The file is cut to this size when the log starts again.
 const FILE_BYTES: u64 = 4096 * FRAMES as u64;
 
-/// What is known of the log.
+/// The state of the log.
 pub(super) struct Wal {
     frames: Arc<AtomicU32>,
     copier: Option<Copier>,
-    /// From how many frames on the copier is asked, and the writer makes a checkpoint.
+    /// The number of frames from which the copier is asked, and the writer makes a checkpoint.
     asks: u32,
     next: u32,
     waited: Instant,
     wait: Duration,
-    /// Whether something was committed since the file was last found to be short.
+    /// Whether there were commits since the file was last found short.
     grown: bool,
 }
 
@@ -74,7 +74,7 @@ impl Wal {
             return;
         }
         let waits = frames >= WAITS_FROM && self.waited.elapsed() >= WAITS_EVERY;
-        // Where the copier is still at work on so long a log, the writer waits for it: otherwise the log would grow faster than it is copied.
+        // When the copier still works on such a long log, the writer waits: otherwise the log would grow faster than it is copied.
         let wait = if copying {
             MAX_WAIT
         } else if waits {
@@ -94,12 +94,12 @@ impl Wal {
         }
     }
 
-    /// Whether there is something to do when nothing is written for a while.
+    /// Whether there is work for a time without writes.
     pub(super) fn is_grown(&self) -> bool {
         self.grown
     }
 
-    /// When nothing is written: a long file is copied back and cut.
+    /// When nothing is written: copies a long log back and cuts its file.
     pub(super) fn rest(&mut self, connection: &Connection, snapshots: Option<&AtOnce>) {
         let bytes = connection.path().and_then(|path| std::fs::metadata(format!("{path}-wal")).ok()).map_or(0, |file| file.len());
         self.grown = bytes > FILE_BYTES && !checkpoint(connection, "TRUNCATE", SHORT, snapshots);
@@ -113,14 +113,14 @@ impl Wal {
         (self.asks, self.next) = (COPIED_FROM, FRAMES);
     }
 
-    /// At the end: nothing stays in it.
+    /// At the end: copies all of it.
     pub(super) fn end(&mut self, connection: &Connection, snapshots: Option<&AtOnce>) {
         self.copier = None;
         checkpoint(connection, "TRUNCATE", MAX_WAIT, snapshots);
     }
 }
 
-/// Copies what it can of the log, on a connection of its own: no commit and no read waits for it.
+/// Copies the log as far as possible, on its own connection: no commit and no read waits for it.
 struct Copier {
     asked: Option<crossbeam_channel::Sender<()>>,
     busy: Arc<AtomicBool>,
@@ -153,7 +153,7 @@ impl Copier {
     }
 
     fn ask(&self) {
-        // Before it is sent: the thread says when it is done.
+        // Set before sending: the thread clears it when it is done.
         self.busy.store(true, Ordering::Release);
         let sent = self.thread.is_some() && self.asked.as_ref().is_some_and(|asked| asked.try_send(()).is_ok());
         if !sent {
@@ -171,7 +171,7 @@ impl Drop for Copier {
     }
 }
 
-/// Whether all of the log was copied back and it begins anew.
+/// Whether all of the log was copied back, so that it starts again.
 fn checkpoint(connection: &Connection, mode: &str, wait: Duration, snapshots: Option<&AtOnce>) -> bool {
     let copy = || {
         connection
@@ -210,7 +210,7 @@ mod tests {
         };
         write(&mut wal, 200);
         assert!(bytes() < 2 * FILE_BYTES, "{} MB", bytes() >> 20);
-        // Somebody reads meanwhile: it grows, and no commit is held up each time.
+        // With a reader the log grows, and not every commit waits.
         let reader = connection::reader(&path).unwrap();
         reader.execute_batch("BEGIN").unwrap();
         let seen: i64 = reader.query_row("SELECT COUNT(*) FROM t", [], |row| row.get(0)).unwrap();

@@ -1,4 +1,4 @@
-//! The writer thread: takes what is queued, runs it in one durable transaction with a savepoint each, then answers.
+//! The writer thread: takes queued changes, runs them in one durable transaction, then answers.
 
 use super::{at_once::AtOnce, commits::Commits, connection, failure, load::Loading, steps, wal::Wal};
 use crate::{
@@ -21,11 +21,11 @@ use tokio::sync::{Notify, oneshot};
 const QUEUE: usize = 4096;
 const BATCH: usize = 256;
 const BATCH_TIME: Duration = Duration::from_millis(5);
-/// After so long without work it is seen to what was left.
+/// After so long without work, leftover maintenance is done.
 const REST: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<Outcome, Failure>>;
-/// A change that ran, who waits for it, and what came of it.
+/// A change that ran, the channel for its answer, and its result.
 type Done = (Change, Answer, Result<Outcome, Failure>);
 type Closure = Box<dyn FnOnce(&mut Connection) + Send>;
 
@@ -43,7 +43,7 @@ pub(crate) struct Writer {
     snapshots: Snapshots,
 }
 
-/// What keeps snapshots, once it is there.
+/// The part that keeps snapshots, once it is set.
 type Snapshots = Arc<OnceLock<Arc<AtOnce>>>;
 
 impl Writer {
@@ -69,12 +69,12 @@ impl Writer {
         Ok(Self { jobs, commits, snapshots })
     }
 
-    /// Those who keep snapshots let them go when the write-ahead log is copied back.
+    /// Sets the part that keeps snapshots: it ends them when the write-ahead log is copied back.
     pub(super) fn heed(&self, at_once: Arc<AtOnce>) {
         let _ = self.snapshots.set(at_once);
     }
 
-    /// One thread, and what waits for it.
+    /// One thread, and the work that waits for it.
     pub(super) fn pool(&self) -> Fill {
         Fill { size: 1, open: 1, waiting: self.jobs.len(), ..Fill::default() }
     }
@@ -90,7 +90,7 @@ impl Writer {
         answer.await.unwrap_or(Err(Failure::Unknown))
     }
 
-    /// Takes rows in parts, all or none. Nothing else is written until the last part came.
+    /// Takes rows in parts, all or none. Nothing else is written until the last part has come.
     pub(crate) async fn load(&self, load: Load) -> Result<Vec<usize>, LoadError> {
         let (reply, answer) = oneshot::channel();
         self.jobs.try_send(Job::Load(Box::new(load), reply)).map_err(refused)?;
@@ -130,9 +130,9 @@ struct Thread {
     journal: Arc<dyn Journal>,
     committed: Arc<Notify>,
     commits: Arc<Commits>,
-    /// Position of the next entry; −1 until it was read.
+    /// Position of the next entry; −1 until it is read.
     position: i64,
-    /// What SQLite says of other connections' writes.
+    /// SQLite's number that changes when other connections write.
     data_version: i64,
     queue: Receiver<Job>,
 }
@@ -148,7 +148,7 @@ impl Thread {
                     self.position = -1;
                 }
                 Job::Load(load, answer) => {
-                    // Mapped pages would stay in memory as far as the file grows.
+                    // Mapped pages would stay in memory while the file grows.
                     let mapped = connection::map(&self.connection, 0);
                     let result = self.load(*load);
                     if result.is_err() {
@@ -166,7 +166,7 @@ impl Thread {
         self.wal.end(&self.connection, kept(&self.snapshots));
     }
 
-    /// The next job; nothing when there will be none.
+    /// The next job; `None` when the queue is closed.
     fn receive(&mut self) -> Option<Job> {
         while self.wal.is_grown() {
             match self.queue.recv_timeout(REST) {
@@ -180,9 +180,8 @@ impl Thread {
 
     /// Runs a batch; returns a job that was taken from the queue but must run alone.
     ///
-    /// A savepoint for each change would cost a copy of every page that it writes, so none is made at first: what fails has
-    /// hardly ever written anything, since locks and checks come before. When it has, the transaction is given up, and the
-    /// batch runs again, with savepoints.
+    /// A savepoint for each change would copy every page that it writes, so there are none at first: a failed change has rarely written
+    /// anything, because locks and checks come first. If it has, the transaction is rolled back, and the batch runs again with savepoints.
     fn batch(&mut self, first: Change, answer: Answer) -> Option<Job> {
         let started = Instant::now();
         let mut done: Vec<Done> = Vec::with_capacity(BATCH);
@@ -217,7 +216,7 @@ impl Thread {
         held
     }
 
-    /// Runs a batch whose transaction was given up, each change in a savepoint of its own.
+    /// Runs a rolled-back batch again, with a savepoint for each change.
     fn again(&mut self, done: &mut [Done]) {
         for (change, _, result) in done {
             *result = self.savepoint(change);
@@ -258,12 +257,12 @@ impl Thread {
         self.connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| failure(&error))?;
         let seen = self.connection.prepare_cached("PRAGMA data_version").and_then(|mut pragma| pragma.query_row([], |row| row.get(0)));
         if seen.as_ref().ok() != Some(&self.data_version) {
-            // Somebody else wrote: what this thread remembers of the log is old.
+            // Another connection wrote: the remembered position is out of date.
             self.position = -1;
             self.data_version = seen.unwrap_or(-1);
         }
         if self.position < 0 {
-            // What was sealed has its place, also where its entries have left.
+            // Sealed entries keep their positions, also when they were archived.
             let sql = "SELECT MAX((SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\"))";
             let next = self.connection.query_row(sql, [], |row| row.get(0));
             match next {
@@ -277,7 +276,7 @@ impl Thread {
         Ok(())
     }
 
-    /// One change without a savepoint. When it failed and had written something, the transaction ends.
+    /// One change without a savepoint. When it failed and has written something, the transaction ends.
     fn bare(&mut self, change: &Change) -> Result<Outcome, Failure> {
         let (position, written) = (self.position, self.connection.total_changes());
         let result = steps::run(&self.connection, &self.catalog, &*self.journal, change, &mut self.position);
@@ -317,7 +316,7 @@ impl Thread {
         result
     }
 
-    /// Commits the batch, or, when the transaction was lost, runs each survivor in one of its own.
+    /// Commits the batch. When the transaction was lost, runs each remaining change in its own transaction.
     fn finish(&mut self, done: &mut [Done]) {
         let lost = self.connection.is_autocommit();
         let commit = if lost { Ok(()) } else { self.commit() };
@@ -363,7 +362,7 @@ impl Thread {
 
     fn commit(&self) -> rusqlite::Result<()> {
         let result = self.connection.execute_batch("COMMIT");
-        // Counted whatever came of it: to read once more costs little.
+        // Counted for any outcome: one read more costs little.
         self.commits.count();
         result
     }

@@ -8,7 +8,7 @@ use std::{
 };
 use thiserror::Error;
 
-/// What belongs to a folder's model; nothing else is taken out of a commit.
+/// The parts of a folder's model; other files of a commit are not read.
 const PARTS: [&str; 4] = ["haechi.toml", "collections", "policies", "graphql"];
 /// So many files of a commit are read at most.
 const MAX_FILES: usize = 5_000;
@@ -81,10 +81,10 @@ impl Against {
         }
     }
 
-    /// Writes the folder's files of a commit into another place.
+    /// Writes the folder's files of a commit to another place.
     fn take_out(&self, commit: &str, root: &Path, to: &Path) -> Result<(), AgainstError> {
         let unknown = || AgainstError::Unknown(commit.to_owned(), root.display().to_string());
-        // The commit's own number: what begins with a dash is then no option of what follows.
+        // Uses the commit's hash: a name that begins with a dash could be taken for an option.
         let found = git(root, &["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{commit}^{{commit}}")], commit)?;
         let number = found.and_then(|out| String::from_utf8(out).ok()).map(|text| text.trim().to_owned()).ok_or_else(unknown)?;
         let mut arguments = vec!["ls-tree", "-r", "-z", &number, "--"];
@@ -115,7 +115,7 @@ impl Against {
     }
 }
 
-/// What git prints, in a folder; `None` when it fails.
+/// The output of git in a folder; `None` when git fails.
 fn git(root: &Path, arguments: &[&str], commit: &str) -> Result<Option<Vec<u8>>, AgainstError> {
     let run = Command::new("git").arg("-C").arg(root).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
     match run {
@@ -124,7 +124,7 @@ fn git(root: &Path, arguments: &[&str], commit: &str) -> Result<Option<Vec<u8>>,
     }
 }
 
-/// A folder that is removed in the end.
+/// A folder that is removed at the end.
 struct Scratch(PathBuf);
 
 impl Scratch {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// What is printed when nothing differs.
 pub const NOTHING: &str = "nobody gains or loses";
-/// So many pairs are named; the others are counted.
+/// Most pairs that are named; the others are counted.
 const MAX_NAMED: usize = 3;
 
 /// What differs, shown on the rows in `seed/` of a folder.
@@ -20,7 +20,7 @@ pub fn changes(old: &Revision, new: &Revision, root: &Path) -> Vec<AccessChange>
     difference(old, new, Some(&rows::examples(&new.app, root)), SystemClock.now_ms())
 }
 
-/// The differences, a line each; what belongs to a line is indented. One line says so when there are none.
+/// The differences, a line each; details of a line are indented. One line says that there are none.
 #[must_use]
 pub fn text(changes: &[AccessChange]) -> Vec<String> {
     if changes.is_empty() {
@@ -46,7 +46,7 @@ pub fn markdown(changes: &[AccessChange]) -> String {
         return out + "Nobody gains or loses.\n";
     }
     for change in changes {
-        // What comes from the folder stands as code, so that nothing in it is read as Markdown.
+        // Text of the folder is written as code, so that none of it is read as Markdown.
         out.push_str(&format!("- {}{}\n", if change.may_open() { "**" } else { "" }, escaped(&headline(change))));
         if change.may_open() {
             let end = out.len() - 1;

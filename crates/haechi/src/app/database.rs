@@ -1,4 +1,4 @@
-//! Which database a folder means, and how private the way to it is.
+//! Finds the database of a folder, and checks that the connection to it is private.
 
 use crate::app::folder::{FolderError, secret};
 use haechi_gate::{Database, Server};
@@ -8,7 +8,7 @@ use std::path::Path;
 /// Where the folder's data is.
 ///
 /// # Errors
-/// When a secret cannot be had or the URL cannot be used.
+/// When a secret cannot be read or the URL cannot be used.
 pub fn database(config: &Config, data: &Path) -> Result<Database, FolderError> {
     let url = match &config.database.url {
         DatabaseUrl::Sqlite(path) => return Ok(Database::Sqlite(data.join(path))),
@@ -31,7 +31,7 @@ fn is_local(host: &str) -> bool {
     matches!(name, "" | "localhost" | "127.0.0.1" | "[::1]")
 }
 
-/// TLS whenever a server is on another host or the URL asks for it; there is no "if it can be had".
+/// TLS is required when the server is on another host or the URL asks for it; there is no opportunistic mode.
 fn postgres(text: &str, authorities: Trust, connections: Connections) -> Result<Database, FolderError> {
     let all = &text[hosts(text)];
     let mut url = one_host(text).ok_or_else(|| refused("the database URL cannot be read"))?;
@@ -56,7 +56,7 @@ fn postgres(text: &str, authorities: Trust, connections: Connections) -> Result<
             _ => {}
         }
     }
-    // The driver knows other names for it; what it shall do is said by `Trust`.
+    // The driver has other names for it; `Trust` says what it must do.
     let kept: Vec<&str> = url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("sslmode=")).collect();
     let kept = kept.join("&");
     url.set_query((!kept.is_empty()).then_some(&kept));

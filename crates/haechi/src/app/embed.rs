@@ -1,4 +1,4 @@
-//! An app folder served by a program of one's own, with routes of its own behind the same stack and the same gate.
+//! Serves an app folder from another program, whose routes use the same stack and the same gate.
 
 use crate::{
     DataDir, FolderError, House, Mode,
@@ -48,7 +48,7 @@ type Begun = Box<dyn FnOnce(Arc<House>, &DataDir) -> JoinHandle<()> + Send>;
 const DATABASE_WAIT: Duration = Duration::from_secs(60);
 const DATABASE_EVERY: Duration = Duration::from_secs(2);
 
-/// Where routes of one's own cannot be.
+/// Prefixes that other routes may not use.
 const RESERVED: [&str; 10] =
     ["/setup", "/graphql", "/api/", "/auth/", "/.well-known/", "/problems/", "/healthz", "/readyz", "/metrics", "/openapi.json"];
 
@@ -61,7 +61,7 @@ pub enum ServeError {
     /// The database, or the keys.
     #[error(transparent)]
     House(#[from] HouseError),
-    /// Settings are not safe to serve with; each line says what mends it.
+    /// Settings are not safe to serve with; each line says how to fix it.
     #[error("serve refuses:\n  {}", .0.join("\n  "))]
     Refused(Vec<String>),
     /// The database was changed beside its migrations.
@@ -79,7 +79,7 @@ pub enum ServeError {
     /// An address cannot be listened on.
     #[error("{} cannot be listened on: {}", .0, haechi_model::why(*.1))]
     Listen(String, std::io::ErrorKind),
-    /// Development is for this host alone.
+    /// Development works on this host only.
     #[error("development listens on loopback only, not on {0}")]
     NotLoopback(String),
     /// The certificate.
@@ -129,13 +129,13 @@ impl Haechi {
         Self { data: path.into(), ..self }
     }
 
-    /// For developing: on loopback, with developers' tokens, migrating at the start.
+    /// For development: on loopback, with developers' tokens, and migrating at the start.
     #[must_use]
     pub fn development(self) -> Self {
         Self { mode: Mode::Dev, ..self }
     }
 
-    /// Adds the handler of an action that a collection declares under `[actions]`: policy has said yes when it runs.
+    /// Adds the handler of an action that a collection declares under `[actions]`; it runs after policy has allowed the action.
     ///
     /// ```no_run
     /// use haechi::{Act, Acted, Haechi, problem::Problem};
@@ -157,7 +157,7 @@ impl Haechi {
         self
     }
 
-    /// Adds a route of one's own for callers that are known; others are answered 401 before the handler runs.
+    /// Adds a route for known callers; others get 401 before the handler runs.
     ///
     /// The handler finds the caller and the gate as `Extension<Ask>`.
     ///
@@ -167,7 +167,7 @@ impl Haechi {
         self.public_route(path, handler.layer(middleware::from_fn(known_only)))
     }
 
-    /// Adds a route of one's own for anybody.
+    /// Adds a route for everybody.
     ///
     /// # Errors
     /// When the path is reserved.
@@ -178,7 +178,7 @@ impl Haechi {
         Ok(Self { routes: self.routes.route(path, handler), ..self })
     }
 
-    /// Serves until the process is asked to end.
+    /// Serves until the process is asked to stop.
     ///
     /// # Errors
     /// Why nothing is served.
@@ -186,7 +186,7 @@ impl Haechi {
         self.serve_with(|_, _| tokio::spawn(async {}))
     }
 
-    /// As [`Haechi::serve`]; `begun` starts what else goes on while it is served.
+    /// As [`Haechi::serve`]; `begun` starts the work that runs beside the server.
     ///
     /// # Errors
     /// Why nothing is served.
@@ -305,7 +305,7 @@ impl Haechi {
     }
 }
 
-/// A server's database may come up after it: that is waited for, for a while. What must be mended is said at once, when it is opened.
+/// Waits for a while for a server's database that starts later. An error that an operator must fix is reported at once, when it is opened.
 async fn wait_for_database(config: &Config, data: &Path) -> Result<(), HouseError> {
     let database = crate::app::database::database(config, data)?;
     let begun = Instant::now();
@@ -319,7 +319,7 @@ async fn wait_for_database(config: &Config, data: &Path) -> Result<(), HouseErro
     Ok(())
 }
 
-/// Says when fewer files may be open than connections are allowed: those beyond could not be accepted.
+/// Warns when the limit of open files is lower than that of connections: connections beyond it could not be accepted.
 fn compare_file_limit(connections: usize) {
     /// For the database, its log, and what is read and written now and then.
     const OTHERS: u64 = 200;
@@ -332,7 +332,7 @@ fn compare_file_limit(connections: usize) {
     }
 }
 
-/// Waits for the end; streams end first, so that their connections can.
+/// Waits for the shutdown signal; streams end first, so that their connections can end.
 async fn ending(gate: Gate) {
     shutdown::signal().await;
     supervisor::stopping();

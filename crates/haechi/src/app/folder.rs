@@ -24,7 +24,7 @@ pub enum FolderError {
     /// Another process has it open.
     #[error("another process uses {}, probably `haechi dev` or `haechi serve`: stop it, then try again", .0.display())]
     Locked(PathBuf),
-    /// A secret cannot be had.
+    /// A secret cannot be read.
     #[error("{0}")]
     Secret(String),
     /// The database URL cannot be used.
@@ -48,7 +48,7 @@ pub fn load(root: &Path) -> Result<(Revision, Findings), FolderError> {
     Ok((revision, findings))
 }
 
-/// What the doors beside REST cannot serve of an app.
+/// Reports the parts of an app that the doors beside REST cannot serve.
 fn doors(app: &App, findings: &mut Findings) {
     for (at, what) in haechi_grpc::faults(app) {
         let help = "see docs/grpc.md, \"Names and numbers\"".to_owned();
@@ -78,7 +78,7 @@ pub struct DataDir {
     _lock: File,
 }
 
-/// How often, and how far apart, it is tried to take a data directory.
+/// How often, and how far apart, locking a data directory is tried.
 const LOCK_TRIES: usize = 10;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(30);
 
@@ -93,7 +93,7 @@ impl DataDir {
         private(&path, 0o700).map_err(fail)?;
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).map_err(fail)?;
         private(&path.join("lock"), 0o600).map_err(fail)?;
-        // A process that is just ending lets go of it in a moment.
+        // A process that is just ending releases it in a moment.
         for _ in 0..LOCK_TRIES {
             match lock.try_lock() {
                 Ok(()) => return Ok(Self { path, _lock: lock }),
@@ -123,10 +123,10 @@ pub fn private(path: &Path, mode: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Makes a file that is its owner's alone from the beginning.
+/// Makes a file that only its owner may read, from the beginning.
 ///
 /// # Errors
-/// When something is there already, or the operating system refuses.
+/// When the file exists already, or the operating system refuses.
 pub fn private_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
@@ -135,7 +135,7 @@ pub fn private_file(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
-/// Whether others than its owner may read a file. As PostgreSQL has it, a group may read what root owns: so secrets are handed to services.
+/// Whether others than its owner may read a file. As in PostgreSQL, a group may read files of root: secrets are given to services that way.
 pub(crate) fn is_open_to_others(path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -153,7 +153,7 @@ pub(crate) fn is_open_to_others(path: &Path) -> bool {
 /// The master key that the folder names. Without one, `dev` keeps its own in the data directory.
 ///
 /// # Errors
-/// When it is named and cannot be had, or is missing and must be there.
+/// When it is named and cannot be read, or is missing and required.
 pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<MasterKey, FolderError> {
     let bad = || {
         let place = master_key_place(config, data);
@@ -176,7 +176,7 @@ pub fn master_key(config: &Config, data: &Path, may_make: bool) -> Result<Master
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(FolderError::File(path, error.kind())),
         Err(_) => {}
     }
-    // A new key opens nothing that another one has sealed: none is made where data is.
+    // A new key cannot open data that another key has sealed: none is made where there is data.
     if let DatabaseUrl::Sqlite(file) = &config.database.url
         && std::fs::metadata(data.join(file)).is_ok_and(|meta| meta.len() > 0)
     {

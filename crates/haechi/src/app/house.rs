@@ -27,9 +27,9 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
 /// How a house is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// For a developer: loopback, developers' tokens, a master key of its own.
+    /// For a developer: loopback, developers' tokens, a separate master key.
     Dev,
-    /// For others: nothing of that.
+    /// For production: none of these.
     Serve,
 }
 
@@ -64,11 +64,11 @@ pub struct House {
     pub gate: Gate,
     /// People, their credentials and their sessions.
     pub identity: Identity,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What does the actions that collections declare.
+    /// Handlers of declared actions.
     pub handlers: Handlers,
-    /// Keys to what no caller may do.
+    /// Keys to work that no caller may do.
     pub keys: SystemKeys,
     /// The master key, for developers' tokens.
     pub master: MasterKey,
@@ -100,7 +100,7 @@ impl House {
         Box::pin(async move { Self::at(revision, warnings, data, mode, Arc::new(SystemClock)).await })
     }
 
-    /// As [`House::with`], with a clock of one's own.
+    /// As [`House::with`], with another clock.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -119,10 +119,10 @@ impl House {
         })
     }
 
-    /// Over a file of SQLite, whatever database the folder names, with the keys of the folder's data directory: to look at a backup.
+    /// Opens an SQLite file instead of the folder's database, with the keys of the folder's data directory: to verify a backup.
     ///
     /// # Errors
-    /// When the file cannot be opened, or is of another ledger.
+    /// When the file cannot be opened, or belongs to another ledger.
     pub fn over_file<'a>(revision: Revision, warnings: Findings, file: &'a Path, data: &'a Path) -> BoxFuture<'a, Result<Self, HouseError>> {
         Box::pin(async move {
             let kept = data.join("master.key");
@@ -137,10 +137,10 @@ impl House {
         })
     }
 
-    /// Over a server's database, with the master key that the folder names and no data directory: to look at it.
+    /// Opens a server's database with the folder's master key and without a data directory: to inspect it.
     ///
     /// # Errors
-    /// When the key cannot be had or the database cannot be opened.
+    /// When the key cannot be read or the database cannot be opened.
     pub fn over<'a>(revision: Revision, database: &'a haechi_gate::Database) -> BoxFuture<'a, Result<Self, HouseError>> {
         Box::pin(async move {
             let nowhere = Path::new("");
@@ -203,14 +203,14 @@ impl House {
         });
     }
 
-    /// Is gone as if the machine had lost its power: for tests.
+    /// Stops at once, like after a power failure: for tests.
     pub fn abandon(&self) {
         if let Some(background) = self.running().take() {
             background.abort();
         }
     }
 
-    /// Ends the background work, with all that waits written.
+    /// Ends the background work, after everything that waits is written.
     pub fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let _ = self.stop.send(true);
@@ -218,7 +218,7 @@ impl House {
             if let Some(background) = background {
                 let _ = background.await;
             }
-            // A command that ends leaves its lease to the next.
+            // A command that ends gives its lease to the next.
             self.gate.release().await;
         })
     }

@@ -1,4 +1,4 @@
-//! What `serve` refuses, each with what mends it.
+//! The reasons for which `serve` refuses to start, each with the fix.
 
 use crate::{
     app::{database, folder},
@@ -6,7 +6,7 @@ use crate::{
 };
 use haechi_gate::Revision;
 
-/// Why `serve` would refuse, each with the line that mends it.
+/// Why `serve` would refuse, each with the line that fixes it.
 #[must_use]
 pub fn obstacles(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     let config = &revision.app.config;

@@ -12,7 +12,7 @@ const FILE: &str = "people.json";
 pub struct Person {
     /// Id.
     pub id: String,
-    /// What stands before the @ of the address.
+    /// The part of the address before the @.
     pub name: String,
     /// Address.
     pub email: String,
@@ -34,7 +34,7 @@ pub fn list<'a>(house: &'a House) -> BoxFuture<'a, Result<Vec<Person>, Failure>>
     })
 }
 
-/// Writes the people down, readable for their owner alone.
+/// Writes the list of people, readable only for its owner.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -50,7 +50,7 @@ pub fn write(people: &[Person], data: &Path) -> std::io::Result<()> {
     std::fs::rename(&part, &path)
 }
 
-/// The people that were written down; `None` before the first `dev`.
+/// The written list; `None` before the first `dev`.
 #[must_use]
 pub fn read(data: &Path) -> Option<Vec<Person>> {
     let text = std::fs::read_to_string(data.join(FILE)).ok()?;

@@ -58,7 +58,7 @@ pub fn render(findings: &Findings) -> String {
     out
 }
 
-/// The text of a file with what stands in it as a secret and should not: no other finding shows it either.
+/// The text of a file without misplaced secrets, so that no finding shows them.
 fn without_secrets(findings: &Findings, source: &Source) -> String {
     let mut bytes = source.text.clone().into_bytes();
     for finding in findings.list().iter().filter(|finding| matches!(finding.code, "literal-secret" | "database-url")) {

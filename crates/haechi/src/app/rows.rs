@@ -1,4 +1,4 @@
-//! Files of rows into collections: `import`, and the seed rows of developing.
+//! Imports files of rows into collections: `import`, and the seed rows of `dev`.
 
 use crate::House;
 use futures_util::future::BoxFuture;
@@ -13,7 +13,7 @@ use std::{
 };
 use thiserror::Error;
 
-/// Most bad rows that are told of; the count goes on.
+/// Most bad rows that are listed; the others are counted.
 const MAX_SHOWN: usize = 200;
 
 /// A file of rows was not imported; nothing of it was.
@@ -22,7 +22,7 @@ pub enum RowsError {
     /// The file cannot be read.
     #[error("{} cannot be read: {}", .0.display(), why(*.1))]
     Unreadable(PathBuf, std::io::ErrorKind),
-    /// The name says nothing of the format.
+    /// The file's name does not say its format.
     #[error("{}: the name must end in .csv, .json or .jsonl", .0.display())]
     Format(PathBuf),
     /// Rows are wrong.
@@ -56,7 +56,7 @@ impl BadFile {
 
 impl fmt::Display for BadRows {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What concerns no line is said last, and counts as no error of a row.
+        // Errors without a line come last, and do not count as errors of a row.
         let all = self.0.iter().enumerate().flat_map(|(file, bad)| bad.errors.iter().map(move |error| (file, error)));
         let (whole, errors): (Vec<_>, Vec<_>) = all.partition(|(_, error)| error.line == 0);
         let rows: BTreeSet<(usize, usize)> = errors.iter().map(|(file, error)| (*file, error.line)).collect();
@@ -83,7 +83,7 @@ pub fn import_file<'a>(house: &'a House, declared: &'a Collection, path: &'a Pat
     Box::pin(async move { import_files(house, &[(declared, path)], &options).await.map(|imported| imported[0]) })
 }
 
-/// Imports files, each into a collection of its own: all of them or nothing. Rows may refer to each other across the files.
+/// Imports files, each into one collection: all or nothing. Rows may refer to each other across the files.
 ///
 /// # Errors
 /// Why nothing was imported.
@@ -151,10 +151,10 @@ fn seed_file(root: &Path, declared: &Collection) -> Option<PathBuf> {
     ["csv", "json", "jsonl"].iter().map(|ending| root.join("seed").join(format!("{}.{ending}", declared.name))).find(|path| path.exists())
 }
 
-/// The rows of `seed/`, to show differences of access on. What cannot be read is left out: seeding tells what is wrong with it.
+/// The rows of `seed/`, to show differences of access on. Unreadable files are skipped: seeding reports their errors.
 #[must_use]
 pub fn examples(app: &App, root: &Path) -> Examples {
-    /// More rows are not looked at.
+    /// Rows beyond this are not read.
     const MAX_READ: usize = 10_000;
     let mut examples = Examples::of(app);
     for declared in &app.collections {

@@ -1,4 +1,4 @@
-//! Looks after open streams: whoever watches is asked again who he is, and his streams end when he is no longer it.
+//! Checks the callers of open streams again, and ends their streams when a credential or account has ended or changed.
 
 use haechi_gate::{Caller, EndReason, Gate, Known};
 use haechi_identity::{AuthError, Identity};
@@ -8,9 +8,9 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How soon a doubt is looked at.
+/// How soon a possible change is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How often everybody is asked again, whether there was a doubt or not: credentials also end by themselves.
+/// How often all callers are checked, even without a change: credentials also expire.
 const ALL_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until `stop` turns true.
@@ -36,7 +36,7 @@ async fn look(gate: &Gate, identity: &Identity, watching: Vec<(Arc<str>, Caller)
         match found {
             Ok(found) if found.is_still(&caller) => {}
             Ok(_) | Err(AuthError::Invalid) => gate.end_streams(&credential, EndReason::Caller),
-            // A caller who cannot be asked is not served, as with requests. They may come back with the same credential.
+            // A caller who cannot be checked is not served, as with requests. They may come back with the same credential.
             Err(AuthError::Unavailable) => gate.end_streams(&credential, EndReason::Busy),
         }
     }

@@ -1,4 +1,4 @@
-//! What `serve` would meet when it starts: data directory, addresses and database are tried, and nothing is changed.
+//! Tries what `serve` needs at its start: data directory, addresses and database. Nothing is changed.
 
 use crate::{
     DataDir, FolderError, House, Mode,
@@ -9,7 +9,7 @@ use haechi_gate::{Database, Revision};
 use haechi_model::{Collection, Findings, why};
 use std::path::{Path, PathBuf};
 
-/// What was found.
+/// The result.
 #[derive(Debug, Default)]
 pub struct Trial {
     /// Why `serve` would not start.
@@ -18,7 +18,7 @@ pub struct Trial {
     pub untried: Vec<String>,
 }
 
-/// Tries what `serve` needs. `embedded`: a program of one's own serves the folder, with handlers that are not known here.
+/// Tries what `serve` needs. `embedded`: another program serves the folder, with handlers that are unknown here.
 pub fn trial<'a>(revision: Revision, data: &'a Path, embedded: bool) -> BoxFuture<'a, Trial> {
     Box::pin(async move {
         let mut found = Trial::default();
@@ -55,7 +55,7 @@ pub fn trial<'a>(revision: Revision, data: &'a Path, embedded: bool) -> BoxFutur
         if !embedded {
             handlers(&revision, &mut found);
         }
-        // A file that is not there is made at the start, with its tables.
+        // A missing file is made at the start, with its tables.
         if let Ok(Database::Sqlite(file)) = database::database(&revision.app.config, data)
             && !file.exists()
         {
@@ -83,7 +83,7 @@ fn handlers(revision: &Revision, found: &mut Trial) {
     }
 }
 
-/// A server's database, without a data directory: what it says of itself.
+/// Inspects a server's database without a data directory.
 async fn elsewhere(revision: Revision, target: Database, embedded: bool, found: &mut Trial) {
     if !embedded {
         handlers(&revision, found);
@@ -122,7 +122,7 @@ async fn addresses(revision: &Revision, found: &mut Trial) {
     let mut held = Vec::new();
     for (key, address) in [("listen", &server.listen), ("ops_listen", &server.ops_listen)] {
         match tokio::net::TcpListener::bind(address).await {
-            // Held until both were tried: one address cannot serve twice.
+            // Held until both were tried: two listeners cannot share an address.
             Ok(listener) => held.push(listener),
             Err(error) => found.obstacles.push(format!("{key} under [server]: {address} cannot be listened on: {}", why(error.kind()))),
         }

@@ -30,7 +30,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// Longest wait for what is asked; asking is short, answering may take long.
 const ASKING: Duration = Duration::from_secs(5);
 
-/// Runs a command on the house that is open, wherever that is.
+/// Runs a command on the open house: in the process that serves it, or here.
 pub(crate) async fn run(command: Command, place: &Place) -> Done {
     // A folder that is not one must not become one by being named.
     drop(place.load()?);
@@ -56,7 +56,7 @@ async fn on(house: &House, command: Command, place: &Place) -> Done {
     match command {
         Command::User(command) => {
             let done = command.on(house, place.json).await?;
-            // Where `dev` has written down who there is, whoever was added has a token at once.
+            // Where `dev` has written the list of people, a person who was just added has a token at once.
             if people::read(&place.data()).is_some() {
                 let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure}"))?;
                 people::write(&people, &place.data())?;
@@ -103,7 +103,7 @@ pub(crate) async fn control(data: PathBuf, place: Place, current: watch::Receive
 
 async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>) -> std::io::Result<Infallible> {
     let at = socket(data);
-    // The data directory is locked: whatever lies there is of a process that is gone.
+    // The data directory is locked: a socket file there belongs to a process that is gone.
     let _ = std::fs::remove_file(&at);
     // It gets its name when it is its owner's alone: nobody finds it before.
     let unnamed = data.join("control.tmp");
@@ -115,7 +115,7 @@ async fn listen(data: &Path, place: Place, current: watch::Receiver<Arc<House>>)
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of descriptors, most likely: whoever runs it needs this most when it is under attack.
+                // Usually out of descriptors. Operators need this socket most under attack, so it tries again.
                 tracing::warn!(target: "haechi", %error, "a command could not be accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -167,7 +167,7 @@ async fn answer(stream: UnixStream, house: Arc<House>, place: Place) -> std::io:
         house.gate.settle().await;
         done.is_ok_and(|code| code == ExitCode::SUCCESS)
     });
-    // What was begun is finished, whoever listens.
+    // The command is finished, even if nobody reads its output any more.
     let (done, written) = tokio::join!(working, writing);
     written?;
     writer.write_all(format!("{}\n", json!({ "done": done })).as_bytes()).await?;

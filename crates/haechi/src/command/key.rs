@@ -1,4 +1,4 @@
-//! `haechi key`: API keys, for whoever runs the service.
+//! `haechi key`: API keys, for operators.
 
 use super::{
     Done, Failed,

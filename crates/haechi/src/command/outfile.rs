@@ -57,7 +57,7 @@ impl Drop for Outfile {
     }
 }
 
-/// A name of its own beside a file: nothing that lies there is ever replaced or removed.
+/// A new name beside a file: no existing file is ever replaced or removed.
 pub(super) fn beside(file: &Path, what: &str) -> PathBuf {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     file.with_file_name(format!(".{name}.{}.{what}", haechi_gate::random_hex::<8>()))

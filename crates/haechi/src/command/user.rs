@@ -1,4 +1,4 @@
-//! `haechi user`: people, for whoever runs the service.
+//! `haechi user`: people, for operators.
 
 use super::{
     Done, Failed,

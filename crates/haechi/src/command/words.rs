@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::{mpsc, oneshot};
 
 tokio::task_local! {
-    /// Of a command that somebody else asked for: where its words go, and who he is.
+    /// For a command that another process sent: where its output goes, and who sent it.
     pub(super) static FORWARDED: Forwarded;
 }
 
@@ -14,7 +14,7 @@ pub(super) struct Forwarded {
     pub(super) user: String,
 }
 
-/// What goes back to whoever asked, a line each.
+/// A line for the process that sent the command.
 pub(super) enum Word {
     Said(String),
     Warned(String),
@@ -22,7 +22,7 @@ pub(super) enum Word {
     Sent(oneshot::Sender<()>),
 }
 
-/// Prints a line for whoever asked.
+/// Prints a line for the process that sent the command.
 macro_rules! say {
     ($($words:tt)*) => { $crate::command::words::said(&format!($($words)*)) };
 }
@@ -35,7 +35,7 @@ macro_rules! note {
 pub(crate) use {note, say};
 
 pub(crate) fn said(line: &str) {
-    // Whoever asked and is gone hears no more.
+    // The line is dropped when the process that sent the command is gone.
     if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Said(format!("{line}\n"))))).is_err() {
         super::print(format!("{line}\n").as_bytes());
     }
@@ -56,7 +56,7 @@ pub(crate) async fn sent() -> bool {
     }
 }
 
-/// A path as whoever asked meant it.
+/// A path, relative to the folder in which the command was typed.
 pub(crate) fn path(path: &Path) -> PathBuf {
     FORWARDED.try_with(|asked| asked.folder.join(path)).unwrap_or_else(|_| path.to_owned())
 }

@@ -37,13 +37,13 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Longest wait for requests in work when the end was asked for.
+/// The longest wait for requests in work after shutdown was requested.
 const DRAIN: Duration = Duration::from_secs(25);
 /// How long a connection may stay open without a request.
 const IDLE: Duration = Duration::from_secs(75);
-/// How long a reply may wait without any of it being taken.
+/// The longest time in which a client takes no byte of its reply.
 pub const STALLED: Duration = Duration::from_secs(30);
-/// How often a connection is looked at whose replies are not read.
+/// How often connections with unread replies are checked.
 const LOOK: Duration = Duration::from_secs(5);
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_STREAMS: u32 = 128;
@@ -55,13 +55,13 @@ const MAX_RESETS: usize = 20;
 
 /// Something that is served on a listener.
 pub struct Server {
-    /// Connections come from here.
+    /// The source of connections.
     pub listener: TcpListener,
-    /// The stack comes from a watch, so that `dev` can replace the whole house between two requests.
+    /// A watch, so that `dev` can replace the whole house between two requests.
     pub stack: watch::Receiver<Arc<Stack>>,
     /// With TLS, or in plain text.
     pub tls: Option<Arc<Tls>>,
-    /// Which connections are let in.
+    /// Decides which connections are accepted.
     pub admission: Admission,
     /// Longest time for a request's head, and for a TLS handshake.
     pub head_ms: u64,
@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves until `stop`, then answers what is in work.
+    /// Serves until `stop`, then finishes the requests in work.
     pub fn run(self, stop: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let (end, ended) = watch::channel(false);
@@ -95,7 +95,7 @@ impl Server {
                         tokio::spawn(connection.serve(stream, peer, Arc::new(place)));
                     }
                     Err(error) => {
-                        // Out of descriptors, most likely: wait for some to come back instead of spinning.
+                        // Usually out of descriptors: wait for some to be freed instead of spinning.
                         tracing::warn!(target: "haechi::http", %error, "a connection could not be accepted");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
@@ -137,7 +137,7 @@ enum Protocol {
     Http2,
 }
 
-/// What the first bytes say; nothing is taken from the stream. `None` when it ends before.
+/// The protocol by the first bytes, which stay in the stream. `None` when the stream ends before.
 async fn protocol_of(stream: &TcpStream) -> Option<Protocol> {
     let mut first = [0; PREFACE.len()];
     loop {
@@ -145,7 +145,7 @@ async fn protocol_of(stream: &TcpStream) -> Option<Protocol> {
             Ok(0) | Err(_) => return None,
             Ok(seen) if seen == PREFACE.len() && first == *PREFACE => return Some(Protocol::Http2),
             Ok(seen) if !PREFACE.starts_with(&first[..seen]) => return Some(Protocol::Http1),
-            // A part of it: nothing tells of the rest but to look again.
+            // Only a part has come: the rest is noticed only by reading again.
             Ok(_) => tokio::time::sleep(PREFACE_WAIT).await,
         }
     }
@@ -169,7 +169,7 @@ impl Connection {
             // On the heap: a connection without TLS needs none of it.
             return Box::pin(self.encrypted(tls.acceptor(), stream, peer, place)).await;
         }
-        // A connection that sends nothing does not stay.
+        // A connection that sends nothing is closed.
         if let Ok(Some(protocol)) = Box::pin(tokio::time::timeout(self.wait(), protocol_of(&stream))).await {
             self.requests(protocol, stream, peer, place).await;
         }
@@ -183,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// For the first request, and for a request's head.
+    /// The time limit for the first request, and for a request's head.
     fn wait(&self) -> Duration {
         Duration::from_millis(self.head_ms)
     }
@@ -192,18 +192,18 @@ impl Connection {
         let (stack, used) = (self.stack.clone(), Arc::new(Use::new()));
         let metrics = stack.borrow().metrics.clone();
         metrics.connection_opened();
-        // Behind a declared proxy are many: what waits for them is theirs, not the connection's.
+        // A declared proxy carries many clients: waiting bytes count for the client, not for the connection.
         let wire = Wire::new(!stack.borrow().trusts(peer.ip()));
         let of_wire = FromWire(wire.clone());
         let end = End { used: used.clone(), wire: wire.clone(), ended: self.ended.clone(), wait: self.wait(), protocol, stalled: self.stalled };
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            // Whoever takes the connection over keeps its place.
+            // A task that takes the connection over keeps its place.
             if request.headers().contains_key(header::UPGRADE) {
                 request.extensions_mut().insert(Hold(place.clone()));
             }
             let (stack, used) = (stack.borrow().clone(), used.clone());
             let in_use = InUse::new(used);
-            // On the heap while it is in work: a connection that waits holds no room for a request.
+            // On the heap while in work, so that an idle connection needs no room for a request.
             request.extensions_mut().insert(of_wire.clone());
             Box::pin(async move {
                 let response: Response<Body> = stack.handle(request.map(Body::new), Peer(peer.ip())).await;
@@ -230,7 +230,7 @@ impl Connection {
     }
 }
 
-/// When a connection ends that does not end by itself.
+/// Ends a connection that does not end by itself.
 struct End {
     used: Arc<Use>,
     wire: Arc<Wire>,
@@ -242,15 +242,15 @@ struct End {
 }
 
 impl End {
-    /// Serves the connection until then; `true` when it was ended because a reply was not read.
+    /// Serves the connection until its end; `true` when it was ended because a reply was not read.
     async fn of<C: Future>(mut self, connection: C, graceful_shutdown: impl Fn(Pin<&mut C>)) -> bool {
         tokio::pin!(connection);
-        // Both are registered once and looked at lazily: a timer for each request would cost as much as the request's parsing.
+        // Both are registered once and checked lazily: a timer for each request would cost as much as parsing it.
         let ended = self.ended.wait_for(|ended| *ended);
         let look = tokio::time::sleep(self.wait);
         tokio::pin!(ended, look);
         let mut flow = Flow { wire: self.wire, protocol: self.protocol, written: 0, since: Instant::now(), stalled: self.stalled };
-        // Until when it may stay: for its first request, for its next one, or for the replies that are under way.
+        // How long it may stay: for its first request, for its next one, or for the replies in progress.
         let (mut closing, mut until) = (false, Instant::now() + self.wait);
         loop {
             tokio::select! {
@@ -265,7 +265,7 @@ impl End {
                         return true;
                     }
                     if Instant::now() >= until {
-                        // Who has not sent even one request does not stay, and neither does who does not read the last replies.
+                        // A client that has sent no request is closed, and so is one that does not read the last replies.
                         if closing || !self.used.met() {
                             return false;
                         }
@@ -282,11 +282,11 @@ impl End {
     }
 }
 
-/// Whether what is sent is also taken.
+/// Whether the client takes what is sent.
 struct Flow {
     wire: Arc<Wire>,
     protocol: Protocol,
-    /// Bytes that were written when this was looked at last, and since when there are no more.
+    /// Bytes written at the last check, and the time since when the number has not grown.
     written: u64,
     since: Instant,
     stalled: Duration,
@@ -298,7 +298,7 @@ impl Flow {
         if written != self.written {
             (self.written, self.since) = (written, Instant::now());
         }
-        // With HTTP/1.1 there is one reply: whoever takes a byte of it takes it. With HTTP/2 others may be read meanwhile.
+        // HTTP/1.1 has one reply at a time, so any byte taken belongs to it. With HTTP/2 other replies may be read meanwhile.
         let still = matches!(self.protocol, Protocol::Http2) || self.since.elapsed() >= self.stalled;
         still && self.wire.stalled(self.stalled)
     }

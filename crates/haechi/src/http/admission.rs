@@ -1,4 +1,4 @@
-//! Which connections are let in: so many in all, so many of one address.
+//! Limits open connections: in all, and for each address.
 
 use haechi_identity::ClientAddress;
 use haechi_layers::Proxies;
@@ -15,7 +15,7 @@ pub struct Admission {
     slots: Arc<Semaphore>,
     most: u32,
     of_one: usize,
-    /// Behind these are many: what they let in is theirs to bound.
+    /// Many clients are behind these: limiting them is up to the proxies.
     proxies: Proxies,
     by_network: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
@@ -43,7 +43,7 @@ impl Admission {
         Self { slots: Arc::new(Semaphore::new(most as usize)), most, of_one, proxies, by_network: Arc::default() }
     }
 
-    /// A place for a connection from an address, when there is one. This host and declared proxies have no bound of their own.
+    /// A place for a connection from an address, if there is one. This host and declared proxies have no limit per address.
     pub(crate) fn admit(&self, address: IpAddr) -> Option<Place> {
         let slot = self.slots.clone().try_acquire_owned().ok()?;
         let address = address.to_canonical();

@@ -1,4 +1,4 @@
-//! When a certificate ends: the one thing of it that is told.
+//! Reads the end of a certificate's validity, the only part that is reported.
 
 use haechi_model::parse_datetime;
 

@@ -1,8 +1,8 @@
-//! Replies over a kibibyte, compressed for whoever takes gzip.
+//! Compresses replies over a kibibyte for clients that accept gzip.
 //!
-//! Never beside a cookie: where a browser brings its credential by itself, a page of somebody else can vary a request, and the length of the
-//! compressed reply would tell what else is in it (BREACH). A bearer token is not brought by itself. Never what sets a cookie, what is sent
-//! bit by bit, or a part of something.
+//! Not when the request has a cookie: a browser sends it by itself, so another site's page could vary a request, and the length of the
+//! compressed reply would reveal what else is in it (BREACH). Browsers do not send bearer tokens by themselves. Replies that set a cookie,
+//! streams, and partial replies are not compressed either.
 
 use axum::{
     body::{Body, HttpBody},
@@ -11,12 +11,12 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use std::io::Write;
 
-/// What is shorter is sent as it is: it fits a packet anyway.
+/// Shorter replies are sent as they are: they fit into a packet.
 const FROM_BYTES: u64 = 1024;
-/// What is longer is compressed on a thread of its own, so that nobody else waits for it.
+/// Longer replies are compressed on another thread, so that no other request waits.
 const ASIDE_BYTES: usize = 64 * 1024;
 
-/// Whether a request takes gzip (RFC 9110, section 12.5.3), and brings no cookie.
+/// Whether a request accepts gzip (RFC 9110, section 12.5.3), and has no cookie.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
     if headers.contains_key(header::COOKIE) {
         return false;
@@ -43,13 +43,13 @@ pub(crate) async fn reply(mut response: Response<Body>, wanted: bool) -> Respons
         return response;
     }
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    // On the heap: what one client wants is not carried through every request of the others.
+    // On the heap, so that requests without compression do not carry its state.
     if wanted { Box::pin(packed(response)).await } else { response }
 }
 
 async fn packed(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    // It is whole already: its length was known.
+    // The body is complete: its length is known.
     let Ok(plain) = axum::body::to_bytes(body, usize::MAX).await else { return Response::from_parts(parts, Body::empty()) };
     let packed = if plain.len() < ASIDE_BYTES {
         gzip(&plain)
@@ -60,7 +60,7 @@ async fn packed(response: Response<Body>) -> Response<Body> {
     let Some(packed) = packed.filter(|packed| packed.len() < plain.len()) else { return Response::from_parts(parts, Body::from(plain)) };
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.remove(header::CONTENT_LENGTH);
-    // Other bytes are another representation: the version in the tag is the same, and weak.
+    // Other bytes are another representation: the tag keeps its version and becomes weak.
     let weak = parts.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| tag.starts_with('"')).map(|tag| format!("W/{tag}"));
     if let Some(weak) = weak.and_then(|weak| HeaderValue::try_from(weak).ok()) {
         parts.headers.insert(header::ETAG, weak);

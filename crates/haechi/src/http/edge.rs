@@ -1,4 +1,4 @@
-//! What a request says of the place that it was sent to, and how its body is framed: read before anything else of it.
+//! Checks the host that a request names and the framing of its body, before anything else.
 
 use crate::http::replies::Wire;
 use haechi_problem::{Problem, kinds};
@@ -9,9 +9,9 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) struct FromWire(pub(crate) Arc<Wire>);
 
-/// Refuses what names no place or two (RFC 9112 §3.2, RFC 9113 §8.3.1), and framings that are not understood.
+/// Refuses requests that name no host or two (RFC 9112 §3.2, RFC 9113 §8.3.1), and unknown framings.
 ///
-/// `loopback_only`: while developing, a page of another site must not reach this server by a name of its own that leads here.
+/// `loopback_only`: during development, another site's page must not reach this server by a DNS name that leads here.
 pub(crate) fn check<B>(request: &Request<B>, loopback_only: bool) -> Result<(), Problem> {
     let place = place(request).map_err(|what| Problem::new(kinds::MALFORMED, what))?;
     if loopback_only && !place.as_ref().is_none_or(is_loopback) {
@@ -34,11 +34,11 @@ fn place<B>(request: &Request<B>) -> Result<Option<Authority>, &'static str> {
     };
     match (request.uri().authority(), named) {
         (Some(target), _) if target.as_str().contains('@') => Err(BAD),
-        // Both may be there, and must then say the same.
+        // Both may be there, and must be the same.
         (Some(target), Some(named)) if *target != named && request.version() == Version::HTTP_2 => Err(BAD),
         (Some(target), _) => Ok(Some(target.clone())),
         (None, Some(named)) => Ok(Some(named)),
-        // Only HTTP/1.0 knows requests without a place.
+        // Only HTTP/1.0 has requests without a host.
         (None, None) if request.version() < Version::HTTP_11 => Ok(None),
         (None, None) => Err(BAD),
     }
@@ -50,7 +50,7 @@ fn is_loopback(place: &Authority) -> bool {
     name || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// One coding is understood, `chunked`, once.
+/// Only one coding is supported, `chunked`, once.
 fn framing(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let understood = match (codings.next(), codings.next()) {

@@ -1,4 +1,4 @@
-//! How often callers may ask, and who asks on connections that go on.
+//! Rate limits of callers, and authentication on long connections.
 
 use crate::{
     http::replies::{Reader, Unread, Wire},
@@ -10,15 +10,15 @@ use haechi_layers::{Decision, Rate, RateLimit};
 use haechi_model::LimitsConfig;
 use std::{net::IpAddr, pin::Pin, sync::Arc};
 
-/// Callers, and networks, whose requests are counted at once.
+/// Most callers, and networks, that are counted.
 const COUNTED: usize = 65_536;
 const MINUTE_MS: u64 = 60_000;
 
-/// How often known callers, and networks without credentials, may ask.
+/// The rate limits of known callers, and of networks without credentials.
 pub struct Rates {
     pub(crate) callers: RateLimit,
     pub(crate) networks: RateLimit,
-    /// What waits for callers to read it.
+    /// Bytes that wait for callers to read them.
     pub(crate) unread: Arc<Unread>,
     metrics: Arc<Metrics>,
 }
@@ -33,7 +33,7 @@ impl Rates {
         Self { callers: limit(limits.caller_per_minute), networks: limit(limits.anonymous_per_minute), unread, metrics }
     }
 
-    /// Who reads a reply: a caller, or the network of callers without credentials.
+    /// The reader of a reply: a caller, or the network of callers without credentials.
     pub(crate) fn reader(&self, caller: &Caller, network: IpAddr, wire: Option<Arc<Wire>>) -> Reader {
         if caller.is_anonymous() { self.unread.reader(network, wire) } else { self.unread.reader(caller.id(), wire) }
     }
@@ -55,12 +55,12 @@ impl Allowance for Rates {
     }
 }
 
-/// After how long there is room again.
+/// The seconds until there is room again.
 pub(crate) fn seconds(decision: Decision) -> u32 {
     u32::try_from(decision.reset_ms.div_ceil(1000)).unwrap_or(60).max(1)
 }
 
-/// Asks the house who somebody is.
+/// Authenticates credentials on long connections.
 pub(crate) struct Keeper {
     pub(crate) identity: Identity,
     pub(crate) rates: Arc<Rates>,
@@ -71,11 +71,11 @@ impl Doorkeeper for Keeper {
         Box::pin(async move {
             let found = match self.identity.known(token) {
                 Known::Caller(caller) => Some(caller),
-                // Whoever guesses is counted like somebody without credentials, before anything is looked up.
+                // A guess at a credential counts for its network, before anything is looked up.
                 Known::Unknown(_) if !self.rates.networks.take(network).allowed => None,
                 Known::Unknown(pending) => self.identity.verify(token, pending).await.ok(),
             };
-            // What is for a cookie works in a cookie alone.
+            // A cookie's credential works in a cookie only.
             found.filter(|caller| Identity::in_place(caller, in_cookie))
         })
     }

@@ -1,4 +1,4 @@
-//! Replies on their way: each keeps its request's place until it was sent, and what waits for clients to read it is bounded.
+//! Replies being sent: each keeps its request's place until it is sent, and the bytes that wait for clients are bounded.
 
 use crate::http::shares::Share;
 use axum::{
@@ -23,10 +23,10 @@ use tokio::sync::OwnedSemaphorePermit;
 const PIECE: usize = 64 * 1024;
 /// Replies up to here are not counted: the places of their requests bound them.
 const SMALL: usize = 4 * 1024;
-/// Of the bytes that may wait, the part of one caller or network, and of one connection.
+/// The share of one caller or network, and of one connection, in the bytes that may wait.
 const OF_ONE: usize = 4;
 const OF_A_CONNECTION: usize = 8;
-/// Counters; those who fall on the same one share it. Where they fall is a secret of the process.
+/// Number of counters; readers may share one. A secret of the process decides which counter a reader gets.
 const COUNTERS: usize = 16_384;
 
 /// Bytes that wait for clients to read them: in all, of each caller or network, of each connection.
@@ -37,7 +37,7 @@ pub(crate) struct Unread {
     most: usize,
 }
 
-/// Whose bytes are counted.
+/// The reader whose bytes are counted.
 #[derive(Clone)]
 pub(crate) struct Reader {
     part: usize,
@@ -50,7 +50,7 @@ impl Unread {
         Self { all: AtomicUsize::new(0), parts: (0..COUNTERS).map(|_| AtomicUsize::new(0)).collect(), hasher: RandomState::new(), most }
     }
 
-    /// Who reads: a caller or a network, on a connection.
+    /// A reader: a caller or a network, on a connection.
     pub(crate) fn reader(&self, who: impl Hash, wire: Option<Arc<Wire>>) -> Reader {
         Reader { part: (self.hasher.hash_one(who) % COUNTERS as u64) as usize, wire }
     }
@@ -60,7 +60,7 @@ impl Unread {
         self.all.load(Ordering::Relaxed)
     }
 
-    /// Whether a reply of so many bytes finds room. Where nothing waits there is always room for one.
+    /// Whether there is room for a reply. While nothing waits for the reader there is always room for one.
     pub(crate) fn has_room(&self, reader: &Reader, bytes: usize) -> bool {
         let fits = |waiting: usize, most: usize| waiting == 0 || waiting < most && waiting.saturating_add(bytes) <= most;
         let of_wire = reader
@@ -113,17 +113,17 @@ impl Drop for Counted {
     }
 }
 
-/// Whose turn it is: ours, until there is something to send, or theirs to take it.
+/// Whether the next step is ours or the client's: to send something, or to take it.
 #[derive(Clone, Copy)]
 enum Turn {
     Ours,
     Theirs(Instant),
 }
 
-/// A connection, as its replies know it.
+/// The state of a connection that its replies share.
 pub(crate) struct Wire {
     unread: AtomicUsize,
-    /// Declared proxies bring replies of many on one connection.
+    /// A declared proxy carries replies of many clients on one connection.
     bounded: bool,
     replies: Mutex<Vec<Option<Turn>>>,
     /// Bytes that were written; it may wrap.
@@ -135,7 +135,7 @@ impl Wire {
         Arc::new(Self { unread: AtomicUsize::new(0), bounded, replies: Mutex::default(), written: AtomicU64::new(0) })
     }
 
-    /// Whether a reply waits for longer than that without any of it being taken.
+    /// Whether a reply has waited for longer than that while no byte of it was taken.
     pub(crate) fn stalled(&self, longer: Duration) -> bool {
         self.replies().iter().flatten().any(|turn| matches!(turn, Turn::Theirs(since) if since.elapsed() >= longer))
     }
@@ -186,7 +186,7 @@ pub(crate) struct Places {
     pub(crate) anonymous: Option<OwnedSemaphorePermit>,
     pub(crate) share: Option<Share>,
     pub(crate) counted: Option<Counted>,
-    /// Who asks, where the log is told.
+    /// The caller, where requests are logged.
     pub(crate) who: Option<haechi_gate::Caller>,
 }
 
@@ -204,7 +204,7 @@ impl Held {
     }
 }
 
-/// Small replies are sent with their body; of longer ones, pieces may still wait when the body has ended.
+/// Small replies are sent with their body; pieces of longer ones may still wait when the body has ended.
 enum Until {
     Body(Held),
     LastPiece(Arc<Held>),
@@ -233,7 +233,7 @@ pub(crate) fn sent_with(response: Response<Body>, places: Places, wire: Option<A
     })
 }
 
-/// How many bytes of a reply wait, when that is known before they are sent.
+/// The number of waiting bytes of a reply, when it is known before sending.
 pub(crate) fn bytes_of(response: &Response<Body>) -> Option<usize> {
     response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok())
 }
@@ -245,10 +245,10 @@ pub(crate) fn is_counted(bytes: usize) -> bool {
 
 struct Reply {
     body: Body,
-    /// Of the body's last frame, what was not given on yet.
+    /// The rest of the body's last frame.
     rest: Bytes,
     until: Until,
-    /// Bytes that are counted already and were not met yet.
+    /// Bytes that are counted already and have not arrived yet.
     expected: usize,
 }
 

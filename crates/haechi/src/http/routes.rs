@@ -36,7 +36,7 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) ->
         open: mode == Mode::Dev,
         keeper: Arc::new(Keeper { identity: house.identity.clone(), rates: rates.clone() }),
     };
-    // The folder was checked: what cannot be a schema is not there.
+    // The folder was checked, so its schema can be built.
     let graphql = haechi_graphql::Door::new(graphql).map(|door| haechi_graphql::router(Arc::new(door)));
     if let Err(what) = &graphql {
         tracing::error!(target: "haechi", what, "GraphQL is not served");
@@ -90,7 +90,7 @@ async fn ready(gate: Gate, metrics: Arc<Metrics>) -> Response<Body> {
     response
 }
 
-/// The API's description: open in `dev`, else for callers that are known.
+/// The API's description: open in `dev`, otherwise for known callers.
 fn describe(ask: &Ask, base: &str, mode: Mode) -> Response<Body> {
     if mode == Mode::Serve && ask.caller().is_anonymous() {
         return Problem::new(kinds::UNAUTHENTICATED, "Send a bearer token.").response(base, ask.request_id());

@@ -1,4 +1,4 @@
-//! How many requests each has in work: nobody takes the room of all.
+//! Limits how many requests each caller has in work, so that nobody uses up all places.
 
 use std::{
     collections::hash_map::RandomState,
@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-/// Counters; those who fall on the same one share it. Where they fall is a secret of the process.
+/// Number of counters; callers may share one. A secret of the process decides which counter a caller gets.
 const COUNTERS: usize = 16_384;
 
 /// Requests in work, by who sent them.
@@ -26,15 +26,15 @@ pub(crate) struct Share {
 }
 
 impl Shares {
-    /// With so many for each.
+    /// With a limit of `most` for each.
     pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { counters: (0..COUNTERS).map(|_| AtomicUsize::new(0)).collect(), hasher: RandomState::new(), most })
     }
 
-    /// A part, unless whoever asks has all of theirs.
+    /// A share, unless the caller has used up theirs.
     pub(crate) fn take(self: &Arc<Self>, who: impl Hash) -> Option<Share> {
         let share = Share { shares: self.clone(), at: (self.hasher.hash_one(who) % COUNTERS as u64) as usize };
-        // Taken first and given back by the drop: two who ask at once never both get the last.
+        // Counted first and given back by the drop: two requests at once never both get the last place.
         (self.counters[share.at].fetch_add(1, Ordering::Relaxed) < self.most).then_some(share)
     }
 }

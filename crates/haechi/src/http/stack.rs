@@ -36,12 +36,12 @@ use tracing::{Instrument, Span};
 /// The longest URL that is served.
 const MAX_URL_BYTES: usize = 8 * 1024;
 const MAX_TOKEN_BYTES: usize = 4096;
-/// What is open to a browser that brings a cookie of a session that has ended.
+/// Open to a browser that sends a cookie of an ended session.
 const WITHOUT_SESSION: [&str; 5] = ["/auth/v1/sign-in", "/auth/v1/sign-up", "/auth/v1/sign-out", "/auth/v1/password", "/auth/v1/setup"];
 
-/// Of the requests in work, how many may be of callers that are not known: a flood of those leaves room for the others.
+/// The part of the requests in work that unknown callers may have: a flood of those leaves room for known callers.
 const ANONYMOUS_PART: (usize, usize) = (3, 4);
-/// Of the requests in work, one caller or network may have one in so many, but at least a few.
+/// One caller or network may have one in so many of the requests in work, but at least a few.
 const SHARE: usize = 8;
 const MIN_SHARE: usize = 8;
 
@@ -52,7 +52,7 @@ pub struct Stack {
     identity: Identity,
     /// The origin of problem types and of our own pages.
     base: Arc<str>,
-    /// Requests in work at once, of anybody and of callers that are not known.
+    /// Places for requests in work: of all callers, and of unknown callers.
     slots: Arc<Semaphore>,
     anonymous_slots: Arc<Semaphore>,
     /// Requests in work of one caller, or of one network without credentials.
@@ -62,7 +62,7 @@ pub struct Stack {
     proxies: Proxies,
     cors: Cors,
     headers: SecurityHeaders,
-    /// How often known callers, and networks without credentials, may ask.
+    /// The rate limits of known callers, and of networks without credentials.
     rates: Arc<Rates>,
     /// Whether requests leave spans.
     traced: bool,
@@ -109,7 +109,7 @@ fn credential(headers: &HeaderMap) -> Result<Proved<'_>, Problem> {
     Ok((Some(token), in_cookie))
 }
 
-/// Whether a page of another site made a browser send it, but for a navigation to a page.
+/// Whether another site's page made a browser send it, except for a navigation to a page.
 fn from_another_site(headers: &HeaderMap, path: &str) -> bool {
     let says = |name: &str, what: &str| headers.get(name).is_some_and(|value| value == what);
     let api = path.starts_with("/api/") || path.starts_with("/auth/") || path == "/graphql" || path.starts_with("/haechi.v1.");
@@ -126,7 +126,7 @@ fn named(routes: Router, traced: bool) -> Router {
     routes.route_layer(requests::TellRoute)
 }
 
-/// What pages of declared origins may send, and read of replies: also those of gRPC-Web.
+/// Headers that pages of declared origins may send, and read in replies: also those of gRPC-Web.
 const PAGES_SEND: [HeaderName; 8] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -172,9 +172,9 @@ impl Stack {
             anonymous_slots: Arc::new(Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1))),
             shares: Shares::new((limits.concurrency / SHARE).max(MIN_SHARE)),
             timeout: Duration::from_millis(limits.request_ms),
-            // How large and how deep a body may be is each route's own.
+            // Each route has its own limits of a body's size and depth.
             bodies: BodyLimits { bytes: u64::MAX, arrival_ms: limits.body_ms, json_depth: u32::MAX },
-            // The folder was checked: what does not parse is not there.
+            // The folder was checked, so all networks parse.
             proxies: Proxies::parse(config.server.trusted_proxies.iter().map(String::as_str)).unwrap_or_default(),
             cors: cors(config.server.cors_origins.iter().map(String::as_str)),
             headers: SecurityHeaders::new(ContentSecurityPolicy::api(), over_tls),
@@ -253,7 +253,7 @@ impl Stack {
         replies::sent_with(response, places, wire)
     }
 
-    /// A problem in the language that was asked for.
+    /// Translates a problem in a reply to the requested language.
     fn told_in(&self, language: &'static str, mut response: Response<Body>, id: &str) -> Response<Body> {
         let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
         self.metrics.problem(problem.kind);
@@ -265,7 +265,7 @@ impl Stack {
         response
     }
 
-    /// Nothing is done for it, but it counts: it comes from a network without a credential.
+    /// A preflight runs nothing, but it counts for its network.
     fn preflight(&self, request: &Request<Body>, peer: Peer) -> Result<Response<Body>, Problem> {
         self.edge(request)?;
         self.counted(&self.rates.networks, self.client(request, peer)?.network())?;
@@ -279,7 +279,7 @@ impl Stack {
         if request.extensions().get::<FromWire>().is_some() { edge::check(request, self.loopback_only) } else { Ok(()) }
     }
 
-    /// Behind declared proxies only another address than the connection's.
+    /// The client's address, only if it is not that of the connection: behind declared proxies.
     fn client(&self, request: &Request<Body>, peer: Peer) -> Result<ClientAddress, Problem> {
         let client = self.proxies.client(peer.0, request.headers());
         Ok(ClientAddress(client.map_err(|_| Problem::new(kinds::MALFORMED, "X-Forwarded-For cannot be read."))?))
@@ -295,7 +295,7 @@ impl Stack {
         }
         // 4. Address.
         let client = self.client(&request, peer)?;
-        // 5. Caller, and 6. how often he may ask.
+        // 5. Caller, and 6. their rate.
         let proved = credential(request.headers());
         let known = match &proved {
             Ok(proved) => self.caller(request.method(), request.uri().path(), request.headers(), *proved).await,
@@ -304,7 +304,7 @@ impl Stack {
         let caller = match known {
             Ok(caller) => caller,
             Err(problem) => {
-                // Whoever guesses credentials is counted like somebody without.
+                // A guess at credentials counts like a request without any.
                 if problem.kind == kinds::UNAUTHENTICATED {
                     self.metrics.refused_credential();
                 }
@@ -330,14 +330,14 @@ impl Stack {
         if request.headers().contains_key(header::UPGRADE) && !self.may_connect(&caller, request.headers()) {
             return Err(Problem::new(kinds::FORBIDDEN, "A connection is opened from this site, or from an origin that the folder names."));
         }
-        // With every request its credential: which of them go on after the reply has begun is known to the routes alone.
+        // The credential goes with every request: only the routes know which replies go on after they have begun.
         let proved = if caller.is_anonymous() { None } else { proved.ok().and_then(|(token, _)| token) };
         let ask = self.gate.ask(&caller, id).within(self.rates.clone(), client.network(), proved).read_in(language);
         let (doing, safe) = (ask.doing(), request.method().is_safe());
         request.extensions_mut().insert(ask);
         request.extensions_mut().insert(client);
         let mut response = self.with_body(request, id).await?;
-        // Where the length of a reply is not known, that of its rows is.
+        // Where the length of a reply is unknown, the length of its rows is used.
         let bytes = replies::bytes_of(&response).unwrap_or_else(|| doing.as_ref().map_or(0, Doing::shown));
         if replies::is_counted(bytes) || replies::bytes_of(&response).is_none() {
             let changed = !safe && doing.as_ref().is_none_or(Doing::begun);
@@ -347,7 +347,7 @@ impl Stack {
         Ok(response)
     }
 
-    /// Others may have filled the room while it was made. What was done is told all the same.
+    /// Other replies may have filled the room meanwhile. A change that was made is still reported.
     fn counted_reply(&self, reader: Reader, bytes: usize, changed: bool) -> Result<replies::Counted, Problem> {
         if !changed && !self.rates.unread.has_room(&reader, bytes) {
             return Err(self.unread());
@@ -380,7 +380,7 @@ impl Stack {
         }
     }
 
-    /// A body has its time to arrive: without all of it nothing was done.
+    /// A body has a time limit: without all of it nothing was done.
     async fn with_body(&self, request: Request<Body>, id: &str) -> Result<Response<Body>, Problem> {
         if request.body().is_end_stream() {
             return self.routed(request, id).await;
@@ -389,17 +389,17 @@ impl Stack {
         let (body, watch) = LimitedBody::new(body, self.bodies, false);
         let response = self.routed(Request::from_parts(parts, Body::new(body)), id).await;
         match watch.fault() {
-            // A route of one's own may have done its work with what had come.
+            // A route of the program may have worked with the part that had come.
             Some(BodyFault::TooSlow) if response.as_ref().is_ok_and(|response| response.status().is_success()) => response,
             Some(BodyFault::TooSlow) => Err(Problem::new(kinds::TIMEOUT, "The body came too slowly. Nothing was done.")),
             _ => response,
         }
     }
 
-    /// 7. Time and 8. panics: one request's end is nobody else's.
+    /// 7. Time and 8. panics: a failed request does not affect others.
     async fn routed(&self, request: Request<Body>, id: &str) -> Result<Response<Body>, Problem> {
         let safe = request.method().is_safe();
-        // Behind these doors nothing changes but by the gate, which knows whether it has begun.
+        // Behind these doors only the gate makes changes, and it knows whether one has begun.
         let by_gate = request.uri().path().starts_with("/api/v1") || request.uri().path() == "/graphql" || haechi_grpc::is_grpc(request.headers());
         let doing = if safe || !by_gate { None } else { request.extensions().get::<haechi_gate::Ask>().and_then(haechi_gate::Ask::doing) };
         let work = AssertUnwindSafe(self.routes.clone().oneshot(request)).catch_unwind();
@@ -434,29 +434,29 @@ impl Stack {
         Err(Problem::new(kinds::TOO_MANY_REQUESTS, "Send fewer requests a minute.").retry_after(seconds))
     }
 
-    /// Who asks: by one bearer token, or by one session cookie of a page of ours.
+    /// The caller: by one bearer token, or by one session cookie of our own page.
     async fn caller(&self, method: &Method, path: &str, headers: &HeaderMap, (token, in_cookie): Proved<'_>) -> Result<Caller, Problem> {
         let Some(token) = token else { return Ok(Caller::anonymous()) };
         let verified = match self.identity.known(token) {
             Known::Caller(caller) => Ok(caller),
             Known::Unknown(pending) => {
-                // While it is looked up, whoever brings it is nobody yet: guesses do not take the room of known callers.
+                // During the look-up the caller counts as unknown: guesses do not take the room of known callers.
                 let _slot = self.anonymous_slot()?;
                 Box::pin(self.identity.verify(token, pending)).await
             }
         };
         let caller = match verified.and_then(|caller| if Identity::in_place(&caller, in_cookie) { Ok(caller) } else { Err(AuthError::Invalid) }) {
             Ok(caller) => caller,
-            // A browser whose session has ended can sign in, sign out and use a code all the same.
+            // A browser with an ended session can still sign in, sign out and use a code.
             Err(AuthError::Invalid) if in_cookie && WITHOUT_SESSION.contains(&path) => return Ok(Caller::anonymous()),
             Err(AuthError::Invalid) => return Err(not_good()),
             Err(AuthError::Unavailable) => return Err(Problem::new(kinds::UNAVAILABLE, "The credential cannot be checked.").retry_after(2)),
         };
-        // A page of another site shows a picture, or asks, in the name of whoever looks at it. A navigation reaches pages, never the API.
+        // Another site's page could embed pictures or send requests with its visitor's cookie. A navigation reaches pages, never the API.
         if in_cookie && from_another_site(headers, path) {
             return Err(Problem::new(kinds::FORBIDDEN, "A request of another site's page does not bring a cookie."));
         }
-        // A browser adds a cookie by itself: what changes something shows that a page of ours sent it.
+        // A browser sends a cookie by itself, so a change needs proof that our own page sent it.
         let proven = || made_here(headers, &self.own_origin(headers)) && self.identity.proven(&caller, headers);
         if in_cookie && !method.is_safe() && !proven() {
             return Err(Problem::new(kinds::FORBIDDEN, "A request with a cookie must come from this site and carry X-CSRF-Token."));
@@ -464,14 +464,14 @@ impl Stack {
         Ok(caller)
     }
 
-    /// A page of another site could open a connection in the name of whoever looks at it (RFC 6455 §10.2).
+    /// Another site's page could open a connection with its visitor's cookie (RFC 6455 §10.2).
     fn may_connect(&self, caller: &Caller, headers: &HeaderMap) -> bool {
         let in_cookie = matches!(caller.credential(), Credential::Session { cookie: true, .. });
         let open = matches!(self.cors.judge(&Method::GET, headers), Verdict::SameOrigin | Verdict::Open(_));
         made_here(headers, &self.own_origin(headers)) || open && !in_cookie
     }
 
-    /// The origin of our own pages: what the folder says, else where the request was sent.
+    /// The origin of our own pages: the folder's setting, otherwise the host of the request.
     fn own_origin(&self, headers: &HeaderMap) -> String {
         if !self.base.is_empty() {
             return self.base.to_string();

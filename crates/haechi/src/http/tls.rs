@@ -1,4 +1,4 @@
-//! TLS from files: read at the start, again when they change, never replaced by something that cannot be used.
+//! TLS from files: read at the start, again when they change. Files that cannot be used never replace the current ones.
 
 use crate::{app::folder, http::certificate, observe::metrics::Metrics};
 use haechi_model::TlsFiles;
@@ -30,7 +30,7 @@ pub enum TlsError {
     Pair,
 }
 
-/// The certificate of the moment.
+/// The current certificate.
 pub struct Tls {
     files: TlsFiles,
     current: Mutex<Current>,
@@ -56,7 +56,7 @@ impl Tls {
         Ok(Arc::new(Self { files: files.clone(), current: Mutex::new(Current { config, ends, stamp }) }))
     }
 
-    /// What new connections are greeted with.
+    /// The configuration for new connections.
     #[must_use]
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current.lock().unwrap_or_else(PoisonError::into_inner).config.clone())
@@ -68,7 +68,7 @@ impl Tls {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).ends
     }
 
-    /// Reads the files again when they have changed; what cannot be used is not taken over.
+    /// Reads the files again when they have changed; keeps the current ones when the new ones cannot be used.
     pub fn look(&self) {
         let now = stamp(&self.files);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,7 @@ impl Tls {
                 *current = Current { config, ends, stamp: now };
                 tracing::info!(target: "haechi::tls", "the certificate was read again");
             }
-            // Half written, most likely: the next look finds it whole.
+            // Usually half written: the next check finds it complete.
             Err(error) => {
                 current.stamp = now;
                 tracing::warn!(target: "haechi::tls", %error, "the certificate was not read again; the old one goes on");
@@ -88,7 +88,7 @@ impl Tls {
         }
     }
 
-    /// Looks at the files for ever; the metrics tell when the certificate ends.
+    /// Checks the files for ever; the metrics show when the certificate ends.
     pub async fn watch(self: Arc<Self>, metrics: Arc<Metrics>) {
         loop {
             if let Some(ends) = self.ends() {

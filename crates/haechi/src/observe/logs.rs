@@ -1,4 +1,4 @@
-//! Logs: JSON lines on stderr. Values of fields, bodies, queries and credentials are never given to them.
+//! Logs: JSON lines on stderr. They never contain values of fields, bodies, queries or credentials.
 
 use crate::observe::traces::{TARGET, Traces};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -9,29 +9,29 @@ use tracing_subscriber::{
     prelude::*,
 };
 
-/// Lines that wait for a slow reader of stderr; what comes when so many wait is dropped. No request waits for one.
+/// Most lines that wait for a slow reader of stderr; further lines are dropped. No request waits for one.
 const WAITING: usize = 8_192;
 
-/// Keeps logs running; what waits is written when it is dropped.
+/// Keeps logs running; dropping it writes the waiting lines.
 pub struct Logs(#[expect(dead_code, reason = "it is kept for its end")] WorkerGuard);
 
-/// Starts logging. `HAECHI_LOG` filters, e.g. `info` or `haechi::store=debug`. A program that has a subscriber of its own keeps it.
+/// Starts logging. `HAECHI_LOG` filters, e.g. `info` or `haechi::store=debug`. A program with its own subscriber keeps it.
 #[must_use]
 pub fn start(json: bool, traces: Option<&Traces>) -> Logs {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(WAITING).finish(std::io::stderr());
     let filter = EnvFilter::try_from_env("HAECHI_LOG").unwrap_or_else(|_| EnvFilter::new("warn,haechi=info"));
-    // Spans are for the collector alone: with none, they are never made. One filter with a level: what the libraries trace is
-    // refused where it would be made, not after.
+    // Spans are only for the collector: without one they are never made. A single filter with a level refuses the libraries' traces where
+    // they would be made, not afterwards.
     let lines = match format!("{TARGET}=off").parse() {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     };
     let of_ours = filter_fn(|metadata| metadata.target() == TARGET).with_max_level_hint(LevelFilter::INFO);
-    // A stderr that is gone is nobody's failure: without this the complaint about it would end the thread.
+    // Ignores errors of a closed stderr: reporting them would end the thread.
     let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
     let layer = if json { layer.json().flatten_event(true).boxed() } else { layer.with_target(false).without_time().boxed() };
     let lines = tracing_subscriber::registry().with(layer.with_filter(lines));
-    // No empty layer in place of the spans: it would have no filter, and every span would be made for nobody.
+    // No empty layer in place of the spans: it would have no filter, and every span would be made for nothing.
     let _ = match traces {
         Some(traces) => lines.with(traces.layer().with_filter(of_ours)).try_init(),
         None => lines.try_init(),
@@ -43,7 +43,7 @@ pub fn start(json: bool, traces: Option<&Traces>) -> Logs {
 mod tests {
     use tracing_subscriber::filter::LevelFilter;
 
-    /// A filter without a level lets all that the libraries trace be made, for nobody: it doubled what a request over HTTP/2 cost.
+    /// A filter without a level would let the libraries make all their traces for nothing: that doubled the cost of an HTTP/2 request.
     #[test]
     fn what_libraries_trace_is_not_made() {
         let _logs = super::start(true, None);

@@ -1,4 +1,4 @@
-//! The listener for whoever runs it: health, readiness, metrics. It has no credentials, so it belongs on a private address.
+//! The listener for operators: health, readiness, metrics. It has no credentials, so it belongs on a private address.
 
 use crate::{
     observe::metrics::Metrics,

@@ -6,7 +6,7 @@ use haechi_gate::{CLOCK_BEHIND_MS, Gate};
 /// Entries without seal older than this make the node not ready.
 const MAX_SEAL_LAG_MS: i64 = 10_000;
 
-/// Whether requests should be sent here, and what is to be known of that.
+/// Whether this node is ready for requests, and the reasons.
 pub(crate) struct Readiness {
     pub(crate) ready: bool,
     reasons: Vec<&'static str>,
@@ -53,7 +53,7 @@ impl Readiness {
     }
 }
 
-/// Whether requests should be sent here.
+/// Whether this node is ready for requests.
 pub(crate) async fn is_ready(gate: &Gate, metrics: &Metrics) -> bool {
     Readiness::of(gate, metrics).await.ready
 }

@@ -1,4 +1,4 @@
-//! What is told of each request when it is answered: to the metrics, and to the log when it is asked for. Never a value that somebody sent.
+//! Reports each answered request: to the metrics, and to the log where the folder asks for it. Never with values from the request.
 
 use axum::{
     body::Body,
@@ -44,13 +44,13 @@ impl Told {
     }
 }
 
-/// A method of the standard; others are whatever somebody sends.
+/// A standard method; all others count as one.
 pub(crate) fn known(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
 }
 
-/// Gives replies the route that they come from.
+/// Adds to replies the route that they come from.
 #[derive(Clone, Copy)]
 pub(crate) struct TellRoute;
 

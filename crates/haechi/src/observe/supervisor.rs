@@ -1,4 +1,4 @@
-//! Tells systemd, when it asks for it, that the server is ready or ends (`Type=notify`).
+//! Tells systemd, if it asks (`Type=notify`), that the server is ready or stops.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -7,7 +7,7 @@ pub(crate) fn ready() {
     tell("READY=1");
 }
 
-/// No more is accepted; what is in work is ended.
+/// New connections are refused; requests in work are finished.
 pub(crate) fn stopping() {
     tell("STOPPING=1");
 }

@@ -1,4 +1,4 @@
-//! Spans of requests: W3C trace context in, OTLP over HTTP out. Without a collector nothing of this runs.
+//! Spans of requests: W3C trace context in, OTLP over HTTP out. None of this runs without a collector.
 
 use crate::{FolderError, app::folder, observe::requests::known};
 use async_trait::async_trait;
@@ -34,9 +34,9 @@ use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt};
 use tracing_subscriber::registry::LookupSpan;
 use url::Url;
 
-/// The target of spans that a collector gets, and nobody else.
+/// The target of spans that only a collector gets.
 pub(crate) const TARGET: &str = "haechi::trace";
-/// Spans that wait for the collector; what comes when so many wait is dropped.
+/// Most spans that wait for the collector; further spans are dropped.
 const WAITING: usize = 8_192;
 const EVERY: Duration = Duration::from_secs(2);
 /// Longest wait for the last spans at the end.
@@ -51,7 +51,7 @@ impl Traces {
     /// When the folder names a collector. Nothing is sent before there is a span.
     ///
     /// # Errors
-    /// When the collector's credential cannot be had.
+    /// When the collector's credential cannot be read.
     pub fn open(config: &TelemetryConfig) -> Result<Option<Self>, FolderError> {
         let Some(address) = &config.traces else { return Ok(None) };
         let mut headers = HashMap::new();
@@ -77,7 +77,7 @@ impl Traces {
         Ok(Some(Self { provider }))
     }
 
-    /// What a subscriber needs to hand spans over.
+    /// The layer that hands spans over.
     pub(crate) fn layer<S: tracing::Subscriber + for<'a> LookupSpan<'a>>(&self) -> OpenTelemetryLayer<S, opentelemetry_sdk::trace::SdkTracer> {
         tracing_opentelemetry::layer().with_tracer(self.provider.tracer("haechi")).with_location(false).with_threads(false)
     }
@@ -89,7 +89,7 @@ impl Traces {
     }
 }
 
-/// The span of a request. Only a proxy of ours continues a trace of its own; a stranger's is linked to, and decides nothing.
+/// The span of a request. Only a declared proxy's trace is continued; a stranger's is linked, and has no effect.
 pub(crate) fn of_request(method: &Method, headers: &HeaderMap, request_id: &str, from_proxy: bool) -> Span {
     let method = known(method);
     let span = tracing::info_span!(
@@ -108,7 +108,7 @@ pub(crate) fn of_request(method: &Method, headers: &HeaderMap, request_id: &str,
         if from_proxy {
             let _ = span.set_parent(theirs);
         } else {
-            // Its ids alone: what else a stranger sends does not reach the collector.
+            // Only its ids: nothing else that a stranger sends reaches the collector.
             let theirs = theirs.span().span_context().clone();
             span.add_link(SpanContext::new(theirs.trace_id(), theirs.span_id(), theirs.trace_flags(), true, TraceState::NONE));
         }
@@ -116,7 +116,7 @@ pub(crate) fn of_request(method: &Method, headers: &HeaderMap, request_id: &str,
     span
 }
 
-/// Ends what is said of a request.
+/// Completes a request's span.
 pub(crate) fn answered(span: &Span, status: u16) {
     span.record("http.response.status_code", i64::from(status));
     if status >= 500 {
@@ -134,12 +134,12 @@ pub(crate) async fn name_route(request: Request<Body>, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Carries batches to the collector, on our runtime: the exporter has a thread of its own without one.
+/// Sends batches to the collector on our runtime; otherwise the exporter would use a thread.
 #[derive(Debug)]
 struct Collector {
     outbound: Outbound,
     runtime: Handle,
-    /// Said once, not for every batch.
+    /// Logged once, not for every batch.
     lost: AtomicBool,
 }
 

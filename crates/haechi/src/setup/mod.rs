@@ -1,4 +1,4 @@
-//! The page on which the first administrator is made: static files, no inline script, nothing from elsewhere.
+//! The page that makes the first administrator: static files, no inline script, nothing from other hosts.
 
 use axum::{
     Router,

@@ -101,7 +101,7 @@ async fn somebody_elses_rows_are_not_there(backend: Backend) {
     app.finish().await;
 }
 
-/// DOS-11, LOG-02, ERR-06 [V2.4.1 V16.4.1 V13.4.5]: whoever changes addresses within a /64 is one; what strangers send makes
+/// DOS-11, LOG-02, ERR-06 [V2.4.1 V16.4.1 V13.4.5]: addresses within one /64 count as one client; what strangers send makes
 /// no new series; what is measured is not for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_make_no_room_for_themselves() {

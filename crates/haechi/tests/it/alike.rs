@@ -59,7 +59,7 @@ async fn a_row_that_refers_twice_goes_with_the_one_it_refers_to(backend: Backend
         let part = kim.get(&format!("/api/v1/parts/{id}")).await.expect(200).json();
         assert_eq!((&part["beside"], &part["last"], &part["version"]), (&Value::Null, &Value::Null, &json!(2)), "{part}");
     }
-    // Each has one entry, whatever it lost.
+    // Each row has one entry, however many references it lost.
     let caused = |id: &str, ledger: &[Value]| {
         ledger
             .iter()
@@ -159,7 +159,7 @@ async fn an_indexed_text_has_so_many_bytes(backend: Backend) {
     app.finish().await;
 }
 
-/// What refers is found by its column, whatever it was called when its reference was made.
+/// Referring rows are found by their column, also when it had another name when the reference was made.
 async fn a_reference_of_a_renamed_collection_is_changed(backend: Backend) {
     let (app, kim) = start(backend).await;
     kim.create("parts", json!({})).await;

@@ -86,7 +86,7 @@ async fn headers_and_methods_are_read_as_documented() {
     patch("w/\"2\"").await.expect(400);
     let wrong = kim.get("/api/v1/notes:query").await.expect(405);
     assert_eq!((wrong.header("allow"), wrong.problem().as_str()), ("POST", "method-not-allowed"));
-    // Who is not known is told so first, whatever else is wrong.
+    // An unknown caller gets 401 before any other error.
     let nobody = app.anonymous();
     for method in ["PATCH", "DELETE"] {
         nobody.send(method, &path, &[("content-type", "application/json"), ("if-match", "nonsense")], b"{}".to_vec()).await.expect(401);

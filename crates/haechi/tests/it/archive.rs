@@ -1,4 +1,4 @@
-//! Old parts of the ledger leave for files: what stays verifies, what left verifies, and nobody else can take anything out.
+//! Old parts of the ledger move to files: both parts still verify, and nobody without the master key can remove entries.
 
 use crate::{
     fixture::FILES,
@@ -210,7 +210,7 @@ async fn nothing_is_laundered_by_an_archive() {
     }
 }
 
-/// Below an archive nothing stands unseen, and positions go on where they were, whatever is deleted.
+/// No row below an archive goes unnoticed, and positions continue after deletions.
 #[tokio::test]
 async fn nothing_takes_the_place_of_what_left() {
     let (app, kim) = grown(Backend::Sqlite).await;
@@ -281,7 +281,7 @@ async fn a_backup_after_an_archive_is_whole(backend: Backend) {
     app.finish().await;
 }
 
-/// Whoever deletes old entries has no code that says so.
+/// Deleting old entries without the archive code is found.
 async fn deleting_is_not_archiving(backend: Backend) {
     let (app, _) = grown(backend).await;
     let (gate, key) = (app.house.gate.clone(), &app.house.keys.audit);

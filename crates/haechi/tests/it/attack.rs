@@ -81,7 +81,7 @@ async fn oracle_by_masked_field(backend: Backend) {
     let (kim, judge, lee) = (app.person("kim", &["member"]).await, app.person("judge", &["auditor"]).await, app.person("lee", &["member"]).await);
     kim.create("notes", json!({"title": "closed", "secret": "abc", "mail": "a@b.cd"})).await;
     kim.create("notes", json!({"title": "open", "secret": "abd"})).await;
-    // Conditionally readable: rows in which it is not are left out, whatever the filter asks.
+    // Conditionally readable: every filter leaves out the rows in which the field is not readable.
     for filter in ["secret = \"abc\"", "NOT secret = \"abc\"", "secret:\"ab\"", "secret = null OR title = \"closed\"", "secret < \"b\""] {
         let items = judge.post("/api/v1/notes:query", json!({"filter": filter})).await.expect(200).json();
         assert!(items["items"].as_array().unwrap().iter().all(|item| item["title"] == "open"), "{filter}: {items}");

@@ -115,7 +115,7 @@ async fn from_postgres_to_sqlite() {
     there_and_back(Backend::Postgres, Backend::Sqlite).await;
 }
 
-/// The control socket is its owner's alone; what an operator does stands in the ledger under his name.
+/// Only its owner may use the control socket; what an operator does is in the ledger under their name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_reach_the_running_house() {
     let root = fresh_folder(Backend::Sqlite, FILES).await;

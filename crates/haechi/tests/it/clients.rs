@@ -95,7 +95,7 @@ impl Browser {
         panic!("{expression} is {found}, not {expected}");
     }
 
-    /// A picture of the page, for whoever wants to look.
+    /// A picture of the page, for people who want to look at it.
     async fn picture(&mut self, name: &str) {
         use base64::{Engine, engine::general_purpose::STANDARD};
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;

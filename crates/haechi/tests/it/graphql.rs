@@ -57,7 +57,7 @@ async fn records_are_read_and_changed(backend: Backend) {
     let gone = data(&kim, "mutation($id: ID!) { delete_note(id: $id) { id } }", json!({ "id": id })).await;
     assert_eq!(gone, json!({ "delete_note": { "id": id } }));
     assert_eq!(data(&kim, read, json!({ "id": id })).await, json!({ "note": null }));
-    // Whoever reaches nothing is told so before the body is read; a collection that policy closes is refused.
+    // A caller who reaches nothing is refused before the body is read; a collection that policy closes is refused.
     let auditor = app.person("ann", &["auditor"]).await;
     assert_eq!(code(&auditor, "{ things { nodes { id } } }", json!({})).await, "forbidden");
     assert_eq!(code(&app.anonymous(), "{ notes { nodes { id } } }", json!({})).await, "unauthenticated");
@@ -192,7 +192,7 @@ async fn masks_are_nulls_with_names(backend: Backend) {
     app.finish().await;
 }
 
-/// GQL-12 [V3.5.1]: a change is sent by POST as JSON, whatever else a browser of another site can send.
+/// GQL-12 [V3.5.1]: a change is sent by POST as JSON; every other request that a page of another site can send is refused.
 #[tokio::test]
 async fn http_is_as_specified() {
     let app = TestApp::start(Backend::Sqlite, FILES).await;
@@ -237,7 +237,7 @@ async fn http_is_as_specified() {
     let note = r#"{"query":"mutation { create_note(input: {title: \"x\"}) { id } }"}"#;
     post("application/json", &format!("[{note},5]")).await.expect(400);
     assert_eq!(data(&kim, "{ notes_aggregate { count } }", json!({})).await["notes_aggregate"]["count"], 0);
-    // The key is that of the change, wherever it stands.
+    // The key is that of the change, at any place in the document.
     let keyed = [("content-type", "application/json"), ("idempotency-key", "k1")];
     let mutation = br#"{"query":"mutation { __typename create_note(input: {title: \"x\"}) { id } }"}"#;
     let first = kim.send("POST", "/graphql", &keyed, mutation.to_vec()).await.expect(200).json()["data"]["create_note"].clone();

@@ -182,7 +182,7 @@ async fn each_event_leaves_one_entry(backend: Backend) {
     app.finish().await;
 }
 
-/// LOG-01 [V16.4.1 V1.2.10]: whatever stands in values, paths and headers, an entry is one line and one record.
+/// LOG-01 [V16.4.1 V1.2.10]: an entry is one line and one record, for any text in values, paths and headers.
 async fn hostile_text_stays_one_record(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;

@@ -358,8 +358,8 @@ async fn a_browser_has_a_cookie(backend: Backend) {
     for honest in [&[origin, site, csrf][..], &[origin, csrf], &[("referer", "https://app.example.com/page"), csrf]] {
         assert_eq!(change(honest).await, 204, "{honest:?}");
     }
-    // A page of another site shows pictures and asks in the name of whoever looks at it: the cookie is not heeded then. Nor is it where
-    // such a page sends the browser to the API; a page of ours is reached.
+    // A page of another site embeds pictures and sends requests with its visitor's cookie: the cookie is ignored then. It is also ignored
+    // when such a page sends the browser to the API. Our own page is reached.
     let read = async |path: &str, headers: &[(&str, &str)]| {
         let headers: Vec<(&str, &str)> = [("cookie", cookie.as_str())].into_iter().chain(headers.iter().copied()).collect();
         browser.send("GET", path, &headers, Vec::new()).await.status
@@ -443,7 +443,7 @@ async fn nobody_locks_somebody_else_out(backend: Backend) {
     }
     assert!(tried <= 100, "{tried} guesses were computed");
     attempt("10.3.3.3", "kim@example.com", GOOD, None).await.expect(429);
-    // The honest person, on a device that he has used before, even from the attacker's address.
+    // The honest person, on a device that they have used before, even from the attacker's address.
     attempt("10.1.1.1", "kim@example.com", GOOD, Some(&device)).await.expect(200);
     // Somebody else's device, or an invented one, helps nobody.
     sign_up(&app, "eve@example.com", GOOD).await;
@@ -504,7 +504,7 @@ async fn bad_bodies_are_told(backend: Backend) {
     anybody.get("/auth/v1/me?access_token=haechi_s_x").await.expect(400);
     anybody.get("/auth/v1/me").await.expect(401);
     anybody.get("/auth/v1/sign-in").await.expect(405);
-    // Nobody gives himself roles.
+    // People cannot give themselves roles.
     for field in ["roles", "disabled", "email_verified", "id", "team"] {
         let body = json!({"email": "eve@example.com", "password": GOOD, "profile": {field: "x"}});
         assert_eq!(anybody.post("/auth/v1/sign-up", body).await.expect(422).json()["errors"][0]["pointer"], format!("/profile/{field}"));
@@ -523,7 +523,7 @@ async fn codes_are_no_credentials(backend: Backend) {
     app.finish().await;
 }
 
-/// The folder's own fields of `users`: what is required is asked for, whoever adds the person; nothing half made stays.
+/// The folder's own fields of `users`: required ones are asked for, no matter who adds the person; nothing half made stays.
 async fn profiles_are_filled_in_as_the_folder_says(backend: Backend) {
     let users = "[fields]\nname = { type = \"text\", required = true }\nlocale = { type = \"text\", required = true, default = \"en\" }\nnick = { type = \"text\", unique = true }\nboss = { type = \"ref\", to = \"users\" }\n";
     let mut all = files("sign_up = \"open\"\nsign_up_fields = [\"name\", \"locale\", \"nick\"]");
@@ -575,15 +575,15 @@ async fn another_node_hears_of_a_revocation_within_a_second() {
     let person = operator.find_person("kim@example.com").await.unwrap();
     operator.set_disabled(&person.id, true).await.unwrap();
     with(&second, &there).get("/auth/v1/me").await.expect(401);
-    // Its clock is behind the ledger's time: it goes on as time passes, whatever it is set to.
+    // This node's clock is behind the ledger's time: its time goes on as time passes, no matter what the clock is set to.
     tokio::time::sleep(std::time::Duration::from_millis(1_050)).await;
     with(&first, &there).get("/auth/v1/me").await.expect(401);
     second.house.close().await;
     first.finish().await;
 }
 
-/// AUTHN-01, DOS-16 [V6.3.1]: ten thousand sign-ins over a thousand accounts from fifty networks; few are computed, and whoever
-/// has signed in before comes in meanwhile.
+/// AUTHN-01, DOS-16 [V6.3.1]: ten thousand sign-ins over a thousand accounts from fifty networks; few are computed, and people who
+/// have signed in before comes in meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spray_is_bounded_and_honest_people_get_in() {
     let app = start(Backend::Sqlite, "sign_up = \"open\"\n[limits]\nanonymous_per_minute = 1_000_000").await;

@@ -172,7 +172,7 @@ async fn erased_details_keep_every_proof() {
     app.close().await;
 }
 
-/// Commands that end one right after the other leave nothing without position and seal, whoever had the lease.
+/// Commands that end right after each other leave every entry with its position and seal, no matter which one had the lease.
 async fn what_commands_write_is_sealed(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let root = app.close().await;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 on_both!(changes_arrive_as_they_may_be_seen, a_stream_goes_on_where_it_ended, streams_end_with_their_caller, what_decides_is_watched_too);
 
-/// Everybody who may list notes may watch them; a note is followed by whoever may read its parent.
+/// Everybody who may list notes may watch them; a note is followed by callers who may read its parent.
 const POLICY: &str = r#"
 permit (principal in Role::"member", action == Action::"watch", resource is notes) when { resource.author == principal };
 permit (principal in Role::"auditor", action == Action::"watch", resource is notes) when { resource has rank && resource.rank > 5 };
@@ -151,7 +151,7 @@ async fn streams_end_with_their_caller(backend: Backend) {
     app.finish().await;
 }
 
-/// T-stale: however the path is written, whoever opened the stream ends with his credential; also while he catches up.
+/// T-stale: a stream ends with its caller's credential, for every form of the path, and also while it catches up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_stream_outlives_its_caller() {
     let app = start(Backend::Sqlite).await;
@@ -211,7 +211,7 @@ async fn what_decides_is_watched_too(backend: Backend) {
     app.finish().await;
 }
 
-/// GQL-08, DOS [V2.4.1]: whoever does not read is cut off with what he has; nobody holds more streams than his part.
+/// GQL-08, DOS [V2.4.1]: a reader that does not read is cut off with its buffer; a caller holds no more streams than their share.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_are_cut_and_streams_are_counted() {
     let app = TestApp::start(Backend::Sqlite, &files("[live]\nstreams_per_caller = 3\n")).await;

@@ -230,7 +230,7 @@ async fn a_flood_is_refused_and_known_callers_go_on() {
         last = guesser.get("/api/v1/posts").await.status;
     }
     assert_eq!(last, 429);
-    // Others, also behind the same proxy, and whoever is known.
+    // Other addresses are served, also behind the same proxy, and so are known callers.
     app.anonymous().from_address("203.0.113.77").get("/api/v1/posts").await.expect(200);
     let proxied = app.anonymous().from_address("10.0.0.1");
     for at in 0..80 {
@@ -314,7 +314,7 @@ async fn metrics_are_on_the_listener_of_operations_alone() {
     app.finish().await;
 }
 
-/// DOS-14: whoever holds as many requests as he can, half sent, takes his own room and nobody else's.
+/// DOS-14: a client that holds as many half-sent requests as it can uses up its own share only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_takes_the_room_of_all() {
     let app = with("[limits]\nconcurrency = 64").await;

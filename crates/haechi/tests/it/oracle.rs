@@ -1,7 +1,7 @@
-//! T-oracle: two houses that differ in secrets alone tell an attacker the same, whatever he asks, through every door.
+//! T-oracle: two houses that differ in secrets alone give an attacker the same answers to every request, through every door.
 //!
-//! He may list the notes, and read the secret of none of them but the one that is open. Every answer is compared as a
-//! whole, errors and counts included; a bit that differs is a bit that he has learnt.
+//! The attacker may list the notes, and read only the secret of the open one. Every answer is compared as a whole, errors and counts
+//! included; a bit that differs is a bit that the attacker has learnt.
 
 use crate::{fixture::FILES, grpc::Client};
 use haechi_gate::ImportRow;
@@ -39,7 +39,7 @@ async fn house(backend: Backend, secrets: [Option<&str>; 4], clock: Arc<haechi_g
         let id = format!("0192bbbb-0000-7000-8000-{at:012x}");
         let parent = (at > 0).then_some("0192bbbb-0000-7000-8000-000000000000");
         let title = if at == 3 { "open" } else { "closed" };
-        // The open one's secret is his to read: it is the same in both houses.
+        // The attacker may read the open note's secret: it is the same in both houses.
         let secret = if at == 3 { Some("known") } else { *secret };
         let row = json!({ "title": title, "rank": at, "secret": secret, "mail": secret.map(|secret| format!("{secret}@example.test")), "author": owner.id, "parent": parent });
         let Json::Object(members) = haechi_model::parse_json(row.to_string().as_bytes()).unwrap() else { panic!("no object") };
@@ -54,7 +54,7 @@ async fn house(backend: Backend, secrets: [Option<&str>; 4], clock: Arc<haechi_g
     House { app, attacker, client }
 }
 
-/// What is new in every answer, whatever the house: ids of requests, times, tokens.
+/// What is new in every answer of any house: ids of requests, times, tokens.
 fn plain(text: &str) -> String {
     let mut json: Value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
     scrub(&mut json);
@@ -67,7 +67,7 @@ fn scrub(json: &mut Value) {
             for (name, value) in members.iter_mut() {
                 match (name.as_str(), &value) {
                     ("request_id" | "create_time" | "update_time" | "author" | "author_id", _) => *value = Value::Null,
-                    // A token's length is what it says to whoever cannot open it.
+                    // A token's length is all that it tells a client that cannot open it.
                     ("next_page_token" | "end_cursor" | "cursor" | "position", Value::String(token)) => *value = json!(token.len()),
                     _ => scrub(value),
                 }
@@ -78,7 +78,7 @@ fn scrub(json: &mut Value) {
     }
 }
 
-/// Everything that he asks; one line for each answer.
+/// Everything that the attacker asks; one line for each answer.
 async fn transcript(house: &House) -> Vec<String> {
     let (me, mut lines) = (&house.attacker, Vec::new());
     let guesses = ["aaa", "mmm", "zzz", "a1", "aaa@example.test", "", "known"];
@@ -177,16 +177,16 @@ async fn others(house: &House, lines: &mut Vec<String>) {
     owner.patch(&format!("/api/v1/notes/{hidden}"), json!({ "rank": 5 })).await.expect(200);
     owner.delete(&format!("/api/v1/notes/{shown}")).await.expect(204);
     if let Some(stream) = &mut stream {
-        // Of what he may not read nothing is told: the next that comes is the open one.
+        // The stream tells nothing about rows that the attacker may not read: the next event is the open note.
         let (kind, data) = stream.next().await.unwrap();
         let right = kind == "create" && data["id"] == shown.as_str();
-        // An id of this house alone: whatever else is told makes the houses differ.
+        // An id exists in this house only: any other event makes the houses differ.
         lines.push(if right { "told of the open one".to_owned() } else { format!("told of {}", data["id"]) });
         lines.push(stream.next().await.unwrap().0);
     }
 }
 
-/// A stream that filters by the secret: it is told only of rows in which the secret is his to read.
+/// A stream that filters by the secret: it tells only of rows in which the attacker may read the secret.
 async fn watch_by_secret(me: &Person) -> Option<haechi_testkit::Events> {
     let body = json!({ "filter": "secret >= \"a\"" }).to_string().into_bytes();
     let mut events = me.watch_by("/api/v1/notes:watch", body).await.ok()?;
@@ -236,7 +236,7 @@ async fn planted_holes_are_found() {
         plant(hole);
         assert!(by_secrets().await > 0, "{hole:?} is not found");
     }
-    // Of streams both are asked: the one looks for what is secret, the other for what is not his.
+    // Both kinds of streams are asked: one looks for secret values, the other for rows that the attacker may not read.
     assert!(crate::doors::live::fixture_differences().await > 0, "{:?} is not found by following", Hole::UnguardedStreams);
     plant(Hole::Nothing);
     assert_eq!((by_doors().await, by_secrets().await, crate::doors::live::fixture_differences().await), (0, 0, 0));

@@ -98,7 +98,7 @@ async fn subscriptions_tell_and_end() {
     app.finish().await;
 }
 
-/// V4.4.2 V4.4.3, GQL [V4.4.2 V4.4.3]: a connection is for whoever proves himself, and is not opened by a page of another site.
+/// V4.4.2 V4.4.3, GQL [V4.4.2 V4.4.3]: a connection needs a credential, and a page of another site cannot open one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_are_refused() {
     let app: TestApp = live::start(Backend::Sqlite).await;

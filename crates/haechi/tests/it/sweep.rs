@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 on_both!(every_route_as_everybody);
 
 const GOOD: &str = "seven purple otters dance";
-/// Routes that are open on purpose; all others must refuse whoever is not known.
+/// Routes that are open on purpose; all others must refuse unknown callers.
 const OPEN: &[(&str, &str)] = &[
     ("POST", "/auth/v1/sign-up"),
     ("POST", "/auth/v1/sign-in"),

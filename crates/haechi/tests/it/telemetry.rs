@@ -1,4 +1,4 @@
-//! Spans to a collector, and what happens when it, or whoever reads the log, is gone.
+//! Spans to a collector, and what happens when the collector or the reader of the log is gone.
 
 use crate::{fixture::FILES, process::Dev};
 use haechi_testkit::{Backend, fresh_folder, with_more};
@@ -132,7 +132,7 @@ async fn requests_leave_spans() {
     std::fs::remove_dir_all(root).unwrap();
 }
 
-/// A stranger neither joins his trace to ours nor decides whether we trace.
+/// A stranger can neither join their trace to ours nor decide whether we trace.
 #[tokio::test]
 async fn a_strangers_trace_context_decides_nothing() {
     let (address, batches) = collector();
@@ -175,7 +175,7 @@ async fn without_a_collector_requests_go_on() {
     }
 }
 
-/// Bad days [V16.5.3]: whoever reads the log is gone, or reads no more.
+/// Bad days [V16.5.3]: the reader of the log is gone, or reads no more.
 #[tokio::test]
 async fn without_a_reader_of_the_log_requests_go_on() {
     for gone in [true, false] {

@@ -126,7 +126,7 @@ const WRONG_GUESS: &str = "abababababababababababababababababababd";
 const HIDDEN: usize = 3_000;
 
 /// T-oracle, by time [V14.2.2]: a guess at what somebody may not read takes as long when it is right as when it is wrong. The
-/// same test must tell the two apart in a field that he may read.
+/// same test must tell the two apart in a field that they may read.
 async fn right_and_wrong_guesses_take_as_long(backend: Backend) {
     let limits = "[limits]\ncaller_per_minute = 1000000";
     let app = TestApp::start(
@@ -139,7 +139,7 @@ async fn right_and_wrong_guesses_take_as_long(backend: Backend) {
     // There is one that opens others: the database cannot tell before it looks.
     kim.create("notes", json!({ "title": "open" })).await;
     let took = async |field: &str, operator: &str, guess: &str, found: usize| {
-        // Beside the field something that its index does not hold: whatever is found must be fetched.
+        // The filter has a second field that its index does not hold, so every row that is found must be fetched.
         let query = format!("{{ notes_aggregate(filter: {{{field}: {{{operator}: \"{guess}\"}}, rank: {{is_null: true}}}}) {{ count }} }}");
         let began = Instant::now();
         let reply = ann.post("/graphql", json!({ "query": query })).await;

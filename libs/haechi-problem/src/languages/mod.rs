@@ -1,21 +1,21 @@
-//! In which language a problem is told. English stands where a problem is made, and is the key in the tables of others.
+//! The language of problems. Code writes problems in English; the English text is the key in the tables of other languages.
 
 mod ko;
 
 use crate::{FieldProblem, Kind, Problem};
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 
-/// What is told to whoever names no language of ours.
+/// The language for clients that accept none of ours.
 pub const DEFAULT: &str = "en";
 
 /// How deep a message may stand in another.
 const MAX_DEPTH: usize = 3;
 
-/// A language: its tag, and its messages by what they are in English.
+/// A language: its tag, and its messages by their English text.
 struct Language {
     tag: &'static str,
     whole: HashMap<&'static str, &'static str>,
-    /// Messages in which something stands: what is around it in English, most telling first.
+    /// Messages with placeholders: the English parts around them, most specific first.
     patterns: Vec<(Vec<&'static str>, &'static str)>,
 }
 
@@ -42,13 +42,13 @@ pub fn preferred(accept: &str) -> &'static str {
     best.0
 }
 
-/// A message in a language: itself where it is not known.
+/// A message in a language; the English text when there is no translation.
 #[must_use]
 pub fn translated<'a>(text: &'a str, tag: &str) -> Cow<'a, str> {
     other(tag).and_then(|language| language.say(text, 0)).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// A language that is not the one in which problems are made.
+/// A language other than English.
 fn other(tag: &str) -> Option<&'static Language> {
     OTHERS.iter().find(|language| language.tag == tag)
 }
@@ -100,7 +100,7 @@ impl Language {
     }
 }
 
-/// A message with what stands in it: `{0}` is the first.
+/// A message with its placeholders filled: `{0}` is the first.
 fn filled(message: &str, found: &[Cow<'_, str>]) -> String {
     let mut said = String::with_capacity(message.len() + 32);
     let mut left = message;
@@ -122,7 +122,7 @@ fn filled(message: &str, found: &[Cow<'_, str>]) -> String {
     said
 }
 
-/// What stands between the parts of a message.
+/// The texts in the placeholders of a message.
 fn stands_in<'a>(text: &'a str, parts: &[&str]) -> Option<Vec<&'a str>> {
     let (first, rest) = parts.split_first()?;
     let mut left = text.strip_prefix(first)?;

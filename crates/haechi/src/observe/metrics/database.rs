@@ -1,4 +1,4 @@
-//! The database: its pools, what it was asked for, how large it is.
+//! Metrics of the database: its pools, its work, its size.
 
 use super::sometimes::Sometimes;
 use haechi_gate::{Fill, Signs, Sizes, Usage};
@@ -12,7 +12,7 @@ type Labels = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
 type UsageLabels = [(&'static str, String); 2];
 
-/// All that is told of it.
+/// All metrics of the database.
 pub(super) struct Database {
     pools: Pools,
     usage: Used,
@@ -128,7 +128,7 @@ fn number<N: TryInto<i64>>(count: N) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }
 
-/// What is counted elsewhere is brought up to that here.
+/// Raises a counter to a count that is kept elsewhere.
 fn bring(counter: &Counter, count: u64) {
     counter.inc_by(count.saturating_sub(counter.get()));
 }

@@ -1,4 +1,4 @@
-//! What is counted, in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
+//! Metrics in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
 
 mod database;
 mod routes;
@@ -128,7 +128,7 @@ impl Metrics {
         self.routes.answered(told);
     }
 
-    /// The process is asked to end: no more requests should be sent here.
+    /// Shutdown was requested: the node is no longer ready.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -154,12 +154,12 @@ impl Metrics {
         self.connections.inc();
     }
 
-    /// To be told with the rest: what waits to be read.
+    /// Adds the bytes that wait to be read to the metrics.
     pub(crate) fn watch_unread(&self, unread: &Arc<Unread>) {
         let _ = self.unread.set(unread.clone());
     }
 
-    /// When the certificate of the moment ends, in seconds since 1970.
+    /// Sets the end of the current certificate, in seconds since 1970.
     pub(crate) fn certificate_ends(&self, seconds: i64) {
         self.state.certificate(seconds);
     }

@@ -10,11 +10,11 @@ use std::{
     sync::{PoisonError, RwLock, atomic::AtomicU64},
 };
 
-/// Requests by the pattern of their route. Patterns, methods and statuses are few, whatever somebody sends.
+/// Requests by the pattern of their route. Patterns, methods and statuses are few, for all possible requests.
 pub(super) struct Routes {
     requests: Family<RouteLabels, Counter>,
     time: Family<RouteLabels, Counter<f64, AtomicU64>>,
-    /// What was counted before, by route: to count it again makes nothing.
+    /// Counters that exist already, by route: using them again allocates nothing.
     known: RwLock<HashMap<Box<str>, Vec<Known>>>,
 }
 

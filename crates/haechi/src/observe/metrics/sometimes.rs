@@ -1,4 +1,4 @@
-//! A gauge that is not there before it has a value: to say zero would be wrong.
+//! A gauge that is absent until it has a value: zero would be wrong.
 
 use prometheus_client::{
     collector::Collector,

@@ -1,4 +1,4 @@
-//! The state of the node: its ledger, what it must keep, its clock, and which versions it runs.
+//! Metrics of the node's state: its ledger, its writers, its clock, and its versions.
 
 use super::sometimes::Sometimes;
 use haechi_gate::{Signs, Writer};
@@ -14,17 +14,17 @@ use std::sync::{
 type Labels = [(&'static str, &'static str); 1];
 type Version = [(&'static str, String); 1];
 
-/// All that is told of it.
+/// All metrics of the node's state.
 pub(super) struct State {
     seal_lag: Gauge<i64, AtomicI64>,
     unplaced: Gauge,
     gives_positions: Gauge,
-    /// By writer: 1 while what it must keep is not kept.
+    /// By writer: 1 while it fails.
     failing: [Gauge; Writer::ALL.len()],
     clock_ahead: Gauge<f64, AtomicU64>,
     migration: Gauge,
     policies: Family<Version, Gauge>,
-    /// The version that is among them.
+    /// The policy version that is shown now.
     told: Mutex<Box<str>>,
     certificate: Sometimes,
 }
@@ -75,7 +75,7 @@ impl State {
         }
     }
 
-    /// When the certificate of the moment ends, in seconds since 1970.
+    /// Sets the end of the current certificate, in seconds since 1970.
     pub(super) fn certificate(&self, ends: i64) {
         self.certificate.set(ends as f64);
     }

@@ -1,5 +1,4 @@
-//! T-door for streams: each door tells a caller the same of the same changes, and whoever has followed them knows what
-//! his list shows.
+//! T-door for streams: each door tells a caller the same about the same changes, and a client that followed them knows what its list shows.
 
 use super::{NO_LIMITS, clinic, fields, folder, from_proto, import, person, plain, whole};
 use crate::{
@@ -39,7 +38,7 @@ struct Streams {
     before: Option<Shown>,
 }
 
-/// The same folder, in which everybody may watch what he may read, and somebody may do everything.
+/// The same folder, in which everybody may watch what they may read, and one person may do everything.
 fn watched(files: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
     let mut files = files.to_vec();
     let mut policies = format!("@everything(\"makes the changes\")\npermit (principal in Role::\"{WRITER}\", action, resource is {MARKS});\n");
@@ -58,7 +57,7 @@ fn watched(files: &[(&'static str, String)]) -> Vec<(&'static str, String)> {
     files
 }
 
-/// A list as far as he may see it; nothing when he may not list.
+/// A list as far as the person may see it; nothing when they may not list.
 async fn list(person: &Person, collection: &Collection) -> Option<Shown> {
     let reply = person.get(&format!("/api/v1/{}?page_size=100", collection.name)).await;
     if reply.status != 200 {
@@ -179,7 +178,7 @@ async fn of_graphql(socket: &mut socket::Client, mut open: usize) -> BTreeMap<St
     told
 }
 
-/// What somebody knows who had the list and followed the changes; nothing when he was told to read it again.
+/// What a client knows that had the list and followed the changes; nothing when it was told to read the list again.
 fn followed(before: &Shown, told: &[Told]) -> Option<Shown> {
     let mut shown = before.clone();
     for (kind, id, record) in told {
