@@ -34,6 +34,14 @@ impl ServerConfig {
     }
 }
 
+impl TelemetryConfig {
+    /// The addresses of collectors, each with its key.
+    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let all = [("traces", &self.traces), ("metrics", &self.metrics), ("logs", &self.logs)];
+        all.into_iter().filter_map(|(key, address)| Some((key, address.as_ref()?)))
+    }
+}
+
 /// How many connections a node has to PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
@@ -155,8 +163,8 @@ impl Config {
             let help = "name the PEM files of the certificate chain and of its key under [server]";
             missing("TLS needs both `cert_file` and `key_file`", help);
         }
-        if self.telemetry.authorization.is_some() && self.telemetry.traces.is_none() {
-            let help = "add traces = \"http://HOST:4318/v1/traces\", or remove `authorization`";
+        if self.telemetry.authorization.is_some() && self.telemetry.addresses().next().is_none() {
+            let help = "add traces = \"http://HOST:4318/v1/traces\", metrics or logs, or remove `authorization`";
             missing("`authorization` under [telemetry] is for a collector, and none is named", help);
         }
     }

@@ -132,6 +132,10 @@ section! {
         traces: Option<String> = None, Shape::Text(&COLLECTOR), default "none: there are no spans";
         /// Of a hundred requests, how many leave spans.
         traces_percent: i64 = 100, Shape::Number(1..=100, "of a hundred");
+        /// Where metrics are sent, every 15 seconds, as `"http://127.0.0.1:4318/v1/metrics"`. `/metrics` of `ops_listen` has them as well.
+        metrics: Option<String> = None, Shape::Text(&COLLECTOR), default "none: they are not sent";
+        /// Where log lines are sent, as `"http://127.0.0.1:4318/v1/logs"`. Standard error gets them as well.
+        logs: Option<String> = None, Shape::Text(&COLLECTOR), default "none: they are not sent";
         /// The `Authorization` header that the collector wants, as `Bearer …`.
         authorization: Option<SecretRef> = None, Shape::Secret;
     }

@@ -17,7 +17,7 @@ use crate::{
         routes::stack,
         tls::{Tls, TlsError},
     },
-    observe::{logs, ops, supervisor, traces::Traces},
+    observe::{logs, ops, supervisor, telemetry::Telemetry},
 };
 use axum::{
     Router,
@@ -214,8 +214,8 @@ impl Haechi {
                 return Err(ServeError::Refused(refused));
             }
         }
-        let traces = Traces::open(&revision.app.config.telemetry)?;
-        let _logs = logs::start(self.mode == Mode::Serve, traces.as_ref());
+        let mut telemetry = Telemetry::open(&revision.app.config.telemetry)?;
+        let _logs = logs::start(self.mode == Mode::Serve, &telemetry);
         let data = DataDir::open(self.data.clone())?;
         if self.mode == Mode::Serve {
             wait_for_database(&revision.app.config, &data.path).await?;
@@ -239,6 +239,8 @@ impl Haechi {
             house.gate.open_all().await.map_err(|why| HouseError::Open(OpenError::Database(house.place.clone(), why.to_string())))?;
         }
         house.start();
+        let (houses, watched) = watch::channel(house.clone());
+        telemetry.watch(watched);
         tracing::info!(target: "haechi", address = config.server.listen, "serving");
         let routes = self.routes;
         let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).with_routes(routes)));
@@ -251,10 +253,9 @@ impl Haechi {
         let (admission, head_ms) = (Admission::new(&config), config.limits.head_ms);
         Server { listener, stack: current, tls, admission, head_ms, stalled: STALLED }.run(Box::pin(ending(house.gate.clone()))).await;
         tasks.iter().for_each(JoinHandle::abort);
+        drop(houses);
         house.close().await;
-        if let Some(traces) = traces {
-            traces.close().await;
-        }
+        telemetry.close().await;
         tracing::info!(target: "haechi", "stopped");
         Ok(())
     }

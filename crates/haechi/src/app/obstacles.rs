@@ -37,7 +37,7 @@ pub fn obstacles(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     {
         found.push(error.to_string());
     }
-    let in_the_clear = |address: &String| {
+    let in_the_clear = |address: &str| {
         url::Url::parse(address).is_ok_and(|url| {
             let local = url.host_str().is_some_and(|host| {
                 host == "localhost" || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -45,8 +45,8 @@ pub fn obstacles(revision: &Revision, data: &std::path::Path) -> Vec<String> {
             url.scheme() == "http" && !local
         })
     };
-    if config.telemetry.authorization.is_some() && config.telemetry.traces.as_ref().is_some_and(in_the_clear) {
-        found.push("the collector's credential would go in plain text: name an https:// address in traces under [telemetry]".to_owned());
+    for (key, _) in config.telemetry.addresses().filter(|(_, address)| config.telemetry.authorization.is_some() && in_the_clear(address)) {
+        found.push(format!("the collector's credential would go in plain text: name an https:// address in {key} under [telemetry]"));
     }
     for (collection, action) in revision.undeclared_reach() {
         if !haechi_model::ANONYMOUS_VERBS.contains(&action.as_str()) {

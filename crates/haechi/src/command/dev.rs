@@ -11,7 +11,7 @@ use haechi::{
         routes::stack,
         stack::Stack,
     },
-    observe::{logs, traces::Traces},
+    observe::{logs, telemetry::Telemetry},
 };
 use std::{
     path::{Path, PathBuf},
@@ -39,8 +39,8 @@ pub(crate) struct Dev {
 impl Dev {
     pub(crate) async fn run(self, place: Place) -> Done {
         let place = place.at(self.folder.as_ref())?;
-        let traces = Traces::open(&place.load()?.0.app.config.telemetry)?;
-        let _logs = logs::start(false, traces.as_ref());
+        let mut telemetry = Telemetry::open(&place.load()?.0.app.config.telemetry)?;
+        let _logs = logs::start(false, &telemetry);
         let data = DataDir::open(place.data())?;
         // Before anything is written: a second `dev` on this address changes nothing.
         let config = place.load()?.0.app.config.clone();
@@ -57,6 +57,7 @@ impl Dev {
             Server { listener, stack: current, tls: None, admission: Admission::new(&config), head_ms: config.limits.head_ms, stalled: STALLED };
         let server = tokio::spawn(server.run(Box::pin(async move { drop(stopped.changed().await) })));
         let (open, houses) = watch::channel(house.clone());
+        telemetry.watch(houses.clone());
         let control = tokio::spawn(super::control::control(data.path.clone(), place.clone(), houses));
         let mut seen = fingerprint(&place.folder);
         let ended = shutdown::signal();
@@ -78,10 +79,9 @@ impl Dev {
         let _ = stop.send(true);
         let _ = server.await;
         control.abort();
+        drop(open);
         house.close().await;
-        if let Some(traces) = traces {
-            traces.close().await;
-        }
+        telemetry.close().await;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -148,7 +148,8 @@ pub(crate) type Done = Result<ExitCode, Failed>;
 pub(crate) async fn run(arguments: Arguments) -> Done {
     let place = arguments.place;
     // `serve` and `dev` begin theirs when they know the folder.
-    let _logs = (!matches!(arguments.command, Command::Serve(_) | Command::Dev(_))).then(|| haechi::observe::logs::start(false, None));
+    let _logs = (!matches!(arguments.command, Command::Serve(_) | Command::Dev(_)))
+        .then(|| haechi::observe::logs::start(false, &haechi::observe::telemetry::Telemetry::default()));
     let done = match arguments.command {
         Command::New(command) => command.run(&place),
         Command::Add(command) => command.run(&place),

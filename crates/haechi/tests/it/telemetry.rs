@@ -3,7 +3,8 @@
 use crate::{fixture::FILES, process::Dev};
 use haechi_testkit::{Backend, fresh_folder, with_more};
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
+    collector::{logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    metrics::v1::metric::Data,
     trace::v1::{Span, span::SpanKind},
 };
 use prost::Message;
@@ -190,4 +191,52 @@ async fn without_a_reader_of_the_log_requests_go_on() {
         dev.end();
         std::fs::remove_dir_all(root).unwrap();
     }
+}
+
+/// LOG [V16.2.1 V16.2.5]: metrics and log lines reach a collector, say what `/metrics` and standard error say, and hold no value.
+#[tokio::test]
+async fn metrics_and_lines_reach_a_collector() {
+    let (address, batches) = collector();
+    let host = address.trim_end_matches("/v1/traces");
+    let more = format!(
+        "[log]\nrequests = true\n[telemetry]\nmetrics = \"{host}/v1/metrics\"\nlogs = \"{host}/v1/logs\"\nauthorization = {{ env = \"COLLECTOR_KEY\" }}"
+    );
+    let root = folder(&more).await;
+    let dev = Dev::start_with(&root, &[("COLLECTOR_KEY", "Bearer collectors-own"), ("OTEL_RESOURCE_ATTRIBUTES", "node=one")], Stdio::null());
+    let token = token(&root);
+    for _ in 0..3 {
+        assert_eq!(dev.ask("POST", "/api/v1/notes", &token, &format!("{{\"title\":\"{WORD}\",\"secret\":\"{WORD}\"}}")).0, 201);
+    }
+    dev.end();
+    let (mut metrics, mut lines, mut heads) = (Vec::new(), Vec::new(), String::new());
+    while let Ok((head, body)) = batches.recv_timeout(Duration::from_millis(500)) {
+        for word in [WORD, &token] {
+            assert!(!body.windows(word.len()).any(|part| part == word.as_bytes()), "a value or a credential was sent");
+        }
+        if head.contains("/v1/metrics") {
+            let request = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
+            metrics = request.resource_metrics.into_iter().collect();
+        } else {
+            lines.extend(ExportLogsServiceRequest::decode(body.as_slice()).unwrap().resource_logs);
+        }
+        heads.push_str(&head);
+    }
+    assert_eq!(heads.matches("post ").count(), heads.matches("authorization: bearer collectors-own").count(), "{heads}");
+    let resource = format!("{:?} {:?}", metrics[0].resource, lines[0].resource);
+    assert_eq!((resource.matches("\"haechi\"").count(), resource.matches("\"node\"").count()), (2, 2), "{resource}");
+    // The last batch is sent at the end: it has all that was counted.
+    let all: Vec<_> = metrics.iter().flat_map(|resource| &resource.scope_metrics).flat_map(|scope| &scope.metrics).collect();
+    let created = all.iter().find(|metric| metric.name == "haechi_db_client_operations").unwrap_or_else(|| panic!("{all:?}"));
+    let point = format!("{created:?}");
+    assert!(point.contains("\"notes\"") && point.contains("AsDouble(3.0)") && point.contains("is_monotonic: true"), "{point}");
+    let taken = all.iter().find(|metric| metric.name == "haechi_http_request_duration_seconds").unwrap();
+    let Some(Data::Histogram(taken)) = taken.data.as_ref().filter(|_| taken.unit == "s") else { panic!("{taken:?}") };
+    let point = &taken.data_points[0];
+    // Three of ours, and what the test asked while it waited for the start.
+    assert!(point.count >= 3 && point.bucket_counts.iter().sum::<u64>() == point.count, "{point:?}");
+    let texts: Vec<String> =
+        lines.iter().flat_map(|resource| &resource.scope_logs).flat_map(|scope| &scope.log_records).map(|line| format!("{line:?}")).collect();
+    let requests = texts.iter().filter(|line| line.contains("/api/v1/{collection}") && line.contains("IntValue(201)")).count();
+    assert_eq!(requests, 3, "{texts:#?}");
+    std::fs::remove_dir_all(root).unwrap();
 }

@@ -1,6 +1,7 @@
 //! Metrics in Prometheus' text format. Counting is one atomic addition; names are made at start-up.
 
 mod database;
+pub(super) mod otlp;
 mod routes;
 mod sometimes;
 mod state;
@@ -16,9 +17,12 @@ use prometheus_client::{
 };
 use routes::Routes;
 use state::State;
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::SystemTime,
 };
 
 type Labels = [(&'static str, &'static str); 1];
@@ -30,6 +34,8 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// All that is counted.
 pub struct Metrics {
     registry: Registry,
+    /// Since when it is counted.
+    since: SystemTime,
     by_class: [Counter; 5],
     routes: Routes,
     duration: Histogram,
@@ -62,6 +68,7 @@ impl Drop for InWork {
 impl Metrics {
     /// Everything at zero.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "collectors compare it with their own clocks")]
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("haechi");
         let requests = Family::<Labels, Counter>::default();
@@ -95,6 +102,7 @@ impl Metrics {
         Arc::new(Self {
             routes: Routes::new(&mut registry),
             registry,
+            since: SystemTime::now(),
             by_class,
             duration,
             in_work,
