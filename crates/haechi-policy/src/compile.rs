@@ -272,7 +272,7 @@ fn chain(parts: impl IntoIterator<Item = Node, IntoIter: DoubleEndedIterator>, j
 }
 
 /// Builds a node over each alternative of its operands: `f(if c then a else b)` is `if c then f(a) else f(b)`.
-/// So an `if` that is no condition itself stands around conditions only.
+/// So in the result an `if` has conditions as its branches, never values: conditions are what SQL can choose between.
 fn over_ifs<const N: usize>(operands: [Node; N], build: &dyn Fn([Node; N]) -> Compiled) -> Compiled {
     over_ifs_of(operands.into(), &|operands| match <[Node; N]>::try_from(operands) {
         Ok(operands) => build(operands),
@@ -330,7 +330,7 @@ fn operator(op: BinaryOp, left: Node, right: Node) -> Compiled {
 }
 
 fn compare(left: Node, comparison: Comparison, right: Node) -> Compiled {
-    // Conditions are compared by when each is true and false; there is nothing to move.
+    // Two conditions are compared by when each of them is true or false. No `if` has to be moved out of them.
     if left.ty() == Ty::Bool && right.ty() == Ty::Bool {
         return Ok(Node::Compare(Box::new(left), comparison, Box::new(right)));
     }

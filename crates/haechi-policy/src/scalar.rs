@@ -58,7 +58,8 @@ pub(crate) fn follow(from: Operand, table: usize, column: usize) -> Operand {
     }
 }
 
-/// A condition on one operand that never holds of NULL, moved into the row that the operand follows to: `fk IN (SELECT …)`.
+/// A condition on one operand, written on the row that a reference leads to: `fk IN (SELECT …)`. It must be false for NULL, because a
+/// reference that leads nowhere finds no row.
 pub(crate) fn lift(operand: &Operand, condition: impl Fn(Operand) -> Predicate) -> Predicate {
     fn inner(operand: &Operand, condition: &dyn Fn(Operand) -> Predicate) -> Predicate {
         match operand {
@@ -69,8 +70,8 @@ pub(crate) fn lift(operand: &Operand, condition: impl Fn(Operand) -> Predicate) 
     inner(operand, &condition)
 }
 
-/// A condition and its opposite on one operand. Through references that always lead to a value the opposite is that the condition does not
-/// hold: the rows of which it holds are often few, and those of which it does not are many.
+/// A condition and its opposite on one operand. Where references always lead to a value, the opposite is written as `NOT` of the condition
+/// rather than as a search of its own: the rows that match are often few, and the others many.
 pub(crate) fn lifted(operand: &Operand, nullable: bool, holds: impl Fn(Operand) -> Predicate, opposite: impl Fn(Operand) -> Predicate) -> Truth {
     let t = lift(operand, holds);
     let f = if !nullable && matches!(operand, Operand::Follow { .. }) { t.clone().not_true() } else { lift(operand, opposite) };
@@ -81,7 +82,7 @@ pub(crate) fn present(operand: &Operand, nullable: bool) -> Predicate {
     if nullable { lift(operand, Predicate::NotNull) } else { Predicate::True }
 }
 
-/// That it raises no error, when it is known not to be one.
+/// When a scalar has a value: reading it then raises no error.
 pub(crate) fn there(scalar: &Scalar) -> Predicate {
     match scalar {
         Scalar::Row { operand, nullable, .. } => present(operand, *nullable),

@@ -165,8 +165,8 @@ fn separate(out: &mut Vec<u8>) {
     }
 }
 
-/// What a column holds in a row's canonical form. What a new column holds in rows that were there before it, or that nodes made which do not
-/// know it, is left out: their digests stay good.
+/// Writes a column of a row's canonical form. A value equal to the column's default, or NULL without one, is left out: then the digests of
+/// rows that are older than the column, or were written by nodes that do not know it yet, stay the same.
 fn write_column(column: &Column, value: Option<&Value>, canonical: &mut Vec<u8>) {
     let Some(value) = value else { return };
     if column.default.as_ref().map_or(value.is_null(), |default| default == value) {

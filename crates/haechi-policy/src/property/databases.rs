@@ -73,7 +73,8 @@ async fn database(server: &str) -> String {
     format!("{}/{name}", server.rsplit_once('/').unwrap().0)
 }
 
-/// So many people like each of the world's, whom nothing refers to: conditions on people then hold of few or of many, as the store counts.
+/// Copies of each person of the world that no row refers to. With them the store finds that a condition on people matches few rows or many,
+/// and writes it in either way.
 const ALIKE: usize = 100;
 
 fn rows(world: &World) -> impl Iterator<Item = (&'static str, Vec<Value>)> {

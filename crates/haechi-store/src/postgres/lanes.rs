@@ -37,7 +37,8 @@ macro_rules! reading {
         concat!("SET default_transaction_read_only = on; SET work_mem = '64MB'; SET jit = off; ", $limits)
     };
 }
-/// A short read that is not answered soon goes to another connection: what holds up this one must end.
+/// A short read that is not answered soon is sent again on another connection. The statement that holds up this connection must end soon,
+/// too, so that the next reads can use it.
 const SHARED: &str = reading!("SET statement_timeout = '1s'; SET lock_timeout = '100ms'");
 const ALONE: &str = reading!("SET statement_timeout = '10s'");
 const OWN: &str = reading!("SET statement_timeout = '1s'");

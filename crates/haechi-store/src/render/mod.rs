@@ -188,7 +188,8 @@ impl<'a> Sql<'a> {
         }
     }
 
-    /// Numbered within each parent; what is read of a row stands around it, under the same name.
+    /// The rows of each parent, numbered by a subquery; the outer query keeps the first ones. Both call the rows `t0`, so that columns and
+    /// masks are written as in any other query.
     fn tail_per_parent(&mut self, select: &Select, filter: &Predicate, per: &PerParent) {
         self.push(" FROM (SELECT t0.*, ROW_NUMBER() OVER (PARTITION BY ");
         self.column(select.collection, 0, per.column);
