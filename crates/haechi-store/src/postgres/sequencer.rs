@@ -113,6 +113,15 @@ impl Inner {
             return Ok(false);
         }
         let client = self.ledger.get().await.map_err(|_| Failure::Unavailable)?;
+        let length = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
+        if lease.renew_at.is_some() {
+            // Its own lease: one update, which writes less to the WAL than an upsert.
+            let sql = format!("UPDATE \"_leases\" SET \"expires\" = {NOW} + $1 WHERE \"name\" = 'sequencer' AND \"holder\" = $2 AND \"fence\" = $3");
+            if client.execute(&sql, &[&length, &self.node, &lease.fence]).await.map_err(|error| failure(&error))? == 1 {
+                lease.renew_at = Some(Instant::now() + LEASE / 2);
+                return Ok(true);
+            }
+        }
         // Looking writes nothing; trying does.
         let held = format!("SELECT 1 FROM \"_leases\" WHERE \"name\" = 'sequencer' AND \"holder\" <> $1 AND \"expires\" >= {NOW}");
         if client.query_opt(&held, &[&self.node]).await.map_err(|error| failure(&error))?.is_some() {
@@ -124,7 +133,6 @@ impl Inner {
              SET \"holder\" = $1, \"expires\" = {NOW} + $2, \"fence\" = CASE WHEN l.\"holder\" = $1 THEN l.\"fence\" ELSE l.\"fence\" + 1 END \
              WHERE l.\"holder\" = $1 OR l.\"expires\" < {NOW} RETURNING \"fence\""
         );
-        let length = i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX);
         let rows = client.query(&sql, &[&self.node, &length]).await.map_err(|error| failure(&error))?;
         lease.renew_at = rows.first().map(|_| Instant::now() + LEASE / 2);
         lease.another = None;

@@ -185,6 +185,8 @@ async fn idle_nodes_are_idle() {
     let writes = written().await - before;
     let most = begun.elapsed().as_secs_f64();
     assert!((writes as f64) < most, "{writes} rows written in {most} seconds without work");
+    let seldom = "SELECT COALESCE(reloptions::text, '') LIKE '%autovacuum_vacuum_threshold%' FROM pg_class WHERE oid = to_regclass('_leases')";
+    assert!(other.query_one(seldom, &[]).await.unwrap().get::<_, bool>(0), "a vacuum each minute writes more than the lease does");
     // Both ways: whichever holds the lease.
     let there = Person::with_token(&second, &kim);
     for (here, there) in [(&kim, &there), (&there, &kim)] {
