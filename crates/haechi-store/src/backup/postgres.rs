@@ -8,21 +8,27 @@ use super::{
 use crate::{
     Server,
     migrate::{Applied, BOOTSTRAP},
-    postgres::{Postgres, SEQUENCE, failure},
+    postgres::{Postgres, SELDOM_VACUUMED, SEQUENCE, binary_type, failure},
     render::Dialect,
     sqlite,
 };
 use haechi_model::{Failure, INDEX_BYTES, Storage, Table};
 use rusqlite::{Connection, OpenFlags, types::Value as Cell};
-use std::{path::Path, sync::Arc};
+use std::{path::Path, pin::pin, sync::Arc};
 use tokio::sync::Notify;
-use tokio_postgres::{IsolationLevel, Transaction, types::ToSql};
+use tokio_postgres::{
+    IsolationLevel, Transaction,
+    binary_copy::BinaryCopyInWriter,
+    types::{ToSql, Type},
+};
 
 /// Entries that wait for their position get the next ones, in the order of their arrival.
 const LOG: &str = "SELECT COALESCE(\"position\", (SELECT GREATEST((SELECT COALESCE(MAX(\"position\") + 1, 0) FROM \"_log\"), (SELECT COALESCE(MAX(\"size\"), 0) FROM \"_seals\"))) \
                    + row_number() OVER (PARTITION BY \"position\" IS NULL ORDER BY \"arrival\") - 1)::bigint AS \"position\", \"id\", \"entry\", \"hash\", \"salt\", \"detail\", \"event\", \"organisation\" FROM \"_log\"";
-/// The beginning of a statement that alters each foreign key.
-const REFERENCES: &str = "SELECT format('ALTER TABLE %s ALTER CONSTRAINT %I', conrelid::regclass, conname) FROM pg_constraint WHERE contype = 'f' AND connamespace = current_schema()::regnamespace";
+/// For each foreign key, the statements that drop it and make it again.
+const REFERENCES: &str = "SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname), \
+    format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) \
+    FROM pg_constraint WHERE contype = 'f' AND connamespace = current_schema()::regnamespace";
 /// Tables about the present moment only: the nodes, and live changes.
 const OF_THE_MOMENT: [&str; 2] = ["_leases", "_images"];
 
@@ -119,18 +125,19 @@ pub(super) async fn restore(file: &Path, server: &Server, left: &[&str]) -> Resu
     }
     let mut client = postgres.client().await.map_err(|_| RestoreError::Database)?;
     let transaction = client.transaction().await.map_err(broken)?;
-    for statement in [BOOTSTRAP, SEQUENCE].into_iter().map(str::to_owned).chain(sql.iter().cloned()) {
-        transaction.batch_execute(&statement).await.map_err(broken)?;
+    // Indexes are made, and references checked, when all rows are there: that is faster, and rows may refer to each other in cycles.
+    let is_index = |statement: &&str| statement.starts_with("CREATE INDEX ") || statement.starts_with("CREATE UNIQUE INDEX ");
+    let (indexes, others): (Vec<&str>, Vec<&str>) = sql.iter().map(String::as_str).partition(is_index);
+    for statement in [BOOTSTRAP, SEQUENCE].into_iter().chain(others).chain([SELDOM_VACUUMED]) {
+        transaction.batch_execute(statement).await.map_err(broken)?;
     }
-    // Rows refer to each other, also in cycles: references are checked when all rows are there.
-    let references: Vec<String> = transaction.query(REFERENCES, &[]).await.map_err(broken)?.iter().map(|row| row.get(0)).collect();
-    for alter in &references {
-        transaction.batch_execute(&format!("{alter} DEFERRABLE INITIALLY DEFERRED")).await.map_err(broken)?;
+    let references = transaction.query(REFERENCES, &[]).await.map_err(broken)?;
+    for reference in &references {
+        transaction.batch_execute(reference.get(0)).await.map_err(broken)?;
     }
     fill(&transaction, file, &from, &wanted, left).await?;
-    transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(broken)?;
-    for alter in &references {
-        transaction.batch_execute(&format!("{alter} NOT DEFERRABLE")).await.map_err(broken)?;
+    for statement in indexes.into_iter().chain(references.iter().map(|reference| reference.get(1))) {
+        transaction.batch_execute(statement).await.map_err(broken)?;
     }
     let arrival = "SELECT setval('\"_log_arrival\"', (SELECT COALESCE(MAX(\"arrival\"), 0) + 1 FROM \"_log\"))";
     transaction.batch_execute(arrival).await.map_err(broken)?;
@@ -154,14 +161,14 @@ async fn fill(transaction: &Transaction<'_>, file: &Path, from: &[Table], to: &[
         let _ = failure(&error);
         RestoreError::Database
     };
-    let mut inserts = Vec::with_capacity(from.len());
+    let mut copies = Vec::with_capacity(from.len());
     for (from, to) in from.iter().zip(to) {
         let mut names: Vec<String> = from.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
         // The log has one column more: its arrival, which is its position.
-        names.extend((to.columns.len() > from.columns.len()).then(|| "\"arrival\"".to_owned()));
-        let marks: Vec<String> = (1..=names.len()).map(|at| format!("${at}")).collect();
-        let insert = format!("INSERT INTO \"{}\" ({}) VALUES ({})", to.name, names.join(", "), marks.join(", "));
-        inserts.push((transaction.prepare(&insert).await.map_err(broken)?, names.len() > from.columns.len()));
+        let with_arrival = to.columns.len() > from.columns.len();
+        names.extend(with_arrival.then(|| "\"arrival\"".to_owned()));
+        let types: Vec<Type> = from.columns.iter().map(|column| binary_type(column.storage)).chain(with_arrival.then_some(Type::INT8)).collect();
+        copies.push((format!("COPY \"{}\" ({}) FROM STDIN (FORMAT binary)", to.name, names.join(", ")), types, with_arrival));
     }
     let mut pages = container::read(file, from.to_vec());
     while let Some(page) = pages.recv().await {
@@ -170,15 +177,17 @@ async fn fill(transaction: &Transaction<'_>, file: &Path, from: &[Table], to: &[
         if OF_THE_MOMENT.contains(&name) || left.contains(&name) {
             continue;
         }
-        let (insert, with_arrival) = &inserts[page.table];
+        let (copy, types, with_arrival) = &copies[page.table];
+        let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(copy).await.map_err(broken)?, types));
         for row in page.rows {
             let mut values = bound(&from[page.table], row)?;
             if *with_arrival {
                 values.push(values_arrival(&values)?);
             }
             let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(Bound::value).collect();
-            transaction.execute(insert, &values).await.map_err(broken)?;
+            writer.as_mut().write(&values).await.map_err(broken)?;
         }
+        writer.finish().await.map_err(broken)?;
     }
     Ok(())
 }

@@ -88,6 +88,16 @@ fn failed(error: tokio_postgres::Error) -> LoadError {
     LoadError::Failed(failure(&error))
 }
 
+/// The type of a column in a binary COPY.
+pub(crate) fn binary_type(storage: Storage) -> Type {
+    match storage {
+        Storage::Int => Type::INT8,
+        Storage::Real => Type::FLOAT8,
+        Storage::Text => Type::TEXT,
+        Storage::Bytes => Type::BYTEA,
+    }
+}
+
 /// A table of the session, with the rows for one of the tables that are loaded.
 struct Stage<'a> {
     postgres: &'a Postgres,
@@ -133,13 +143,7 @@ impl<'a> Stage<'a> {
     }
 
     async fn copy(&self, rows: &[(u64, Row)]) -> Result<(), LoadError> {
-        let ty = |storage| match storage {
-            Storage::Int => Type::INT8,
-            Storage::Real => Type::FLOAT8,
-            Storage::Text => Type::TEXT,
-            Storage::Bytes => Type::BYTEA,
-        };
-        let types: Vec<Type> = self.table().columns.iter().map(|column| ty(column.storage)).chain([Type::INT8]).collect();
+        let types: Vec<Type> = self.table().columns.iter().map(|column| binary_type(column.storage)).chain([Type::INT8]).collect();
         let sink = self.client.copy_in(&format!("COPY \"{}\" FROM STDIN (FORMAT binary)", self.name)).await.map_err(failed)?;
         let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
         for (line, row) in rows {

@@ -30,7 +30,7 @@ const LOCK_MS: u32 = 2_000;
 const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The one row of the lease is updated all day. Updates clean up after themselves; a vacuum each minute wrote as much as all of them.
-const SELDOM_VACUUMED: &str = "ALTER TABLE \"_leases\" SET (autovacuum_vacuum_threshold = 5000, autovacuum_analyze_threshold = 1000000)";
+pub(crate) const SELDOM_VACUUMED: &str = "ALTER TABLE \"_leases\" SET (autovacuum_vacuum_threshold = 5000, autovacuum_analyze_threshold = 1000000)";
 const OFTEN_VACUUMED: &str = "SELECT 1 FROM pg_class WHERE oid = to_regclass('\"_leases\"') AND reloptions IS NULL";
 /// Numbers entries in the order of arrival.
 pub(crate) const SEQUENCE: &str = "CREATE SEQUENCE IF NOT EXISTS \"_log_arrival\"";

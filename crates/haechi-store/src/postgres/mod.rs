@@ -20,7 +20,8 @@ mod tls;
 mod turns;
 
 pub(crate) use connection::failure;
-pub(crate) use migrate::SEQUENCE;
+pub(crate) use load::binary_type;
+pub(crate) use migrate::{SELDOM_VACUUMED, SEQUENCE};
 
 use crate::{Server, Unopened, catalog::Catalog, journal::Journal, lines::Fill, migrate::model_number, render::Dialect, system::wanted_tables};
 use connection::Opener;
