@@ -65,24 +65,21 @@ impl Wal {
     pub(super) fn check(&mut self, connection: &Connection, snapshots: Option<&AtOnce>) {
         self.grown = true;
         let frames = self.frames.load(Ordering::Relaxed);
-        let copying = self.copier.as_ref().is_some_and(Copier::is_busy);
-        if frames >= self.asks && !copying {
-            self.copier.as_ref().inspect(|copier| copier.ask());
-            self.asks = frames + MORE;
+        if frames < self.next {
+            if frames >= self.asks && self.copier.as_ref().is_some_and(Copier::ask) {
+                self.asks = frames + MORE;
+            }
+            return;
         }
-        if frames < self.next || (copying && frames < WAITS_FROM) {
+        // Two checkpoints at once are refused, without waiting. A long log is waited for: otherwise it would grow faster than it is copied.
+        let wait = if frames < WAITS_FROM { Duration::ZERO } else { MAX_WAIT };
+        if self.copier.as_ref().is_some_and(|copier| !copier.is_idle_within(wait)) {
+            // Each commit would wait otherwise.
+            self.next = if wait.is_zero() { self.next } else { frames + MORE };
             return;
         }
         let waits = frames >= WAITS_FROM && self.waited.elapsed() >= WAITS_EVERY;
-        // When the copier still works on such a long log, the writer waits: otherwise the log would grow faster than it is copied.
-        let wait = if copying {
-            MAX_WAIT
-        } else if waits {
-            self.wait
-        } else {
-            SHORT
-        };
-        let whole = checkpoint(connection, "RESTART", wait, snapshots);
+        let whole = checkpoint(connection, "RESTART", if waits { self.wait } else { SHORT }, snapshots);
         if waits {
             self.waited = Instant::now();
             self.wait = if whole { WAIT } else { MAX_WAIT.min(self.wait * 2) };
@@ -148,17 +145,29 @@ impl Copier {
         Ok(Self { asked: Some(asked), busy, thread })
     }
 
-    fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Acquire)
+    /// Whether it copies nothing, now or before this time is over.
+    fn is_idle_within(&self, wait: Duration) -> bool {
+        let asked = Instant::now();
+        while self.busy.load(Ordering::Acquire) {
+            if asked.elapsed() >= wait {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
-    fn ask(&self) {
+    /// Asks it to copy, unless it does. Returns whether it was asked.
+    fn ask(&self) -> bool {
         // Set before sending: the thread clears it when it is done.
-        self.busy.store(true, Ordering::Release);
-        let sent = self.thread.is_some() && self.asked.as_ref().is_some_and(|asked| asked.try_send(()).is_ok());
+        if self.thread.is_none() || self.busy.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let sent = self.asked.as_ref().is_some_and(|asked| asked.try_send(()).is_ok());
         if !sent {
             self.busy.store(false, Ordering::Release);
         }
+        sent
     }
 }
 
@@ -209,7 +218,8 @@ mod tests {
             }
         };
         write(&mut wal, 200);
-        assert!(bytes() < 2 * FILE_BYTES, "{} MB", bytes() >> 20);
+        // Three times, because the writer waits a second at most for a slow disk.
+        assert!(bytes() < 3 * FILE_BYTES, "{} MB", bytes() >> 20);
         // With a reader the log grows, and not every commit waits.
         let reader = connection::reader(&path).unwrap();
         reader.execute_batch("BEGIN").unwrap();
@@ -220,10 +230,18 @@ mod tests {
         wal.rest(&writer, None);
         assert!(wal.is_grown(), "it is tried again");
         reader.execute_batch("COMMIT").unwrap();
-        write(&mut wal, 25);
-        assert!(bytes() <= 2 * FILE_BYTES, "{} MB after the reader has ended", bytes() >> 20);
-        wal.rest(&writer, None);
-        assert!(!wal.is_grown() && bytes() <= FILE_BYTES, "{} MB at rest", bytes() >> 20);
+        // On a slow disk the copier may be busy with the long log for more than one wait.
+        let begun_anew = (0..40).any(|_| {
+            write(&mut wal, 10);
+            bytes() <= 2 * FILE_BYTES
+        });
+        assert!(begun_anew, "{} MB after the reader has ended", bytes() >> 20);
+        let at_rest = (0..100).any(|_| {
+            wal.rest(&writer, None);
+            thread::sleep(SHORT);
+            !wal.is_grown()
+        });
+        assert!(at_rest && bytes() <= FILE_BYTES, "{} MB at rest", bytes() >> 20);
         wal.end(&writer, None);
         assert_eq!(bytes(), 0);
         std::fs::remove_dir_all(&folder).unwrap();
