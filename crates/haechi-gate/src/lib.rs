@@ -96,7 +96,7 @@ mod system;
 mod system_work;
 mod work;
 
-pub use access::{AccessChange, Asker, Examples, Explanation, Outcome, Pair, Pairs, Reach, Reached, Way, difference};
+pub use access::{AccessChange, Advice, Advised, Asker, Examples, Explanation, Looked, Outcome, Pair, Pairs, Reach, Reached, Way, difference};
 pub use ask::Ask;
 pub use authenticate::{Authenticator, Known, Pending, credential_hash};
 pub use caller::{Caller, CallerKind, Credential, Scope, SignedIn, UnknownScope};

@@ -23,6 +23,7 @@ mod signs;
 mod slow;
 mod sqlite;
 mod system;
+mod uses;
 
 pub use backup::{RestoreError, restore};
 pub use catalog::Catalog;
@@ -34,6 +35,7 @@ pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, S
 pub use plan::Plan;
 pub use schema::Strange;
 pub use slow::{For, Purpose, Slow};
+pub use uses::{IndexUse, TableUse, Uses};
 
 use figures::{Figures, Operation, of_change, of_select};
 use futures_util::future::BoxFuture;

@@ -18,6 +18,7 @@ mod signs;
 mod steps;
 mod tls;
 mod turns;
+mod uses;
 
 pub(crate) use connection::failure;
 pub(crate) use load::binary_type;

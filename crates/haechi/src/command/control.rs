@@ -65,6 +65,7 @@ async fn on(house: &House, command: Command, place: &Place) -> Done {
         }
         Command::Key(command) => command.on(house, place.json).await,
         Command::Clock(command) => command.on(house, place.json).await,
+        Command::Advise(command) => command.on(house, place.json).await,
         Command::Explain(command) => command.on(house, place.json).await,
         Command::Audit(command) => command.on(house, place.json).await,
         Command::Backup(command) => command.on(house, place).await,

@@ -1,6 +1,7 @@
 //! The commands: one file each, and the arguments that they share.
 
 mod add;
+mod advise;
 mod audit;
 mod backup;
 mod check;
@@ -91,6 +92,8 @@ enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// Say what could be better in the database: policies that read row by row, unused indexes, old versions of rows.
+    Advise(advise::Advise),
     /// Show the clock, or take the system's time after a wrong jump.
     #[command(subcommand)]
     Clock(clock::Clock),
@@ -164,9 +167,13 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Import(command) => command.run(&place).await,
         Command::Export(command) => command.run(&place).await,
         Command::Restore(command) => command.run(&place).await,
-        command @ (Command::Explain(_) | Command::User(_) | Command::Key(_) | Command::Clock(_) | Command::Audit(_) | Command::Backup(_)) => {
-            control::run(command, &place).await
-        }
+        command @ (Command::Explain(_)
+        | Command::User(_)
+        | Command::Key(_)
+        | Command::Advise(_)
+        | Command::Clock(_)
+        | Command::Audit(_)
+        | Command::Backup(_)) => control::run(command, &place).await,
         Command::Generate(command) => command.run(&place),
         Command::Config(command) => command.run(&place),
         Command::Secret => {
@@ -248,8 +255,13 @@ pub(crate) fn shown(path: &Path) -> String {
 
 /// The database must be as the folder describes it before anything is done with people.
 pub(crate) async fn migrated(house: &House) -> Result<(), Failed> {
+    if goes_on(house).await? { Ok(()) } else { up_to_date(house).await }
+}
+
+/// The database must be exactly as the folder describes it.
+pub(crate) async fn up_to_date(house: &House) -> Result<(), Failed> {
     let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
-    if plan.is_empty() || goes_on(house).await? {
+    if plan.is_empty() {
         return Ok(());
     }
     let folder = shown(&house.gate.revision().app.root);

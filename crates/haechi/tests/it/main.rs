@@ -3,6 +3,7 @@
 
 mod abuse;
 mod access;
+mod advise;
 mod alike;
 mod answers;
 mod archive;

@@ -15,6 +15,13 @@ const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccdde
 
 /// Messages that are provoked by another test, or need what no test can bring about, by a part of their text.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("[[indexes]] fields = [", "advise.rs"),
+    ("`read` goes through all rows for", "advise.rs"),
+    ("rows each; [log] slow_ms = 100", "advise.rs"),
+    ("writes pay for it: remove it if", "advise.rs"),
+    ("rows: autovacuum does not keep up", "advise.rs"),
+    ("with 1 000 rows or more (", "advise.rs"),
+    ("statistics since", "advise.rs"),
     ("nodes are serving that do not go on", "releases.rs: it takes PostgreSQL and a node"),
     ("the tables are changed, but what remains cannot be done", "releases.rs: it takes PostgreSQL"),
     ("stayed locked by somebody else for a minute", "it takes a minute; that it is waited is shown in releases.rs"),
