@@ -238,6 +238,7 @@ impl Store {
         Box::pin(async move {
             let (begun, of, request_id) = (Instant::now(), of_select(&select), reads.request_id.clone());
             let span = self.span(of.1.name(), &self.catalog.tables[select.collection].name);
+            let planned = self.catalog.slow.is_set().then(|| select.clone());
             let found = if span.is_disabled() {
                 self.run_select(select, reads).await
             } else {
@@ -245,6 +246,9 @@ impl Store {
             };
             self.figures.ended(of, begun, &found, |page| page.ids.len());
             self.told(of, request_id.as_deref(), &found);
+            if let Some(select) = planned.filter(|_| self.catalog.slow.asks_for_plan(begun.elapsed())) {
+                self.tell_plan(select, request_id.as_deref()).await;
+            }
             found
         })
     }

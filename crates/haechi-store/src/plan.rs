@@ -15,7 +15,34 @@ pub struct Plan {
     pub lacks: Vec<String>,
 }
 
+impl Plan {
+    /// The plan's nodes without costs and conditions: PostgreSQL writes values into those.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<&str> {
+        let is_node = |(at, step): &(usize, &String)| *at == 0 || step.trim_start().starts_with("->") || !step.contains(':');
+        self.steps.iter().enumerate().filter(is_node).map(|(_, step)| node(step)).collect()
+    }
+
+    /// A number for the plan: the same for the same nodes. Not for security.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let bytes = self.nodes().join("\n");
+        let hash = bytes.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("{hash:016x}")
+    }
+}
+
 impl Store {
+    /// Logs the plan of a slow read.
+    pub(crate) async fn tell_plan(&self, select: Select, request_id: Option<&str>) {
+        let table = self.catalog.tables[select.collection].name.clone();
+        // It is only told: a database that is away has its own line.
+        if let Ok(plan) = self.plan_of(select).await {
+            let (plan_hash, nodes, lacks) = (plan.hash(), plan.nodes().join("; "), plan.lacks.join(","));
+            tracing::warn!(target: "haechi::slow", request_id, table, plan_hash, nodes, lacks, "the plan of a statement that took long");
+        }
+    }
+
     /// How it would answer a read. Nothing is read.
     ///
     /// # Errors
@@ -32,6 +59,12 @@ impl Store {
             Ok(Plan { statement, steps, lacks: if scans { compared } else { Vec::new() } })
         })
     }
+}
+
+/// A node's line without its arrow and its costs.
+fn node(step: &str) -> &str {
+    let bare = step.trim_start().trim_start_matches("->").trim_start();
+    bare.split("  (cost=").next().unwrap_or(bare)
 }
 
 /// Whether a plan reads a table (`t0`) row by row. A full walk of an index saves sorting, but not reading.
@@ -90,6 +123,19 @@ fn finds_by(condition: &Predicate) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// V16.2.5: values stand in conditions alone, and a plan is the same whatever the values.
+    #[test]
+    fn nodes_have_no_values() {
+        let plan = |text: &str| Plan { statement: String::new(), steps: text.lines().map(str::to_owned).collect(), lacks: Vec::new() };
+        let postgres =
+            plan("Limit  (cost=0.1..2 rows=20 width=8)\n  ->  Seq Scan on tasks t0  (cost=0..9)\n        Filter: (title = 'a: -> secret'::text)");
+        assert_eq!(postgres.nodes(), ["Limit", "Seq Scan on tasks t0"]);
+        let other = plan("Limit  (cost=5..7 rows=1 width=8)\n  ->  Seq Scan on tasks t0  (cost=1..3)\n        Filter: (title = 'b'::text)");
+        assert_eq!(postgres.hash(), other.hash());
+        assert_ne!(postgres.hash(), plan("Limit  (cost=5..7)\n  ->  Index Scan using i on tasks t0  (cost=1..3)").hash());
+        assert_eq!(plan("SCAN t0\nUSE TEMP B-TREE FOR ORDER BY").nodes(), ["SCAN t0", "USE TEMP B-TREE FOR ORDER BY"]);
+    }
 
     #[test]
     fn what_goes_row_by_row_is_seen() {

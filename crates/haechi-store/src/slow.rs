@@ -3,11 +3,14 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// The plan of a slow statement is asked for at most this often: the database has enough to do then.
+const PLANS_EVERY: Duration = Duration::from_secs(1);
 
 /// A slow statement. Its text has no values in it.
 pub struct Slow<'a> {
@@ -39,16 +42,38 @@ impl fmt::Debug for For {
 
 /// The time, in microseconds, from which a statement is logged; zero logs none.
 #[derive(Debug, Default)]
-pub(crate) struct Threshold(AtomicU64);
+pub(crate) struct Threshold {
+    micros: AtomicU64,
+    /// When a plan was last asked for.
+    planned: Mutex<Option<Instant>>,
+}
 
 impl Threshold {
     pub(crate) fn set(&self, from: Duration) {
-        self.0.store(u64::try_from(from.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.micros.store(u64::try_from(from.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn is_met(&self, took: Duration) -> bool {
-        let from = self.0.load(Ordering::Relaxed);
+        let from = self.micros.load(Ordering::Relaxed);
         from > 0 && took.as_micros() >= u128::from(from)
+    }
+
+    /// Whether slow statements are logged.
+    pub(crate) fn is_set(&self) -> bool {
+        self.micros.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the plan of a read that took so long is asked for now.
+    pub(crate) fn asks_for_plan(&self, took: Duration) -> bool {
+        if !self.is_met(took) {
+            return false;
+        }
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = planned.is_none_or(|last| last.elapsed() >= PLANS_EVERY);
+        if due {
+            *planned = Some(Instant::now());
+        }
+        due
     }
 
     /// Logs a statement when it was slow.

@@ -161,5 +161,8 @@ async fn slow_statements_say_whose_they_are() {
     for part in ["table=\"notes\"", "action=\"list\"", "rows=0", "title", "= ?"] {
         assert!(line.contains(part), "{part}: {line}");
     }
+    let plan =
+        text.lines().find(|line| line.contains("the plan of a statement that took long") && line.contains(&id)).unwrap_or_else(|| panic!("{text}"));
+    assert!(plan.contains("plan_hash=\"") && plan.contains("nodes=\"SEARCH t0 USING INDEX notes__author__ref"), "{plan}");
     assert!(line.contains("policies=\"") && !line.contains("policies=\"\"") && !text.contains("sought"), "{line}");
 }
