@@ -2,7 +2,6 @@
 //!
 //! Everything here asks the gate; nothing here knows a database.
 
-pub mod filter;
 pub mod live;
 pub mod openapi;
 pub mod record;

@@ -8,11 +8,15 @@ use crate::{
 use aws_lc_rs::digest;
 use futures_util::future::BoxFuture;
 use haechi_model::{
-    App, Circle, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, Operand, Predicate, Row, Step, USERS, Value, person,
-    write_json_text,
+    App, Circle, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, Group, Operand, Predicate, Row, Step, USERS, Value,
+    person, write_json_text,
 };
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
-use std::{collections::HashMap, fmt::Write};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+    sync::Arc,
+};
 
 /// Rows per ledger entry.
 pub(crate) const PART: usize = 1_000;
@@ -177,6 +181,14 @@ impl Gate {
     /// When the database cannot be reached.
     pub fn stored_row<'a>(&'a self, _: &'a System<Import>, collection: CollectionId, id: &'a str) -> BoxFuture<'a, Result<Option<Row>, Failure>> {
         Box::pin(async move { self.shared.store.row(collection, id).await })
+    }
+
+    /// Whom joining rows put into the group of one row, for explanations to an operator.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub fn members<'a>(&'a self, _: &'a System<Import>, group: &'a Arc<Group>, of: &'a str) -> BoxFuture<'a, Result<HashSet<Box<str>>, Failure>> {
+        self.shared.store.members(group, of)
     }
 
     /// Writes new digests of all rows of altered collections to the ledger, because a migration changes their canonical form.

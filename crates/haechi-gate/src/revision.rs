@@ -61,15 +61,28 @@ impl Revision {
         self.policies.bind(principal, action, collection, now_ms)
     }
 
-    /// The collections that somebody may watch.
+    /// The collections of whose changes streams need images: those that somebody may watch, and those that fill their groups.
     pub(crate) fn watched(&self) -> Vec<bool> {
-        self.app.collections.iter().map(|collection| self.policies.permits_anybody(self.verbs.watch, collection.id)).collect()
+        let mut watched: Vec<bool> =
+            self.app.collections.iter().map(|collection| self.policies.permits_anybody(self.verbs.watch, collection.id)).collect();
+        // Streams learn from an image whom a joining row names.
+        if watched.contains(&true) {
+            for group in self.app.collections.iter().flat_map(|collection| &collection.groups) {
+                watched[group.joining] = true;
+                watched[group.of] |= group.inherits.is_some();
+            }
+        }
+        watched
     }
 }
 
 fn version(app: &App) -> Box<str> {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     context.update(haechi_policy::schema_text(app).as_bytes());
+    // The schema names groups and does not say who is in them.
+    for group in app.collections.iter().flat_map(|collection| &collection.groups) {
+        context.update(format!("{group:?}").as_bytes());
+    }
     for policy in &app.policies {
         context.update(policy.source.path.to_string_lossy().as_bytes());
         context.update(&[0]);

@@ -1,7 +1,7 @@
 //! What a caller sees of a row: masks by class, the fields a query may use, and the access entry.
 
 use crate::{ask::Ask, ledger::access::Sighting, refusal::ReadError};
-use haechi_model::{Collection, CollectionId, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Shape, Value, Written};
+use haechi_model::{Collection, CollectionId, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Shape, Written};
 
 impl Ask {
     /// The mask of each class in the rows for which `rows` holds.
@@ -135,15 +135,6 @@ impl View<'_> {
 /// Adds the expanded references to the shown fields.
 pub(crate) fn with_followed(fields: &[FieldId], follow: &[FieldId]) -> Vec<FieldId> {
     fields.iter().chain(follow.iter().filter(|field| !fields.contains(field))).copied().collect()
-}
-
-/// Conditions that the row alone decides need no other rows.
-pub(crate) struct NoRows;
-
-impl Lookup for NoRows {
-    fn row(&self, _: usize, _: &str) -> Option<Vec<Value>> {
-        None
-    }
 }
 
 /// Fields in the order of a reply: id, declared fields, then times and version.

@@ -3,7 +3,7 @@
 use crate::names::{COMPARISONS, Input, InputRef, Types};
 use async_graphql::parser::types::{BaseType, Type, VariableDefinition};
 use async_graphql_value::{ConstValue, Name, Value};
-use haechi_data::filter;
+use haechi_model::filter;
 use haechi_model::{Collection, FieldId, Json, Predicate};
 use std::collections::HashMap;
 

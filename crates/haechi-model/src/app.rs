@@ -9,6 +9,7 @@ use crate::{
     field::FieldType,
     files::{files, read_file, with_table},
     finding::{Findings, Source},
+    groups::resolve_groups,
     name::{name_problem, reserved_collection, suggest},
     section::Section,
 };
@@ -266,8 +267,10 @@ impl App {
             );
         }
         let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
+        let groups = drafts.iter_mut().enumerate().flat_map(|(id, draft)| draft.groups.drain(..).map(move |group| (id, group))).collect();
         let mut error = |source: &Arc<Source>, span, message, help| findings.borrow_mut().error(source, span, "unknown-collection", message, help);
         self.collections = drafts.into_iter().enumerate().map(|(id, draft)| draft.finish(id, &names, &mut error)).collect();
+        resolve_groups(&mut self.collections, groups, &self.classes, findings);
         self.check_clashes(findings);
         self.check_by(findings);
         self.check_actions(findings);
@@ -295,6 +298,7 @@ impl App {
             left.table == right.table
                 && left.singular == right.singular
                 && left.fields == right.fields
+                && left.groups == right.groups
                 && same_actions.eq(right.actions.iter().map(|action| (&action.name, &action.input.fields)))
         };
         let texts = |app: &Self| app.documents.iter().map(|document| document.text.clone()).collect::<Vec<_>>();

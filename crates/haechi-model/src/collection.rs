@@ -4,6 +4,7 @@ use crate::{
     class::{Class, ClassId},
     field::{Field, FieldId},
     finding::Source,
+    group::Group,
     table::Table,
 };
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub struct Collection {
     pub layout: u64,
     /// Declared actions, by name.
     pub actions: Vec<crate::action::DeclaredAction>,
+    /// Groups of people that each row has.
+    pub groups: Vec<Arc<Group>>,
     /// Where it was declared.
     pub source: Option<Arc<Source>>,
 }
@@ -69,6 +72,12 @@ impl Collection {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<FieldId> {
         self.fields.iter().position(|field| field.name == name)
+    }
+
+    /// The group of this name.
+    #[must_use]
+    pub fn group(&self, name: &str) -> Option<&Arc<Group>> {
+        self.groups.iter().find(|group| group.name == name)
     }
 
     /// Declared fields with their positions.

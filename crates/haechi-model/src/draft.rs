@@ -8,9 +8,10 @@ use crate::{
     field::{DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldId, FieldType, INDEX_BYTES, OnDelete},
     field_type::{read_default, read_type},
     finding::Source,
+    groups::{WantedGroup, read_groups},
     name::{name_problem, reserved_field, suggest},
     section::{Section, Span},
-    table::{Column, Index, Reference, Storage, Table},
+    table::{Column, Index, Reference, Storage, Table, index_name},
     value::Value,
 };
 use std::{ops::Range, sync::Arc};
@@ -26,6 +27,7 @@ pub(crate) type Report<'a> = &'a mut dyn FnMut(&Arc<Source>, Span, String, Strin
 pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) collection: Collection,
+    pub(crate) groups: Vec<WantedGroup>,
     targets: Vec<Target>,
     indexes: Vec<Wanted>,
 }
@@ -96,9 +98,10 @@ impl Draft {
             table,
             layout: 0,
             actions: Vec::new(),
+            groups: Vec::new(),
             source: None,
         };
-        Self { name: name.to_owned(), collection, targets: Vec::new(), indexes: Vec::new() }
+        Self { name: name.to_owned(), collection, groups: Vec::new(), targets: Vec::new(), indexes: Vec::new() }
     }
 
     pub(crate) fn new(name: &str) -> Self {
@@ -137,6 +140,9 @@ impl Draft {
             let read = |(name, span, item)| DeclaredAction::read(&actions, name, span, item, classes);
             self.collection.actions = actions.entries().into_iter().filter_map(read).collect();
             self.collection.actions.sort_by(|left, right| left.name.cmp(&right.name));
+        }
+        if let Some(groups) = top.section("groups") {
+            self.groups = read_groups(&groups, &self.collection);
         }
         if let Some((name, span)) = owner {
             self.read_owner(top, &name, span);
@@ -461,18 +467,6 @@ fn index_bytes(collection: &Collection, index: &Index) -> Option<usize> {
 fn capital(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
-}
-
-/// Names contain no `__`, so no two indexes share one; databases cut names after 63 bytes.
-fn index_name(collection: &str, fields: &[&str], suffix: &str) -> String {
-    const MAX_BYTES: usize = 63;
-    let name = format!("{collection}__{}__{suffix}", fields.join("__"));
-    if name.len() <= MAX_BYTES {
-        return name;
-    }
-    // FNV-1a: short, stable for ever, and not for security.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("_{hash:016x}__{suffix}")
 }
 
 fn read_class(section: &Section<'_>, classes: &[Class]) -> usize {

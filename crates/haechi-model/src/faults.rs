@@ -256,6 +256,42 @@ fn too_much() {
     first(&found(&root, &[]), "501 collections", "too-many-collections", "at most 500");
 }
 
+/// Groups, in a folder of things that belong together by `joins`.
+const GROUPS: &[(&str, &str, &str)] = &[
+    ("[groups]\nCrew = {}", "bad-name", "`Crew` is not a name"),
+    ("[groups]\nparent = {}", "clash", "is a field of things"),
+    ("[groups]\ncrew = 5", "wrong-type", "must be a table"),
+    ("[groups]\ncrew = {}", "missing-key", "needs `through`"),
+    ("[groups]\ncrew = { through = \"joins\", by = \"thing\" }", "wrong-value", "write COLLECTION.FIELD"),
+    ("[groups]\ncrew = { through = \"join.person\", by = \"thing\" }", "unknown-collection", "did you mean `joins`?"),
+    ("[groups]\ncrew = { through = \"joins.persn\", by = \"thing\" }", "unknown-field", "did you mean `person`?"),
+    ("[groups]\ncrew = { through = \"joins.thing\", by = \"thing\" }", "wrong-value", "`thing` of joins is no reference to users"),
+    ("[groups]\ncrew = { through = \"joins.person\", by = \"person\" }", "wrong-value", "`person` of joins is no reference to things"),
+    ("[groups]\ncrew = { through = \"joins.hidden\", by = \"thing\" }", "guarded-group", "whose class is `secret`"),
+    ("[groups]\ncrew = { through = \"joins.person\", by = \"thing\", where = \"rank >\" }", "bad-filter", "a value is missing"),
+    ("[groups]\ncrew = { through = \"joins.person\", by = \"thing\", where = \"code = 1\" }", "guarded-group", "looks at `code`"),
+    ("[groups]\ncrew = { through = \"joins.person\", by = \"thing\", inherits = \"owner\" }", "wrong-value", "is no reference to things"),
+    ("[groups]\ncrew = { through = \"joins.person\", by = \"thing\", whre = \"x\" }", "unknown-key", "did you mean `where`?"),
+];
+
+fn groups() {
+    let joins = "[fields]\nperson = { type = \"ref\", to = \"users\" }\nthing = { type = \"ref\", to = \"things\" }\nrank = { type = \"int\" }\n\
+                 hidden = { type = \"ref\", to = \"users\", class = \"secret\" }\ncode = { type = \"int\", class = \"secret\" }\n";
+    let things = "[fields]\nparent = { type = \"ref\", to = \"things\" }\nowner = { type = \"ref\", to = \"users\" }\n";
+    let many: String = (0..17).map(|n| format!("[groups.g{n}]\nthrough = \"joins.person\"\nby = \"thing\"\n")).collect();
+    for (text, code, words) in GROUPS.iter().copied().chain([(many.as_str(), "too-many-groups", "at most 16")]) {
+        let root = folder();
+        write(&root, "collections/joins.toml", joins.as_bytes());
+        write(&root, "collections/things.toml", format!("{things}{text}").as_bytes());
+        first(&found(&root, &[]), text, code, words);
+    }
+    // People who belong to people: both references lead to users.
+    let root = folder();
+    write(&root, "collections/joins.toml", b"[fields]\nperson = { type = \"ref\", to = \"users\" }\n");
+    write(&root, "collections/users.toml", b"[groups]\ncrew = { through = \"joins.person\", by = \"person\" }");
+    first(&found(&root, &[]), "one reference for both", "wrong-value", "cannot say both");
+}
+
 #[test]
 fn every_finding_is_provoked() {
     for (path, text, code, words) in MAIN {
@@ -270,6 +306,7 @@ fn every_finding_is_provoked() {
         first(&found(&root, &[]), &text, code, words);
     }
     rare();
+    groups();
     too_much();
     let missed = places_not_seen();
     assert!(missed.is_empty(), "findings that no folder here provokes: {missed:?}");

@@ -124,6 +124,8 @@ impl Predicate {
             Self::Compare(left, _, right) => left == operand || right == operand,
             Self::OneOf(of, _) | Self::NoneOf(of, _) | Self::NotNull(of) | Self::Like(of, ..) | Self::Empty(of, _) => of == operand,
             Self::Reference { from, .. } => from == operand,
+            Self::Member { of, who, .. } => of == operand || who == operand,
+            Self::Shallow { of, .. } => of == operand,
             Self::Contains { list, element, .. } => list == operand || element == operand,
             Self::Related { list, .. } => list == operand,
             Self::True | Self::NotTrue(_) | Self::IsNull(_) => false,

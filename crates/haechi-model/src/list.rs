@@ -1,6 +1,6 @@
 //! Lists in conditions, and the elements they are compared with.
 
-use crate::{operand::Operand, predicate::Lookup, value::Value};
+use crate::{lookup::Lookup, operand::Operand, value::Value};
 
 /// The relation of a list to elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

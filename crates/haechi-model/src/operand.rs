@@ -1,9 +1,7 @@
 //! Scalars in conditions: of the current row, bound values, or of a row that it refers to.
 
-use crate::{
-    predicate::{Lookup, Predicate},
-    value::Value,
-};
+use crate::{group::Group, lookup::Lookup, predicate::Predicate, value::Value};
+use std::sync::Arc;
 
 /// A scalar in a condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +47,21 @@ impl Operand {
             Self::Choose(arms) => arms.iter().for_each(|(condition, operand)| {
                 condition.looks_into(tables);
                 operand.looks_into(tables);
+            }),
+        }
+    }
+
+    pub(crate) fn each_group(&self, see: &mut dyn FnMut(&Arc<Group>, Option<&str>)) {
+        match self {
+            Self::Constant(_) | Self::Column(_) => {}
+            Self::Follow { from, then, .. } => {
+                from.each_group(see);
+                then.each_group(see);
+            }
+            Self::Plus(inner, _) => inner.each_group(see),
+            Self::Choose(arms) => arms.iter().for_each(|(condition, operand)| {
+                condition.each_group(see);
+                operand.each_group(see);
             }),
         }
     }

@@ -4,11 +4,12 @@
 //! [`Predicate::NotTrue`] is `IS NOT TRUE`, which is safe over NULL.
 
 use crate::{
-    list::{Elements, Relation, items},
+    group::Group,
+    list::{Elements, Relation},
     operand::Operand,
     value::Value,
 };
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,12 +131,22 @@ pub enum Predicate {
         /// Which of the two.
         expected: bool,
     },
-}
-
-/// Rows of other tables, for conditions that follow references.
-pub trait Lookup {
-    /// The row of a table with this id.
-    fn row(&self, table: usize, id: &str) -> Option<Vec<Value>>;
+    /// The person is in the group of the row that the id names, or of one of its ancestors.
+    Member {
+        /// The id of the row.
+        of: Operand,
+        /// Which of its groups.
+        group: Arc<Group>,
+        /// The person's id.
+        who: Operand,
+    },
+    /// The row's ancestors are few enough to say who is not in an inherited group.
+    Shallow {
+        /// The id of the row.
+        of: Operand,
+        /// Which of its groups.
+        group: Arc<Group>,
+    },
 }
 
 /// Adds a part to a conjunction. Of two bounds on the same side of a value only the narrower stays: databases use only one.
@@ -179,7 +190,15 @@ impl Predicate {
             Self::All(parts) | Self::Any(parts) => parts.iter().all(Self::is_light),
             Self::NotTrue(inner) | Self::Reference { inner, .. } => inner.is_light(),
             Self::Like(..) | Self::Contains { .. } | Self::Empty(..) | Self::Related { .. } => false,
-            Self::True | Self::False | Self::Compare(..) | Self::OneOf(..) | Self::NoneOf(..) | Self::IsNull(_) | Self::NotNull(_) => true,
+            Self::True
+            | Self::False
+            | Self::Compare(..)
+            | Self::OneOf(..)
+            | Self::NoneOf(..)
+            | Self::IsNull(_)
+            | Self::NotNull(_)
+            | Self::Member { .. }
+            | Self::Shallow { .. } => true,
         }
     }
 
@@ -284,7 +303,7 @@ impl Predicate {
             | Self::NotNull(operand)
             | Self::Like(operand, ..)
             | Self::Empty(operand, _) => operand.is_local(),
-            Self::Reference { .. } => false,
+            Self::Reference { .. } | Self::Member { .. } | Self::Shallow { .. } => false,
             Self::Contains { list, element, .. } => list.is_local() && element.is_local(),
             Self::Related { list, elements, .. } => list.is_local() && elements.operands().iter().all(Operand::is_local),
         }
@@ -305,6 +324,8 @@ impl Predicate {
             | Self::Like(operand, ..)
             | Self::Empty(operand, _) => operand.reads_any(columns),
             Self::Reference { from, .. } => from.reads_any(columns),
+            Self::Member { of, who, .. } => of.reads_any(columns) || who.reads_any(columns),
+            Self::Shallow { of, .. } => of.reads_any(columns),
             Self::Contains { list, element, .. } => list.reads_any(columns) || element.reads_any(columns),
             Self::Related { list, elements, .. } => list.reads_any(columns) || elements.operands().iter().any(|element| element.reads_any(columns)),
         }
@@ -332,6 +353,8 @@ impl Predicate {
             Self::NotNull(operand) => Self::NotNull(operand.with_columns(column)),
             Self::Like(operand, parts, expected) => Self::Like(operand.with_columns(column), parts.clone(), *expected),
             Self::Reference { from, table, inner } => Self::Reference { from: from.with_columns(column), table: *table, inner: inner.clone() },
+            Self::Member { of, group, who } => Self::Member { of: of.with_columns(column), group: group.clone(), who: who.with_columns(column) },
+            Self::Shallow { of, group } => Self::Shallow { of: of.with_columns(column), group: group.clone() },
             Self::Contains { list, element, expected } => {
                 Self::Contains { list: list.with_columns(column), element: element.with_columns(column), expected: *expected }
             }
@@ -363,6 +386,12 @@ impl Predicate {
                 from.looks_into(tables);
                 inner.looks_into(tables);
             }
+            // A group's rows concern only those whom they name: see `each_group`.
+            Self::Member { of, who, .. } => {
+                of.looks_into(tables);
+                who.looks_into(tables);
+            }
+            Self::Shallow { of, .. } => of.looks_into(tables),
             Self::Contains { list, element, .. } => {
                 list.looks_into(tables);
                 element.looks_into(tables);
@@ -371,6 +400,35 @@ impl Predicate {
                 list.looks_into(tables);
                 elements.operands().iter().for_each(|element| element.looks_into(tables));
             }
+        }
+    }
+
+    /// Reports each group that it asks, and who the person is, where it is known.
+    pub fn each_group(&self, see: &mut dyn FnMut(&Arc<Group>, Option<&str>)) {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.each_group(see)),
+            Self::NotTrue(inner) | Self::Reference { inner, .. } => inner.each_group(see),
+            Self::Member { group, who: Operand::Constant(who), .. } => see(group, who.as_text()),
+            Self::Member { group, .. } | Self::Shallow { group, .. } => see(group, None),
+            Self::Compare(left, _, right) => {
+                left.each_group(see);
+                right.each_group(see);
+            }
+            Self::OneOf(operand, _)
+            | Self::NoneOf(operand, _)
+            | Self::IsNull(operand)
+            | Self::NotNull(operand)
+            | Self::Like(operand, ..)
+            | Self::Empty(operand, _) => operand.each_group(see),
+            Self::Contains { list, element, .. } => {
+                list.each_group(see);
+                element.each_group(see);
+            }
+            Self::Related { list, elements, .. } => {
+                list.each_group(see);
+                elements.operands().iter().for_each(|element| element.each_group(see));
+            }
+            Self::True | Self::False => {}
         }
     }
 
@@ -385,81 +443,6 @@ impl Predicate {
             _ => 1,
         }
     }
-
-    /// Evaluates it over a row.
-    #[must_use]
-    pub fn holds(&self, row: &[Value], rows: &dyn Lookup) -> bool {
-        match self {
-            Self::True => true,
-            Self::False => false,
-            Self::All(parts) => parts.iter().all(|part| part.holds(row, rows)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(row, rows)),
-            Self::NotTrue(inner) => !inner.holds(row, rows),
-            Self::Compare(left, comparison, right) => {
-                let (left, right) = (left.value(row, rows), right.value(row, rows));
-                left.compare(&right).is_some_and(|order| comparison.holds(order))
-            }
-            Self::OneOf(operand, values) => {
-                let value = operand.value(row, rows);
-                !value.is_null() && values.contains(&value)
-            }
-            Self::NoneOf(operand, values) => {
-                let value = operand.value(row, rows);
-                !value.is_null() && !values.contains(&value)
-            }
-            Self::IsNull(operand) => operand.value(row, rows).is_null(),
-            Self::NotNull(operand) => !operand.value(row, rows).is_null(),
-            Self::Like(operand, parts, expected) => match operand.value(row, rows) {
-                Value::Text(text) => like(&text, parts) == *expected,
-                _ => false,
-            },
-            Self::Reference { from, table, inner } => match from.value(row, rows) {
-                Value::Text(id) => rows.row(*table, &id).is_some_and(|row| inner.holds(&row, rows)),
-                _ => false,
-            },
-            Self::Contains { list, element, expected } => {
-                let (list, element) = (list.value(row, rows), element.value(row, rows));
-                match (items(&list), element.is_null()) {
-                    (Some(items), false) => items.contains(&element) == *expected,
-                    _ => false,
-                }
-            }
-            Self::Empty(list, expected) => items(&list.value(row, rows)).is_some_and(|items| items.is_empty() == *expected),
-            Self::Related { list, relation, elements, expected } => match (items(&list.value(row, rows)), elements.values(row, rows)) {
-                (Some(items), Some(elements)) => relation.holds(&items, &elements) == *expected,
-                _ => false,
-            },
-        }
-    }
-}
-
-/// Matches without backtracking over more than one wildcard at a time.
-fn like(text: &str, parts: &[LikePart]) -> bool {
-    let mut rest = text;
-    let mut floating = false;
-    for (at, part) in parts.iter().enumerate() {
-        match part {
-            LikePart::Any => floating = true,
-            LikePart::Literal(literal) => {
-                let last = at + 1 == parts.len();
-                if !floating {
-                    match rest.strip_prefix(&**literal) {
-                        Some(after) => rest = after,
-                        None => return false,
-                    }
-                } else if last {
-                    return rest.ends_with(&**literal);
-                } else {
-                    match rest.find(&**literal) {
-                        Some(found) => rest = &rest[found + literal.len()..],
-                        None => return false,
-                    }
-                }
-                floating = false;
-            }
-        }
-    }
-    floating || rest.is_empty()
 }
 
 /// Unicode full case folding: what `case = "fold"` compares.
@@ -471,20 +454,6 @@ pub fn fold_case(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn like_matches_as_cedar_does() {
-        let lit = |text: &str| LikePart::Literal(text.into());
-        let pattern = [lit("a"), LikePart::Any, lit("b"), LikePart::Any, lit("c")];
-        assert!(like("axxbyyc", &pattern));
-        assert!(like("abc", &pattern));
-        assert!(!like("axxc", &pattern));
-        assert!(!like("abcx", &pattern));
-        assert!(like("", &[]));
-        assert!(like("anything", &[LikePart::Any]));
-        assert!(like("aab", &[LikePart::Any, lit("ab")]));
-        assert!(!like("x", &[]));
-    }
 
     #[test]
     fn folding_simplifies_without_changing_meaning() {

@@ -56,6 +56,10 @@ pub fn collection_schema() -> Value {
                 "type": "object", "additionalProperties": false, "properties": {
                     "input": { "type": "object", "propertyNames": name, "description": "Fields of the body.", "additionalProperties": {
                         "type": "object", "required": ["type"], "additionalProperties": false, "properties": properties } } } } },
+            "groups": { "type": "object", "propertyNames": name, "description": "Groups of people that each row has.", "additionalProperties": {
+                "type": "object", "required": ["through", "by"], "additionalProperties": false, "properties": {
+                    "through": { "type": "string", "description": "COLLECTION.FIELD: the reference to users of the joining collection." },
+                    "by": name, "where": { "type": "string", "description": "A filter: which joining rows count." }, "inherits": name } } },
             "indexes": { "type": "array", "items": { "type": "object", "required": ["fields"], "additionalProperties": false, "properties": {
                 "fields": { "type": "array", "items": name, "minItems": 1 }, "unique": { "type": "boolean" } } } }
         }

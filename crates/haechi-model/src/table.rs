@@ -71,6 +71,18 @@ pub struct Reference {
     pub table: String,
 }
 
+/// Names contain no `__`, so no two indexes share one; databases cut names after 63 bytes.
+pub(crate) fn index_name(collection: &str, fields: &[&str], suffix: &str) -> String {
+    const MAX_BYTES: usize = 63;
+    let name = format!("{collection}__{}__{suffix}", fields.join("__"));
+    if name.len() <= MAX_BYTES {
+        return name;
+    }
+    // FNV-1a: short, stable for ever, and not for security.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("_{hash:016x}__{suffix}")
+}
+
 /// A table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {

@@ -156,7 +156,11 @@ impl Teller<'_> {
             }
             leaf => {
                 // The reader knows the caller already.
-                let of_the_caller = matches!(leaf, Node::Is(of, _) | Node::In(of, _) if **of == Node::Principal);
+                let of_the_caller = match leaf {
+                    Node::Is(of, _) => **of == Node::Principal,
+                    Node::In(of, parent) => **of == Node::Principal && !matches!(**parent, Node::Group { .. }),
+                    _ => false,
+                };
                 let values = if skipped || of_the_caller { Vec::new() } else { self.values(leaf) };
                 self.parts.push(Part { depth, text: self.words.of(leaf), verdict, wanted, values });
             }

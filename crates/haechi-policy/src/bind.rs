@@ -3,9 +3,10 @@
 use crate::{
     mutation::{Mutation, mutated},
     node::{EntityTy, Node, Ty, Val},
-    scalar::{NoRows, Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, lifted, present, there},
+    scalar::{Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, lifted, present, there},
 };
-use haechi_model::{CollectionId, Comparison, LikePart, Operand, Predicate, USERS, Value};
+use haechi_model::{Alone, CollectionId, Comparison, Group, LikePart, Operand, Predicate, USERS, Value};
+use std::sync::Arc;
 
 /// The caller, as policies see them.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +133,15 @@ impl Binder<'_> {
                 let second = self.cannot_err_where(b, held);
                 held.truncate(before);
                 second
+            }
+            // Of a chain that is too long nobody knows who is outside.
+            Node::Group { base, group } => {
+                let there = match **base {
+                    Node::Resource => true,
+                    Node::Principal => self.principal.kind == PrincipalKind::User,
+                    _ => self.intact && of_the_row(base),
+                };
+                there && group.inherits.is_none() && self.cannot_err_where(base, held)
             }
             Node::Has { base, .. } | Node::Not(base) | Node::Like(base, _) | Node::Is(base, _) | Node::IsEmpty(base) => {
                 self.cannot_err_where(base, held)
@@ -301,7 +311,7 @@ impl Binder<'_> {
         match self.scalar(a) {
             Scalar::Known(Val::Text(text)) => {
                 let row = [Value::Text(text)];
-                Truth::known(Predicate::Like(Operand::Column(0), parts.to_vec(), true).holds(&row, &NoRows))
+                Truth::known(Predicate::Like(Operand::Column(0), parts.to_vec(), true).holds(&row, &Alone))
             }
             Scalar::Row { operand, nullable, .. } => {
                 let like = |expected| move |operand| Predicate::Like(operand, parts.to_vec(), expected);
@@ -322,7 +332,43 @@ impl Binder<'_> {
         }
     }
 
+    /// Whether somebody is in a group. What is not there has no groups, so it is neither true nor false then.
+    fn member(&self, a: &Node, base: &Node, group: &Arc<Group>) -> Truth {
+        let (of, of_nullable) = match self.scalar(base) {
+            Scalar::Row { operand, nullable, .. } => (operand, nullable),
+            // Only people have rows, so a service or an unknown caller has no groups.
+            Scalar::Known(Val::Entity(EntityTy::Collection(ty), id)) if ty == group.of => (Operand::Constant(Value::Text(id)), false),
+            _ => return Truth::error(),
+        };
+        let there = if self.intact || matches!(base, Node::Resource) {
+            present(&of, of_nullable)
+        } else {
+            lift(&of, |of| Predicate::reference(of, group.of, Predicate::True))
+        };
+        let shallow = match group.inherits {
+            Some(_) if !mutated(Mutation::DeepIsOutside) => lift(&of, |of| Predicate::Shallow { of, group: group.clone() }),
+            _ => Predicate::True,
+        };
+        let (who, who_nullable) = match self.scalar(a) {
+            Scalar::Known(Val::Entity(EntityTy::Collection(USERS), id)) => (Operand::Constant(Value::Text(id)), false),
+            Scalar::Row { operand, ty: Ty::Entity(EntityTy::Collection(USERS)), nullable } => (operand, nullable),
+            // Services and unknown callers are in no group.
+            Scalar::Known(Val::Entity(..)) => return Truth { t: Predicate::False, f: Predicate::all([there, shallow]) },
+            _ => return Truth::error(),
+        };
+        let known = matches!(who, Operand::Constant(_));
+        let ask = |of| Predicate::Member { of, group: group.clone(), who: who.clone() };
+        // A person of the row is named from the row, so the question stays there.
+        let is = if known { lift(&of, ask) } else { ask(of.clone()) };
+        let t = if self.intact { is.clone() } else { Predicate::all([there.clone(), is.clone()]) };
+        let absent = if mutated(Mutation::NobodyIsOutside) { Predicate::True } else { Predicate::all([there, present(&who, who_nullable)]) };
+        Truth { t, f: Predicate::all([absent, shallow, is.not_true()]) }
+    }
+
     fn within(&self, a: &Node, b: &Node) -> Truth {
+        if let Node::Group { base, group } = b {
+            return self.member(a, base, group);
+        }
         let scalar = self.scalar(a);
         let parents: Vec<Scalar> = match b {
             Node::Set(items) => items.iter().map(|item| self.scalar(item)).collect(),

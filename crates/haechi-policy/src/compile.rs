@@ -32,10 +32,10 @@ impl Compiler<'_> {
         }
         let always = Node::Literal(Val::Bool(true));
         let whole = chain(parts.into_iter().filter(|part| *part != always), Node::And).unwrap_or(always);
-        match too_large(&whole) {
-            Some(why) => Err(why),
-            None => Ok(whole),
+        if let Some(why) = misplaced_group(&whole).or_else(|| too_large(&whole)) {
+            return Err(why);
         }
+        Ok(whole)
     }
 
     fn principal(&self, constraint: &PrincipalConstraint) -> Compiled {
@@ -235,6 +235,9 @@ impl Compiler<'_> {
         over_ifs([self.expr(expr)?], &|[base]| {
             let table = self.table_of(&base)?;
             let collection = &self.app.collections[table];
+            if let Some(group) = collection.group(attr) {
+                return Ok(Node::Group { base: Box::new(base), group: group.clone() });
+            }
             let Some(column) = collection.field(attr) else {
                 return refuse_for(format!("`{attr}`, which `{}` does not have,", collection.name), "see the schema: `haechi generate cedar`");
             };
@@ -298,6 +301,10 @@ fn over_ifs_of(operands: Vec<Node>, build: &dyn Fn(Vec<Node>) -> Compiled) -> Co
 }
 
 fn within([child, parent]: [Node; 2]) -> Compiled {
+    let is_person = || matches!(child.ty(), Ty::Entity(EntityTy::Caller | EntityTy::Collection(USERS)));
+    if matches!(parent, Node::Group { .. }) && !is_person() {
+        return refuse("a group that holds anything but people", "write `principal in …`, or a reference to users on the left");
+    }
     Ok(Node::In(Box::new(child), Box::new(parent)))
 }
 
@@ -345,6 +352,24 @@ fn compare(left: Node, comparison: Comparison, right: Node) -> Compiled {
         }
         comparable(left.ty(), row_left, right.ty(), row_right)?;
         Ok(Node::Compare(left, comparison, right))
+    })
+}
+
+/// Refuses a group that stands anywhere but on the right of `in`.
+fn misplaced_group(whole: &Node) -> Option<Refusal> {
+    let (mut all, mut placed, mut name) = (0, 0, None);
+    whole.each(&mut |node| match node {
+        Node::Group { group, .. } => {
+            all += 1;
+            name.get_or_insert_with(|| group.name.clone());
+        }
+        Node::In(_, parent) if matches!(**parent, Node::Group { .. }) => placed += 1,
+        _ => {}
+    });
+    (all > placed).then(|| {
+        let name = name.unwrap_or_default();
+        let message = format!("the group `{name}` stands alone on the right of `in`; anything else of it");
+        Refusal::new(format!("{message} cannot be turned into a condition"), "write `principal in resource.GROUP`, and join several groups with `||`")
     })
 }
 

@@ -28,12 +28,16 @@ pub(crate) enum Mutation {
     ClampedLiteral,
     /// A duration of the smallest number of milliseconds is the next one.
     ClampedDuration,
+    /// A person that is not there counts as outside of a group.
+    NobodyIsOutside,
+    /// Who is not found among the nearest ancestors counts as outside of an inherited group.
+    DeepIsOutside,
 }
 
 #[cfg(test)]
 impl Mutation {
     /// All that are faults.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::FalseAndWithoutTrue,
         Self::NoNullGuard,
         Self::ErringForbidIsSkipped,
@@ -46,6 +50,8 @@ impl Mutation {
         Self::OrHoldsBoth,
         Self::ClampedLiteral,
         Self::ClampedDuration,
+        Self::NobodyIsOutside,
+        Self::DeepIsOutside,
     ];
 }
 

@@ -1,6 +1,7 @@
 //! The plan of a policy: a small typed tree, made once from Cedar's syntax tree.
 
-use haechi_model::{CollectionId, Comparison, LikePart};
+use haechi_model::{CollectionId, Comparison, Group, LikePart};
+use std::sync::Arc;
 
 /// The types that a plan distinguishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +80,11 @@ pub(crate) enum Node {
         column: Option<usize>,
         nullable: bool,
     },
+    /// A group of a row. It stands on the right of `in` alone.
+    Group {
+        base: Box<Node>,
+        group: Arc<Group>,
+    },
     And(Box<Node>, Box<Node>),
     Or(Box<Node>, Box<Node>),
     Not(Box<Node>),
@@ -103,7 +109,7 @@ impl Node {
     /// Whether it can be decided without any row except the caller's own.
     pub(crate) fn closed(&self) -> bool {
         match self {
-            Self::Resource => false,
+            Self::Resource | Self::Group { .. } => false,
             Self::Attribute { base, .. } | Self::Has { base, .. } => **base == Self::Principal,
             other => !other.any_part(|part| !part.closed()),
         }
@@ -152,6 +158,7 @@ impl Node {
             | Self::ContainsAll(a, b)
             | Self::ContainsAny(a, b) => test(a) || test(b),
             Self::Attribute { base: a, .. }
+            | Self::Group { base: a, .. }
             | Self::Has { base: a, .. }
             | Self::Not(a)
             | Self::Apply(_, a)
@@ -185,7 +192,7 @@ impl Node {
                 _ => Ty::Long,
             },
             Self::Set(items) => Ty::Set(Box::new(items.first().map_or(Ty::Unknown, Self::ty))),
-            Self::Resource => Ty::Unknown,
+            Self::Resource | Self::Group { .. } => Ty::Unknown,
             _ => Ty::Bool,
         }
     }

@@ -1,7 +1,7 @@
 //! What binding computes with: truths, scalars, and how values of policies and of columns become each other.
 
 use crate::node::{Function, Ty, Val};
-use haechi_model::{Comparison, Operand, Predicate, Value};
+use haechi_model::{Alone, Comparison, Operand, Predicate, Value};
 
 /// When a condition is surely true and when it is surely false.
 #[derive(Clone, Debug)]
@@ -37,15 +37,6 @@ pub(crate) enum Scalar {
     },
     /// A set literal with at least one value of a row. None of them is an error or a set.
     Set(Vec<Scalar>),
-}
-
-/// No rows of other tables.
-pub(crate) struct NoRows;
-
-impl haechi_model::Lookup for NoRows {
-    fn row(&self, _: usize, _: &str) -> Option<Vec<Value>> {
-        None
-    }
 }
 
 /// An attribute of what `from` names; an inner `Follow` is descended, so that chains read outside in.
@@ -145,7 +136,7 @@ pub(crate) fn known_compare(a: &Val, comparison: Comparison, b: &Val) -> Truth {
         _ => std::cmp::Ordering::Less,
     };
     let row = |order: std::cmp::Ordering| [Value::Int(order as i64)];
-    Truth::known(Predicate::Compare(Operand::Column(0), comparison, Operand::Constant(Value::Int(0))).holds(&row(order), &NoRows))
+    Truth::known(Predicate::Compare(Operand::Column(0), comparison, Operand::Constant(Value::Int(0))).holds(&row(order), &Alone))
 }
 
 /// A row's operand against a value.

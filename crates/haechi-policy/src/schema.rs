@@ -1,7 +1,7 @@
 //! The Cedar schema of an app, in the human syntax: generated, printable, never written by hand.
 
 use crate::ActionId;
-use haechi_model::{App, Collection, FieldType, VERBS};
+use haechi_model::{App, Collection, FieldType, Group, VERBS};
 use std::{collections::HashMap, fmt::Write};
 
 /// All actions of an app: verbs, then `read_<class>` and `write_<class>` of each guarded class, then what collections declare.
@@ -75,13 +75,21 @@ pub fn schema_text(app: &App) -> String {
 /// far faster: Cedar tries each policy with every kind of caller, action and row.
 pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> String {
     let mut out = String::from("entity Role;\nentity Anonymous;\nentity services in [Role];\n");
+    let groups = || app.collections.iter().flat_map(|collection| collection.groups.iter().map(move |group| group_type(collection, group)));
+    groups().for_each(|group| {
+        let _ = writeln!(out, "entity {group};");
+    });
+    let of_users = format!(" in [{}]", std::iter::once("Role".to_owned()).chain(groups()).collect::<Vec<_>>().join(", "));
     for collection in &app.collections {
-        let parents = if collection.id == haechi_model::USERS { " in [Role]" } else { "" };
+        let parents = if collection.id == haechi_model::USERS { of_users.as_str() } else { "" };
         let _ = writeln!(out, "entity {}{parents} = {{", collection.name);
         for (_, field) in collection.fields.iter().enumerate().skip(1) {
             if let Some(ty) = cedar_type(app, &field.ty) {
                 let _ = writeln!(out, "  \"{}\"{}: {ty},", field.name, if field.required { "" } else { "?" });
             }
+        }
+        for group in &collection.groups {
+            let _ = writeln!(out, "  \"{}\": {},", group.name, group_type(collection, group));
         }
         out.push_str("};\n");
     }
@@ -108,6 +116,11 @@ pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> St
         write(&format!("\"{action}\""), &resources);
     }
     out
+}
+
+/// The entity type of a collection's groups. No name of a folder holds `__`.
+pub(crate) fn group_type(collection: &Collection, group: &Group) -> String {
+    format!("{}__{}", collection.name, group.name)
 }
 
 /// A field's type as policies see it; `None` when they do not.

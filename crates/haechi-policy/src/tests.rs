@@ -1,12 +1,5 @@
 use super::*;
-use haechi_model::{Comparison, Lookup, Operand, Value};
-
-struct NoRows;
-impl Lookup for NoRows {
-    fn row(&self, _: usize, _: &str) -> Option<Vec<Value>> {
-        None
-    }
-}
+use haechi_model::{Alone, Comparison, Operand, Value};
 
 pub(crate) fn app(files: &[(&str, &str)]) -> App {
     static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -74,7 +67,7 @@ fn a_forbid_that_errors_denies() {
     let rank = patients.field("rank").unwrap();
     for (value, allowed) in [(Value::Null, true), (Value::Int(1), true), (Value::Int(9), false), (Value::Int(i64::MAX), false)] {
         row[rank] = value.clone();
-        assert_eq!(bound.holds(&row, &NoRows), allowed, "{value:?}");
+        assert_eq!(bound.holds(&row, &Alone), allowed, "{value:?}");
     }
 }
 
@@ -256,7 +249,7 @@ fn every_part_is_told_with_its_truth() {
     set("tags", Value::text("[]"));
     let action = policies.action("read").unwrap();
     let told = |row: Option<&[Value]>| -> Vec<String> {
-        let target = row.map(|row| Target { row, rows: &NoRows });
+        let target = row.map(|row| Target { row, rows: &Alone });
         let mut lines = Vec::new();
         for account in policies.accounts(&app, &principal, (action, patients.id), 0, target) {
             lines.push(format!("{} {:?} {:?}", account.policy.id, account.lacks, account.applies));
@@ -288,7 +281,7 @@ fn every_part_is_told_with_its_truth() {
     let app = clinic("permit (principal, action == Action::\"read\", resource is patients) when { resource.name == \"ada\" };");
     let policies = Policies::load(&app).unwrap().0;
     row[patients.field("name").unwrap()] = Value::text("eve");
-    let accounts = policies.accounts(&app, &principal, (action, patients.id), 0, Some(Target { row: &row, rows: &NoRows }));
+    let accounts = policies.accounts(&app, &principal, (action, patients.id), 0, Some(Target { row: &row, rows: &Alone }));
     assert_eq!(accounts[0].parts[0].values, [Seen { of: "resource.name".to_owned(), value: None }]);
     assert_eq!((accounts[0].applies, accounts[0].parts[0].wanted), (Verdict::False, Some(true)));
 }

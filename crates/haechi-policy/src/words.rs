@@ -17,6 +17,7 @@ impl Words<'_> {
             Node::Resource => "resource".to_owned(),
             Node::Now => "context.now".to_owned(),
             Node::Attribute { base, table, column, .. } => format!("{}.{}", self.part(base), self.field(*table, Some(*column))),
+            Node::Group { base, group } => format!("{}.{}", self.part(base), group.name),
             Node::Has { base, table, column, .. } => format!("{} has {}", self.part(base), self.field(*table, *column)),
             Node::And(a, b) => format!("{} && {}", self.part(a), self.part(b)),
             Node::Or(a, b) => format!("{} || {}", self.part(a), self.part(b)),

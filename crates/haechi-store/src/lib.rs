@@ -11,6 +11,7 @@ mod journal;
 mod lines;
 mod load;
 mod log;
+mod members;
 mod migrate;
 mod model;
 mod page;

@@ -115,7 +115,9 @@ fn finds_by(condition: &Predicate) -> Option<usize> {
     match condition {
         Predicate::Compare(Operand::Column(column), comparison, Operand::Constant(_))
         | Predicate::Compare(Operand::Constant(_), comparison, Operand::Column(column)) => (*comparison != Comparison::NotEqual).then_some(*column),
-        Predicate::OneOf(Operand::Column(column), _) | Predicate::Reference { from: Operand::Column(column), .. } => Some(*column),
+        Predicate::OneOf(Operand::Column(column), _)
+        | Predicate::Reference { from: Operand::Column(column), .. }
+        | Predicate::Member { of: Operand::Column(column), who: Operand::Constant(_), .. } => Some(*column),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Every way in which an action on records fails, and the one place where each becomes a problem.
 
-use crate::filter::FilterError;
 use haechi_gate::{ReadError, Refusal, WorkError, WriteError};
+use haechi_model::filter::FilterError;
 use haechi_model::{Collection, Failure, FieldError, JsonError};
 use haechi_problem::{FieldProblem, Problem, kinds as kind, pointer};
 use thiserror::Error;

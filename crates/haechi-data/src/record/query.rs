@@ -1,7 +1,7 @@
 //! The query of a list, from a URL or a body: names, types and limits are checked here.
 
 use super::error::RecordError;
-use crate::filter::{read_filter, read_order};
+use haechi_model::filter::{read_filter, read_order};
 use haechi_model::{App, Collection, Comparison, FieldId, FieldType, Json, Operand, Predicate, USERS};
 
 /// Records of a page when the request does not say.

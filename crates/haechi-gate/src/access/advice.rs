@@ -39,6 +39,15 @@ pub enum Advice {
         /// How large it is.
         bytes: u64,
     },
+    /// Rows with more ancestors than an inherited group looks at: of them nobody is surely in it or outside.
+    TooDeep {
+        /// The group.
+        group: String,
+        /// How many rows; `most` when there may be more.
+        rows: usize,
+        /// Up to how many were counted.
+        most: usize,
+    },
     /// Old versions of rows take much of the table.
     DeadRows {
         /// How many.
@@ -85,6 +94,7 @@ impl Gate {
             let of = |advice| Advised { collection: used.name.clone(), advice };
             looked.advice.extend(scans.into_iter().chain(by_statistics(used, uses.counted)).map(of));
         }
+        looked.advice.extend(self.too_deep().await?);
         looked.uses = uses;
         Ok(looked)
     }
@@ -98,6 +108,21 @@ impl Gate {
             }
         }
         Ok(askers)
+    }
+
+    async fn too_deep(&self) -> Result<Vec<Advised>, Failure> {
+        const MOST: u32 = 1_000;
+        let (revision, mut found) = (self.revision(), Vec::new());
+        for collection in &revision.app.collections {
+            for group in collection.groups.iter().filter(|group| group.inherits.is_some()) {
+                let rows = self.shared.store.too_deep(group, MOST).await?.len();
+                if rows > 0 {
+                    let advice = Advice::TooDeep { group: group.name.clone(), rows, most: MOST as usize };
+                    found.push(Advised { collection: collection.name.clone(), advice });
+                }
+            }
+        }
+        Ok(found)
     }
 
     async fn policies_that_scan(&self, key: &System<Import>, collection: &str, askers: &[Asker]) -> Result<Vec<Advice>, Failure> {

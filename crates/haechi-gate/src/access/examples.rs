@@ -2,7 +2,7 @@
 
 use super::reach::ANYBODY;
 use crate::{grant::fresh_row, import::ImportRow, revision::Revision};
-use haechi_model::{App, Collection, CollectionId, Lookup, Predicate, Row, USERS, Value, person};
+use haechi_model::{App, Collection, CollectionId, Group, Lookup, Predicate, Row, USERS, Value, person};
 use haechi_policy::{ActionId, Principal, PrincipalKind};
 use std::collections::{BTreeSet, HashMap};
 
@@ -40,6 +40,10 @@ pub struct Pairs {
 impl Lookup for Examples {
     fn row(&self, table: usize, id: &str) -> Option<Row> {
         self.places.get(&(table, id.to_owned())).map(|at| self.rows[table][*at].clone())
+    }
+
+    fn joined(&self, group: &Group, of: &str, who: &str) -> bool {
+        self.rows[group.joining].iter().any(|row| group.joins(row, of, who))
     }
 }
 

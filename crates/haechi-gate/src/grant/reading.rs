@@ -6,11 +6,11 @@ use crate::lab::{Hole, planted};
 use crate::{
     ask::Ask,
     refusal::ReadError,
-    show::{NoRows, View, with_followed},
+    show::{View, with_followed},
     work::Done,
 };
 use haechi_model::{
-    Aggregate, AggregateFunction, Collection, FieldId, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape, Value,
+    Aggregate, AggregateFunction, Alone, Collection, FieldId, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape, Value,
 };
 
 /// A query for a page of a collection.
@@ -210,13 +210,13 @@ impl Ask {
         if !local {
             return Grant::<crate::grant::Read>::new(self.clone(), collection, rows).get(&done.id, wanted).await;
         }
-        if !rows.holds(row, &NoRows) {
+        if !rows.holds(row, &Alone) {
             return Ok(None);
         }
         let fields = wanted.fields.map(|fields| with_followed(fields, wanted.follow));
         let outputs = self.outputs(collection, &masks, fields.as_deref());
         let view = View { collection: self.collection(collection), outputs: &outputs, shape: &wanted.shape };
-        let (page, shown) = view.page(row, wanted.follow, &NoRows);
+        let (page, shown) = view.page(row, wanted.follow, &Alone);
         self.sight("read", collection, &shown, std::slice::from_ref(&done.id), false)?;
         let _ = self.shows(page.bytes.len());
         Ok(Some(page))

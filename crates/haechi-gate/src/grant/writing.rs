@@ -3,10 +3,9 @@
 use super::{Create, Delete, Grant, Update, Verb};
 use crate::{
     ask::Ask,
-    show::NoRows,
     work::{Meaning, Work, WriteError},
 };
-use haechi_model::{Collection, CollectionId, FieldId, FieldType, OnDelete, Predicate, Row, Step, USERS, Value};
+use haechi_model::{Alone, Collection, CollectionId, FieldId, FieldType, OnDelete, Predicate, Row, Step, USERS, Value};
 
 impl Grant<Create> {
     /// Adds a row with these values; returns its id.
@@ -24,7 +23,7 @@ impl Grant<Create> {
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         let allowed = self.with_classes(&named)?;
         let checked_here = allowed.is_local();
-        if checked_here && !allowed.holds(&row, &NoRows) {
+        if checked_here && !allowed.holds(&row, &Alone) {
             self.ask.refuse(Create::NAME, Some(self.collection), None);
             return Err(WriteError::Forbidden);
         }

@@ -15,9 +15,9 @@ use crate::{
     shared::Shared,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use haechi_model::{CollectionId, LiveConfig};
+use haechi_model::LiveConfig;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -229,14 +229,12 @@ impl Hub {
             state.position = Some(next);
             state.groups.values().map(|group| group.sight.clone()).collect()
         };
-        let mut upset: Vec<CollectionId> = Vec::new();
+        let mut upset: HashSet<[u8; 32]> = HashSet::new();
         for read in found {
             match read {
                 Read::Event(event) => {
                     self.tell(shared, &sights, &event).await;
-                    if !upset.contains(&event.collection) && sights.iter().any(|sight| sight.looks_into.contains(&event.collection)) {
-                        upset.push(event.collection);
-                    }
+                    upset.extend(sights.iter().filter(|sight| sight.upset_by(&event)).map(|sight| sight.key));
                 }
                 Read::Upset { collection, .. } | Read::Lost { collection, .. } => {
                     let concerned = sights.iter().filter(|sight| sight.concerned_by(collection));
@@ -257,14 +255,14 @@ impl Hub {
             return;
         }
         let position = self.token(next);
-        for sight in sights.iter().filter(|sight| sight.looks_into.iter().any(|table| upset.contains(table))) {
+        for sight in sights.iter().filter(|sight| upset.contains(&sight.key)) {
             self.send(sight, &Queued::Resync(position.clone()));
         }
     }
 
     async fn tell(&self, shared: &Arc<Shared>, sights: &[Arc<Sight>], event: &Event) {
         let position = self.token(event.position + 1);
-        let mut met = Met::new();
+        let mut met = Met::default();
         for (at, sight) in sights.iter().filter(|sight| sight.collection == event.collection).enumerate() {
             match sight.judge(shared, event, &position, &mut met).await {
                 Ok(Some(told)) => self.send_told(sight, event.position, &Arc::new(told.kept(&self.kept))),

@@ -149,19 +149,20 @@ impl Stream {
     async fn tell(&mut self, sight: &Sight, mut event: Event) -> Result<usize, WatchError> {
         let mut bytes = 0;
         let position = self.hub.token(event.position + 1);
+        let upset = sight.upset_by(&event);
         if event.collection == sight.collection {
             if event.after.is_some() {
                 event.after = self.shared.store.row(event.collection, &event.id).await.map_err(ReadError::Store)?;
             }
             let event = &event;
-            let told = sight.judge(&self.shared, event, &position, &mut Met::new()).await.map_err(ReadError::Store)?;
+            let told = sight.judge(&self.shared, event, &position, &mut Met::default()).await.map_err(ReadError::Store)?;
             if let Some(told) = told {
                 self.member.ask().sight(Watch::NAME, told.collection, &told.shown, std::slice::from_ref(&told.id), false)?;
                 bytes = told.bytes();
                 self.waiting.push_back(WatchItem::Told(Arc::new(told)));
             }
         }
-        if sight.looks_into.contains(&event.collection) {
+        if upset {
             self.waiting.push_back(WatchItem::Resync(position));
         }
         Ok(bytes)

@@ -3,6 +3,7 @@
 use super::world::World;
 use haechi_model::{Change, EntryDraft, Operand, Order, Predicate, Row, Select, Value};
 use haechi_store::{Catalog, Journal, LogRow, Store, Target};
+use std::collections::HashSet;
 use tokio::runtime::Runtime;
 
 pub(super) struct Databases {
@@ -44,14 +45,15 @@ impl Databases {
 
     /// Ids of the rows of which the condition holds, per database. Where the rows are named, references are looked up otherwise.
     pub(super) fn select(&self, world: &World, predicate: &Predicate, named: bool) -> Vec<(&'static str, Vec<String>)> {
-        let ids = Predicate::OneOf(Operand::Column(0), world.things.iter().map(|row| row[0].clone()).collect());
+        let ids = Predicate::OneOf(Operand::Column(0), world.asked().map(|row| row[0].clone()).collect());
         let predicate = Predicate::all(std::iter::once(predicate.clone()).chain(named.then_some(ids)));
         let order = vec![Order { column: 0, descending: false }];
         let select = Select { order, ..Select::new(world.things_id, predicate, 1000) };
+        let asked: HashSet<&str> = world.asked().filter_map(|row| row[0].as_text()).collect();
         let found = |store: &Store| {
             self.runtime
                 .block_on(store.select(select.clone(), haechi_store::Reads::SYSTEM))
-                .map(|page| page.ids.into_iter().map(String::from).collect())
+                .map(|page| page.ids.into_iter().map(String::from).filter(|id| asked.contains(id.as_str())).collect())
         };
         self.stores.iter().map(|(name, store)| (*name, found(store).unwrap_or_else(|failure| vec![format!("{failure}")]))).collect()
     }
@@ -87,7 +89,8 @@ fn rows(world: &World) -> impl Iterator<Item = (&'static str, Vec<Value>)> {
         })
     };
     let people = world.users.iter().cloned().chain(world.users.iter().enumerate().flat_map(alike));
-    people.map(|row| ("users", row)).chain(world.things.iter().cloned().map(|row| ("things", row)))
+    let of = |name: &'static str, rows: &Vec<Vec<Value>>| rows.clone().into_iter().map(move |row| (name, row));
+    people.map(|row| ("users", row)).chain(of("things", &world.things)).chain(of("bonds", &world.bonds))
 }
 
 fn literal(value: &Value) -> String {

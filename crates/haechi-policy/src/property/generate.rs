@@ -75,7 +75,8 @@ fn boolean(random: &mut Random, depth: u64) -> String {
             _ => format!("(({}) == ({}))", boolean(random, next), boolean(random, next)),
         };
     }
-    match random.below(22) {
+    match random.below(25) {
+        22..=24 => member(random),
         14 | 15 => sets(random, depth),
         16 => sets(random, depth),
         17 => choice(random, depth),
@@ -326,6 +327,28 @@ fn parent(random: &mut Random) -> String {
         4 => entity(random),
         _ => format!("[{}, users::\"{}\"]", entity(random), random.pick(USERS)),
     }
+}
+
+/// Somebody in a group of a row, of what it refers to, or of a person.
+fn member(random: &mut Random) -> String {
+    let who =
+        random.pick(&["principal", "principal", "principal", "resource.keeper", "resource.reviewer", "resource.parent.keeper", "principal.boss"]);
+    let group = random.pick(&[
+        "resource.fans",
+        "resource.chiefs",
+        "resource.kin",
+        "resource.kin",
+        "resource.parent.fans",
+        "resource.parent.kin",
+        "resource.keeper.mates",
+        "principal.mates",
+        "principal.boss.mates",
+        "resource.keeper.boss.mates",
+    ]);
+    if random.below(8) == 0 {
+        return format!("{who} in (if resource.flag then {group} else {group})");
+    }
+    format!("{who} in {group}")
 }
 
 fn has(random: &mut Random) -> String {

@@ -39,7 +39,7 @@ fn case(seed: u64, world: &World, databases: Option<&Databases>) -> Option<Disag
     let principal = Principal { kind, id: &id, roles: &roles, row: &row };
     let bound = policies.bind(&principal, policies.action("read").unwrap(), world.things_id, world::NOW_MS);
     let expected = oracle::readable(&policies, world, &principal);
-    let memory: Vec<String> = world.things.iter().filter(|row| bound.holds(row, world)).map(|row| row[0].as_text().unwrap().to_owned()).collect();
+    let memory: Vec<String> = world.asked().filter(|row| bound.holds(row, world)).map(|row| row[0].as_text().unwrap().to_owned()).collect();
     let wrong = |what: String| Some(Disagreement { seed, policies: text.clone(), what });
     if memory != expected {
         return wrong(format!("memory {memory:?}, Cedar {expected:?}, as {id}\n{bound:?}"));

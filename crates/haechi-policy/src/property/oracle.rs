@@ -5,7 +5,7 @@ use crate::{Policies, Principal, PrincipalKind};
 use cedar_policy::{
     Authorizer, Context, Decision, Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, Request, RestrictedExpression,
 };
-use haechi_model::{App, FieldType, Value, format_datetime};
+use haechi_model::{App, FieldType, Group, Lookup, Value, format_datetime};
 use serde_json::{Value as Json, json};
 use std::cell::RefCell;
 
@@ -13,9 +13,9 @@ use std::cell::RefCell;
 pub(super) fn readable(policies: &Policies, world: &World, principal: &Principal<'_>) -> Vec<String> {
     let (set, _) = policies.cedar();
     COMPARED.set(COMPARED.get() + 1);
-    let entities = entities(world);
+    let entities = entities(world, false);
     let mut allowed = Vec::new();
-    for row in &world.things {
+    for row in world.asked() {
         let id = row[0].as_text().unwrap();
         let request = request(principal, id);
         let response = Authorizer::new().is_authorized(&request, set, &entities);
@@ -60,8 +60,9 @@ pub(super) fn second_voice(policies: &Policies, world: &World, principal: &Princ
     .unwrap();
     let nothing = PartialEntities::empty();
     let response = set.tpe(&partial, &nothing, schema).unwrap();
-    let entities = entities(world);
-    for row in &world.things {
+    // It demands what the schema demands, so rows that lack a group are left out.
+    let entities = entities(world, true);
+    for row in world.asked() {
         let id = row[0].as_text().unwrap();
         let request = request(principal, id);
         let Ok(again) = response.reauthorize(&request, &entities) else { continue };
@@ -78,27 +79,62 @@ thread_local! {
     pub(super) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     /// Rows on which the second voice was heard.
     pub(super) static HEARD: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-    static ENTITIES: RefCell<Option<(usize, Entities)>> = const { RefCell::new(None) };
+    static ENTITIES: RefCell<Option<(usize, Entities, Entities)>> = const { RefCell::new(None) };
 }
 
-/// All rows as Cedar's entities.
-fn entities(world: &World) -> Entities {
+/// All rows as Cedar's entities, and those alone that have all of their groups.
+fn entities(world: &World, whole_alone: bool) -> Entities {
     let key = std::ptr::from_ref(world) as usize;
     ENTITIES.with_borrow_mut(|kept| match kept {
-        Some((known, entities)) if *known == key => entities.clone(),
+        Some((known, all, whole)) if *known == key => {
+            if whole_alone {
+                whole.clone()
+            } else {
+                all.clone()
+            }
+        }
         _ => {
             let app = world.app("");
-            let users = world.users.iter().map(|row| entity(&app, 0, row));
-            let things = world.things.iter().map(|row| entity(&app, world.things_id, row));
+            let users = world.users.iter().map(|row| entity(world, &app, 0, row));
+            let things = world.things.iter().map(|row| entity(world, &app, world.things_id, row));
             let list: Vec<Json> = users.chain(things).collect();
-            let entities = Entities::from_json_value(Json::from(list), None).unwrap();
-            *kept = Some((key, entities.clone()));
-            entities
+            let things = &app.collections[world.things_id];
+            let is_whole =
+                |json: &&Json| json["uid"]["type"] != "things" || things.groups.iter().all(|group| json["attrs"].get(&group.name).is_some());
+            let whole: Vec<Json> = list.iter().filter(is_whole).cloned().collect();
+            let made = |list: Vec<Json>| Entities::from_json_value(Json::from(list), None).unwrap();
+            let (all, whole) = (made(list), made(whole));
+            let wanted = if whole_alone { whole.clone() } else { all.clone() };
+            *kept = Some((key, all, whole));
+            wanted
         }
     })
 }
 
-fn entity(app: &App, collection: usize, row: &[Value]) -> Json {
+/// The ids of the rows whose group it looks at for a row; `None` when they are too many. Cedar knows no depth and no circles, so
+/// membership is flattened for it, and a group of which nobody can say who is outside is not there at all.
+fn chain(world: &World, group: &Group, id: &str) -> Option<Vec<String>> {
+    let parent = |id: &String| world.row(group.of, id)?[group.inherits?].as_text().map(str::to_owned);
+    let (chain, whole) = group.chain(&id.to_owned(), parent);
+    whole.then_some(chain)
+}
+
+/// The groups that a person is in.
+fn groups_of(world: &World, app: &App, who: &str) -> Vec<Json> {
+    let mut found = Vec::new();
+    for (id, rows) in [(0, &world.users), (world.things_id, &world.things)] {
+        for group in &app.collections[id].groups {
+            for of in rows.iter().filter_map(|row| row[0].as_text()) {
+                if chain(world, group, of).is_some_and(|chain| chain.iter().any(|id| world.joined(group, id, who))) {
+                    found.push(json!({ "type": crate::schema::group_type(&app.collections[id], group), "id": of }));
+                }
+            }
+        }
+    }
+    found
+}
+
+fn entity(world: &World, app: &App, collection: usize, row: &[Value]) -> Json {
     let declared = &app.collections[collection];
     let mut attributes = serde_json::Map::new();
     for (at, field) in declared.fields.iter().enumerate().skip(1) {
@@ -108,7 +144,15 @@ fn entity(app: &App, collection: usize, row: &[Value]) -> Json {
     }
     let roles: Vec<String> =
         if collection == 0 { serde_json::from_str(row[declared.field("roles").unwrap()].as_text().unwrap()).unwrap() } else { Vec::new() };
-    let parents: Vec<Json> = roles.iter().map(|role| json!({ "type": "Role", "id": role })).collect();
+    let id = row[0].as_text().unwrap();
+    for group in declared.groups.iter().filter(|group| chain(world, group, id).is_some()) {
+        let ty = crate::schema::group_type(declared, group);
+        attributes.insert(group.name.clone(), json!({ "__entity": { "type": ty, "id": id } }));
+    }
+    let mut parents: Vec<Json> = roles.iter().map(|role| json!({ "type": "Role", "id": role })).collect();
+    if collection == 0 {
+        parents.extend(groups_of(world, app, id));
+    }
     json!({ "uid": { "type": declared.name, "id": row[0].as_text() }, "attrs": attributes, "parents": parents })
 }
 

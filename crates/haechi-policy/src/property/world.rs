@@ -1,7 +1,7 @@
 //! The rows: NULLs, dangling references, extremes, and characters that patterns care about.
 
 use super::generate::{Random, THING, USERS};
-use haechi_model::{App, Lookup, Value};
+use haechi_model::{App, Group, Lookup, MAX_ANCESTORS, Value};
 use std::{path::PathBuf, sync::Mutex};
 
 pub(super) const NOW_MS: i64 = 1_704_067_200_000;
@@ -9,8 +9,12 @@ pub(super) const NOW_MS: i64 = 1_704_067_200_000;
 const FILES: &[(&str, &str)] = &[
     ("haechi.toml", "roles = [\"red\", \"blue\"]\n"),
     (
+        "collections/bonds.toml",
+        "[fields]\nwho = { type = \"ref\", to = \"users\" }\nthing = { type = \"ref\", to = \"things\" }\nmate = { type = \"ref\", to = \"users\" }\nkind = { type = \"text\", case = \"fold\" }\n",
+    ),
+    (
         "collections/users.toml",
-        "[fields]\nnick = { type = \"text\" }\nlevel = { type = \"int64\" }\nboss = { type = \"ref\", to = \"users\" }\nmarks = { type = \"list\", of = \"text\", required = true }\n",
+        "[groups.mates]\nthrough = \"bonds.who\"\nby = \"mate\"\n[fields]\nnick = { type = \"text\" }\nlevel = { type = \"int64\" }\nboss = { type = \"ref\", to = \"users\" }\nmarks = { type = \"list\", of = \"text\", required = true }\n",
     ),
     (
         "collections/things.toml",
@@ -31,6 +35,17 @@ price = { type = "decimal", precision = 10, scale = 2 }
 nums = { type = "list", of = "int", required = true }
 flags = { type = "list", of = "bool", required = true }
 rate = { type = "decimal", precision = 18, scale = 4 }
+[groups.fans]
+through = "bonds.who"
+by = "thing"
+[groups.chiefs]
+through = "bonds.who"
+by = "thing"
+where = "kind = 'Chief' OR kind:\"x*y\""
+[groups.kin]
+through = "bonds.who"
+by = "thing"
+inherits = "parent"
 "#,
     ),
 ];
@@ -39,6 +54,8 @@ pub(super) struct World {
     pub(super) root: PathBuf,
     pub(super) users: Vec<Vec<Value>>,
     pub(super) things: Vec<Vec<Value>>,
+    /// Rows that put people into groups.
+    pub(super) bonds: Vec<Vec<Value>>,
     pub(super) things_id: usize,
     /// Whether all references lead to rows.
     pub(super) intact: bool,
@@ -62,8 +79,17 @@ impl World {
         let things_id = app.collection("things").unwrap().id;
         let mut random = Random::new(42);
         let users = (0..USERS.len()).map(|at| user(&app, at, &mut random)).collect();
-        let things = (0..24).map(|at| thing(&app, at, intact, &mut random)).collect();
-        Self { root, users, things, things_id, intact, base: Mutex::new(app) }
+        let things: Vec<_> = (0..24).map(|at| thing(&app, at, intact, &mut random)).collect();
+        let mut things: Vec<Vec<Value>> = things;
+        let bonds = bonds(&app, &things, &mut random);
+        things.extend(deep(&app, intact, &mut random));
+        Self { root, users, things, bonds, things_id, intact, base: Mutex::new(app) }
+    }
+
+    /// The things that are asked about: those in the middle of the long line differ in nothing.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Vec<Value>> {
+        let middle = deep_id(2)..deep_id(MAX_ANCESTORS - 1);
+        self.things.iter().filter(move |row| !middle.contains(&row[0].as_text().unwrap_or_default().to_owned()))
     }
 
     /// The app with these policies.
@@ -93,6 +119,10 @@ impl Lookup for World {
         let rows = if table == self.things_id { &self.things } else { &self.users };
         rows.iter().find(|row| row[0].as_text() == Some(id)).cloned()
     }
+
+    fn joined(&self, group: &Group, of: &str, who: &str) -> bool {
+        self.bonds.iter().any(|row| group.joins(row, of, who))
+    }
 }
 
 fn set(app: &App, collection: usize, row: &mut [Value], name: &str, value: Value) {
@@ -120,6 +150,42 @@ fn user(app: &App, at: usize, random: &mut Random) -> Vec<Value> {
     set(app, 0, &mut row, "marks", Value::text(["[]", "[\"a\"]", "[\"a\",\"c\"]", "[\"b\",\"\"]"][at]));
     set(app, 0, &mut row, "boss", choose(random, &[Value::Null, Value::text(USERS[0]), Value::text(USERS[3])]));
     row
+}
+
+/// Who is bound to what; some rows name nobody or nothing.
+fn bonds(app: &App, things: &[Vec<Value>], random: &mut Random) -> Vec<Vec<Value>> {
+    let bonds = app.collection("bonds").unwrap().id;
+    let people: Vec<Value> = USERS.iter().map(|id| Value::text(*id)).chain([Value::Null]).collect();
+    let things: Vec<Value> = things.iter().map(|row| row[0].clone()).chain([Value::Null, Value::text(deep_id(0))]).collect();
+    let kinds = ["chief", "CHIEF", "x and y", "other"].map(Value::text).into_iter().chain([Value::Null]).collect::<Vec<_>>();
+    let bond = |at: usize| {
+        let mut row = blank(app, bonds, &format!("01920000-0000-7000-8000-0000000b{at:04x}"));
+        set(app, bonds, &mut row, "who", choose(random, &people));
+        set(app, bonds, &mut row, "thing", choose(random, &things));
+        set(app, bonds, &mut row, "mate", choose(random, &people));
+        set(app, bonds, &mut row, "kind", choose(random, &kinds));
+        let field = app.collections[bonds].field("kind").unwrap();
+        let folded = row[field].as_text().map_or(Value::Null, |text| Value::text(haechi_model::fold_case(text)));
+        row[app.collections[bonds].fields[field].shadow.unwrap()] = folded;
+        row
+    };
+    (0..40).map(bond).collect()
+}
+
+fn deep_id(at: usize) -> String {
+    format!("01920000-0000-7000-8000-0000000d{at:04x}")
+}
+
+/// A line of things that is longer than an inherited group looks at; only the first of them has bonds.
+fn deep(app: &App, intact: bool, random: &mut Random) -> Vec<Vec<Value>> {
+    let things = app.collection("things").unwrap().id;
+    let below = |at: usize| {
+        let mut row = thing(app, 0, intact, random);
+        row[0] = Value::text(deep_id(at));
+        set(app, things, &mut row, "parent", if at == 0 { Value::Null } else { Value::text(deep_id(at - 1)) });
+        row
+    };
+    (0..MAX_ANCESTORS + 4).map(below).collect()
 }
 
 fn thing(app: &App, at: usize, intact: bool, random: &mut Random) -> Vec<Value> {

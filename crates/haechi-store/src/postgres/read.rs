@@ -14,6 +14,7 @@ use crate::{
 };
 use futures_util::TryStreamExt;
 use haechi_model::{Aggregate, Collection, Failure, Predicate, Row, RowPage, Select, USERS, Value};
+use std::collections::HashSet;
 
 /// A page of rows, written as they arrive.
 struct Page<'a> {
@@ -105,6 +106,12 @@ impl Postgres {
             found => found,
         };
         Ok(found?.iter().map(row_values).collect())
+    }
+
+    /// The texts of a statement's only column.
+    pub(crate) async fn texts(&self, sql: &str, values: &[Value]) -> Result<HashSet<Box<str>>, Failure> {
+        let rows = self.0.lanes.read(Lane::State, sql, &Rows { values, once: false }).await?;
+        Ok(rows.iter().map(|row| row.get::<_, &str>(0).into()).collect())
     }
 
     pub(crate) async fn row_and_owner(&self, table: usize, id: &str, column: usize, owner: usize) -> Result<Option<Row>, Failure> {

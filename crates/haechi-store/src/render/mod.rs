@@ -1,5 +1,6 @@
 //! Statements and conditions to SQL text. Values are always bound, identifiers come only from the catalog.
 
+mod groups;
 mod lists;
 mod source;
 mod steps;
@@ -307,6 +308,8 @@ impl<'a> Sql<'a> {
             }
             Predicate::Like(operand, parts, expected) => self.like(operand, parts, *expected, table, alias),
             Predicate::Reference { from, table: target, inner } => self.reference(from, *target, inner, table, alias),
+            Predicate::Member { .. } => self.member(predicate, table, alias),
+            Predicate::Shallow { of, group } => self.shallow(of, group, table, alias),
             Predicate::Contains { list, element, expected } => self.contains(list, element, *expected, table, alias),
             Predicate::Empty(list, expected) => self.empty(list, *expected, table, alias),
             Predicate::Related { list, relation, elements, expected } => self.related(list, *relation, elements, *expected, (table, alias)),

@@ -2,7 +2,7 @@
 //!
 //! Decision 19 has the plans that were compared.
 
-use super::{Dialect, Sql};
+use super::{Dialect, Sql, groups::listed};
 use haechi_model::{Collection, Comparison, Operand, Order, Predicate};
 use std::fmt::Write;
 
@@ -34,13 +34,15 @@ impl Sql<'_> {
         self.probed |= names_rows(filter);
         self.by_values = !self.probed && !counted(filter).is_empty();
         let Some(found) = self.alternatives(table, filter, paged) else { return };
-        let mut number = 0;
-        for reference in found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts) {
-            let Predicate::Reference { table: target, inner, .. } = reference else { continue };
+        let lists = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| looked_up(part).is_some());
+        for (number, part) in lists.enumerate() {
             let _ = write!(self.text, "{} \"_few{number}\" AS MATERIALIZED (SELECT ARRAY(", if number == 0 { "WITH" } else { "," });
-            self.ids(*target, inner);
+            match (part, listed(part)) {
+                (Predicate::Reference { table: target, inner, .. }, _) => self.ids(*target, inner),
+                (_, Some((_, group, who))) => self.ids_of_groups(group, who),
+                _ => {}
+            }
             let _ = write!(self.text, " LIMIT {}) AS ids)", found.few + 1);
-            number += 1;
         }
         self.push(" ");
     }
@@ -90,7 +92,7 @@ impl Sql<'_> {
 
     /// Whether all references lead to few rows; evaluated before any row is read.
     fn guard(&mut self, found: &Alternatives<'_>) {
-        let references = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| matches!(part, Predicate::Reference { .. }));
+        let references = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| looked_up(part).is_some());
         for number in 0..references.count() {
             let _ = write!(self.text, "{}(SELECT cardinality(ids) <= {} FROM \"_few{number}\")", if number == 0 { "" } else { " AND " }, found.few);
         }
@@ -104,13 +106,13 @@ impl Sql<'_> {
                 if at > 0 {
                     self.push(" AND ");
                 }
-                match part {
-                    Predicate::Reference { from, .. } => {
+                match looked_up(part) {
+                    Some(from) => {
                         self.operand(from, table, 0);
                         let _ = write!(self.text, " = ANY((SELECT ids FROM \"_few{number}\")::text[])");
                         *number += 1;
                     }
-                    part => self.predicate(part, table, 0),
+                    None => self.predicate(part, table, 0),
                 }
             }
             self.push(")");
@@ -127,7 +129,7 @@ impl Sql<'_> {
         for part in conjuncts(filter) {
             match part {
                 Predicate::Any(arms) if self.worth_two_ways(table, arms) => found.ors.push(arms),
-                Predicate::Reference { .. } if self.worth_two_ways(table, std::slice::from_ref(part)) => {
+                Predicate::Reference { .. } | Predicate::Member { .. } if self.worth_two_ways(table, std::slice::from_ref(part)) => {
                     found.ors.push(std::slice::from_ref(part));
                 }
                 part => found.beside.push(part),
@@ -149,10 +151,17 @@ impl Sql<'_> {
         };
         let served = |part: &Predicate| match part {
             Predicate::Compare(operand, Comparison::Equal, Operand::Constant(_)) | Predicate::OneOf(operand, _) => indexed(operand),
-            Predicate::Reference { from, .. } => indexed(from),
-            _ => false,
+            part => looked_up(part).is_some_and(indexed),
         };
-        arms.iter().all(|arm| conjuncts(arm).any(served)) && arms.iter().flat_map(conjuncts).any(|part| matches!(part, Predicate::Reference { .. }))
+        arms.iter().all(|arm| conjuncts(arm).any(served)) && arms.iter().flat_map(conjuncts).any(|part| looked_up(part).is_some())
+    }
+}
+
+/// The id of a condition that a list of ids answers.
+fn looked_up(part: &Predicate) -> Option<&Operand> {
+    match part {
+        Predicate::Reference { from, .. } => Some(from),
+        part => listed(part).map(|(of, ..)| of),
     }
 }
 

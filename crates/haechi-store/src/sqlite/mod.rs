@@ -14,6 +14,7 @@ mod turns;
 mod wal;
 mod write;
 
+pub(crate) use connection::bound;
 pub(crate) use maintain::{analyse, save_seal};
 pub(crate) use migrate::{applied, apply_migration, misfits};
 pub(crate) use read::Readers;

@@ -46,6 +46,17 @@ fn sentence(Advised { collection, advice }: &Advised) -> String {
             "{collection}: no read has used the index over {} ({bytes} bytes); writes pay for it: remove it if that stays so",
             columns.join(", ")
         ),
+        Advice::TooDeep { group, rows, most } => format!(
+            "{collection}: {}{} more than 16 ancestors: the group `{group}` says of nobody that they are outside, so forbids with it deny; move them up",
+            counted(*rows, "row", "rows"),
+            if rows == most {
+                " or more have"
+            } else if *rows == 1 {
+                " has"
+            } else {
+                " have"
+            }
+        ),
         Advice::DeadRows { dead, live } => format!(
             "{collection}: {dead} old versions of rows beside {live} rows: autovacuum does not keep up, or a long transaction or a replication slot holds it back"
         ),
@@ -78,6 +89,7 @@ fn as_value(looked: &Looked) -> Value {
         }
         Advice::ReadRowByRow { times, rows } => json!({ "collection": collection, "kind": "read_row_by_row", "times": times, "rows": rows }),
         Advice::UnusedIndex { columns, bytes } => json!({ "collection": collection, "kind": "unused_index", "fields": columns, "bytes": bytes }),
+        Advice::TooDeep { group, rows, .. } => json!({ "collection": collection, "kind": "too_deep", "group": group, "rows": rows }),
         Advice::DeadRows { dead, live } => json!({ "collection": collection, "kind": "dead_rows", "dead": dead, "live": live }),
     });
     json!({

@@ -7,10 +7,14 @@ use super::{
 use clap::Args;
 use haechi::app::people;
 use haechi_gate::{Asker, Explanation, Outcome, Plan, Scope};
-use haechi_model::{Collection, Lookup, Row, USERS};
+use haechi_model::{Collection, Group, Lookup, MAX_ANCESTORS, Row, USERS};
 use haechi_policy::{Account, Part, PolicyName, Verdict};
 use serde_json::json;
-use std::{collections::HashMap, process::ExitCode};
+use std::{
+    collections::{HashMap, HashSet},
+    process::ExitCode,
+    sync::Arc,
+};
 
 #[derive(Args)]
 pub(crate) struct Explain {
@@ -55,12 +59,20 @@ struct Question {
     sql: bool,
 }
 
-/// Rows that were fetched beforehand.
-struct Fetched(HashMap<(usize, String), Row>);
+/// Rows, and who is in their groups, that were fetched beforehand.
+#[derive(Default)]
+struct Fetched {
+    rows: HashMap<(usize, String), Row>,
+    members: HashMap<(usize, String, String), HashSet<Box<str>>>,
+}
 
 impl Lookup for Fetched {
     fn row(&self, table: usize, id: &str) -> Option<Row> {
-        self.0.get(&(table, id.to_owned())).cloned()
+        self.rows.get(&(table, id.to_owned())).cloned()
+    }
+
+    fn joined(&self, group: &Group, of: &str, who: &str) -> bool {
+        self.members.get(&(group.of, group.name.clone(), of.to_owned())).is_some_and(|members| members.contains(who))
     }
 }
 
@@ -151,7 +163,7 @@ impl Question {
         let noted = house.gate.note_explanation(&house.keys.import, &self.who.named(), declared.id, id).await;
         noted.map_err(|failure| format!("the ledger cannot be written, so no row is read: {failure}"))?;
         let asker = self.who.asker(house).await?;
-        let mut fetched = Fetched(HashMap::new());
+        let mut fetched = Fetched::default();
         let row = match id {
             None => None,
             Some(id) => {
@@ -160,7 +172,7 @@ impl Question {
                 let row = row.ok_or_else(|| format!("{name}/{id} is not there"))?;
                 follow(house, &revision.app, declared.id, &row, 3, &mut fetched).await?;
                 follow(house, &revision.app, USERS, &asker.row, 3, &mut fetched).await?;
-                fetched.0.insert((declared.id, id.to_owned()), row.clone());
+                fetched.rows.insert((declared.id, id.to_owned()), row.clone());
                 Some(row)
             }
         };
@@ -339,11 +351,37 @@ impl Who {
     }
 }
 
+/// Fetches who is in a group of a row, and of the rows that it inherits from.
+async fn members(house: &haechi::House, group: &Arc<Group>, row: &Row, fetched: &mut Fetched) -> Result<(), Failed> {
+    let failed = |what: &str, failure: haechi_model::Failure| format!("{what} cannot be read: {failure}");
+    let mut next = row[Collection::ID].as_text().map(str::to_owned);
+    let mut row = Some(row.clone());
+    for _ in 0..=MAX_ANCESTORS + 1 {
+        let Some(id) = next.take() else { break };
+        let found = house.gate.members(&house.keys.import, group, &id).await.map_err(|failure| failed(&group.name, failure))?;
+        fetched.members.insert((group.of, group.name.clone(), id.clone()), found);
+        let at = match row.take() {
+            Some(row) => Some(row),
+            None => house.gate.stored_row(&house.keys.import, group.of, &id).await.map_err(|failure| failed(&id, failure))?,
+        };
+        let (Some(at), Some(inherits)) = (at, group.inherits) else { break };
+        next = at[inherits].as_text().map(str::to_owned);
+        fetched.rows.insert((group.of, id), at);
+    }
+    Ok(())
+}
+
 /// Fetches what a row refers to, some steps deep.
 async fn follow(house: &haechi::House, app: &haechi_model::App, table: usize, row: &Row, depth: usize, fetched: &mut Fetched) -> Result<(), Failed> {
     let mut todo = vec![(table, row.clone(), depth)];
     while let Some((table, row, depth)) = todo.pop() {
-        if depth == 0 || row.is_empty() {
+        if row.is_empty() {
+            continue;
+        }
+        for group in &app.collections[table].groups {
+            members(house, group, &row, fetched).await?;
+        }
+        if depth == 0 {
             continue;
         }
         for (at, field) in app.collections[table].fields.iter().enumerate().skip(Collection::FIRST_DECLARED) {
@@ -351,7 +389,7 @@ async fn follow(house: &haechi::House, app: &haechi_model::App, table: usize, ro
             let found = house.gate.stored_row(&house.keys.import, *to, id).await.map_err(|failure| format!("{id} cannot be read: {failure}"))?;
             if let Some(found) = found {
                 todo.push((*to, found.clone(), depth - 1));
-                fetched.0.insert((*to, id.to_owned()), found);
+                fetched.rows.insert((*to, id.to_owned()), found);
             }
         }
     }

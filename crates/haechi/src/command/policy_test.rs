@@ -3,7 +3,7 @@
 use super::{Done, Failed, Place, counted, words::say};
 use clap::Args;
 use haechi_gate::Revision;
-use haechi_model::{Collection, CollectionId, Json, Lookup, Predicate, Row, USERS, Value};
+use haechi_model::{Collection, CollectionId, Group, Json, Lookup, Predicate, Row, USERS, Value};
 use haechi_policy::{Principal, PrincipalKind};
 use serde_json::json;
 use std::{collections::HashMap, path::PathBuf, process::ExitCode};
@@ -25,6 +25,10 @@ struct World {
 impl Lookup for World {
     fn row(&self, table: usize, id: &str) -> Option<Row> {
         self.rows.get(&(table, id.to_owned())).cloned()
+    }
+
+    fn joined(&self, group: &Group, of: &str, who: &str) -> bool {
+        self.rows.iter().any(|((collection, _), row)| *collection == group.joining && group.joins(row, of, who))
     }
 }
 

@@ -56,7 +56,7 @@ fn documents_say_what_the_code_does() {
         ("auth.md", "between one minute and {} days from now", "haechi-identity/src/key/actions.rs", "MAX_LIFE", DAY),
         ("auth.md", "Bodies are JSON objects of at most {} KiB", "haechi-identity/src/body.rs", "MAX_BYTES", 1024),
         ("rest.md", "rows of a page: {} by default", "haechi-data/src/record/query.rs", "DEFAULT_PAGE", 1),
-        ("rest.md", "at most {} fields, each once", "haechi-data/src/filter/resolve.rs", "MAX_ORDER", 1),
+        ("rest.md", "at most {} fields, each once", "haechi-model/src/filter/resolve.rs", "MAX_ORDER", 1),
         ("rest.md", "and is good for {} hours", "haechi-data/src/record/page_token.rs", "TOKEN_MS", 3_600_000),
         ("rest.md", "`Idempotency-Key: …` (1 to {} visible ASCII characters)", "haechi-data/src/record/http.rs", "MAX_KEY", 1),
         ("live.md", "more than {} changes were waiting to be read", "haechi-gate/src/live/hub.rs", "QUEUE", 1),

@@ -25,6 +25,7 @@ mod fixture;
 mod flood;
 mod found;
 mod graphql;
+mod groups;
 mod grpc;
 mod hardening;
 mod identity;

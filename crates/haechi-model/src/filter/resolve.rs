@@ -5,7 +5,14 @@ use super::{
     lex::lex,
     parse::{Literal, Tree, parse},
 };
-use haechi_model::{Collection, Comparison, FieldId, FieldType, LikePart, Operand, Predicate, Value, suggest};
+use crate::{
+    collection::Collection,
+    field::{FieldId, FieldType},
+    name::suggest,
+    operand::Operand,
+    predicate::{Comparison, LikePart, Predicate},
+    value::Value,
+};
 
 /// A filter that can be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +170,7 @@ impl Resolver<'_> {
     }
 
     fn value(&self, ty: &FieldType, literal: &Literal) -> Result<Value, FilterError> {
-        if let (FieldType::Ref { to: haechi_model::USERS, .. }, "me", false, Some(me)) = (ty, literal.text.as_str(), literal.quoted, self.me) {
+        if let (FieldType::Ref { to: crate::USERS, .. }, "me", false, Some(me)) = (ty, literal.text.as_str(), literal.quoted, self.me) {
             return Ok(Value::text(me));
         }
         let read = match ty {

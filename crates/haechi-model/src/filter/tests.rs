@@ -1,5 +1,5 @@
 use super::*;
-use haechi_model::{App, Collection, Predicate};
+use crate::{App, Collection, Predicate};
 
 fn collection() -> Collection {
     let root = std::env::temp_dir().join(format!("haechi-filter-{}-{:?}", std::process::id(), std::thread::current().id()));

@@ -41,7 +41,7 @@ impl<'a> Parser<'a> {
         self.tokens.get(self.at)
     }
 
-    fn error<T>(&self, what: &str) -> Result<T, FilterError> {
+    fn wrong<T>(&self, what: &str) -> Result<T, FilterError> {
         Err(FilterError { column: self.peek().map_or(self.end_column, |token| token.column), what: what.to_owned() })
     }
 
@@ -53,7 +53,7 @@ impl<'a> Parser<'a> {
 
     fn expression(&mut self, depth: usize) -> Result<Tree, FilterError> {
         if depth > MAX_DEPTH {
-            return self.error("the filter is nested too deeply");
+            return self.wrong("the filter is nested too deeply");
         }
         let mut parts = vec![self.factor(depth)?];
         loop {
@@ -77,7 +77,7 @@ impl<'a> Parser<'a> {
 
     fn term(&mut self, depth: usize) -> Result<Tree, FilterError> {
         if depth > MAX_DEPTH {
-            return self.error("the filter is nested too deeply");
+            return self.wrong("the filter is nested too deeply");
         }
         if self.word("NOT") {
             return Ok(Tree::Not(Box::new(self.term(depth + 1)?)));
@@ -91,23 +91,23 @@ impl<'a> Parser<'a> {
                 self.at += 1;
                 let inner = self.expression(depth + 1)?;
                 if !matches!(self.peek().map(|token| &token.token), Some(Token::Close)) {
-                    return self.error("a closing bracket is missing");
+                    return self.wrong("a closing bracket is missing");
                 }
                 self.at += 1;
                 Ok(inner)
             }
             Some(Token::Word(_)) => self.restriction(),
-            None => self.error("a comparison is missing"),
-            Some(_) => self.error("a comparison starts with the name of a field"),
+            None => self.wrong("a comparison is missing"),
+            Some(_) => self.wrong("a comparison starts with the name of a field"),
         }
     }
 
     fn restriction(&mut self) -> Result<Tree, FilterError> {
         self.terms += 1;
         if self.terms > MAX_TERMS {
-            return self.error("the filter has too many comparisons");
+            return self.wrong("the filter has too many comparisons");
         }
-        let Some(Spanned { token: Token::Word(field), column }) = self.peek() else { return self.error("a field is missing") };
+        let Some(Spanned { token: Token::Word(field), column }) = self.peek() else { return self.wrong("a field is missing") };
         self.at += 1;
         let Some(Spanned { token: Token::Operator(operator), .. }) = self.peek() else {
             return Err(FilterError { column: *column, what: format!("`{field}` needs a comparison such as `{field} = \"…\"`") });
@@ -116,7 +116,7 @@ impl<'a> Parser<'a> {
         let value = match self.peek() {
             Some(Spanned { token: Token::Word(text), column }) => Literal { text: text.clone(), quoted: false, column: *column },
             Some(Spanned { token: Token::Quoted(text), column }) => Literal { text: text.clone(), quoted: true, column: *column },
-            _ => return self.error("a value is missing"),
+            _ => return self.wrong("a value is missing"),
         };
         self.at += 1;
         Ok(Tree::Restriction { field: field.clone(), column: *column, operator, value })
