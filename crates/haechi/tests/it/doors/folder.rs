@@ -37,9 +37,13 @@ pub(super) fn folder(seed: u64) -> Vec<(&'static str, String)> {
         for at in 0..4 + pick(6) {
             fields.push_str(&format!("f{at} = {{ type = \"{}\", class = \"{}\" }}\n", types[pick(types.len())], classes[pick(classes.len())]));
         }
+        fields.push_str("alpha = { type = \"ref\", to = \"alphas\", on_delete = \"set_null\" }\n");
         fields.push_str(&format!("up = {{ type = \"ref\", to = \"{}\", on_delete = \"set_null\" }}\n", ["alphas", "betas", "gammas"][pick(3)]));
+        let member =
+            if name == "alphas" { "when { principal in resource.crew }" } else { "when { resource has alpha && principal in resource.alpha.crew }" };
         let conditions = [
             "",
+            member,
             "when { resource has owner_of && resource.owner_of == principal }",
             "when { resource has mark && resource.mark == \"open\" }",
             "when { resource has rank && resource.rank > 8 }",
@@ -70,7 +74,11 @@ pub(super) fn folder(seed: u64) -> Vec<(&'static str, String)> {
         }
         fields
     });
-    let [alphas, betas, gammas] = collections;
+    let [mut alphas, betas, gammas] = collections;
+    alphas.push_str("[groups.crew]\nthrough = \"betas.owner_of\"\nby = \"alpha\"\nwhere = \"mark = 'open' OR rank > 2\"\n");
+    if pick(2) == 0 {
+        alphas.push_str("inherits = \"alpha\"\n");
+    }
     policies.push_str(
         "permit (principal is users in Role::\"one\", action in [Action::\"list\", Action::\"read\", Action::\"read_pii\"], resource is users);\n",
     );

@@ -13,7 +13,7 @@ use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-on_both!(the_fixture_has_one_gate);
+on_both!(the_fixture_has_one_gate, the_team_has_one_gate);
 
 /// What a door said: how it ended, and the records that it showed.
 #[derive(Clone, Debug, PartialEq)]
@@ -595,6 +595,13 @@ async fn agree(app: TestApp) {
 /// T-door, AC-01 … AC-16, GQL-09, GRPC-02 [V8.2.1 V8.2.2 V8.2.3 V8.3.1]
 async fn the_fixture_has_one_gate(backend: Backend) {
     let mut files: Vec<(&str, String)> = fixture::FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+    files[0].1.push_str(NO_LIMITS);
+    agree(TestApp::start(backend, &files).await).await;
+}
+
+/// People in projects and folders, by groups.
+async fn the_team_has_one_gate(backend: Backend) {
+    let mut files: Vec<(&str, String)> = crate::groups::FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
     files[0].1.push_str(NO_LIMITS);
     agree(TestApp::start(backend, &files).await).await;
 }
