@@ -97,6 +97,7 @@ impl ActionGrant {
         let set = grant::columns_set(collection, values, self.ask.now_ms);
         let after = work.slot();
         work.step(Step::Update { table: self.collection, id: id.into(), set, miss });
+        grant::of_a_change(collection, id, values, work);
         grant::references(&self.ask, collection, values, work)?;
         work.entry(&name, self.collection, id, Some(before), Some(after));
         Ok(())

@@ -33,6 +33,17 @@ pub enum Meaning {
     Reference(FieldId),
     /// The delete would take too many rows with it.
     TooManyChildren,
+    /// A field that is set once would change.
+    WriteOnce(FieldId),
+    /// A word would follow one that it may not follow.
+    Transition {
+        /// The collection.
+        collection: CollectionId,
+        /// The row.
+        id: Box<str>,
+        /// The field.
+        field: FieldId,
+    },
 }
 
 /// Why an operation of a change was not done.
@@ -46,6 +57,17 @@ pub enum WriteError {
     FieldForbidden(FieldId),
     /// A value is required, and there is no caller to become the owner.
     Required(FieldId),
+    /// The field is set when the row is created, and has another value.
+    WriteOnce(FieldId),
+    /// A new row does not begin with this word.
+    NotInitial(FieldId),
+    /// The word does not follow the one that the field has.
+    NotATransition {
+        /// The field.
+        field: FieldId,
+        /// The word that it has; `None` when it has none, or the row is gone meanwhile.
+        from: Option<Box<str>>,
+    },
     /// The row has another version than `If-Match` names.
     VersionMismatch,
     /// Another row has the same unique value; the fields of the index.
@@ -247,6 +269,12 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
         }
         Meaning::Reference(field) => WriteError::Reference(*field),
         Meaning::TooManyChildren => WriteError::TooManyChildren,
+        Meaning::WriteOnce(field) => WriteError::WriteOnce(*field),
+        // It was locked, so the caller may change it, and the class of the field is one that `read` covers.
+        Meaning::Transition { collection, id, field } => match ask.shared.store.row(*collection, id).await {
+            Ok(row) => WriteError::NotATransition { field: *field, from: row.and_then(|row| row[*field].as_text().map(Into::into)) },
+            Err(failure) => WriteError::Store(failure),
+        },
     }
 }
 

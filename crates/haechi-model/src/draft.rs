@@ -2,14 +2,15 @@
 
 use crate::{
     action::DeclaredAction,
-    class::Class,
+    class::{Class, ClassId},
     collection::{Collection, CollectionId},
     declared::Declared,
     field::{DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldId, FieldType, INDEX_BYTES, OnDelete},
-    field_type::{read_default, read_type},
+    field_type::{read_default, read_rules, read_type},
     finding::Source,
     groups::{WantedGroup, read_groups},
     name::{name_problem, reserved_field, suggest},
+    rules::Rules,
     section::{Section, Span},
     table::{Column, Index, Reference, Storage, Table, index_name},
     value::Value,
@@ -43,20 +44,25 @@ struct Wanted {
     unique: bool,
 }
 
-fn system_field(name: &str, ty: FieldType) -> Field {
+fn plain_field(name: &str, ty: FieldType, class: ClassId) -> Field {
     Field {
         name: name.to_owned(),
         ty,
-        class: Class::PUBLIC,
-        required: true,
+        class,
+        required: false,
         unique: false,
         default: None,
         was: None,
         by: None,
-        read_only: true,
+        read_only: false,
         shadow: None,
         index_bytes: None,
+        rules: Rules::default(),
     }
+}
+
+fn system_field(name: &str, ty: FieldType) -> Field {
+    Field { required: true, read_only: true, ..plain_field(name, ty, Class::PUBLIC) }
 }
 
 fn system_fields() -> Vec<Field> {
@@ -215,19 +221,9 @@ impl Draft {
             let message = "a field named `owner` must be a reference to users: the name says to whom a row belongs".to_owned();
             section.error(span, "reserved-name", message, "write owner = { type = \"ref\", to = \"users\" }, or choose another name");
         }
-        let mut field = Field {
-            name: name.to_owned(),
-            ty,
-            class: read_class(&section, classes),
-            required: section.bool("required").unwrap_or(false),
-            unique: section.bool("unique").unwrap_or(false),
-            default: None,
-            was: None,
-            by: None,
-            read_only: false,
-            shadow: None,
-            index_bytes: None,
-        };
+        let mut field = plain_field(name, ty, read_class(&section, classes));
+        field.required = section.bool("required").unwrap_or(false);
+        field.unique = section.bool("unique").unwrap_or(false);
         if field.unique {
             warn_of_length(&section, section.span_of("max_length"), &field);
         }
@@ -242,6 +238,9 @@ impl Draft {
             section.error(section.span_of("unique"), "not-comparable", format!("a {} cannot be unique", field.ty.name()), "remove `unique`");
         }
         field.default = read_default(&section, &field.ty);
+        if fields.is_of_rows() {
+            field.rules = read_rules(&section, &field, classes);
+        }
         if let FieldType::Ref { on_delete: OnDelete::SetNull, .. } = field.ty
             && field.required
         {

@@ -7,6 +7,7 @@ use crate::{
     pattern::Pattern,
     predicate::fold_case,
     read::{decimal, email, float, in_range, json_value, list, plain_text, url_value, whole, wrong},
+    rules::Rules,
     table::Storage,
     time::{parse_date, parse_datetime, write_date, write_datetime},
     value::Value,
@@ -150,6 +151,8 @@ pub struct Field {
     pub shadow: Option<usize>,
     /// Most bytes of a text that an index holds, of those indexes that hold the field.
     pub index_bytes: Option<usize>,
+    /// How its value may change.
+    pub rules: Rules,
 }
 
 /// Most bytes of texts in one index entry: PostgreSQL's limit, which applies to every database here.

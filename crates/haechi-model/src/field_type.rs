@@ -1,10 +1,12 @@
-//! Types and defaults of fields, read from a collection's file.
+//! Types, defaults and rules of fields, read from a collection's file.
 
 use crate::{
-    field::{DEFAULT_JSON_BYTES, DEFAULT_LIST_ITEMS, DEFAULT_TEXT_LENGTH, DefaultValue, FieldType, OnDelete},
+    class::Class,
+    field::{DEFAULT_JSON_BYTES, DEFAULT_LIST_ITEMS, DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldType, OnDelete},
     name::suggest,
     pattern::Pattern,
-    section::Section,
+    rules::Rules,
+    section::{Section, Span},
 };
 use toml_edit::Value as Toml;
 
@@ -218,6 +220,71 @@ pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<Defa
             None
         }
     }
+}
+
+/// How a field's value may change.
+pub(crate) fn read_rules(section: &Section<'_>, field: &Field, classes: &[Class]) -> Rules {
+    let write_once = section.bool("write_once").unwrap_or(false);
+    let written = section.texts("initial").map(|words| words.into_iter().map(|(word, span)| (word.to_owned(), span)).collect::<Vec<_>>());
+    let transitions = section.section("transitions").map(|table| read_transitions(&table));
+    if written.is_none() && transitions.is_none() {
+        return Rules { write_once, ..Rules::default() };
+    }
+    let key = if transitions.is_some() { "transitions" } else { "initial" };
+    let FieldType::Enum { values } = &field.ty else {
+        let message = format!("`{key}` on a {}: only the words of an enum follow each other", field.ty.name());
+        section.error(section.span_of(key), "wrong-value", message, format!("remove `{key}`, or write type = \"enum\""));
+        return Rules { write_once, ..Rules::default() };
+    };
+    if written.as_ref().is_some_and(Vec::is_empty) {
+        let message = format!("`initial` of `{}` has no word: no row could be created", field.name);
+        section.error(section.span_of("initial"), "wrong-value", message, format!("write e.g. initial = [\"{}\"]", values.join("\", \"")));
+    }
+    if classes[field.class].guarded() {
+        let message = format!("`{key}` on a field of the class `{}`: a refusal would tell its value", classes[field.class].name);
+        section.error(section.span_of(key), "guarded-transitions", message, "choose the class public or internal");
+    }
+    let known = |word: &str, span: &Span| {
+        if !values.iter().any(|value| value == word) {
+            let help = suggest(word, values.iter().map(String::as_str))
+                .map_or_else(|| format!("words: {}", values.join(", ")), |near| format!("did you mean `{near}`?"));
+            section.error(span.clone(), "unknown-word", format!("`{word}` is not among the `values` of `{}`", field.name), help);
+        }
+    };
+    for (word, span) in written.iter().flatten().chain(transitions.iter().flatten().flat_map(|(from, next)| std::iter::once(from).chain(next))) {
+        known(word, span);
+    }
+    let words = |list: Vec<(String, Span)>| list.into_iter().map(|(word, _)| word).collect::<Vec<_>>();
+    let default = match &field.default {
+        Some(DefaultValue::Fixed(value)) => value.as_text().map(|word| vec![word.to_owned()]),
+        _ => None,
+    };
+    let initial = written.map(words).or_else(|| default.clone());
+    if let (Some(initial), Some(default)) = (&initial, default.as_ref().and_then(|words| words.first()))
+        && !initial.contains(default)
+    {
+        let message = format!("the default `{default}` is not among the `initial` words");
+        section.error(section.span_of("default"), "bad-default", message, format!("write one of {}", initial.join(", ")));
+    }
+    let transitions = transitions.map(|all| all.into_iter().map(|((from, _), next)| (from, words(next))).collect());
+    Rules { write_once, initial, transitions }
+}
+
+type Transitions = Vec<((String, Span), Vec<(String, Span)>)>;
+
+fn read_transitions(table: &Section<'_>) -> Transitions {
+    let mut found = Vec::new();
+    for (from, span, item) in table.entries() {
+        let words = item.as_value().and_then(Toml::as_array).map(|array| array.iter().map(|word| Some((word.as_str()?.to_owned(), word.span()))));
+        match words.and_then(Iterator::collect) {
+            Some(next) => found.push(((from.to_owned(), span), next)),
+            None => {
+                let message = format!("what may follow `{from}` must be a list of words");
+                table.error(span, "wrong-type", message, format!("write {from} = [\"…\"]"));
+            }
+        }
+    }
+    found
 }
 
 fn toml_to_json(value: &Toml) -> Option<crate::json::Json> {

@@ -43,7 +43,10 @@ pub fn collection_schema() -> Value {
         "min": { "type": "number" }, "max": { "type": "number" },
         "precision": { "type": "integer", "minimum": 1, "maximum": 18 }, "scale": { "type": "integer", "minimum": 0, "maximum": 9 },
         "max_bytes": { "type": "integer", "minimum": 2 }, "of": { "enum": ["text", "email", "url", "uuid", "enum", "int", "bool"] },
-        "max_items": { "type": "integer", "minimum": 1 }, "to": name, "on_delete": { "enum": ["restrict", "cascade", "set_null"] }
+        "max_items": { "type": "integer", "minimum": 1 }, "to": name, "on_delete": { "enum": ["restrict", "cascade", "set_null"] },
+        "write_once": { "type": "boolean" },
+        "initial": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+        "transitions": { "type": "object", "additionalProperties": { "type": "array", "items": { "type": "string" } } }
     });
     json!({
         "$schema": DIALECT, "title": "a collection", "type": "object", "additionalProperties": false,

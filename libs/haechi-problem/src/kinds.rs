@@ -32,6 +32,7 @@ kinds! {
     TIMEOUT "timeout" 408 "The request took too long" "Send the request faster, or ask for less.";
     CONFLICT "conflict" 409 "The change conflicts with another" "Read the record again and decide anew.";
     NOT_UNIQUE "not-unique" 409 "Another record has the same value" "Choose another value for the fields named.";
+    NOT_A_TRANSITION "not-a-transition" 409 "The state does not follow the one that the record has" "Read the record again; the detail names the words that may follow.";
     REFERENCED "referenced" 409 "Other records refer to this one" "Delete or change the records that refer to it first.";
     TOO_MANY_CHILDREN "too-many-children" 409 "The delete would take too many records with it" "Delete the records that refer to it in parts of at most 1 000.";
     POSITION_GONE "position-gone" 410 "The position is too old" "Open the stream without a position, and read the list again.";

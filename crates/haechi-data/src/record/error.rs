@@ -75,6 +75,8 @@ pub enum RecordError {
         base: String,
         /// Name of the field, for failures that concern one.
         fields: Vec<String>,
+        /// Words that the field may have instead.
+        words: Vec<String>,
         /// Why.
         error: WriteError,
     },
@@ -116,12 +118,23 @@ impl RecordError {
     pub(crate) fn write(error: WorkError, base: String, collection: &Collection) -> Self {
         let fields = match &error.error {
             WriteError::NotUnique(fields) => fields.iter().map(|field| collection.fields[*field].name.clone()).collect(),
-            WriteError::Reference(field) | WriteError::FieldForbidden(field) | WriteError::Required(field) => {
+            WriteError::Reference(field)
+            | WriteError::FieldForbidden(field)
+            | WriteError::Required(field)
+            | WriteError::WriteOnce(field)
+            | WriteError::NotInitial(field)
+            | WriteError::NotATransition { field, .. } => {
                 vec![collection.fields[*field].name.clone()]
             }
             _ => Vec::new(),
         };
-        Self::Write { base, fields, error: error.error }
+        let words = match &error.error {
+            WriteError::NotInitial(field) => collection.fields[*field].rules.initial.clone().unwrap_or_default(),
+            WriteError::NotATransition { field, from: Some(from) } => collection.fields[*field].rules.after(from).to_vec(),
+            WriteError::NotATransition { field, from: None } => collection.fields[*field].rules.initial.clone().unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Self::Write { base, fields, words, error: error.error }
     }
 
     /// The problem that the client gets.
@@ -158,7 +171,7 @@ impl RecordError {
             Self::MediaType => Problem::new(kind::UNSUPPORTED_MEDIA_TYPE, "Send Content-Type: application/json."),
             Self::TooLarge => Problem::new(kind::TOO_LARGE, "The body has more bytes than are allowed."),
             Self::Body => Problem::new(kind::MALFORMED, "The body did not arrive whole."),
-            Self::Write { base, fields, error } => write_problem(base, fields, error),
+            Self::Write { base, fields, words, error } => write_problem(base, fields, words, error),
             Self::Store(failure) => store_problem(failure),
             Self::Position => Problem::new(kind::MALFORMED, "The position is not one that a stream of this service has given."),
             Self::PositionGone => Problem::new(kind::POSITION_GONE, "What happened since then is no longer kept: read the list again."),
@@ -174,7 +187,7 @@ impl RecordError {
     }
 }
 
-fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
+fn write_problem(base: &str, fields: &[String], words: &[String], error: &WriteError) -> Problem {
     let at =
         |code, detail: &str| fields.iter().map(|field| FieldProblem { pointer: pointer(base, field), code, detail: detail.to_owned() }).collect();
     let whole = |problem: Problem, code, detail: &str| {
@@ -199,6 +212,18 @@ fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
             Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("unknown_reference", "names no record that you may read"))
         }
         WriteError::Required(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("required", "a value is required")),
+        WriteError::WriteOnce(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.")
+            .with_errors(at("write_once", "is set when the record is created, and never changed")),
+        WriteError::NotInitial(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.")
+            .with_errors(at("not_initial", &format!("a new record begins with {}", one_of(words)))),
+        WriteError::NotATransition { from, .. } => {
+            let detail = match (from, words) {
+                (None, _) => format!("begins with {}", one_of(words)),
+                (Some(from), []) => format!("is {from}, after which nothing may follow"),
+                (Some(from), words) => format!("is {from}, after which {} may follow", one_of(words)),
+            };
+            Problem::new(kind::NOT_A_TRANSITION, "The record is in another state.").with_errors(at("not_a_transition", &detail))
+        }
         WriteError::Referenced(by) => {
             let detail = match by.is_empty() {
                 true => "Other records still refer to this one.".to_owned(),
@@ -213,6 +238,14 @@ fn write_problem(base: &str, fields: &[String], error: &WriteError) -> Problem {
         ),
         WriteError::KeyReused => Problem::new(kind::KEY_REUSED, "The key was used with another method, path or body."),
         WriteError::Store(failure) => store_problem(failure),
+    }
+}
+
+fn one_of(words: &[String]) -> String {
+    match words {
+        [] => "any word".to_owned(),
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        words => words.join(""),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Grants: proof that policy said yes. Statements about collections are made here and nowhere else.
 
 mod reading;
+mod rules;
 mod verbs;
 mod writing;
 
 pub use reading::{ListQuery, Wanted};
+pub(crate) use rules::of_a_change;
 pub use verbs::{Create, Delete, List, Read, Update, Verb, Watch};
 pub(crate) use writing::{class_condition, columns_set, fresh_row, references};
 

@@ -1,6 +1,6 @@
 //! Writing by a grant: each verb puts its steps into a change in the making.
 
-use super::{Create, Delete, Grant, Update, Verb};
+use super::{Create, Delete, Grant, Update, Verb, rules};
 use crate::{
     ask::Ask,
     work::{Meaning, Work, WriteError},
@@ -20,6 +20,7 @@ impl Grant<Create> {
         if let Some((missing, _)) = collection.fields.iter().enumerate().find(|(at, field)| field.required && row[*at].is_null()) {
             return Err(WriteError::Required(missing));
         }
+        rules::of_a_new_row(collection, &row)?;
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         let allowed = self.with_classes(&named)?;
         let checked_here = allowed.is_local();
@@ -65,6 +66,7 @@ impl Grant<Update> {
             let miss = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
             work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
         }
+        rules::of_a_change(collection, &id, &values, work);
         references(&self.ask, collection, &values, work)?;
         work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
         Ok(())

@@ -23,7 +23,8 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     (
         "collections/tasks.toml",
         "[fields]\ntitle = { type = \"text\", required = true }\nproject = { type = \"ref\", to = \"projects\", required = true }\n\
-         assignee = { type = \"ref\", to = \"users\" }\n",
+         assignee = { type = \"ref\", to = \"users\" }\ncode = { type = \"text\", write_once = true }\n\
+         state = { type = \"enum\", values = [\"open\", \"doing\", \"done\"], default = \"open\", transitions = { open = [\"doing\"], doing = [\"open\", \"done\"] } }\n",
     ),
     (
         "collections/folders.toml",
@@ -321,6 +322,14 @@ expect = "hidden"
     let said = done(&haechi(&root, &["explain", "--as", "kim", "list", "tasks", "--sql"]));
     assert!(said.contains("IN (SELECT t1.\"project\" FROM \"memberships\" t1 WHERE t1.\"person\" = ?"), "{said}");
     assert!(!said.contains("no index begins with"), "{said}");
+    // Rows that are too deep are counted.
+    let id = |at: usize| format!("01920000-0000-7000-8000-0000000f{at:04x}");
+    let line = |at: usize| format!("{},f{at},{}\n", id(at), if at == 0 { String::new() } else { id(at - 1) });
+    std::fs::write(root.join("f.csv"), format!("id,name,parent\n{}", (0..=17).map(line).collect::<String>())).unwrap();
+    assert!(!done(&haechi(&root, &["advise"])).contains("ancestors"));
+    done(&haechi(&root, &["import", "folders", root.join("f.csv").to_str().unwrap()]));
+    let said = done(&haechi(&root, &["advise"]));
+    assert!(said.contains("folders: 1 row has more than 16 ancestors: the group `viewers` says of nobody that they are outside"), "{said}");
     let said = done(&haechi(&root, &["routes"]));
     assert!(said.contains("/api/v1/projects"), "{said}");
 }

@@ -41,6 +41,7 @@ mod process;
 mod races;
 mod releases;
 mod rest;
+mod rules;
 mod schema;
 mod signs;
 mod snapshots;

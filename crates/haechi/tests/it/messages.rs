@@ -22,6 +22,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("rows: autovacuum does not keep up", "advise.rs"),
     ("with 1 000 rows or more (", "advise.rs"),
     ("statistics since", "advise.rs"),
+    ("more than 16 ancestors: the group `", "groups.rs"),
+    ("says of nobody that they are outside", "groups.rs"),
     ("nodes are serving that do not go on", "releases.rs: it takes PostgreSQL and a node"),
     ("the tables are changed, but what remains cannot be done", "releases.rs: it takes PostgreSQL"),
     ("stayed locked by somebody else for a minute", "it takes a minute; that it is waited is shown in releases.rs"),

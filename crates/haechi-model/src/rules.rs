@@ -1,0 +1,33 @@
+//! Rules about how a field's value may change, whoever changes it.
+
+/// The rules of a field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    /// Set when the row is created, and never changed.
+    pub write_once: bool,
+    /// The words of an enum that a new row may have.
+    pub initial: Option<Vec<String>>,
+    /// The words that may follow each word of an enum.
+    pub transitions: Option<Vec<(String, Vec<String>)>>,
+}
+
+impl Rules {
+    /// Whether a new row may have this word.
+    #[must_use]
+    pub fn begins_with(&self, word: &str) -> bool {
+        self.initial.as_ref().is_none_or(|initial| initial.iter().any(|known| known == word))
+    }
+
+    /// The words that may follow a word.
+    #[must_use]
+    pub fn after(&self, word: &str) -> &[String] {
+        let of = |transitions: &'_ [(String, Vec<String>)]| transitions.iter().position(|(from, _)| from == word);
+        self.transitions.as_ref().and_then(|all| Some(all[of(all)?].1.as_slice())).unwrap_or_default()
+    }
+
+    /// The words after which a word may come.
+    pub fn before(&self, word: &str) -> impl Iterator<Item = &str> {
+        let all = self.transitions.as_deref().unwrap_or_default();
+        all.iter().filter(move |(_, next)| next.iter().any(|known| known == word)).map(|(from, _)| from.as_str())
+    }
+}

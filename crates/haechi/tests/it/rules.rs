@@ -1,0 +1,133 @@
+//! Rules about change: what is set once, and which state follows which, by every door and under every race.
+
+use crate::grpc::Client;
+use haechi_testkit::{Backend, Person, TestApp, on_both};
+use serde_json::{Value, json};
+
+on_both!(what_is_set_once_stays, states_follow_each_other, a_state_is_left_once);
+
+const FILES: &[(&str, &str)] = &[
+    ("haechi.toml", "roles = [\"member\"]\n"),
+    ("collections/projects.toml", "[fields]\nname = { type = \"text\" }\n"),
+    (
+        "collections/invoices.toml",
+        "[fields]\nproject = { type = \"ref\", to = \"projects\", required = true, write_once = true }\n\
+         number = { type = \"text\", write_once = true }\nnote = { type = \"text\" }\n\
+         state = { type = \"enum\", values = [\"draft\", \"sent\", \"paid\", \"void\"], default = \"draft\", required = true, \
+         transitions = { draft = [\"sent\"], sent = [\"paid\", \"void\"] } }\n\
+         mood = { type = \"enum\", values = [\"good\", \"bad\"], initial = [\"good\"], transitions = { good = [\"bad\"] } }\n",
+    ),
+    (
+        "policies/main.cedar",
+        "permit (principal in Role::\"member\", action in [Action::\"list\", Action::\"read\", Action::\"create\", Action::\"update\", Action::\"delete\"], resource);\n",
+    ),
+];
+
+async fn start(backend: Backend) -> (TestApp, Person, String, String) {
+    let app = TestApp::start(backend, FILES).await;
+    let kim = app.person("kim", &["member"]).await;
+    let (one, two) = (kim.create("projects", json!({ "name": "one" })).await, kim.create("projects", json!({ "name": "two" })).await);
+    (app, kim, one, two)
+}
+
+fn codes(problem: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    problem["errors"].as_array().into_iter().flatten().map(|error| (text(&error["pointer"]), text(&error["code"]))).collect()
+}
+
+/// Every door refuses the change, and the same value again is none.
+async fn what_is_set_once_stays(backend: Backend) {
+    let (app, kim, one, two) = start(backend).await;
+    let id = kim.create("invoices", json!({ "project": one, "number": "7" })).await;
+    let path = format!("/api/v1/invoices/{id}");
+    for (field, value) in [("project", json!(two)), ("number", json!("8")), ("number", Value::Null)] {
+        let refused = kim.patch(&path, json!({ field: value, "note": "not kept" })).await.expect(422).json();
+        assert_eq!(codes(&refused), [(format!("/{field}"), "write_once".to_owned())], "{refused}");
+        let batch = json!({ "operations": [{ "update": "invoices", "id": id, "data": { field: value } }] });
+        let refused = kim.post("/api/v1:batch", batch).await.expect(422).json();
+        assert_eq!(codes(&refused), [(format!("/operations/0/data/{field}"), "write_once".to_owned())], "{refused}");
+        let query = "mutation($id: ID!, $input: InvoiceUpdateInput!) { update_invoice(id: $id, input: $input) { id errors { pointer code } } }";
+        let refused = kim.post("/graphql", json!({ "query": query, "variables": { "id": id, "input": { field: value } } })).await.expect(200).json();
+        assert_eq!(refused["data"]["update_invoice"]["errors"][0]["code"], "write_once", "{refused}");
+    }
+    let client = Client::new(&app);
+    let refused = client.call(&kim, "UpdateInvoice", json!({ "invoice": { "id": id, "number": "9" }, "update_mask": "number" })).await;
+    assert!(format!("{refused:?}").contains("write_once"), "{refused:?}");
+    kim.patch(&path, json!({ "project": one, "number": "7", "note": "kept" })).await.expect(200);
+    // What was left out when it was created stays unset.
+    let bare = kim.create("invoices", json!({ "project": one })).await;
+    kim.patch(&format!("/api/v1/invoices/{bare}"), json!({ "number": "1" })).await.expect(422);
+    kim.patch(&format!("/api/v1/invoices/{bare}"), json!({ "number": null })).await.expect(200);
+    let now = kim.get(&path).await.expect(200).json();
+    assert_eq!((&now["project"], &now["number"], &now["note"]), (&json!(one), &json!("7"), &json!("kept")));
+    app.finish().await;
+}
+
+/// A record begins where it may begin, and goes on as the folder says; a refusal names what may follow.
+async fn states_follow_each_other(backend: Backend) {
+    let (app, kim, one, _) = start(backend).await;
+    let refused = kim.post("/api/v1/invoices", json!({ "project": one, "state": "paid" })).await.expect(422).json();
+    assert_eq!(
+        (codes(&refused), &refused["errors"][0]["detail"]),
+        (vec![("/state".to_owned(), "not_initial".to_owned())], &json!("a new record begins with draft"))
+    );
+    kim.post("/api/v1/invoices", json!({ "project": one, "mood": "bad" })).await.expect(422);
+    let id = kim.create("invoices", json!({ "project": one, "state": "draft" })).await;
+    let path = format!("/api/v1/invoices/{id}");
+    let refused = kim.patch(&path, json!({ "state": "paid" })).await.expect(409);
+    assert_eq!(refused.problem(), "not-a-transition");
+    assert_eq!(refused.json()["errors"][0]["detail"], "is draft, after which sent may follow");
+    let refused = kim
+        .send("PATCH", &path, &[("content-type", "application/json"), ("accept-language", "ko")], json!({ "state": "void" }).to_string().into())
+        .await;
+    assert!(refused.expect(409).text().contains("현재 draft이며"));
+    kim.patch(&path, json!({ "state": "draft" })).await.expect(200);
+    kim.patch(&path, json!({ "state": "sent", "mood": "good" })).await.expect(200);
+    let refused = kim.patch(&path, json!({ "state": "draft" })).await.expect(409).json();
+    assert_eq!(refused["errors"][0]["detail"], "is sent, after which paid or void may follow");
+    // A batch goes through states in its order, or not at all.
+    let step = |state: &str| json!({ "update": "invoices", "id": id, "data": { "state": state } });
+    kim.post("/api/v1:batch", json!({ "operations": [step("paid"), step("void")] })).await.expect(409);
+    assert_eq!(kim.get(&path).await.json()["state"], "sent");
+    kim.patch(&path, json!({ "state": "paid" })).await.expect(200);
+    let refused = kim.patch(&path, json!({ "state": "void" })).await.expect(409).json();
+    assert_eq!(refused["errors"][0]["detail"], "is paid, after which nothing may follow");
+    // A word is not taken away, and one that is not there begins as in a new record.
+    kim.patch(&path, json!({ "mood": null })).await.expect(409);
+    let other = kim.create("invoices", json!({ "project": one })).await;
+    let refused = kim.patch(&format!("/api/v1/invoices/{other}"), json!({ "mood": "bad" })).await.expect(409).json();
+    assert_eq!(refused["errors"][0]["detail"], "begins with good");
+    kim.patch(&format!("/api/v1/invoices/{other}"), json!({ "mood": "good" })).await.expect(200);
+    app.finish().await;
+}
+
+/// RACE-40 [V2.3.1]: of fifty who leave a state at once, for one of two others, those who are too late are told so.
+async fn a_state_is_left_once(backend: Backend) {
+    let (app, kim, one, _) = start(backend).await;
+    let id = kim.create("invoices", json!({ "project": one })).await;
+    let path = format!("/api/v1/invoices/{id}");
+    kim.patch(&path, json!({ "state": "sent" })).await.expect(200);
+    let mut racing = Vec::new();
+    for at in 0..50 {
+        let (kim, path, state) = (kim.clone(), path.clone(), if at % 2 == 0 { "paid" } else { "void" });
+        racing.push(tokio::spawn(async move {
+            loop {
+                let reply = kim.patch(&path, json!({ "state": state })).await;
+                // Where too many wait for the row, the same is asked again.
+                if reply.status != 503 && reply.status != 429 {
+                    return (state, reply.status);
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }));
+    }
+    let mut answers = Vec::new();
+    for one in racing {
+        answers.push(one.await.unwrap());
+    }
+    let now = kim.get(&path).await.expect(200).json()["state"].as_str().unwrap().to_owned();
+    for (state, status) in &answers {
+        assert_eq!(*status, if *state == now { 200 } else { 409 }, "{now}: {answers:?}");
+    }
+    app.finish().await;
+}
