@@ -7,7 +7,8 @@ use crate::{
     revision::Revision,
     shared::Shared,
 };
-use haechi_model::{App, Collection, CollectionId, Predicate};
+use haechi_model::{App, Collection, CollectionId, FieldId, Predicate};
+use haechi_policy::Written;
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
@@ -206,6 +207,18 @@ impl Ask {
             return Predicate::False;
         }
         self.revision.bind(&self.caller.principal(), action, collection, self.now_ms)
+    }
+
+    /// The same for a request that writes these fields. Before they are known, [`Ask::bind`] says what some fields could allow.
+    pub(crate) fn bind_writing(&self, action: usize, collection: CollectionId, fields: &[FieldId]) -> Predicate {
+        if !self.revision.policies.looks_at_the_fields(action, collection) {
+            return self.bind(action, collection);
+        }
+        if !self.caller.in_scope(collection, action) {
+            return Predicate::False;
+        }
+        let names = self.revision.names(collection, fields);
+        self.revision.policies.bind_writing(&self.caller.principal(), action, collection, self.now_ms, Written::These(&names))
     }
 
     pub(crate) fn readable(&self, collection: CollectionId) -> Predicate {

@@ -1,6 +1,6 @@
 //! One immutable state of app and policies. A request uses the same one from beginning to end.
 
-use haechi_model::{App, CollectionId, Findings, Predicate};
+use haechi_model::{App, CollectionId, FieldId, Findings, Predicate};
 use haechi_policy::{ActionId, Policies, Principal, verb};
 use std::sync::Arc;
 
@@ -59,6 +59,11 @@ impl Revision {
 
     pub(crate) fn bind(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
         self.policies.bind(principal, action, collection, now_ms)
+    }
+
+    /// The names of fields, as policies get them in `context.fields`.
+    pub(crate) fn names(&self, collection: CollectionId, fields: &[FieldId]) -> Vec<&str> {
+        fields.iter().map(|field| self.app.collections[collection].fields[*field].name.as_str()).collect()
     }
 
     /// The collections of whose changes streams need images: those that somebody may watch, and those that fill their groups.

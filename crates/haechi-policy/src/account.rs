@@ -118,6 +118,8 @@ impl Teller<'_> {
             (_, None) => None,
         };
         match (holds(&truth.t), holds(&truth.f)) {
+            // It depends on the fields that are written.
+            (Some(true), Some(true)) => Verdict::Depends,
             (Some(true), _) => Verdict::True,
             (_, Some(true)) => Verdict::False,
             (Some(false), Some(false)) => Verdict::Error,

@@ -32,6 +32,17 @@ pub enum PrincipalKind {
     Anonymous,
 }
 
+/// The fields that a request writes: `context.fields`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written<'a> {
+    /// These, by their names.
+    These(&'a [&'a str]),
+    /// Not known yet: what some set of names could allow.
+    Some,
+    /// Not known yet: what every set of names allows.
+    Every,
+}
+
 /// What binding needs to know about the app: where users keep their roles.
 pub(crate) struct Binder<'a> {
     pub(crate) principal: &'a Principal<'a>,
@@ -40,10 +51,14 @@ pub(crate) struct Binder<'a> {
     pub(crate) collection: CollectionId,
     /// Whether a reference always leads to a row, as foreign keys guarantee.
     pub(crate) intact: bool,
+    pub(crate) written: Written<'a>,
 }
 
 impl Binder<'_> {
     pub(crate) fn truth(&self, node: &Node) -> Truth {
+        if let Some(truth) = self.unknown(node) {
+            return truth;
+        }
         match node {
             Node::And(a, b) => self.and(a, b),
             Node::Or(a, b) => self.or(a, b),
@@ -70,6 +85,19 @@ impl Binder<'_> {
                 _ => Truth::error(),
             },
         }
+    }
+
+    /// What is said of a condition on the written fields while they are not known. Conditions are joined without their opposites, so
+    /// what is joined from bounds is a bound.
+    fn unknown(&self, node: &Node) -> Option<Truth> {
+        let bound = match self.written {
+            Written::These(_) => return None,
+            Written::Some if mutated(Mutation::UnknownFieldsAreNone) => Predicate::False,
+            Written::Some => Predicate::True,
+            Written::Every => Predicate::False,
+        };
+        let joins = matches!(node, Node::And(..) | Node::Or(..) | Node::Not(_) | Node::If(..));
+        (!joins && node.looks_at_the_fields()).then(|| Truth { t: bound.clone(), f: bound })
     }
 
     fn and(&self, a: &Node, b: &Node) -> Truth {
@@ -114,7 +142,7 @@ impl Binder<'_> {
     /// The same where these `has` are known to hold.
     fn cannot_err_where<'n>(&self, node: &'n Node, held: &mut Vec<&'n Node>) -> bool {
         match node {
-            Node::Literal(_) | Node::Principal | Node::Resource | Node::Now => true,
+            Node::Literal(_) | Node::Principal | Node::Resource | Node::Now | Node::Fields => true,
             Node::Attribute { base, table, column, nullable, .. } => {
                 let has = |held: &&Node| matches!(held, Node::Has { base: of, column: Some(found), table: at, .. } if of == base && found == column && at == table);
                 match **base {
@@ -160,6 +188,14 @@ impl Binder<'_> {
             Node::Literal(value) => Scalar::Known(value.clone()),
             Node::Principal => Scalar::Known(Val::Entity(self.principal_ty(), self.principal.id.into())),
             Node::Now => Scalar::Known(Val::Datetime(self.now_ms)),
+            Node::Fields => {
+                let Written::These(names) = self.written else { return Scalar::Error };
+                let names = if mutated(Mutation::FieldsAreForgotten) { &[] } else { names };
+                let mut names: Vec<Val> = names.iter().map(|name| Val::Text((*name).into())).collect();
+                names.sort();
+                names.dedup();
+                Scalar::Known(Val::Set(names))
+            }
             Node::Resource => Scalar::Row { operand: Operand::Column(0), ty: Ty::Entity(EntityTy::Collection(self.collection)), nullable: false },
             Node::Attribute { base, table, column, ty, nullable } => self.attribute(base, *table, *column, ty, *nullable),
             Node::Add(a, b, subtract) => self.add(a, b, *subtract),

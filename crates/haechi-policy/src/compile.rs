@@ -116,7 +116,9 @@ impl Compiler<'_> {
             Expr::Var(Var::Principal) => Ok(Node::Principal),
             Expr::Var(Var::Resource) => Ok(Node::Resource),
             Expr::Var(Var::Action) => refuse("`action`", "name the actions in the head"),
-            Expr::Var(Var::Context) => refuse("`context` as a whole", "`context.now` is its only attribute"),
+            Expr::Var(Var::Context) => {
+                refuse("`context` as a whole", "name its attributes: `context.now`, and `context.fields` where something is written")
+            }
             Expr::UnaryOp { op, expr } => self.unary(*op, expr),
             Expr::BinaryOp { op, left, right } => self.binary(*op, left, right),
             Expr::GetAttr { expr, attr } => self.attribute(expr, attr),
@@ -230,7 +232,11 @@ impl Compiler<'_> {
 
     fn attribute(&self, expr: &Expr, attr: &str) -> Compiled {
         if matches!(expr, Expr::Var(Var::Context)) {
-            return if attr == "now" { Ok(Node::Now) } else { refuse_for(format!("`context.{attr}`"), "`context.now` is its only attribute") };
+            return match attr {
+                "now" => Ok(Node::Now),
+                "fields" => Ok(Node::Fields),
+                _ => refuse_for(format!("`context.{attr}`"), "its attributes are `context.now`, and `context.fields` where something is written"),
+            };
         }
         over_ifs([self.expr(expr)?], &|[base]| {
             let table = self.table_of(&base)?;
@@ -252,6 +258,9 @@ impl Compiler<'_> {
     fn has(&self, expr: &Expr, attrs: &[&str]) -> Compiled {
         let Some((first, rest)) = attrs.split_first() else { return refuse("an empty `has`", "name a field") };
         if matches!(expr, Expr::Var(Var::Context)) {
+            if *first == "fields" {
+                return refuse("`context has fields`", "name the actions in the head: `create`, `update` and `write_…` always have it, others never");
+            }
             return Ok(Node::Literal(Val::Bool(*first == "now" && rest.is_empty())));
         }
         let has = over_ifs([self.expr(expr)?], &|[base]| {

@@ -14,6 +14,8 @@ pub(crate) struct Rule {
 pub(crate) struct Slice {
     by_role: HashMap<Box<str>, Vec<Rule>>,
     rest: Vec<Rule>,
+    /// Whether a rule looks at the fields that are written.
+    fields: bool,
 }
 
 pub(crate) struct Slices {
@@ -31,6 +33,7 @@ impl Slices {
         let plan = Arc::new(plan);
         for action in actions {
             let slice = &mut self.slices[collection * self.actions + action];
+            slice.fields |= plan.looks_at_the_fields();
             let rules = match role {
                 Some(role) => slice.by_role.entry(role.into()).or_default(),
                 None => &mut slice.rest,
@@ -62,6 +65,10 @@ impl Slice {
 
     pub(crate) fn permits(&self) -> bool {
         self.all().any(|rule| !rule.forbids)
+    }
+
+    pub(crate) fn looks_at_the_fields(&self) -> bool {
+        self.fields
     }
 
     pub(crate) fn looks_at_the_time(&self) -> bool {

@@ -30,7 +30,7 @@ mod tests;
 
 pub use account::{Account, Part, Seen, Target, Verdict};
 pub use audience::Audience;
-pub use bind::{Principal, PrincipalKind};
+pub use bind::{Principal, PrincipalKind, Written};
 use schema::Actions;
 pub use schema::{actions, class_actions, schema_text, type_in_policies, verb, visible};
 
@@ -184,8 +184,22 @@ impl Policies {
     /// The rows of a collection on which the caller may do the action.
     #[must_use]
     pub fn bind(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
-        let binder = self.binder(principal, collection, now_ms);
+        self.bind_writing(principal, action, collection, now_ms, Written::Some)
+    }
+
+    /// The same for a request that writes these fields.
+    #[must_use]
+    pub fn bind_writing(
+        &self,
+        principal: &Principal<'_>,
+        action: ActionId,
+        collection: CollectionId,
+        now_ms: i64,
+        written: Written<'_>,
+    ) -> Predicate {
         let slice = self.slices.of(collection, action);
+        let written = if slice.looks_at_the_fields() { written } else { Written::These(&[]) };
+        let binder = Binder { written, ..self.binder(principal, collection, now_ms) };
         let permits = Predicate::any(slice.rules(principal.roles).filter(|rule| !rule.forbids).map(|rule| binder.truth(&rule.plan).t));
         if permits == Predicate::False {
             return Predicate::False;
@@ -201,6 +215,12 @@ impl Policies {
     #[must_use]
     pub fn permits_anybody(&self, action: ActionId, collection: CollectionId) -> bool {
         self.slices.of(collection, action).permits()
+    }
+
+    /// Whether a policy of the action on the collection looks at the fields that are written.
+    #[must_use]
+    pub fn looks_at_the_fields(&self, action: ActionId, collection: CollectionId) -> bool {
+        self.slices.of(collection, action).looks_at_the_fields()
     }
 
     /// Whether a policy of the action on the collection looks at the time.
@@ -220,9 +240,11 @@ impl Policies {
         let binder = self.binder(principal, collection, now_ms);
         self.slices.of(collection, action).rules(principal.roles).map(move |rule| {
             let truth = binder.truth(&rule.plan);
-            let applies = match truth.t {
-                Predicate::True => Some(true),
-                Predicate::False => Some(false),
+            let applies = match (truth.t, truth.f) {
+                // It depends on the fields that are written.
+                (Predicate::True, Predicate::True) => None,
+                (Predicate::True, _) => Some(true),
+                (Predicate::False, _) => Some(false),
                 _ => None,
             };
             Reason { policy: &self.names[rule.policy], applies }
@@ -236,7 +258,7 @@ impl Policies {
     }
 
     fn binder<'a>(&'a self, principal: &'a Principal<'a>, collection: CollectionId, now_ms: i64) -> Binder<'a> {
-        Binder { principal, now_ms, users_roles_column: self.users_roles_column, collection, intact: self.intact }
+        Binder { principal, now_ms, users_roles_column: self.users_roles_column, collection, intact: self.intact, written: Written::Some }
     }
 }
 
@@ -382,6 +404,10 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
         }
         let compiler = Compiler { app, collection: collection.id };
         let plan = compiler.policy(&body.principal, &body.resource, body.clauses())?;
+        if plan.looks_at_the_fields() && !wanted.iter().all(|action| actions.writes(*action)) {
+            let message = "`context.fields` in a policy of an action that writes no fields";
+            return Err(error("not-a-condition", message, "it is there for `create`, `update` and `write_…`: give the others a policy of their own"));
+        }
         slices.add(collection.id, &wanted, role, at, body.effect == pst::Effect::Forbid, plan);
     }
     Ok(())

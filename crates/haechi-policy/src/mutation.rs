@@ -32,12 +32,16 @@ pub(crate) enum Mutation {
     NobodyIsOutside,
     /// Who is not found among the nearest ancestors counts as outside of an inherited group.
     DeepIsOutside,
+    /// No field counts as written.
+    FieldsAreForgotten,
+    /// Before the fields are known, what some of them could allow is refused.
+    UnknownFieldsAreNone,
 }
 
 #[cfg(test)]
 impl Mutation {
     /// All that are faults.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::FalseAndWithoutTrue,
         Self::NoNullGuard,
         Self::ErringForbidIsSkipped,
@@ -52,6 +56,8 @@ impl Mutation {
         Self::ClampedDuration,
         Self::NobodyIsOutside,
         Self::DeepIsOutside,
+        Self::FieldsAreForgotten,
+        Self::UnknownFieldsAreNone,
     ];
 }
 

@@ -66,6 +66,8 @@ pub(crate) enum Node {
     Principal,
     Resource,
     Now,
+    /// The names of the fields that the request writes.
+    Fields,
     /// An attribute of a row: of the resource, of the principal, or of what a reference names.
     Attribute {
         base: Box<Node>,
@@ -115,6 +117,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn looks_at_the_fields(&self) -> bool {
+        *self == Self::Fields || self.any_part(Self::looks_at_the_fields)
+    }
+
     pub(crate) fn looks_at_the_time(&self) -> bool {
         *self == Self::Now || self.any_part(Self::looks_at_the_time)
     }
@@ -131,7 +137,7 @@ impl Node {
 
     /// The values that it uses: fields, the caller, the row, the time. The references that lead to a field are not reported.
     pub(crate) fn each_value(&self, see: &mut dyn FnMut(&Self)) {
-        if matches!(self, Self::Attribute { .. } | Self::Principal | Self::Resource | Self::Now) {
+        if matches!(self, Self::Attribute { .. } | Self::Principal | Self::Resource | Self::Now | Self::Fields) {
             return see(self);
         }
         if matches!(self, Self::Has { base, .. } if matches!(**base, Self::Principal | Self::Resource)) {
@@ -146,7 +152,7 @@ impl Node {
 
     fn any_part(&self, test: impl Fn(&Self) -> bool) -> bool {
         match self {
-            Self::Literal(_) | Self::Principal | Self::Resource | Self::Now => false,
+            Self::Literal(_) | Self::Principal | Self::Resource | Self::Now | Self::Fields => false,
             Self::And(a, b)
             | Self::Or(a, b)
             | Self::Compare(a, _, b)
@@ -175,6 +181,7 @@ impl Node {
             Self::Literal(value) => value.ty(),
             Self::Principal => Ty::Entity(EntityTy::Caller),
             Self::Now => Ty::Datetime,
+            Self::Fields => Ty::Set(Box::new(Ty::Text)),
             Self::Attribute { ty, .. } => ty.clone(),
             Self::If(_, a, b) => {
                 if a.ty() == Ty::Unknown {

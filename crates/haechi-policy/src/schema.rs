@@ -58,6 +58,11 @@ impl Actions {
         Self { by_name, shared: names.len() - app.declared_actions().len(), names }
     }
 
+    /// Whether an action writes fields.
+    pub(crate) fn writes(&self, action: ActionId) -> bool {
+        self.names.get(action).is_some_and(|name| writes(name))
+    }
+
     /// The actions that exist on rows of a collection.
     pub(crate) fn on(&self, collection: &Collection, wanted: &[ActionId]) -> Vec<ActionId> {
         let applies = |id: &&ActionId| **id < self.shared || collection.actions.iter().any(|declared| declared.name == self.names[**id]);
@@ -97,25 +102,35 @@ pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> St
     let declared = app.declared_actions();
     let shared: Vec<String> =
         actions(app).iter().filter(|action| !declared.contains(&action.as_str())).map(|action| format!("\"{action}\"")).collect();
-    let mut write = |actions: &str, resources: &[&str]| {
+    let mut write = |actions: &str, resources: &[&str], fields: &str| {
+        if actions.is_empty() {
+            return;
+        }
         if resources.is_empty() {
             let _ = writeln!(out, "action {actions};");
             return;
         }
         let _ = writeln!(
             out,
-            "action {actions} appliesTo {{\n  principal: [users, services, Anonymous],\n  resource: [{}],\n  context: {{ now: datetime }},\n}};",
+            "action {actions} appliesTo {{\n  principal: [users, services, Anonymous],\n  resource: [{}],\n  context: {{ now: datetime{fields} }},\n}};",
             resources.join(", ")
         );
     };
-    write(&shared.join(", "), &resources);
+    let (writing, others): (Vec<String>, Vec<String>) = shared.into_iter().partition(|action| writes(action.trim_matches('"')));
+    write(&others.join(", "), &resources, "");
+    write(&writing.join(", "), &resources, ", fields: Set<String>");
     for action in declared {
         let on = |collection: &&Collection| collection.actions.iter().any(|found| found.name == action);
         let resources: Vec<&str> =
             app.collections.iter().filter(|collection| about(collection)).filter(on).map(|collection| collection.name.as_str()).collect();
-        write(&format!("\"{action}\""), &resources);
+        write(&format!("\"{action}\""), &resources, "");
     }
     out
+}
+
+/// Whether an action writes fields, whose names are in `context.fields`.
+fn writes(action: &str) -> bool {
+    matches!(action, "create" | "update") || action.starts_with("write_")
 }
 
 /// The entity type of a collection's groups. No name of a folder holds `__`.

@@ -16,6 +16,7 @@ impl Words<'_> {
             Node::Principal => "principal".to_owned(),
             Node::Resource => "resource".to_owned(),
             Node::Now => "context.now".to_owned(),
+            Node::Fields => "context.fields".to_owned(),
             Node::Attribute { base, table, column, .. } => format!("{}.{}", self.part(base), self.field(*table, Some(*column))),
             Node::Group { base, group } => format!("{}.{}", self.part(base), group.name),
             Node::Has { base, table, column, .. } => format!("{} has {}", self.part(base), self.field(*table, *column)),

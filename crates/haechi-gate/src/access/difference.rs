@@ -6,7 +6,7 @@ use super::{
 };
 use crate::revision::Revision;
 use haechi_model::{App, Collection, CollectionId, Field, SignUp};
-use haechi_policy::{ActionId, Audience, Principal, PrincipalKind};
+use haechi_policy::{ActionId, Audience, Principal, PrincipalKind, Written};
 use std::collections::BTreeMap;
 
 /// Roles that are tried in every combination; with more of them nothing is proven.
@@ -217,12 +217,16 @@ fn under(old: &Revision, new: &App) -> Option<Revision> {
 fn proven(old: &Revision, new: &Revision, (old_action, action): (ActionId, ActionId), collection: CollectionId, now_ms: i64) -> Way {
     let audience = old.policies.audience(old_action, collection).with(new.policies.audience(action, collection));
     let Some(times) = audience.times.clone().filter(|_| audience.roles.len() <= MAX_ROLES) else { return Way::Unknown };
+    // Two conditions on the written fields are compared by no proof.
+    if old.policies.looks_at_the_fields(old_action, collection) || new.policies.looks_at_the_fields(action, collection) {
+        return Way::Unknown;
+    }
     let (mut wider, mut narrower) = (true, true);
     for (kind, id, roles) in everybody(&audience) {
         let principal = Principal { kind, id: &id, roles: &roles, row: &[] };
         for time in times.iter().copied().chain([now_ms]) {
-            let before = old.effective(&principal, old_action, collection, time);
-            let after = new.effective(&principal, action, collection, time);
+            let before = old.effective(&principal, old_action, collection, (time, Written::Some));
+            let after = new.effective(&principal, action, collection, (time, Written::Some));
             wider = wider && before.proves(&after);
             narrower = narrower && after.proves(&before);
             if !wider && !narrower {

@@ -3,7 +3,7 @@
 use super::reach::ANYBODY;
 use crate::{grant::fresh_row, import::ImportRow, revision::Revision};
 use haechi_model::{App, Collection, CollectionId, Group, Lookup, Predicate, Row, USERS, Value, person};
-use haechi_policy::{ActionId, Principal, PrincipalKind};
+use haechi_policy::{ActionId, Principal, PrincipalKind, Written};
 use std::collections::{BTreeSet, HashMap};
 
 /// At most so many people, and so many rows of a collection, are looked at.
@@ -93,19 +93,22 @@ impl Examples {
                 .unwrap_or_default();
             let kind = if id.is_some() { PrincipalKind::User } else { PrincipalKind::Anonymous };
             let principal = Principal { kind, id: id.unwrap_or("anonymous"), roles: &roles, row: person };
-            let (before, after) =
-                (with_read(old, &principal, old_action, collection.id, now_ms), with_read(new, &principal, action, collection.id, now_ms));
-            if before == after {
-                continue;
-            }
-            for row in self.rows[collection.id].iter().take(MAX_ROWS) {
-                let side = match (before.holds(row, self), after.holds(row, self)) {
-                    (false, true) => &mut pairs.gained,
-                    (true, false) => &mut pairs.lost,
-                    _ => continue,
-                };
-                let row = row[Collection::ID].as_text().unwrap_or(ANYBODY).to_owned();
-                side.insert(Pair { who: principal.id.to_owned(), collection: collection.name.clone(), row });
+            // With some of the fields, and with every field.
+            for written in [Written::Some, Written::Every] {
+                let before = with_read(old, &principal, old_action, collection.id, (now_ms, written));
+                let after = with_read(new, &principal, action, collection.id, (now_ms, written));
+                if before == after {
+                    continue;
+                }
+                for row in self.rows[collection.id].iter().take(MAX_ROWS) {
+                    let side = match (before.holds(row, self), after.holds(row, self)) {
+                        (false, true) => &mut pairs.gained,
+                        (true, false) => &mut pairs.lost,
+                        _ => continue,
+                    };
+                    let row = row[Collection::ID].as_text().unwrap_or(ANYBODY).to_owned();
+                    side.insert(Pair { who: principal.id.to_owned(), collection: collection.name.clone(), row });
+                }
             }
         }
         pairs
@@ -113,10 +116,16 @@ impl Examples {
 }
 
 /// Whether the caller may do it, as a request would decide: a verb on existing rows implies `read`.
-fn with_read(revision: &Revision, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
-    let rows = revision.effective(principal, action, collection, now_ms);
+fn with_read(
+    revision: &Revision,
+    principal: &Principal<'_>,
+    action: ActionId,
+    collection: CollectionId,
+    (now_ms, written): (i64, Written<'_>),
+) -> Predicate {
+    let rows = revision.effective(principal, action, collection, (now_ms, written));
     if rows == Predicate::False || action == revision.verbs.create || action == revision.verbs.read {
         return rows;
     }
-    Predicate::all([rows, revision.effective(principal, revision.verbs.read, collection, now_ms)])
+    Predicate::all([rows, revision.effective(principal, revision.verbs.read, collection, (now_ms, written))])
 }

@@ -2,7 +2,7 @@
 
 use crate::{caller::Scope, revision::Revision};
 use haechi_model::{Collection, CollectionId, Lookup, Predicate, Row, USERS, Value, person};
-use haechi_policy::{Account, ActionId, Principal, PrincipalKind, Target};
+use haechi_policy::{Account, ActionId, Principal, PrincipalKind, Target, Written};
 
 /// A caller whose access is explained.
 #[derive(Clone, Debug)]
@@ -83,12 +83,15 @@ impl Revision {
     ) -> Explanation<'a> {
         let principal = asker.principal();
         let target = target.map(|(row, rows)| Target { row, rows });
-        let outcome = |action: ActionId| match (self.effective(&principal, action, collection, now_ms), target) {
-            (Predicate::False, _) => Outcome::No,
-            (Predicate::True, _) => Outcome::Yes,
-            (rows, Some(target)) if rows.holds(target.row, target.rows) => Outcome::Yes,
-            (_, Some(_)) => Outcome::No,
-            (_, None) => Outcome::Some,
+        let outcome = |action: ActionId| {
+            let rows = |written| self.effective(&principal, action, collection, (now_ms, written));
+            match (rows(Written::Some), rows(Written::Every), target) {
+                (Predicate::False, ..) => Outcome::No,
+                (_, Predicate::True, _) => Outcome::Yes,
+                (_, every, Some(target)) if every.holds(target.row, target.rows) => Outcome::Yes,
+                (some, _, Some(target)) if !some.holds(target.row, target.rows) => Outcome::No,
+                _ => Outcome::Some,
+            }
         };
         let accounts = |action| self.policies.accounts(&self.app, &principal, (action, collection), now_ms, target);
         let before = self.before(asker, action, collection);

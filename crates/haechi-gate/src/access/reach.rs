@@ -2,7 +2,7 @@
 
 use crate::revision::Revision;
 use haechi_model::{CollectionId, Predicate, USERS};
-use haechi_policy::{ActionId, Principal, PrincipalKind};
+use haechi_policy::{ActionId, Principal, PrincipalKind, Written};
 use std::collections::BTreeSet;
 
 /// How far somebody gets with an action on a collection, as far as policies alone say.
@@ -60,9 +60,10 @@ impl Revision {
         let principal = Principal { kind, id, roles, row: &[] };
         for collection in &self.app.collections {
             for (id, action) in haechi_policy::actions(&self.app).into_iter().enumerate() {
-                let reach = match self.effective(&principal, id, collection.id, 0) {
-                    Predicate::False => Reach::None,
-                    Predicate::True => Reach::All,
+                let effective = |written| self.effective(&principal, id, collection.id, (0, written));
+                let reach = match (effective(Written::Some), effective(Written::Every)) {
+                    (Predicate::False, _) => Reach::None,
+                    (_, Predicate::True) => Reach::All,
                     _ => Reach::Some,
                 };
                 found.push(Reached { who: who.to_owned(), collection: collection.name.clone(), action, reach });
@@ -84,13 +85,19 @@ impl Revision {
     }
 
     /// The rows on which a caller may do an action: what policies allow, or nothing where the server never asks policies.
-    pub(crate) fn effective(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
+    pub(crate) fn effective(
+        &self,
+        principal: &Principal<'_>,
+        action: ActionId,
+        collection: CollectionId,
+        (now_ms, written): (i64, Written<'_>),
+    ) -> Predicate {
         let verbs = &self.verbs;
         let reserved = collection == USERS && (action == verbs.create || action == verbs.delete);
         // Unknown callers reach only what the folder declares; policies cannot extend that.
         let declared = |(to, verb): &(CollectionId, String)| *to == collection && self.policies.action(verb) == Some(action);
         let open = principal.kind != PrincipalKind::Anonymous || self.app.anonymous.iter().any(declared);
-        if reserved || !open { Predicate::False } else { self.bind(principal, action, collection, now_ms) }
+        if reserved || !open { Predicate::False } else { self.policies.bind_writing(principal, action, collection, now_ms, written) }
     }
 
     /// What policies allow callers without credentials although the folder does not declare it: collection and verb.

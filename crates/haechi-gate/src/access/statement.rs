@@ -6,7 +6,7 @@ use crate::{
     system::{Import, System},
 };
 use haechi_model::{Collection, CollectionId, Comparison, Failure, Mask, Operand, Order, Output, Predicate, Select, Value};
-use haechi_policy::ActionId;
+use haechi_policy::{ActionId, Written};
 use haechi_store::Plan;
 
 /// Rows of the page that is planned.
@@ -26,7 +26,7 @@ impl Gate {
         id: Option<&str>,
     ) -> Result<Option<Plan>, Failure> {
         let (revision, now_ms, principal) = (self.revision(), self.clock().now_ms(), asker.principal());
-        let rows = |action| revision.effective(&principal, action, collection, now_ms);
+        let rows = |action| revision.effective(&principal, action, collection, (now_ms, Written::Some));
         let one = id.map(|id| Predicate::Compare(Operand::Column(Collection::ID), Comparison::Equal, Operand::Constant(Value::text(id))));
         let filter = Predicate::all(one.into_iter().chain([rows(action), rows(revision.verbs.read)]));
         // `create` looks up no row.

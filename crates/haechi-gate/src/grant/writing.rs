@@ -60,8 +60,8 @@ impl Grant<Update> {
         let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::VERSION]).collect();
         let after = work.slot();
         work.step(Step::Update { table: self.collection, id: id.clone(), set, miss });
-        let after_image = Predicate::all([self.ask.bind(self.ask.revision.verbs.update, self.collection), allowed]);
-        let after_image = if after_image.reads_any(&changed) { self.after_image(&named)? } else { Predicate::True };
+        let after_image = self.after_image(&named)?;
+        let after_image = if Predicate::all([after_image.clone(), allowed]).reads_any(&changed) { after_image } else { Predicate::True };
         if after_image != Predicate::True {
             let miss = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
             work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
@@ -74,7 +74,7 @@ impl Grant<Update> {
 
     /// What must hold of the row as it becomes: `update` and the classes written, not `read`.
     fn after_image(&self, named: &[FieldId]) -> Result<Predicate, WriteError> {
-        let update = self.ask.bind(self.ask.revision.verbs.update, self.collection);
+        let update = self.ask.bind_writing(self.ask.revision.verbs.update, self.collection, named);
         Ok(Predicate::all([update, class_condition(&self.ask, self.collection, named)?]))
     }
 }
@@ -96,9 +96,21 @@ impl Grant<Delete> {
 }
 
 impl<A: Verb> Grant<A> {
-    /// The grant's rows, narrowed to those in which the named fields' classes may be written.
+    /// The grant's rows, narrowed to those in which these fields, and their classes, may be written.
     fn with_classes(&self, named: &[FieldId]) -> Result<Predicate, WriteError> {
-        Ok(Predicate::all([self.rows.clone(), class_condition(&self.ask, self.collection, named)?]))
+        let rows = match self.ask.revision.policies.action(A::NAME) {
+            // The grant was given before the fields were known.
+            Some(action) if self.ask.revision.policies.looks_at_the_fields(action, self.collection) => {
+                let written = self.ask.bind_writing(action, self.collection, named);
+                if written == Predicate::False {
+                    self.ask.refuse(A::NAME, Some(self.collection), None);
+                    return Err(WriteError::Forbidden);
+                }
+                Predicate::all([self.rows.clone(), written])
+            }
+            _ => self.rows.clone(),
+        };
+        Ok(Predicate::all([rows, class_condition(&self.ask, self.collection, named)?]))
     }
 }
 
@@ -125,7 +137,7 @@ pub(crate) fn class_condition(ask: &Ask, collection: CollectionId, named: &[Fiel
             return Err(WriteError::FieldForbidden(*field));
         }
         let Some((_, write)) = ask.revision.classes[ask.collection(collection).fields[*field].class] else { continue };
-        let condition = if ask.caller.is_anonymous() { Predicate::False } else { ask.bind(write, collection) };
+        let condition = if ask.caller.is_anonymous() { Predicate::False } else { ask.bind_writing(write, collection, named) };
         if condition == Predicate::False {
             let class = &ask.app().classes[ask.collection(collection).fields[*field].class];
             ask.refuse(format!("write_{}", class.name), Some(collection), None);

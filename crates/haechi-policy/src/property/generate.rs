@@ -50,9 +50,9 @@ pub(super) fn policies(random: &mut Random) -> String {
             _ => "resource is things".to_owned(),
         };
         let action = random.pick(&[
-            "action == Action::\"read\"",
-            "action in [Action::\"read\", Action::\"list\"]",
-            "action in [Action::\"list\", Action::\"read\"]",
+            "action == Action::\"update\"",
+            "action in [Action::\"update\", Action::\"create\"]",
+            "action in [Action::\"create\", Action::\"update\"]",
         ]);
         let _ = write!(out, "{effect} ({principal}, {action}, {resource})");
         for _ in 0..random.below(3) {
@@ -75,8 +75,9 @@ fn boolean(random: &mut Random, depth: u64) -> String {
             _ => format!("(({}) == ({}))", boolean(random, next), boolean(random, next)),
         };
     }
-    match random.below(25) {
+    match random.below(27) {
         22..=24 => member(random),
+        25 | 26 => written(random).to_owned(),
         14 | 15 => sets(random, depth),
         16 => sets(random, depth),
         17 => choice(random, depth),
@@ -327,6 +328,24 @@ fn parent(random: &mut Random) -> String {
         4 => entity(random),
         _ => format!("[{}, users::\"{}\"]", entity(random), random.pick(USERS)),
     }
+}
+
+/// Names of fields that may be written; each case picks one of them.
+pub(super) const WRITTEN: &[&[&str]] = &[&[], &["n"], &["s"], &["n", "s"], &["flag", "os", "tags"]];
+
+/// Conditions on what is written.
+fn written(random: &mut Random) -> &'static str {
+    random.pick(&[
+        "[\"n\", \"s\"].containsAll(context.fields)",
+        "context.fields.containsAny([\"s\", \"os\"])",
+        "context.fields.contains(\"n\")",
+        "context.fields.contains(resource.s)",
+        "context.fields.isEmpty()",
+        "context.fields == [\"s\", \"n\"]",
+        "resource.tags.containsAny(context.fields)",
+        "[resource.s, \"n\"].containsAll(context.fields)",
+        "(context.fields.contains(\"n\") == resource.flag)",
+    ])
 }
 
 /// Somebody in a group of a row, of what it refers to, or of a person.

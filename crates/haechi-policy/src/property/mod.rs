@@ -6,7 +6,7 @@ mod oracle;
 mod world;
 
 use crate::{
-    Policies, Principal, PrincipalKind,
+    Policies, Principal, PrincipalKind, Written,
     mutation::{Mutation, plant},
 };
 use databases::Databases;
@@ -37,14 +37,25 @@ fn case(seed: u64, world: &World, databases: Option<&Databases>) -> Option<Disag
     let (id, row, roles) = if nobody { ("anonymous".to_owned(), Vec::new(), Vec::new()) } else { world.person(user) };
     let kind = if nobody { PrincipalKind::Anonymous } else { PrincipalKind::User };
     let principal = Principal { kind, id: &id, roles: &roles, row: &row };
-    let bound = policies.bind(&principal, policies.action("read").unwrap(), world.things_id, world::NOW_MS);
-    let expected = oracle::readable(&policies, world, &principal);
+    let written = generate::WRITTEN[random.below(generate::WRITTEN.len() as u64) as usize];
+    let bind = |written| policies.bind_writing(&principal, policies.action("update").unwrap(), world.things_id, world::NOW_MS, written);
+    let bound = bind(Written::These(written));
+    let (some, every) = (bind(Written::Some), bind(Written::Every));
+    let expected = oracle::allowed(&policies, world, &principal, written);
     let memory: Vec<String> = world.asked().filter(|row| bound.holds(row, world)).map(|row| row[0].as_text().unwrap().to_owned()).collect();
+    // Before the fields are known, nothing is refused that some fields allow, and nothing is promised that some fields do not.
+    for row in world.asked() {
+        let (some, these, every) = (some.holds(row, world), bound.holds(row, world), every.holds(row, world));
+        if these && !some || every && !these {
+            let what = format!("{:?}: some fields {some}, these {these}, every {every}, as {id}", row[0]);
+            return Some(Disagreement { seed, policies: text.clone(), what });
+        }
+    }
     let wrong = |what: String| Some(Disagreement { seed, policies: text.clone(), what });
     if memory != expected {
         return wrong(format!("memory {memory:?}, Cedar {expected:?}, as {id}\n{bound:?}"));
     }
-    if let Some(row) = (strict && databases.is_some()).then(|| oracle::second_voice(&policies, world, &principal)).flatten() {
+    if let Some(row) = (strict && databases.is_some()).then(|| oracle::second_voice(&policies, world, &principal, written)).flatten() {
         return wrong(format!("partial evaluation disagrees with Cedar on {row}, as {id}"));
     }
     for (name, found) in databases.map(|databases| databases.select(world, &bound, seed.is_multiple_of(2))).into_iter().flatten() {
@@ -82,7 +93,7 @@ fn proofs_hold() {
         let (policies, _) = Policies::build(&world.app(&text), false, world.intact).ok()?;
         let (id, row, roles) = world.person((seed / 7 % world.users.len() as u64) as usize);
         let principal = Principal { kind: PrincipalKind::User, id: &id, roles: &roles, row: &row };
-        Some(policies.bind(&principal, policies.action("read").unwrap(), world.things_id, world::NOW_MS))
+        Some(policies.bind(&principal, policies.action("update").unwrap(), world.things_id, world::NOW_MS))
     };
     let (mut proven, mut refused) = (0, 0);
     for seed in 1..300 {
@@ -113,13 +124,13 @@ fn the_longest_chains_run() {
     for (word, alternative) in [("||", "resource.parent.n + 1 =="), ("&&", "resource.parent.n + 1 !=")] {
         for count in [100, 300, 396, 410, 1_000, 10_000] {
             let chain = (0..count).map(|n| format!("{alternative} {}", n + 2)).collect::<Vec<_>>().join(&format!(" {word} "));
-            let text = format!("permit (principal, action == Action::\"read\", resource is things) when {{ {chain} }};");
+            let text = format!("permit (principal, action == Action::\"update\", resource is things) when {{ {chain} }};");
             let Some(Ok((policies, _))) = crate::with_a_deep_stack(|| Policies::build(&world.app(&text), false, world.intact)) else { continue };
             loaded += count;
             let (id, row, roles) = world.person(1);
             let principal = Principal { kind: PrincipalKind::User, id: &id, roles: &roles, row: &row };
-            let bound = policies.bind(&principal, policies.action("read").unwrap(), world.things_id, world::NOW_MS);
-            let expected = oracle::readable(&policies, &world, &principal);
+            let bound = policies.bind(&principal, policies.action("update").unwrap(), world.things_id, world::NOW_MS);
+            let expected = oracle::allowed(&policies, &world, &principal, &[]);
             for named in [false, true] {
                 for (name, found) in databases.select(&world, &bound, named) {
                     assert_eq!(found, expected, "{count} parts joined by {word} on {name}");

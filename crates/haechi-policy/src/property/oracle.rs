@@ -9,15 +9,15 @@ use haechi_model::{App, FieldType, Group, Lookup, Value, format_datetime};
 use serde_json::{Value as Json, json};
 use std::cell::RefCell;
 
-/// Ids of the things that the caller may read. A forbid that errors denies.
-pub(super) fn readable(policies: &Policies, world: &World, principal: &Principal<'_>) -> Vec<String> {
+/// Ids of the things of which the caller may write these fields. A forbid that errors denies.
+pub(super) fn allowed(policies: &Policies, world: &World, principal: &Principal<'_>, written: &[&str]) -> Vec<String> {
     let (set, _) = policies.cedar();
     COMPARED.set(COMPARED.get() + 1);
     let entities = entities(world, false);
     let mut allowed = Vec::new();
     for row in world.asked() {
         let id = row[0].as_text().unwrap();
-        let request = request(principal, id);
+        let request = request(principal, id, written);
         let response = Authorizer::new().is_authorized(&request, set, &entities);
         let forbid_erred = response.diagnostics().errors().any(|error| {
             let cedar_policy::AuthorizationError::PolicyEvaluationError(error) = error;
@@ -38,23 +38,25 @@ fn caller(principal: &Principal<'_>) -> EntityUid {
     uid(if principal.kind == PrincipalKind::User { "users" } else { "Anonymous" }, principal.id)
 }
 
-fn context() -> Context {
-    Context::from_pairs([("now".to_owned(), RestrictedExpression::new_datetime(format_datetime(NOW_MS)))]).unwrap()
+fn context(written: &[&str]) -> Context {
+    let fields = RestrictedExpression::new_set(written.iter().map(|name| RestrictedExpression::new_string((*name).to_owned())));
+    let now = RestrictedExpression::new_datetime(format_datetime(NOW_MS));
+    Context::from_pairs([("now".to_owned(), now), ("fields".to_owned(), fields)]).unwrap()
 }
 
-fn request(principal: &Principal<'_>, id: &str) -> Request {
-    Request::new(caller(principal), uid("Action", "read"), uid("things", id), context(), None).unwrap()
+fn request(principal: &Principal<'_>, id: &str, written: &[&str]) -> Request {
+    Request::new(caller(principal), uid("Action", "update"), uid("things", id), context(written), None).unwrap()
 }
 
 /// Cedar's partial evaluation as a second voice: nothing is known but the caller's name, and the rest is decided per row.
 /// Validated policies only; the row on which it disagrees with Cedar's own authorizer.
-pub(super) fn second_voice(policies: &Policies, world: &World, principal: &Principal<'_>) -> Option<String> {
+pub(super) fn second_voice(policies: &Policies, world: &World, principal: &Principal<'_>, written: &[&str]) -> Option<String> {
     let (set, schema) = policies.cedar();
     let partial = PartialRequest::new(
         PartialEntityUid::from_concrete(caller(principal)),
-        uid("Action", "read"),
+        uid("Action", "update"),
         PartialEntityUid::new("things".parse().unwrap(), None),
-        Some(context()),
+        Some(context(written)),
         schema,
     )
     .unwrap();
@@ -64,7 +66,7 @@ pub(super) fn second_voice(policies: &Policies, world: &World, principal: &Princ
     let entities = entities(world, true);
     for row in world.asked() {
         let id = row[0].as_text().unwrap();
-        let request = request(principal, id);
+        let request = request(principal, id, written);
         let Ok(again) = response.reauthorize(&request, &entities) else { continue };
         HEARD.with(|heard| heard.set(heard.get() + 1));
         if again.decision() != Authorizer::new().is_authorized(&request, set, &entities).decision() {

@@ -220,7 +220,8 @@ impl Question {
             (Outcome::No, true) => "no",
             (Outcome::Yes, false) => "every row",
             (Outcome::No, false) => "no row",
-            (Outcome::Some, _) => "the rows of which the conditions hold",
+            (Outcome::Some, true) => "it depends on the fields that are written",
+            (Outcome::Some, false) => "the rows of which the conditions hold",
         }
     }
 

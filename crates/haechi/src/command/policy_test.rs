@@ -4,7 +4,7 @@ use super::{Done, Failed, Place, counted, words::say};
 use clap::Args;
 use haechi_gate::Revision;
 use haechi_model::{Collection, CollectionId, Group, Json, Lookup, Predicate, Row, USERS, Value};
-use haechi_policy::{Principal, PrincipalKind};
+use haechi_policy::{Principal, PrincipalKind, Written};
 use serde_json::json;
 use std::{collections::HashMap, path::PathBuf, process::ExitCode};
 use toml_edit::{Item, TableLike};
@@ -73,6 +73,12 @@ impl Test {
     }
 }
 
+fn known_keys(case: &toml_edit::Table) -> Result<(), String> {
+    let known = ["as", "do", "on", "with", "expect", "hidden", "because"];
+    let unknown = case.iter().map(|(key, _)| key).find(|key| !known.contains(key));
+    unknown.map_or(Ok(()), |key| Err(format!("unknown key `{key}` in a case")))
+}
+
 fn text<'a>(table: &'a dyn TableLike, key: &str) -> Option<&'a str> {
     table.get(key).and_then(Item::as_str)
 }
@@ -121,6 +127,12 @@ impl World {
         row[Collection::VERSION] = Value::Int(1);
         row[Collection::CREATE_TIME] = Value::Int(0);
         row[Collection::UPDATE_TIME] = Value::Int(0);
+        self.changed(revision, collection, row, table)
+    }
+
+    /// A row with these values in it.
+    fn changed(&self, revision: &Revision, collection: CollectionId, mut row: Row, table: &dyn TableLike) -> Result<Row, String> {
+        let declared = &revision.app.collections[collection];
         for (key, item) in table.iter() {
             let field = declared.field(key).ok_or_else(|| format!("`{}` has no field `{key}`", declared.name))?;
             let ty = &declared.fields[field].ty;
@@ -139,16 +151,15 @@ impl World {
                 Some(id) => Value::text(id.as_str()),
                 None => ty.read(&json(item)?).map_err(|error| format!("`{key}` {}", error.detail))?,
             };
+            if let Some(shadow) = declared.fields[field].shadow {
+                row[shadow] = ty.folded(row[field].clone());
+            }
         }
         Ok(row)
     }
 
     fn case(&self, revision: &Revision, case: &toml_edit::Table) -> Result<(), String> {
-        for (key, _) in case.iter() {
-            if !["as", "do", "on", "with", "expect", "hidden", "because"].contains(&key) {
-                return Err(format!("unknown key `{key}` in a case"));
-            }
-        }
+        known_keys(case)?;
         let need = |key| text(case, key).ok_or_else(|| format!("the case needs `{key}`"));
         let (who, action, on, expect) = (need("as")?, need("do")?, need("on")?, need("expect")?);
         if !["allowed", "denied", "hidden"].contains(&expect) {
@@ -177,25 +188,39 @@ impl World {
             .collect();
         let kind = if person.is_some() { PrincipalKind::User } else { PrincipalKind::Anonymous };
         let principal = Principal { kind, id: person_id.map_or("anonymous", String::as_str), roles: &roles, row: row_of_person };
+        // Without `with` nothing is said of the written fields, and what some of them allow counts.
+        let names: Option<Vec<&str>> = with.map(|with| with.iter().map(|(name, _)| name).collect());
+        let written = names.as_ref().map_or(Written::Some, |names| Written::These(names));
         let bind = |action: &str| {
             revision
                 .policies
                 .action(action)
-                .map(|action| revision.policies.bind(&principal, action, declared.id, 0))
+                .map(|action| revision.policies.bind_writing(&principal, action, declared.id, 0, written))
                 .ok_or_else(|| format!("no action is named `{action}`"))
         };
+        let mut becomes = None;
         let target = match (row_name, with) {
-            (Some(row), _) => {
+            (Some(row), with) => {
                 let id = self.ids.get(&(declared.id, row.to_owned())).ok_or_else(|| format!("no row of {name} is named `{row}`"))?;
-                Some(self.rows[&(declared.id, id.clone())].clone())
+                let row = self.rows[&(declared.id, id.clone())].clone();
+                if let Some(with) = with {
+                    if action != "update" {
+                        return Err("`with` beside a row is for `update`: it says what is written".to_owned());
+                    }
+                    becomes = Some(self.changed(revision, declared.id, row.clone(), with)?);
+                }
+                Some(row)
             }
             (None, Some(with)) => Some(self.row_of(revision, declared.id, "00000000-0000-7000-8000-ffffffffffff", with)?),
             (None, None) => None,
         };
         let readable = bind("read")?;
         let predicate = if action == "create" { bind(action)? } else { Predicate::all([bind(action)?, readable.clone()]) };
+        // A change is asked of the row as it was, and of the row as it becomes.
+        let update = bind("update")?;
+        let fits = becomes.as_ref().is_none_or(|row| update.holds(row, self));
         let found = match &target {
-            Some(row) if predicate.holds(row, self) => "allowed",
+            Some(row) if fits && predicate.holds(row, self) => "allowed",
             Some(row) if predicate != Predicate::False && action != "create" && !readable.holds(row, self) => "hidden",
             None if predicate != Predicate::False => "allowed",
             _ => "denied",

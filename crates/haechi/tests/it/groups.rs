@@ -45,8 +45,9 @@ permit (principal in Role::"office", action in [Action::"list", Action::"read", 
 permit (principal, action in [Action::"list", Action::"read"], resource is projects) when { principal in resource.members };
 permit (principal, action in [Action::"list", Action::"read"], resource is memberships) when { principal in resource.project.members };
 permit (principal, action in [Action::"create", Action::"update", Action::"delete"], resource is memberships) when { principal in resource.project.leads };
-permit (principal, action in [Action::"list", Action::"read", Action::"watch", Action::"create", Action::"update"], resource is tasks) when { principal in resource.project.members };
-permit (principal, action == Action::"delete", resource is tasks) when { principal in resource.project.leads };
+permit (principal, action in [Action::"list", Action::"read", Action::"watch", Action::"create"], resource is tasks) when { principal in resource.project.members };
+permit (principal, action == Action::"update", resource is tasks) when { principal in resource.project.members && ["title", "state", "assignee"].containsAll(context.fields) };
+permit (principal, action in [Action::"update", Action::"delete"], resource is tasks) when { principal in resource.project.leads };
 // Nobody outside of the project can be given a task.
 forbid (principal, action in [Action::"create", Action::"update"], resource is tasks) when { resource has assignee } unless { resource.assignee in resource.project.members };
 permit (principal, action in [Action::"list", Action::"read", Action::"watch"], resource is folders) when { principal in resource.viewers };
@@ -112,6 +113,10 @@ async fn members_reach_their_projects_alone(backend: Backend) {
     team.app.anonymous().get(&path).await.expect(401);
     // A member changes it, the lead alone deletes it, and nobody moves it where they are not.
     lee.patch(&path, json!({ "title": "renamed" })).await.expect(200);
+    // They write some fields, the lead all of them; beside another field, a title is refused, too.
+    lee.patch(&path, json!({ "project": red })).await.expect(403);
+    lee.patch(&path, json!({ "title": "again", "project": red })).await.expect(403);
+    kim.patch(&path, json!({ "title": "again", "project": red })).await.expect(200);
     assert_eq!(lee.delete(&path).await.status, 403);
     let moved = kim.patch(&path, json!({ "project": blue })).await;
     assert!([403, 404, 422].contains(&moved.status), "{}", moved.text());

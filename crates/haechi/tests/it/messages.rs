@@ -219,6 +219,7 @@ fn cases(shop: &mut Shop) {
         ("as = \"kim\"", "as = \"zoe\"", "nobody is named `zoe`"),
         ("do = \"read\"", "do = \"red\"", "no action is named `red`"),
         ("expect = \"allowed\"", "expect = \"denied\"", "expected denied, found allowed"),
+        ("expect = ", "with = { title = \"x\" }\nexpect = ", "`with` beside a row is for `update`"),
         ("on = \"notes/one\"", "on = \"notes\"\nhidden = [\"title\"]", "`hidden` needs a row"),
         ("expect = \"allowed\"", "expect = \"allowed\"\nhidden = [\"title\"]", "expected hidden fields"),
     ] {

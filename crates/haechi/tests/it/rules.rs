@@ -1,10 +1,13 @@
 //! Rules about change: what is set once, and which state follows which, by every door and under every race.
 
-use crate::grpc::Client;
+use crate::{
+    grpc::Client,
+    process::{done, haechi},
+};
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::{Value, json};
 
-on_both!(what_is_set_once_stays, states_follow_each_other, a_state_is_left_once);
+on_both!(what_is_set_once_stays, states_follow_each_other, a_state_is_left_once, the_written_fields_decide);
 
 const FILES: &[(&str, &str)] = &[
     ("haechi.toml", "roles = [\"member\"]\n"),
@@ -130,4 +133,87 @@ async fn a_state_is_left_once(backend: Backend) {
         assert_eq!(*status, if *state == now { 200 } else { 409 }, "{now}: {answers:?}");
     }
     app.finish().await;
+}
+
+/// Who may change which fields, said by policies of the fields that are written.
+const BY_FIELDS: &str = r#"
+permit (principal in Role::"member", action in [Action::"list", Action::"read", Action::"delete"], resource);
+permit (principal in Role::"member", action == Action::"create", resource is projects);
+// A new invoice names its project and nothing that is decided later.
+permit (principal in Role::"member", action == Action::"create", resource is invoices) when { ["project", "note"].containsAll(context.fields) };
+permit (principal in Role::"member", action == Action::"update", resource is invoices) when { ["note"].containsAll(context.fields) };
+permit (principal in Role::"clerk", action in [Action::"list", Action::"read", Action::"update"], resource is invoices) when { resource.state == "draft" };
+// Nobody writes the state together with anything else.
+forbid (principal, action == Action::"update", resource is invoices) when { context.fields.contains("state") } unless { context.fields == ["state"] };
+"#;
+
+/// ABUSE-62 [V8.2.3]: the fields that a request writes decide, at every door, also when a value stays the same.
+async fn the_written_fields_decide(backend: Backend) {
+    let mut files: Vec<(&str, String)> = FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+    files[0].1 = "roles = [\"member\", \"clerk\"]\n".to_owned();
+    files[3].1 = BY_FIELDS.to_owned();
+    let app = TestApp::start(backend, &files).await;
+    let (kim, ann) = (app.person("kim", &["member"]).await, app.person("ann", &["clerk"]).await);
+    let one = kim.create("projects", json!({ "name": "one" })).await;
+    for (body, status) in [
+        (json!({ "project": one, "number": "1" }), 403),
+        (json!({ "project": one, "state": "draft" }), 403),
+        (json!({ "project": one, "note": "n" }), 201),
+    ] {
+        assert_eq!(kim.post("/api/v1/invoices", body.clone()).await.status, status, "{body}");
+    }
+    let id = kim.create("invoices", json!({ "project": one })).await;
+    let path = format!("/api/v1/invoices/{id}");
+    kim.patch(&path, json!({ "note": "a" })).await.expect(200);
+    for body in [json!({ "note": "a", "number": null }), json!({ "state": "draft" }), json!({ "mood": "good" })] {
+        kim.patch(&path, body.clone()).await.expect(403);
+        let batch = json!({ "operations": [{ "update": "invoices", "id": id, "data": body }] });
+        kim.post("/api/v1:batch", batch).await.expect(403);
+        let query = "mutation($id: ID!, $input: InvoiceUpdateInput!) { update_invoice(id: $id, input: $input) { id errors { code } } }";
+        let refused = kim.post("/graphql", json!({ "query": query, "variables": { "id": id, "input": body } })).await.json();
+        assert!(refused.to_string().contains("orbidden"), "{refused}");
+    }
+    // A clerk writes any field of a draft, but the state alone.
+    ann.patch(&path, json!({ "note": "b", "mood": "good" })).await.expect(200);
+    ann.patch(&path, json!({ "note": "b", "state": "sent" })).await.expect(403);
+    // The row as it becomes is asked, too: it would be no draft any more, and the clerk's permit is for drafts.
+    ann.patch(&path, json!({ "state": "sent" })).await.expect(403);
+    ann.patch(&path, json!({ "state": "draft" })).await.expect(200);
+    app.finish().await;
+}
+
+/// Reach, explanations and policy tests say that it depends on the fields.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_know_written_fields() {
+    let mut files: Vec<(&str, String)> = FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+    files[0].1 = "roles = [\"member\", \"clerk\"]\n".to_owned();
+    files[3].1 = BY_FIELDS.to_owned();
+    let root = haechi_testkit::fresh_folder(Backend::Sqlite, &files).await;
+    let matrix = done(&haechi(&root, &["check", "--json"]));
+    assert!(matrix.contains("invoices"), "{matrix}");
+    std::fs::create_dir_all(root.join("policies/tests")).unwrap();
+    let case = |who: &str, with: &str, expect: &str| {
+        format!("[[case]]\nas = \"{who}\"\ndo = \"update\"\non = \"invoices/one\"\nwith = {{ {with} }}\nexpect = \"{expect}\"\n")
+    };
+    let tests = format!(
+        "[people]\nkim = {{ roles = [\"member\"] }}\nann = {{ roles = [\"clerk\"] }}\n[rows.invoices]\none = {{ state = \"draft\" }}\n{}{}{}{}",
+        case("kim", "note = \"x\"", "allowed"),
+        case("kim", "note = \"x\", mood = \"good\"", "denied"),
+        case("ann", "mood = \"good\"", "allowed"),
+        case("ann", "state = \"sent\"", "denied"),
+    );
+    std::fs::write(root.join("policies/tests/fields.toml"), tests).unwrap();
+    let said = done(&haechi(&root, &["test"]));
+    assert!(said.contains("4 cases pass, 0 fail"), "{said}");
+    // A policy of reading has no written fields.
+    let main = root.join("policies/main.cedar");
+    let text = std::fs::read_to_string(&main).unwrap();
+    std::fs::write(&main, format!("{text}permit (principal, action == Action::\"read\", resource) when {{ context.fields.isEmpty() }};\n")).unwrap();
+    let refused = haechi(&root, &["check"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("fields"), "{refused:?}");
+    std::fs::write(&main, text).unwrap();
+    done(&haechi(&root, &["migrate", "apply"]));
+    done(&haechi(&root, &["user", "add", "kim@example.com", "--role", "member"]));
+    let said = done(&haechi(&root, &["explain", "--as", "kim", "update", "invoices"]));
+    assert!(said.contains("depends on the row") || said.contains("the rows of which the conditions hold"), "{said}");
 }
