@@ -10,6 +10,8 @@ pub const MAX_ANCESTORS: usize = 16;
 pub struct Group {
     /// Its name in policies: an attribute of the collection's rows.
     pub name: String,
+    /// How the folder declares it, in one line.
+    pub declared: String,
     /// The collection that declares it.
     pub of: usize,
     /// The collection whose rows say who is in it.
@@ -51,7 +53,16 @@ mod tests {
 
     #[test]
     fn a_chain_ends_comes_back_or_is_too_long() {
-        let group = Group { name: "viewers".to_owned(), of: 1, joining: 2, who: 4, by: 5, filter: Predicate::True, inherits: Some(4) };
+        let group = Group {
+            name: "viewers".to_owned(),
+            declared: String::new(),
+            of: 1,
+            joining: 2,
+            who: 4,
+            by: 5,
+            filter: Predicate::True,
+            inherits: Some(4),
+        };
         let line = |length: usize| move |id: &usize| (*id < length).then_some(id + 1);
         assert_eq!(group.chain(&0, line(0)), (vec![0], true));
         assert_eq!(group.chain(&0, line(16)), ((0..=16).collect(), true));

@@ -129,7 +129,9 @@ impl Resolver<'_> {
             Some((name, span)) => Some(self.reference(&self.collections[of], name, span, of)?),
             None => None,
         };
-        Some(Group { name: wanted.name.clone(), of, joining: joining.id, who, by, filter, inherits })
+        let more = |word: &str, text: &Option<(String, Span)>| text.as_ref().map_or_else(String::new, |(text, _)| format!(" {word} {text}"));
+        let declared = format!("{through} by {}{}{}", wanted.by.0, more("where", &wanted.filter), more("inherits", &wanted.inherits));
+        Some(Group { name: wanted.name.clone(), declared, of, joining: joining.id, who, by, filter, inherits })
     }
 
     /// A reference to a collection, which no class guards: being in a group is something that others can find out.

@@ -18,6 +18,17 @@ impl Rules {
         self.initial.as_ref().is_none_or(|initial| initial.iter().any(|known| known == word))
     }
 
+    /// The rules in one line; empty without any.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let once = self.write_once.then(|| "write_once".to_owned());
+        let initial = self.initial.as_ref().map(|words| format!("initial {}", words.join(", ")));
+        let follows =
+            |(from, next): &(String, Vec<String>)| format!("{from} -> {}", if next.is_empty() { "nothing".to_owned() } else { next.join(", ") });
+        let transitions = self.transitions.as_ref().map(|all| format!("transitions {}", all.iter().map(follows).collect::<Vec<_>>().join("; ")));
+        once.into_iter().chain(initial).chain(transitions).collect::<Vec<_>>().join("; ")
+    }
+
     /// The words that may follow a word.
     #[must_use]
     pub fn after(&self, word: &str) -> &[String] {

@@ -68,6 +68,24 @@ pub enum AccessChange {
         /// And now.
         is: String,
     },
+    /// A group that policies may name is filled by other rows.
+    Group {
+        /// `collection.group`.
+        group: String,
+        /// How it was declared.
+        was: Option<String>,
+        /// How it is declared now.
+        is: Option<String>,
+    },
+    /// A field may change otherwise, whatever policies say.
+    Rules {
+        /// `collection.field`.
+        field: String,
+        /// Its rules before; empty without any.
+        was: String,
+        /// And now.
+        is: String,
+    },
     /// Another field of a collection is set to the caller who creates a row.
     Owner {
         /// The collection.
@@ -94,7 +112,9 @@ impl AccessChange {
             Self::Reach { now, was } => now.reach > *was,
             Self::Condition { way, .. } => matches!(way, Way::Wider | Way::Unknown),
             Self::Class { guarded, .. } => *guarded != (false, true) && *guarded != (false, false),
-            Self::Meaning { .. } | Self::Owner { .. } => true,
+            Self::Meaning { .. } | Self::Owner { .. } | Self::Group { .. } => true,
+            // New rules where there were none only take away.
+            Self::Rules { was, .. } => !was.is_empty(),
             Self::SignUp { who, fields } => !fields.is_empty() || openness(who.1) > openness(who.0),
         }
     }
@@ -111,6 +131,8 @@ pub fn difference(old: &Revision, new: &Revision, examples: Option<&Examples>, n
     found.extend(conditions(old, new, examples, now_ms));
     for (former, collection) in in_both(old, new) {
         found.extend(fields(old, new, former, collection));
+        found.extend(groups(former, collection));
+        found.extend(rules(former, collection));
         let owner = |collection: &Collection| collection.owner.map(|field| collection.fields[field].name.clone());
         if owner(former) != owner(collection) {
             found.push(AccessChange::Owner { collection: collection.name.clone(), was: owner(former), is: owner(collection) });
@@ -127,6 +149,29 @@ pub fn difference(old: &Revision, new: &Revision, examples: Option<&Examples>, n
         found.push(AccessChange::SignUp { who: (word(before.sign_up), word(after.sign_up)), fields });
     }
     found
+}
+
+/// Groups that are filled otherwise. Policies that come to name a new group are told as such.
+fn groups(former: &Collection, collection: &Collection) -> Vec<AccessChange> {
+    let declared = |of: &Collection, name: &str| of.group(name).map(|group| group.declared.clone());
+    let mut names: Vec<&str> = former.groups.iter().chain(&collection.groups).map(|group| group.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let changed = |name: &str| {
+        let (was, is) = (declared(former, name), declared(collection, name));
+        (was != is).then(|| AccessChange::Group { group: format!("{}.{name}", collection.name), was, is })
+    };
+    names.into_iter().filter_map(changed).collect()
+}
+
+/// Fields of both whose rules differ.
+fn rules(former: &Collection, collection: &Collection) -> Vec<AccessChange> {
+    let changed = |field: &Field| {
+        let was = former.fields[former.field(&field.name)?].rules.words();
+        let is = field.rules.words();
+        (was != is).then(|| AccessChange::Rules { field: format!("{}.{}", collection.name, field.name), was, is })
+    };
+    collection.fields.iter().filter_map(changed).collect()
 }
 
 /// Collections that are in both, with what they were.

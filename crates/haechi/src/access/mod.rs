@@ -92,6 +92,8 @@ fn one(change: &AccessChange) -> Value {
             json!({ "kind": "class", "field": field, "was": was, "is": is, "guarded_before": guarded.0, "guarded_now": guarded.1 })
         }
         AccessChange::Meaning { field, was, is } => json!({ "kind": "meaning", "field": field, "was": was, "is": is }),
+        AccessChange::Group { group, was, is } => json!({ "kind": "group", "group": group, "was": was, "is": is }),
+        AccessChange::Rules { field, was, is } => json!({ "kind": "rules", "field": field, "was": was, "is": is }),
         AccessChange::Owner { collection, was, is } => json!({ "kind": "owner", "collection": collection, "was": was, "is": is }),
         AccessChange::SignUp { who, fields } => json!({ "kind": "sign_up", "was": who.0, "is": who.1, "fields": fields }),
     };
@@ -150,6 +152,14 @@ fn headline(change: &AccessChange) -> String {
             }
         }
         AccessChange::Meaning { field, was, is } => format!("{field}, which policies look at, was {was} and is {is}"),
+        AccessChange::Group { group, was, is } => {
+            let word = |declared: &Option<String>| declared.as_ref().map_or_else(|| "not declared".to_owned(), |text| format!("filled by {text}"));
+            format!("the group {group} was {} and is {}", word(was), word(is))
+        }
+        AccessChange::Rules { field, was, is } => {
+            let word = |rules: &str| if rules.is_empty() { "by no rule".to_owned() } else { format!("by {rules}") };
+            format!("{field} changed {} and changes {}", word(was), word(is))
+        }
         AccessChange::Owner { collection, was, is } => {
             let word = |owner: &Option<String>| owner.clone().unwrap_or_else(|| "none".to_owned());
             format!("{collection}: the field that names the maker of a new row was {} and is {}", word(was), word(is))

@@ -338,3 +338,32 @@ expect = "hidden"
     let said = done(&haechi(&root, &["routes"]));
     assert!(said.contains("/api/v1/projects"), "{said}");
 }
+
+/// Who is in a group is access: what fills it is told, and so is a rule that is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_group_is_a_changed_access() {
+    let (old, new) = (fresh_folder(Backend::Sqlite, FILES).await, fresh_folder(Backend::Sqlite, FILES).await);
+    let against = |root: &std::path::Path| haechi(root, &["check", "--against", old.to_str().unwrap()]);
+    let text = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let same = against(&new);
+    assert!(same.status.success() && !text(&same).contains("group"), "{}", text(&same));
+    let edit = |path: &str, from: &str, to: &str| {
+        let path = new.join(path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(path, text.replace(from, to)).unwrap();
+    };
+    edit("collections/projects.toml", "where = \"role = 'lead'\"\n", "");
+    let wider = against(&new);
+    let said = text(&wider);
+    assert_eq!(wider.status.code(), Some(3), "somebody may gain access: {said}");
+    assert!(
+        said.contains(
+            "the group projects.leads was filled by memberships.person by project where role = 'lead' and is filled by memberships.person by project"
+        ),
+        "{said}"
+    );
+    edit("collections/tasks.toml", "write_once = true", "write_once = false");
+    let said = text(&against(&new));
+    assert!(said.contains("tasks.code changed by write_once and changes by no rule"), "{said}");
+}
