@@ -8,7 +8,7 @@ use crate::{
     shared::Shared,
 };
 use haechi_model::{App, Collection, CollectionId, FieldId, Predicate};
-use haechi_policy::Written;
+use haechi_policy::{ChangeParts, Written};
 use std::{
     borrow::Cow,
     sync::{Arc, atomic::Ordering},
@@ -219,6 +219,12 @@ impl Ask {
         }
         let names = self.revision.names(collection, fields);
         self.revision.policies.bind_writing(&self.caller.principal(), action, collection, self.now_ms, Written::These(&names))
+    }
+
+    /// The parts of the condition on a change, where a permit is asked of the row as it was.
+    pub(crate) fn change_parts(&self, collection: CollectionId, fields: &[FieldId]) -> Option<ChangeParts> {
+        let names = self.revision.names(collection, fields);
+        self.revision.policies.change(&self.caller.principal(), collection, self.now_ms, Written::These(&names))
     }
 
     pub(crate) fn readable(&self, collection: CollectionId) -> Predicate {

@@ -107,6 +107,19 @@ pub struct Done {
     pub row: Option<Row>,
 }
 
+/// A change of a row that one of two ways allows: a permit that held of the row as it was, or another of the row as it becomes.
+pub(crate) struct HandOver {
+    pub(crate) collection: CollectionId,
+    pub(crate) id: Box<str>,
+    /// The misses of the steps that lock the row and that check it afterwards.
+    pub(crate) lock: Miss,
+    pub(crate) check: Miss,
+    /// What must hold of the row as it was, for the first way.
+    pub(crate) before: Predicate,
+    /// What must hold of the row as it becomes then.
+    pub(crate) after: Predicate,
+}
+
 /// A change in the making.
 pub struct Work {
     ask: Ask,
@@ -119,6 +132,7 @@ pub struct Work {
     meanings: Vec<(usize, Meaning)>,
     /// What each operation will have done: collection, id and slot of the row after.
     results: Vec<(CollectionId, Box<str>, Option<usize>)>,
+    hand_overs: Vec<HandOver>,
 }
 
 impl Ask {
@@ -148,7 +162,7 @@ impl Work {
             policy_version: ask.revision.version.clone(),
             time_ms: ask.now_ms,
         };
-        Self { ask, change, slots: 0, operation: 0, step_operations: Vec::new(), meanings: Vec::new(), results: Vec::new() }
+        Self { ask, change, slots: 0, operation: 0, step_operations: Vec::new(), meanings: Vec::new(), results: Vec::new(), hand_overs: Vec::new() }
     }
 
     /// Makes the whole change happen at most once for this key.
@@ -192,6 +206,29 @@ impl Work {
         Miss::try_from(self.meanings.len() - 1).unwrap_or(Miss::MAX)
     }
 
+    pub(crate) fn hands_over(&mut self, hand_over: HandOver) {
+        self.hand_overs.push(hand_over);
+    }
+
+    /// Chooses the way of each change that has two. The steps check it again, so what others change meanwhile can only refuse it.
+    async fn choose_ways(&mut self) -> Result<(), Failure> {
+        for way in std::mem::take(&mut self.hand_overs) {
+            if way.before == Predicate::False || self.ask.version_where(way.collection, &way.id, way.before.clone()).await?.is_none() {
+                continue;
+            }
+            for step in &mut self.change.steps {
+                match step {
+                    Step::Lock { filter, miss, .. } if *miss == way.lock => {
+                        *filter = Predicate::all([std::mem::replace(filter, Predicate::True), way.before.clone()])
+                    }
+                    Step::Check { filter, miss, .. } if *miss == way.check => *filter = way.after.clone(),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Whether an earlier operation of this change makes the row.
     pub(crate) fn makes(&self, table: usize, id: &str) -> bool {
         self.change.steps.iter().any(|step| matches!(step, Step::Insert { table: made, row } if *made == table && row[0].as_text() == Some(id)))
@@ -208,8 +245,11 @@ impl Work {
     ///
     /// # Errors
     /// The operation that failed and why.
-    pub fn commit(self) -> BoxFuture<'static, Result<Committed, WorkError>> {
+    pub fn commit(mut self) -> BoxFuture<'static, Result<Committed, WorkError>> {
         Box::pin(async move {
+            if !self.hand_overs.is_empty() {
+                self.choose_ways().await.map_err(|failure| WorkError { operation: 0, error: WriteError::Store(failure) })?;
+            }
             let Self { ask, change, step_operations, meanings, results, .. } = self;
             ask.begins_change();
             let outcome = match ask.shared.commit(change).await {

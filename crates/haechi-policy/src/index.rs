@@ -4,9 +4,12 @@ use crate::node::Node;
 use haechi_model::CollectionId;
 use std::{collections::HashMap, sync::Arc};
 
+#[derive(Clone)]
 pub(crate) struct Rule {
     pub(crate) policy: usize,
     pub(crate) forbids: bool,
+    /// Whether a permit of a change is asked of the row as it was: `@decides("before")`.
+    pub(crate) before: bool,
     pub(crate) plan: Arc<Node>,
 }
 
@@ -16,6 +19,8 @@ pub(crate) struct Slice {
     rest: Vec<Rule>,
     /// Whether a rule looks at the fields that are written.
     fields: bool,
+    /// Whether a permit is asked of the row as it was.
+    before: bool,
 }
 
 pub(crate) struct Slices {
@@ -29,16 +34,16 @@ impl Slices {
     }
 
     /// The slice is exact: a policy whose head cannot match is false without error.
-    pub(crate) fn add(&mut self, collection: CollectionId, actions: &[usize], role: Option<&str>, policy: usize, forbids: bool, plan: Node) {
-        let plan = Arc::new(plan);
+    pub(crate) fn add(&mut self, collection: CollectionId, actions: &[usize], role: Option<&str>, rule: &Rule) {
         for action in actions {
             let slice = &mut self.slices[collection * self.actions + action];
-            slice.fields |= plan.looks_at_the_fields();
+            slice.fields |= rule.plan.looks_at_the_fields();
+            slice.before |= rule.before;
             let rules = match role {
                 Some(role) => slice.by_role.entry(role.into()).or_default(),
                 None => &mut slice.rest,
             };
-            rules.push(Rule { policy, forbids, plan: plan.clone() });
+            rules.push(rule.clone());
         }
     }
 
@@ -65,6 +70,10 @@ impl Slice {
 
     pub(crate) fn permits(&self) -> bool {
         self.all().any(|rule| !rule.forbids)
+    }
+
+    pub(crate) fn decides_before(&self) -> bool {
+        self.before
     }
 
     pub(crate) fn looks_at_the_fields(&self) -> bool {

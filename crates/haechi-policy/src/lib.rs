@@ -37,7 +37,7 @@ pub use schema::{actions, class_actions, schema_text, type_in_policies, verb, vi
 use crate::{
     bind::Binder,
     compile::Compiler,
-    index::Slices,
+    index::{Rule, Slice, Slices},
     mutation::{Mutation, mutated},
     refusal::Refusal,
     source::Statement,
@@ -45,7 +45,10 @@ use crate::{
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
 use haechi_model::{App, CollectionId, Finding, Findings, Predicate, Severity, person};
 use miette::Diagnostic;
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// How many references a policy may follow.
 const MAX_LEVEL: u32 = 3;
@@ -200,15 +203,26 @@ impl Policies {
         let slice = self.slices.of(collection, action);
         let written = if slice.looks_at_the_fields() { written } else { Written::These(&[]) };
         let binder = Binder { written, ..self.binder(principal, collection, now_ms) };
-        let permits = Predicate::any(slice.rules(principal.roles).filter(|rule| !rule.forbids).map(|rule| binder.truth(&rule.plan).t));
+        let permits = permits(&binder, slice, |_| true);
         if permits == Predicate::False {
             return Predicate::False;
         }
-        let unforbidden = slice.rules(principal.roles).filter(|rule| rule.forbids).map(|rule| {
-            let truth = binder.truth(&rule.plan);
-            if mutated(Mutation::ErringForbidIsSkipped) { truth.t.not_true() } else { truth.f }
-        });
-        Predicate::all(std::iter::once(permits).chain(unforbidden))
+        Predicate::all([permits, unforbidden(&binder, slice)])
+    }
+
+    /// The parts of the condition on a change; `None` when no permit of it is asked of the row as it was.
+    #[must_use]
+    pub fn change(&self, principal: &Principal<'_>, collection: CollectionId, now_ms: i64, written: Written<'_>) -> Option<ChangeParts> {
+        let slice = self.slices.of(collection, verb::UPDATE);
+        if !slice.decides_before() {
+            return None;
+        }
+        let binder = Binder { written, ..self.binder(principal, collection, now_ms) };
+        Some(ChangeParts {
+            before: permits(&binder, slice, |rule| rule.before),
+            after: permits(&binder, slice, |rule| !rule.before),
+            unforbidden: unforbidden(&binder, slice),
+        })
     }
 
     /// Whether a policy lets anybody do the action on some row of the collection.
@@ -260,6 +274,29 @@ impl Policies {
     fn binder<'a>(&'a self, principal: &'a Principal<'a>, collection: CollectionId, now_ms: i64) -> Binder<'a> {
         Binder { principal, now_ms, users_roles_column: self.users_roles_column, collection, intact: self.intact, written: Written::Some }
     }
+}
+
+/// What a change needs: `before` of the row as it was, or `after` of the row as it becomes; and `unforbidden` of both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChangeParts {
+    /// Permits with `@decides("before")`.
+    pub before: Predicate,
+    /// The other permits.
+    pub after: Predicate,
+    /// No forbid holds.
+    pub unforbidden: Predicate,
+}
+
+fn permits(binder: &Binder<'_>, slice: &Slice, which: impl Fn(&Rule) -> bool) -> Predicate {
+    let rules = slice.rules(binder.principal.roles).filter(|rule| !rule.forbids && which(rule));
+    Predicate::any(rules.map(|rule| binder.truth(&rule.plan).t))
+}
+
+fn unforbidden(binder: &Binder<'_>, slice: &Slice) -> Predicate {
+    Predicate::all(slice.rules(binder.principal.roles).filter(|rule| rule.forbids).map(|rule| {
+        let truth = binder.truth(&rule.plan);
+        if mutated(Mutation::ErringForbidIsSkipped) { truth.t.not_true() } else { truth.f }
+    }))
 }
 
 /// Cedar's parser recurses for each level of a condition: a few hundred `||` need more stack than a worker thread has.
@@ -366,6 +403,17 @@ fn compile_statement(app: &App, statement: &Statement, at: usize, actions: &Acti
     }
 }
 
+/// Whether `@decides("before")` stands at a permit of `update`, and nowhere else.
+fn decides_before(statement: &Statement, wanted: &[ActionId]) -> Result<bool, Refusal> {
+    let Some(when) = statement.policy.annotation("decides") else { return Ok(false) };
+    if when == "before" && statement.policy.effect() == Effect::Permit && *wanted == [verb::UPDATE] {
+        return Ok(true);
+    }
+    let message = format!("`@decides(\"{when}\")` at this policy");
+    let help = "write @decides(\"before\") at a permit whose head names `update` alone: it is then asked of the row as it was";
+    Err(Refusal { code: "bad-annotation", message, help: help.to_owned(), part: None })
+}
+
 fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, slices: &mut Slices) -> Result<(), Refusal> {
     let error = |code, message: &str, help: &str| Refusal { code, message: message.to_owned(), help: help.to_owned(), part: None };
     let parsed = statement.policy.to_pst().map_err(|why| error("policy", &why.to_string(), "see docs/policies.md"))?;
@@ -381,6 +429,7 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
         pst::ActionConstraint::Eq(uid) => actions.by_name.get(uid.eid.as_str()).copied().into_iter().collect(),
         pst::ActionConstraint::In(uids) => uids.iter().filter_map(|uid| actions.by_name.get(uid.eid.as_str()).copied()).collect(),
     };
+    let before = decides_before(statement, &wanted)?;
     let only = match &body.resource {
         pst::ResourceConstraint::Any => None,
         pst::ResourceConstraint::Is(ty) | pst::ResourceConstraint::IsIn(ty, _) => Some(ty.to_string()),
@@ -408,7 +457,8 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
             let message = "`context.fields` in a policy of an action that writes no fields";
             return Err(error("not-a-condition", message, "it is there for `create`, `update` and `write_…`: give the others a policy of their own"));
         }
-        slices.add(collection.id, &wanted, role, at, body.effect == pst::Effect::Forbid, plan);
+        let rule = Rule { policy: at, forbids: body.effect == pst::Effect::Forbid, before, plan: Arc::new(plan) };
+        slices.add(collection.id, &wanted, role, &rule);
     }
     Ok(())
 }

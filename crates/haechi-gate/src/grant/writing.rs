@@ -3,9 +3,10 @@
 use super::{Create, Delete, Grant, Update, Verb, rules};
 use crate::{
     ask::Ask,
-    work::{Meaning, Work, WriteError},
+    work::{HandOver, Meaning, Work, WriteError},
 };
-use haechi_model::{Alone, Collection, CollectionId, FieldId, FieldType, OnDelete, Predicate, Row, Step, USERS, Value};
+use haechi_model::{Alone, Collection, CollectionId, FieldId, FieldType, Miss, OnDelete, Predicate, Row, Step, USERS, Value};
+use haechi_policy::ChangeParts;
 
 impl Grant<Create> {
     /// Adds a row with these values; returns its id.
@@ -60,6 +61,13 @@ impl Grant<Update> {
         let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::VERSION]).collect();
         let after = work.slot();
         work.step(Step::Update { table: self.collection, id: id.clone(), set, miss });
+        if let Some(parts) = self.ask.change_parts(self.collection, &named) {
+            self.hand_over(work, (&id, miss), &named, parts)?;
+            rules::of_a_change(collection, &id, &values, work);
+            references(&self.ask, collection, &values, work)?;
+            work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
+            return Ok(());
+        }
         let after_image = self.after_image(&named)?;
         let after_image = if Predicate::all([after_image.clone(), allowed]).reads_any(&changed) { after_image } else { Predicate::True };
         if after_image != Predicate::True {
@@ -69,6 +77,24 @@ impl Grant<Update> {
         rules::of_a_change(collection, &id, &values, work);
         references(&self.ask, collection, &values, work)?;
         work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
+        Ok(())
+    }
+
+    /// A permit may be asked of the row as it was. Which of the two ways the change goes is looked up when it commits, and checked under
+    /// the row's lock.
+    fn hand_over(&self, work: &mut Work, (id, lock): (&str, Miss), named: &[FieldId], parts: ChangeParts) -> Result<(), WriteError> {
+        let classes = class_condition(&self.ask, self.collection, named)?;
+        let check = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
+        let after = Predicate::all([parts.after, parts.unforbidden.clone(), classes.clone()]);
+        work.step(Step::Check { table: self.collection, id: id.into(), filter: after, miss: check });
+        work.hands_over(HandOver {
+            collection: self.collection,
+            id: id.into(),
+            lock,
+            check,
+            before: parts.before,
+            after: Predicate::all([parts.unforbidden, classes]),
+        });
         Ok(())
     }
 

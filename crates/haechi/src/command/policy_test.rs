@@ -216,9 +216,10 @@ impl World {
         };
         let readable = bind("read")?;
         let predicate = if action == "create" { bind(action)? } else { Predicate::all([bind(action)?, readable.clone()]) };
-        // A change is asked of the row as it was, and of the row as it becomes.
-        let update = bind("update")?;
-        let fits = becomes.as_ref().is_none_or(|row| update.holds(row, self));
+        let fits = match (&becomes, &target) {
+            (Some(after), Some(before)) => self.change(revision, &principal, declared, written, [before, after]),
+            _ => true,
+        };
         let found = match &target {
             Some(row) if fits && predicate.holds(row, self) => "allowed",
             Some(row) if predicate != Predicate::False && action != "create" && !readable.holds(row, self) => "hidden",
@@ -229,6 +230,24 @@ impl World {
             return Err(format!("{who} {action} {on}: expected {expect}, found {found}"));
         }
         self.hidden(revision, declared, case, target.as_ref(), &|action| bind(action))
+    }
+
+    /// A change is asked of the row as it was, and of the row as it becomes.
+    fn change(
+        &self,
+        revision: &Revision,
+        principal: &Principal<'_>,
+        declared: &Collection,
+        written: Written<'_>,
+        [before, after]: [&Row; 2],
+    ) -> bool {
+        let policies = &revision.policies;
+        match policies.change(principal, declared.id, 0, written) {
+            Some(parts) => parts.unforbidden.holds(after, self) && (parts.before.holds(before, self) || parts.after.holds(after, self)),
+            None => {
+                policies.action("update").is_some_and(|update| policies.bind_writing(principal, update, declared.id, 0, written).holds(after, self))
+            }
+        }
     }
 
     /// The fields that must be masked are, and no other guarded one is left out of the list.

@@ -7,7 +7,7 @@ use crate::{
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::{Value, json};
 
-on_both!(what_is_set_once_stays, states_follow_each_other, a_state_is_left_once, the_written_fields_decide);
+on_both!(what_is_set_once_stays, states_follow_each_other, a_state_is_left_once, the_written_fields_decide, a_row_is_handed_over);
 
 const FILES: &[(&str, &str)] = &[
     ("haechi.toml", "roles = [\"member\"]\n"),
@@ -216,4 +216,103 @@ async fn commands_know_written_fields() {
     done(&haechi(&root, &["user", "add", "kim@example.com", "--role", "member"]));
     let said = done(&haechi(&root, &["explain", "--as", "kim", "update", "invoices"]));
     assert!(said.contains("depends on the row") || said.contains("the rows of which the conditions hold"), "{said}");
+}
+
+/// A lead hands the project over and does nothing else by that; who is lead renames it; what is locked stays.
+const HAND_OVER: &[(&str, &str)] = &[
+    ("haechi.toml", "roles = []\n"),
+    (
+        "collections/projects.toml",
+        "[fields]\nname = { type = \"text\" }\nlead = { type = \"ref\", to = \"users\" }\nlocked = { type = \"bool\", default = false, required = true }\n",
+    ),
+    (
+        "policies/main.cedar",
+        r#"
+permit (principal is users, action in [Action::"list", Action::"read", Action::"create"], resource is projects);
+permit (principal is users, action == Action::"read", resource is users);
+permit (principal is users, action == Action::"update", resource is projects) when { resource has lead && resource.lead == principal };
+@id("hand-over") @decides("before")
+permit (principal is users, action == Action::"update", resource is projects) when { resource has lead && resource.lead == principal && ["lead"].containsAll(context.fields) };
+forbid (principal, action == Action::"update", resource is projects) when { resource.locked };
+"#,
+    ),
+];
+
+/// ABUSE-63 [V8.2.1]: a permit of the row as it was lets go of a row, once, and of nothing beside.
+async fn a_row_is_handed_over(backend: Backend) {
+    let app = TestApp::start(backend, HAND_OVER).await;
+    let (kim, lee, ann) = (app.person("kim", &[]).await, app.person("lee", &[]).await, app.person("ann", &[]).await);
+    let id = kim.create("projects", json!({ "name": "a", "lead": kim.id })).await;
+    let path = format!("/api/v1/projects/{id}");
+    lee.patch(&path, json!({ "lead": lee.id })).await.expect(403);
+    kim.patch(&path, json!({ "lead": lee.id, "name": "b" })).await.expect(403);
+    kim.patch(&path, json!({ "name": "b" })).await.expect(200);
+    // Two in one batch: the second is asked of a row that is not theirs any more.
+    let hand = |to: &Person| json!({ "update": "projects", "id": id, "data": { "lead": to.id } });
+    kim.post("/api/v1:batch", json!({ "operations": [hand(&lee), hand(&ann)] })).await.expect(403);
+    kim.patch(&path, json!({ "lead": lee.id })).await.expect(200);
+    kim.patch(&path, json!({ "lead": kim.id })).await.expect(403);
+    kim.patch(&path, json!({ "name": "c" })).await.expect(403);
+    // The same through the other doors.
+    let query = "mutation($id: ID!, $input: ProjectUpdateInput!) { update_project(id: $id, input: $input) { id errors { code } } }";
+    let ask = async |person: &Person, input: Value| {
+        person.post("/graphql", json!({ "query": query, "variables": { "id": id, "input": input } })).await.json()
+    };
+    assert!(ask(&kim, json!({ "lead": kim.id })).await.to_string().contains("orbidden"));
+    assert_eq!(ask(&lee, json!({ "lead": kim.id })).await["data"]["update_project"], json!({ "id": id, "errors": [] }));
+    let client = Client::new(&app);
+    let handed = client.call(&kim, "UpdateProject", json!({ "project": { "id": id, "lead": lee.id }, "update_mask": "lead" })).await;
+    assert!(handed.is_ok(), "{handed:?}");
+    lee.patch(&path, json!({ "lead": kim.id })).await.expect(200);
+    // Of two who are given it at once, one gets it.
+    for _ in 0..10 {
+        let before = kim.create("projects", json!({ "name": "race", "lead": kim.id })).await;
+        let path = format!("/api/v1/projects/{before}");
+        let (first, second) = tokio::join!(kim.patch(&path, json!({ "lead": lee.id })), kim.patch(&path, json!({ "lead": ann.id })));
+        let mut statuses = [first.status, second.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 403], "{} {}", first.text(), second.text());
+    }
+    // Forbids hold of the row as it was, and of the row as it becomes.
+    kim.patch(&path, json!({ "locked": true })).await.expect(403);
+    let locked = kim.create("projects", json!({ "lead": kim.id, "locked": true })).await;
+    kim.patch(&format!("/api/v1/projects/{locked}"), json!({ "lead": lee.id })).await.expect(403);
+    app.finish().await;
+}
+
+/// The annotation is understood or refused, and policy tests decide by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hand_overs_are_tested_without_a_server() {
+    let root = haechi_testkit::fresh_folder(Backend::Sqlite, HAND_OVER).await;
+    let case = |who: &str, with: &str, expect: &str| {
+        format!("[[case]]\nas = \"{who}\"\ndo = \"update\"\non = \"projects/one\"\nwith = {{ {with} }}\nexpect = \"{expect}\"\n")
+    };
+    std::fs::create_dir_all(root.join("policies/tests")).unwrap();
+    let tests = format!(
+        "[people]\nkim = {{}}\nlee = {{}}\n[rows.projects]\none = {{ lead = \"kim\" }}\n{}{}{}{}{}",
+        case("kim", "lead = \"lee\"", "allowed"),
+        case("kim", "lead = \"lee\", name = \"x\"", "denied"),
+        case("kim", "name = \"x\"", "allowed"),
+        case("kim", "locked = true", "denied"),
+        case("lee", "lead = \"lee\"", "denied"),
+    );
+    std::fs::write(root.join("policies/tests/hand.toml"), tests).unwrap();
+    let said = done(&haechi(&root, &["test"]));
+    assert!(said.contains("5 cases pass, 0 fail"), "{said}");
+    let main = root.join("policies/main.cedar");
+    let text = std::fs::read_to_string(&main).unwrap();
+    for (from, to) in [
+        (
+            "@decides(\"before\")\npermit (principal is users, action == Action::\"update\"",
+            "@decides(\"after\")\npermit (principal is users, action == Action::\"update\"",
+        ),
+        ("forbid (", "@decides(\"before\") forbid ("),
+        ("permit (principal is users, action == Action::\"read\"", "@decides(\"before\") permit (principal is users, action == Action::\"read\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&main, text.replace(from, to)).unwrap();
+        let refused = haechi(&root, &["check"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("bad-annotation") && said.contains("whose head names `update` alone"), "{said}");
+    }
 }
