@@ -144,7 +144,7 @@ impl Ask {
     /// Whether what the caller may watch of a collection depends on the time.
     pub(crate) fn depends_on_time(&self, collection: CollectionId) -> bool {
         let verbs = &self.revision.verbs;
-        let guarded = self.revision.classes.iter().flatten().map(|(read, _)| *read);
+        let guarded = self.revision.classes.iter().filter_map(|class| class.read);
         [verbs.watch, verbs.read].into_iter().chain(guarded).any(|action| self.revision.policies.looks_at_the_time(action, collection))
     }
 
@@ -191,6 +191,12 @@ impl Ask {
             }
             .into(),
         )
+    }
+
+    /// The caller's id, when they are a person.
+    #[must_use]
+    pub fn person(&self) -> Option<&str> {
+        (self.caller.kind() == crate::CallerKind::User).then(|| self.caller.id())
     }
 
     /// Callers without credentials reach only what the folder declares; policies cannot extend that.

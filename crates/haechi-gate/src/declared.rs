@@ -94,9 +94,11 @@ impl ActionGrant {
         let before = work.slot();
         work.step(Step::Lock { table: self.collection, id: id.into(), filter, version, miss });
         let collection = self.ask.collection(self.collection);
-        let set = grant::columns_set(collection, values, self.ask.now_ms);
+        let set = grant::columns_set(collection, values, &self.ask);
+        let changed: Vec<usize> = set.iter().map(|(column, _)| *column).collect();
         let after = work.slot();
         work.step(Step::Update { table: self.collection, id: id.into(), set, miss });
+        grant::checks_of_a_change(collection, id, &changed, &named, work);
         grant::of_a_change(collection, id, values, work);
         grant::references(&self.ask, collection, values, work)?;
         work.entry(&name, self.collection, id, Some(before), Some(after));

@@ -8,8 +8,8 @@ use crate::{
 use aws_lc_rs::digest;
 use futures_util::future::BoxFuture;
 use haechi_model::{
-    App, Circle, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, Group, Operand, Predicate, Row, Step, USERS, Value,
-    person, write_json_text,
+    App, Broken, Circle, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, Group, Operand, Predicate, Row, Step, USERS,
+    Value, person, write_json_text,
 };
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Unfit};
 use std::{
@@ -396,13 +396,17 @@ impl Sender<'_> {
         for (at, field) in self.declared.declared() {
             let value = row.values.iter().find(|(named, _)| *named == at).map(|(_, value)| value);
             let empty = value.is_none_or(Value::is_null);
-            let defaulted = field.default.is_some() && value.is_none();
+            let defaulted = value.is_none() && field.default_at(self.now_ms, None).is_some();
             if field.required && empty && !defaulted {
                 self.errors.push(ImportError { line: row.line, field: Some(at), what: "a value is required".to_owned() });
             }
         }
         let id = row.id.unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into());
         let stored = fresh_row(self.declared, &id, &row.values, self.now_ms, None);
+        if let Some(Broken::Check(check)) = self.declared.check_broken_by(&stored) {
+            let check = &self.declared.checks[check];
+            self.errors.push(ImportError { line: row.line, field: check.fields.first().copied(), what: check.words() });
+        }
         for (column, first) in self.keys.take(&stored, row.line) {
             let what = format!("line {first} has the same value");
             self.errors.push(ImportError { line: row.line, field: field_of(self.declared, column), what });

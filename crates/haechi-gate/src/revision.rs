@@ -1,7 +1,7 @@
 //! One immutable state of app and policies. A request uses the same one from beginning to end.
 
 use haechi_model::{App, CollectionId, FieldId, Findings, Predicate};
-use haechi_policy::{ActionId, Policies, Principal, verb};
+use haechi_policy::{ActionId, ClassActions, Policies, Principal, verb};
 use std::sync::Arc;
 
 /// App and policies, with what requests would otherwise compute each time.
@@ -13,8 +13,8 @@ pub struct Revision {
     /// Short hash over folder and policies; stands in every ledger entry.
     pub version: Box<str>,
     pub(crate) verbs: Verbs,
-    /// Per class, the actions that read and write it; `None` for plain classes.
-    pub(crate) classes: Vec<Option<(ActionId, ActionId)>>,
+    /// Per class, its own actions.
+    pub(crate) classes: Vec<ClassActions>,
 }
 
 /// Positions of the verbs among the actions.

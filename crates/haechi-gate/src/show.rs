@@ -2,13 +2,14 @@
 
 use crate::{ask::Ask, ledger::access::Sighting, refusal::ReadError};
 use haechi_model::{Collection, CollectionId, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Shape, Written};
+use haechi_policy::ClassActions;
 
 impl Ask {
     /// The mask of each class in the rows for which `rows` holds.
     pub(crate) fn masks(&self, collection: CollectionId, rows: &Predicate) -> Vec<Mask> {
         let used = self.collection(collection).guarded_classes(&self.app().classes);
-        let mask = |(class, actions): (usize, &Option<(usize, usize)>)| match actions {
-            Some((read, _)) if used.contains(&class) && !self.caller.is_anonymous() => match self.bind(*read, collection) {
+        let mask = |(class, actions): (usize, &ClassActions)| match actions.read {
+            Some(read) if used.contains(&class) && !self.caller.is_anonymous() => match self.bind(read, collection) {
                 Predicate::False => Mask::Hidden,
                 condition if rows.implies(&condition) => Mask::Shown,
                 condition => Mask::When(condition),
@@ -34,7 +35,7 @@ impl Ask {
         let (mut parts, mut guards, mut found) = (vec![rows.clone()], Vec::new(), Vec::new());
         for (at, field) in self.collection(collection).fields.iter().enumerate() {
             let columns = [at, field.shadow.unwrap_or(at)];
-            if self.revision.classes[field.class].is_none() || !(names(at) || filter.reads_any(&columns)) {
+            if self.revision.classes[field.class].read.is_none() || !(names(at) || filter.reads_any(&columns)) {
                 continue;
             }
             found.push(at);

@@ -35,6 +35,13 @@ pub enum Meaning {
     TooManyChildren,
     /// A field that is set once would change.
     WriteOnce(FieldId),
+    /// The row as it becomes breaks a check.
+    Check {
+        /// The number of the check.
+        check: usize,
+        /// The field that is told of it.
+        field: FieldId,
+    },
     /// A word would follow one that it may not follow.
     Transition {
         /// The collection.
@@ -61,6 +68,13 @@ pub enum WriteError {
     WriteOnce(FieldId),
     /// A new row does not begin with this word.
     NotInitial(FieldId),
+    /// The row would break a check.
+    Check {
+        /// The number of the check.
+        check: usize,
+        /// A field that the check looks at.
+        field: FieldId,
+    },
     /// The word does not follow the one that the field has.
     NotATransition {
         /// The field.
@@ -310,6 +324,7 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
         Meaning::Reference(field) => WriteError::Reference(*field),
         Meaning::TooManyChildren => WriteError::TooManyChildren,
         Meaning::WriteOnce(field) => WriteError::WriteOnce(*field),
+        Meaning::Check { check, field } => WriteError::Check { check: *check, field: *field },
         // It was locked, so the caller may change it, and the class of the field is one that `read` covers.
         Meaning::Transition { collection, id, field } => match ask.shared.store.row(*collection, id).await {
             Ok(row) => WriteError::NotATransition { field: *field, from: row.and_then(|row| row[*field].as_text().map(Into::into)) },

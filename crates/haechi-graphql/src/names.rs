@@ -339,8 +339,8 @@ pub(crate) fn scalar(ty: &FieldType) -> &'static str {
         FieldType::Decimal { .. } => "Decimal",
         FieldType::Float { .. } => "Float",
         FieldType::Bool => "Boolean",
-        FieldType::Datetime => "DateTime",
-        FieldType::Date => "Date",
+        FieldType::Datetime(_) => "DateTime",
+        FieldType::Date(_) => "Date",
         FieldType::Json { .. } => "JSON",
     }
 }

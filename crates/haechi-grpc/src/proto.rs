@@ -216,7 +216,7 @@ fn stored(collection: &Collection, at: FieldId) -> FieldDescriptorProto {
         _ => Type::String,
     };
     match &collection.fields[at].ty {
-        FieldType::Datetime => of_type(name, number, TIMESTAMP),
+        FieldType::Datetime(_) => of_type(name, number, TIMESTAMP),
         FieldType::List { of, .. } => repeated(plain(name, number, scalar(of))),
         ty => FieldDescriptorProto { proto3_optional: Some(true), ..plain(name, number, scalar(ty)) },
     }

@@ -34,7 +34,15 @@ pub fn tables() -> Vec<Table> {
             columns: vec![*column],
             unique: *unique,
         };
-        Table { name: name.to_owned(), was: None, key: 1, indexes: indexes.iter().map(index).collect(), references: Vec::new(), columns }
+        Table {
+            name: name.to_owned(),
+            was: None,
+            key: 1,
+            indexes: indexes.iter().map(index).collect(),
+            references: Vec::new(),
+            checks: Vec::new(),
+            columns,
+        }
     };
     vec![
         table(

@@ -2,6 +2,7 @@
 
 use crate::{
     action::VERBS,
+    checks::resolve_checks,
     class::{Class, Sensitivity},
     collection::{Collection, CollectionId},
     config::{Config, ENVIRONMENT, section_of},
@@ -19,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-/// Each guarded class has two actions, and all actions of an app fit into 64 bits.
+/// Each class has at most two actions of its own, and all actions of an app fit into 64 bits.
 const MAX_CLASSES: usize = 24;
 const MAX_ACTIONS: usize = 64;
 const MAX_COLLECTIONS: usize = 500;
@@ -178,6 +179,7 @@ impl App {
             let section =
                 Section::new(classes.source, table, item.span().or_else(|| span.clone()), format!("the class `{name}`"), classes.findings());
             let sensitivity = match section.text("like") {
+                Some("internal") => Sensitivity::Internal,
                 Some("pii") => Sensitivity::Pii,
                 Some("secret") => Sensitivity::Secret,
                 _ => {
@@ -185,7 +187,7 @@ impl App {
                         section.span_of("like"),
                         "wrong-value",
                         section.text("like").map_or_else(|| format!("the class `{name}` needs `like`"), |other| format!("`like` is `{other}`")),
-                        "write like = \"pii\" or like = \"secret\"",
+                        "write like = \"internal\", like = \"pii\" or like = \"secret\"",
                     );
                     Sensitivity::Secret
                 }
@@ -268,8 +270,12 @@ impl App {
         }
         let names: Vec<String> = drafts.iter().map(|draft| draft.name.clone()).collect();
         let groups = drafts.iter_mut().enumerate().flat_map(|(id, draft)| draft.groups.drain(..).map(move |group| (id, group))).collect();
+        let checks: Vec<_> = drafts.iter_mut().map(|draft| std::mem::take(&mut draft.checks)).collect();
         let mut error = |source: &Arc<Source>, span, message, help| findings.borrow_mut().error(source, span, "unknown-collection", message, help);
         self.collections = drafts.into_iter().enumerate().map(|(id, draft)| draft.finish(id, &names, &mut error)).collect();
+        for (collection, checks) in self.collections.iter_mut().zip(checks) {
+            resolve_checks(collection, checks, &self.classes, findings);
+        }
         resolve_groups(&mut self.collections, groups, &self.classes, findings);
         self.check_clashes(findings);
         self.check_by(findings);
@@ -309,8 +315,8 @@ impl App {
     }
 
     fn check_actions(&self, findings: &RefCell<Findings>) {
-        let guarded = self.classes.iter().filter(|class| class.guarded()).count();
-        let left = MAX_ACTIONS - VERBS.len() - 2 * guarded;
+        let of_classes = self.classes.iter().flat_map(Class::actions).count();
+        let left = MAX_ACTIONS - VERBS.len() - of_classes;
         let declared = self.declared_actions().len();
         let Some(source) = self.collections.iter().rev().find(|collection| !collection.actions.is_empty()).and_then(|found| found.source.as_ref())
         else {
@@ -396,7 +402,8 @@ impl App {
             };
             error(message, help);
         }
-        let missing = users.declared().find(|(_, field)| field.required && field.default.is_none() && !auth.sign_up_fields.contains(&field.name));
+        let missing =
+            users.declared().find(|(_, field)| field.required && field.default_at(0, None).is_none() && !auth.sign_up_fields.contains(&field.name));
         if let Some((_, field)) = missing.filter(|_| auth.sign_up != crate::config::SignUp::Closed) {
             let help = match field.ty {
                 FieldType::Ref { .. } => {

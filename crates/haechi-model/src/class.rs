@@ -8,6 +8,8 @@ pub type ClassId = usize;
 pub enum Sensitivity {
     /// Covered by `read` and `update`; values stand in the ledger.
     Plain,
+    /// Covered by `read`; writing needs `write_<class>`; values stand in the ledger.
+    Internal,
     /// Needs `read_<class>`; reading leaves an access entry; the ledger holds field names only.
     Pii,
     /// Like pii, and a value is never shown in logs or previews.
@@ -38,9 +40,21 @@ impl Class {
         ]
     }
 
-    /// Whether the class has its own actions, `read_<class>` and `write_<class>`.
+    /// Whether seeing a value needs the class's own `read_<class>`.
     #[must_use]
     pub fn guarded(&self) -> bool {
+        matches!(self.sensitivity, Sensitivity::Pii | Sensitivity::Secret)
+    }
+
+    /// Whether writing a value needs the class's own `write_<class>`.
+    #[must_use]
+    pub fn written_apart(&self) -> bool {
         self.sensitivity != Sensitivity::Plain
+    }
+
+    /// The actions that the class has of its own.
+    pub fn actions(&self) -> impl Iterator<Item = String> {
+        let read = self.guarded().then(|| format!("read_{}", self.name));
+        read.into_iter().chain(self.written_apart().then(|| format!("write_{}", self.name)))
     }
 }

@@ -1,11 +1,13 @@
 //! Collections: what one file of `collections/` declares, and the table it becomes.
 
 use crate::{
+    check::Check,
     class::{Class, ClassId},
     field::{Field, FieldId},
     finding::Source,
     group::Group,
     table::Table,
+    value::Value,
 };
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub struct Collection {
     pub was: Option<String>,
     /// Set to the caller at create when the request names no owner.
     pub owner: Option<FieldId>,
+    /// The fields that every change sets.
+    pub set_on_update: Vec<FieldId>,
     /// `id`, `create_time`, `update_time`, `version`, then the declared fields.
     pub fields: Vec<Field>,
     /// The table; columns start with the fields in the same positions.
@@ -38,8 +42,19 @@ pub struct Collection {
     pub actions: Vec<crate::action::DeclaredAction>,
     /// Groups of people that each row has.
     pub groups: Vec<Arc<Group>>,
+    /// What must hold of each row.
+    pub checks: Vec<Check>,
     /// Where it was declared.
     pub source: Option<Arc<Source>>,
+}
+
+/// A rule that a new row breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The field begins with a word that it may not begin with.
+    Initial(FieldId),
+    /// The check of this number does not hold.
+    Check(usize),
 }
 
 /// The positions of Haechi's own fields of `users`.
@@ -83,6 +98,19 @@ impl Collection {
     /// Declared fields with their positions.
     pub fn declared(&self) -> impl Iterator<Item = (FieldId, &Field)> {
         self.fields.iter().enumerate().skip(Self::FIRST_DECLARED)
+    }
+
+    /// The first rule that a new row breaks.
+    #[must_use]
+    pub fn broken_by(&self, row: &[Value]) -> Option<Broken> {
+        let initial = self.declared().find(|(at, field)| row[*at].as_text().is_some_and(|word| !field.rules.begins_with(word)));
+        initial.map(|(at, _)| Broken::Initial(at)).or_else(|| self.check_broken_by(row))
+    }
+
+    /// The first check that a row breaks.
+    #[must_use]
+    pub fn check_broken_by(&self, row: &[Value]) -> Option<Broken> {
+        self.checks.iter().position(|check| !check.holds(row)).map(Broken::Check)
     }
 
     /// Classes with their own actions that some field has.

@@ -1,6 +1,7 @@
 //! Types as remembered with their columns, and the effect of a changed type on stored values.
 
 use crate::{
+    bounds::Bounds,
     field::{FieldError, FieldType, MAX_SAFE_INT, OnDelete},
     json::{Json, parse_json},
     pattern::Pattern,
@@ -16,21 +17,55 @@ const DAY_MS: i64 = 86_400_000;
 #[serde(tag = "type", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the same as in `FieldType`")]
 pub enum Declared {
-    Text { min_length: u32, max_length: u32, pattern: Option<String>, fold: bool },
+    Text {
+        min_length: u32,
+        max_length: u32,
+        pattern: Option<String>,
+        fold: bool,
+    },
     Email,
     Url,
     Uuid,
-    Enum { values: Vec<String> },
-    Int { min: i64, max: i64 },
-    Int64 { min: i64, max: i64 },
-    Decimal { precision: u32, scale: u32 },
-    Float { min: f64, max: f64 },
+    Enum {
+        values: Vec<String>,
+    },
+    Int {
+        min: i64,
+        max: i64,
+    },
+    Int64 {
+        min: i64,
+        max: i64,
+    },
+    Decimal {
+        precision: u32,
+        scale: u32,
+        #[serde(default, skip_serializing_if = "Bounds::is_none")]
+        bounds: Bounds,
+    },
+    Float {
+        min: f64,
+        max: f64,
+    },
     Bool,
-    Datetime,
-    Date,
-    Json { max_bytes: u32 },
-    List { of: Box<Declared>, max_items: u32 },
-    Ref { to: String },
+    Datetime {
+        #[serde(default, skip_serializing_if = "Bounds::is_none")]
+        bounds: Bounds,
+    },
+    Date {
+        #[serde(default, skip_serializing_if = "Bounds::is_none")]
+        bounds: Bounds,
+    },
+    Json {
+        max_bytes: u32,
+    },
+    List {
+        of: Box<Declared>,
+        max_items: u32,
+    },
+    Ref {
+        to: String,
+    },
 }
 
 /// The effect of another type on stored values.
@@ -65,11 +100,11 @@ impl Declared {
             FieldType::Enum { values } => Self::Enum { values: values.clone() },
             FieldType::Int { min, max } => Self::Int { min: (*min).max(-MAX_SAFE_INT), max: (*max).min(MAX_SAFE_INT) },
             FieldType::Int64 { min, max } => Self::Int64 { min: *min, max: *max },
-            FieldType::Decimal { precision, scale } => Self::Decimal { precision: *precision, scale: *scale },
+            FieldType::Decimal { precision, scale, bounds } => Self::Decimal { precision: *precision, scale: *scale, bounds: *bounds },
             FieldType::Float { min, max } => Self::Float { min: *min, max: *max },
             FieldType::Bool => Self::Bool,
-            FieldType::Datetime => Self::Datetime,
-            FieldType::Date => Self::Date,
+            FieldType::Datetime(bounds) => Self::Datetime { bounds: *bounds },
+            FieldType::Date(bounds) => Self::Date { bounds: *bounds },
             FieldType::Json { max_bytes } => Self::Json { max_bytes: *max_bytes },
             FieldType::List { of, max_items } => Self::List { of: Box::new(Self::of(of, names)), max_items: *max_items },
             FieldType::Ref { to, .. } => Self::Ref { to: names.get(*to).cloned().unwrap_or_default() },
@@ -92,11 +127,11 @@ impl Declared {
             Self::Enum { values } => FieldType::Enum { values: values.clone() },
             Self::Int { min, max } => FieldType::Int { min: *min, max: *max },
             Self::Int64 { min, max } => FieldType::Int64 { min: *min, max: *max },
-            Self::Decimal { precision, scale } => FieldType::Decimal { precision: *precision, scale: *scale },
+            Self::Decimal { precision, scale, bounds } => FieldType::Decimal { precision: *precision, scale: *scale, bounds: *bounds },
             Self::Float { min, max } => FieldType::Float { min: *min, max: *max },
             Self::Bool => FieldType::Bool,
-            Self::Datetime => FieldType::Datetime,
-            Self::Date => FieldType::Date,
+            Self::Datetime { bounds } => FieldType::Datetime(*bounds),
+            Self::Date { bounds } => FieldType::Date(*bounds),
             Self::Json { max_bytes } => FieldType::Json { max_bytes: *max_bytes },
             Self::List { of, max_items } => FieldType::List { of: Box::new(of.field_type()), max_items: *max_items },
             Self::Ref { .. } => FieldType::Ref { to: 0, on_delete: OnDelete::Restrict },
@@ -120,7 +155,11 @@ impl Declared {
             Self::Enum { values } => format!("enum ({})", values.join(", ")),
             Self::Int { min, max } => format!("int{}", int(*min, *max, -MAX_SAFE_INT, MAX_SAFE_INT)),
             Self::Int64 { min, max } => format!("int64{}", int(*min, *max, i64::MIN, i64::MAX)),
-            Self::Decimal { precision, scale } => format!("decimal({precision}, {scale})"),
+            Self::Decimal { precision, scale, bounds } => {
+                format!("decimal({precision}, {scale}){}", bounds.words(|int| self.field_type().plain_int(int)))
+            }
+            Self::Datetime { bounds } => format!("datetime{}", bounds.words(|int| self.field_type().plain_int(int))),
+            Self::Date { bounds } => format!("date{}", bounds.words(|int| self.field_type().plain_int(int))),
             Self::Float { min, max } => {
                 format!("float{}", bounds((*min > f64::MIN).then(|| min.to_string()), (*max < f64::MAX).then(|| max.to_string())))
             }
@@ -143,7 +182,12 @@ impl Declared {
             (Self::Int { min, max }, Self::Int { min: low, max: high } | Self::Int64 { min: low, max: high })
             | (Self::Int64 { min, max }, Self::Int64 { min: low, max: high }) => fits(low <= min && high >= max),
             (Self::Float { min, max }, Self::Float { min: low, max: high }) => fits(low <= min && high >= max),
-            (Self::Decimal { precision, scale }, Self::Decimal { precision: digits, scale: after }) if scale == after => fits(digits >= precision),
+            (Self::Decimal { precision, scale, bounds }, Self::Decimal { precision: digits, scale: after, bounds: wanted }) if scale == after => {
+                fits(digits >= precision && wanted.contain(bounds))
+            }
+            (Self::Datetime { bounds }, Self::Datetime { bounds: wanted }) | (Self::Date { bounds }, Self::Date { bounds: wanted }) => {
+                fits(wanted.contain(bounds))
+            }
             (Self::Decimal { scale, .. }, Self::Decimal { scale: after, .. }) if after > scale => TypeChange::Converted,
             (Self::Json { max_bytes }, Self::Json { max_bytes: most }) => fits(most >= max_bytes),
             (Self::List { of, max_items }, Self::List { of: item, max_items: most }) => match of.change(item, said) {
@@ -168,7 +212,7 @@ impl Declared {
             (from, Self::List { of, .. }) => from == &**of || from.converts(of),
             (Self::List { .. }, _) => false,
             (from, Self::Ref { .. }) => written(from) || number(from) || matches!(from, Self::Ref { .. }),
-            (Self::Ref { .. }, Self::Uuid) | (Self::Date, Self::Datetime) | (Self::Datetime, Self::Date) => true,
+            (Self::Ref { .. }, Self::Uuid) | (Self::Date { .. }, Self::Datetime { .. }) | (Self::Datetime { .. }, Self::Date { .. }) => true,
             (from, to) => written(from) || number(from) && number(to),
         }
     }
@@ -196,9 +240,9 @@ impl FieldType {
     pub fn convert(&self, to: &Self, value: &Value) -> Result<Value, FieldError> {
         match (self, to, value) {
             (_, _, Value::Null) => Ok(Value::Null),
-            (Self::Date, Self::Datetime, day) => Ok(day.clone()),
-            (Self::Datetime, Self::Date, Value::Int(ms)) if ms.rem_euclid(DAY_MS) == 0 => Ok(value.clone()),
-            (Self::Datetime, Self::Date, _) => wrong("not_a_date", "has a time of day, which a date cannot keep"),
+            (Self::Date(_), Self::Datetime(bounds), day) => to.within(day.clone(), *bounds),
+            (Self::Datetime(_), Self::Date(bounds), Value::Int(ms)) if ms.rem_euclid(DAY_MS) == 0 => to.within(value.clone(), *bounds),
+            (Self::Datetime(_), Self::Date(_), _) => wrong("not_a_date", "has a time of day, which a date cannot keep"),
             (Self::List { of, .. }, Self::List { of: item, max_items }, _) => {
                 self.each(value, |json| of.convert(item, &of.read(json)?), item, *max_items)
             }
@@ -259,7 +303,7 @@ mod tests {
     }
 
     fn decimal(precision: u32, scale: u32) -> FieldType {
-        FieldType::Decimal { precision, scale }
+        FieldType::Decimal { precision, scale, bounds: Bounds::NONE }
     }
 
     const INT: FieldType = FieldType::Int { min: i64::MIN, max: i64::MAX };
@@ -290,9 +334,12 @@ mod tests {
             (INT64, INT, Unsaid, Converted),
             (INT, decimal(10, 2), Unsaid, Converted),
             (INT, FieldType::Bool, Impossible, Impossible),
-            (INT, FieldType::Datetime, Impossible, Impossible),
-            (FieldType::Date, FieldType::Datetime, Unsaid, Converted),
+            (INT, FieldType::Datetime(Bounds::NONE), Impossible, Impossible),
+            (FieldType::Date(Bounds::NONE), FieldType::Datetime(Bounds::NONE), Unsaid, Converted),
             (text(10), text(20), Wider, Wider),
+            (FieldType::Date(Bounds::NONE), FieldType::Date(Bounds { min: 0, max: i64::MAX }), Narrower, Narrower),
+            (FieldType::Datetime(Bounds { min: 5, max: 9 }), FieldType::Datetime(Bounds { min: 0, max: 9 }), Wider, Wider),
+            (decimal(10, 2), FieldType::Decimal { precision: 10, scale: 2, bounds: Bounds { min: 0, max: 100 } }, Narrower, Narrower),
             (text(20), text(10), Narrower, Narrower),
             (text(20), words(&["a"]), Unsaid, Converted),
             (words(&["a"]), words(&["b", "a"]), Wider, Wider),
@@ -328,9 +375,10 @@ mod tests {
             (text(9), words(&["open"]), Value::text("Open"), Err("not_in_enum")),
             (text(9), INT, Value::text("12"), Ok(int(12))),
             (text(9), FieldType::Bool, Value::text("true"), Ok(int(1))),
-            (text(20), FieldType::Date, Value::text("2026-11-22"), Ok(int(1_795_305_600_000))),
-            (FieldType::Date, FieldType::Datetime, int(DAY_MS), Ok(int(DAY_MS))),
-            (FieldType::Datetime, FieldType::Date, int(DAY_MS + 1), Err("not_a_date")),
+            (text(20), FieldType::Date(Bounds::NONE), Value::text("2026-11-22"), Ok(int(1_795_305_600_000))),
+            (FieldType::Date(Bounds::NONE), FieldType::Datetime(Bounds::NONE), int(DAY_MS), Ok(int(DAY_MS))),
+            (FieldType::Date(Bounds::NONE), FieldType::Datetime(Bounds { min: DAY_MS + 1, max: i64::MAX }), int(DAY_MS), Err("out_of_range")),
+            (FieldType::Datetime(Bounds::NONE), FieldType::Date(Bounds::NONE), int(DAY_MS + 1), Err("not_a_date")),
             (FieldType::Bool, text(9), int(0), Ok(Value::text("false"))),
             (text(9), list(text(9)), Value::text("[\"a\"]"), Ok(Value::text("[\"a\"]"))),
             (INT, list(INT), int(3), Ok(Value::text("[3]"))),
@@ -357,6 +405,9 @@ mod tests {
             INT64,
             list(FieldType::Email),
             FieldType::Json { max_bytes: 7 },
+            FieldType::Datetime(Bounds::NONE),
+            FieldType::Date(Bounds { min: 0, max: i64::MAX }),
+            FieldType::Decimal { precision: 9, scale: 2, bounds: Bounds { min: -5, max: 700 } },
         ];
         for ty in types {
             let declared = Declared::of(&ty, &[]);
@@ -364,6 +415,16 @@ mod tests {
             assert_eq!(read, declared);
             assert_eq!(read.field_type(), ty);
         }
+    }
+
+    /// A type without bounds is remembered as it was before types had bounds.
+    #[test]
+    fn types_without_bounds_are_remembered_as_before() {
+        let of = |text: &str| serde_json::from_str::<Declared>(text).unwrap();
+        for text in ["{\"type\":\"datetime\"}", "{\"type\":\"date\"}", "{\"type\":\"decimal\",\"precision\":9,\"scale\":2}"] {
+            assert_eq!(serde_json::to_string(&of(text)).unwrap(), text);
+        }
+        assert_eq!(Declared::of(&FieldType::Date(Bounds { min: 0, max: i64::MAX }), &[]).words(), "date from 1970-01-01 to any");
     }
 
     #[test]

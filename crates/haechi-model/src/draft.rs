@@ -2,6 +2,8 @@
 
 use crate::{
     action::DeclaredAction,
+    bounds::Bounds,
+    checks::{WantedCheck, read_checks},
     class::{Class, ClassId},
     collection::{Collection, CollectionId},
     declared::Declared,
@@ -29,6 +31,7 @@ pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) collection: Collection,
     pub(crate) groups: Vec<WantedGroup>,
+    pub(crate) checks: Vec<WantedCheck>,
     targets: Vec<Target>,
     indexes: Vec<Wanted>,
 }
@@ -68,8 +71,8 @@ fn system_field(name: &str, ty: FieldType) -> Field {
 fn system_fields() -> Vec<Field> {
     vec![
         Field { unique: true, ..system_field("id", FieldType::Uuid) },
-        system_field("create_time", FieldType::Datetime),
-        system_field("update_time", FieldType::Datetime),
+        system_field("create_time", FieldType::Datetime(Bounds::NONE)),
+        system_field("update_time", FieldType::Datetime(Bounds::NONE)),
         system_field("version", FieldType::Int { min: 1, max: i64::MAX }),
     ]
 }
@@ -93,21 +96,24 @@ impl Draft {
     }
 
     fn of(name: &str, singular: &str, fields: Vec<Field>) -> Self {
-        let table = Table { name: name.to_owned(), was: None, columns: Vec::new(), key: 1, indexes: Vec::new(), references: Vec::new() };
+        let table =
+            Table { name: name.to_owned(), was: None, columns: Vec::new(), key: 1, indexes: Vec::new(), references: Vec::new(), checks: Vec::new() };
         let collection = Collection {
             id: 0,
             name: name.to_owned(),
             singular: singular.to_owned(),
             was: None,
             owner: None,
+            set_on_update: Vec::new(),
             fields,
             table,
             layout: 0,
             actions: Vec::new(),
             groups: Vec::new(),
+            checks: Vec::new(),
             source: None,
         };
-        Self { name: name.to_owned(), collection, groups: Vec::new(), targets: Vec::new(), indexes: Vec::new() }
+        Self { name: name.to_owned(), collection, groups: Vec::new(), checks: Vec::new(), targets: Vec::new(), indexes: Vec::new() }
     }
 
     pub(crate) fn new(name: &str) -> Self {
@@ -142,6 +148,7 @@ impl Draft {
         for section in top.sections("indexes") {
             self.read_index(section);
         }
+        self.checks = read_checks(top);
         if let Some(actions) = top.section("actions") {
             let read = |(name, span, item)| DeclaredAction::read(&actions, name, span, item, classes);
             self.collection.actions = actions.entries().into_iter().filter_map(read).collect();
@@ -240,6 +247,7 @@ impl Draft {
         field.default = read_default(&section, &field.ty);
         if fields.is_of_rows() {
             field.rules = read_rules(&section, &field, classes);
+            field.read_only = field.rules.on_update.is_some();
         }
         if let FieldType::Ref { on_delete: OnDelete::SetNull, .. } = field.ty
             && field.required
@@ -343,6 +351,8 @@ impl Draft {
                 }
             }
         }
+        let set = |field: &Field| field.rules.on_update.is_some();
+        self.collection.set_on_update = self.collection.declared().filter(|(_, field)| set(field)).map(|(at, _)| at).collect();
         self.lay_out(names);
         self.collection
     }
@@ -414,7 +424,8 @@ impl Draft {
             }
         }
         bound_texts(collection, &indexes);
-        collection.table = Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references };
+        collection.table =
+            Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references, checks: Vec::new() };
         collection.layout = collection.table.layout();
     }
 }

@@ -123,7 +123,32 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("x = { type = \"enum\", values = [\"a\"], transitions = { a = \"a\" } }", "wrong-type", "must be a list of words"),
     ("x = { type = \"enum\", values = [\"a\"], initial = [] }", "wrong-value", "no row could be created"),
     ("x = { type = \"enum\", values = [\"a\", \"b\"], default = \"b\", initial = [\"a\"] }", "bad-default", "write one of a"),
+    ("x = { type = \"date\", min = 2026-01-01 }", "wrong-value", "`min` must be a time in quotes"),
+    ("x = { type = \"datetime\", max = \"2026-01-01\" }", "wrong-value", "`max` must be an RFC 3339 time"),
+    ("x = { type = \"decimal\", scale = 2, min = \"0.001\" }", "wrong-value", "at most 2 digits"),
+    ("x = { type = \"decimal\", min = true }", "wrong-value", "`min` must be a decimal number in quotes"),
+    ("x = { type = \"decimal\", min = 5, max = 2 }", "out-of-range", "no value fits"),
+    ("x = { type = \"date\", max = \"2030-01-01\", default = \"today\" }", "wrong-value", "the time of a write may be outside"),
+    ("x = { type = \"text\", on_update = \"now\" }", "wrong-value", "`on_update` is `now` on a text"),
+    ("x = { type = \"datetime\", on_update = \"now\", write_once = true }", "wrong-value", "beside `write_once`"),
+    ("x = { type = \"ref\", to = \"users\", on_update = \"me\", required = true }", "wrong-value", "services change rows too"),
+    ("x = { type = \"ref\", to = \"users\", default = \"you\" }", "bad-default", "or \"me\""),
     ("[actions.do.input]\nx = { type = \"text\", write_once = true }", "unknown-key", "`write_once`"),
+    ("[[checks]]\nmessage = \"m\"", "missing-key", "a check needs `that`"),
+    ("[[checks]]\nthat = \"x >\"\n[fields]\nx = { type = \"int\" }", "bad-filter", "`that` of a check"),
+    ("[[checks]]\nthat = \"x > y\"\n[fields]\nx = { type = \"int\" }\ny = { type = \"float\" }", "bad-filter", "they cannot be compared"),
+    ("[[checks]]\nthat = \"x > 1\"\nmessage = \"\"\n[fields]\nx = { type = \"int\" }", "wrong-value", "1 to 200 characters"),
+    ("[[checks]]\nthat = \"x > 1\"\n[[checks]]\nthat = \"x > 1\"\n[fields]\nx = { type = \"int\" }", "clash", "stands twice"),
+    (
+        "[[checks]]\nthat = \"x > y\"\n[fields]\nx = { type = \"int\" }\ny = { type = \"int\", class = \"pii\" }",
+        "guarded-check",
+        "compares `y`, whose class is `pii`",
+    ),
+    (
+        "[[checks]]\nthat = \"x:* OR y > 1\"\n[fields]\nx = { type = \"ref\", to = \"users\", on_delete = \"set_null\" }\ny = { type = \"int\" }",
+        "unkept-check",
+        "becomes null when the row",
+    ),
     ("[indexes]", "wrong-type", "write `[[indexes]]`"),
     ("[[indexes]]", "missing-key", "needs `fields`"),
     ("[[indexes]]\nfields = [\"titl\"]", "unknown-field", "no field is named"),
@@ -234,6 +259,11 @@ fn rare() {
 fn too_much() {
     let many = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
     for (path, text, code) in [
+        (
+            "collections/notes.toml",
+            format!("[fields]\nx = {{ type = \"int\" }}\n{}", many(33, &|n| format!("[[checks]]\nthat = \"x > {n}\"\n"))),
+            "too-many-checks",
+        ),
         ("haechi.toml", format!("[classes]\n{}", many(21, &|n| format!("c{n} = {{ like = \"pii\" }}\n"))), "too-many-classes"),
         ("collections/notes.toml", format!("[fields]\n{}", many(57, &|n| format!("f{n} = {{ type = \"bool\" }}\n"))), "too-many-fields"),
         (

@@ -1,17 +1,19 @@
 //! Fields: their types, and how a value of each is read from JSON or text and written back.
 
 use crate::{
+    bounds::Bounds,
     class::ClassId,
     collection::CollectionId,
     json::{Json, parse_json, write_json_text},
     pattern::Pattern,
     predicate::fold_case,
     read::{decimal, email, float, in_range, json_value, list, plain_text, url_value, whole, wrong},
-    rules::Rules,
+    rules::{OnUpdate, Rules},
     table::Storage,
     time::{parse_date, parse_datetime, write_date, write_datetime},
     value::Value,
 };
+use std::borrow::Cow;
 use thiserror::Error;
 
 /// Position of a field in [`crate::Collection::fields`]; also the position of its column.
@@ -82,6 +84,8 @@ pub enum FieldType {
         precision: u32,
         /// Digits after the point.
         scale: u32,
+        /// Smallest and largest value, scaled.
+        bounds: Bounds,
     },
     /// A finite number.
     Float {
@@ -93,9 +97,9 @@ pub enum FieldType {
     /// true or false.
     Bool,
     /// UTC milliseconds.
-    Datetime,
+    Datetime(Bounds),
     /// A day, stored as midnight UTC.
-    Date,
+    Date(Bounds),
     /// Any JSON, opaque to filter, order and policies.
     Json {
         /// Most bytes of its compact form.
@@ -124,6 +128,8 @@ pub enum DefaultValue {
     Fixed(Value),
     /// The time of the write (datetime), or its day (date).
     Now,
+    /// The caller, when they are a person.
+    Me,
 }
 
 /// A field.
@@ -181,12 +187,27 @@ impl Field {
         wrong("too_long", format!("must have at most {most} bytes: it is unique or indexed"))
     }
 
-    /// The default value for a row or a body that leaves the field out.
-    pub fn default_at(&self, now_ms: i64) -> Option<Value> {
+    /// The default value for a row or a body that leaves the field out; `me` is the caller, when they are a person.
+    pub fn default_at(&self, now_ms: i64, me: Option<&str>) -> Option<Value> {
         match self.default.as_ref()? {
             DefaultValue::Fixed(value) => Some(value.clone()),
-            DefaultValue::Now if self.ty == FieldType::Date => Some(Value::Int(now_ms.div_euclid(86_400_000) * 86_400_000)),
-            DefaultValue::Now => Some(Value::Int(now_ms)),
+            DefaultValue::Now => Some(self.now(now_ms)),
+            DefaultValue::Me => me.map(Value::text),
+        }
+    }
+
+    /// The value that a change sets by itself; `me` is the caller, when they are a person.
+    pub fn set_at(&self, now_ms: i64, me: Option<&str>) -> Option<Value> {
+        match self.rules.on_update? {
+            OnUpdate::Now => Some(self.now(now_ms)),
+            OnUpdate::Me => Some(me.map_or(Value::Null, Value::text)),
+        }
+    }
+
+    fn now(&self, now_ms: i64) -> Value {
+        match self.ty {
+            FieldType::Date(_) => Value::Int(now_ms.div_euclid(86_400_000) * 86_400_000),
+            _ => Value::Int(now_ms),
         }
     }
 }
@@ -206,7 +227,7 @@ impl FieldType {
     #[must_use]
     pub fn storage(&self) -> Storage {
         match self {
-            Self::Int { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Bool | Self::Datetime | Self::Date => Storage::Int,
+            Self::Int { .. } | Self::Int64 { .. } | Self::Decimal { .. } | Self::Bool | Self::Datetime(_) | Self::Date(_) => Storage::Int,
             Self::Float { .. } => Storage::Real,
             Self::Text { .. }
             | Self::Email
@@ -233,8 +254,8 @@ impl FieldType {
             Self::Decimal { .. } => "decimal",
             Self::Float { .. } => "float",
             Self::Bool => "bool",
-            Self::Datetime => "datetime",
-            Self::Date => "date",
+            Self::Datetime(_) => "datetime",
+            Self::Date(_) => "date",
             Self::Json { .. } => "json",
             Self::List { .. } => "list",
             Self::Ref { .. } => "ref",
@@ -267,8 +288,8 @@ impl FieldType {
                 | Self::Enum { .. }
                 | Self::Int64 { .. }
                 | Self::Decimal { .. }
-                | Self::Datetime
-                | Self::Date
+                | Self::Datetime(_)
+                | Self::Date(_)
                 | Self::Ref { .. },
                 Json::Text(text),
             ) => self.read_text(text),
@@ -293,19 +314,19 @@ impl FieldType {
             Self::Enum { values } => wrong("not_in_enum", format!("must be one of: {}", values.join(", "))),
             Self::Int { min, max } => in_range(whole(text)?, (*min).max(-MAX_SAFE_INT), (*max).min(MAX_SAFE_INT)),
             Self::Int64 { min, max } => in_range(whole(text)?, *min, *max),
-            Self::Decimal { precision, scale } => decimal(text, *precision, *scale),
+            Self::Decimal { precision, scale, bounds } => self.within(decimal(text, *precision, *scale)?, *bounds),
             Self::Float { min, max } => float(text, *min, *max),
             Self::Bool => match text {
                 "true" => Ok(Value::Int(1)),
                 "false" => Ok(Value::Int(0)),
                 _ => wrong("wrong_type", "must be true or false"),
             },
-            Self::Datetime => match parse_datetime(text) {
-                Some(ms) => Ok(Value::Int(ms)),
+            Self::Datetime(bounds) => match parse_datetime(text) {
+                Some(ms) => self.within(Value::Int(ms), *bounds),
                 None => wrong("not_a_datetime", "must be an RFC 3339 time with offset, such as 2026-11-22T09:30:00Z"),
             },
-            Self::Date => match parse_date(text) {
-                Some(ms) => Ok(Value::Int(ms)),
+            Self::Date(bounds) => match parse_date(text) {
+                Some(ms) => self.within(Value::Int(ms), *bounds),
                 None => wrong("not_a_date", "must be a day such as 2026-11-22"),
             },
             Self::Json { .. } | Self::List { .. } => match parse_json(text.as_bytes()) {
@@ -313,6 +334,35 @@ impl FieldType {
                 Err(error) => wrong("not_json", error.to_string()),
             },
         }
+    }
+
+    /// A value that is read must be within the type's bounds.
+    pub(crate) fn within(&self, value: Value, bounds: Bounds) -> Result<Value, FieldError> {
+        match value {
+            Value::Int(int) if !bounds.hold(int) => wrong("out_of_range", format!("must be{}", bounds.words(|int| self.plain_int(int)))),
+            value => Ok(value),
+        }
+    }
+
+    /// A stored integer as it is written in text.
+    pub(crate) fn plain_int(&self, int: i64) -> String {
+        let mut json = Vec::new();
+        self.write_int(int, &mut json);
+        String::from_utf8_lossy(&json).trim_matches('"').to_owned()
+    }
+
+    /// The type without its bounds, for values that are compared and not stored.
+    #[must_use]
+    pub fn unbounded(&self) -> Cow<'_, Self> {
+        Cow::Owned(match self {
+            Self::Int { .. } => Self::Int { min: i64::MIN, max: i64::MAX },
+            Self::Int64 { .. } => Self::Int64 { min: i64::MIN, max: i64::MAX },
+            Self::Float { .. } => Self::Float { min: f64::MIN, max: f64::MAX },
+            Self::Decimal { precision, scale, .. } => Self::Decimal { precision: *precision, scale: *scale, bounds: Bounds::NONE },
+            Self::Datetime(_) => Self::Datetime(Bounds::NONE),
+            Self::Date(_) => Self::Date(Bounds::NONE),
+            other => return Cow::Borrowed(other),
+        })
     }
 
     /// Appends a stored value as JSON.
@@ -329,9 +379,9 @@ impl FieldType {
     pub fn write_int(&self, int: i64, out: &mut Vec<u8>) {
         match self {
             Self::Bool => out.extend_from_slice(if int == 0 { b"false" } else { b"true" }),
-            Self::Datetime | Self::Date => {
+            Self::Datetime(_) | Self::Date(_) => {
                 out.push(b'"');
-                if *self == Self::Date {
+                if matches!(self, Self::Date(_)) {
                     write_date(int, out)
                 } else {
                     write_datetime(int, out)
@@ -433,7 +483,7 @@ mod tests {
 
     #[test]
     fn decimals_are_exact_both_ways() {
-        let price = FieldType::Decimal { precision: 6, scale: 2 };
+        let price = FieldType::Decimal { precision: 6, scale: 2, bounds: Bounds::NONE };
         for (text, stored, out) in
             [("\"12.5\"", 1250, "\"12.50\""), ("\"-0.05\"", -5, "\"-0.05\""), ("\"9999.99\"", 999_999, "\"9999.99\""), ("\"1.500\"", 150, "\"1.50\"")]
         {

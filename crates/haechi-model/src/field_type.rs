@@ -1,11 +1,12 @@
 //! Types, defaults and rules of fields, read from a collection's file.
 
 use crate::{
+    bounds::Bounds,
     class::Class,
     field::{DEFAULT_JSON_BYTES, DEFAULT_LIST_ITEMS, DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldType, OnDelete},
     name::suggest,
     pattern::Pattern,
-    rules::Rules,
+    rules::{OnUpdate, Rules},
     section::{Section, Span},
 };
 use toml_edit::Value as Toml;
@@ -30,22 +31,18 @@ pub(crate) fn read_type(section: &Section<'_>, key: &'static str) -> Option<Fiel
         "enum" => FieldType::Enum { values: read_enum(section) },
         "int" | "int64" => {
             let (min, max) = (bound("min", i64::MIN), bound("max", i64::MAX));
-            if min > max {
-                section.error(section.span_of("min"), "out-of-range", "`min` is larger than `max`: no value fits".to_owned(), "make it smaller");
-            }
+            in_order(section, min <= max);
             if name == "int" { FieldType::Int { min, max } } else { FieldType::Int64 { min, max } }
         }
         "decimal" => return read_decimal_type(section),
         "float" => {
             let (min, max) = (read_float(section, "min").unwrap_or(f64::MIN), read_float(section, "max").unwrap_or(f64::MAX));
-            if min > max {
-                section.error(section.span_of("min"), "out-of-range", "`min` is larger than `max`: no value fits".to_owned(), "make it smaller");
-            }
+            in_order(section, min <= max);
             FieldType::Float { min, max }
         }
         "bool" => FieldType::Bool,
-        "datetime" => FieldType::Datetime,
-        "date" => FieldType::Date,
+        "datetime" => FieldType::Datetime(read_bounds(section, &FieldType::Datetime(Bounds::NONE))),
+        "date" => FieldType::Date(read_bounds(section, &FieldType::Date(Bounds::NONE))),
         "json" => FieldType::Json { max_bytes: size(section, "max_bytes", 2..=1 << 20, DEFAULT_JSON_BYTES) },
         "list" => {
             let of = read_item_type(section)?;
@@ -137,7 +134,37 @@ fn read_decimal_type(section: &Section<'_>) -> Option<FieldType> {
         section.error(section.span_of("scale"), "out-of-range", message, "give more digits in all than after the point");
         return None;
     }
-    Some(FieldType::Decimal { precision, scale })
+    let bounds = read_bounds(section, &FieldType::Decimal { precision, scale, bounds: Bounds::NONE });
+    Some(FieldType::Decimal { precision, scale, bounds })
+}
+
+fn in_order(section: &Section<'_>, they_are: bool) {
+    if !they_are {
+        section.error(section.span_of("min"), "out-of-range", "`min` is larger than `max`: no value fits".to_owned(), "make it smaller");
+    }
+}
+
+/// `min` and `max`, written as values of the type; a decimal may be written as a number too.
+fn read_bounds(section: &Section<'_>, ty: &FieldType) -> Bounds {
+    let read = |key: &'static str| {
+        let item = section.item(key)?;
+        let text = match item.as_value() {
+            Some(Toml::String(text)) => Some(text.value().clone()),
+            Some(Toml::Integer(int)) if matches!(ty, FieldType::Decimal { .. }) => Some(int.value().to_string()),
+            Some(Toml::Float(float)) if matches!(ty, FieldType::Decimal { .. }) => Some(float.value().to_string()),
+            _ => None,
+        };
+        let why = match text.map(|text| ty.read_text(&text)) {
+            Some(Ok(value)) => return value.as_int(),
+            Some(Err(error)) => error.detail,
+            None => format!("must be {} in quotes", if matches!(ty, FieldType::Decimal { .. }) { "a decimal number" } else { "a time" }),
+        };
+        section.error(section.span_of(key), "wrong-value", format!("`{key}` {why}"), format!("write a value of the type {}", ty.name()));
+        None
+    };
+    let (min, max) = (read("min").unwrap_or(i64::MIN), read("max").unwrap_or(i64::MAX));
+    in_order(section, min <= max);
+    Bounds { min, max }
 }
 
 fn read_ref_type(section: &Section<'_>) -> FieldType {
@@ -192,9 +219,12 @@ fn read_float(section: &Section<'_>, key: &'static str) -> Option<f64> {
 
 pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<DefaultValue> {
     let item = section.item("default")?;
-    let word = if matches!(ty, FieldType::Date) { "today" } else { "now" };
-    if matches!(ty, FieldType::Datetime | FieldType::Date) && item.as_str() == Some(word) {
+    if item.as_str().is_some_and(|word| Some(word) == word_of_now(ty)) {
+        now_is_in_bounds(section, "default", ty);
         return Some(DefaultValue::Now);
+    }
+    if item.as_str() == Some("me") && refers_to_people(section, ty) {
+        return Some(DefaultValue::Me);
     }
     let json = item.as_value().and_then(toml_to_json);
     let read = json.map(|json| ty.read(&json));
@@ -207,8 +237,9 @@ pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<Defa
                 _ => "cannot be used here".to_owned(),
             };
             let own = match ty {
-                FieldType::Date => ", in quotes, or \"today\"",
-                FieldType::Datetime => ", in quotes, or \"now\"",
+                FieldType::Date(_) => ", in quotes, or \"today\"",
+                FieldType::Datetime(_) => ", in quotes, or \"now\"",
+                FieldType::Ref { .. } if refers_to_people(section, ty) => ", or \"me\"",
                 _ => "",
             };
             section.error(
@@ -222,19 +253,67 @@ pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<Defa
     }
 }
 
+/// The word for the time of a write.
+fn word_of_now(ty: &FieldType) -> Option<&'static str> {
+    match ty {
+        FieldType::Date(_) => Some("today"),
+        FieldType::Datetime(_) => Some("now"),
+        _ => None,
+    }
+}
+
+fn refers_to_people(section: &Section<'_>, ty: &FieldType) -> bool {
+    matches!(ty, FieldType::Ref { .. }) && section.text("to") == Some("users")
+}
+
+/// The time goes on, past every `max`.
+fn now_is_in_bounds(section: &Section<'_>, key: &'static str, ty: &FieldType) {
+    if let FieldType::Date(bounds) | FieldType::Datetime(bounds) = ty
+        && !bounds.is_none()
+    {
+        let word = word_of_now(ty).unwrap_or_default();
+        let message = format!("`{key} = \"{word}\"` beside `min` or `max`: the time of a write may be outside");
+        section.error(section.span_of(key), "wrong-value", message, format!("remove `min` and `max`, or `{key}`"));
+    }
+}
+
+fn read_on_update(section: &Section<'_>, field: &Field, write_once: bool) -> Option<OnUpdate> {
+    let word = section.text("on_update")?;
+    let wrong = |message: String, help: &str| section.error(section.span_of("on_update"), "wrong-value", message, help);
+    let set = if Some(word) == word_of_now(&field.ty) {
+        now_is_in_bounds(section, "on_update", &field.ty);
+        OnUpdate::Now
+    } else if word == "me" && refers_to_people(section, &field.ty) {
+        OnUpdate::Me
+    } else {
+        let message = format!("`on_update` is `{word}` on a {}", field.ty.name());
+        wrong(message, "write \"now\" on a datetime, \"today\" on a date, or \"me\" on a reference to users");
+        return None;
+    };
+    if write_once {
+        wrong("`on_update` beside `write_once`: each change would set what never changes".to_owned(), "remove one of the two");
+    }
+    if set == OnUpdate::Me && field.required {
+        wrong("`on_update = \"me\"` on a required field: services change rows too, and are nobody".to_owned(), "remove `required`");
+    }
+    Some(set)
+}
+
 /// How a field's value may change.
 pub(crate) fn read_rules(section: &Section<'_>, field: &Field, classes: &[Class]) -> Rules {
     let write_once = section.bool("write_once").unwrap_or(false);
+    let on_update = read_on_update(section, field, write_once);
+    let simple = || Rules { write_once, on_update, ..Rules::default() };
     let written = section.texts("initial").map(|words| words.into_iter().map(|(word, span)| (word.to_owned(), span)).collect::<Vec<_>>());
     let transitions = section.section("transitions").map(|table| read_transitions(&table));
     if written.is_none() && transitions.is_none() {
-        return Rules { write_once, ..Rules::default() };
+        return simple();
     }
     let key = if transitions.is_some() { "transitions" } else { "initial" };
     let FieldType::Enum { values } = &field.ty else {
         let message = format!("`{key}` on a {}: only the words of an enum follow each other", field.ty.name());
         section.error(section.span_of(key), "wrong-value", message, format!("remove `{key}`, or write type = \"enum\""));
-        return Rules { write_once, ..Rules::default() };
+        return simple();
     };
     if written.as_ref().is_some_and(Vec::is_empty) {
         let message = format!("`initial` of `{}` has no word: no row could be created", field.name);
@@ -267,7 +346,7 @@ pub(crate) fn read_rules(section: &Section<'_>, field: &Field, classes: &[Class]
         section.error(section.span_of("default"), "bad-default", message, format!("write one of {}", initial.join(", ")));
     }
     let transitions = transitions.map(|all| all.into_iter().map(|((from, _), next)| (from, words(next))).collect());
-    Rules { write_once, initial, transitions }
+    Rules { initial, transitions, ..simple() }
 }
 
 type Transitions = Vec<((String, Span), Vec<(String, Span)>)>;

@@ -5,7 +5,10 @@
 
 mod action;
 mod app;
+mod bounds;
 mod change;
+mod check;
+mod checks;
 mod class;
 mod collection;
 mod config;
@@ -45,9 +48,11 @@ mod value;
 
 pub use action::{DeclaredAction, VERBS};
 pub use app::{ANONYMOUS_VERBS, App, PolicyFile};
+pub use bounds::Bounds;
 pub use change::{Actor, Change, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
+pub use check::Check;
 pub use class::{Class, ClassId, Sensitivity};
-pub use collection::{Collection, CollectionId, USERS, person};
+pub use collection::{Broken, Collection, CollectionId, USERS, person};
 pub use config::{
     AuthConfig, Config, Connections, DatabaseConfig, DatabaseUrl, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig,
     ReadsLogged, SecretRef, ServerConfig, SignUp, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
@@ -67,10 +72,10 @@ pub use order::Circle;
 pub use output::{Cells, Mask, Output};
 pub use pattern::Pattern;
 pub use predicate::{Comparison, LikePart, Predicate, fold_case};
-pub use rules::Rules;
+pub use rules::{OnUpdate, Rules};
 pub use schema::{collection_schema, config_schema, policy_test_schema};
 pub use shape::{Content, Part, RowForm, Shape, Written};
 pub use statement::{Aggregate, AggregateFunction, Order, PerParent, RowPage, Select};
-pub use table::{Column, Index, Reference, Storage, Table};
+pub use table::{Column, Index, Reference, RowCheck, Storage, Table};
 pub use time::{format_date, format_datetime, parse_date, parse_datetime, write_date, write_datetime};
 pub use value::Value;

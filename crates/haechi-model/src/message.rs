@@ -69,13 +69,13 @@ pub(crate) fn write_field(ty: &FieldType, number: u32, cells: &(impl Cells + ?Si
                 write_items(of, number, text, out);
             }
         }
-        (FieldType::Datetime, _) => {
+        (FieldType::Datetime(_), _) => {
             if let Some(ms) = cells.int(at) {
                 write_timestamp(number, ms, out);
             }
         }
         // Written as JSON writes them, without the quotes.
-        (FieldType::Date | FieldType::Decimal { .. }, _) => {
+        (FieldType::Date(_) | FieldType::Decimal { .. }, _) => {
             if let Some(int) = cells.int(at) {
                 let mut text = Vec::with_capacity(16);
                 ty.write_int(int, &mut text);

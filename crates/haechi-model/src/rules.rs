@@ -1,10 +1,21 @@
 //! Rules about how a field's value may change, whoever changes it.
 
+/// What a change sets by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUpdate {
+    /// The time of the change, or its day.
+    Now,
+    /// The caller; null when they are no person.
+    Me,
+}
+
 /// The rules of a field.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     /// Set when the row is created, and never changed.
     pub write_once: bool,
+    /// What each change sets the field to. Such a field is written by nobody else.
+    pub on_update: Option<OnUpdate>,
     /// The words of an enum that a new row may have.
     pub initial: Option<Vec<String>>,
     /// The words that may follow each word of an enum.
@@ -22,11 +33,12 @@ impl Rules {
     #[must_use]
     pub fn words(&self) -> String {
         let once = self.write_once.then(|| "write_once".to_owned());
+        let set = self.on_update.map(|set| format!("on_update {}", if set == OnUpdate::Now { "now" } else { "me" }));
         let initial = self.initial.as_ref().map(|words| format!("initial {}", words.join(", ")));
         let follows =
             |(from, next): &(String, Vec<String>)| format!("{from} -> {}", if next.is_empty() { "nothing".to_owned() } else { next.join(", ") });
         let transitions = self.transitions.as_ref().map(|all| format!("transitions {}", all.iter().map(follows).collect::<Vec<_>>().join("; ")));
-        once.into_iter().chain(initial).chain(transitions).collect::<Vec<_>>().join("; ")
+        once.into_iter().chain(set).chain(initial).chain(transitions).collect::<Vec<_>>().join("; ")
     }
 
     /// The words that may follow a word.

@@ -18,7 +18,7 @@ pub fn config_schema() -> Value {
         "properties": {
             "roles": { "type": "array", "items": name, "description": "Roles that policies name as Role::\"…\"." },
             "classes": { "type": "object", "description": "Classes of fields beside public, internal, pii and secret.",
-                "additionalProperties": section(json!({ "like": { "enum": ["pii", "secret"] } })) },
+                "additionalProperties": section(json!({ "like": { "enum": ["internal", "pii", "secret"] } })) },
             "anonymous": section(json!({ "reach": { "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]*:(list|read|create|update|delete|watch)$" }, "description": "What callers without credentials may reach." } })),
             "master_key": secret_schema()
         }
@@ -40,11 +40,11 @@ pub fn collection_schema() -> Value {
         "min_length": { "type": "integer", "minimum": 0 }, "max_length": { "type": "integer", "minimum": 1 },
         "pattern": { "type": "string", "format": "regex" }, "case": { "const": "fold" },
         "values": { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1, "uniqueItems": true },
-        "min": { "type": "number" }, "max": { "type": "number" },
+        "min": { "type": ["number", "string"] }, "max": { "type": ["number", "string"] },
         "precision": { "type": "integer", "minimum": 1, "maximum": 18 }, "scale": { "type": "integer", "minimum": 0, "maximum": 9 },
         "max_bytes": { "type": "integer", "minimum": 2 }, "of": { "enum": ["text", "email", "url", "uuid", "enum", "int", "bool"] },
         "max_items": { "type": "integer", "minimum": 1 }, "to": name, "on_delete": { "enum": ["restrict", "cascade", "set_null"] },
-        "write_once": { "type": "boolean" },
+        "write_once": { "type": "boolean" }, "on_update": { "enum": ["now", "today", "me"] },
         "initial": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
         "transitions": { "type": "object", "additionalProperties": { "type": "array", "items": { "type": "string" } } }
     });
@@ -63,6 +63,9 @@ pub fn collection_schema() -> Value {
                 "type": "object", "required": ["through", "by"], "additionalProperties": false, "properties": {
                     "through": { "type": "string", "description": "COLLECTION.FIELD: the reference to users of the joining collection." },
                     "by": name, "where": { "type": "string", "description": "A filter: which joining rows count." }, "inherits": name } } },
+            "checks": { "type": "array", "description": "What must hold of each row.", "items": { "type": "object", "required": ["that"], "additionalProperties": false, "properties": {
+                "that": { "type": "string", "description": "A filter over the row's own fields; a bare word may be another field." },
+                "message": { "type": "string", "minLength": 1, "maxLength": 200 } } } },
             "indexes": { "type": "array", "items": { "type": "object", "required": ["fields"], "additionalProperties": false, "properties": {
                 "fields": { "type": "array", "items": name, "minItems": 1 }, "unique": { "type": "boolean" } } } }
         }

@@ -1,6 +1,6 @@
 //! Tables as data: what the migration planner compares and the store renders.
 
-use crate::{declared::Declared, value::Value};
+use crate::{declared::Declared, predicate::Predicate, value::Value};
 use serde::{Deserialize, Serialize};
 
 /// How a column is stored. Three kinds are enough for every type, and they behave alike in every database.
@@ -98,6 +98,25 @@ pub struct Table {
     pub indexes: Vec<Index>,
     /// Foreign keys.
     pub references: Vec<Reference>,
+    /// What must hold of each row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<RowCheck>,
+}
+
+/// What must hold of each row of a table. It is remembered as the folder says it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RowCheck {
+    /// As the folder says it.
+    pub that: String,
+    /// When it is broken for sure; unknown for tables as they were.
+    #[serde(skip)]
+    pub broken: Option<Predicate>,
+}
+
+impl PartialEq for RowCheck {
+    fn eq(&self, other: &Self) -> bool {
+        self.that == other.that
+    }
 }
 
 impl Table {

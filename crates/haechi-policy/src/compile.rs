@@ -406,7 +406,7 @@ fn field_ty(field: &Field) -> Option<Ty> {
             FieldType::Text { .. } | FieldType::Email | FieldType::Url | FieldType::Uuid | FieldType::Enum { .. } => Ty::Text,
             FieldType::Int { .. } | FieldType::Int64 { .. } => Ty::Long,
             FieldType::Bool => Ty::Bool,
-            FieldType::Datetime | FieldType::Date => Ty::Datetime,
+            FieldType::Datetime(_) | FieldType::Date(_) => Ty::Datetime,
             FieldType::Ref { to, .. } => Ty::Entity(EntityTy::Collection(*to)),
             FieldType::List { of: item, .. } => Ty::Set(Box::new(of(item)?)),
             FieldType::Decimal { .. } => Ty::Decimal(decimal_scale(ty)?),

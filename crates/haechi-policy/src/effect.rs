@@ -55,7 +55,7 @@ fn why_not(app: &App, collection: &Collection, action: &str) -> Option<(String, 
         return Some((message, "take Action::\"export\" out of the policy; those who may list rows can read all of them".to_owned()));
     }
     let class = action.strip_prefix("read_").or_else(|| action.strip_prefix("write_"))?;
-    let class = app.classes.iter().position(|known| known.guarded() && known.name == class)?;
+    let class = app.classes.iter().position(|known| known.written_apart() && known.name == class)?;
     if collection.fields.iter().any(|field| field.class == class) {
         return None;
     }

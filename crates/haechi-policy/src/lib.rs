@@ -32,7 +32,7 @@ pub use account::{Account, Part, Seen, Target, Verdict};
 pub use audience::Audience;
 pub use bind::{Principal, PrincipalKind, Written};
 use schema::Actions;
-pub use schema::{actions, class_actions, schema_text, type_in_policies, verb, visible};
+pub use schema::{ClassActions, actions, class_actions, schema_text, type_in_policies, verb, visible};
 
 use crate::{
     bind::Binder,

@@ -1,15 +1,14 @@
 //! The Cedar schema of an app, in the human syntax: generated, printable, never written by hand.
 
 use crate::ActionId;
-use haechi_model::{App, Collection, FieldType, Group, VERBS};
+use haechi_model::{App, Class, Collection, FieldType, Group, VERBS};
 use std::{collections::HashMap, fmt::Write};
 
-/// All actions of an app: verbs, then `read_<class>` and `write_<class>` of each guarded class, then what collections declare.
+/// All actions of an app: verbs, then `read_<class>` and `write_<class>` of the classes that have them, then what collections declare.
 #[must_use]
 pub fn actions(app: &App) -> Vec<String> {
-    let guarded =
-        app.classes.iter().filter(|class| class.guarded()).flat_map(|class| [format!("read_{}", class.name), format!("write_{}", class.name)]);
-    VERBS.iter().map(|verb| (*verb).to_owned()).chain(guarded).chain(app.declared_actions().into_iter().map(str::to_owned)).collect()
+    let of_classes = app.classes.iter().flat_map(Class::actions);
+    VERBS.iter().map(|verb| (*verb).to_owned()).chain(of_classes).chain(app.declared_actions().into_iter().map(str::to_owned)).collect()
 }
 
 /// The positions of the verbs among [`actions`]: those of [`VERBS`].
@@ -30,17 +29,24 @@ pub mod verb {
     pub const WATCH: ActionId = 5;
 }
 
-/// The positions of `read_<class>` and `write_<class>` for each class; `None` for plain ones.
+/// The positions of a class's own actions; `None` where `read` or `update` decides.
+#[derive(Clone, Copy)]
+pub struct ClassActions {
+    /// `read_<class>`.
+    pub read: Option<ActionId>,
+    /// `write_<class>`.
+    pub write: Option<ActionId>,
+}
+
+/// The actions of each class.
 #[must_use]
-pub fn class_actions(app: &App) -> Vec<Option<(ActionId, ActionId)>> {
-    let mut next = VERBS.len();
-    let mut of = |guarded: bool| {
-        guarded.then(|| {
-            next += 2;
-            (next - 2, next - 1)
-        })
+pub fn class_actions(app: &App) -> Vec<ClassActions> {
+    let mut next = VERBS.len()..;
+    let of = |class: &Class| ClassActions {
+        read: class.guarded().then(|| next.next()).flatten(),
+        write: class.written_apart().then(|| next.next()).flatten(),
     };
-    app.classes.iter().map(|class| of(class.guarded())).collect()
+    app.classes.iter().map(of).collect()
 }
 
 /// The actions of an app, by name and by position.
@@ -150,7 +156,7 @@ fn cedar_type(app: &App, ty: &FieldType) -> Option<String> {
         FieldType::Int { .. } | FieldType::Int64 { .. } => "Long".to_owned(),
         FieldType::Decimal { .. } if decimal_scale(ty).is_some() => "decimal".to_owned(),
         FieldType::Bool => "Bool".to_owned(),
-        FieldType::Datetime | FieldType::Date => "datetime".to_owned(),
+        FieldType::Datetime(_) | FieldType::Date(_) => "datetime".to_owned(),
         FieldType::List { of, .. } => format!("Set<{}>", cedar_type(app, of)?),
         FieldType::Ref { to, .. } => app.collections[*to].name.clone(),
         FieldType::Decimal { .. } | FieldType::Float { .. } | FieldType::Json { .. } => return None,
@@ -160,7 +166,7 @@ fn cedar_type(app: &App, ty: &FieldType) -> Option<String> {
 /// The scale of a decimal that policies see: its every value fits Cedar's four digits.
 pub(crate) fn decimal_scale(ty: &FieldType) -> Option<u32> {
     match ty {
-        FieldType::Decimal { precision, scale } if *scale <= 4 && precision + (4 - scale) <= 18 => Some(*scale),
+        FieldType::Decimal { precision, scale, .. } if *scale <= 4 && precision + (4 - scale) <= 18 => Some(*scale),
         _ => None,
     }
 }

@@ -296,7 +296,7 @@ fn actions_stand_where_they_are_looked_for() {
         .classes
         .iter()
         .zip(class_actions(&app))
-        .filter_map(|(class, at)| at.map(|(read, write)| [class.name.as_str(), actions[read].as_str(), actions[write].as_str()]))
+        .filter_map(|(class, at)| Some([class.name.as_str(), actions[at.read?].as_str(), actions[at.write?].as_str()]))
         .collect();
     assert_eq!(guarded, [["pii", "read_pii", "write_pii"], ["secret", "read_secret", "write_secret"]]);
 }

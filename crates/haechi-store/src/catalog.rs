@@ -28,6 +28,11 @@ impl Catalog {
         Self { collections: app.collections.clone(), tables, referrers: referrers(&app.collections), newer: Arc::default(), slow: Arc::default() }
     }
 
+    /// The catalog of one table alone, to render a condition on its rows.
+    pub(crate) fn of_table(table: &Table) -> Self {
+        Self { tables: vec![table.clone()], ..Self::default() }
+    }
+
     /// The columns that refer to a table.
     pub(crate) fn referrers(&self, table: usize) -> &[Referrer] {
         self.referrers.get(table).map_or(&[], Vec::as_slice)

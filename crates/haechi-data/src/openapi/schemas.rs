@@ -170,15 +170,15 @@ pub(super) fn field_schema(ty: &FieldType, nullable: bool) -> Value {
         }
         FieldType::Int { min, max } => forms::integer(*min, *max),
         FieldType::Int64 { .. } => forms::matching(20, "^-?[0-9]{1,19}$"),
-        FieldType::Decimal { scale, precision } => {
+        FieldType::Decimal { scale, precision, .. } => {
             let pattern = format!("^-?[0-9]{{1,{}}}(\\.[0-9]{{1,{}}})?$", (precision - scale).max(1), (*scale).max(1));
             // A sign, a point, and a zero before it.
             forms::matching(u64::from(*precision) + 3, &pattern)
         }
         FieldType::Float { min, max } => json!({ "type": "number", "format": "double", "minimum": min, "maximum": max }),
         FieldType::Bool => json!({ "type": "boolean" }),
-        FieldType::Datetime => forms::time(),
-        FieldType::Date => json!({ "type": "string", "format": "date", "maxLength": 10 }),
+        FieldType::Datetime(_) => forms::time(),
+        FieldType::Date(_) => json!({ "type": "string", "format": "date", "maxLength": 10 }),
         FieldType::Json { .. } => return json!({}),
         FieldType::List { of, max_items } => json!({ "type": "array", "maxItems": max_items, "items": field_schema(of, false) }),
     };

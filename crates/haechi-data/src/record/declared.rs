@@ -140,7 +140,7 @@ pub async fn act(
         let name = (grant.collection().name.clone(), grant.action().name.clone());
         let handler = handlers.0.get(&name).cloned().ok_or(RecordError::NotFound)?;
         let input = read_values(json.unwrap_or(&Json::Object(Vec::new())), &grant.action().input, Purpose::Create, "")?;
-        let input = with_defaults(&grant.action().input, input, ask.now_ms());
+        let input = with_defaults(&grant.action().input, input, ask);
         if let Some(claim) = &claim
             && let Some(result) = ask.claimed(claim).await.map_err(|error| write(error, grant.collection()))?
         {
@@ -180,10 +180,10 @@ fn write(error: WriteError, declared: &Collection) -> RecordError {
 }
 
 /// Adds the declared defaults for members that the body leaves out.
-fn with_defaults(input: &Collection, mut values: Vec<(usize, Value)>, now_ms: i64) -> Vec<(usize, Value)> {
+fn with_defaults(input: &Collection, mut values: Vec<(usize, Value)>, ask: &Ask) -> Vec<(usize, Value)> {
     for (at, field) in input.declared() {
         if !values.iter().any(|(known, _)| *known == at) {
-            values.extend(field.default_at(now_ms).map(|value| (at, value)));
+            values.extend(field.default_at(ask.now_ms(), ask.person()).map(|value| (at, value)));
         }
     }
     values

@@ -123,6 +123,7 @@ impl RecordError {
             | WriteError::Required(field)
             | WriteError::WriteOnce(field)
             | WriteError::NotInitial(field)
+            | WriteError::Check { field, .. }
             | WriteError::NotATransition { field, .. } => {
                 vec![collection.fields[*field].name.clone()]
             }
@@ -130,6 +131,7 @@ impl RecordError {
         };
         let words = match &error.error {
             WriteError::NotInitial(field) => collection.fields[*field].rules.initial.clone().unwrap_or_default(),
+            WriteError::Check { check, .. } => vec![collection.checks[*check].words()],
             WriteError::NotATransition { field, from: Some(from) } => collection.fields[*field].rules.after(from).to_vec(),
             WriteError::NotATransition { field, from: None } => collection.fields[*field].rules.initial.clone().unwrap_or_default(),
             _ => Vec::new(),
@@ -216,6 +218,8 @@ fn write_problem(base: &str, fields: &[String], words: &[String], error: &WriteE
             .with_errors(at("write_once", "is set when the record is created, and never changed")),
         WriteError::NotInitial(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.")
             .with_errors(at("not_initial", &format!("a new record begins with {}", one_of(words)))),
+        WriteError::Check { .. } => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.")
+            .with_errors(at("check", words.first().map_or("does not keep a check", String::as_str))),
         WriteError::NotATransition { from, .. } => {
             let detail = match (from, words) {
                 (None, _) => format!("begins with {}", one_of(words)),

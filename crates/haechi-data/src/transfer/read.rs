@@ -178,7 +178,7 @@ impl Reader {
             };
             let ty = &self.collection.fields[field].ty;
             let read = match json {
-                Json::Text(text) if *ty == FieldType::Datetime => self.time(ty, text),
+                Json::Text(text) if matches!(ty, FieldType::Datetime(_)) => self.time(ty, text),
                 json => self.collection.fields[field].read(json),
             };
             match read {
@@ -209,7 +209,7 @@ impl Reader {
         match ty {
             FieldType::Bool if is(&self.options.yes) => Ok(Value::Int(1)),
             FieldType::Bool if is(&self.options.no) => Ok(Value::Int(0)),
-            FieldType::Datetime => self.time(ty, cell),
+            FieldType::Datetime(_) => self.time(ty, cell),
             ty if plain(ty) => ty.read_text(&unguarded(cell)).and_then(|value| declared.admit(value)),
             ty => ty.read_text(cell).and_then(|value| declared.admit(value)),
         }

@@ -56,8 +56,10 @@ pub enum AccessChange {
         was: String,
         /// The class now.
         is: String,
-        /// Whether `read_<class>` and `write_<class>` decide before and now.
+        /// Whether `read_<class>` decides before and now.
         guarded: (bool, bool),
+        /// Whether `write_<class>` decides before and now.
+        written_apart: (bool, bool),
     },
     /// A field that policies look at means something else.
     Meaning {
@@ -171,7 +173,10 @@ fn rules(former: &Collection, collection: &Collection) -> Vec<AccessChange> {
         let is = field.rules.words();
         (was != is).then(|| AccessChange::Rules { field: format!("{}.{}", collection.name, field.name), was, is })
     };
-    collection.fields.iter().filter_map(changed).collect()
+    let checks = |of: &Collection| of.checks.iter().map(|check| check.that.as_str()).collect::<Vec<_>>().join("; ");
+    let (was, is) = (checks(former), checks(collection));
+    let checks = (was != is).then(|| AccessChange::Rules { field: collection.name.clone(), was, is });
+    collection.fields.iter().filter_map(changed).chain(checks).collect()
 }
 
 /// Collections that are in both, with what they were.
@@ -310,8 +315,13 @@ fn fields(old: &Revision, new: &Revision, former: &Collection, collection: &Coll
         let (old_class, class) = (&old.app.classes[was.class], &new.app.classes[field.class]);
         let name = format!("{}.{}", collection.name, field.name);
         if old_class != class {
-            let guarded = (old_class.guarded(), class.guarded());
-            found.push(AccessChange::Class { field: name.clone(), was: old_class.name.clone(), is: class.name.clone(), guarded });
+            found.push(AccessChange::Class {
+                field: name.clone(),
+                was: old_class.name.clone(),
+                is: class.name.clone(),
+                guarded: (old_class.guarded(), class.guarded()),
+                written_apart: (old_class.written_apart(), class.written_apart()),
+            });
         }
         let looked_at = || !old.policies.looking_at(former.id, before).is_empty() || !new.policies.looking_at(collection.id, at).is_empty();
         let (before, after) = (meaning(&old.app, was), meaning(&new.app, field));

@@ -6,7 +6,7 @@ mod verbs;
 mod writing;
 
 pub use reading::{ListQuery, Wanted};
-pub(crate) use rules::of_a_change;
+pub(crate) use rules::{checks_of_a_change, of_a_change};
 pub use verbs::{Create, Delete, List, Read, Update, Verb, Watch};
 pub(crate) use writing::{class_condition, columns_set, fresh_row, references};
 

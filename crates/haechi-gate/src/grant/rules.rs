@@ -1,12 +1,37 @@
 //! Rules about change that the folder declares for fields: they hold for every writer, whatever policies allow.
 
 use crate::work::{Meaning, Work, WriteError};
-use haechi_model::{Collection, Comparison, FieldId, Operand, Predicate, Row, Step, Value};
+use haechi_model::{Broken, Collection, Comparison, FieldId, Operand, Predicate, Row, Step, Value};
 
-/// A new row begins with a word that it may begin with.
-pub(crate) fn of_a_new_row(collection: &Collection, row: &Row) -> Result<(), WriteError> {
-    let breaks = |(at, field): &(FieldId, &haechi_model::Field)| row[*at].as_text().is_some_and(|word| !field.rules.begins_with(word));
-    collection.declared().find(breaks).map_or(Ok(()), |(at, _)| Err(WriteError::NotInitial(at)))
+/// A new row begins with a word that it may begin with, and keeps the checks.
+pub(crate) fn of_a_new_row(collection: &Collection, row: &Row, named: &[FieldId]) -> Result<(), WriteError> {
+    match collection.broken_by(row) {
+        None => Ok(()),
+        Some(Broken::Initial(at)) => Err(WriteError::NotInitial(at)),
+        Some(Broken::Check(check)) => Err(broken(collection, check, named)),
+    }
+}
+
+/// The checks that look at what a change sets. They come after its statement that writes, when the row is as it becomes.
+pub(crate) fn checks_of_a_change(collection: &Collection, id: &str, set: &[usize], named: &[FieldId], work: &mut Work) {
+    for (at, check) in collection.checks.iter().enumerate() {
+        let condition = check.condition();
+        if condition.reads_any(set) {
+            let field = field_of(collection, at, named);
+            let miss = work.meaning(Meaning::Check { check: at, field });
+            work.step(Step::Check { table: collection.id, id: id.into(), filter: condition, miss });
+        }
+    }
+}
+
+fn broken(collection: &Collection, check: usize, named: &[FieldId]) -> WriteError {
+    WriteError::Check { check, field: field_of(collection, check, named) }
+}
+
+/// The field that a broken check is told of: one that the request names, if it names one.
+fn field_of(collection: &Collection, check: usize, named: &[FieldId]) -> FieldId {
+    let fields = &collection.checks[check].fields;
+    fields.iter().find(|field| named.contains(field)).or(fields.first()).copied().unwrap_or(Collection::ID)
 }
 
 /// Puts the rules of the fields that a change names before its statement that writes, under the row's lock. A value that stays the same

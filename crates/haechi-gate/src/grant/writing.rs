@@ -16,13 +16,12 @@ impl Grant<Create> {
     pub fn insert(self, work: &mut Work, values: Vec<(FieldId, Value)>) -> Result<Box<str>, WriteError> {
         let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
         let collection = self.collection();
-        let owner = (self.ask.caller.kind() == crate::CallerKind::User).then(|| self.ask.caller.id());
-        let row = fresh_row(collection, &id, &values, self.ask.now_ms, owner);
+        let row = fresh_row(collection, &id, &values, self.ask.now_ms, self.ask.person());
         if let Some((missing, _)) = collection.fields.iter().enumerate().find(|(at, field)| field.required && row[*at].is_null()) {
             return Err(WriteError::Required(missing));
         }
-        rules::of_a_new_row(collection, &row)?;
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
+        rules::of_a_new_row(collection, &row, &named)?;
         let allowed = self.with_classes(&named)?;
         let checked_here = allowed.is_local();
         if checked_here && !allowed.holds(&row, &Alone) {
@@ -57,12 +56,13 @@ impl Grant<Update> {
         let before = work.slot();
         work.step(Step::Lock { table: self.collection, id: id.clone(), filter: allowed.clone(), version, miss });
         let collection = self.ask.collection(self.collection);
-        let set = columns_set(collection, &values, self.ask.now_ms);
+        let set = columns_set(collection, &values, &self.ask);
         let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::VERSION]).collect();
         let after = work.slot();
         work.step(Step::Update { table: self.collection, id: id.clone(), set, miss });
         if let Some(parts) = self.ask.change_parts(self.collection, &named) {
             self.hand_over(work, (&id, miss), &named, parts)?;
+            rules::checks_of_a_change(collection, &id, &changed, &named, work);
             rules::of_a_change(collection, &id, &values, work);
             references(&self.ask, collection, &values, work)?;
             work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
@@ -74,6 +74,7 @@ impl Grant<Update> {
             let miss = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
             work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
         }
+        rules::checks_of_a_change(collection, &id, &changed, &named, work);
         rules::of_a_change(collection, &id, &values, work);
         references(&self.ask, collection, &values, work)?;
         work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
@@ -141,8 +142,9 @@ impl<A: Verb> Grant<A> {
 }
 
 /// The columns that a change of these fields sets, always in the same order: equal changes are equal statements.
-pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], now_ms: i64) -> Vec<(usize, Value)> {
+pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], ask: &Ask) -> Vec<(usize, Value)> {
     let mut set: Vec<(usize, Value)> = Vec::with_capacity(values.len() + 2);
+    set.extend(collection.set_on_update.iter().filter_map(|at| Some((*at, collection.fields[*at].set_at(ask.now_ms, ask.person())?))));
     for (field, value) in values {
         if let Some(shadow) = collection.fields[*field].shadow {
             set.push((shadow, collection.fields[*field].ty.folded(value.clone())));
@@ -150,7 +152,7 @@ pub(crate) fn columns_set(collection: &Collection, values: &[(FieldId, Value)], 
     }
     set.extend(values.iter().cloned());
     set.sort_by_key(|(column, _)| *column);
-    set.push((Collection::UPDATE_TIME, Value::Int(now_ms)));
+    set.push((Collection::UPDATE_TIME, Value::Int(ask.now_ms)));
     set
 }
 
@@ -162,7 +164,7 @@ pub(crate) fn class_condition(ask: &Ask, collection: CollectionId, named: &[Fiel
         if ask.collection(collection).fields[*field].read_only {
             return Err(WriteError::FieldForbidden(*field));
         }
-        let Some((_, write)) = ask.revision.classes[ask.collection(collection).fields[*field].class] else { continue };
+        let Some(write) = ask.revision.classes[ask.collection(collection).fields[*field].class].write else { continue };
         let condition = if ask.caller.is_anonymous() { Predicate::False } else { ask.bind_writing(write, collection, named) };
         if condition == Predicate::False {
             let class = &ask.app().classes[ask.collection(collection).fields[*field].class];
@@ -194,19 +196,19 @@ pub(crate) fn references(ask: &Ask, collection: &Collection, values: &[(FieldId,
 }
 
 /// A row with defaults, owner and shadow columns filled in.
-pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, Value)], now_ms: i64, owner: Option<&str>) -> Row {
+pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, Value)], now_ms: i64, me: Option<&str>) -> Row {
     let mut row: Row = collection.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
     row[Collection::ID] = Value::text(id);
     row[Collection::CREATE_TIME] = Value::Int(now_ms);
     row[Collection::UPDATE_TIME] = Value::Int(now_ms);
     row[Collection::VERSION] = Value::Int(1);
     for (at, field) in collection.declared() {
-        if let Some(value) = field.default_at(now_ms) {
+        if let Some(value) = field.default_at(now_ms, me) {
             row[at] = value;
         }
     }
-    if let (Some(field), Some(owner)) = (collection.owner, owner) {
-        row[field] = Value::text(owner);
+    if let (Some(field), Some(me)) = (collection.owner, me) {
+        row[field] = Value::text(me);
     }
     for (field, value) in values {
         row[*field] = value.clone();

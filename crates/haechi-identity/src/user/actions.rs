@@ -2,13 +2,13 @@
 
 use crate::{Context, Identity, error::IdentityError, once::Purpose, password::acceptable, throttle::Attempt};
 use haechi_gate::SystemError;
-use haechi_model::{Actor, Failure, FieldId, Json, Predicate, SignUp, USERS, Value, person};
+use haechi_model::{Actor, Broken, Collection, Failure, FieldId, Json, Predicate, Row, SignUp, USERS, Value, person};
 use haechi_problem::{FieldProblem, pointer};
 
 const MISS_CODE: u16 = 100;
 
 /// Which fields of a profile may be set.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Allowed {
     /// Those that the folder lists for signing up.
     Listed,
@@ -155,10 +155,35 @@ impl Identity {
         }
         for (at, field) in users.declared() {
             let given = values.iter().any(|(known, value)| *known == at && !value.is_null());
-            if field.required && field.default.is_none() && !given {
+            if field.required && field.default_at(0, None).is_none() && !given {
                 wrong(&field.name, "required", "a value is required".to_owned());
             }
         }
+        match users.broken_by(&new_person(users, &values)) {
+            // An operator may begin with any word, as with imports.
+            Some(Broken::Initial(at)) if allowed == Allowed::Listed => {
+                let words = users.fields[at].rules.initial.clone().unwrap_or_default();
+                wrong(&users.fields[at].name, "not_initial", format!("a new record begins with {}", words.join(" or ")));
+            }
+            Some(Broken::Check(check)) => {
+                let field = users.checks[check].fields.first().map_or("", |at| users.fields[*at].name.as_str());
+                wrong(field, "check", users.checks[check].words());
+            }
+            Some(Broken::Initial(_)) | None => {}
+        }
         if errors.is_empty() { Ok(values) } else { Err(IdentityError::Fields(errors)) }
     }
+}
+
+/// The fields of a person as far as their profile says them.
+fn new_person(users: &Collection, values: &[(FieldId, Value)]) -> Row {
+    let mut row: Row = users.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
+    for (at, field) in users.declared() {
+        let given = values.iter().find(|(known, _)| *known == at).map(|(_, value)| value.clone());
+        row[at] = given.or_else(|| field.default_at(0, None)).unwrap_or(Value::Null);
+        if let Some(shadow) = field.shadow {
+            row[shadow] = field.ty.folded(row[at].clone());
+        }
+    }
+    row
 }

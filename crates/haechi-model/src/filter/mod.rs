@@ -3,11 +3,13 @@
 mod lex;
 mod parse;
 mod resolve;
+mod truth;
 
 #[cfg(test)]
 mod tests;
 
 pub use resolve::{Filter, read_filter, read_order, restriction};
+pub(crate) use truth::{Truth, read_check};
 
 /// Why a filter or an order cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

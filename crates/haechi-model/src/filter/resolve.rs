@@ -34,7 +34,7 @@ pub fn read_filter(text: &str, collection: &Collection, me: Option<&str>) -> Res
     if text.len() > MAX_BYTES {
         return Err(FilterError { column: 1, what: format!("the filter has {} bytes; at most {MAX_BYTES} are allowed", text.len()) });
     }
-    let mut resolver = Resolver { collection, me, fields: Vec::new() };
+    let mut resolver = Resolver { collection, me, fields: Vec::new(), between_fields: false };
     if text.trim().is_empty() {
         return Ok(Filter { predicate: Predicate::True, fields: Vec::new() });
     }
@@ -77,7 +77,7 @@ pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<(FieldId, b
 /// # Errors
 /// What is wrong with it.
 pub fn restriction(collection: &Collection, field: FieldId, operator: &str, value: Option<&str>, me: Option<&str>) -> Result<Predicate, FilterError> {
-    let mut resolver = Resolver { collection, me, fields: Vec::new() };
+    let mut resolver = Resolver { collection, me, fields: Vec::new(), between_fields: false };
     // Quoted, so that nothing in it is a keyword of the language, and `me` is not the caller's id.
     let literal = Literal { text: value.unwrap_or("null").to_owned(), quoted: value.is_some_and(|text| text != "me"), column: 1 };
     resolver.restriction(&collection.fields[field].name, 1, operator, &literal)
@@ -91,13 +91,19 @@ fn field(collection: &Collection, name: &str, column: usize) -> Result<FieldId, 
     })
 }
 
-struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     collection: &'a Collection,
     me: Option<&'a str>,
-    fields: Vec<FieldId>,
+    pub(super) fields: Vec<FieldId>,
+    /// Whether a bare word may be another field of the row.
+    between_fields: bool,
 }
 
-impl Resolver<'_> {
+impl<'a> Resolver<'a> {
+    pub(super) fn between_fields(collection: &'a Collection) -> Self {
+        Self { collection, me: None, fields: Vec::new(), between_fields: true }
+    }
+
     fn tree(&mut self, tree: &Tree) -> Result<Predicate, FilterError> {
         Ok(match tree {
             Tree::And(parts) => Predicate::all(parts.iter().map(|part| self.tree(part)).collect::<Result<Vec<_>, _>>()?),
@@ -107,7 +113,7 @@ impl Resolver<'_> {
         })
     }
 
-    fn restriction(&mut self, name: &str, column: usize, operator: &str, literal: &Literal) -> Result<Predicate, FilterError> {
+    pub(super) fn restriction(&mut self, name: &str, column: usize, operator: &str, literal: &Literal) -> Result<Predicate, FilterError> {
         if name.contains('.') {
             return Err(FilterError { column, what: "a filter cannot look into other records; filter by the reference's id".to_owned() });
         }
@@ -128,7 +134,10 @@ impl Resolver<'_> {
         if !field.ty.comparable() {
             return Err(FilterError { column, what: format!("`{name}` cannot be compared: it is a {}; use `{name}:\"…\"`", field.ty.name()) });
         }
-        let value = field.ty.folded(self.value(&field.ty, literal)?);
+        let right = match self.other_field(id, literal)? {
+            Some(other) => Operand::Column(other),
+            None => Operand::Constant(field.ty.folded(self.value(&field.ty, literal)?)),
+        };
         let comparison = match operator {
             "=" | "!=" => Comparison::Equal,
             "<" => Comparison::Less,
@@ -139,8 +148,21 @@ impl Resolver<'_> {
         if comparison != Comparison::Equal && matches!(field.ty, FieldType::Bool | FieldType::Ref { .. } | FieldType::Uuid) && id != Collection::ID {
             return Err(FilterError { column, what: format!("`{name}` can only be compared with = and !=") });
         }
-        let predicate = Predicate::Compare(operand(), comparison, Operand::Constant(value));
+        let predicate = Predicate::Compare(operand(), comparison, right);
         Ok(if operator == "!=" { predicate.not_true() } else { predicate })
+    }
+
+    /// The column of another field that a bare word names, in a check.
+    fn other_field(&mut self, id: FieldId, literal: &Literal) -> Result<Option<usize>, FilterError> {
+        let named = self.collection.field(&literal.text).filter(|_| self.between_fields && !literal.quoted);
+        let Some(other) = named else { return Ok(None) };
+        let (field, with) = (&self.collection.fields[id], &self.collection.fields[other]);
+        if !alike(&field.ty, &with.ty) {
+            let what = format!("`{}` is a {} and `{}` is a {}: they cannot be compared", field.name, field.ty.name(), with.name, with.ty.name());
+            return Err(FilterError { column: literal.column, what });
+        }
+        self.fields.push(other);
+        Ok(Some(with.shadow.unwrap_or(other)))
     }
 
     /// `field:*` there is a value; `list:x` the list holds x; `text:x` the text holds x.
@@ -174,11 +196,25 @@ impl Resolver<'_> {
             return Ok(Value::text(me));
         }
         let read = match ty {
-            // A filter may use a value that cannot be stored; it finds nothing then.
+            // A filter may compare with a value that cannot be stored.
             FieldType::Text { .. } if !literal.text.contains('\0') => Ok(Value::text(literal.text.as_str())),
             FieldType::Email => Ok(Value::text(literal.text.to_ascii_lowercase().replace('\0', ""))),
-            ty => ty.read_text(&literal.text),
+            ty => ty.unbounded().read_text(&literal.text),
         };
         read.map_err(|error| FilterError { column: literal.column, what: format!("the value {}", error.detail) })
+    }
+}
+
+/// Whether values of two types are stored in the same form.
+fn alike(one: &FieldType, other: &FieldType) -> bool {
+    match (one, other) {
+        (FieldType::Int { .. } | FieldType::Int64 { .. }, FieldType::Int { .. } | FieldType::Int64 { .. }) => true,
+        (FieldType::Datetime(_) | FieldType::Date(_), FieldType::Datetime(_) | FieldType::Date(_)) => true,
+        (FieldType::Decimal { scale, .. }, FieldType::Decimal { scale: other, .. }) => scale == other,
+        (FieldType::Text { fold, .. }, FieldType::Text { fold: other, .. }) => fold == other,
+        (FieldType::Ref { to, .. }, FieldType::Ref { to: other, .. }) => to == other,
+        (FieldType::Enum { values }, FieldType::Enum { values: other }) => values == other,
+        (FieldType::Float { .. }, FieldType::Float { .. }) => true,
+        (one, other) => one == other && one.comparable(),
     }
 }

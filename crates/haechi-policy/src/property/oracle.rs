@@ -161,7 +161,7 @@ fn entity(world: &World, app: &App, collection: usize, row: &[Value]) -> Json {
 fn value(app: &App, ty: &FieldType, value: &Value) -> Json {
     match (ty, value) {
         (FieldType::Bool, Value::Int(int)) => json!(*int != 0),
-        (FieldType::Datetime | FieldType::Date, Value::Int(ms)) => json!({ "__extn": { "fn": "datetime", "arg": format_datetime(*ms) } }),
+        (FieldType::Datetime(_) | FieldType::Date(_), Value::Int(ms)) => json!({ "__extn": { "fn": "datetime", "arg": format_datetime(*ms) } }),
         (FieldType::Decimal { scale, .. }, Value::Int(int)) => {
             let text = format!(
                 "{}{}.{:0width$}",

@@ -63,7 +63,7 @@ fn narrower(own: &Table, there: &Table, found: &mut Vec<String>) {
     let there = Table { was: None, ..there.clone() };
     let between = plan(Dialect::Postgres, std::slice::from_ref(own), &[there]);
     found.extend(between.refusals);
-    let values = between.checks.iter().filter(|task| matches!(task.what, What::Check(Some(_)) | What::Convert(_)));
+    let values = between.checks.iter().filter(|task| matches!(task.what, What::Check(Some(_)) | What::Convert(_) | What::Never(..)));
     found.extend(values.map(|task| format!("{}.{} takes less, or other values", own.name, task.field)));
 }
 
@@ -134,6 +134,7 @@ mod tests {
             key: 1,
             indexes: Vec::new(),
             references: Vec::new(),
+            checks: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod action;
 mod compatible;
+mod kept;
 mod plan;
 mod retyped;
 pub(crate) mod rows;

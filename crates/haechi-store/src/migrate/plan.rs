@@ -1,8 +1,8 @@
 //! The difference between two sets of tables, as steps that a person can review.
 
 use super::{
-    action::{Action, Migration, Step, kept, same_index},
-    retyped,
+    action::{Action, Migration, Step, kept as column_kept, same_index},
+    kept, retyped,
     rows::{Task, What},
     sql,
 };
@@ -123,11 +123,13 @@ fn alterations(from: &Table, to: &Table, lines: &mut Vec<String>) {
         (from.indexes.iter().map(|index| fields(from, index)).collect(), to.indexes.iter().map(|index| fields(to, index)).collect());
     lines.extend(after.iter().filter(|index| !before.contains(index)).map(|index| format!("+ {index}")));
     lines.extend(before.iter().filter(|index| !after.contains(index)).map(|index| format!("- {index}")));
+    lines.extend(to.checks.iter().filter(|check| !from.checks.contains(check)).map(|check| format!("+ check {}: {}", to.name, check.that)));
+    lines.extend(from.checks.iter().filter(|check| !to.checks.contains(check)).map(|check| format!("- check {}: {}", to.name, check.that)));
 }
 
 /// Columns that are dropped, with their values. A folded form is dropped with its text.
 fn dropped<'t>(from: &'t Table, to: &Table) -> Vec<&'t str> {
-    let columns = from.columns.iter().enumerate().filter(|(at, old)| !kept(from, to, *at) && !old.name.starts_with("_fold_"));
+    let columns = from.columns.iter().enumerate().filter(|(at, old)| !column_kept(from, to, *at) && !old.name.starts_with("_fold_"));
     columns.map(|(_, old)| old.name.as_str()).collect()
 }
 
@@ -159,6 +161,7 @@ pub(crate) fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migra
             from.name.clone_from(&table.name);
         }
         retyped::tasks(old, &from, table, before, after, &mut migration);
+        kept::tasks(dialect, old, &from, table, &mut migration);
         compare(&from, table, before, &mut migration);
     }
     for old in before.iter().filter(|old| !matched.contains(&old.name)) {
@@ -185,7 +188,7 @@ fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration
                 && (new.declared.is_none() || old.declared == new.declared)
         });
     let indexes_same = to.indexes.iter().all(|index| same_index(from, to, index)) && from.indexes.iter().all(|index| same_index(to, from, index));
-    if !(references_same && columns_same && indexes_same) {
+    if !(references_same && columns_same && indexes_same && from.checks == to.checks) {
         migration.actions.push(Action::AlterTable { from: from.clone(), to: to.clone() });
     }
 }

@@ -34,6 +34,8 @@ pub enum What {
     Convert(Box<Conversion>),
     /// Values must be unique together with these columns.
     Distinct(Vec<String>),
+    /// Rows may not fulfil this condition; its bound values.
+    Never(String, Vec<Value>),
     /// The table may have at most so many rows, and why: the column is new.
     AtMost(u64, &'static str),
 }
@@ -85,12 +87,21 @@ impl Task {
     pub(crate) fn counted_sql(&self) -> Option<(String, String)> {
         match &self.what {
             What::Distinct(columns) => Some(self.distinct_sql(columns)),
+            What::Never(condition, _) => {
+                let rows = format!("FROM \"{}\" AS t0 WHERE {condition}", self.table);
+                Some((format!("SELECT COUNT(*) {rows}"), format!("SELECT t0.\"id\" {rows} ORDER BY t0.\"id\" LIMIT {NAMED}")))
+            }
             What::AtMost(..) => {
                 let rows = format!("FROM \"{}\"", self.table);
                 Some((format!("SELECT COUNT(*) {rows}"), format!("SELECT \"id\" {rows} ORDER BY \"id\" LIMIT {NAMED}")))
             }
             What::Check(_) | What::Convert(_) => None,
         }
+    }
+
+    /// The values that are bound in these statements.
+    pub(crate) fn counted_values(&self) -> &[Value] {
+        if let What::Never(_, values) = &self.what { values } else { &[] }
     }
 
     /// The rows with a duplicate key.
@@ -160,7 +171,7 @@ impl<'a> Pass<'a> {
     fn read(&self, value: &Value, found: &HashMap<String, String>) -> Result<Option<Value>, String> {
         match &self.task.what {
             What::Check(Some(ty)) => ty.fits(value).map(|()| None).map_err(|error| error.detail),
-            What::Check(None) | What::Distinct(_) | What::AtMost(..) => Ok(None),
+            What::Check(None) | What::Distinct(_) | What::Never(..) | What::AtMost(..) => Ok(None),
             What::Convert(conversion) => conversion.read(value, found).map(Some),
         }
     }
@@ -170,6 +181,7 @@ impl<'a> Pass<'a> {
         match self.task.what {
             What::AtMost(most, _) if found <= most => {}
             What::AtMost(_, why) => (self.unfit, self.ids, self.why) = (found, ids, why.to_owned()),
+            What::Never(..) => (self.unfit, self.ids, self.why) = (found, ids, "the check is not kept".to_owned()),
             _ => (self.unfit, self.ids, self.why) = (found, ids, "share their value with another row".to_owned()),
         }
     }

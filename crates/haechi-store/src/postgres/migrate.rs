@@ -179,8 +179,11 @@ async fn misfits(transaction: &Transaction<'_>, checks: &[Task]) -> Result<Vec<S
     for task in checks {
         let mut pass = Pass::new(task);
         if let Some((count, ids)) = task.counted_sql() {
-            let unfit: i64 = transaction.query_one(&count, &[]).await?.get(0);
-            let ids = transaction.query(&ids, &[]).await?.iter().map(|row| row.get(0)).collect();
+            let bound: Vec<Bound<'_>> = task.counted_values().iter().map(Bound).collect();
+            let bound: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+                bound.iter().map(|value| value as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
+            let unfit: i64 = transaction.query_one(&count, &bound).await?.get(0);
+            let ids = transaction.query(&ids, &bound).await?.iter().map(|row| row.get(0)).collect();
             pass.counted(unfit.unsigned_abs(), ids);
         } else {
             let mut walk = Walk::begin(transaction, task).await?;

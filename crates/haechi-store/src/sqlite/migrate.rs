@@ -87,8 +87,9 @@ pub(crate) fn misfits(connection: &Connection, checks: &[Task]) -> rusqlite::Res
     for task in checks {
         let mut pass = Pass::new(task);
         if let Some((count, ids)) = task.counted_sql() {
-            let unfit: i64 = connection.query_row(&count, [], |row| row.get(0))?;
-            let ids = connection.prepare(&ids)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            let bound = || rusqlite::params_from_iter(task.counted_values().iter().map(Bound));
+            let unfit: i64 = connection.query_row(&count, bound(), |row| row.get(0))?;
+            let ids = connection.prepare(&ids)?.query_map(bound(), |row| row.get(0))?.collect::<Result<_, _>>()?;
             pass.counted(unfit.unsigned_abs(), ids);
         } else {
             walk(connection, task, |rows, found| {

@@ -88,8 +88,9 @@ fn one(change: &AccessChange) -> Value {
             });
             json!({ "kind": "condition", "on": on, "was": was, "is": is, "way": way_word(*way), "examples": examples })
         }
-        AccessChange::Class { field, was, is, guarded } => {
-            json!({ "kind": "class", "field": field, "was": was, "is": is, "guarded_before": guarded.0, "guarded_now": guarded.1 })
+        AccessChange::Class { field, was, is, guarded, written_apart } => {
+            json!({ "kind": "class", "field": field, "was": was, "is": is, "guarded_before": guarded.0, "guarded_now": guarded.1,
+                "written_apart_before": written_apart.0, "written_apart_now": written_apart.1 })
         }
         AccessChange::Meaning { field, was, is } => json!({ "kind": "meaning", "field": field, "was": was, "is": is }),
         AccessChange::Group { group, was, is } => json!({ "kind": "group", "group": group, "was": was, "is": is }),
@@ -140,10 +141,11 @@ fn headline(change: &AccessChange) -> String {
             };
             format!("the conditions of {} changed: {way}", on.join("; "))
         }
-        AccessChange::Class { field, was, is, guarded } => {
-            let who = match (guarded.1, was == is) {
+        AccessChange::Class { field, was, is, guarded, written_apart } => {
+            let who = match (guarded.1, written_apart.1) {
                 (true, _) => format!("read_{is} and write_{is} decide"),
-                (false, _) => "those who may read a row see it".to_owned(),
+                (false, true) => format!("those who may read a row see it, and write_{is} decides who writes it"),
+                (false, false) => "those who may read a row see it, and those who may update it write it".to_owned(),
             };
             if was == is {
                 format!("{field} is {is}, and that class is treated otherwise: {who}")
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn a_class_that_changed_is_told() {
         let lines = told(&revision("secret", DELETE, ""), &revision("internal", DELETE, ""));
-        assert_eq!(lines, ["tasks.salary was secret and is internal: those who may read a row see it"]);
+        assert_eq!(lines, ["tasks.salary was secret and is internal: those who may read a row see it, and those who may update it write it"]);
         let lines = told(&revision("internal", DELETE, ""), &revision("pii", DELETE, ""));
         assert_eq!(lines, ["tasks.salary was internal and is pii: read_pii and write_pii decide"]);
     }

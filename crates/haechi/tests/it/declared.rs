@@ -26,6 +26,9 @@ input = { reason = { type = "text", required = true, max_length = 20 }, rank = {
 [actions.whisper]
 [actions.count]
 [actions.clash]
+[[checks]]
+that = "rank != 95"
+message = "95 is kept for others"
 "#;
 const POLICIES: &str = r#"
 permit (principal in Role::"member", action == Action::"publish", resource is notes) when { resource.author == principal && !(resource has rank) };
@@ -142,6 +145,9 @@ async fn a_body_is_read_as_declared(backend: Backend) {
     assert_eq!(typed.status, 415);
     assert_eq!(kim.send("POST", &format!("/api/v1/notes/{id}:publish?x=1"), &[], Vec::new()).await.status, 400);
     assert_eq!(runs.load(Ordering::Relaxed), 0);
+    // What the handler makes of the row keeps the collection's checks.
+    let refused = act(&kim, &id, "publish", &[], "{\"reason\":\"r\",\"rank\":95}").await.expect(422).json();
+    assert_eq!(refused["errors"][0]["detail"], "95 is kept for others", "{refused}");
     let done = act(&kim, &id, "publish", &[], "{\"reason\":\"r\",\"rank\":99}").await.expect(200);
     assert_eq!(done.json()["rank"], json!(99));
     app.finish().await;

@@ -7,7 +7,18 @@ use crate::{
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::{Value, json};
 
-on_both!(what_is_set_once_stays, states_follow_each_other, a_state_is_left_once, the_written_fields_decide, a_row_is_handed_over);
+on_both!(
+    what_is_set_once_stays,
+    states_follow_each_other,
+    a_state_is_left_once,
+    the_written_fields_decide,
+    a_row_is_handed_over,
+    values_keep_their_bounds,
+    the_server_says_who_and_when,
+    a_class_may_be_written_apart,
+    rows_keep_their_checks,
+    a_new_check_is_asked_of_the_rows
+);
 
 const FILES: &[(&str, &str)] = &[
     ("haechi.toml", "roles = [\"member\"]\n"),
@@ -315,4 +326,219 @@ async fn hand_overs_are_tested_without_a_server() {
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains("bad-annotation") && said.contains("whose head names `update` alone"), "{said}");
     }
+}
+
+/// Orders with bounds, with fields that the server sets, and with a class that `read` covers and few may write.
+const ORDERS: &[(&str, &str)] = &[
+    (
+        "haechi.toml",
+        "roles = [\"member\", \"clerk\"]\n[classes]\nbilling = { like = \"internal\" }\n\
+         [anonymous]\nreach = [\"orders:create\", \"orders:read\", \"orders:update\"]\n",
+    ),
+    (
+        "collections/orders.toml",
+        "[fields]\nprice = { type = \"decimal\", precision = 8, min = \"0.01\", max = 1000 }\n\
+         due = { type = \"date\", min = \"2026-01-01\", max = \"2026-12-31\" }\n\
+         starts = { type = \"datetime\", min = \"2026-01-01T00:00:00Z\" }\n\
+         author = { type = \"ref\", to = \"users\", default = \"me\" }\n\
+         changed_by = { type = \"ref\", to = \"users\", on_update = \"me\" }\n\
+         changed = { type = \"datetime\", on_update = \"now\" }\nday = { type = \"date\", on_update = \"today\" }\n\
+         vat = { type = \"text\", class = \"billing\" }\nnote = { type = \"text\" }\n",
+    ),
+    (
+        "policies/main.cedar",
+        "permit (principal, action in [Action::\"list\", Action::\"read\", Action::\"create\", Action::\"update\"], resource is orders);\n\
+         permit (principal is users, action == Action::\"read\", resource is users);\n\
+         permit (principal in Role::\"clerk\", action == Action::\"write_billing\", resource is orders) unless { resource has note && resource.note == \"closed\" };\n",
+    ),
+];
+
+/// Bounds of decimals, days and times hold at the doors, and a filter may ask beyond them.
+async fn values_keep_their_bounds(backend: Backend) {
+    let app = TestApp::start(backend, ORDERS).await;
+    let kim = app.person("kim", &["member"]).await;
+    let id = kim.create("orders", json!({ "price": "0.01", "due": "2026-12-31", "starts": "2026-01-01T00:00:00Z" })).await;
+    kim.create("orders", json!({ "price": "1000", "starts": "9999-12-31T23:59:59Z" })).await;
+    for (field, value, detail) in [
+        ("price", "0", "must be from 0.01 to 1000.00"),
+        ("price", "1000.01", "must be from 0.01 to 1000.00"),
+        ("due", "2025-12-31", "must be from 2026-01-01 to 2026-12-31"),
+        ("due", "2027-01-01", "must be from 2026-01-01 to 2026-12-31"),
+        ("starts", "2025-12-31T23:59:59.999Z", "must be from 2026-01-01T00:00:00.000Z to any"),
+    ] {
+        let refused = kim.post("/api/v1/orders", json!({ field: value })).await.expect(422).json();
+        assert_eq!((&refused["errors"][0]["code"], &refused["errors"][0]["detail"]), (&json!("out_of_range"), &json!(detail)), "{refused}");
+        kim.patch(&format!("/api/v1/orders/{id}"), json!({ field: value })).await.expect(422);
+        let query = "mutation($input: OrderCreateInput!) { create_order(input: $input) { errors { code } } }";
+        let refused = kim.post("/graphql", json!({ "query": query, "variables": { "input": { field: value } } })).await.json();
+        assert!(refused.to_string().contains("out_of_range"), "{refused}");
+    }
+    for (filter, count) in [("due<2027-06-01", 1), ("price>5000", 0), ("starts>%222020-01-01T00:00:00Z%22", 2)] {
+        let found = kim.get(&format!("/api/v1/orders?filter={}", filter.replace('<', "%3C").replace('>', "%3E"))).await.expect(200).json();
+        assert_eq!(found["items"].as_array().map(Vec::len), Some(count), "{filter}: {found}");
+    }
+    app.finish().await;
+}
+
+/// The server says who wrote and when; nobody else does.
+async fn the_server_says_who_and_when(backend: Backend) {
+    let app = TestApp::start(backend, ORDERS).await;
+    let (kim, lee) = (app.person("kim", &["member"]).await, app.person("lee", &["member"]).await);
+    let id = kim.create("orders", json!({ "note": "a" })).await;
+    let path = format!("/api/v1/orders/{id}");
+    let made = kim.get(&path).await.expect(200).json();
+    assert_eq!((&made["author"], &made["changed_by"], &made["changed"]), (&json!(kim.id), &Value::Null, &Value::Null));
+    for field in ["changed_by", "changed", "day"] {
+        let value = if field == "changed_by" { json!(kim.id) } else { json!("2026-05-05") };
+        assert_eq!(codes(&kim.patch(&path, json!({ field: value })).await.expect(422).json()), [(format!("/{field}"), "read_only".to_owned())]);
+        kim.post("/api/v1/orders", json!({ field: value })).await.expect(422);
+    }
+    let changed = lee.patch(&path, json!({ "note": "b" })).await.expect(200).json();
+    assert_eq!((&changed["author"], &changed["changed_by"], &changed["changed"]), (&json!(kim.id), &json!(lee.id), &changed["update_time"]));
+    assert_eq!(changed["day"].as_str(), changed["update_time"].as_str().map(|time| &time[..10]));
+    let batch = json!({ "operations": [{ "update": "orders", "id": id, "data": { "note": "c" } }, { "create": "orders", "data": {} }] });
+    kim.post("/api/v1:batch", batch).await.expect(200);
+    assert_eq!(kim.get(&path).await.json()["changed_by"], json!(kim.id));
+    // Somebody else may be named where the rules let them; a caller without credentials is nobody.
+    let other = kim.create("orders", json!({ "author": lee.id })).await;
+    assert_eq!(kim.get(&format!("/api/v1/orders/{other}")).await.json()["author"], json!(lee.id));
+    let nobody = app.anonymous();
+    let bare = nobody.create("orders", json!({ "note": "n" })).await;
+    nobody.patch(&path, json!({ "note": "d" })).await.expect(200);
+    assert_eq!(kim.get(&format!("/api/v1/orders/{bare}")).await.json()["author"], Value::Null);
+    assert_eq!(kim.get(&path).await.json()["changed_by"], Value::Null);
+    app.finish().await;
+}
+
+/// ABUSE-64 [V8.2.3]: a class like `internal` is read with the row, and written by those whom its own action lets.
+async fn a_class_may_be_written_apart(backend: Backend) {
+    let app = TestApp::start(backend, ORDERS).await;
+    let (kim, ann) = (app.person("kim", &["member"]).await, app.person("ann", &["clerk"]).await);
+    let id = ann.create("orders", json!({ "vat": "AT1" })).await;
+    let path = format!("/api/v1/orders/{id}");
+    let seen = kim.get(&path).await.expect(200).json();
+    assert_eq!((&seen["vat"], seen.get("_masked")), (&json!("AT1"), None), "{seen}");
+    for who in [&kim, &app.anonymous()] {
+        for reply in [who.patch(&path, json!({ "vat": "AT2" })).await, who.post("/api/v1/orders", json!({ "vat": "AT2" })).await] {
+            let refused = reply.expect(403).json();
+            assert_eq!(codes(&refused), [("/vat".to_owned(), "forbidden".to_owned())], "{refused}");
+        }
+        let batch = json!({ "operations": [{ "update": "orders", "id": id, "data": { "vat": "AT1" } }] });
+        who.post("/api/v1:batch", batch).await.expect(403);
+    }
+    kim.patch(&path, json!({ "note": "n" })).await.expect(200);
+    ann.patch(&path, json!({ "vat": "AT3" })).await.expect(200);
+    // What one writes at once is decided of the row as it becomes, too.
+    ann.patch(&path, json!({ "vat": "AT4", "note": "closed" })).await.expect(403);
+    // Its value stands in the ledger as others do, and reading it leaves no entry.
+    kim.patch(&path, json!({ "note": "closed" })).await.expect(200);
+    ann.patch(&path, json!({ "vat": "AT5" })).await.expect(403);
+    let (ledger, found) = (app.ledger().await, kim.get("/api/v1/orders?filter=vat%3D%22AT3%22").await.expect(200).json());
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(1));
+    assert!(ledger.iter().any(|entry| entry.to_string().contains("AT3")), "the value stands in the ledger");
+    app.finish().await;
+}
+
+/// Shifts that end after they start, and whose price is no higher than the list's.
+const SHIFTS: &[(&str, &str)] = &[
+    ("haechi.toml", "roles = []\n[auth]\nsign_up = \"open\"\nsign_up_fields = [\"age\"]\n"),
+    ("collections/users.toml", "[fields]\nage = { type = \"int\" }\n[[checks]]\nthat = \"age >= 18\"\nmessage = \"must be of age\"\n"),
+    (
+        "collections/shifts.toml",
+        "[fields]\nstarts = { type = \"datetime\" }\nends = { type = \"datetime\" }\nday = { type = \"date\" }\n\
+         price = { type = \"decimal\" }\nlist_price = { type = \"decimal\" }\nmark = { type = \"text\", case = \"fold\" }\n\
+         tags = { type = \"list\", of = \"text\" }\n\
+         [[checks]]\nthat = \"ends > starts\"\nmessage = \"a shift ends after it starts\"\n\
+         [[checks]]\nthat = \"NOT (price > list_price) AND price != 13\"\n\
+         [[checks]]\nthat = \"mark = 'day' OR mark = 'night'\"\n\
+         [[checks]]\nthat = \"NOT tags:secret\"\n",
+    ),
+    (
+        "policies/main.cedar",
+        "permit (principal is users, action in [Action::\"list\", Action::\"read\", Action::\"create\", Action::\"update\"], resource is shifts);\npermit (principal is users, action == Action::\"read\", resource is users);\n",
+    ),
+];
+
+/// Checks hold at every door, of what a row becomes; a value that is not there breaks none.
+async fn rows_keep_their_checks(backend: Backend) {
+    let app = TestApp::start(backend, SHIFTS).await;
+    let kim = app.person("kim", &[]).await;
+    let time = |hour: u32| format!("2026-05-05T{hour:02}:00:00Z");
+    let id = kim.create("shifts", json!({ "starts": time(8), "price": "5.00", "mark": "DAY" })).await;
+    let path = format!("/api/v1/shifts/{id}");
+    let broken = |pointer: &str, detail: &str| (vec![(pointer.to_owned(), "check".to_owned())], json!(detail));
+    for (body, pointer, detail) in [
+        (json!({ "ends": time(8) }), "/ends", "a shift ends after it starts"),
+        (json!({ "starts": time(9), "ends": time(7) }), "/ends", "a shift ends after it starts"),
+        (json!({ "list_price": "4.99" }), "/list_price", "must hold: NOT (price > list_price) AND price != 13"),
+        (json!({ "price": "13" }), "/price", "must hold: NOT (price > list_price) AND price != 13"),
+        (json!({ "mark": "dusk" }), "/mark", "must hold: mark = 'day' OR mark = 'night'"),
+        (json!({ "tags": ["a", "secret"] }), "/tags", "must hold: NOT tags:secret"),
+    ] {
+        let refused = kim.patch(&path, body.clone()).await.expect(422).json();
+        assert_eq!((codes(&refused), refused["errors"][0]["detail"].clone()), broken(pointer, detail), "{refused}");
+        let batch = json!({ "operations": [{ "update": "shifts", "id": id, "data": body }] });
+        let refused = kim.post("/api/v1:batch", batch).await.expect(422).json();
+        assert_eq!(codes(&refused), [(format!("/operations/0/data{pointer}"), "check".to_owned())], "{refused}");
+        let query = "mutation($id: ID!, $input: ShiftUpdateInput!) { update_shift(id: $id, input: $input) { errors { code pointer } } }";
+        let refused = kim.post("/graphql", json!({ "query": query, "variables": { "id": id, "input": body } })).await.json();
+        assert_eq!(refused["data"]["update_shift"]["errors"][0]["code"], "check", "{refused}");
+    }
+    let refused = kim.post("/api/v1/shifts", json!({ "starts": time(8), "ends": time(7) })).await.expect(422).json();
+    assert_eq!((codes(&refused), refused["errors"][0]["detail"].clone()), broken("/ends", "a shift ends after it starts"));
+    kim.patch(&path, json!({ "ends": time(9), "list_price": "5", "mark": "Night", "tags": ["public"] })).await.expect(200);
+    // Nulls say nothing.
+    kim.patch(&path, json!({ "starts": null, "list_price": null, "mark": null, "tags": null })).await.expect(200);
+    kim.create("shifts", json!({})).await;
+    // People who sign up, too.
+    let nobody = app.anonymous();
+    let sign_up = |age: u32| json!({ "email": format!("a{age}@example.com"), "password": "a long enough passphrase", "profile": { "age": age } });
+    let refused = nobody.post("/auth/v1/sign-up", sign_up(17)).await.expect(422).json();
+    assert_eq!((codes(&refused), refused["errors"][0]["detail"].clone()), broken("/profile/age", "must be of age"), "{refused}");
+    assert!([200, 201, 202, 204].contains(&nobody.post("/auth/v1/sign-up", sign_up(18)).await.status));
+    // Of two changes at once that keep the check each by itself, one is refused.
+    for _ in 0..10 {
+        let path = format!("/api/v1/shifts/{}", kim.create("shifts", json!({ "starts": time(5), "ends": time(15) })).await);
+        let (first, second) = tokio::join!(kim.patch(&path, json!({ "starts": time(12) })), kim.patch(&path, json!({ "ends": time(11) })));
+        let mut statuses = [first.status, second.status];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 422], "{} {}", first.text(), second.text());
+    }
+    let root = app.close().await;
+    std::fs::write(root.join("rows.ndjson"), format!("{{\"starts\":\"{}\",\"ends\":\"{}\"}}\n", time(5), time(4))).unwrap();
+    let refused = haechi(&root, &["import", "shifts", root.join("rows.ndjson").to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("a shift ends after it starts") && said.contains('1'), "{said}");
+}
+
+/// A migration names the rows that do not keep a new check, and changes nothing.
+async fn a_new_check_is_asked_of_the_rows(backend: Backend) {
+    let without: Vec<(&str, String)> =
+        SHIFTS.iter().map(|(path, text)| (*path, text.split("[[checks]]\nthat = \"ends").next().unwrap().to_owned())).collect();
+    let app = TestApp::start(backend, &without).await;
+    let kim = app.person("kim", &[]).await;
+    kim.create("shifts", json!({ "starts": "2026-05-05T08:00:00Z", "ends": "2026-05-05T09:00:00Z" })).await;
+    kim.create("shifts", json!({ "starts": "2026-05-05T08:00:00Z" })).await;
+    let bad = kim.create("shifts", json!({ "starts": "2026-05-05T08:00:00Z", "ends": "2026-05-05T08:00:00Z", "mark": "x" })).await;
+    let root = app.close().await;
+    std::fs::write(root.join(SHIFTS[2].0), SHIFTS[2].1).unwrap();
+    let planned = haechi(&root, &["migrate", "plan"]);
+    let said = String::from_utf8_lossy(&planned.stdout).into_owned();
+    assert!(!planned.status.success() && said.contains("+ check shifts: ends > starts") && said.contains(&bad), "{said}");
+    let refused = haechi(&root, &["migrate", "apply", "--despite-nodes"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("shifts.ends > starts: 1 row does not fit: the check is not kept") && said.contains(&bad),
+        "{said}"
+    );
+    // A check of a field that comes with it holds: the field has no value yet.
+    let text = format!("{}later = {{ type = \"int\" }}\n[[checks]]\nthat = \"later > 5 AND ends >= starts\"\n", without[2].1);
+    std::fs::write(root.join(SHIFTS[2].0), &text).unwrap();
+    let done_so = done(&haechi(&root, &["migrate", "apply", "--despite-nodes"]));
+    assert!(done_so.contains("check shifts: later > 5"), "{done_so}");
+    assert!(done(&haechi(&root, &["migrate", "plan"])).contains("nothing to do"));
+    // What a check looks at is not converted under it.
+    std::fs::write(root.join(SHIFTS[2].0), text.replace("later = { type = \"int\" }", "later = { type = \"decimal\", was = \"later\" }")).unwrap();
+    let refused = haechi(&root, &["migrate", "apply", "--despite-nodes"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("leave the check out"), "{refused:?}");
 }

@@ -271,6 +271,7 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("another record has this value", "다른 레코드에 같은 값이 있습니다"),
     ("is set when the record is created, and never changed", "레코드를 만들 때 정해지며 바꿀 수 없습니다"),
     ("a new record begins with {}", "새 레코드는 {0}(으)로 시작합니다"),
+    ("must hold: {}", "다음 조건을 지켜야 합니다: {0}"),
     ("begins with {}", "{0}(으)로 시작합니다"),
     ("is {}, after which nothing may follow", "현재 {0}이며, 그다음에는 아무것도 올 수 없습니다"),
     ("is {}, after which {} may follow", "현재 {0}이며, 그다음에는 {1}이(가) 올 수 있습니다"),

@@ -320,7 +320,7 @@ fn from_proto(collection: &Collection, record: &Value) -> BTreeMap<String, Value
         let value = match (ty, value) {
             (Some(FieldType::Int64 { .. }), value) => json!(value.as_i64().unwrap().to_string()),
             (Some(FieldType::Json { .. }), Value::String(text)) => serde_json::from_str(text).unwrap(),
-            (Some(FieldType::Datetime), Value::String(text)) => json!(in_ms(text)),
+            (Some(FieldType::Datetime(_)), Value::String(text)) => json!(in_ms(text)),
             (_, value) => value.clone(),
         };
         plain.insert(name.clone(), value);
@@ -348,8 +348,8 @@ fn value(ty: &FieldType, seed: usize) -> Option<Value> {
         FieldType::Decimal { .. } => json!("1.5"),
         FieldType::Float { .. } => json!(0.5),
         FieldType::Bool => json!(seed.is_multiple_of(2)),
-        FieldType::Datetime => json!(haechi_model::format_datetime(1_709_208_000_250 + seed as i64 * 60_000)),
-        FieldType::Date => json!("2024-02-29"),
+        FieldType::Datetime(_) => json!(haechi_model::format_datetime(1_709_208_000_250 + seed as i64 * 60_000)),
+        FieldType::Date(_) => json!("2024-02-29"),
         FieldType::Json { .. } => json!({ "a": seed }),
         FieldType::List { of, .. } => json!([value(of, seed)?]),
         FieldType::Ref { .. } => return None,
