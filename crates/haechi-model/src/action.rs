@@ -2,7 +2,7 @@
 
 use crate::{
     class::Class,
-    collection::Collection,
+    collection::DeclaredAction,
     draft::{Draft, MAX_FIELDS},
     field::FieldType,
     name::name_problem,
@@ -41,65 +41,52 @@ const RESERVED: &[&str] = &[
     "housekeeping",
 ];
 
-/// An action on one record. Rust code says what it does; policy says who may do it.
-#[derive(Clone, Debug)]
-pub struct DeclaredAction {
-    /// Its name in policies and in the path: `POST /{id}:name`.
-    pub name: String,
-    /// The fields of its body.
-    pub input: Collection,
+/// Reads `[actions.…]` of a collection's file, by name.
+pub(crate) fn read_actions(top: &Section<'_>, classes: &[Class]) -> Vec<DeclaredAction> {
+    let Some(actions) = top.section("actions") else { return Vec::new() };
+    let read = |(name, span, item)| read_action(&actions, name, span, item, classes);
+    let mut found: Vec<DeclaredAction> = actions.entries().into_iter().filter_map(read).collect();
+    found.sort_by(|left, right| left.name.cmp(&right.name));
+    found
 }
 
-impl DeclaredAction {
-    /// Reads `[actions.NAME]`.
-    pub(crate) fn read(actions: &Section<'_>, name: &str, span: Span, item: &Item, classes: &[Class]) -> Option<Self> {
-        let guards = |name: &str| name.starts_with("read_") || name.starts_with("write_");
-        if let Some(problem) = name_problem(name) {
-            actions.error(span, "bad-name", problem, "choose another name");
-            return None;
-        }
-        if VERBS.contains(&name) || RESERVED.contains(&name) || guards(name) {
-            actions.error(span, "reserved-name", format!("`{name}` is a name that Haechi uses itself"), "choose another name");
-            return None;
-        }
-        let Some(table) = item.as_table_like() else {
-            actions.error(span, "wrong-type", format!("the action `{name}` must be a table"), format!("write [actions.{name}]"));
-            return None;
-        };
-        let section = Section::new(actions.source, table, item.span().or(span), format!("the action `{name}`"), actions.findings());
-        let mut input = Draft::new(name);
-        if let Some(fields) = section.section("input") {
-            for (name, span, item) in fields.entries() {
-                let known = input.collection.fields.len();
-                input.read_field(&fields, name, span.clone(), item, classes);
-                let Some(field) = input.collection.fields.get(known) else { continue };
-                // Settings of stored fields have no meaning in a body.
-                let stored = [("unique", field.unique), ("was", field.was.is_some()), ("class", field.class != Class::INTERNAL)];
-                if let Some((key, _)) = stored.iter().find(|(_, there)| *there) {
-                    let message = format!("`{key}` of `{name}` has no meaning in the body of an action");
-                    fields.error(span.clone(), "unknown-key", message, format!("remove `{key}`"));
-                }
-                if matches!(field.ty, FieldType::Ref { .. }) {
-                    fields.error(
-                        span,
-                        "wrong-type",
-                        format!("`{name}` cannot be a reference"),
-                        "write type = \"uuid\"; the handler asks for the record",
-                    );
-                }
+fn read_action(actions: &Section<'_>, name: &str, span: Span, item: &Item, classes: &[Class]) -> Option<DeclaredAction> {
+    let guards = |name: &str| name.starts_with("read_") || name.starts_with("write_");
+    if let Some(problem) = name_problem(name) {
+        actions.error(span, "bad-name", problem, "choose another name");
+        return None;
+    }
+    if VERBS.contains(&name) || RESERVED.contains(&name) || guards(name) {
+        actions.error(span, "reserved-name", format!("`{name}` is a name that Haechi uses itself"), "choose another name");
+        return None;
+    }
+    let Some(table) = item.as_table_like() else {
+        actions.error(span, "wrong-type", format!("the action `{name}` must be a table"), format!("write [actions.{name}]"));
+        return None;
+    };
+    let section = Section::new(actions.source, table, item.span().or(span), format!("the action `{name}`"), actions.findings());
+    let mut input = Draft::new(name);
+    if let Some(fields) = section.section("input") {
+        for (name, span, item) in fields.entries() {
+            let known = input.collection.fields.len();
+            input.read_field(&fields, name, span.clone(), item, classes);
+            let Some(field) = input.collection.fields.get(known) else { continue };
+            // Settings of stored fields have no meaning in a body.
+            let stored = [("unique", field.unique), ("was", field.was.is_some()), ("class", field.class != Class::INTERNAL)];
+            if let Some((key, _)) = stored.iter().find(|(_, there)| *there) {
+                let message = format!("`{key}` of `{name}` has no meaning in the body of an action");
+                fields.error(span.clone(), "unknown-key", message, format!("remove `{key}`"));
+            }
+            if matches!(field.ty, FieldType::Ref { .. }) {
+                fields.error(span, "wrong-type", format!("`{name}` cannot be a reference"), "write type = \"uuid\"; the handler asks for the record");
             }
         }
-        if input.collection.declared().count() > MAX_FIELDS {
-            section.error(
-                None,
-                "too-many-fields",
-                format!("the body has more than {MAX_FIELDS} fields"),
-                "take a json field for what belongs together",
-            );
-        }
-        section.finish();
-        Some(Self { name: name.to_owned(), input: input.collection })
     }
+    if input.collection.declared().count() > MAX_FIELDS {
+        section.error(None, "too-many-fields", format!("the body has more than {MAX_FIELDS} fields"), "take a json field for what belongs together");
+    }
+    section.finish();
+    Some(DeclaredAction { name: name.to_owned(), input: input.collection })
 }
 
 #[cfg(test)]

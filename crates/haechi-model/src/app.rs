@@ -1,10 +1,10 @@
 //! The app folder, read and checked as a whole.
 
 use crate::{
-    action::VERBS,
+    action::{VERBS, read_actions},
     checks::resolve_checks,
     class::{Class, Sensitivity},
-    collection::{Collection, CollectionId},
+    collection::Collection,
     config::{Config, ENVIRONMENT, section_of},
     draft::Draft,
     field::FieldType,
@@ -12,6 +12,7 @@ use crate::{
     finding::{Findings, Source},
     groups::resolve_groups,
     name::{name_problem, reserved_collection, suggest},
+    positions::CollectionId,
     section::Section,
 };
 use std::{
@@ -255,6 +256,7 @@ impl App {
             let draft = &mut drafts[at];
             with_table(&source, findings, |top| {
                 draft.read(&top, &self.classes);
+                draft.collection.actions = read_actions(&top, &self.classes);
                 top.finish();
             });
         }

@@ -3,10 +3,11 @@
 use crate::{
     check::Check,
     class::Class,
-    collection::{Collection, USERS, person},
-    field::{FieldId, FieldType, OnDelete},
+    collection::{Collection, person},
+    field::{FieldType, OnDelete},
     filter::{Truth, read_check},
     finding::{Findings, Source},
+    positions::{FieldId, USERS},
     section::{Section, Span},
     table::RowCheck,
 };

@@ -3,19 +3,14 @@
 use crate::{
     check::Check,
     class::{Class, ClassId},
-    field::{Field, FieldId},
+    field::Field,
     finding::Source,
     group::Group,
+    positions::{CollectionId, FieldId},
     table::Table,
     value::Value,
 };
 use std::sync::Arc;
-
-/// Position of a collection in [`crate::App::collections`].
-pub type CollectionId = usize;
-
-/// The built-in collection of people.
-pub const USERS: CollectionId = 0;
 
 /// A collection.
 #[derive(Clone, Debug)]
@@ -39,7 +34,7 @@ pub struct Collection {
     /// A number for the table's columns and their types: [`Table::layout`].
     pub layout: u64,
     /// Declared actions, by name.
-    pub actions: Vec<crate::action::DeclaredAction>,
+    pub actions: Vec<DeclaredAction>,
     /// Groups of people that each row has.
     pub groups: Vec<Arc<Group>>,
     /// What must hold of each row.
@@ -57,9 +52,18 @@ pub enum Broken {
     Check(usize),
 }
 
+/// An action on one record. Rust code says what it does; policy says who may do it.
+#[derive(Clone, Debug)]
+pub struct DeclaredAction {
+    /// Its name in policies and in the path: `POST /{id}:name`.
+    pub name: String,
+    /// The fields of its body.
+    pub input: Collection,
+}
+
 /// The positions of Haechi's own fields of `users`.
 pub mod person {
-    use crate::field::FieldId;
+    use crate::positions::FieldId;
 
     /// The address.
     pub const EMAIL: FieldId = 4;

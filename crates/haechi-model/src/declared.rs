@@ -2,10 +2,10 @@
 
 use crate::{
     bounds::Bounds,
-    field::{FieldError, FieldType, MAX_SAFE_INT, OnDelete},
+    field::{FieldType, MAX_SAFE_INT, OnDelete},
     json::{Json, parse_json},
     pattern::Pattern,
-    read::wrong,
+    read::{FieldError, wrong},
     value::Value,
 };
 use serde::{Deserialize, Serialize};
@@ -274,7 +274,7 @@ impl FieldType {
     fn each(&self, list: &Value, convert: impl Fn(&Json) -> Result<Value, FieldError>, item: &Self, max_items: u32) -> Result<Value, FieldError> {
         let Json::List(items) = self.json_of(list)? else { return wrong("not_json", "is not a list") };
         let items = items.iter().map(|json| item.json_of(&convert(json)?)).collect::<Result<Vec<_>, _>>()?;
-        crate::read::list(item, &items, max_items)
+        crate::field::list(item, &items, max_items)
     }
 
     fn json_of(&self, value: &Value) -> Result<Json, FieldError> {

@@ -1,21 +1,21 @@
 //! A collection's file, read into a collection: names, fields, indexes, and the table that follows.
 
 use crate::{
-    action::DeclaredAction,
     bounds::Bounds,
     checks::{WantedCheck, read_checks},
     class::{Class, ClassId},
-    collection::{Collection, CollectionId},
+    collection::Collection,
     declared::Declared,
-    field::{DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldId, FieldType, INDEX_BYTES, OnDelete},
+    field::{DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldType, INDEX_BYTES, OnDelete},
     field_type::{read_default, read_rules, read_type},
     finding::Source,
     groups::{WantedGroup, read_groups},
     name::{name_problem, reserved_field, suggest},
+    positions::{CollectionId, FieldId},
     rules::Rules,
     section::{Section, Span},
-    table::{Column, Index, Reference, Storage, Table, index_name},
-    value::Value,
+    table::{Column, Index, Reference, Table, index_name},
+    value::{Storage, Value},
 };
 use std::{ops::Range, sync::Arc};
 use toml_edit::Item;
@@ -149,11 +149,6 @@ impl Draft {
             self.read_index(section);
         }
         self.checks = read_checks(top);
-        if let Some(actions) = top.section("actions") {
-            let read = |(name, span, item)| DeclaredAction::read(&actions, name, span, item, classes);
-            self.collection.actions = actions.entries().into_iter().filter_map(read).collect();
-            self.collection.actions.sort_by(|left, right| left.name.cmp(&right.name));
-        }
         if let Some(groups) = top.section("groups") {
             self.groups = read_groups(&groups, &self.collection);
         }

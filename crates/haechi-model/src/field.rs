@@ -3,21 +3,16 @@
 use crate::{
     bounds::Bounds,
     class::ClassId,
-    collection::CollectionId,
     json::{Json, parse_json, write_json_text},
     pattern::Pattern,
+    positions::CollectionId,
     predicate::fold_case,
-    read::{decimal, email, float, in_range, json_value, list, plain_text, url_value, whole, wrong},
+    read::{FieldError, decimal, email, float, in_range, json_value, plain_text, url_value, whole, wrong},
     rules::{OnUpdate, Rules},
-    table::Storage,
     time::{parse_date, parse_datetime, write_date, write_datetime},
-    value::Value,
+    value::{Storage, Value},
 };
 use std::borrow::Cow;
-use thiserror::Error;
-
-/// Position of a field in [`crate::Collection::fields`]; also the position of its column.
-pub type FieldId = usize;
 
 /// The largest whole number that every JSON reader keeps exactly.
 pub(crate) const MAX_SAFE_INT: i64 = (1 << 53) - 1;
@@ -210,16 +205,6 @@ impl Field {
             _ => Value::Int(now_ms),
         }
     }
-}
-
-/// Why a value does not fit a field. The code is stable; it stands in the problem's `errors`.
-#[derive(Clone, Debug, Error, PartialEq)]
-#[error("{detail}")]
-pub struct FieldError {
-    /// Stable code, e.g. `too_long`.
-    pub code: &'static str,
-    /// What is wrong and what would be right.
-    pub detail: String,
 }
 
 impl FieldType {
@@ -435,6 +420,26 @@ impl FieldType {
             _ => "a string",
         }
     }
+}
+
+/// Reads the items of a list.
+pub(crate) fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Value, FieldError> {
+    if items.len() > max_items as usize {
+        return wrong("too_many_items", format!("has {} items; at most {max_items} are allowed", items.len()));
+    }
+    let mut out = vec![b'['];
+    for (at, item) in items.iter().enumerate() {
+        if *item == Json::Null {
+            return wrong("null_in_list", format!("item {at} is null"));
+        }
+        let value = of.read(item).map_err(|error| FieldError { code: error.code, detail: format!("item {at} {}", error.detail) })?;
+        if at > 0 {
+            out.push(b',');
+        }
+        of.write(&value, &mut out);
+    }
+    out.push(b']');
+    Ok(Value::text(String::from_utf8_lossy(&out)))
 }
 
 /// Appends a finite float as JSON.

@@ -2,12 +2,13 @@
 
 use crate::{
     class::Class,
-    collection::{Collection, USERS},
-    field::{FieldId, FieldType},
+    collection::Collection,
+    field::FieldType,
     filter::read_filter,
     finding::{Findings, Source},
     group::Group,
     name::{name_problem, suggest},
+    positions::{FieldId, USERS},
     section::{Section, Span},
     table::{Index, index_name},
 };

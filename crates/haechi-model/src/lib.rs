@@ -35,6 +35,7 @@ mod operand;
 mod order;
 mod output;
 mod pattern;
+mod positions;
 mod predicate;
 mod read;
 mod rules;
@@ -46,19 +47,19 @@ mod table;
 mod time;
 mod value;
 
-pub use action::{DeclaredAction, VERBS};
+pub use action::VERBS;
 pub use app::{ANONYMOUS_VERBS, App, PolicyFile};
 pub use bounds::Bounds;
 pub use change::{Actor, Change, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
 pub use check::Check;
 pub use class::{Class, ClassId, Sensitivity};
-pub use collection::{Broken, Collection, CollectionId, USERS, person};
+pub use collection::{Broken, Collection, DeclaredAction, person};
 pub use config::{
     AuthConfig, Config, Connections, DatabaseConfig, DatabaseUrl, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig,
     ReadsLogged, SecretRef, ServerConfig, SignUp, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
 };
 pub use declared::{Declared, TypeChange};
-pub use field::{DefaultValue, Field, FieldError, FieldId, FieldType, INDEX_BYTES, OnDelete};
+pub use field::{DefaultValue, Field, FieldType, INDEX_BYTES, OnDelete};
 pub use files::why;
 pub use finding::{Finding, Findings, Severity, Source};
 pub use group::{Group, MAX_ANCESTORS};
@@ -71,11 +72,13 @@ pub use operand::Operand;
 pub use order::Circle;
 pub use output::{Cells, Mask, Output};
 pub use pattern::Pattern;
+pub use positions::{CollectionId, FieldId, USERS};
 pub use predicate::{Comparison, LikePart, Predicate, fold_case};
+pub use read::FieldError;
 pub use rules::{OnUpdate, Rules};
 pub use schema::{collection_schema, config_schema, policy_test_schema};
 pub use shape::{Content, Part, RowForm, Shape, Written};
 pub use statement::{Aggregate, AggregateFunction, Order, PerParent, RowPage, Select};
-pub use table::{Column, Index, Reference, RowCheck, Storage, Table};
+pub use table::{Column, Index, Reference, RowCheck, Table};
 pub use time::{format_date, format_datetime, parse_date, parse_datetime, write_date, write_datetime};
-pub use value::Value;
+pub use value::{Storage, Value};

@@ -2,10 +2,11 @@
 
 use crate::{
     collection::Collection,
-    field::{FieldId, FieldType},
+    field::FieldType,
     json::{Json, parse_json},
     output::Cells,
-    table::Storage,
+    positions::FieldId,
+    value::Storage,
 };
 
 /// Number of the field with the names of hidden fields.

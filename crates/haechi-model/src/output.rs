@@ -1,6 +1,6 @@
 //! The fields of a reply, whether each is shown, and the cells that they are read from.
 
-use crate::{field::FieldId, predicate::Predicate, value::Value};
+use crate::{positions::FieldId, predicate::Predicate, value::Value};
 
 /// Whether a field is shown.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,11 +1,17 @@
 //! Reading values: each type's canonical form and its constraints.
 
-use crate::{
-    field::{FieldError, FieldType},
-    json::Json,
-    pattern::Pattern,
-    value::Value,
-};
+use crate::{json::Json, pattern::Pattern, value::Value};
+use thiserror::Error;
+
+/// Why a value does not fit a field. The code is stable; it stands in the problem's `errors`.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("{detail}")]
+pub struct FieldError {
+    /// Stable code, e.g. `too_long`.
+    pub code: &'static str,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
 
 const MAX_EMAIL_BYTES: usize = 254;
 const MAX_URL_BYTES: usize = 2048;
@@ -156,25 +162,6 @@ pub(crate) fn json_value(json: &Json, max_bytes: u32) -> Result<Value, FieldErro
         Ok(text) => Ok(Value::text(text)),
         Err(_) => wrong("not_json", "is not UTF-8"),
     }
-}
-
-pub(crate) fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Value, FieldError> {
-    if items.len() > max_items as usize {
-        return wrong("too_many_items", format!("has {} items; at most {max_items} are allowed", items.len()));
-    }
-    let mut out = vec![b'['];
-    for (at, item) in items.iter().enumerate() {
-        if *item == Json::Null {
-            return wrong("null_in_list", format!("item {at} is null"));
-        }
-        let value = of.read(item).map_err(|error| FieldError { code: error.code, detail: format!("item {at} {}", error.detail) })?;
-        if at > 0 {
-            out.push(b',');
-        }
-        of.write(&value, &mut out);
-    }
-    out.push(b']');
-    Ok(Value::text(String::from_utf8_lossy(&out)))
 }
 
 #[cfg(test)]

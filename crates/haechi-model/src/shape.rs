@@ -6,8 +6,7 @@ use crate::{
     json::write_json_text,
     message::{MASKED_FIELDS, write_field, write_text},
     output::{Cells, Output},
-    table::Storage,
-    value::Value,
+    value::{Storage, Value},
 };
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Reading, as data: which rows, which fields, in which order.
 
-use crate::{field::FieldId, output::Output, predicate::Predicate, shape::Shape, value::Value};
+use crate::{output::Output, positions::FieldId, predicate::Predicate, shape::Shape, value::Value};
 
 /// One part of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,20 +1,11 @@
 //! Tables as data: what the migration planner compares and the store renders.
 
-use crate::{declared::Declared, predicate::Predicate, value::Value};
+use crate::{
+    declared::Declared,
+    predicate::Predicate,
+    value::{Storage, Value},
+};
 use serde::{Deserialize, Serialize};
-
-/// How a column is stored. Three kinds are enough for every type, and they behave alike in every database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Storage {
-    /// 64-bit integer.
-    Int,
-    /// 64-bit float.
-    Real,
-    /// Text compared by bytes.
-    Text,
-    /// Raw bytes; system tables only.
-    Bytes,
-}
 
 /// A column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

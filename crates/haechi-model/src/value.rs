@@ -1,5 +1,18 @@
 //! A validated value in its canonical stored form.
 
+/// How a column is stored. Three kinds are enough for every type, and they behave alike in every database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Storage {
+    /// 64-bit integer.
+    Int,
+    /// 64-bit float.
+    Real,
+    /// Text compared by bytes.
+    Text,
+    /// Raw bytes; system tables only.
+    Bytes,
+}
+
 /// A value as every database stores it: `bool`, `datetime`, `date` and `decimal` are integers; `enum`, `uuid`, `ref`,
 /// `json` and `list` are text. The field says how to read it back.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -7,9 +7,10 @@ use super::{
 };
 use crate::{
     collection::Collection,
-    field::{FieldId, FieldType},
+    field::FieldType,
     name::suggest,
     operand::Operand,
+    positions::FieldId,
     predicate::{Comparison, LikePart, Predicate},
     value::Value,
 };

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     collection::Collection,
-    field::FieldId,
+    positions::FieldId,
     predicate::{Comparison, Predicate},
 };
 
