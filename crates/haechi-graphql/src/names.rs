@@ -315,7 +315,7 @@ pub(crate) fn referring_name(referring: &Collection, field: FieldId) -> String {
 
 /// The values of an enum, when all of them are valid GraphQL names.
 pub(crate) fn enum_values(ty: &FieldType) -> Option<&[String]> {
-    let FieldType::Enum { values } = ty else { return None };
+    let FieldType::Enum { values, .. } = ty else { return None };
     let name = |value: &String| {
         !value.starts_with("__")
             && !value.starts_with(|c: char| c.is_ascii_digit())

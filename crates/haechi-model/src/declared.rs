@@ -28,6 +28,8 @@ pub enum Declared {
     Uuid,
     Enum {
         values: Vec<String>,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ordered: bool,
     },
     Int {
         min: i64,
@@ -97,7 +99,7 @@ impl Declared {
             FieldType::Email => Self::Email,
             FieldType::Url => Self::Url,
             FieldType::Uuid => Self::Uuid,
-            FieldType::Enum { values } => Self::Enum { values: values.clone() },
+            FieldType::Enum { values, ordered } => Self::Enum { values: values.clone(), ordered: *ordered },
             FieldType::Int { min, max } => Self::Int { min: (*min).max(-MAX_SAFE_INT), max: (*max).min(MAX_SAFE_INT) },
             FieldType::Int64 { min, max } => Self::Int64 { min: *min, max: *max },
             FieldType::Decimal { precision, scale, bounds } => Self::Decimal { precision: *precision, scale: *scale, bounds: *bounds },
@@ -124,7 +126,7 @@ impl Declared {
             Self::Email => FieldType::Email,
             Self::Url => FieldType::Url,
             Self::Uuid => FieldType::Uuid,
-            Self::Enum { values } => FieldType::Enum { values: values.clone() },
+            Self::Enum { values, ordered } => FieldType::Enum { values: values.clone(), ordered: *ordered },
             Self::Int { min, max } => FieldType::Int { min: *min, max: *max },
             Self::Int64 { min, max } => FieldType::Int64 { min: *min, max: *max },
             Self::Decimal { precision, scale, bounds } => FieldType::Decimal { precision: *precision, scale: *scale, bounds: *bounds },
@@ -152,7 +154,7 @@ impl Declared {
                 let least = if *min_length > 0 { format!("{min_length} to ") } else { "at most ".to_owned() };
                 format!("text of {least}{max_length} characters{pattern}{}", if *fold { ", case = \"fold\"" } else { "" })
             }
-            Self::Enum { values } => format!("enum ({})", values.join(", ")),
+            Self::Enum { values, ordered } => format!("enum ({}){}", values.join(", "), if *ordered { ", ordered" } else { "" }),
             Self::Int { min, max } => format!("int{}", int(*min, *max, -MAX_SAFE_INT, MAX_SAFE_INT)),
             Self::Int64 { min, max } => format!("int64{}", int(*min, *max, i64::MIN, i64::MAX)),
             Self::Decimal { precision, scale, bounds } => {
@@ -178,7 +180,7 @@ impl Declared {
             (Self::Text { min_length, max_length, pattern, .. }, Self::Text { min_length: min, max_length: max, pattern: wanted, .. }) => {
                 fits(min <= min_length && max >= max_length && (wanted.is_none() || wanted == pattern))
             }
-            (Self::Enum { values }, Self::Enum { values: wanted }) => fits(values.iter().all(|value| wanted.contains(value))),
+            (Self::Enum { values, .. }, Self::Enum { values: wanted, .. }) => fits(values.iter().all(|value| wanted.contains(value))),
             (Self::Int { min, max }, Self::Int { min: low, max: high } | Self::Int64 { min: low, max: high })
             | (Self::Int64 { min, max }, Self::Int64 { min: low, max: high }) => fits(low <= min && high >= max),
             (Self::Float { min, max }, Self::Float { min: low, max: high }) => fits(low <= min && high >= max),
@@ -199,6 +201,17 @@ impl Declared {
             (from, to) if !from.converts(to) => TypeChange::Impossible,
             _ if said => TypeChange::Converted,
             _ => TypeChange::Unsaid,
+        }
+    }
+
+    /// Whether the places of words differ between two ordered enums.
+    #[must_use]
+    pub fn moves_words(&self, to: &Self) -> bool {
+        match (self, to) {
+            (Self::Enum { values, ordered: true }, Self::Enum { values: wanted, ordered: true }) => {
+                values.iter().enumerate().any(|(place, word)| wanted.get(place) != Some(word))
+            }
+            _ => false,
         }
     }
 
@@ -315,7 +328,7 @@ mod tests {
     }
 
     fn words(values: &[&str]) -> FieldType {
-        FieldType::Enum { values: values.iter().map(|&value| value.to_owned()).collect() }
+        FieldType::Enum { values: values.iter().map(|&value| value.to_owned()).collect(), ordered: false }
     }
 
     fn change(from: &FieldType, to: &FieldType, said: bool) -> TypeChange {

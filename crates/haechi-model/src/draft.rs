@@ -374,12 +374,12 @@ impl Draft {
         let organisation = columns.len();
         columns.push(Column { default: Some(Value::text("")), ..Column::required("_organisation", Storage::Text) });
         for field in &mut collection.fields {
-            if let FieldType::Text { fold: true, .. } = field.ty {
+            if let Some(storage) = field.ty.shadow() {
                 field.shadow = Some(columns.len());
                 let default = fixed(&field.default).map(|value| field.ty.folded(value));
                 columns.push(Column {
                     name: format!("_fold_{}", field.name),
-                    storage: Storage::Text,
+                    storage,
                     nullable: !field.required,
                     default,
                     was: field.was.as_ref().map(|was| format!("_fold_{was}")),
@@ -462,7 +462,7 @@ fn index_bytes(collection: &Collection, index: &Index) -> Option<usize> {
     /// What PostgreSQL takes besides the texts, and the most of a column that is no long text.
     const ROOM: usize = INDEX_BYTES + 90;
     const SHORT: usize = 40;
-    let shadow = |at: usize| collection.fields.iter().any(|field| field.shadow == Some(at));
+    let shadow = |at: usize| collection.fields.iter().any(|field| field.shadow == Some(at) && is_long(&field.ty));
     let long = |at: &usize| collection.fields.get(*at).map_or_else(|| shadow(*at), |field| is_long(&field.ty));
     let texts = index.columns.iter().filter(|at| long(at)).count();
     let room = INDEX_BYTES.min(ROOM.saturating_sub((index.columns.len() - texts) * SHORT));

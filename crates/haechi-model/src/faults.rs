@@ -123,6 +123,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("x = { type = \"enum\", values = [\"a\"], transitions = { a = \"a\" } }", "wrong-type", "must be a list of words"),
     ("x = { type = \"enum\", values = [\"a\"], initial = [] }", "wrong-value", "no row could be created"),
     ("x = { type = \"enum\", values = [\"a\", \"b\"], default = \"b\", initial = [\"a\"] }", "bad-default", "write one of a"),
+    ("x = { type = \"list\", of = \"enum\", values = [\"a\"], ordered = true }", "bad-item-type", "no order of their own"),
     ("x = { type = \"date\", min = 2026-01-01 }", "wrong-value", "`min` must be a time in quotes"),
     ("x = { type = \"datetime\", max = \"2026-01-01\" }", "wrong-value", "`max` must be an RFC 3339 time"),
     ("x = { type = \"decimal\", scale = 2, min = \"0.001\" }", "wrong-value", "at most 2 digits"),

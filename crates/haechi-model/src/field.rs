@@ -58,6 +58,8 @@ pub enum FieldType {
     Enum {
         /// The words.
         values: Vec<String>,
+        /// Whether filters, orders and extremes go by the order of the words.
+        ordered: bool,
     },
     /// ±(2⁵³−1), a JSON number.
     Int {
@@ -295,8 +297,8 @@ impl FieldType {
                 Ok(id) if text.len() == 36 => Ok(Value::text(id.hyphenated().to_string())),
                 _ => wrong("not_a_uuid", "must be a UUID such as 0192f3a0-7c4e-7d11-a1b2-c3d4e5f60718"),
             },
-            Self::Enum { values } if values.iter().any(|known| known == text) => Ok(Value::text(text)),
-            Self::Enum { values } => wrong("not_in_enum", format!("must be one of: {}", values.join(", "))),
+            Self::Enum { values, .. } if values.iter().any(|known| known == text) => Ok(Value::text(text)),
+            Self::Enum { values, .. } => wrong("not_in_enum", format!("must be one of: {}", values.join(", "))),
             Self::Int { min, max } => in_range(whole(text)?, (*min).max(-MAX_SAFE_INT), (*max).min(MAX_SAFE_INT)),
             Self::Int64 { min, max } => in_range(whole(text)?, *min, *max),
             Self::Decimal { precision, scale, bounds } => self.within(decimal(text, *precision, *scale)?, *bounds),
@@ -400,13 +402,35 @@ impl FieldType {
         }
     }
 
-    /// The form that filters and unique keys compare: the folded form for folding types.
+    /// How the form that filters, orders and unique keys compare is stored, where it is not the value itself.
+    #[must_use]
+    pub fn shadow(&self) -> Option<Storage> {
+        match self {
+            Self::Text { fold: true, .. } => Some(Storage::Text),
+            Self::Enum { ordered: true, .. } => Some(Storage::Int),
+            _ => None,
+        }
+    }
+
+    /// The form that filters, orders and unique keys compare: the folded text, the place of a word.
     #[must_use]
     pub fn folded(&self, value: Value) -> Value {
         match (self, &value) {
+            (Self::Enum { values, ordered: true }, Value::Text(word)) => {
+                let place = values.iter().position(|known| **known == **word).and_then(|place| i64::try_from(place).ok());
+                place.map_or(Value::Null, Value::Int)
+            }
             (Self::Text { fold: true, .. }, Value::Text(text)) => Value::text(fold_case(text)),
             _ => value,
         }
+    }
+
+    /// The word at a place of an ordered enum.
+    #[must_use]
+    pub fn word_at(&self, place: &Value) -> Value {
+        let Self::Enum { values, .. } = self else { return Value::Null };
+        let place = place.as_int().and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| values.get(place)).map_or(Value::Null, |word| Value::text(word.as_str()))
     }
 
     fn json_kind(&self) -> &'static str {

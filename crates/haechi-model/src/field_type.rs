@@ -28,7 +28,7 @@ pub(crate) fn read_type(section: &Section<'_>, key: &'static str) -> Option<Fiel
         "email" => FieldType::Email,
         "url" => FieldType::Url,
         "uuid" => FieldType::Uuid,
-        "enum" => FieldType::Enum { values: read_enum(section) },
+        "enum" => FieldType::Enum { values: read_enum(section), ordered: section.bool("ordered").unwrap_or(false) },
         "int" | "int64" => {
             let (min, max) = (bound("min", i64::MIN), bound("max", i64::MAX));
             in_order(section, min <= max);
@@ -87,12 +87,17 @@ fn read_item_type(section: &Section<'_>) -> Option<FieldType> {
             | FieldType::Email
             | FieldType::Url
             | FieldType::Uuid
-            | FieldType::Enum { .. }
+            | FieldType::Enum { ordered: false, .. }
             | FieldType::Int { .. }
             | FieldType::Bool
     );
     if scalar {
         return Some(of);
+    }
+    if matches!(of, FieldType::Enum { .. }) {
+        let message = "the items of a list have no order of their own".to_owned();
+        section.error(section.span_of("ordered"), "bad-item-type", message, "remove `ordered`");
+        return None;
     }
     if matches!(of, FieldType::Text { .. }) {
         let help = "remove `case`, or keep the texts in a collection of their own";
@@ -310,7 +315,7 @@ pub(crate) fn read_rules(section: &Section<'_>, field: &Field, classes: &[Class]
         return simple();
     }
     let key = if transitions.is_some() { "transitions" } else { "initial" };
-    let FieldType::Enum { values } = &field.ty else {
+    let FieldType::Enum { values, .. } = &field.ty else {
         let message = format!("`{key}` on a {}: only the words of an enum follow each other", field.ty.name());
         section.error(section.span_of(key), "wrong-value", message, format!("remove `{key}`, or write type = \"enum\""));
         return simple();

@@ -189,7 +189,7 @@ impl Store {
             let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
             let mut history = history(&applied);
             let Some(last) = history.pop() else { return Ok(()) };
-            postgres.finish(history.last().map_or(&[], Vec::as_slice), &last).await
+            postgres.finish(&last).await
         })
     }
 }

@@ -161,7 +161,7 @@ pub(super) fn field_schema(ty: &FieldType, nullable: bool) -> Value {
         FieldType::Email => json!({ "type": "string", "format": "email", "maxLength": 254 }),
         FieldType::Url => json!({ "type": "string", "format": "uri", "maxLength": 2048 }),
         FieldType::Uuid | FieldType::Ref { .. } => forms::uuid(),
-        FieldType::Enum { values } => {
+        FieldType::Enum { values, .. } => {
             let mut values: Vec<Value> = values.iter().map(|value| json!(value)).collect();
             if nullable {
                 values.push(Value::Null);

@@ -44,7 +44,9 @@ fn ty(ty: &FieldType) -> String {
         FieldType::Bool => "boolean".to_owned(),
         FieldType::Json { .. } => "unknown".to_owned(),
         FieldType::List { of, .. } => format!("({})[]", self::ty(of)),
-        FieldType::Enum { values } => values.iter().map(|value| serde_json::Value::from(value.as_str()).to_string()).collect::<Vec<_>>().join(" | "),
+        FieldType::Enum { values, .. } => {
+            values.iter().map(|value| serde_json::Value::from(value.as_str()).to_string()).collect::<Vec<_>>().join(" | ")
+        }
         _ => "string".to_owned(),
     }
 }

@@ -10,7 +10,8 @@ use crate::{
     work::Done,
 };
 use haechi_model::{
-    Aggregate, AggregateFunction, Alone, Collection, FieldId, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape, Value,
+    Aggregate, AggregateFunction, Alone, Collection, FieldId, FieldType, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape,
+    Value,
 };
 
 /// A query for a page of a collection.
@@ -144,10 +145,22 @@ impl Grant<List> {
         }
         let names = |at| parts.iter().any(|(_, field)| *field == Some(at));
         let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), filter, names)?;
+        // The extremes of an ordered enum are those of the places of its words.
+        let fields = &self.collection().fields;
+        let place = |(function, field): &(AggregateFunction, Option<FieldId>)| {
+            let ordered = |field: &FieldId| matches!(fields[*field].ty, FieldType::Enum { ordered: true, .. });
+            field.filter(ordered).filter(|_| matches!(function, AggregateFunction::Min | AggregateFunction::Max))
+        };
+        let places: Vec<Option<FieldId>> = parts.iter().map(place).collect();
+        let column = |((function, field), place): ((AggregateFunction, Option<FieldId>), &Option<FieldId>)| {
+            (function, place.and_then(|field| fields[field].shadow).or(field))
+        };
+        let parts = parts.into_iter().zip(&places).map(column).collect();
         let aggregate = Aggregate { collection: self.collection, filter, parts };
         let values = self.ask.shared.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
-        Ok(values)
+        let word = |(value, place): (Value, &Option<FieldId>)| place.map_or(value.clone(), |field| fields[field].ty.word_at(&value));
+        Ok(values.into_iter().zip(&places).map(word).collect())
     }
 }
 

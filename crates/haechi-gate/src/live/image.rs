@@ -2,7 +2,7 @@
 
 use crate::keys::{MasterKey, Sealer};
 use arc_swap::ArcSwap;
-use haechi_model::{Collection, CollectionId, Column, Row, Table, TypeChange, Value, fold_case};
+use haechi_model::{Collection, CollectionId, Column, FieldType, Row, Table, TypeChange, Value};
 use std::collections::HashMap;
 
 const VERSION: u8 = 2;
@@ -108,11 +108,12 @@ impl Layout {
             };
             row.push(filled);
         }
-        // The folded form of a text that was stored without one then.
-        for field in &collection.fields {
-            let Some(shadow) = field.shadow.filter(|shadow| self.from[*shadow].is_none()) else { continue };
-            let text = collection.table.column(&field.name).and_then(|at| row[at].as_text().map(fold_case));
-            row[shadow] = text.map_or(Value::Null, Value::text);
+        // The compared form of a value that was stored without one then, or by other places of its words.
+        for (at, field) in collection.fields.iter().enumerate() {
+            let moves = matches!(field.ty, FieldType::Enum { .. });
+            if let Some(shadow) = field.shadow.filter(|shadow| moves || self.from[*shadow].is_none()) {
+                row[shadow] = field.ty.folded(row[at].clone());
+            }
         }
         row
     }

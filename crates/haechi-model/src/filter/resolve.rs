@@ -214,7 +214,7 @@ fn alike(one: &FieldType, other: &FieldType) -> bool {
         (FieldType::Decimal { scale, .. }, FieldType::Decimal { scale: other, .. }) => scale == other,
         (FieldType::Text { fold, .. }, FieldType::Text { fold: other, .. }) => fold == other,
         (FieldType::Ref { to, .. }, FieldType::Ref { to: other, .. }) => to == other,
-        (FieldType::Enum { values }, FieldType::Enum { values: other }) => values == other,
+        (FieldType::Enum { .. }, FieldType::Enum { .. }) => one == other,
         (FieldType::Float { .. }, FieldType::Float { .. }) => true,
         (one, other) => one == other && one.comparable(),
     }

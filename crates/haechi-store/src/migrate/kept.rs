@@ -13,7 +13,8 @@ use haechi_model::{Operand, RowCheck, Table, Value};
 /// Collects the checks of rows, and what is refused.
 pub(super) fn tasks(dialect: Dialect, old_table: &Table, from: &Table, to: &Table, migration: &mut Migration) {
     let converted = |column: usize| {
-        let is = |task: &Task| task.collection == to.name && task.field == to.columns[column].name && matches!(task.what, What::Convert(_));
+        let name = to.columns[column].name.strip_prefix("_fold_").unwrap_or(&to.columns[column].name);
+        let is = |task: &Task| task.collection == to.name && task.field == name && matches!(task.what, What::Convert(_));
         migration.checks.iter().any(is)
     };
     let columns =

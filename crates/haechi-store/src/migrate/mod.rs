@@ -8,7 +8,6 @@ mod retyped;
 pub(crate) mod rows;
 pub(crate) mod sql;
 
-pub(crate) use action::same_index;
 pub use action::{Action, Migration, Step};
 pub use compatible::breaks;
 pub(crate) use compatible::{expanded, model_number};

@@ -4,7 +4,7 @@ use super::{
     action::{Migration, same_index, storage_words},
     rows::{Conversion, Finds, Task, What},
 };
-use haechi_model::{Column, Declared, Storage, Table, TypeChange};
+use haechi_model::{Column, Declared, Table, TypeChange};
 
 /// The column for converted values until the old column is gone.
 pub(super) fn taking(column: &str) -> String {
@@ -25,8 +25,9 @@ fn change(from: &Table, column: &Column, old: usize) -> Option<TypeChange> {
 pub(super) fn tasks(old_table: &Table, from: &Table, to: &Table, before: &[Table], after: &[Table], migration: &mut Migration) {
     for (at, column) in to.columns.iter().enumerate() {
         let Some(old) = from.former(column) else {
-            folded_anew(old_table, to, column, migration);
-            added(old_table, to, at, migration);
+            if !folded_anew(old_table, to, column, migration) {
+                added(old_table, to, at, migration);
+            }
             continue;
         };
         let field = format!("{}.{}", to.name, column.name);
@@ -42,7 +43,8 @@ pub(super) fn tasks(old_table: &Table, from: &Table, to: &Table, before: &[Table
         let filled = column.default.is_some();
         let becomes_required = from.columns[old].nullable && !column.nullable && !filled;
         match change {
-            None if from.columns[old].storage != column.storage => migration.refusals.push(format!(
+            // The compared form of a converted field is made anew.
+            None if from.columns[old].storage != column.storage && !column.name.starts_with("_fold_") => migration.refusals.push(format!(
                 "{field} is stored as {} and would become {}: declare a new field",
                 storage_words(from.columns[old].storage),
                 storage_words(column.storage)
@@ -137,18 +139,20 @@ fn refusal(field: &str, old: &Column, new: &Column, change: &TypeChange) -> Stri
     format!("{field} is {was} and would become {is}: {remedy}")
 }
 
-/// The folded form of a text that gets `case = "fold"`.
-fn folded_anew(old_table: &Table, to: &Table, shadow: &Column, migration: &mut Migration) {
-    let Some(base) = shadow.name.strip_prefix("_fold_").and_then(|name| to.column(name)) else { return };
-    let Some(old) = old_table.former(&to.columns[base]) else { return };
+/// The compared form of a field that gets one: `case = "fold"`, `ordered`.
+fn folded_anew(old_table: &Table, to: &Table, shadow: &Column, migration: &mut Migration) -> bool {
+    let Some(base) = shadow.name.strip_prefix("_fold_").and_then(|name| to.column(name)) else { return false };
+    let Some(old) = old_table.former(&to.columns[base]) else { return false };
     fold(old_table, to, base, &old_table.columns[old], shadow, migration);
+    true
 }
 
-/// The folded form of a text whose values are converted.
+/// The compared form of a field whose values are converted, or whose words have other places.
 fn refold(from: &Table, to: &Table, base: usize, old: &Column, migration: &mut Migration, old_table: &Table) {
     let Some(shadow) = to.column(&format!("_fold_{}", to.columns[base].name)) else { return };
     let converted = migration.checks.last().is_some_and(|task| task.column == old.name && matches!(task.what, What::Convert(_)));
-    if converted && from.former(&to.columns[shadow]).is_some() {
+    let moved = old.declared.as_ref().zip(to.columns[base].declared.as_ref()).is_some_and(|(was, is)| was.moves_words(is));
+    if (converted || moved) && from.former(&to.columns[shadow]).is_some() {
         fold(old_table, to, base, old, &to.columns[shadow], migration);
     }
 }
@@ -160,7 +164,7 @@ fn fold(old_table: &Table, to: &Table, base: usize, old: &Column, shadow: &Colum
     // Errors are reported for the text itself.
     let what = What::Convert(Box::new(Conversion {
         into: taking(&shadow.name),
-        storage: Storage::Text,
+        storage: shadow.storage,
         from,
         to: to_type,
         words,

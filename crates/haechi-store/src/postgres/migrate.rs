@@ -9,7 +9,6 @@ use crate::{
     migrate::{
         Applied, BOOTSTRAP, MigrateError, Migration, Step, Task, What, checksum,
         rows::{PAGE, Pass, key_text},
-        same_index,
         sql::{concurrently, create_index},
     },
     render::Dialect,
@@ -114,7 +113,7 @@ impl Postgres {
     }
 
     /// Makes the indexes, and checks the references, that the last migration left for afterwards. Incomplete indexes are made again.
-    pub(crate) async fn finish(&self, before: &[Table], tables: &[Table]) -> Result<(), MigrateError> {
+    pub(crate) async fn finish(&self, tables: &[Table]) -> Result<(), MigrateError> {
         let database = |error: tokio_postgres::Error| match error.code() {
             Some(code) if [SqlState::UNIQUE_VIOLATION, SqlState::FOREIGN_KEY_VIOLATION].contains(code) => {
                 let words = error.as_db_error().map(|error| error.detail().unwrap_or(error.message()).to_owned()).unwrap_or_default();
@@ -132,12 +131,15 @@ impl Postgres {
         if client.query_opt(OFTEN_VACUUMED, &[]).await.map_err(database)?.is_some() {
             client.batch_execute(SELDOM_VACUUMED).await.map_err(database)?;
         }
+        // All are looked for: an index over a converted column went with the column that it was over, under the same name.
+        let names: Vec<&str> = tables.iter().flat_map(|table| &table.indexes).map(|index| index.name.as_str()).collect();
+        let there = "SELECT c.relname::text, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+                     WHERE c.relname::text = ANY($1::text[]) AND pg_table_is_visible(i.indrelid)";
+        let there: HashMap<String, bool> =
+            client.query(there, &[&names]).await.map_err(database)?.iter().map(|row| (row.get(0), row.get(1))).collect();
         for table in tables {
-            let old = before.iter().find(|old| old.name == table.name);
-            for index in table.indexes.iter().filter(|index| old.is_none_or(|old| !same_index(old, table, index))) {
-                let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
-                let found = client.query_opt(valid, &[&format!("\"{}\"", index.name)]).await.map_err(database)?;
-                let found = found.map(|row| row.get::<_, bool>(0));
+            for index in &table.indexes {
+                let found = there.get(&index.name).copied();
                 if found == Some(false) {
                     client.batch_execute(&format!("DROP INDEX CONCURRENTLY \"{}\"", index.name)).await.map_err(database)?;
                 }

@@ -17,7 +17,8 @@ on_both!(
     the_server_says_who_and_when,
     a_class_may_be_written_apart,
     rows_keep_their_checks,
-    a_new_check_is_asked_of_the_rows
+    a_new_check_is_asked_of_the_rows,
+    words_have_an_order
 );
 
 const FILES: &[(&str, &str)] = &[
@@ -541,4 +542,77 @@ async fn a_new_check_is_asked_of_the_rows(backend: Backend) {
     std::fs::write(root.join(SHIFTS[2].0), text.replace("later = { type = \"int\" }", "later = { type = \"decimal\", was = \"later\" }")).unwrap();
     let refused = haechi(&root, &["migrate", "apply", "--despite-nodes"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("leave the check out"), "{refused:?}");
+}
+
+fn tickets(values: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("haechi.toml", "roles = []\n".to_owned()),
+        (
+            "collections/tickets.toml",
+            format!("[fields]\nname = {{ type = \"text\" }}\nurgency = {{ type = \"enum\", required = true, {values} }}\n[[indexes]]\nfields = [\"urgency\"]\n"),
+        ),
+        (
+            "policies/main.cedar",
+            "permit (principal is users, action in [Action::\"list\", Action::\"read\", Action::\"create\", Action::\"update\", Action::\"delete\"], resource is tickets);\n".to_owned(),
+        ),
+    ]
+}
+
+/// An ordered enum is compared and ordered as its words stand in the folder, at every door, also after words came between them.
+async fn words_have_an_order(backend: Backend) {
+    let app = TestApp::start(backend, &tickets("values = [\"low\", \"normal\", \"high\"]")).await;
+    let kim = app.person("kim", &[]).await;
+    for word in ["normal", "low", "high", "low"] {
+        kim.create("tickets", json!({ "name": word, "urgency": word })).await;
+    }
+    let listed = async |kim: &Person, query: &str| -> Vec<String> {
+        let (mut found, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = kim.get(&format!("/api/v1/tickets?page_size=2&{query}{token}")).await.expect(200).json();
+            found.extend(page["items"].as_array().unwrap().iter().map(|item| item["urgency"].as_str().unwrap().to_owned()));
+            match page["next_page_token"].as_str() {
+                Some(next) => token = format!("&page_token={next}"),
+                None => return found,
+            }
+        }
+    };
+    assert_eq!(listed(&kim, "order_by=urgency").await, ["high", "low", "low", "normal"], "by the letters, without `ordered`");
+    let mut app = app;
+    for (values, least) in [
+        ("\"low\", \"normal\", \"high\"", "low"),
+        ("\"none\", \"low\", \"medium\", \"normal\", \"high\"", "low"),
+        ("\"high\", \"normal\", \"low\"", "high"),
+    ] {
+        let (root, clock) = (app.root.clone(), app.clock.clone());
+        app.close().await;
+        std::fs::write(root.join("collections/tickets.toml"), &tickets(&format!("values = [{values}], ordered = true"))[1].1).unwrap();
+        app = TestApp::open(root, backend, clock).await;
+        let kim = Person::with_token(&app, &kim);
+        let order: &[&str] = if least == "low" { &["low", "low", "normal", "high"] } else { &["high", "normal", "low", "low"] };
+        let backward: Vec<&str> = order.iter().rev().copied().collect();
+        assert_eq!(listed(&kim, "order_by=urgency").await, order, "{values}");
+        assert_eq!(listed(&kim, "order_by=urgency%20desc").await, backward, "{values}");
+        assert_eq!(listed(&kim, "filter=urgency%3Enormal").await, &order[if least == "low" { 3.. } else { 2.. }], "{values}");
+        assert_eq!(listed(&kim, "filter=urgency%3C%3Dnormal&order_by=urgency").await, &order[..if least == "low" { 3 } else { 2 }], "{values}");
+        assert_eq!(listed(&kim, "urgency=low").await, ["low", "low"]);
+        let query =
+            "{ tickets_aggregate { count min { urgency } max { urgency } } tickets(filter: { urgency: { gt: normal } }) { nodes { urgency } } }";
+        let told = kim.post("/graphql", json!({ "query": query })).await.expect(200).json();
+        let extremes = if least == "low" { json!(["low", "high"]) } else { json!(["high", "low"]) };
+        let found = &told["data"]["tickets_aggregate"];
+        assert_eq!(json!([found["min"]["urgency"], found["max"]["urgency"]]), extremes, "{told}");
+        assert_eq!(told["data"]["tickets"]["nodes"].as_array().map(Vec::len), Some(if least == "low" { 1 } else { 2 }), "{told}");
+        // What is written now stands at its place.
+        let id = kim.create("tickets", json!({ "urgency": "high" })).await;
+        kim.patch(&format!("/api/v1/tickets/{id}"), json!({ "urgency": "normal" })).await.expect(200);
+        let plain = kim.get("/api/v1/tickets?filter=urgency%3Dnormal").await.expect(200).json();
+        assert_eq!(plain["items"].as_array().map(Vec::len), Some(2), "{plain}");
+        kim.patch(&format!("/api/v1/tickets/{id}"), json!({ "urgency": "low" })).await.expect(200);
+        kim.patch(&format!("/api/v1/tickets/{id}"), json!({ "urgency": "later" })).await.expect(422);
+        let listed = listed(&kim, "order_by=urgency").await;
+        assert_eq!(listed.iter().filter(|word| *word == "low").count(), 3);
+        app.verify().await;
+        kim.delete(&format!("/api/v1/tickets/{id}")).await.expect(204);
+    }
+    app.finish().await;
 }

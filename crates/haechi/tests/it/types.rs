@@ -11,6 +11,7 @@ on_both!(
     stored_alike_is_not_the_same,
     a_narrowed_field_counts_the_rows_that_do_not_fit,
     values_are_converted_row_by_row,
+    a_converted_field_keeps_its_index,
     a_conversion_is_whole_or_not_at_all,
     a_database_from_before_takes_the_types_as_they_stand,
     what_was_kept_under_the_old_type_is_not_read_under_the_new_one,
@@ -247,6 +248,27 @@ async fn values_are_converted_row_by_row(backend: Backend) {
     let found = ann.get("/api/v1/items?qty=12&open=true&nick=nICK7&page_size=2").await.expect(200).json();
     assert_eq!((&found["items"][0]["nick"], found["items"].as_array().unwrap().len()), (&json!("Nick7"), 1), "{found}");
     ann.post("/api/v1/items", json!({"nick": "NICK7"})).await.expect(409);
+    app.finish().await;
+}
+
+/// A unique field stays unique, and an index stays there, when values are converted.
+async fn a_converted_field_keeps_its_index(backend: Backend) {
+    let app = TestApp::start(backend, &files("qty = { type = \"text\", unique = true }\nname = { type = \"text\", required = true }")).await;
+    import(&app.house, "items", &[json!({"qty": "12", "name": "Ada"})]).await;
+    let (root, clock) = (app.root.clone(), app.clock.clone());
+    app.close().await;
+    let after = "qty = { type = \"int\", unique = true, was = \"qty\" }\nname = { type = \"text\", required = true, case = \"fold\", unique = true }";
+    let (house, data, plan) = changed(&root, after).await;
+    assert_eq!((plan.refusals.as_slice(), plan.misfits.as_slice()), (&[][..], &[][..]));
+    apply(&house, false).await.unwrap();
+    assert!(nothing_to_do(&house).await);
+    house.close().await;
+    drop(data);
+    let app = TestApp::open(root, backend, clock).await;
+    let ann = app.person("ann", &["admin"]).await;
+    for (qty, name, status) in [(12, "Bob", 409), (13, "ADA", 409), (13, "Bob", 201), (13, "Eve", 409)] {
+        assert_eq!(ann.post("/api/v1/items", json!({"qty": qty, "name": name})).await.status, status, "{qty} {name}");
+    }
     app.finish().await;
 }
 

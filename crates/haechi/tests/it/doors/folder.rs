@@ -27,6 +27,7 @@ pub(super) fn folder(seed: u64) -> Vec<(&'static str, String)> {
         "json",
         "list\", of = \"text",
         "enum\", values = [\"open\", \"b\"], default = \"b",
+        "enum\", values = [\"open\", \"b\", \"a\"], ordered = true, default = \"b",
     ];
     let classes = ["public", "internal", "internal", "pii", "secret", "clinical"];
     let mut policies = String::new();

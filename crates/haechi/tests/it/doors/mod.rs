@@ -342,7 +342,7 @@ fn value(ty: &FieldType, seed: usize) -> Option<Value> {
         FieldType::Email => json!(format!("p{seed}@example.test")),
         FieldType::Url => json!(format!("https://example.com/{seed}")),
         FieldType::Uuid => json!(format!("01920000-0000-7000-8000-00000000{seed:04x}")),
-        FieldType::Enum { values } => json!(values[seed % values.len()]),
+        FieldType::Enum { values, .. } => json!(values[seed % values.len()]),
         FieldType::Int { min, max } => json!((seed as i64 * 4).clamp(*min, *max)),
         FieldType::Int64 { .. } => json!(seed.to_string()),
         FieldType::Decimal { .. } => json!("1.5"),
