@@ -209,7 +209,7 @@ impl Work {
 
     /// Puts a check before the operation's statement that writes, so that its own miss comes first.
     pub(crate) fn step_before_write(&mut self, step: Step) {
-        let writes = |step: &Step| matches!(step, Step::Insert { .. } | Step::Update { .. });
+        let writes = |step: &Step| matches!(step, Step::Insert { .. } | Step::Numbered { .. } | Step::Update { .. });
         let at = self.change.steps.iter().rposition(writes).unwrap_or(self.change.steps.len());
         self.change.steps.insert(at, step);
         self.step_operations.insert(at, self.operation);
@@ -245,7 +245,10 @@ impl Work {
 
     /// Whether an earlier operation of this change makes the row.
     pub(crate) fn makes(&self, table: usize, id: &str) -> bool {
-        self.change.steps.iter().any(|step| matches!(step, Step::Insert { table: made, row } if *made == table && row[0].as_text() == Some(id)))
+        self.change.steps.iter().any(|step| match step {
+            Step::Insert { table: made, row } | Step::Numbered { table: made, row, .. } => *made == table && row[0].as_text() == Some(id),
+            _ => false,
+        })
     }
 
     /// Ends an operation with its entry.

@@ -1,6 +1,6 @@
 //! The unit of writing: a list of finished steps that happen together or not at all, with their ledger entries.
 
-use crate::{predicate::Predicate, value::Value};
+use crate::{numbering::Series, predicate::Predicate, value::Value};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -32,6 +32,15 @@ pub enum Step {
         table: usize,
         /// All columns.
         row: Row,
+    },
+    /// Adds a row with the next numbers of their series; it goes into the next slot.
+    Numbered {
+        /// Index of the table.
+        table: usize,
+        /// All columns, without the numbers.
+        row: Row,
+        /// The columns that get numbers.
+        numbers: Vec<(usize, Series)>,
     },
     /// Changes a row that was locked; the row after goes into the next slot.
     Update {

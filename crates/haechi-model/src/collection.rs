@@ -111,10 +111,11 @@ impl Collection {
         initial.map(|(at, _)| Broken::Initial(at)).or_else(|| self.check_broken_by(row))
     }
 
-    /// The first check that a row breaks.
+    /// The first check that a row breaks. Checks that look at a number that the row has not got yet are left out.
     #[must_use]
     pub fn check_broken_by(&self, row: &[Value]) -> Option<Broken> {
-        self.checks.iter().position(|check| !check.holds(row)).map(Broken::Check)
+        let pending = |check: &Check| check.fields.iter().any(|at| row[*at].is_null() && self.fields[*at].numbering().is_some());
+        self.checks.iter().position(|check| !pending(check) && !check.holds(row)).map(Broken::Check)
     }
 
     /// Classes with their own actions that some field has.

@@ -1,21 +1,21 @@
-//! A collection's file, read into a collection: names, fields, indexes, and the table that follows.
+//! A collection's file, read into a collection: names, fields, indexes, checks and groups.
 
 use crate::{
     bounds::Bounds,
     checks::{WantedCheck, read_checks},
     class::{Class, ClassId},
     collection::Collection,
-    declared::Declared,
     field::{DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldType, INDEX_BYTES, OnDelete},
     field_type::{read_default, read_rules, read_type},
     finding::Source,
     groups::{WantedGroup, read_groups},
+    layout::{WantedIndex, lay_out},
     name::{name_problem, reserved_field, suggest},
     positions::{CollectionId, FieldId},
     rules::Rules,
     section::{Section, Span},
-    table::{Column, Index, Reference, Table, index_name},
-    value::{Storage, Value},
+    table::Table,
+    value::Value,
 };
 use std::{ops::Range, sync::Arc};
 use toml_edit::Item;
@@ -33,18 +33,13 @@ pub(crate) struct Draft {
     pub(crate) groups: Vec<WantedGroup>,
     pub(crate) checks: Vec<WantedCheck>,
     targets: Vec<Target>,
-    indexes: Vec<Wanted>,
+    indexes: Vec<WantedIndex>,
 }
 
 struct Target {
     field: FieldId,
     to: String,
     span: Option<Range<usize>>,
-}
-
-struct Wanted {
-    fields: Vec<FieldId>,
-    unique: bool,
 }
 
 fn plain_field(name: &str, ty: FieldType, class: ClassId) -> Field {
@@ -240,9 +235,10 @@ impl Draft {
             section.error(section.span_of("unique"), "not-comparable", format!("a {} cannot be unique", field.ty.name()), "remove `unique`");
         }
         field.default = read_default(&section, &field.ty);
+        self.read_number(fields, &section, &mut field);
         if fields.is_of_rows() {
             field.rules = read_rules(&section, &field, classes);
-            field.read_only = field.rules.on_update.is_some();
+            field.read_only = field.rules.on_update.is_some() || field.numbering().is_some();
         }
         if let FieldType::Ref { on_delete: OnDelete::SetNull, .. } = field.ty
             && field.required
@@ -266,6 +262,20 @@ impl Draft {
         }
         section.finish();
         self.collection.fields.push(field);
+    }
+
+    fn read_number(&self, fields: &Section<'_>, section: &Section<'_>, field: &mut Field) {
+        if field.numbering().is_none() {
+            return;
+        }
+        // Two series that write the same number must not both give it.
+        field.unique = true;
+        let wrong = |message: &str, help: &str| section.error(section.span_of("default"), "bad-default", message.to_owned(), help);
+        if self.name == "users" {
+            wrong("numbers of people", "keep them in a collection of their own");
+        } else if !fields.is_of_rows() {
+            wrong("numbers in the body of an action", "leave the field out: the row has its number");
+        }
     }
 
     /// The field by which former values, which are no ids, find the target row.
@@ -319,7 +329,7 @@ impl Draft {
             for field in fields.iter().map(|field| &self.collection.fields[*field]).filter(|field| !field.unique).filter(declared) {
                 warn_of_length(&section, section.span_of("fields"), field);
             }
-            self.indexes.push(Wanted { fields, unique });
+            self.indexes.push(WantedIndex { fields, unique });
         }
         section.finish();
     }
@@ -348,80 +358,8 @@ impl Draft {
         }
         let set = |field: &Field| field.rules.on_update.is_some();
         self.collection.set_on_update = self.collection.declared().filter(|(_, field)| set(field)).map(|(at, _)| at).collect();
-        self.lay_out(names);
+        lay_out(&mut self.collection, &self.indexes, names);
         self.collection
-    }
-
-    fn lay_out(&mut self, names: &[String]) {
-        let collection = &mut self.collection;
-        let fixed = |default: &Option<DefaultValue>| match default {
-            Some(DefaultValue::Fixed(value)) => Some(value.clone()),
-            _ => None,
-        };
-        let mut columns: Vec<Column> = collection
-            .fields
-            .iter()
-            .map(|field| Column {
-                name: field.name.clone(),
-                storage: field.ty.storage(),
-                nullable: !field.required,
-                default: fixed(&field.default),
-                was: field.was.clone(),
-                declared: Some(Declared::of(&field.ty, names)),
-                by: field.by.clone(),
-            })
-            .collect();
-        let organisation = columns.len();
-        columns.push(Column { default: Some(Value::text("")), ..Column::required("_organisation", Storage::Text) });
-        for field in &mut collection.fields {
-            if let Some(storage) = field.ty.shadow() {
-                field.shadow = Some(columns.len());
-                let default = fixed(&field.default).map(|value| field.ty.folded(value));
-                columns.push(Column {
-                    name: format!("_fold_{}", field.name),
-                    storage,
-                    nullable: !field.required,
-                    default,
-                    was: field.was.as_ref().map(|was| format!("_fold_{was}")),
-                    declared: None,
-                    by: None,
-                });
-            }
-        }
-        let column_of = |field: FieldId| collection.fields[field].shadow.unwrap_or(field);
-        let mut indexes = Vec::new();
-        for (at, field) in collection.fields.iter().enumerate().skip(1) {
-            if field.unique {
-                indexes.push(Index {
-                    name: index_name(&collection.name, &[&field.name], "key"),
-                    columns: vec![organisation, column_of(at)],
-                    unique: true,
-                });
-            }
-        }
-        for wanted in &self.indexes {
-            let name: Vec<&str> = wanted.fields.iter().map(|field| collection.fields[*field].name.as_str()).collect();
-            let suffix = if wanted.unique { "key" } else { "idx" };
-            let mut columns: Vec<usize> = wanted.fields.iter().map(|field| column_of(*field)).collect();
-            if wanted.unique {
-                columns.insert(0, organisation);
-            }
-            indexes.push(Index { name: index_name(&collection.name, &name, suffix), columns, unique: wanted.unique });
-        }
-        let mut references = Vec::new();
-        for (at, field) in collection.fields.iter().enumerate() {
-            if let FieldType::Ref { to, .. } = field.ty {
-                references.push(Reference { column: at, table: names.get(to).cloned().unwrap_or_default() });
-                let led = indexes.iter().any(|index| index.columns.first() == Some(&at));
-                if !led {
-                    indexes.push(Index { name: index_name(&collection.name, &[&field.name], "ref"), columns: vec![at], unique: false });
-                }
-            }
-        }
-        bound_texts(collection, &indexes);
-        collection.table =
-            Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references, checks: Vec::new() };
-        collection.layout = collection.table.layout();
     }
 }
 
@@ -438,35 +376,6 @@ fn warn_of_length(section: &Section<'_>, declared: Option<Range<usize>>, field: 
             format!("declare max_length = {INDEX_BYTES} or less, or take it out of the index"),
         );
     }
-}
-
-/// Whether a text of this type may be longer than what an index holds.
-fn is_long(ty: &FieldType) -> bool {
-    matches!(ty, FieldType::Text { .. } | FieldType::Email | FieldType::Url)
-}
-
-/// Indexed texts are at most as long as their indexes can hold.
-fn bound_texts(collection: &mut Collection, indexes: &[Index]) {
-    for index in indexes {
-        let Some(most) = index_bytes(collection, index) else { continue };
-        for (at, field) in collection.fields.iter_mut().enumerate().filter(|(_, field)| is_long(&field.ty)) {
-            if index.columns.contains(&field.shadow.unwrap_or(at)) {
-                field.index_bytes = Some(field.index_bytes.map_or(most, |before| before.min(most)));
-            }
-        }
-    }
-}
-
-/// Most bytes of each long text in an index; `None` when there is none in it.
-fn index_bytes(collection: &Collection, index: &Index) -> Option<usize> {
-    /// What PostgreSQL takes besides the texts, and the most of a column that is no long text.
-    const ROOM: usize = INDEX_BYTES + 90;
-    const SHORT: usize = 40;
-    let shadow = |at: usize| collection.fields.iter().any(|field| field.shadow == Some(at) && is_long(&field.ty));
-    let long = |at: &usize| collection.fields.get(*at).map_or_else(|| shadow(*at), |field| is_long(&field.ty));
-    let texts = index.columns.iter().filter(|at| long(at)).count();
-    let room = INDEX_BYTES.min(ROOM.saturating_sub((index.columns.len() - texts) * SHORT));
-    room.checked_div(texts)
 }
 
 fn capital(word: &str) -> String {

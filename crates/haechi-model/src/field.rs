@@ -4,6 +4,7 @@ use crate::{
     bounds::Bounds,
     class::ClassId,
     json::{Json, parse_json, write_json_text},
+    numbering::Numbering,
     pattern::Pattern,
     positions::CollectionId,
     predicate::fold_case,
@@ -127,6 +128,8 @@ pub enum DefaultValue {
     Now,
     /// The caller, when they are a person.
     Me,
+    /// The next number of a series.
+    Number(Numbering),
 }
 
 /// A field.
@@ -190,7 +193,14 @@ impl Field {
             DefaultValue::Fixed(value) => Some(value.clone()),
             DefaultValue::Now => Some(self.now(now_ms)),
             DefaultValue::Me => me.map(Value::text),
+            DefaultValue::Number(_) => None,
         }
+    }
+
+    /// The numbers that new rows get.
+    #[must_use]
+    pub fn numbering(&self) -> Option<&Numbering> {
+        if let Some(DefaultValue::Number(numbering)) = &self.default { Some(numbering) } else { None }
     }
 
     /// The value that a change sets by itself; `me` is the caller, when they are a person.

@@ -5,11 +5,12 @@ use crate::{
     class::Class,
     field::{DEFAULT_JSON_BYTES, DEFAULT_LIST_ITEMS, DEFAULT_TEXT_LENGTH, DefaultValue, Field, FieldType, OnDelete},
     name::suggest,
+    numbering::Numbering,
     pattern::Pattern,
     rules::{OnUpdate, Rules},
     section::{Section, Span},
 };
-use toml_edit::Value as Toml;
+use toml_edit::{TableLike, Value as Toml};
 
 const MAX_ENUM_VALUES: usize = 200;
 const TYPES: &[&str] =
@@ -231,6 +232,9 @@ pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<Defa
     if item.as_str() == Some("me") && refers_to_people(section, ty) {
         return Some(DefaultValue::Me);
     }
+    if let Some(table) = item.as_table_like() {
+        return read_numbering(section, table, ty).map(DefaultValue::Number);
+    }
     let json = item.as_value().and_then(toml_to_json);
     let read = json.map(|json| ty.read(&json));
     match read {
@@ -256,6 +260,31 @@ pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<Defa
             None
         }
     }
+}
+
+fn read_numbering(section: &Section<'_>, table: &dyn TableLike, ty: &FieldType) -> Option<Numbering> {
+    let wrong = |message: String, help: &str| section.error(section.span_of("default"), "bad-default", message, help);
+    let template = table.get("number").and_then(toml_edit::Item::as_str).filter(|_| table.len() == 1);
+    let Some(template) = template else {
+        wrong("the default is a table, which is no value here".to_owned(), "write a value, or default = { number = \"INV-{year}-{n:5}\" }");
+        return None;
+    };
+    let FieldType::Text { max_length, pattern: None, fold: false, .. } = ty else {
+        wrong(format!("numbers in a field of the type {}", ty.name()), "write them on a text without `pattern` and `case`");
+        return None;
+    };
+    let numbering = match Numbering::read(template) {
+        Ok(numbering) => numbering,
+        Err(why) => {
+            wrong(format!("the number cannot be used: {why}"), "write e.g. default = { number = \"INV-{year}-{n:5}\" }");
+            return None;
+        }
+    };
+    if usize::try_from(*max_length).is_ok_and(|most| most < numbering.longest()) {
+        let message = format!("the numbers may have {} characters, and `max_length` is {max_length}", numbering.longest());
+        wrong(message, "make `max_length` larger, or leave it out");
+    }
+    Some(numbering)
 }
 
 /// The word for the time of a write.

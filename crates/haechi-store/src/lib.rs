@@ -14,6 +14,7 @@ mod log;
 mod members;
 mod migrate;
 mod model;
+mod numbers;
 mod page;
 mod plan;
 mod postgres;

@@ -11,7 +11,7 @@ fn index(name: &str, columns: &[usize], unique: bool) -> Index {
     Index { name: name.to_owned(), columns: columns.to_vec(), unique }
 }
 
-/// The tables of the log, its seals, idempotency keys, images and leases.
+/// The tables of the log, its seals, idempotency keys, number series, images and leases.
 #[must_use]
 pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
     let organisation = || Column { default: Some(Value::text("")), ..Column::required("organisation", Storage::Text) };
@@ -66,6 +66,7 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
             ],
             vec![index("_idempotency_time_idx", &[3], false)],
         ),
+        numbers(),
         // Rows before and after a change, for live changes: by the id of the entry, which contains its time.
         table("_images", 1, vec![Column::required("id", Storage::Text), Column::required("image", Storage::Bytes)], Vec::new()),
         table(
@@ -80,6 +81,22 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
             Vec::new(),
         ),
     ]
+}
+
+/// The last number of each series. Where `known` is 0, rows were imported since: the next number is looked for among the rows.
+fn numbers() -> Table {
+    table(
+        "_numbers",
+        3,
+        vec![
+            Column::required("collection", Storage::Text),
+            Column::required("field", Storage::Text),
+            Column::required("series", Storage::Text),
+            Column::required("last", Storage::Int),
+            Column::required("known", Storage::Int),
+        ],
+        Vec::new(),
+    )
 }
 
 /// The tables that a version needs: its own and the collections'.

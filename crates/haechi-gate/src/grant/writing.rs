@@ -5,7 +5,7 @@ use crate::{
     ask::Ask,
     work::{HandOver, Meaning, Work, WriteError},
 };
-use haechi_model::{Alone, Collection, CollectionId, FieldId, FieldType, Miss, OnDelete, Predicate, Row, Step, USERS, Value};
+use haechi_model::{Alone, Collection, CollectionId, Field, FieldId, FieldType, Miss, OnDelete, Predicate, Row, Series, Step, USERS, Value};
 use haechi_policy::ChangeParts;
 
 impl Grant<Create> {
@@ -17,12 +17,18 @@ impl Grant<Create> {
         let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
         let collection = self.collection();
         let row = fresh_row(collection, &id, &values, self.ask.now_ms, self.ask.person());
-        if let Some((missing, _)) = collection.fields.iter().enumerate().find(|(at, field)| field.required && row[*at].is_null()) {
+        let missing = |(at, field): &(usize, &Field)| field.required && row[*at].is_null() && field.numbering().is_none();
+        if let Some((missing, _)) = collection.fields.iter().enumerate().find(missing) {
             return Err(WriteError::Required(missing));
         }
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         rules::of_a_new_row(collection, &row, &named)?;
         let allowed = self.with_classes(&named)?;
+        let numbers: Vec<(usize, Series)> =
+            collection.declared().filter_map(|(at, field)| Some((at, field.numbering()?.series(self.ask.now_ms)))).collect();
+        if !numbers.is_empty() {
+            return self.insert_numbered(work, id, row, numbers, (allowed, &values));
+        }
         let checked_here = allowed.is_local();
         if checked_here && !allowed.holds(&row, &Alone) {
             self.ask.refuse(Create::NAME, Some(self.collection), None);
@@ -36,6 +42,41 @@ impl Grant<Create> {
         let after = work.slot();
         work.step(Step::Insert { table: self.collection, row: row.clone() });
         let collection = self.ask.collection(self.collection);
+        let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
+        references(&self.ask, collection, &set, work)?;
+        work.entry(Create::NAME, self.collection, &id, None, Some(after));
+        Ok(id)
+    }
+
+    /// Adds a row whose numbers are known when the change commits: what looks at them is asked of the row that was added.
+    fn insert_numbered(
+        self,
+        work: &mut Work,
+        id: Box<str>,
+        row: Row,
+        numbers: Vec<(usize, Series)>,
+        (allowed, values): (Predicate, &[(FieldId, Value)]),
+    ) -> Result<Box<str>, WriteError> {
+        let columns: Vec<usize> = numbers.iter().map(|(column, _)| *column).collect();
+        let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
+        let denied = Meaning::Denied { action: Create::NAME.into(), collection: self.collection };
+        let looks = allowed.reads_any(&columns);
+        if !looks {
+            if allowed.is_local() && !allowed.holds(&row, &Alone) {
+                self.ask.refuse(Create::NAME, Some(self.collection), None);
+                return Err(WriteError::Forbidden);
+            }
+            let miss = work.meaning(denied.clone());
+            work.step(Step::Holds { filter: allowed.of_row(&row), miss });
+        }
+        let after = work.slot();
+        work.step(Step::Numbered { table: self.collection, row: row.clone(), numbers });
+        if looks {
+            let miss = work.meaning(denied);
+            work.step(Step::Check { table: self.collection, id: id.clone(), filter: allowed, miss });
+        }
+        let collection = self.ask.collection(self.collection);
+        rules::checks_of_a_change(collection, &id, &columns, &named, work);
         let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
         references(&self.ask, collection, &set, work)?;
         work.entry(Create::NAME, self.collection, &id, None, Some(after));

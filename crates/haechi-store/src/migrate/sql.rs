@@ -5,7 +5,7 @@ use super::{
     rows::{Task, What},
 };
 use crate::render::Dialect;
-use haechi_model::{Column, Index, Reference, Storage, Table, Value};
+use haechi_model::{Column, Declared, Index, Reference, Storage, Table, Value};
 
 /// All steps in order. Values are converted first, while every table is unchanged.
 pub(super) fn steps(dialect: Dialect, actions: &[Action], conversions: &[Task]) -> Vec<Step> {
@@ -50,9 +50,17 @@ fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     for action in actions {
         match action {
             Action::CreateTable(table) => out.push(create(dialect, table, &table.name)),
-            Action::RenameTable { from, to } => out.push(format!("ALTER TABLE \"{from}\" RENAME TO \"{to}\"")),
-            Action::AlterTable { from, to } if dialect == Dialect::Sqlite => alter_sqlite(from, to, &mut out),
-            Action::AlterTable { from, to } => alter_postgres(from, to, &mut out),
+            Action::RenameTable { from, to } => {
+                out.push(format!("ALTER TABLE \"{from}\" RENAME TO \"{to}\""));
+                out.push(format!("UPDATE \"_numbers\" SET \"collection\" = '{to}' WHERE \"collection\" = '{from}'"));
+            }
+            Action::AlterTable { from, to } => {
+                match dialect {
+                    Dialect::Sqlite => alter_sqlite(from, to, &mut out),
+                    Dialect::Postgres => alter_postgres(from, to, &mut out),
+                }
+                renumber(from, to, &mut out);
+            }
             Action::DropTable(table) => out.push(format!("DROP TABLE \"{}\"", table.name)),
         }
     }
@@ -65,6 +73,16 @@ fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
         }
     }
     out
+}
+
+/// The number series of renamed texts go on.
+fn renumber(from: &Table, to: &Table, out: &mut Vec<String>) {
+    for column in to.columns.iter().filter(|column| matches!(column.declared, Some(Declared::Text { pattern: None, fold: false, .. }))) {
+        let Some(old) = from.former(column).map(|old| &from.columns[old].name) else { continue };
+        if *old != column.name && !old.starts_with('_') {
+            out.push(format!("UPDATE \"_numbers\" SET \"field\" = '{}' WHERE \"collection\" = '{}' AND \"field\" = '{old}'", column.name, to.name));
+        }
+    }
 }
 
 /// Statements that PostgreSQL runs afterwards, while others read and write.

@@ -6,7 +6,11 @@ use super::{
     connection::{Bound, failure},
     steps::{BEGIN, Runner, Stop},
 };
-use crate::load::{Load, LoadError, MAX_UNFIT, Misfit, Part, Refers, Unfit, columns, references, unique_keys};
+use crate::{
+    load::{Load, LoadError, MAX_UNFIT, Misfit, Part, Refers, Unfit, columns, references, unique_keys},
+    numbers,
+    render::{Dialect, Sql},
+};
 use deadpool_postgres::Object;
 use haechi_model::{Failure, Outcome, Row, Storage, Value};
 use std::pin::pin;
@@ -72,6 +76,11 @@ impl Postgres {
         }
         for stage in &stages {
             stage.refer().await?;
+        }
+        for table in &load.tables {
+            let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
+            numbers::forget(&mut sql, *table);
+            runner.query(&sql, usize::MAX).await.map_err(stopped)?;
         }
         Ok((counts, last))
     }

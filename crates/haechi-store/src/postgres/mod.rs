@@ -236,7 +236,7 @@ impl Inner {
             .steps
             .iter()
             .filter_map(|step| match step {
-                Step::Lock { table, .. } | Step::Insert { table, .. } | Step::Update { table, .. } => Some(*table),
+                Step::Lock { table, .. } | Step::Insert { table, .. } | Step::Numbered { table, .. } | Step::Update { table, .. } => Some(*table),
                 Step::Delete { table, .. } | Step::Cascade { table, .. } => Some(*table),
                 Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Clear { .. } | Step::Take { .. } => None,
             })

@@ -7,11 +7,12 @@ use super::{
 use crate::{
     cascade::{self, Cascade, Kept, Write},
     journal::{stated, with_stated},
+    numbers,
     render::{Dialect, Sql},
 };
 use deadpool_postgres::Object;
 use futures_util::future::{join, join_all};
-use haechi_model::{Change, Claim, EntryDraft, Failure, Outcome, Predicate, Row, Step};
+use haechi_model::{Change, Claim, EntryDraft, Failure, Outcome, Predicate, Row, Series, Step, Value};
 use std::{borrow::Cow, time::Duration};
 use tokio_postgres::{Statement, error::SqlState};
 
@@ -60,7 +61,8 @@ impl Runner<'_> {
             Some(patience) => format!("{BEGIN}; SET LOCAL lock_timeout = {}", patience.as_millis().max(1)).into(),
         };
         let begin = async { self.client.batch_execute(&begin).await.map_err(|error| self.stop(&error, usize::MAX)) };
-        let cascades = self.change.steps.iter().any(|step| matches!(step, Step::Cascade { .. }));
+        // Steps whose statements depend on answers.
+        let cascades = self.change.steps.iter().any(|step| matches!(step, Step::Cascade { .. } | Step::Numbered { .. }));
         if self.change.claim.is_none() && !cascades {
             let (begun, done) = join(begin, self.pipelined(&mut outcome)).await;
             begun?;
@@ -145,7 +147,7 @@ impl Runner<'_> {
             Step::Fewer { table, filter, than, .. } => sql.fewer(*table, filter, *than),
             Step::Clear { table, filter } => sql.clear(*table, filter),
             Step::Take { table, id, cost_ms, depth_ms, .. } => sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms),
-            Step::Cascade { .. } => sql.push("SELECT 1 WHERE FALSE"),
+            Step::Cascade { .. } | Step::Numbered { .. } => sql.push("SELECT 1 WHERE FALSE"),
         }
         sql
     }
@@ -205,7 +207,7 @@ impl Runner<'_> {
         self.query(&self.sql(step), at).await
     }
 
-    async fn query(&self, sql: &Sql<'_>, at: usize) -> Step_<Vec<tokio_postgres::Row>> {
+    pub(super) async fn query(&self, sql: &Sql<'_>, at: usize) -> Step_<Vec<tokio_postgres::Row>> {
         let stop = |error: tokio_postgres::Error| self.stop(&error, at);
         let statement = self.client.prepare_cached(&sql.text).await.map_err(stop)?;
         let values = bound(&sql.values);
@@ -243,12 +245,15 @@ impl Runner<'_> {
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &cleared));
                 outcome.cleared.extend(cleared);
             }
-            Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Take { .. } | Step::Cascade { .. } => {}
+            Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Take { .. } | Step::Cascade { .. } | Step::Numbered { .. } => {}
         }
         Ok(())
     }
 
     async fn one_by_one(&self, at: usize, step: &Step, outcome: &mut Outcome, quoted: &mut Vec<Quoted>) -> Step_<()> {
+        if let Step::Numbered { table, row, numbers } = step {
+            return self.numbered(at, (*table, row), numbers, outcome).await;
+        }
         let Step::Cascade { table, id, miss } = step else {
             let rows = self.step(at, step).await?;
             return self.judge(step, rows, outcome);
@@ -285,6 +290,32 @@ impl Runner<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Adds a row with the next numbers.
+    async fn numbered(&self, at: usize, (table, row): (usize, &Row), numbers: &[(usize, Series)], outcome: &mut Outcome) -> Step_<()> {
+        let mut row = row.clone();
+        for (column, series) in numbers {
+            let of = numbers::Of { table, column: *column, series };
+            let next = match self.int(&|sql| of.next(sql), at).await? {
+                Some(next) => next,
+                None => {
+                    let highest = self.int(&|sql| of.highest(sql), at).await?.unwrap_or(0);
+                    self.int(&|sql| of.begin(highest, sql), at).await?.ok_or(Failure::Broken)?
+                }
+            };
+            row[*column] = Value::text(series.written(next));
+        }
+        let insert = Step::Insert { table, row };
+        let rows = self.step(at, &insert).await?;
+        self.judge(&insert, rows, outcome)
+    }
+
+    /// The number that a statement returns.
+    async fn int(&self, fill: &(dyn Fn(&mut Sql<'_>) + Sync), at: usize) -> Step_<Option<i64>> {
+        let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
+        fill(&mut sql);
+        Ok(self.query(&sql, at).await?.first().and_then(|row| row.get(0)))
     }
 
     /// Writes entries, within a transaction that goes on.

@@ -93,6 +93,18 @@ impl<'a> Sql<'a> {
         let _ = write!(self.text, "${}::{ty}", self.values.len());
     }
 
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(crate) fn table_name(&self, table: usize) -> &'a str {
+        &self.table(table).name
+    }
+
+    pub(crate) fn column_name(&self, table: usize, column: usize) -> &'a str {
+        &self.table(table).columns[column].name
+    }
+
     fn table(&self, table: usize) -> &'a Table {
         &self.catalog.tables[table]
     }

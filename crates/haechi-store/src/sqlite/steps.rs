@@ -5,9 +5,10 @@ use crate::{
     cascade::{self, Cascade, Kept, Write},
     catalog::Catalog,
     journal::{Journal, stated, with_stated},
+    numbers,
     render::{Dialect, Sql},
 };
-use haechi_model::{Change, Claim, EntryDraft, Failure, Miss, Outcome, Row, Step};
+use haechi_model::{Change, Claim, EntryDraft, Failure, Miss, Outcome, Row, Step, Value};
 use rusqlite::{Connection, OptionalExtension, ffi};
 
 pub(super) fn run(
@@ -92,6 +93,16 @@ impl Runner<'_> {
                 self.outcome.written.push(*table);
                 self.outcome.slots.push(row.clone());
             }
+            Step::Numbered { table, row, numbers } => {
+                let mut row = row.clone();
+                for (column, series) in numbers {
+                    row[*column] = Value::text(series.written(self.number(&numbers::Of { table: *table, column: *column, series }, at)?));
+                }
+                sql.insert(*table, &row);
+                self.execute(&sql, at)?;
+                self.outcome.written.push(*table);
+                self.outcome.slots.push(row);
+            }
             Step::Update { table, id, set, miss } => {
                 sql.update(*table, id, set);
                 let row = self.one(&sql, *table, at)?.ok_or(Failure::Missed(*miss))?;
@@ -130,6 +141,22 @@ impl Runner<'_> {
             Step::Cascade { table, id, miss } => self.cascade(at, (*table, id), *miss)?,
         }
         Ok(())
+    }
+
+    fn number(&self, of: &numbers::Of<'_>, at: usize) -> Result<i64, Failure> {
+        let int = |fill: &dyn Fn(&mut Sql<'_>)| -> Result<Option<i64>, Failure> {
+            let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
+            fill(&mut sql);
+            let fetch = || -> rusqlite::Result<Option<Option<i64>>> {
+                self.connection.prepare_cached(&sql.text)?.query_row(connection::bound(&sql.values), |row| row.get(0)).optional()
+            };
+            Ok(fetch().map_err(|error| self.constraint(&error, at))?.flatten())
+        };
+        if let Some(next) = int(&|sql| of.next(sql))? {
+            return Ok(next);
+        }
+        let highest = int(&|sql| of.highest(sql))?.unwrap_or(0);
+        int(&|sql| of.begin(highest, sql))?.ok_or(Failure::Broken)
     }
 
     fn cascade(&mut self, at: usize, (table, id): (usize, &str), miss: Miss) -> Result<(), Failure> {

@@ -6,6 +6,8 @@ use crate::{
     journal::Journal,
     lines::Fill,
     load::{Load, LoadError, Part},
+    numbers,
+    render::{Dialect, Sql},
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use haechi_model::{Change, Failure, Outcome};
@@ -248,6 +250,12 @@ impl Thread {
             return Err(LoadError::Unfit(loading.unfit));
         }
         let counts = loading.counts();
+        for table in &load.tables {
+            let mut sql = Sql::new(Dialect::Sqlite, &catalog);
+            numbers::forget(&mut sql, *table);
+            let forgotten = self.connection.prepare_cached(&sql.text).and_then(|mut forget| forget.execute(connection::bound(&sql.values)));
+            forgotten.map_err(|error| failure(&error))?;
+        }
         self.commit().map_err(|error| if failure(&error) == Failure::Full { Failure::Full } else { Failure::Unknown })?;
         self.committed.notify_one();
         Ok(counts)

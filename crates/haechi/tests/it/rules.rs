@@ -18,7 +18,8 @@ on_both!(
     a_class_may_be_written_apart,
     rows_keep_their_checks,
     a_new_check_is_asked_of_the_rows,
-    words_have_an_order
+    words_have_an_order,
+    numbers_follow_each_other
 );
 
 const FILES: &[(&str, &str)] = &[
@@ -614,5 +615,128 @@ async fn words_have_an_order(backend: Backend) {
         app.verify().await;
         kim.delete(&format!("/api/v1/tickets/{id}")).await.expect(204);
     }
+    app.finish().await;
+}
+
+fn bills(name: &str, field: &str, more: &str) -> Vec<(&'static str, String)> {
+    let file = if name == "bills" { "collections/bills.toml" } else { "collections/receipts.toml" };
+    vec![
+        ("haechi.toml", "roles = []\n".to_owned()),
+        (
+            file,
+            format!(
+                "{more}[fields]\n{field}\nstate = {{ type = \"enum\", values = [\"draft\", \"sent\"], default = \"draft\" }}\nnote = {{ type = \"text\", unique = true }}\n\
+                 [[checks]]\nthat = \"note != 'never'\"\n"
+            ),
+        ),
+        (
+            "policies/main.cedar",
+            format!(
+                "permit (principal is users, action in [Action::\"list\", Action::\"read\", Action::\"delete\", Action::\"update\"], resource is {name});\n\
+                 permit (principal is users, action == Action::\"create\", resource is {name}) when {{ resource has state && resource.state == \"draft\" }};\n"
+            ),
+        ),
+    ]
+}
+
+/// RACE-41 [V2.3.1]: numbers follow each other without gaps, whoever is refused, raced by fifty, over a restart and on two nodes.
+async fn numbers_follow_each_other(backend: Backend) {
+    let number = "number = { type = \"text\", required = true, default = { number = \"INV-{year}-{n:4}\" } }";
+    let app = TestApp::start(backend, &bills("bills", number, "")).await;
+    let kim = app.person("kim", &[]).await;
+    let made = async |kim: &Person, body: Value| kim.post("/api/v1/bills", body).await.expect(201).json()["number"].as_str().unwrap().to_owned();
+    let first = kim.post("/api/v1/bills", json!({})).await.expect(201).json();
+    let year = first["create_time"].as_str().unwrap()[..4].to_owned();
+    let named = |number: u32| format!("INV-{year}-{number:04}");
+    assert_eq!(first["number"], json!(named(1)));
+    // What is refused takes no number: by policy, by a check, by a unique value, in a batch.
+    kim.post("/api/v1/bills", json!({ "state": "sent" })).await.expect(403);
+    kim.post("/api/v1/bills", json!({ "note": "never" })).await.expect(422);
+    assert_eq!(made(&kim, json!({ "note": "taken" })).await, named(2));
+    kim.post("/api/v1/bills", json!({ "note": "taken" })).await.expect(409);
+    let create = |note: &str| json!({ "create": "bills", "data": { "note": note } });
+    kim.post("/api/v1:batch", json!({ "operations": [create("a"), create("b"), create("taken")] })).await.expect(409);
+    kim.post("/api/v1:batch", json!({ "operations": [create("a"), create("b")] })).await.expect(200);
+    let query = "mutation { create_bill(input: { note: \"c\" }) { errors { code } bill { number } } }";
+    let told = kim.post("/graphql", json!({ "query": query })).await.expect(200).json();
+    assert_eq!(told["data"]["create_bill"]["bill"]["number"], json!(named(5)), "{told}");
+    // Nobody else writes it.
+    let path = format!("/api/v1/bills/{}", first["id"].as_str().unwrap());
+    assert_eq!(codes(&kim.patch(&path, json!({ "number": "INV-1" })).await.expect(422).json()), [("/number".to_owned(), "read_only".to_owned())]);
+    kim.post("/api/v1/bills", json!({ "number": "INV-1" })).await.expect(422);
+    let second = if backend == Backend::Postgres { Some(app.second_node().await) } else { None };
+    let other = second.as_ref().map_or_else(|| kim.clone(), |second| Person::at(second.stack.clone(), &kim));
+    let mut racing = Vec::new();
+    for at in 0..50 {
+        let who = if at % 2 == 0 { kim.clone() } else { other.clone() };
+        racing.push(tokio::spawn(async move {
+            loop {
+                let reply = who.post("/api/v1/bills", json!({ "note": format!("race {at}") })).await;
+                if reply.status != 503 && reply.status != 429 {
+                    return reply.expect(201).json()["number"].as_str().unwrap().to_owned();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }));
+    }
+    let mut found = Vec::new();
+    for one in racing {
+        found.push(one.await.unwrap());
+    }
+    found.sort();
+    assert_eq!(found, (6..56).map(named).collect::<Vec<_>>());
+    if let Some(second) = second {
+        second.close().await;
+    }
+    let app = app.restart().await;
+    let kim = Person::with_token(&app, &kim);
+    assert_eq!(made(&kim, json!({})).await, named(56));
+    // Rows that are imported carry their numbers, and the series goes on behind the highest of them.
+    app.verify().await;
+    let (root, clock) = (app.root.clone(), app.clock.clone());
+    app.close().await;
+    std::fs::write(
+        root.join("rows.ndjson"),
+        format!("{{\"number\":\"{}\"}}\n{{\"number\":\"INV-{year}-x\"}}\n{{\"number\":\"INV-1999-0777\"}}\n", named(70)),
+    )
+    .unwrap();
+    done(&haechi(&root, &["import", "bills", root.join("rows.ndjson").to_str().unwrap()]));
+    let app = TestApp::open(root.clone(), backend, clock.clone()).await;
+    let kim = Person::with_token(&app, &kim);
+    let last = kim.post("/api/v1/bills", json!({})).await.expect(201).json();
+    assert_eq!(last["number"], json!(named(71)));
+    // A number that was given is not given again, also when its row is gone and the field has another name.
+    kim.delete(&format!("/api/v1/bills/{}", last["id"].as_str().unwrap())).await.expect(204);
+    app.close().await;
+    std::fs::remove_file(root.join("collections/bills.toml")).unwrap();
+    for (path, text) in bills(
+        "receipts",
+        &number.replace("number = { type = \"text\"", "no = { was = \"number\", type = \"text\""),
+        "[collection]\nwas = \"bills\"\n",
+    ) {
+        if path != "haechi.toml" {
+            std::fs::write(root.join(path), text).unwrap();
+        }
+    }
+    let app = TestApp::open(root, backend, clock).await;
+    let kim = Person::with_token(&app, &kim);
+    let next = kim.post("/api/v1/receipts", json!({})).await.expect(201).json();
+    assert_eq!(next["no"], json!(named(72)));
+    app.finish().await;
+}
+
+/// Policies and checks that look at the number are asked when it is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_are_seen_by_policies_and_checks() {
+    let mut files = bills("bills", "number = { type = \"text\", default = { number = \"B{n}\" } }", "");
+    files[1].1.push_str("[[checks]]\nthat = \"state = 'sent' OR number:*\"\n[[checks]]\nthat = \"number != 'B3'\"\nmessage = \"unlucky\"\n");
+    files[2].1.push_str("forbid (principal, action == Action::\"create\", resource is bills) when { resource has number && resource.number == \"B2\" && resource has note };\n");
+    let app = TestApp::start(Backend::Sqlite, &files).await;
+    let kim = app.person("kim", &[]).await;
+    kim.post("/api/v1/bills", json!({ "note": "a" })).await.expect(201);
+    kim.post("/api/v1/bills", json!({ "note": "b" })).await.expect(403);
+    assert_eq!(kim.post("/api/v1/bills", json!({})).await.expect(201).json()["number"], "B2");
+    let refused = kim.post("/api/v1/bills", json!({})).await.expect(422).json();
+    assert_eq!((codes(&refused), &refused["errors"][0]["detail"]), (vec![("/number".to_owned(), "check".to_owned())], &json!("unlucky")));
     app.finish().await;
 }
