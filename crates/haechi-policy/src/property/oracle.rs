@@ -7,7 +7,7 @@ use cedar_policy::{
 };
 use haechi_model::{App, FieldType, Group, Lookup, Value, format_datetime};
 use serde_json::{Value as Json, json};
-use std::cell::RefCell;
+use std::{cell::RefCell, rc::Rc};
 
 /// Ids of the things of which the caller may write these fields. A forbid that errors denies.
 pub(super) fn allowed(policies: &Policies, world: &World, principal: &Principal<'_>, written: &[&str]) -> Vec<String> {
@@ -81,36 +81,30 @@ thread_local! {
     pub(super) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     /// Rows on which the second voice was heard.
     pub(super) static HEARD: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
-    static ENTITIES: RefCell<Option<(usize, Entities, Entities)>> = const { RefCell::new(None) };
+    /// All rows of each world as Cedar's entities, and those alone that have all of their groups.
+    static ENTITIES: RefCell<Vec<(usize, [Rc<Entities>; 2])>> = const { RefCell::new(Vec::new()) };
 }
 
-/// All rows as Cedar's entities, and those alone that have all of their groups.
-fn entities(world: &World, whole_alone: bool) -> Entities {
+fn entities(world: &World, whole_alone: bool) -> Rc<Entities> {
     let key = std::ptr::from_ref(world) as usize;
-    ENTITIES.with_borrow_mut(|kept| match kept {
-        Some((known, all, whole)) if *known == key => {
-            if whole_alone {
-                whole.clone()
-            } else {
-                all.clone()
-            }
-        }
-        _ => {
-            let app = world.app("");
-            let users = world.users.iter().map(|row| entity(world, &app, 0, row));
-            let things = world.things.iter().map(|row| entity(world, &app, world.things_id, row));
-            let list: Vec<Json> = users.chain(things).collect();
-            let things = &app.collections[world.things_id];
-            let is_whole =
-                |json: &&Json| json["uid"]["type"] != "things" || things.groups.iter().all(|group| json["attrs"].get(&group.name).is_some());
-            let whole: Vec<Json> = list.iter().filter(is_whole).cloned().collect();
-            let made = |list: Vec<Json>| Entities::from_json_value(Json::from(list), None).unwrap();
-            let (all, whole) = (made(list), made(whole));
-            let wanted = if whole_alone { whole.clone() } else { all.clone() };
-            *kept = Some((key, all, whole));
-            wanted
-        }
+    ENTITIES.with_borrow_mut(|kept| {
+        let at = kept.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+            kept.push((key, entities_of(world)));
+            kept.len() - 1
+        });
+        kept[at].1[usize::from(whole_alone)].clone()
     })
+}
+
+fn entities_of(world: &World) -> [Rc<Entities>; 2] {
+    let app = world.app("");
+    let users = world.users.iter().map(|row| entity(world, &app, 0, row));
+    let things = world.things.iter().map(|row| entity(world, &app, world.things_id, row));
+    let list: Vec<Json> = users.chain(things).collect();
+    let things = &app.collections[world.things_id];
+    let is_whole = |json: &&Json| json["uid"]["type"] != "things" || things.groups.iter().all(|group| json["attrs"].get(&group.name).is_some());
+    let whole: Vec<Json> = list.iter().filter(is_whole).cloned().collect();
+    [list, whole].map(|list| Rc::new(Entities::from_json_value(Json::from(list), None).unwrap()))
 }
 
 /// The ids of the rows whose group it looks at for a row; `None` when they are too many. Cedar knows no depth and no circles, so
