@@ -8,8 +8,8 @@ use std::{path::PathBuf, process::ExitCode};
 pub(crate) struct New {
     /// The folder to make.
     folder: PathBuf,
-    /// notes or clinic; a folder named clinic gets the clinic.
-    #[arg(long, value_parser = ["notes", "clinic"])]
+    /// notes, clinic or team; a folder named clinic or team gets that one.
+    #[arg(long, value_parser = ["notes", "clinic", "team"])]
     template: Option<String>,
 }
 
@@ -23,6 +23,7 @@ macro_rules! template {
 
 const NOTES: Files = template!["../../templates/notes/": "haechi.toml", "collections/notes.toml", "policies/notes.cedar", "policies/tests/notes.toml", "seed/users.csv", "seed/notes.csv"];
 const CLINIC: Files = template!["../../templates/clinic/": "haechi.toml", "collections/patients.toml", "collections/visits.toml", "policies/clinic.cedar", "policies/tests/clinic.toml", "seed/users.csv", "seed/patients.csv"];
+const TEAM: Files = template!["../../templates/team/": "haechi.toml", "README.md", "collections/users.toml", "collections/projects.toml", "collections/memberships.toml", "collections/tasks.toml", "collections/comments.toml", "policies/team.cedar", "policies/tests/team.toml", "seed/users.csv", "seed/projects.csv", "seed/memberships.csv", "seed/tasks.csv", "seed/comments.csv"];
 
 impl New {
     pub(crate) fn run(&self, place: &Place) -> Done {
@@ -31,10 +32,10 @@ impl New {
         if occupied {
             return Err(Failed::Said(format!("{} is not empty; nothing was written", self.folder.display())));
         }
-        let by_name = self.folder.file_name().is_some_and(|name| name == "clinic");
-        let files = match self.template.as_deref() {
+        let by_name = || self.folder.file_name().and_then(std::ffi::OsStr::to_str);
+        let files = match self.template.as_deref().or_else(by_name) {
             Some("clinic") => CLINIC,
-            None if by_name => CLINIC,
+            Some("team") => TEAM,
             _ => NOTES,
         };
         for (path, text) in files.iter().copied().chain([(".gitignore", ".haechi/\n")]) {

@@ -36,6 +36,7 @@ mod live;
 mod messages;
 mod network;
 mod oracle;
+mod patterns;
 mod postgres;
 mod process;
 mod races;
