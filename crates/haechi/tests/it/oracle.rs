@@ -10,7 +10,7 @@ use haechi_testkit::{Backend, Person, TestApp, on_both, with_more};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-on_both!(secrets_that_differ_look_the_same);
+on_both!(secrets_that_differ_look_the_same, memberships_of_others_look_the_same);
 
 const POLICY: &str = r#"
 permit (principal in Role::"auditor", action == Action::"watch", resource is notes);
@@ -211,6 +211,122 @@ async fn learnt(backend: Backend) -> Vec<String> {
 /// T-oracle [V8.2.3 V14.2.2]
 async fn secrets_that_differ_look_the_same(backend: Backend) {
     let found = learnt(backend).await;
+    assert!(found.is_empty(), "{} answers differ:\n{}", found.len(), found.iter().take(5).cloned().collect::<Vec<_>>().join("\n"));
+}
+
+/// Projects whose people see the tasks; everybody sees their own memberships alone.
+const TEAM: &[(&str, &str)] = &[
+    ("haechi.toml", "roles = []\n[limits]\ncaller_per_minute = 10000000\n"),
+    (
+        "collections/projects.toml",
+        "[fields]\nname = { type = \"text\" }\nparent = { type = \"ref\", to = \"projects\" }\n\
+         [groups.people]\nthrough = \"memberships.person\"\nby = \"project\"\ninherits = \"parent\"\n\
+         [groups.leads]\nthrough = \"memberships.person\"\nby = \"project\"\nwhere = \"role = 'lead'\"\n",
+    ),
+    (
+        "collections/memberships.toml",
+        "[fields]\nproject = { type = \"ref\", to = \"projects\", required = true }\nperson = { type = \"ref\", to = \"users\", required = true }\n\
+         role = { type = \"enum\", values = [\"member\", \"lead\"], required = true, default = \"member\", ordered = true }\n\
+         [[indexes]]\nfields = [\"project\", \"person\"]\nunique = true\n",
+    ),
+    (
+        "collections/tasks.toml",
+        "[fields]\nproject = { type = \"ref\", to = \"projects\", required = true }\ntitle = { type = \"text\" }\nassignee = { type = \"ref\", to = \"users\" }\n",
+    ),
+    (
+        "policies/main.cedar",
+        r#"
+permit (principal is users, action in [Action::"list", Action::"read", Action::"watch"], resource is projects) when { principal in resource.people };
+permit (principal is users, action in [Action::"list", Action::"read", Action::"watch"], resource is tasks) when { principal in resource.project.people };
+permit (principal is users, action in [Action::"create", Action::"update"], resource is tasks) when { principal in resource.project.people };
+forbid (principal, action in [Action::"create", Action::"update"], resource is tasks) when { resource has assignee } unless { resource.assignee == principal };
+permit (principal is users, action == Action::"delete", resource is tasks) when { principal in resource.project.leads };
+permit (principal is users, action in [Action::"list", Action::"read"], resource is memberships) when { resource.person == principal };
+permit (principal is users, action in [Action::"create", Action::"update", Action::"delete"], resource is memberships) when { principal in resource.project.leads };
+"#,
+    ),
+];
+
+/// Who else is where: project, person, role. The attacker is a member of the first project in both houses, and in no other.
+const OTHERS: [&[(usize, usize, &str)]; 2] =
+    [&[(0, 1, "lead"), (1, 1, "member"), (2, 2, "lead")], &[(1, 2, "lead"), (0, 2, "member"), (2, 1, "member"), (1, 1, "lead")]];
+
+/// Everything that a member of one project asks about all of them.
+async fn asked_of_a_team(backend: Backend, others: &[(usize, usize, &str)], clock: Arc<haechi_gate::TestClock>) -> Vec<String> {
+    let root = haechi_testkit::fresh_folder(backend, TEAM).await;
+    let app = TestApp::open(root, backend, clock).await;
+    let people = [app.person("mallory", &[]).await, app.person("kim", &[]).await, app.person("lee", &[]).await];
+    let id = |kind: usize, at: usize| format!("0192cccc-0000-7000-8000-{kind:04x}{at:08x}");
+    let put = async |collection: &str, id: String, row: Value| {
+        let revision = app.house.gate.revision();
+        let declared = revision.app.collection(collection).unwrap();
+        let Json::Object(members) = haechi_model::parse_json(row.to_string().as_bytes()).unwrap() else { panic!("no object") };
+        let value = |(name, json): &(Box<str>, Json)| {
+            let field = declared.field(name).unwrap();
+            (field, declared.fields[field].ty.read(json).unwrap())
+        };
+        let rows = vec![ImportRow { line: 1, id: Some(id.into()), values: members.iter().map(value).collect() }];
+        app.house.gate.import(&app.house.keys.import, declared.id, rows).await.unwrap_or_else(|errors| panic!("{errors:?}"));
+    };
+    for at in 0..3 {
+        // The third is below the second.
+        let parent = (at == 2).then(|| id(1, 1));
+        put("projects", id(1, at), json!({ "name": format!("p{at}"), "parent": parent })).await;
+        put("tasks", id(3, at), json!({ "project": id(1, at), "title": format!("t{at}") })).await;
+    }
+    put("memberships", id(2, 0), json!({ "project": id(1, 0), "person": people[0].id })).await;
+    for (at, (project, person, role)) in others.iter().enumerate() {
+        put("memberships", id(2, at + 1), json!({ "project": id(1, *project), "person": people[*person].id, "role": role })).await;
+    }
+    let (me, mut lines) = (&people[0], Vec::new());
+    let mut keep = |what: String, reply: haechi_testkit::Reply| {
+        let told = people.iter().enumerate().fold(plain(&reply.text()), |text, (at, person)| text.replace(&person.id, &format!("person {at}")));
+        // What a house has made itself has an id of its own.
+        let own = |word: &str| word.len() == 36 && word.matches('-').count() == 4 && !word.starts_with("0192cccc");
+        let told = told.split('"').map(|word| if own(word) { "an id" } else { word }).collect::<Vec<_>>().join("\"");
+        lines.push(format!("{what} → {} {told}", reply.status));
+    };
+    let mut filters = vec![String::new(), "role = \"lead\"".to_owned(), "role > member".to_owned()];
+    filters.extend((0..3).map(|at| format!("project = \"{}\"", id(1, at))));
+    for (at, person) in people.iter().enumerate() {
+        let body = json!({ "filter": format!("person = \"{}\"", person.id) });
+        keep(format!("memberships of {at}"), me.post("/api/v1/memberships:query", body).await);
+        let body = json!({ "project": id(1, 1), "person": person.id });
+        keep(format!("put {at} into the second"), me.post("/api/v1/memberships", body).await);
+        let body = json!({ "project": id(1, 0), "person": person.id });
+        keep(format!("put {at} into the first"), me.post("/api/v1/memberships", body).await);
+        let body = json!({ "project": id(1, 0), "title": "x", "assignee": person.id });
+        keep(format!("give {at} a task"), me.post("/api/v1/tasks", body).await);
+    }
+    for filter in &filters {
+        for collection in ["memberships", "projects", "tasks"] {
+            for order in ["id", "create_time desc"] {
+                let body = json!({ "filter": filter, "order_by": order, "page_size": 1 });
+                keep(format!("{collection} {body}"), me.post(&format!("/api/v1/{collection}:query"), body).await);
+            }
+        }
+    }
+    for at in 0..5 {
+        for (kind, collection) in [(1, "projects"), (2, "memberships"), (3, "tasks")] {
+            let path = format!("/api/v1/{collection}/{}", id(kind, at));
+            keep(format!("get {path}"), me.get(&path).await);
+            keep(format!("patch {path}"), me.patch(&path, json!({ "title": "y" })).await);
+            keep(format!("move {path}"), me.patch(&path, json!({ "project": id(1, 1) })).await);
+            keep(format!("delete {path}"), me.delete(&path).await);
+        }
+    }
+    let query = "{ projects { nodes { id name memberships_by_project { nodes { id role } } tasks_by_project { nodes { id } } } } memberships_aggregate { count max { role } } tasks_aggregate { count } }";
+    keep("graphql".to_owned(), me.post("/graphql", json!({ "query": query })).await);
+    app.finish().await;
+    lines
+}
+
+/// T-oracle [V8.2.2]: two houses that differ in who else is in which project, and in what role, look the same to a member of one project.
+async fn memberships_of_others_look_the_same(backend: Backend) {
+    let clock = Arc::new(haechi_gate::TestClock::new());
+    let (one, other) = (asked_of_a_team(backend, OTHERS[0], clock.clone()).await, asked_of_a_team(backend, OTHERS[1], clock).await);
+    assert_eq!(one.len(), other.len());
+    let found: Vec<String> = one.iter().zip(&other).filter(|(one, other)| one != other).map(|(one, other)| format!("{one}\n  {other}")).collect();
     assert!(found.is_empty(), "{} answers differ:\n{}", found.len(), found.iter().take(5).cloned().collect::<Vec<_>>().join("\n"));
 }
 

@@ -29,7 +29,7 @@ pub(super) fn folder(seed: u64) -> Vec<(&'static str, String)> {
         "enum\", values = [\"open\", \"b\"], default = \"b",
         "enum\", values = [\"open\", \"b\", \"a\"], ordered = true, default = \"b",
     ];
-    let classes = ["public", "internal", "internal", "pii", "secret", "clinical"];
+    let classes = ["public", "internal", "internal", "billing", "pii", "secret", "clinical"];
     let mut policies = String::new();
     let collections = ["alphas", "betas", "gammas"].map(|name| {
         let mut fields = String::from(
@@ -54,7 +54,7 @@ pub(super) fn folder(seed: u64) -> Vec<(&'static str, String)> {
             for actions in [
                 "Action::\"list\", Action::\"read\"",
                 "Action::\"create\", Action::\"update\"",
-                "Action::\"delete\"",
+                "Action::\"delete\", Action::\"write_billing\"",
                 "Action::\"read_pii\"",
                 "Action::\"read_secret\", Action::\"write_pii\"",
                 "Action::\"read_clinical\", Action::\"write_secret\", Action::\"write_clinical\"",
@@ -84,7 +84,10 @@ pub(super) fn folder(seed: u64) -> Vec<(&'static str, String)> {
         "permit (principal is users in Role::\"one\", action in [Action::\"list\", Action::\"read\", Action::\"read_pii\"], resource is users);\n",
     );
     vec![
-        ("haechi.toml", format!("roles = [\"one\", \"two\"]\n[classes]\nclinical = {{ like = \"secret\" }}\n{NO_LIMITS}")),
+        (
+            "haechi.toml",
+            format!("roles = [\"one\", \"two\"]\n[classes]\nclinical = {{ like = \"secret\" }}\nbilling = {{ like = \"internal\" }}\n{NO_LIMITS}"),
+        ),
         ("collections/alphas.toml", alphas),
         ("collections/betas.toml", betas),
         ("collections/gammas.toml", gammas),
