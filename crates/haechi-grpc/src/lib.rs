@@ -42,6 +42,6 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
     let mut routes = proto::routes(app);
     routes.push(("POST", "/grpc.health.v1.Health/Check".to_owned(), "anybody".to_owned()));
     let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned();
-    routes.push(("POST", reflection, "whoever is known, in dev or with grpc.reflection".to_owned()));
+    routes.push(("POST", reflection, "anybody with credentials, in dev or with grpc.reflection".to_owned()));
     routes
 }

@@ -117,7 +117,7 @@ impl IdentityError {
             Self::Refused(Refusal::Forbidden(_)) => Problem::new(kind::FORBIDDEN, "This is not yours to do."),
             Self::WrongCredential(what) => Problem::new(kind::FORBIDDEN, *what),
             Self::Stale => Problem::new(kind::FRESH_SIGN_IN, "Show your password again by signing in."),
-            Self::Closed => Problem::new(kind::FORBIDDEN, "Nobody can sign up here; ask whoever runs the service."),
+            Self::Closed => Problem::new(kind::FORBIDDEN, "Nobody can sign up here; ask the people who run the service."),
             Self::InvalidCode => Problem::new(kind::INVALID_CODE, "Ask for a new one."),
             Self::NotFound => Problem::new(kind::NOT_FOUND, "There is no such thing, or it is not yours to see."),
             Self::Taken { email: true, .. } => Problem::new(kind::NOT_UNIQUE, "Somebody has this address."),

@@ -122,14 +122,14 @@ const OPERATIONS: &[(&str, &str, Operation<'static>)] = &[
     (
         "/auth/v1/me",
         "get",
-        Operation { name: "me", summary: "Whoever asks.", body: None, status: "200", reply: Some("Me"), problems: &[403], open: false },
+        Operation { name: "me", summary: "The caller.", body: None, status: "200", reply: Some("Me"), problems: &[403], open: false },
     ),
     (
         "/auth/v1/sessions",
         "get",
         Operation {
             name: "list_sessions",
-            summary: "The sessions of whoever asks, newest first.",
+            summary: "The caller's sessions, newest first.",
             body: None,
             status: "200",
             reply: Some("SessionList"),
@@ -160,7 +160,7 @@ const OPERATIONS: &[(&str, &str, Operation<'static>)] = &[
         "get",
         Operation {
             name: "list_keys",
-            summary: "The keys of whoever asks.",
+            summary: "The caller's keys.",
             body: None,
             status: "200",
             reply: Some("KeyList"),

@@ -1,4 +1,4 @@
-//! Rules about how a field's value may change, whoever changes it.
+//! Rules about how a field's value may change. They hold for every writer.
 
 /// What a change sets by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,7 +36,7 @@ async fn open(Extension(ask): Extension<Ask>) -> Response<Body> {
             axum::Json(json!({ "drafts": rows.len(), "cents": rows.iter().filter_map(cents).sum::<i64>() })).into_response()
         }
         Err(ReadError::Refused(_)) => Problem::new(kinds::FORBIDDEN, "No policy lets you list invoices.").response("", ask.request_id()),
-        Err(_) => Problem::new(kinds::UNAVAILABLE, "The sum cannot be had now.").retry_after(2).response("", ask.request_id()),
+        Err(_) => Problem::new(kinds::UNAVAILABLE, "The sum is not available now.").retry_after(2).response("", ask.request_id()),
     }
 }
 

@@ -25,7 +25,7 @@ kinds! {
     UNAUTHENTICATED "unauthenticated" 401 "Who you are is not known" "Send Authorization: Bearer with a token that is alive.";
     SIGN_IN_FAILED "sign-in-failed" 401 "The address or the password is wrong" "Check both. What is wrong is not told, so that nobody learns who has an account.";
     FRESH_SIGN_IN "fresh-sign-in-needed" 401 "The sign-in is too long ago for this" "Sign in again and repeat the request with the new session.";
-    FORBIDDEN "forbidden" 403 "Policy does not allow this" "Ask whoever runs the service; the request id finds the decision in the ledger.";
+    FORBIDDEN "forbidden" 403 "Policy does not allow this" "Ask the people who run the service; the request id finds the decision in the ledger.";
     NOT_FOUND "not-found" 404 "There is nothing here for you" "Check the path and the id. What you may not read looks the same as what is not there.";
     METHOD_NOT_ALLOWED "method-not-allowed" 405 "The method is not served here" "The Allow header names the methods that are.";
     NOT_ACCEPTABLE "not-acceptable" 406 "No media type that is asked for is served here" "Accept a media type that the detail names.";
@@ -46,11 +46,11 @@ kinds! {
     TOO_MANY_ATTEMPTS "too-many-attempts" 429 "There were too many attempts" "Try again after the time that Retry-After names.";
     TOO_MANY_REQUESTS "too-many-requests" 429 "There were too many requests" "Send fewer a minute; the RateLimit headers say how many there may be.";
     HEADERS_TOO_LARGE "headers-too-large" 431 "The request's head is too large" "Send fewer or shorter headers.";
-    INTERNAL "internal" 500 "Something failed inside" "Nothing was changed. Tell whoever runs the service the request id.";
+    INTERNAL "internal" 500 "Something failed inside" "Nothing was changed. Give the request id to the people who run the service.";
     UNKNOWN "unknown-outcome" 500 "Whether the change was made is not known" "Send it again with the same Idempotency-Key: it happens at most once.";
     BUSY "busy" 503 "Too much is waiting" "Try again after the time that Retry-After names.";
     CONTENDED "contended" 503 "Others change the same records" "Try again after the time that Retry-After names.";
     NOT_IMPLEMENTED "not-implemented" 501 "The body's framing is not understood" "Send the body as it is, with Content-Length, or with Transfer-Encoding: chunked alone.";
     UNAVAILABLE "unavailable" 503 "The database cannot be reached" "Try again after the time that Retry-After names.";
-    FULL "storage-full" 507 "There is no room left" "Whoever runs the service must make room. Nothing was changed.";
+    FULL "storage-full" 507 "There is no room left" "The people who run the service must make room. Nothing was changed.";
 }

@@ -36,7 +36,7 @@ pub fn query(ask: &Ask, collection: CollectionId, input: &QueryInput) -> Result<
 #[must_use]
 pub fn ended(reason: EndReason) -> Problem {
     match reason {
-        EndReason::Caller => Problem::new(kinds::UNAUTHENTICATED, "Sign in again: whoever watched is no longer who he was."),
+        EndReason::Caller => Problem::new(kinds::UNAUTHENTICATED, "Sign in again: what the person who watches may do has changed."),
         EndReason::Refused => Problem::new(kinds::FORBIDDEN, "No policy allows this any more."),
         EndReason::Slow => Problem::new(kinds::BUSY, "The stream was read too slowly: go on after the last position."),
         EndReason::Busy | EndReason::Closing => Problem::new(kinds::BUSY, "The stream ends: go on after the last position.").retry_after(1),

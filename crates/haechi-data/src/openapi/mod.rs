@@ -89,7 +89,7 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
     }
     routes.push(("POST", "/api/v1:batch".to_owned(), "create, update, delete of each operation".to_owned()));
     for (path, who) in [
-        ("/openapi.json", "anybody in dev, else whoever is known"),
+        ("/openapi.json", "anybody in dev, else anybody with credentials"),
         ("/problems/{slug}", "anybody"),
         ("/healthz", "anybody"),
         ("/readyz", "anybody"),

@@ -184,7 +184,7 @@ pub(super) fn plain(id: &str, summary: &str, statuses: &[u16]) -> Value {
     let word = |status: &u16| (status.to_string(), json!({ "description": summary, "content": { "text/plain": { "schema": forms::text(200) } } }));
     let mut all = problems(&[]);
     all.extend(statuses.iter().map(word));
-    json!({ "get": { "operationId": id, "summary": summary, "description": "For whoever sends requests here; it shows nothing of the data.", "tags": ["health"], "security": [{}], "responses": all } })
+    json!({ "get": { "operationId": id, "summary": summary, "description": "For load balancers and monitors; it shows nothing of the data.", "tags": ["health"], "security": [{}], "responses": all } })
 }
 
 pub(super) fn responses() -> Value {

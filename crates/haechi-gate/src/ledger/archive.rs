@@ -64,7 +64,7 @@ pub enum ArchiveError {
     #[error("rows kept changing; try again when less is written")]
     Busy,
     /// The database cannot be reached.
-    #[error("the database cannot be had: {0:?}")]
+    #[error("the database cannot be reached: {0:?}")]
     Store(Failure),
 }
 

@@ -79,7 +79,8 @@ fn lints(revision: &Revision) -> Vec<String> {
     }
     if app.config.ledger.witness.is_empty() {
         found.push(
-            "no witness: whoever has the whole machine can rewrite the ledger unnoticed; add witness = [\"file:PATH\"] under [ledger]".to_owned(),
+            "no witness: somebody who has the whole machine can rewrite the ledger unnoticed; add witness = [\"file:PATH\"] under [ledger]"
+                .to_owned(),
         );
     }
     found

@@ -97,7 +97,7 @@ async fn policy_decides_and_the_handler_does(backend: Backend) {
     assert_eq!(act(&app.anonymous(), &id, "publish", &[], REASON).await.status, 401);
     assert_eq!(act(&lee, &id, "publish", &[], REASON).await.status, 404, "what one may not read is not there");
     let refused = act(&auditor, &id, "publish", &[], REASON).await;
-    assert_eq!((refused.status, refused.problem().as_str()), (403, "forbidden"), "who reads it is told that he may not");
+    assert_eq!((refused.status, refused.problem().as_str()), (403, "forbidden"), "who reads it is told that they may not");
     assert_eq!(act(&kim, "01920000-0000-7000-8000-00000000ffff", "publish", &[], REASON).await.status, 404);
     for unknown in ["erase", "update", "query", "publish:publish", ""] {
         assert_eq!(act(&kim, &id, unknown, &[], REASON).await.status, 404, "{unknown}");
@@ -107,7 +107,7 @@ async fn policy_decides_and_the_handler_does(backend: Backend) {
     let plain = kim.send("POST", &format!("/api/v1/notes/{id}"), &[("content-type", "application/json")], b"{}".to_vec()).await;
     assert_eq!((plain.status, plain.header("allow")), (405, "GET,HEAD,PATCH,DELETE"));
     assert_eq!(act(&kim, &id, "publish", &[("if-match", "\"7\"")], REASON).await.status, 412);
-    assert_eq!(runs.load(Ordering::Relaxed), 0, "a handler runs for whoever may, and for nobody else");
+    assert_eq!(runs.load(Ordering::Relaxed), 0, "a handler runs for those who may, and for nobody else");
     let done = act(&kim, &id, "publish", &[("if-match", "\"1\"")], REASON).await.expect(200);
     let note = done.json();
     assert_eq!((&note["body"], &note["rank"], &note["version"], done.header("etag")), (&json!("ready"), &json!(10), &json!(2), "\"2\""));

@@ -81,7 +81,7 @@ async fn routes_of_ones_own_stand_behind_the_same_gate() {
     let reply = polish(&member).await;
     assert!(reply.starts_with("HTTP/1.1 200 ") && reply.contains("\"text\":\"shiny\""), "{reply}");
     let reply = polish(&auditor).await;
-    assert!(reply.starts_with("HTTP/1.1 404 "), "he may not read it: {reply}");
+    assert!(reply.starts_with("HTTP/1.1 404 "), "they may not read it: {reply}");
     served.abort();
     let _ = served.await;
     std::fs::remove_dir_all(root).unwrap();

@@ -12,7 +12,7 @@ on_both!(
     what_fails_takes_nobody_with_it,
     fifty_update_one_version,
     fifty_merge_into_one_row,
-    whoever_was_told_of_a_write_reads_it,
+    a_write_that_was_told_is_read,
     batches_in_opposite_order_all_pass
 );
 
@@ -117,7 +117,7 @@ async fn fifty_merge_into_one_row(backend: Backend) {
 }
 
 /// Readers share snapshots: never one from before a write that was answered.
-async fn whoever_was_told_of_a_write_reads_it(backend: Backend) {
+async fn a_write_that_was_told_is_read(backend: Backend) {
     let app = TestApp::start(backend, FILES).await;
     let kim = app.person("kim", &["member"]).await;
     join_all((0..RACERS).map(|_| {

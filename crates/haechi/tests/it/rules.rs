@@ -639,7 +639,7 @@ fn bills(name: &str, field: &str, more: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// RACE-41 [V2.3.1]: numbers follow each other without gaps, whoever is refused, raced by fifty, over a restart and on two nodes.
+/// RACE-41 [V2.3.1]: numbers follow each other without gaps, also when some are refused, raced by fifty, over a restart and on two nodes.
 async fn numbers_follow_each_other(backend: Backend) {
     let number = "number = { type = \"text\", required = true, default = { number = \"INV-{year}-{n:4}\" } }";
     let app = TestApp::start(backend, &bills("bills", number, "")).await;

@@ -249,7 +249,7 @@ async fn differences(app: &TestApp) -> (Vec<String>, usize) {
         if let (Some(known), Some(after)) = (known, after)
             && known != after
         {
-            found.push(format!("{who} has followed {}: he knows {known:?}\n  his list is {after:?}", collection.name));
+            found.push(format!("{who} has followed {}: they know {known:?}\n  their list is {after:?}", collection.name));
         }
     }
     server.end().await;
