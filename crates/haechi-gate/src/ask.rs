@@ -229,6 +229,9 @@ impl Ask {
 
     /// The parts of the condition on a change, where a permit is asked of the row as it was.
     pub(crate) fn change_parts(&self, collection: CollectionId, fields: &[FieldId]) -> Option<ChangeParts> {
+        if !self.revision.policies.hands_over(collection) {
+            return None;
+        }
         let names = self.revision.names(collection, fields);
         self.revision.policies.change(&self.caller.principal(), collection, self.now_ms, Written::These(&names))
     }

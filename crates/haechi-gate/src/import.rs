@@ -2,7 +2,6 @@
 
 use crate::{
     gate::Gate,
-    grant::fresh_row,
     system::{Import, System},
 };
 use aws_lc_rs::digest;
@@ -402,7 +401,7 @@ impl Sender<'_> {
             }
         }
         let id = row.id.unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into());
-        let stored = fresh_row(self.declared, &id, &row.values, self.now_ms, None);
+        let stored = self.declared.new_row(&id, &row.values, self.now_ms, None);
         if let Some(Broken::Check(check)) = self.declared.check_broken_by(&stored) {
             let check = &self.declared.checks[check];
             self.errors.push(ImportError { line: row.line, field: check.fields.first().copied(), what: check.words() });

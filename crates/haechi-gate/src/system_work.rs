@@ -2,7 +2,6 @@
 
 use crate::{
     gate::Gate,
-    grant::fresh_row,
     memory::Revocation,
     refusal::Refusal,
     shared::Shared,
@@ -122,7 +121,7 @@ impl<A: Area> SystemWork<A> {
     /// Adds a person with these values; the new id and the row's slot.
     pub fn insert_user(&mut self, values: &[(FieldId, Value)]) -> (Box<str>, usize) {
         let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
-        let row = fresh_row(&self.shared.revision.load().app.collections[USERS], &id, values, self.change.time_ms, None);
+        let row = self.shared.revision.load().app.collections[USERS].new_row(&id, values, self.change.time_ms, None);
         self.step(Step::Insert { table: USERS, row });
         (id, self.slot())
     }

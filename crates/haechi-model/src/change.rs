@@ -41,6 +41,10 @@ pub enum Step {
         row: Row,
         /// The columns that get numbers.
         numbers: Vec<(usize, Series)>,
+        /// What must hold of the row with its numbers, before it is written.
+        filter: Predicate,
+        /// It does not.
+        miss: Miss,
     },
     /// Changes a row that was locked; the row after goes into the next slot.
     Update {

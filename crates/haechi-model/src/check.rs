@@ -28,6 +28,12 @@ impl Check {
         self.message.clone().unwrap_or_else(|| format!("must hold: {}", self.that))
     }
 
+    /// Whether it looks at one of these columns.
+    #[must_use]
+    pub fn looks_at(&self, columns: &[usize]) -> bool {
+        self.broken.reads_any(columns)
+    }
+
     /// The condition under which a row keeps it.
     #[must_use]
     pub fn condition(&self) -> Predicate {

@@ -104,6 +104,33 @@ impl Collection {
         self.fields.iter().enumerate().skip(Self::FIRST_DECLARED)
     }
 
+    /// A new row, with defaults, owner and shadow columns filled in; `me` is the caller, when they are a person.
+    #[must_use]
+    pub fn new_row(&self, id: &str, values: &[(FieldId, Value)], now_ms: i64, me: Option<&str>) -> Vec<Value> {
+        let mut row: Vec<Value> = self.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
+        row[Self::ID] = Value::text(id);
+        row[Self::CREATE_TIME] = Value::Int(now_ms);
+        row[Self::UPDATE_TIME] = Value::Int(now_ms);
+        row[Self::VERSION] = Value::Int(1);
+        for (at, field) in self.declared() {
+            if let Some(value) = field.default_at(now_ms, me) {
+                row[at] = value;
+            }
+        }
+        if let (Some(field), Some(me)) = (self.owner, me) {
+            row[field] = Value::text(me);
+        }
+        for (field, value) in values {
+            row[*field] = value.clone();
+        }
+        for (at, field) in self.fields.iter().enumerate() {
+            if let Some(shadow) = field.shadow {
+                row[shadow] = field.ty.folded(row[at].clone());
+            }
+        }
+        row
+    }
+
     /// The first rule that a new row breaks.
     #[must_use]
     pub fn broken_by(&self, row: &[Value]) -> Option<Broken> {

@@ -210,6 +210,12 @@ impl Policies {
         Predicate::all([permits, unforbidden(&binder, slice)])
     }
 
+    /// Whether a permit of a change is asked of the row as it was.
+    #[must_use]
+    pub fn hands_over(&self, collection: CollectionId) -> bool {
+        self.slices.of(collection, verb::UPDATE).decides_before()
+    }
+
     /// The parts of the condition on a change; `None` when no permit of it is asked of the row as it was.
     #[must_use]
     pub fn change(&self, principal: &Principal<'_>, collection: CollectionId, now_ms: i64, written: Written<'_>) -> Option<ChangeParts> {

@@ -1,8 +1,8 @@
 //! The query of a list, from a URL or a body: names, types and limits are checked here.
 
 use super::error::RecordError;
-use haechi_model::filter::{read_filter, read_order};
-use haechi_model::{App, Collection, Comparison, FieldId, FieldType, Json, Operand, Predicate, USERS};
+use haechi_model::filter::{read_filter, read_order, restriction};
+use haechi_model::{App, Collection, FieldId, FieldType, Json, Predicate};
 
 /// Records of a page when the request does not say.
 const DEFAULT_PAGE: u32 = 20;
@@ -190,19 +190,9 @@ fn equality(name: &str, value: &str, collection: &Collection, me: Option<&str>) 
         what: "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand",
     };
     let id = collection.field(name).ok_or_else(unknown)?;
-    let field = &collection.fields[id];
-    if !field.ty.comparable() {
+    if !collection.fields[id].ty.comparable() {
         return Err(RecordError::Parameter { name: name.to_owned(), what: "cannot be compared; use filter with `:`" });
     }
-    let mine = matches!(field.ty, FieldType::Ref { to: USERS, .. }) && value == "me";
-    let read = match (mine, me) {
-        (true, Some(me)) => Ok(haechi_model::Value::text(me)),
-        _ => match &field.ty {
-            FieldType::Text { .. } if !value.contains('\0') => Ok(haechi_model::Value::text(value)),
-            ty => ty.read_text(value),
-        },
-    };
-    let value = read.map_err(|_| RecordError::Parameter { name: name.to_owned(), what: "has a value that the field cannot hold" })?;
-    let column = Operand::Column(field.shadow.unwrap_or(id));
-    Ok((id, Predicate::Compare(column, Comparison::Equal, Operand::Constant(field.ty.folded(value)))))
+    let wrong = |_| RecordError::Parameter { name: name.to_owned(), what: "has a value that the field cannot hold" };
+    Ok((id, restriction(collection, id, "=", Some(value), me).map_err(wrong)?))
 }

@@ -1,7 +1,7 @@
 //! Example rows in memory: on which of them two states of the policies differ, and for whom.
 
 use super::reach::ANYBODY;
-use crate::{grant::fresh_row, import::ImportRow, revision::Revision};
+use crate::{import::ImportRow, revision::Revision};
 use haechi_model::{App, Collection, CollectionId, Group, Lookup, Predicate, Row, USERS, Value, person};
 use haechi_policy::{ActionId, Principal, PrincipalKind, Written};
 use std::collections::{BTreeSet, HashMap};
@@ -57,7 +57,7 @@ impl Examples {
     /// Adds a row. Values that it does not name are those of a new row.
     pub fn add(&mut self, collection: &Collection, row: &ImportRow) {
         let id = row.id.as_deref().map_or_else(|| format!("line {}", row.line), str::to_owned);
-        let made = fresh_row(collection, &id, &row.values, 0, None);
+        let made = collection.new_row(&id, &row.values, 0, None);
         self.places.insert((collection.id, id), self.rows[collection.id].len());
         self.rows[collection.id].push(made);
     }

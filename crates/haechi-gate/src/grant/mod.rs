@@ -8,7 +8,7 @@ mod writing;
 pub use reading::{ListQuery, Wanted};
 pub(crate) use rules::{checks_of_a_change, of_a_change};
 pub use verbs::{Create, Delete, List, Read, Update, Verb, Watch};
-pub(crate) use writing::{class_condition, columns_set, fresh_row, references};
+pub(crate) use writing::{class_condition, columns_set, references};
 
 use crate::{ask::Ask, refusal::Refusal};
 use haechi_model::{Collection, CollectionId, Predicate, USERS};

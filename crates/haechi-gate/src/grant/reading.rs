@@ -159,7 +159,10 @@ impl Grant<List> {
         let aggregate = Aggregate { collection: self.collection, filter, parts };
         let values = self.ask.shared.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
-        let word = |(value, place): (Value, &Option<FieldId>)| place.map_or(value.clone(), |field| fields[field].ty.word_at(&value));
+        let word = |(value, place): (Value, &Option<FieldId>)| match place {
+            Some(field) => fields[*field].ty.word_at(&value),
+            None => value,
+        };
         Ok(values.into_iter().zip(&places).map(word).collect())
     }
 }

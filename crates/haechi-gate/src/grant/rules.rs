@@ -15,11 +15,10 @@ pub(crate) fn of_a_new_row(collection: &Collection, row: &Row, named: &[FieldId]
 /// The checks that look at what a change sets. They come after its statement that writes, when the row is as it becomes.
 pub(crate) fn checks_of_a_change(collection: &Collection, id: &str, set: &[usize], named: &[FieldId], work: &mut Work) {
     for (at, check) in collection.checks.iter().enumerate() {
-        let condition = check.condition();
-        if condition.reads_any(set) {
+        if check.looks_at(set) {
             let field = field_of(collection, at, named);
             let miss = work.meaning(Meaning::Check { check: at, field });
-            work.step(Step::Check { table: collection.id, id: id.into(), filter: condition, miss });
+            work.step(Step::Check { table: collection.id, id: id.into(), filter: check.condition(), miss });
         }
     }
 }

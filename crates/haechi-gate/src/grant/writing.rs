@@ -5,7 +5,7 @@ use crate::{
     ask::Ask,
     work::{HandOver, Meaning, Work, WriteError},
 };
-use haechi_model::{Alone, Collection, CollectionId, Field, FieldId, FieldType, Miss, OnDelete, Predicate, Row, Series, Step, USERS, Value};
+use haechi_model::{Alone, Collection, CollectionId, Field, FieldId, FieldType, Miss, OnDelete, Predicate, Series, Step, USERS, Value};
 use haechi_policy::ChangeParts;
 
 impl Grant<Create> {
@@ -16,7 +16,7 @@ impl Grant<Create> {
     pub fn insert(self, work: &mut Work, values: Vec<(FieldId, Value)>) -> Result<Box<str>, WriteError> {
         let id: Box<str> = uuid::Uuid::now_v7().hyphenated().to_string().into();
         let collection = self.collection();
-        let row = fresh_row(collection, &id, &values, self.ask.now_ms, self.ask.person());
+        let row = collection.new_row(&id, &values, self.ask.now_ms, self.ask.person());
         let missing = |(at, field): &(usize, &Field)| field.required && row[*at].is_null() && field.numbering().is_none();
         if let Some((missing, _)) = collection.fields.iter().enumerate().find(missing) {
             return Err(WriteError::Required(missing));
@@ -24,63 +24,40 @@ impl Grant<Create> {
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         rules::of_a_new_row(collection, &row, &named)?;
         let allowed = self.with_classes(&named)?;
-        let numbers: Vec<(usize, Series)> =
-            collection.declared().filter_map(|(at, field)| Some((at, field.numbering()?.series(self.ask.now_ms)))).collect();
-        if !numbers.is_empty() {
-            return self.insert_numbered(work, id, row, numbers, (allowed, &values));
-        }
-        let checked_here = allowed.is_local();
-        if checked_here && !allowed.holds(&row, &Alone) {
+        let numbers = self.numbers();
+        let columns: Vec<usize> = numbers.iter().map(|(column, _)| *column).collect();
+        let (local, looks) = (allowed.is_local(), allowed.reads_any(&columns));
+        if local && !looks && !allowed.holds(&row, &Alone) {
             self.ask.refuse(Create::NAME, Some(self.collection), None);
             return Err(WriteError::Forbidden);
         }
-        if !checked_here {
-            // Before the row is written, so that a refusal never depends on what unique values others have.
-            let miss = work.meaning(Meaning::Denied { action: Create::NAME.into(), collection: self.collection });
-            work.step(Step::Holds { filter: allowed.of_row(&row), miss });
-        }
-        let after = work.slot();
-        work.step(Step::Insert { table: self.collection, row: row.clone() });
-        let collection = self.ask.collection(self.collection);
-        let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
-        references(&self.ask, collection, &set, work)?;
-        work.entry(Create::NAME, self.collection, &id, None, Some(after));
-        Ok(id)
-    }
-
-    /// Adds a row whose numbers are known when the change commits: what looks at them is asked of the row that was added.
-    fn insert_numbered(
-        self,
-        work: &mut Work,
-        id: Box<str>,
-        row: Row,
-        numbers: Vec<(usize, Series)>,
-        (allowed, values): (Predicate, &[(FieldId, Value)]),
-    ) -> Result<Box<str>, WriteError> {
-        let columns: Vec<usize> = numbers.iter().map(|(column, _)| *column).collect();
-        let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
-        let denied = Meaning::Denied { action: Create::NAME.into(), collection: self.collection };
-        let looks = allowed.reads_any(&columns);
-        if !looks {
-            if allowed.is_local() && !allowed.holds(&row, &Alone) {
-                self.ask.refuse(Create::NAME, Some(self.collection), None);
-                return Err(WriteError::Forbidden);
+        // Before the row is written, so that a refusal never depends on what unique values others have.
+        let mut denied = || work.meaning(Meaning::Denied { action: Create::NAME.into(), collection: self.collection });
+        let insert = if numbers.is_empty() {
+            if !local {
+                let miss = denied();
+                work.step(Step::Holds { filter: allowed.of_row(&row), miss });
             }
-            let miss = work.meaning(denied.clone());
-            work.step(Step::Holds { filter: allowed.of_row(&row), miss });
-        }
+            Step::Insert { table: self.collection, row: row.clone() }
+        } else {
+            let filter = if local && !looks { Predicate::True } else { allowed };
+            let miss = denied();
+            Step::Numbered { table: self.collection, row: row.clone(), numbers, filter, miss }
+        };
         let after = work.slot();
-        work.step(Step::Numbered { table: self.collection, row: row.clone(), numbers });
-        if looks {
-            let miss = work.meaning(denied);
-            work.step(Step::Check { table: self.collection, id: id.clone(), filter: allowed, miss });
-        }
+        work.step(insert);
         let collection = self.ask.collection(self.collection);
         rules::checks_of_a_change(collection, &id, &columns, &named, work);
         let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
         references(&self.ask, collection, &set, work)?;
         work.entry(Create::NAME, self.collection, &id, None, Some(after));
         Ok(id)
+    }
+
+    /// The series of the columns that get numbers.
+    fn numbers(&self) -> Vec<(usize, Series)> {
+        let number = |(at, field): (usize, &Field)| Some((at, field.numbering()?.series(self.ask.now_ms)));
+        self.collection().declared().filter_map(number).collect()
     }
 }
 
@@ -101,19 +78,15 @@ impl Grant<Update> {
         let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::VERSION]).collect();
         let after = work.slot();
         work.step(Step::Update { table: self.collection, id: id.clone(), set, miss });
-        if let Some(parts) = self.ask.change_parts(self.collection, &named) {
-            self.hand_over(work, (&id, miss), &named, parts)?;
-            rules::checks_of_a_change(collection, &id, &changed, &named, work);
-            rules::of_a_change(collection, &id, &values, work);
-            references(&self.ask, collection, &values, work)?;
-            work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
-            return Ok(());
-        }
-        let after_image = self.after_image(&named)?;
-        let after_image = if Predicate::all([after_image.clone(), allowed]).reads_any(&changed) { after_image } else { Predicate::True };
-        if after_image != Predicate::True {
-            let miss = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
-            work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
+        match self.ask.change_parts(self.collection, &named) {
+            Some(parts) => self.hand_over(work, (&id, miss), &named, parts)?,
+            None => {
+                let after_image = self.after_image(&named)?;
+                if after_image != Predicate::True && Predicate::all([after_image.clone(), allowed]).reads_any(&changed) {
+                    let miss = work.meaning(Meaning::Denied { action: Update::NAME.into(), collection: self.collection });
+                    work.step(Step::Check { table: self.collection, id: id.clone(), filter: after_image, miss });
+                }
+            }
         }
         rules::checks_of_a_change(collection, &id, &changed, &named, work);
         rules::of_a_change(collection, &id, &values, work);
@@ -234,32 +207,6 @@ pub(crate) fn references(ask: &Ask, collection: &Collection, values: &[(FieldId,
         work.step_before_write(Step::Check { table: *to, id: id.clone(), filter: readable, miss });
     }
     Ok(())
-}
-
-/// A row with defaults, owner and shadow columns filled in.
-pub(crate) fn fresh_row(collection: &Collection, id: &str, values: &[(FieldId, Value)], now_ms: i64, me: Option<&str>) -> Row {
-    let mut row: Row = collection.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
-    row[Collection::ID] = Value::text(id);
-    row[Collection::CREATE_TIME] = Value::Int(now_ms);
-    row[Collection::UPDATE_TIME] = Value::Int(now_ms);
-    row[Collection::VERSION] = Value::Int(1);
-    for (at, field) in collection.declared() {
-        if let Some(value) = field.default_at(now_ms, me) {
-            row[at] = value;
-        }
-    }
-    if let (Some(field), Some(me)) = (collection.owner, me) {
-        row[field] = Value::text(me);
-    }
-    for (field, value) in values {
-        row[*field] = value.clone();
-    }
-    for (at, field) in collection.fields.iter().enumerate() {
-        if let Some(shadow) = field.shadow {
-            row[shadow] = field.ty.folded(row[at].clone());
-        }
-    }
-    row
 }
 
 /// Whether deleting a row of the collection may delete or detach other rows.

@@ -2,7 +2,7 @@
 
 use crate::{Context, Identity, error::IdentityError, once::Purpose, password::acceptable, throttle::Attempt};
 use haechi_gate::SystemError;
-use haechi_model::{Actor, Broken, Collection, Failure, FieldId, Json, Predicate, Row, SignUp, USERS, Value, person};
+use haechi_model::{Actor, Broken, Failure, FieldId, Json, Predicate, SignUp, USERS, Value, person};
 use haechi_problem::{FieldProblem, pointer};
 
 const MISS_CODE: u16 = 100;
@@ -159,7 +159,7 @@ impl Identity {
                 wrong(&field.name, "required", "a value is required".to_owned());
             }
         }
-        match users.broken_by(&new_person(users, &values)) {
+        match users.broken_by(&users.new_row("", &values, self.0.gate.clock().now_ms(), None)) {
             // An operator may begin with any word, as with imports.
             Some(Broken::Initial(at)) if allowed == Allowed::Listed => {
                 let words = users.fields[at].rules.initial.clone().unwrap_or_default();
@@ -173,17 +173,4 @@ impl Identity {
         }
         if errors.is_empty() { Ok(values) } else { Err(IdentityError::Fields(errors)) }
     }
-}
-
-/// The fields of a person as far as their profile says them.
-fn new_person(users: &Collection, values: &[(FieldId, Value)]) -> Row {
-    let mut row: Row = users.table.columns.iter().map(|column| column.default.clone().unwrap_or(Value::Null)).collect();
-    for (at, field) in users.declared() {
-        let given = values.iter().find(|(known, _)| *known == at).map(|(_, value)| value.clone());
-        row[at] = given.or_else(|| field.default_at(0, None)).unwrap_or(Value::Null);
-        if let Some(shadow) = field.shadow {
-            row[shadow] = field.ty.folded(row[at].clone());
-        }
-    }
-    row
 }

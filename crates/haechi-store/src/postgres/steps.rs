@@ -251,8 +251,14 @@ impl Runner<'_> {
     }
 
     async fn one_by_one(&self, at: usize, step: &Step, outcome: &mut Outcome, quoted: &mut Vec<Quoted>) -> Step_<()> {
-        if let Step::Numbered { table, row, numbers } = step {
-            return self.numbered(at, (*table, row), numbers, outcome).await;
+        if let Step::Numbered { table, row, numbers, filter, miss } = step {
+            let row = self.numbered(at, (*table, row), numbers).await?;
+            let holds = (*filter != Predicate::True).then(|| Step::Holds { filter: filter.of_row(&row), miss: *miss });
+            for step in holds.into_iter().chain([Step::Insert { table: *table, row }]) {
+                let rows = self.step(at, &step).await?;
+                self.judge(&step, rows, outcome)?;
+            }
+            return Ok(());
         }
         let Step::Cascade { table, id, miss } = step else {
             let rows = self.step(at, step).await?;
@@ -292,8 +298,8 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Adds a row with the next numbers.
-    async fn numbered(&self, at: usize, (table, row): (usize, &Row), numbers: &[(usize, Series)], outcome: &mut Outcome) -> Step_<()> {
+    /// The row with the next numbers.
+    async fn numbered(&self, at: usize, (table, row): (usize, &Row), numbers: &[(usize, Series)]) -> Step_<Row> {
         let mut row = row.clone();
         for (column, series) in numbers {
             let of = numbers::Of { table, column: *column, series };
@@ -306,9 +312,7 @@ impl Runner<'_> {
             };
             row[*column] = Value::text(series.written(next));
         }
-        let insert = Step::Insert { table, row };
-        let rows = self.step(at, &insert).await?;
-        self.judge(&insert, rows, outcome)
+        Ok(row)
     }
 
     /// The number that a statement returns.

@@ -8,7 +8,7 @@ use crate::{
     numbers,
     render::{Dialect, Sql},
 };
-use haechi_model::{Change, Claim, EntryDraft, Failure, Miss, Outcome, Row, Step, Value};
+use haechi_model::{Change, Claim, EntryDraft, Failure, Miss, Outcome, Predicate, Row, Step, Value};
 use rusqlite::{Connection, OptionalExtension, ffi};
 
 pub(super) fn run(
@@ -93,15 +93,15 @@ impl Runner<'_> {
                 self.outcome.written.push(*table);
                 self.outcome.slots.push(row.clone());
             }
-            Step::Numbered { table, row, numbers } => {
+            Step::Numbered { table, row, numbers, filter, miss } => {
                 let mut row = row.clone();
                 for (column, series) in numbers {
                     row[*column] = Value::text(series.written(self.number(&numbers::Of { table: *table, column: *column, series }, at)?));
                 }
-                sql.insert(*table, &row);
-                self.execute(&sql, at)?;
-                self.outcome.written.push(*table);
-                self.outcome.slots.push(row);
+                if *filter != Predicate::True {
+                    self.step(at, &Step::Holds { filter: filter.of_row(&row), miss: *miss })?;
+                }
+                self.step(at, &Step::Insert { table: *table, row })?;
             }
             Step::Update { table, id, set, miss } => {
                 sql.update(*table, id, set);
