@@ -100,7 +100,7 @@ impl ActionGrant {
         work.step(Step::Update { table: self.collection, id: id.into(), set, miss });
         grant::checks_of_a_change(collection, id, &changed, &named, work);
         grant::of_a_change(collection, id, values, work);
-        grant::references(&self.ask, collection, values, work)?;
+        grant::references(&self.ask, collection, Some(id), values, work)?;
         work.entry(&name, self.collection, id, Some(before), Some(after));
         Ok(())
     }

@@ -139,14 +139,14 @@ impl Gate {
             let altered: Vec<String> = migration.altered().into_iter().map(str::to_owned).collect();
             let before = self.shared.store.applied().await.map_err(|_| MigrateError::Database)?.len();
             self.shared.store.migrate(migration, allow_drop, self.shared.clock.now_ms()).await?;
+            // Columns that this folder does not know may be gone now, or stay until a later migration drops them.
+            self.meet().await?;
             let applied = self.shared.store.applied().await.map_err(|_| MigrateError::Database)?;
             if remembers {
                 self.state_system(key, None).await.map_err(|_| MigrateError::Database)?;
             }
             self.state(key, &summary, &altered, applied.get(before..).unwrap_or_default()).await.map_err(|_| MigrateError::Database)?;
             self.learn(&applied);
-            // A migration that leaves drops for later makes a model that is newer than the folder's.
-            self.meet().await?;
             self.analyse(Analyse::Everything).await;
             Ok(())
         })

@@ -3,8 +3,8 @@
 use crate::ask::Ask;
 use futures_util::future::BoxFuture;
 use haechi_model::{
-    Change, Claim, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, FieldType, Miss, OnDelete, Operand, Predicate, Row,
-    Select, Step, Value,
+    Change, Claim, Collection, CollectionId, Comparison, EntryDraft, EntryKind, Failure, FieldId, Miss, OnDelete, Operand, Predicate, Row, Select,
+    Step, Value,
 };
 use std::borrow::Cow;
 
@@ -31,6 +31,17 @@ pub enum Meaning {
     },
     /// A reference names a row that does not exist or that the caller may not read.
     Reference(FieldId),
+    /// An id of a list names a row that does not exist or that the caller may not read.
+    Listed {
+        /// The list.
+        field: FieldId,
+        /// The collection to which it refers.
+        to: CollectionId,
+        /// The ids that need `read` on their rows.
+        ids: Vec<Box<str>>,
+        /// Collection, field and row of the list whose ids do not.
+        known: Option<(CollectionId, FieldId, Box<str>)>,
+    },
     /// The delete would take too many rows with it.
     TooManyChildren,
     /// A field that is set once would change.
@@ -88,6 +99,13 @@ pub enum WriteError {
     NotUnique(Vec<FieldId>),
     /// The reference names no row that the caller may read.
     Reference(FieldId),
+    /// An id of the list names no row that the caller may read.
+    Listed {
+        /// The list.
+        field: FieldId,
+        /// The id.
+        id: Box<str>,
+    },
     /// Other rows still refer to the row.
     Referenced(Vec<String>),
     /// The delete would take more than the bound with it.
@@ -325,6 +343,10 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
             WriteError::Forbidden
         }
         Meaning::Reference(field) => WriteError::Reference(*field),
+        Meaning::Listed { field, to, ids, known } => match unreadable(ask, *to, ids, known.as_ref()).await {
+            Ok(id) => WriteError::Listed { field: *field, id },
+            Err(failure) => WriteError::Store(failure),
+        },
         Meaning::TooManyChildren => WriteError::TooManyChildren,
         Meaning::WriteOnce(field) => WriteError::WriteOnce(*field),
         Meaning::Check { check, field } => WriteError::Check { check: *check, field: *field },
@@ -334,6 +356,20 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
             Err(failure) => WriteError::Store(failure),
         },
     }
+}
+
+/// The first id of a list that names no row which the caller may read, and that the row's list does not hold already.
+async fn unreadable(ask: &Ask, to: CollectionId, ids: &[Box<str>], known: Option<&(CollectionId, FieldId, Box<str>)>) -> Result<Box<str>, Failure> {
+    let these = Predicate::OneOf(Operand::Column(Collection::ID), ids.iter().map(|id| Value::Text(id.clone())).collect());
+    let most = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+    let select = Select::new(to, Predicate::all([these, ask.readable(to)]), most);
+    let mut fine = ask.shared.store.select(select, ask.reads(false, "read", to)).await?.ids;
+    if let Some((collection, field, id)) = known {
+        let row = ask.shared.store.row(*collection, id).await?;
+        fine.extend(row.map(|row| haechi_model::references(&row[*field])).unwrap_or_default());
+    }
+    // All may be fine by now, when somebody changed them meanwhile.
+    Ok(ids.iter().find(|id| !fine.contains(id)).or(ids.first()).cloned().unwrap_or_default())
 }
 
 /// Looks again under `read`: no row is 404, another version 412, else 403.
@@ -359,18 +395,14 @@ async fn second_look(ask: &Ask, action: Cow<'static, str>, collection: Collectio
 fn referrers(ask: &Ask, collection: CollectionId) -> Vec<String> {
     let (mut todo, mut seen, mut found) = (vec![collection], vec![collection], Vec::new());
     while let Some(target) = todo.pop() {
-        for from in &ask.app().collections {
-            for field in &from.fields {
-                match field.ty {
-                    FieldType::Ref { to, on_delete: OnDelete::Restrict } if to == target && ask.readable(from.id) != Predicate::False => {
-                        found.push(format!("{}.{}", from.name, field.name));
-                    }
-                    FieldType::Ref { to, on_delete: OnDelete::Cascade } if to == target && !seen.contains(&from.id) => {
-                        seen.push(from.id);
-                        todo.push(from.id);
-                    }
-                    _ => {}
+        for (from, field, on_delete) in ask.app().referring(target) {
+            match on_delete {
+                OnDelete::Restrict if ask.readable(from.id) != Predicate::False => found.push(format!("{}.{}", from.name, from.fields[field].name)),
+                OnDelete::Cascade if !seen.contains(&from.id) => {
+                    seen.push(from.id);
+                    todo.push(from.id);
                 }
+                _ => {}
             }
         }
     }

@@ -44,7 +44,7 @@ fn of_connection(ask: &Ask, connection: &Connection, variables: &Variables) -> u
 
 fn of_selection(ask: &Ask, selection: &Selection, variables: &Variables) -> u64 {
     let of = |hole: &Hole| match hole {
-        Hole::Referred { selection, .. } => of_selection(ask, selection, variables),
+        Hole::Referred { selection, most, .. } => of_selection(ask, selection, variables).saturating_mul(*most),
         Hole::Referring { connection, .. } => of_connection(ask, connection, variables),
     };
     selection.holes.iter().map(of).fold(1, u64::saturating_add)

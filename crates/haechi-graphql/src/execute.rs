@@ -12,7 +12,7 @@ use haechi_data::{
     actions::{self, Pages},
 };
 use haechi_gate::{Ask, ListQuery, Sealer, Wanted};
-use haechi_model::{Collection, FieldId, Json, PerParent, Predicate, RowPage, write_json_text};
+use haechi_model::{Collection, FieldId, FieldType, Json, PerParent, Predicate, RowPage, write_json_text};
 use haechi_problem::{Problem, kinds};
 use std::{
     collections::HashMap,
@@ -198,9 +198,10 @@ impl Run<'_> {
         for hole in &selection.holes {
             // Errors get the path of the first row, because all rows are queried together.
             let filling = match hole {
-                Hole::Referred { key, follow, selection } => {
+                Hole::Referred { key, follow, selection: inner, .. } => {
                     let path = Path { parent: Some(path), key, index: None };
-                    Box::pin(self.referred(selection, *follow, &page, &path)).await
+                    let ty = &self.ask.app().collections[selection.collection].fields[selection.follow[*follow]].ty;
+                    Box::pin(self.referred(inner, (*follow, ty), &page, &path)).await
                 }
                 Hole::Referring { key, by, connection } => {
                     let path = Path { parent: Some(path), key, index: None };
@@ -216,12 +217,9 @@ impl Run<'_> {
         spliced(&page, &fillings)
     }
 
-    /// The target of the reference for each row; null when the caller may read none.
-    async fn referred(&self, selection: &Selection, follow: usize, page: &RowPage, path: &Path<'_>) -> Vec<Filling> {
-        let id = |row: &Vec<Option<Box<str>>>| row.get(follow).cloned().flatten();
-        let mut ids: Vec<Box<str>> = page.followed.iter().filter_map(id).collect();
-        ids.sort_unstable();
-        ids.dedup();
+    /// The target of the reference for each row, null when the caller may read none; of a list, those that the caller may read.
+    async fn referred(&self, selection: &Selection, (follow, ty): (usize, &FieldType), page: &RowPage, path: &Path<'_>) -> Vec<Filling> {
+        let ids = actions::named_by(ty, follow, page);
         let wanted = Wanted { fields: Some(&selection.fields), follow: &selection.follow, shape: selection.shape.clone() };
         let found = match actions::referred(self.ask, selection.collection, &ids, wanted).await {
             Ok(found) => found,
@@ -232,18 +230,36 @@ impl Run<'_> {
         };
         let places: HashMap<Box<str>, usize> = found.ids.iter().cloned().zip(0..).collect();
         let objects = if selection.holes.is_empty() { whole(found) } else { self.fill(selection, found, path).await };
+        let named = |row: &Vec<Option<Box<str>>>| -> Option<Vec<usize>> {
+            let stored = row.get(follow)?.as_deref()?;
+            Some(ty.ids(stored).iter().filter_map(|id| places.get(id).copied()).collect())
+        };
         // A record with many references to it is copied into each referring row: all copies must fit into the reply.
-        let copied: usize = page.followed.iter().filter_map(|row| places.get(&id(row)?)).map(|at| objects.get(*at).len()).sum();
+        let copied: usize = page.followed.iter().filter_map(named).flatten().map(|at| objects.get(at).len()).sum();
         if copied > objects.bytes.len() && !self.ask.shows(copied - objects.bytes.len()) {
             self.fail(GraphqlError::record(path, &RecordError::TooLong));
             return page.followed.iter().map(|_| Filling::Null).collect();
         }
-        let filling = |row: &Vec<Option<Box<str>>>| match id(row).and_then(|id| places.get(&id).copied()) {
-            Some(at) => Filling::Own(objects.get(at).to_vec()),
-            None => Filling::Null,
+        let filling = |row: &Vec<Option<Box<str>>>| match (named(row), ty.lists()) {
+            (Some(places), Some(_)) => Filling::Own(joined(&objects, &places)),
+            (Some(places), None) if !places.is_empty() => Filling::Own(objects.get(places[0]).to_vec()),
+            _ => Filling::Null,
         };
         page.followed.iter().map(filling).collect()
     }
+}
+
+/// A list of objects.
+fn joined(objects: &Objects, places: &[usize]) -> Vec<u8> {
+    let mut out = vec![b'['];
+    for (number, at) in places.iter().enumerate() {
+        if number > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(objects.get(*at));
+    }
+    out.push(b']');
+    out
 }
 
 /// The content for a hole of one row.

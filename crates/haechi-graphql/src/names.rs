@@ -173,12 +173,12 @@ impl Types {
             }
         };
         for (at, field) in collection.fields.iter().enumerate() {
-            match field.ty {
-                FieldType::Ref { .. } => {
+            match id_member(field) {
+                Some(ids) => {
                     add(field.name.clone(), Member::Referred(at));
-                    add(format!("{}_id", field.name), Member::Field(at));
+                    add(ids, Member::Field(at));
                 }
-                _ => add(field.name.clone(), Member::Field(at)),
+                None => add(field.name.clone(), Member::Field(at)),
             }
         }
         for (referring, field) in app.referrers(collection.id) {
@@ -323,6 +323,12 @@ pub(crate) fn enum_values(ty: &FieldType) -> Option<&[String]> {
             && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     values.iter().all(name).then_some(values)
+}
+
+/// The name of the member with the id of a reference, or the ids of a list of them.
+pub(crate) fn id_member(field: &haechi_model::Field) -> Option<String> {
+    field.ty.refers()?;
+    Some(format!("{}_{}", field.name, if field.ty.lists().is_some() { "ids" } else { "id" }))
 }
 
 pub(crate) fn enum_name(collection: &Collection, field: FieldId) -> String {

@@ -86,8 +86,8 @@ pub(crate) struct Selection {
 /// The content of a hole.
 #[derive(Clone)]
 pub(crate) enum Hole {
-    /// The record that the reference at this place of `follow` names.
-    Referred { key: Box<str>, follow: usize, selection: Selection },
+    /// The record that the reference at this place of `follow` names, or the records of a list of references: at most so many.
+    Referred { key: Box<str>, follow: usize, most: u64, selection: Selection },
     /// The records that refer to the row.
     Referring { key: Box<str>, by: FieldId, connection: Box<Connection> },
 }

@@ -178,11 +178,13 @@ impl<'a> Planner<'a> {
                 Some(Member::Field(field)) => Content::Output(place(&mut selection.fields, *field)),
                 Some(Member::Masked) => Content::Masked,
                 Some(Member::Referred(field)) => {
-                    let FieldType::Ref { to, .. } = collection.fields[*field].ty else { continue };
+                    let ty = &collection.fields[*field].ty;
+                    let Some((to, _)) = ty.refers() else { continue };
+                    let most = if let FieldType::List { max_items, .. } = ty { u64::from(*max_items) } else { 1 };
                     place(&mut selection.fields, *field);
                     let follow = place(&mut selection.follow, *field);
                     let inner = self.selection(to, &self::sets(&fields));
-                    selection.holes.push(Hole::Referred { key: response_key.into(), follow, selection: inner });
+                    selection.holes.push(Hole::Referred { key: response_key.into(), follow, most, selection: inner });
                     Content::Hole
                 }
                 Some(Member::Referring(referring, by)) => {

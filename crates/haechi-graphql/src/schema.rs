@@ -1,6 +1,6 @@
 //! The schema in the library's form, for validation, introspection and printing. Its resolvers never run.
 
-use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, referring_name, scalar, settable};
+use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, id_member, referring_name, scalar, settable};
 use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
@@ -114,18 +114,21 @@ fn record(app: &App, collection: &Collection) -> Object {
     let mut object = Object::new(&collection.singular).description(format!("A record of {}.", collection.name));
     for (at, field) in collection.fields.iter().enumerate() {
         let class = &app.classes[field.class];
-        let mut member = match field.ty {
-            FieldType::Ref { to, .. } => {
+        let mut member = match (id_member(field), field.ty.refers()) {
+            (Some(ids), Some((to, _))) => {
                 let target = &app.collections[to].singular;
-                object = object.field(plain(format!("{}_id", field.name), output_type(app, collection, at)));
-                plain(&field.name, TypeRef::named(target)).description("Null, too, when the record is not yours to read.")
+                object = object.field(plain(ids, output_type(app, collection, at)));
+                match field.ty.lists() {
+                    Some(_) => plain(&field.name, TypeRef::named_nn_list(target)).description("Without the records that are not yours to read."),
+                    None => plain(&field.name, TypeRef::named(target)).description("Null, too, when the record is not yours to read."),
+                }
             }
             _ => plain(&field.name, output_type(app, collection, at)),
         };
         let words = app.in_words(&field.ty);
         if class.guarded() {
             member = member.description(format!("{words}. Class `{}`: null and named in `_masked` when it is not yours to read.", class.name));
-        } else if !matches!(field.ty, FieldType::Ref { .. }) {
+        } else if field.ty.refers().is_none() {
             member = member.description(words);
         }
         object = object.field(member);

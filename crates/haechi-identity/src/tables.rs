@@ -41,6 +41,7 @@ pub fn tables() -> Vec<Table> {
             indexes: indexes.iter().map(index).collect(),
             references: Vec::new(),
             checks: Vec::new(),
+            lists: None,
             columns,
         }
     };

@@ -4,7 +4,6 @@ use crate::{
     class::Class,
     collection::DeclaredAction,
     draft::{Draft, MAX_FIELDS},
-    field::FieldType,
     name::name_problem,
     section::{Section, Span},
 };
@@ -77,7 +76,7 @@ fn read_action(actions: &Section<'_>, name: &str, span: Span, item: &Item, class
                 let message = format!("`{key}` of `{name}` has no meaning in the body of an action");
                 fields.error(span.clone(), "unknown-key", message, format!("remove `{key}`"));
             }
-            if matches!(field.ty, FieldType::Ref { .. }) {
+            if field.ty.refers().is_some() {
                 fields.error(span, "wrong-type", format!("`{name}` cannot be a reference"), "write type = \"uuid\"; the handler asks for the record");
             }
         }

@@ -7,7 +7,7 @@ use crate::{
     collection::Collection,
     config::{Config, ENVIRONMENT, section_of},
     draft::Draft,
-    field::FieldType,
+    field::{FieldType, OnDelete},
     files::{files, read_file, with_table},
     finding::{Findings, Source},
     groups::resolve_groups,
@@ -84,6 +84,16 @@ impl App {
         self.collections.iter().flat_map(move |collection| {
             collection.fields.iter().enumerate().filter_map(move |(at, field)| match field.ty {
                 FieldType::Ref { to: target, .. } if target == to => Some((collection, at)),
+                _ => None,
+            })
+        })
+    }
+
+    /// References to a collection, lists of them too, with what deleting a row there does.
+    pub fn referring(&self, to: CollectionId) -> impl Iterator<Item = (&Collection, usize, OnDelete)> {
+        self.collections.iter().flat_map(move |collection| {
+            collection.fields.iter().enumerate().filter_map(move |(at, field)| match field.ty.refers() {
+                Some((target, on_delete)) if target == to => Some((collection, at, on_delete)),
                 _ => None,
             })
         })
@@ -307,6 +317,7 @@ impl App {
                 && left.singular == right.singular
                 && left.fields == right.fields
                 && left.groups == right.groups
+                && left.lists == right.lists
                 && same_actions.eq(right.actions.iter().map(|action| (&action.name, &action.input.fields)))
         };
         let texts = |app: &Self| app.documents.iter().map(|document| document.text.clone()).collect::<Vec<_>>();
@@ -369,8 +380,8 @@ impl App {
     fn check_by(&self, findings: &RefCell<Findings>) {
         for collection in &self.collections {
             for field in &collection.fields {
-                let (Some(by), FieldType::Ref { to, .. }, Some(source)) = (&field.by, &field.ty, &collection.source) else { continue };
-                let target = &self.collections[*to];
+                let (Some(by), Some((to, _)), Some(source)) = (&field.by, field.ty.refers(), &collection.source) else { continue };
+                let target = &self.collections[to];
                 if !target.fields.iter().any(|found| found.name == *by && found.unique) {
                     let message = format!("`{}` has `by = \"{by}\"`, which is no unique field of {}", field.name, target.name);
                     let help = format!("name a field of {} that is declared with `unique`", target.name);
@@ -392,7 +403,7 @@ impl App {
         let Some(users) = self.collections.first() else { return };
         for name in &auth.sign_up_fields {
             // A reference would need a check against what its writer may read, and the caller is unknown at sign-up.
-            let may = |field: &crate::field::Field| field.name == *name && !field.read_only && !matches!(field.ty, FieldType::Ref { .. });
+            let may = |field: &crate::field::Field| field.name == *name && !field.read_only && field.ty.refers().is_none();
             if users.fields.iter().any(may) {
                 continue;
             }
@@ -408,7 +419,7 @@ impl App {
             users.declared().find(|(_, field)| field.required && field.default_at(0, None).is_none() && !auth.sign_up_fields.contains(&field.name));
         if let Some((_, field)) = missing.filter(|_| auth.sign_up != crate::config::SignUp::Closed) {
             let help = match field.ty {
-                FieldType::Ref { .. } => {
+                _ if field.ty.refers().is_some() => {
                     "make it optional, or write sign_up = \"closed\": nobody is known yet who could say which row they mean".to_owned()
                 }
                 _ => format!("add \"{}\" to sign_up_fields under [auth], or give the field a default", field.name),

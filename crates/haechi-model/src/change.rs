@@ -96,6 +96,19 @@ pub enum Step {
         /// There are as many, or more.
         miss: Miss,
     },
+    /// Each id of a list must name a row for which a condition holds, unless it stands in that row's list already.
+    Each {
+        /// Index of the table whose rows the ids name.
+        table: usize,
+        /// The list.
+        ids: Value,
+        /// What must hold.
+        filter: Predicate,
+        /// Index of the table, column and id of the row whose list is not asked about.
+        known: Option<(usize, usize, Box<str>)>,
+        /// It does not, or there is no such row.
+        miss: Miss,
+    },
     /// Deletes or detaches the rows that refer to a row, each with its own entry.
     Cascade {
         /// Index of the table.

@@ -4,7 +4,7 @@ use crate::{
     check::Check,
     class::Class,
     collection::{Collection, person},
-    field::{FieldType, OnDelete},
+    field::OnDelete,
     filter::{Truth, read_check},
     finding::{Findings, Source},
     positions::{FieldId, USERS},
@@ -86,8 +86,11 @@ fn unkept(collection: &Collection, fields: &[FieldId], that: &str) -> Option<(St
         let message = format!("the check `{that}` looks at `{}`, which Haechi sets itself", collection.fields[*at].name);
         return Some((message, "look at the folder's own fields of users"));
     }
-    let detached = |at: &&FieldId| matches!(collection.fields[**at].ty, FieldType::Ref { on_delete: OnDelete::SetNull, .. });
-    let at = fields.iter().find(detached)?;
-    let message = format!("the check `{that}` looks at `{}`, which becomes null when the row that it names is deleted", collection.fields[*at].name);
-    Some((message, "choose on_delete = \"restrict\" or \"cascade\" for it"))
+    let on_delete = |at: &FieldId| collection.fields[*at].ty.refers().map(|(_, on_delete)| on_delete);
+    let (at, becomes, help) = fields.iter().find_map(|at| match on_delete(at)? {
+        OnDelete::SetNull => Some((at, "becomes null when the row that it names", "choose on_delete = \"restrict\" or \"cascade\" for it")),
+        OnDelete::Remove => Some((at, "gets shorter when a row that it names", "choose on_delete = \"restrict\" for it")),
+        OnDelete::Restrict | OnDelete::Cascade => None,
+    })?;
+    Some((format!("the check `{that}` looks at `{}`, which {becomes} is deleted", collection.fields[*at].name), help))
 }

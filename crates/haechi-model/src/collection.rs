@@ -39,8 +39,21 @@ pub struct Collection {
     pub groups: Vec<Arc<Group>>,
     /// What must hold of each row.
     pub checks: Vec<Check>,
+    /// The hidden tables of its lists of references.
+    pub lists: Vec<ListTable>,
     /// Where it was declared.
     pub source: Option<Arc<Source>>,
+}
+
+/// The hidden table of a list of references: a row for each reference. The list itself is a column of its row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListTable {
+    /// The list.
+    pub field: FieldId,
+    /// The collection to which it refers.
+    pub to: CollectionId,
+    /// The table: the row's id, and the id that it refers to.
+    pub table: Table,
 }
 
 /// A rule that a new row breaks.

@@ -140,6 +140,16 @@ impl Declared {
         }
     }
 
+    /// The collection to which it refers, by one id or by a list of them.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Ref { to } => Some(to),
+            Self::List { of, .. } => of.target(),
+            _ => None,
+        }
+    }
+
     /// In words: `decimal(10, 2)`.
     #[must_use]
     pub fn words(&self) -> String {

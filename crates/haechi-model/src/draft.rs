@@ -91,8 +91,16 @@ impl Draft {
     }
 
     fn of(name: &str, singular: &str, fields: Vec<Field>) -> Self {
-        let table =
-            Table { name: name.to_owned(), was: None, columns: Vec::new(), key: 1, indexes: Vec::new(), references: Vec::new(), checks: Vec::new() };
+        let table = Table {
+            name: name.to_owned(),
+            was: None,
+            columns: Vec::new(),
+            key: 1,
+            indexes: Vec::new(),
+            references: Vec::new(),
+            checks: Vec::new(),
+            lists: None,
+        };
         let collection = Collection {
             id: 0,
             name: name.to_owned(),
@@ -106,6 +114,7 @@ impl Draft {
             actions: Vec::new(),
             groups: Vec::new(),
             checks: Vec::new(),
+            lists: Vec::new(),
             source: None,
         };
         Self { name: name.to_owned(), collection, groups: Vec::new(), checks: Vec::new(), targets: Vec::new(), indexes: Vec::new() }
@@ -179,7 +188,9 @@ impl Draft {
     fn read_owner(&mut self, top: &Section<'_>, name: &str, span: Option<Range<usize>>) {
         let target = self.collection.field(name).and_then(|field| self.targets.iter().find(|target| target.field == field));
         match target {
-            Some(target) if target.to == "users" => self.collection.owner = Some(target.field),
+            Some(target) if target.to == "users" && self.collection.fields[target.field].ty.lists().is_none() => {
+                self.collection.owner = Some(target.field)
+            }
             None if reserved_field(name).is_some() => top.error(
                 span,
                 "bad-owner",
@@ -256,7 +267,7 @@ impl Draft {
             let message = "deleting a record must not delete people".to_owned();
             section.error(section.span_of("on_delete"), "cascade-to-people", message, "choose \"restrict\" or \"set_null\"");
         }
-        if let FieldType::Ref { .. } = field.ty {
+        if field.ty.refers().is_some() {
             let to = section.text("to").unwrap_or_default().to_owned();
             self.targets.push(Target { field: self.collection.fields.len(), to, span: section.span_of("to") });
         }
@@ -281,9 +292,9 @@ impl Draft {
     /// The field by which former values, which are no ids, find the target row.
     fn read_by(&self, section: &Section<'_>, field: &mut Field) {
         let Some(by) = section.text("by") else { return };
-        if !matches!(field.ty, FieldType::Ref { .. }) || field.was.is_none() {
+        if field.ty.refers().is_none() || field.was.is_none() {
             let message = "`by` says how former values find the row that a reference is to be".to_owned();
-            return section.error(section.span_of("by"), "wrong-value", message, "write it beside type = \"ref\" and `was`, or leave it out");
+            return section.error(section.span_of("by"), "wrong-value", message, "write it beside a reference and `was`, or leave it out");
         }
         field.by = Some(by.to_owned());
     }
@@ -340,7 +351,7 @@ impl Draft {
         for target in &self.targets {
             match names.iter().position(|name| *name == target.to) {
                 Some(found) => {
-                    if let FieldType::Ref { to, .. } = &mut self.collection.fields[target.field].ty {
+                    if let Some(to) = self.collection.fields[target.field].ty.reference_mut() {
                         *to = found;
                     }
                 }
@@ -350,7 +361,7 @@ impl Draft {
                             .map_or_else(|| "create its file under collections/".to_owned(), |near| format!("did you mean `{near}`?"));
                         error(source, target.span.clone(), format!("no collection is named `{}`", target.to), help);
                     }
-                    if let FieldType::Ref { to, .. } = &mut self.collection.fields[target.field].ty {
+                    if let Some(to) = self.collection.fields[target.field].ty.reference_mut() {
                         *to = 0;
                     }
                 }

@@ -4,6 +4,7 @@ use crate::{
     bounds::Bounds,
     class::ClassId,
     json::{Json, parse_json, write_json_text},
+    list::references,
     numbering::Numbering,
     pattern::Pattern,
     positions::CollectionId,
@@ -33,6 +34,8 @@ pub enum OnDelete {
     Cascade,
     /// The reference becomes null, with its own entry.
     SetNull,
+    /// The id is taken out of the list, with an entry for the row.
+    Remove,
 }
 
 /// The type of a field.
@@ -103,7 +106,7 @@ pub enum FieldType {
         /// Most bytes of its compact form.
         max_bytes: u32,
     },
-    /// A list of scalars.
+    /// A list of scalars. Of references it is a set: each id once, in their order.
     List {
         /// Type of each item.
         of: Box<FieldType>,
@@ -256,6 +259,45 @@ impl FieldType {
             Self::Json { .. } => "json",
             Self::List { .. } => "list",
             Self::Ref { .. } => "ref",
+        }
+    }
+
+    /// The collection to which it refers, by one id or by a list of them, and what deleting a row there does.
+    #[must_use]
+    pub fn refers(&self) -> Option<(CollectionId, OnDelete)> {
+        match self {
+            Self::Ref { to, on_delete } => Some((*to, *on_delete)),
+            list => list.lists(),
+        }
+    }
+
+    /// The collection to which a list of references refers, and what deleting a row there does.
+    #[must_use]
+    pub fn lists(&self) -> Option<(CollectionId, OnDelete)> {
+        match self {
+            Self::List { of, .. } => match **of {
+                Self::Ref { to, on_delete } => Some((to, on_delete)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The ids in a stored reference or list of references.
+    #[must_use]
+    pub fn ids(&self, stored: &str) -> Vec<Box<str>> {
+        match self {
+            Self::Ref { .. } => vec![stored.into()],
+            _ => references(&Value::text(stored)),
+        }
+    }
+
+    /// The reference, also that of a list.
+    pub(crate) fn reference_mut(&mut self) -> Option<&mut CollectionId> {
+        match self {
+            Self::Ref { to, .. } => Some(to),
+            Self::List { of, .. } => of.reference_mut(),
+            _ => None,
         }
     }
 
@@ -412,6 +454,19 @@ impl FieldType {
         }
     }
 
+    /// The stored list of items of this type.
+    fn list_of<'a>(&self, items: impl Iterator<Item = &'a Value>) -> Value {
+        let mut out = vec![b'['];
+        for item in items {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            self.write(item, &mut out);
+        }
+        out.push(b']');
+        Value::text(String::from_utf8_lossy(&out))
+    }
+
     /// How the form that filters, orders and unique keys compare is stored, where it is not the value itself.
     #[must_use]
     pub fn shadow(&self) -> Option<Storage> {
@@ -461,19 +516,19 @@ pub(crate) fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Val
     if items.len() > max_items as usize {
         return wrong("too_many_items", format!("has {} items; at most {max_items} are allowed", items.len()));
     }
-    let mut out = vec![b'['];
+    let mut values = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         if *item == Json::Null {
             return wrong("null_in_list", format!("item {at} is null"));
         }
-        let value = of.read(item).map_err(|error| FieldError { code: error.code, detail: format!("item {at} {}", error.detail) })?;
-        if at > 0 {
-            out.push(b',');
-        }
-        of.write(&value, &mut out);
+        values.push(of.read(item).map_err(|error| FieldError { code: error.code, detail: format!("item {at} {}", error.detail) })?);
     }
-    out.push(b']');
-    Ok(Value::text(String::from_utf8_lossy(&out)))
+    if let FieldType::Ref { .. } = of {
+        // A set: equal ones are the same text.
+        values.sort_by(|one, other| one.as_text().cmp(&other.as_text()));
+        values.dedup();
+    }
+    Ok(of.list_of(values.iter()))
 }
 
 /// Appends a finite float as JSON.
@@ -499,6 +554,7 @@ fn write_decimal(int: i64, scale: u32, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::list::without_references;
 
     fn read(ty: &FieldType, text: &str) -> Result<Value, &'static str> {
         ty.read(&parse_json(text.as_bytes()).unwrap()).map_err(|error| error.code)
@@ -556,6 +612,14 @@ mod tests {
         assert_eq!(read(&list, "[1, 2 ,3]"), Ok(Value::text("[1,2,3]")));
         assert_eq!(read(&list, "[1,null]"), Err("null_in_list"));
         assert_eq!(read(&list, "[1,2,3,4]"), Err("too_many_items"));
+        let set = FieldType::List { of: Box::new(FieldType::Ref { to: 0, on_delete: OnDelete::Restrict }), max_items: 3 };
+        let [one, other] = ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000b"];
+        let sorted = Value::text(format!("[\"{one}\",\"{other}\"]"));
+        assert_eq!(read(&set, &format!("[\"{other}\",\"{}\",\"{other}\"]", one.to_uppercase())), Ok(sorted.clone()));
+        assert_eq!(references(&sorted), [one.into(), other.into()]);
+        assert_eq!(without_references(&sorted, &[one.into()]), Value::text(format!("[\"{other}\"]")));
+        assert_eq!(without_references(&Value::Null, &[one.into()]), Value::Null);
+        assert_eq!(read(&set, "[\"x\"]"), Err("not_a_uuid"));
         let text = FieldType::Text { min_length: 0, max_length: 2, pattern: None, fold: false };
         assert_eq!(read(&text, "\"\\u0000\""), Err("has_nul"));
         assert_eq!(read(&text, "\"é😀\""), Ok(Value::text("é😀")));

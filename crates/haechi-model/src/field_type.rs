@@ -13,6 +13,9 @@ use crate::{
 use toml_edit::{TableLike, Value as Toml};
 
 const MAX_ENUM_VALUES: usize = 200;
+/// Most items of a list, and of a list of references, each of which is looked up when it is written.
+const MAX_ITEMS: i64 = 10_000;
+const MAX_REFERENCES: i64 = 1_000;
 const TYPES: &[&str] =
     &["text", "email", "url", "uuid", "enum", "int", "int64", "decimal", "float", "bool", "datetime", "date", "json", "list", "ref"];
 
@@ -47,9 +50,10 @@ pub(crate) fn read_type(section: &Section<'_>, key: &'static str) -> Option<Fiel
         "json" => FieldType::Json { max_bytes: size(section, "max_bytes", 2..=1 << 20, DEFAULT_JSON_BYTES) },
         "list" => {
             let of = read_item_type(section)?;
-            FieldType::List { of: Box::new(of), max_items: size(section, "max_items", 1..=10_000, DEFAULT_LIST_ITEMS) }
+            let most = if matches!(of, FieldType::Ref { .. }) { MAX_REFERENCES } else { MAX_ITEMS };
+            FieldType::List { of: Box::new(of), max_items: size(section, "max_items", 1..=most, DEFAULT_LIST_ITEMS) }
         }
-        "ref" => read_ref_type(section),
+        "ref" => read_ref_type(section, key == "of"),
         "file" | "html" => {
             section.error(section.span_of(key), "not-built", format!("the type `{name}` is not built yet"), "leave the field out for now");
             return None;
@@ -91,6 +95,7 @@ fn read_item_type(section: &Section<'_>) -> Option<FieldType> {
             | FieldType::Enum { ordered: false, .. }
             | FieldType::Int { .. }
             | FieldType::Bool
+            | FieldType::Ref { .. }
     );
     if scalar {
         return Some(of);
@@ -109,7 +114,7 @@ fn read_item_type(section: &Section<'_>) -> Option<FieldType> {
         section.span_of("of"),
         "bad-item-type",
         format!("a list cannot hold {}", of.name()),
-        "lists hold text, email, url, uuid, enum, int or bool",
+        "lists hold text, email, url, uuid, enum, int, bool or ref",
     );
     None
 }
@@ -173,16 +178,17 @@ fn read_bounds(section: &Section<'_>, ty: &FieldType) -> Bounds {
     Bounds { min, max }
 }
 
-fn read_ref_type(section: &Section<'_>) -> FieldType {
+fn read_ref_type(section: &Section<'_>, in_list: bool) -> FieldType {
     if section.text("to").is_none() {
         section.error(None, "missing-key", "a reference needs `to`".to_owned(), "add to = \"COLLECTION\"");
     }
     let on_delete = match section.text("on_delete") {
         None | Some("restrict") => OnDelete::Restrict,
-        Some("cascade") => OnDelete::Cascade,
-        Some("set_null") => OnDelete::SetNull,
+        Some("cascade") if !in_list => OnDelete::Cascade,
+        Some("set_null") if !in_list => OnDelete::SetNull,
+        Some("remove") if in_list => OnDelete::Remove,
         Some(other) => {
-            let help = "choose \"restrict\", \"cascade\" or \"set_null\"";
+            let help = if in_list { "choose \"restrict\" or \"remove\"" } else { "choose \"restrict\", \"cascade\" or \"set_null\"" };
             section.error(section.span_of("on_delete"), "wrong-value", format!("`on_delete` is `{other}`"), help);
             OnDelete::Restrict
         }
@@ -236,6 +242,11 @@ pub(crate) fn read_default(section: &Section<'_>, ty: &FieldType) -> Option<Defa
         return read_numbering(section, table, ty).map(DefaultValue::Number);
     }
     let json = item.as_value().and_then(toml_to_json);
+    if ty.lists().is_some() && !matches!(&json, Some(crate::json::Json::List(items)) if items.is_empty()) {
+        let help = "write default = [], or leave it out";
+        section.error(section.span_of("default"), "bad-default", "ids of rows stand in the folder".to_owned(), help);
+        return None;
+    }
     let read = json.map(|json| ty.read(&json));
     match read {
         Some(Ok(value)) if !value.is_null() => Some(DefaultValue::Fixed(value)),

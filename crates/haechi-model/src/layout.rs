@@ -1,11 +1,11 @@
 //! The table of a collection: its columns, their compared forms, its indexes and references.
 
 use crate::{
-    collection::Collection,
+    collection::{Collection, ListTable},
     declared::Declared,
     field::{DefaultValue, FieldType, INDEX_BYTES},
     positions::FieldId,
-    table::{Column, Index, Reference, Table, index_name},
+    table::{Column, Index, Reference, Table, hidden_name, index_name},
     value::{Storage, Value},
 };
 
@@ -74,7 +74,7 @@ pub(crate) fn lay_out(collection: &mut Collection, wanted: &[WantedIndex], names
     let mut references = Vec::new();
     for (at, field) in collection.fields.iter().enumerate() {
         if let FieldType::Ref { to, .. } = field.ty {
-            references.push(Reference { column: at, table: names.get(to).cloned().unwrap_or_default() });
+            references.push(Reference { column: at, table: names.get(to).cloned().unwrap_or_default(), cascades: false });
             let led = indexes.iter().any(|index| index.columns.first() == Some(&at));
             if !led {
                 indexes.push(Index { name: index_name(&collection.name, &[&field.name], "ref"), columns: vec![at], unique: false });
@@ -82,8 +82,30 @@ pub(crate) fn lay_out(collection: &mut Collection, wanted: &[WantedIndex], names
         }
     }
     bound_texts(collection, &indexes);
-    collection.table = Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references, checks: Vec::new() };
+    collection.table =
+        Table { name: collection.name.clone(), was: collection.was.clone(), columns, key: 1, indexes, references, checks: Vec::new(), lists: None };
     collection.layout = collection.table.layout();
+    let lists = collection.fields.iter().enumerate().filter_map(|(at, field)| Some((at, field.ty.lists()?.0)));
+    collection.lists = lists.map(|(field, to)| ListTable { field, to, table: list_table(collection, field, names.get(to)) }).collect();
+}
+
+/// The hidden table of a list of references: a row for each, so that the database keeps and finds them.
+fn list_table(collection: &Collection, field: FieldId, to: Option<&String>) -> Table {
+    let (own, field) = (&collection.name, &collection.fields[field]);
+    let name = hidden_name(&format!("_{own}__{}", field.name), "list");
+    Table {
+        was: None,
+        columns: vec![Column::required("row", Storage::Text), Column::required("target", Storage::Text)],
+        key: 2,
+        indexes: vec![Index { name: hidden_name(&format!("{name}__target__idx"), "target"), columns: vec![1, 0], unique: false }],
+        references: vec![
+            Reference { column: 0, table: own.clone(), cascades: true },
+            Reference { column: 1, table: to.cloned().unwrap_or_default(), cascades: false },
+        ],
+        checks: Vec::new(),
+        lists: Some(field.name.clone()),
+        name,
+    }
 }
 
 /// Whether a text of this type may be longer than what an index holds.

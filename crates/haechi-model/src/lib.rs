@@ -55,7 +55,7 @@ pub use bounds::Bounds;
 pub use change::{Actor, Change, Claim, EntryDraft, EntryKind, Failure, HOUSEKEEPING, Miss, Outcome, Row, Step};
 pub use check::Check;
 pub use class::{Class, ClassId, Sensitivity};
-pub use collection::{Broken, Collection, DeclaredAction, person};
+pub use collection::{Broken, Collection, DeclaredAction, ListTable, person};
 pub use config::{
     AuthConfig, Config, Connections, DatabaseConfig, DatabaseUrl, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig,
     ReadsLogged, SecretRef, ServerConfig, SignUp, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
@@ -66,7 +66,7 @@ pub use files::why;
 pub use finding::{Finding, Findings, Severity, Source};
 pub use group::{Group, MAX_ANCESTORS};
 pub use json::{Json, JsonError, parse_json, write_json_text};
-pub use list::{Elements, Relation};
+pub use list::{Elements, Relation, items, references, stored_references, without_references};
 pub use lookup::{Alone, Lookup};
 pub use message::{MASKED_FIELDS, field_number, write_bytes, write_varint};
 pub use name::{name_problem, pascal, snake, suggest};

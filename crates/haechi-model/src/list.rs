@@ -54,8 +54,33 @@ impl Relation {
     }
 }
 
-/// Items of a stored list.
-pub(crate) fn items(list: &Value) -> Option<Vec<Value>> {
+/// The ids of a stored list of references; none where there is no list.
+#[must_use]
+pub fn references(list: &Value) -> Vec<Box<str>> {
+    let ids = list.as_text().and_then(|text| serde_json::from_str(text).ok());
+    ids.unwrap_or_default()
+}
+
+/// The stored list of references without some ids.
+#[must_use]
+pub fn without_references(list: &Value, gone: &[Box<str>]) -> Value {
+    if list.is_null() {
+        return Value::Null;
+    }
+    let mut ids = references(list);
+    ids.retain(|id| !gone.contains(id));
+    stored_references(&ids)
+}
+
+/// These ids as a stored list of references.
+#[must_use]
+pub fn stored_references(ids: &[Box<str>]) -> Value {
+    Value::text(serde_json::to_string(ids).unwrap_or_default())
+}
+
+/// Items of a stored list; `None` where there is no list.
+#[must_use]
+pub fn items(list: &Value) -> Option<Vec<Value>> {
     let parsed: Vec<serde_json::Value> = serde_json::from_str(list.as_text()?).ok()?;
     let item = |item: serde_json::Value| match item {
         serde_json::Value::String(text) => Value::text(text),

@@ -42,8 +42,8 @@ pub fn collection_schema() -> Value {
         "values": { "type": "array", "items": { "type": "string", "minLength": 1 }, "minItems": 1, "uniqueItems": true },
         "min": { "type": ["number", "string"] }, "max": { "type": ["number", "string"] },
         "precision": { "type": "integer", "minimum": 1, "maximum": 18 }, "scale": { "type": "integer", "minimum": 0, "maximum": 9 },
-        "max_bytes": { "type": "integer", "minimum": 2 }, "of": { "enum": ["text", "email", "url", "uuid", "enum", "int", "bool"] },
-        "max_items": { "type": "integer", "minimum": 1 }, "to": name, "on_delete": { "enum": ["restrict", "cascade", "set_null"] },
+        "max_bytes": { "type": "integer", "minimum": 2 }, "of": { "enum": ["text", "email", "url", "uuid", "enum", "int", "bool", "ref"] },
+        "max_items": { "type": "integer", "minimum": 1 }, "to": name, "on_delete": { "enum": ["restrict", "cascade", "set_null", "remove"] },
         "ordered": { "type": "boolean" }, "write_once": { "type": "boolean" }, "on_update": { "enum": ["now", "today", "me"] },
         "initial": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
         "transitions": { "type": "object", "additionalProperties": { "type": "array", "items": { "type": "string" } } }

@@ -53,21 +53,28 @@ pub struct Index {
     pub unique: bool,
 }
 
-/// A foreign key: immediate and restricting; cascades are steps of the change.
+/// A foreign key: immediate and restricting, except in the hidden tables of lists. Cascades of rows are steps of the change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     /// The referring column.
     pub column: usize,
     /// Name of the table whose `id` it holds.
     pub table: String,
+    /// Whether the row goes with the row that it refers to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cascades: bool,
 }
 
-/// Names contain no `__`, so no two indexes share one; databases cut names after 63 bytes.
+/// Names contain no `__`, so no two indexes share one.
 pub(crate) fn index_name(collection: &str, fields: &[&str], suffix: &str) -> String {
+    hidden_name(&format!("{collection}__{}__{suffix}", fields.join("__")), suffix)
+}
+
+/// A name as it is, or a short one in its place: databases cut names after 63 bytes.
+pub(crate) fn hidden_name(name: &str, suffix: &str) -> String {
     const MAX_BYTES: usize = 63;
-    let name = format!("{collection}__{}__{suffix}", fields.join("__"));
     if name.len() <= MAX_BYTES {
-        return name;
+        return name.to_owned();
     }
     // FNV-1a: short, stable for ever, and not for security.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -92,6 +99,9 @@ pub struct Table {
     /// What must hold of each row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<RowCheck>,
+    /// The column of the first referred table whose lists it holds, a row for each reference: it is the hidden table of that column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<String>,
 }
 
 /// What must hold of each row of a table. It is remembered as the folder says it.

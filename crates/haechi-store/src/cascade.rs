@@ -4,7 +4,7 @@
 //! any depth are handled alike. A row is deleted when no row refers to it any more; a cycle is opened at a reference that may be empty.
 
 use crate::{catalog::Catalog, referrers::Referrer};
-use haechi_model::{Collection, EntryDraft, EntryKind, OnDelete, Row, Value};
+use haechi_model::{Collection, EntryDraft, EntryKind, OnDelete, Row, Value, without_references};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// The most rows that one delete may delete or detach.
@@ -17,6 +17,8 @@ type Name = (usize, Box<str>);
 pub(crate) struct Question {
     pub(crate) table: usize,
     pub(crate) column: usize,
+    /// The hidden table, when the column has lists.
+    pub(crate) hidden: Option<usize>,
     pub(crate) parent: Box<str>,
     /// One more than allowed.
     pub(crate) limit: usize,
@@ -24,10 +26,11 @@ pub(crate) struct Question {
 
 /// The writes, in this order.
 pub(crate) enum Write {
-    /// Columns become empty, which counts as a change of the row.
+    /// References become empty, or lists shorter, which counts as a change of the row.
     Detach { table: usize, id: Box<str>, set: Vec<(usize, Value)>, before: Row },
-    /// A reference of a deleted row becomes empty, so that its target can be deleted first. This does not count as a change.
-    Open { table: usize, id: Box<str>, column: usize },
+    /// A reference of a deleted row becomes empty, so that its target can be deleted first. This does not count as a change. Of a list, only
+    /// the row of the hidden table goes.
+    Open { table: usize, id: Box<str>, column: usize, listed: Option<(usize, Box<str>)> },
     /// The row is deleted.
     Delete { table: usize, id: Box<str>, before: Row },
 }
@@ -41,6 +44,9 @@ pub(crate) enum Kept {
     Referenced,
 }
 
+/// A column that becomes empty, or whose list loses an id.
+type LetGo = (usize, Option<Box<str>>);
+
 /// The plan of one delete.
 pub(crate) struct Cascade<'a> {
     catalog: &'a Catalog,
@@ -51,8 +57,8 @@ pub(crate) struct Cascade<'a> {
     rows: Vec<(Name, Row)>,
     /// Rows that refer by `restrict`.
     restricting: HashSet<Name>,
-    /// Rows that stay, with the columns that become empty.
-    detached: BTreeMap<Name, (Vec<usize>, Row)>,
+    /// Rows that stay, with the columns that become empty, or whose lists lose an id.
+    detached: BTreeMap<Name, (Vec<LetGo>, Row)>,
     /// References between rows to be deleted: from, by, to.
     references: Vec<(Name, &'a Referrer, Name)>,
     asked: Option<(Name, &'a Referrer)>,
@@ -85,7 +91,8 @@ impl<'a> Cascade<'a> {
     pub(crate) fn next(&mut self) -> Option<Question> {
         let (parent, referrer) = self.todo.pop_front()?;
         // The limit covers all rows that may be known already, the root, and one more: rows with a second reference are found again.
-        let question = Question { table: referrer.table, column: referrer.column, parent: parent.1.clone(), limit: MAX_ROWS + 2 };
+        let (column, hidden) = (referrer.column, referrer.hidden);
+        let question = Question { table: referrer.table, column, hidden, parent: parent.1.clone(), limit: MAX_ROWS + 2 };
         self.asked = Some((parent, referrer));
         Some(question)
     }
@@ -99,7 +106,10 @@ impl<'a> Cascade<'a> {
             match referrer.on_delete {
                 OnDelete::Restrict => drop(self.restricting.insert(name)),
                 _ if self.goes(&name) => {}
-                OnDelete::SetNull => self.detached.entry(name).or_insert_with(|| (Vec::new(), row)).0.push(referrer.column),
+                OnDelete::SetNull | OnDelete::Remove => {
+                    let gone = referrer.hidden.map(|_| parent.1.clone());
+                    self.detached.entry(name).or_insert_with(|| (Vec::new(), row)).0.push((referrer.column, gone));
+                }
                 OnDelete::Cascade => {
                     self.detached.remove(&name);
                     self.going.insert(name.clone(), self.rows.len());
@@ -133,14 +143,22 @@ impl<'a> Cascade<'a> {
                 if referrer.required {
                     return Err(Kept::Referenced);
                 }
-                opened.push(Write::Open { table: child.0, id: child.1.clone(), column: referrer.column });
+                let listed = referrer.hidden.map(|hidden| (hidden, parent.1.clone()));
+                opened.push(Write::Open { table: child.0, id: child.1.clone(), column: referrer.column, listed });
             }
         }
         let mut writes: Vec<Write> = std::mem::take(&mut self.detached)
             .into_iter()
             .map(|((table, id), (columns, before))| {
-                let empty = columns.into_iter().map(|column| (column, Value::Null));
-                let set = empty.chain([(Collection::UPDATE_TIME, Value::Int(now_ms))]).collect();
+                let mut set: Vec<(usize, Value)> = Vec::with_capacity(columns.len() + 1);
+                for (column, gone) in columns {
+                    let rest = |list: &Value| gone.as_ref().map_or(Value::Null, |id| without_references(list, std::slice::from_ref(id)));
+                    match set.iter_mut().find(|(known, _)| *known == column) {
+                        Some((_, list)) => *list = rest(list),
+                        None => set.push((column, rest(&before[column]))),
+                    }
+                }
+                set.push((Collection::UPDATE_TIME, Value::Int(now_ms)));
                 Write::Detach { table, id, set, before }
             })
             .collect();

@@ -8,12 +8,22 @@ use arc_swap::ArcSwap;
 use haechi_model::{App, Collection, Column, Table};
 use std::{sync::Arc, time::Duration};
 
-/// The collections of an app, by id, and the tables of all: those of the collections first, then the features' own.
+/// A column with lists of references, and the table that holds a row for each reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListOf {
+    pub(crate) column: usize,
+    pub(crate) hidden: usize,
+}
+
+/// The collections of an app, by id, and the tables of all: those of the collections first, then the features' own, then the hidden tables
+/// of lists.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     pub(crate) collections: Vec<Collection>,
     pub(crate) tables: Vec<Table>,
     referrers: Vec<Vec<Referrer>>,
+    /// By table: its lists of references.
+    lists: Vec<Vec<ListOf>>,
     /// By table: columns of a newer model in the database. They are read with whole rows, so that the ledger covers them.
     newer: Arc<ArcSwap<Vec<Vec<String>>>>,
     /// The time from which a statement counts as slow.
@@ -24,8 +34,14 @@ impl Catalog {
     /// The catalog of an app, with the system tables of the features.
     #[must_use]
     pub fn new(app: &App, system: Vec<Table>) -> Self {
-        let tables = app.collections.iter().map(|collection| collection.table.clone()).chain(system).collect();
-        Self { collections: app.collections.clone(), tables, referrers: referrers(&app.collections), newer: Arc::default(), slow: Arc::default() }
+        let mut tables: Vec<Table> = app.collections.iter().map(|collection| collection.table.clone()).chain(system).collect();
+        let mut lists = vec![Vec::new(); app.collections.len()];
+        for (collection, list) in app.collections.iter().flat_map(|collection| collection.lists.iter().map(move |list| (collection, list))) {
+            lists[collection.id].push(ListOf { column: list.field, hidden: tables.len() });
+            tables.push(list.table.clone());
+        }
+        let referrers = referrers(&app.collections, &lists);
+        Self { collections: app.collections.clone(), tables, referrers, lists, newer: Arc::default(), slow: Arc::default() }
     }
 
     /// The catalog of one table alone, to render a condition on its rows.
@@ -36,6 +52,16 @@ impl Catalog {
     /// The columns that refer to a table.
     pub(crate) fn referrers(&self, table: usize) -> &[Referrer] {
         self.referrers.get(table).map_or(&[], Vec::as_slice)
+    }
+
+    /// The lists of references of a table.
+    pub(crate) fn lists(&self, table: usize) -> &[ListOf] {
+        self.lists.get(table).map_or(&[], Vec::as_slice)
+    }
+
+    /// The hidden table of a list of references.
+    pub(crate) fn hidden(&self, table: usize, column: usize) -> Option<usize> {
+        self.lists(table).iter().find(|list| list.column == column).map(|list| list.hidden)
     }
 
     /// Logs a statement about a table when it was slow.

@@ -135,6 +135,6 @@ pub(crate) fn of_change(change: &Change) -> Option<(usize, Operation)> {
         Step::Insert { table, .. } | Step::Numbered { table, .. } => Some((*table, Operation::Create)),
         Step::Update { table, .. } | Step::Take { table, .. } => Some((*table, Operation::Update)),
         Step::Delete { table, .. } | Step::Cascade { table, .. } | Step::Clear { table, .. } => Some((*table, Operation::Delete)),
-        Step::Lock { .. } | Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } => None,
+        Step::Lock { .. } | Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Each { .. } => None,
     })
 }

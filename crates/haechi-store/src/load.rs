@@ -77,16 +77,21 @@ pub(crate) struct Refers {
     pub table: String,
     /// That table's place in the load, when it is loaded too.
     pub at: Option<usize>,
+    /// The hidden table, when the column has lists.
+    pub hidden: Option<usize>,
 }
 
 /// The reference columns of a table.
 pub(crate) fn references(catalog: &Catalog, tables: &[usize], table: usize) -> Vec<Refers> {
-    let refers = |reference: &haechi_model::Reference| Refers {
-        column: reference.column,
-        table: reference.table.clone(),
-        at: tables.iter().position(|loaded| catalog.tables[*loaded].name == reference.table),
+    let refers = |column: usize, table: &String, hidden: Option<usize>| Refers {
+        column,
+        table: table.clone(),
+        at: tables.iter().position(|loaded| catalog.tables[*loaded].name == *table),
+        hidden,
     };
-    catalog.tables[table].references.iter().map(refers).collect()
+    let own = catalog.tables[table].references.iter().map(|reference| refers(reference.column, &reference.table, None));
+    let target = |hidden: usize| &catalog.tables[hidden].references[1].table;
+    own.chain(catalog.lists(table).iter().map(|list| refers(list.column, target(list.hidden), Some(list.hidden)))).collect()
 }
 
 /// `INSERT INTO the table VALUES (?1, …)` of one row, for SQLite.

@@ -4,7 +4,7 @@ use crate::{catalog::Catalog, render::Dialect};
 use haechi_model::{Column, Index, Storage, Table, Value};
 
 fn table(name: &str, key: usize, columns: Vec<Column>, indexes: Vec<Index>) -> Table {
-    Table { name: name.to_owned(), was: None, columns, key, indexes, references: Vec::new(), checks: Vec::new() }
+    Table { name: name.to_owned(), was: None, columns, key, indexes, references: Vec::new(), checks: Vec::new(), lists: None }
 }
 
 fn index(name: &str, columns: &[usize], unique: bool) -> Index {

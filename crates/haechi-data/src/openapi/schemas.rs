@@ -92,7 +92,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         record.insert(field.name.clone(), described(app, field, field_schema(&field.ty, !field.required)));
     }
     record.insert("_masked".to_owned(), forms::described(forms::list(&forms::name(), fields), "Fields that you may not read."));
-    record.insert("_expanded".to_owned(), json!({ "type": "object", "description": "Records that references name, by field." }));
+    record.insert("_expanded".to_owned(), json!({ "type": "object", "description": "Records that references name, by field; of a list of references, an array of those that you may read." }));
     all.insert(
         name.clone(),
         json!({ "type": "object", "description": format!("A record of {}.", collection.name), "required": ["id"], "properties": record }),
@@ -180,6 +180,7 @@ pub(super) fn field_schema(ty: &FieldType, nullable: bool) -> Value {
         FieldType::Datetime(_) => forms::time(),
         FieldType::Date(_) => json!({ "type": "string", "format": "date", "maxLength": 10 }),
         FieldType::Json { .. } => return json!({}),
+        // A set. Ids that stand twice are taken as one, so what is sent need not be unique.
         FieldType::List { of, max_items } => json!({ "type": "array", "maxItems": max_items, "items": field_schema(of, false) }),
     };
     if nullable {

@@ -81,11 +81,17 @@ pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'
     page.ok_or(RecordError::NotFound)
 }
 
+/// Most records that the references and lists of one page may lead to.
+const MOST_REFERRED: usize = 5_000;
+
 /// The rows that exist and that the caller may read: the targets of references.
 ///
 /// # Errors
 /// When the database cannot be reached.
 pub async fn referred(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
+    if ids.len() > MOST_REFERRED {
+        return Err(RecordError::TooLong);
+    }
     let grant = if ids.is_empty() { None } else { ask.on::<Read>(collection).ok() };
     let Some(grant) = grant else { return Ok(RowPage::default()) };
     grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
@@ -153,7 +159,7 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
     let expansions = Box::pin(expansions(ask, declared, &expand, &page)).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
     bytes.extend_from_slice(b"{\"items\":[");
-    copies_fit(ask, &page, &expansions)?;
+    copies_fit(ask, declared, &expand, &page, &expansions)?;
     with_expansions(declared, &expand, &page, &expansions, &mut bytes);
     bytes.push(b']');
     if let Some(token) = next {
@@ -342,10 +348,9 @@ pub(crate) fn replay(declared: &Collection, result: &str) -> Made {
 async fn expansions(ask: &Ask, declared: &Collection, follow: &[FieldId], page: &RowPage) -> Result<Vec<BTreeMap<Box<str>, Vec<u8>>>, RecordError> {
     let mut found = Vec::with_capacity(follow.len());
     for (at, field) in follow.iter().enumerate() {
-        let FieldType::Ref { to, .. } = declared.fields[*field].ty else { continue };
-        let mut ids: Vec<Box<str>> = page.followed.iter().filter_map(|row| row.get(at)?.clone()).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ty = &declared.fields[*field].ty;
+        let Some((to, _)) = ty.refers() else { continue };
+        let ids = named_by(ty, at, page);
         let rows = referred(ask, to, &ids, Wanted::default()).await?;
         let mut by_id = BTreeMap::new();
         let mut start = 0;
@@ -358,10 +363,29 @@ async fn expansions(ask: &Ask, declared: &Collection, follow: &[FieldId], page: 
     Ok(found)
 }
 
+/// The ids that a followed reference or list names in the rows of a page, each once.
+#[must_use]
+pub fn named_by(ty: &FieldType, followed: usize, page: &RowPage) -> Vec<Box<str>> {
+    let stored = page.followed.iter().filter_map(|row| row.get(followed)?.as_deref());
+    let mut ids: Vec<Box<str>> = stored.flat_map(|stored| ty.ids(stored)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
 /// A record that many others refer to is copied into each of them: all of it must fit into the reply.
-fn copies_fit(ask: &Ask, page: &RowPage, expansions: &[BTreeMap<Box<str>, Vec<u8>>]) -> Result<(), RecordError> {
-    let followed = page.followed.iter().flat_map(|row| row.iter().zip(expansions));
-    let copied: usize = followed.filter_map(|(id, found)| found.get(id.as_ref()?)).map(Vec::len).sum();
+fn copies_fit(
+    ask: &Ask,
+    declared: &Collection,
+    follow: &[FieldId],
+    page: &RowPage,
+    expansions: &[BTreeMap<Box<str>, Vec<u8>>],
+) -> Result<(), RecordError> {
+    let mut copied = 0;
+    for ((stored, field), found) in page.followed.iter().flat_map(|row| row.iter().zip(follow).zip(expansions)) {
+        let ids = stored.as_deref().map(|stored| declared.fields[*field].ty.ids(stored)).unwrap_or_default();
+        copied += ids.iter().filter_map(|id| found.get(id)).map(Vec::len).sum::<usize>();
+    }
     let known: usize = expansions.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
     if copied <= known || ask.shows(copied - known) { Ok(()) } else { Err(RecordError::TooLong) }
 }
@@ -381,15 +405,29 @@ fn with_expansions(declared: &Collection, follow: &[FieldId], page: &RowPage, ex
         out.extend_from_slice(b",\"_expanded\":{");
         let mut first = true;
         for (place, field) in follow.iter().enumerate() {
-            let id = page.followed.get(at).and_then(|row| row.get(place)?.as_ref());
-            let Some(bytes) = id.and_then(|id| expansions.get(place)?.get(id)) else { continue };
+            let (ty, found) = (&declared.fields[*field].ty, expansions.get(place));
+            let Some(stored) = page.followed.get(at).and_then(|row| row.get(place)?.as_deref()) else { continue };
+            let ids = ty.ids(stored);
+            let records: Vec<&Vec<u8>> = ids.iter().filter_map(|id| found?.get(id)).collect();
+            let list = ty.lists().is_some();
+            if !list && records.is_empty() {
+                continue;
+            }
             if !first {
                 out.push(b',');
             }
             first = false;
             haechi_model::write_json_text(&declared.fields[*field].name, out);
-            out.push(b':');
-            out.extend_from_slice(bytes);
+            out.extend_from_slice(if list { b":[" } else { b":" });
+            for (number, bytes) in records.iter().enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(bytes);
+            }
+            if list {
+                out.push(b']');
+            }
         }
         out.extend_from_slice(b"}}");
         start = end + 1;

@@ -6,7 +6,7 @@ use super::{
     error::RecordError,
 };
 use haechi_gate::{Ask, Create, Delete, Update, WorkError};
-use haechi_model::{Claim, CollectionId, FieldId, FieldType, Json, Value};
+use haechi_model::{Claim, CollectionId, FieldId, Json, Value};
 use haechi_problem::{FieldProblem, pointer};
 use std::collections::HashMap;
 
@@ -197,10 +197,14 @@ fn values(
     base: &str,
 ) -> Result<Vec<(FieldId, Value)>, RecordError> {
     let Some(Json::Object(members)) = operation.data else { return Ok(Vec::new()) };
+    let refers = |name: &str| declared.field(name).is_some_and(|field| declared.fields[field].ty.refers().is_some());
+    let id = |json: &Json| match json {
+        Json::Text(text) => made_id(text, made).map(|id| Json::Text(id.into())),
+        _ => None,
+    };
     let named = |name: &str, json: &Json| match json {
-        Json::Text(text) if declared.field(name).is_some_and(|field| matches!(declared.fields[field].ty, FieldType::Ref { .. })) => {
-            made_id(text, made).map(|id| Json::Text(id.into()))
-        }
+        Json::Text(_) if refers(name) => id(json),
+        Json::List(items) if refers(name) => Some(Json::List(items.iter().map(|item| id(item).unwrap_or_else(|| item.clone())).collect())),
         _ => None,
     };
     let replaced: Vec<(Box<str>, Json)> =

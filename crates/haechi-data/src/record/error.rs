@@ -119,6 +119,7 @@ impl RecordError {
         let fields = match &error.error {
             WriteError::NotUnique(fields) => fields.iter().map(|field| collection.fields[*field].name.clone()).collect(),
             WriteError::Reference(field)
+            | WriteError::Listed { field, .. }
             | WriteError::FieldForbidden(field)
             | WriteError::Required(field)
             | WriteError::WriteOnce(field)
@@ -183,7 +184,7 @@ impl RecordError {
             }
             Self::TooLong => Problem::new(
                 kind::REPLY_TOO_LARGE,
-                "The reply would be longer than limits.page_bytes: ask for fewer records, for fewer fields, or without what they refer to.",
+                "The reply would be longer than limits.page_bytes, or name more than 5 000 others: ask for fewer records, for fewer fields, or without what they refer to.",
             ),
         }
     }
@@ -213,6 +214,8 @@ fn write_problem(base: &str, fields: &[String], words: &[String], error: &WriteE
         WriteError::Reference(_) => {
             Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("unknown_reference", "names no record that you may read"))
         }
+        WriteError::Listed { id, .. } => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.")
+            .with_errors(at("unknown_reference", &format!("{id} names no record that you may read"))),
         WriteError::Required(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.").with_errors(at("required", "a value is required")),
         WriteError::WriteOnce(_) => Problem::new(kind::INVALID_FIELDS, "1 field is not valid.")
             .with_errors(at("write_once", "is set when the record is created, and never changed")),

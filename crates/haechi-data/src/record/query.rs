@@ -2,7 +2,7 @@
 
 use super::error::RecordError;
 use haechi_model::filter::{read_filter, read_order, restriction};
-use haechi_model::{App, Collection, FieldId, FieldType, Json, Predicate};
+use haechi_model::{App, Collection, FieldId, Json, Predicate};
 
 /// Records of a page when the request does not say.
 const DEFAULT_PAGE: u32 = 20;
@@ -175,7 +175,7 @@ fn expand(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordEr
     let refuse = |what| RecordError::Parameter { name: "expand".to_owned(), what };
     let mut named = Vec::new();
     for name in value.split(',') {
-        let field = collection.field(name.trim()).filter(|field| matches!(collection.fields[*field].ty, FieldType::Ref { .. }));
+        let field = collection.field(name.trim()).filter(|field| collection.fields[*field].ty.refers().is_some());
         let field = field.ok_or_else(|| refuse("names no reference of this collection (one step only)"))?;
         if !named.contains(&field) {
             named.push(field);

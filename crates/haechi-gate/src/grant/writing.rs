@@ -49,7 +49,7 @@ impl Grant<Create> {
         let collection = self.ask.collection(self.collection);
         rules::checks_of_a_change(collection, &id, &columns, &named, work);
         let set: Vec<(FieldId, Value)> = named.iter().map(|field| (*field, row[*field].clone())).collect();
-        references(&self.ask, collection, &set, work)?;
+        references(&self.ask, collection, None, &set, work)?;
         work.entry(Create::NAME, self.collection, &id, None, Some(after));
         Ok(id)
     }
@@ -90,7 +90,7 @@ impl Grant<Update> {
         }
         rules::checks_of_a_change(collection, &id, &changed, &named, work);
         rules::of_a_change(collection, &id, &values, work);
-        references(&self.ask, collection, &values, work)?;
+        references(&self.ask, collection, Some(&id), &values, work)?;
         work.entry(Update::NAME, self.collection, &id, Some(before), Some(after));
         Ok(())
     }
@@ -190,12 +190,21 @@ pub(crate) fn class_condition(ask: &Ask, collection: CollectionId, named: &[Fiel
     Ok(Predicate::all(parts))
 }
 
-/// Writing a reference needs `read` on its target; hidden and missing give the same error.
-pub(crate) fn references(ask: &Ask, collection: &Collection, values: &[(FieldId, Value)], work: &mut Work) -> Result<(), WriteError> {
+/// Writing a reference needs `read` on its target; hidden and missing give the same error. `row` is the row that changes.
+pub(crate) fn references(
+    ask: &Ask,
+    collection: &Collection,
+    row: Option<&str>,
+    values: &[(FieldId, Value)],
+    work: &mut Work,
+) -> Result<(), WriteError> {
     for (field, value) in values {
-        let (FieldType::Ref { to, .. }, Value::Text(id)) = (&collection.fields[*field].ty, value) else { continue };
-        let self_reference = *to == USERS && !ask.caller.is_anonymous() && **id == *ask.caller.id();
-        if self_reference || work.makes(*to, id) {
+        let ty = &collection.fields[*field].ty;
+        if let Some((to, _)) = ty.lists() {
+            listed(ask, (collection, row), (*field, to), value, work)?;
+        }
+        let (FieldType::Ref { to, .. }, Value::Text(id)) = (ty, value) else { continue };
+        if may_name(ask, *to, id, work) {
             continue;
         }
         let readable = ask.readable(*to);
@@ -209,10 +218,36 @@ pub(crate) fn references(ask: &Ask, collection: &Collection, values: &[(FieldId,
     Ok(())
 }
 
+/// Whether an id needs no look: the caller's own, or one of a row that the same change makes.
+fn may_name(ask: &Ask, to: CollectionId, id: &str, work: &Work) -> bool {
+    (to == USERS && !ask.caller.is_anonymous() && *id == *ask.caller.id()) || work.makes(to, id)
+}
+
+/// As for a reference, for each id of a list. A list is written whole, so ids that stand in it already need no `read`: who adds themselves
+/// need not read the others. That holds for fields which everybody sees who reads the row; otherwise it would tell what is in the list.
+fn listed(
+    ask: &Ask,
+    (collection, row): (&Collection, Option<&str>),
+    (field, to): (FieldId, CollectionId),
+    value: &Value,
+    work: &mut Work,
+) -> Result<(), WriteError> {
+    let mut ids = haechi_model::references(value);
+    ids.retain(|id| !may_name(ask, to, id, work));
+    let Some(first) = ids.first() else { return Ok(()) };
+    let seen = !ask.app().classes[collection.fields[field].class].guarded();
+    let known: Option<(usize, usize, Box<str>)> = row.filter(|_| seen).map(|row| (collection.id, field, row.into()));
+    let readable = ask.readable(to);
+    if readable == Predicate::False && known.is_none() {
+        return Err(WriteError::Listed { field, id: first.clone() });
+    }
+    let list = haechi_model::stored_references(&ids);
+    let miss = work.meaning(Meaning::Listed { field, to, ids, known: known.clone() });
+    work.step_before_write(Step::Each { table: to, ids: list, filter: readable, known, miss });
+    Ok(())
+}
+
 /// Whether deleting a row of the collection may delete or detach other rows.
 fn takes_more(app: &haechi_model::App, collection: CollectionId) -> bool {
-    app.referrers(collection).any(|(referring, field)| match referring.fields[field].ty {
-        FieldType::Ref { on_delete, .. } => on_delete != OnDelete::Restrict,
-        _ => false,
-    })
+    app.referring(collection).any(|(_, _, on_delete)| on_delete != OnDelete::Restrict)
 }

@@ -49,8 +49,10 @@ impl Gate {
             let mut after = String::new();
             loop {
                 let rows = self.shared.store.rows_after(collection.id, &after, PAGE).await?;
-                let Some(last) = rows.last() else { break };
-                after = last[Collection::ID].as_text().unwrap_or_default().to_owned();
+                let until = rows.last().and_then(|last| last[Collection::ID].as_text());
+                self.compare_lists(walk, collection, &rows, (&after, until)).await?;
+                let Some(until) = until else { break };
+                after = until.to_owned();
                 for row in &rows {
                     walk.report.rows += 1;
                     let id = row[Collection::ID].as_text().unwrap_or_default();
@@ -68,6 +70,31 @@ impl Gate {
             suspects.extend(revision.app.collection(name).map(|collection| (collection.id, id.to_owned())));
         }
         self.check_again(walk, &revision.app, suspects, system).await
+    }
+
+    /// Compares the lists of references in some rows with their hidden tables, from after an id to another. What differs is looked at again
+    /// in one statement: somebody may have written between the two reads.
+    async fn compare_lists(&self, walk: &mut Walk, collection: &Collection, rows: &[Row], between: (&str, Option<&str>)) -> Result<(), Failure> {
+        for list in &collection.lists {
+            let hidden = self.shared.store.listed_between(collection.id, list.field, between.0, between.1).await?;
+            let mut stored: HashSet<Box<str>> = HashSet::new();
+            for row in rows {
+                let id = row[Collection::ID].as_text().unwrap_or_default();
+                stored.extend(haechi_model::references(&row[list.field]).iter().map(|target| format!("{id}/{target}").into()));
+            }
+            let row_of = |pair: &str| pair.split('/').next().unwrap_or_default().to_owned();
+            let differ: std::collections::BTreeSet<String> = stored.symmetric_difference(&hidden).map(|pair| row_of(pair)).collect();
+            for id in differ {
+                if !self.shared.store.astray(collection.id, list.field, &id).await?.is_empty() {
+                    let field = &collection.fields[list.field].name;
+                    walk.report.find(
+                        None,
+                        format!("{}/{id}: the references that the database keeps for `{field}` are not those of its list", collection.name),
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Rows of system tables that differ from their last entry: their names in the ledger, and their digests now.

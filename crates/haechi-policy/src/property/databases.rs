@@ -79,7 +79,7 @@ async fn database(server: &str) -> String {
 /// and writes it in either way.
 const ALIKE: usize = 100;
 
-fn rows(world: &World) -> impl Iterator<Item = (&'static str, Vec<Value>)> {
+fn rows(world: &World) -> impl Iterator<Item = (String, Vec<Value>)> {
     let alike = |(at, row): (usize, &Vec<Value>)| {
         let row = row.clone();
         (0..ALIKE).map(move |number| {
@@ -89,8 +89,18 @@ fn rows(world: &World) -> impl Iterator<Item = (&'static str, Vec<Value>)> {
         })
     };
     let people = world.users.iter().cloned().chain(world.users.iter().enumerate().flat_map(alike));
-    let of = |name: &'static str, rows: &Vec<Vec<Value>>| rows.clone().into_iter().map(move |row| (name, row));
-    people.map(|row| ("users", row)).chain(of("things", &world.things)).chain(of("bonds", &world.bonds))
+    let of = |name: &'static str, rows: &Vec<Vec<Value>>| rows.clone().into_iter().map(move |row| (name.to_owned(), row));
+    let rows = people.map(|row| ("users".to_owned(), row)).chain(of("things", &world.things)).chain(of("bonds", &world.bonds));
+    let app = world.app("");
+    rows.flat_map(move |(table, row)| {
+        let lists = app.collection(&table).map(|collection| collection.lists.clone()).unwrap_or_default();
+        let targets = |list: &haechi_model::ListTable| haechi_model::references(&row[list.field]);
+        let listed: Vec<(String, Vec<Value>)> = lists
+            .iter()
+            .flat_map(|list| targets(list).into_iter().map(|target| (list.table.name.clone(), vec![row[0].clone(), Value::Text(target)])))
+            .collect();
+        std::iter::once((table, row)).chain(listed)
+    })
 }
 
 fn literal(value: &Value) -> String {
@@ -111,7 +121,7 @@ fn fill_sqlite(world: &World, file: &std::path::Path) {
     let connection = rusqlite::Connection::open(file).unwrap();
     connection.pragma_update(None, "foreign_keys", false).unwrap();
     for (table, row) in rows(world) {
-        connection.execute_batch(&insert(table, &row)).unwrap();
+        connection.execute_batch(&insert(&table, &row)).unwrap();
     }
 }
 
@@ -120,6 +130,6 @@ async fn fill_postgres(world: &World, url: &str) {
     tokio::spawn(connection);
     client.batch_execute("SET session_replication_role = replica").await.unwrap();
     for (table, row) in rows(world) {
-        client.batch_execute(&insert(table, &row)).await.unwrap();
+        client.batch_execute(&insert(&table, &row)).await.unwrap();
     }
 }

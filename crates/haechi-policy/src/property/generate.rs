@@ -109,6 +109,11 @@ fn boolean(random: &mut Random, depth: u64) -> String {
                 "resource.parent is things",
                 "[principal].contains(resource.keeper)",
                 "[resource.keeper, resource.reviewer].contains(principal)",
+                "resource.watchers.contains(principal)",
+                "resource.owatchers.contains(principal)",
+                "resource.owatchers.contains(resource.keeper)",
+                "resource.parent.watchers.contains(principal)",
+                "principal.friends.contains(resource.keeper)",
             ])
             .to_owned(),
         _ => moment(random),
@@ -150,7 +155,14 @@ fn set(random: &mut Random, kind: u64, depth: u64) -> String {
         0 => &["resource.tags", "resource.otags", "principal.marks", "resource.keeper.marks", "principal.boss.marks", "resource.parent.otags"],
         1 => &["resource.nums", "resource.parent.nums"],
         2 => &["resource.flags"],
-        _ => &[],
+        _ => &[
+            "resource.watchers",
+            "resource.owatchers",
+            "principal.friends",
+            "resource.keeper.friends",
+            "resource.parent.watchers",
+            "resource.parent.owatchers",
+        ],
     };
     if !stored.is_empty() && random.below(2) == 0 {
         return random.pick(stored).to_owned();
@@ -222,6 +234,7 @@ fn has_chain(random: &mut Random) -> String {
                 "principal has level && principal.level > 1",
                 "resource has otags && resource.otags.contains(\"a\")",
                 "resource has oflag && resource.oflag",
+                "resource has owatchers && resource.owatchers.contains(principal)",
                 "(resource has on || resource.flag) && resource.on > 1",
                 "(resource.flag || resource has os) && resource.os == \"a\"",
             ])

@@ -168,6 +168,9 @@ fn value(app: &App, ty: &FieldType, value: &Value) -> Json {
         }
         (_, Value::Int(int)) => json!(int),
         (FieldType::Ref { to, .. }, Value::Text(id)) => json!({ "__entity": { "type": app.collections[*to].name, "id": id } }),
+        (FieldType::List { of, .. }, Value::Text(_)) if ty.lists().is_some() => {
+            haechi_model::items(value).unwrap().iter().map(|item| self::value(app, of, item)).collect()
+        }
         (FieldType::List { .. }, Value::Text(text)) => serde_json::from_str(text).unwrap(),
         (_, Value::Text(text)) => json!(text),
         (_, other) => panic!("{other:?} is not visible to policies"),

@@ -14,7 +14,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "collections/users.toml",
-        "[groups.mates]\nthrough = \"bonds.who\"\nby = \"mate\"\n[fields]\nnick = { type = \"text\" }\nlevel = { type = \"int64\" }\nboss = { type = \"ref\", to = \"users\" }\nmarks = { type = \"list\", of = \"text\", required = true }\n",
+        "[groups.mates]\nthrough = \"bonds.who\"\nby = \"mate\"\n[fields]\nnick = { type = \"text\" }\nlevel = { type = \"int64\" }\nboss = { type = \"ref\", to = \"users\" }\nmarks = { type = \"list\", of = \"text\", required = true }\nfriends = { type = \"list\", of = \"ref\", to = \"users\" }\n",
     ),
     (
         "collections/things.toml",
@@ -35,6 +35,8 @@ price = { type = "decimal", precision = 10, scale = 2 }
 nums = { type = "list", of = "int", required = true }
 flags = { type = "list", of = "bool", required = true }
 rate = { type = "decimal", precision = 18, scale = 4 }
+watchers = { type = "list", of = "ref", to = "users", required = true }
+owatchers = { type = "list", of = "ref", to = "users", on_delete = "remove" }
 [groups.fans]
 through = "bonds.who"
 by = "thing"
@@ -142,12 +144,18 @@ fn choose(random: &mut Random, values: &[Value]) -> Value {
     values[random.below(values.len() as u64) as usize].clone()
 }
 
+/// A stored list of people.
+fn listed(at: &[usize]) -> Value {
+    haechi_model::stored_references(&at.iter().map(|at| USERS[*at].into()).collect::<Vec<_>>())
+}
+
 fn user(app: &App, at: usize, random: &mut Random) -> Vec<Value> {
     let mut row = blank(app, 0, USERS[at]);
     set(app, 0, &mut row, "roles", Value::text(["[]", "[\"red\"]", "[\"blue\"]", "[\"red\",\"blue\"]"][at]));
     set(app, 0, &mut row, "nick", choose(random, &[Value::Null, Value::text("a"), Value::text("a*b")]));
     set(app, 0, &mut row, "level", choose(random, &[Value::Null, Value::Int(1), Value::Int(5), Value::Int(i64::MIN)]));
     set(app, 0, &mut row, "marks", Value::text(["[]", "[\"a\"]", "[\"a\",\"c\"]", "[\"b\",\"\"]"][at]));
+    set(app, 0, &mut row, "friends", [Value::Null, Value::text("[]"), listed(&[0, 1]), listed(&[2])][at].clone());
     set(app, 0, &mut row, "boss", choose(random, &[Value::Null, Value::text(USERS[0]), Value::text(USERS[3])]));
     row
 }
@@ -198,6 +206,7 @@ fn thing(app: &App, at: usize, intact: bool, random: &mut Random) -> Vec<Value> 
     let numbers = [0, 1, 2, 5, -1, i64::MAX, i64::MIN, i64::MAX - 1].map(Value::Int);
     let with_null = |values: &[Value]| values.iter().cloned().chain([Value::Null, Value::Null]).collect::<Vec<_>>();
     let people = [USERS[0], USERS[1], USERS[2], USERS[3]].map(Value::text).into_iter().chain([dangling(USERS[2])]).collect::<Vec<_>>();
+    let watched = [listed(&[]), listed(&[0]), listed(&[1, 2]), listed(&[0, 3]), listed(&[0, 1, 2, 3])];
     let parents = [Value::Null, Value::text(id(0xb1)), Value::text(id(0xb4)), dangling(&id(0xb7))];
     for (name, value) in [
         ("flag", choose(random, &[Value::Int(0), Value::Int(1)])),
@@ -235,6 +244,8 @@ fn thing(app: &App, at: usize, intact: bool, random: &mut Random) -> Vec<Value> 
         ),
         ("nums", choose(random, &["[]", "[1]", "[1,5,1]", "[0,-1]", "[2,5]"].map(Value::text))),
         ("flags", choose(random, &["[]", "[true]", "[false,true]", "[false]"].map(Value::text))),
+        ("watchers", choose(random, &watched)),
+        ("owatchers", choose(random, &with_null(&watched))),
         (
             "rate",
             choose(

@@ -56,6 +56,7 @@ impl Migration {
         let converted = |table: &str| self.steps.iter().any(|step| matches!(step, Step::Convert(task) if task.collection == table));
         let name = |action: &'_ Action| match action {
             Action::RenameTable { to, .. } => Some(to.clone()),
+            Action::AlterTable { to, .. } if to.lists.is_some() => None,
             Action::AlterTable { from, to } if !same(from, to) || converted(&to.name) => Some(to.name.clone()),
             Action::AlterTable { .. } | Action::CreateTable(_) | Action::DropTable(_) => None,
         };
@@ -69,7 +70,8 @@ impl Migration {
         let mut lines = Vec::new();
         for action in &self.actions {
             match action {
-                Action::CreateTable(table) if table.name.starts_with('_') => {}
+                Action::CreateTable(table) | Action::DropTable(table) if table.name.starts_with('_') => {}
+                Action::RenameTable { to, .. } if to.starts_with('_') => {}
                 Action::CreateTable(table) => lines.push(format!("+ collection {}", table.name)),
                 Action::RenameTable { from, to } => lines.push(format!("~ collection {from} is now {to}")),
                 Action::DropTable(table) => lines.push(format!("- collection {} and all its rows", table.name)),
@@ -149,7 +151,10 @@ pub(crate) fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migra
     };
     let mut matched = Vec::new();
     for table in after {
-        let old = before.iter().find(|old| old.name == table.name).or_else(|| before.iter().find(|old| table.was.as_deref() == Some(&old.name)));
+        let old = match table.lists {
+            None => former(before, table),
+            Some(_) => former_list(before, after, table).filter(|_| !is_converted(table, &migration)),
+        };
         let Some(old) = old else {
             migration.actions.push(Action::CreateTable(table.clone()));
             continue;
@@ -165,6 +170,11 @@ pub(crate) fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migra
         compare(&from, table, before, &mut migration);
     }
     for old in before.iter().filter(|old| !matched.contains(&old.name)) {
+        if old.lists.is_some() {
+            // Before a table of the same name is made, and before the collections that it refers to are dropped. Its field says what is lost.
+            migration.actions.insert(0, Action::DropTable(old.clone()));
+            continue;
+        }
         migration.drops.push(format!("collection {} and all its rows", old.name));
         migration.actions.push(Action::DropTable(old.clone()));
     }
@@ -172,6 +182,25 @@ pub(crate) fn plan(dialect: Dialect, before: &[Table], after: &[Table]) -> Migra
     migration.steps = sql::steps(dialect, &migration.actions, &conversions);
     migration.later = sql::later(dialect, &migration.actions);
     migration
+}
+
+/// The table that another one continues: the same name, or the former name in the folder.
+fn former<'t>(before: &'t [Table], table: &Table) -> Option<&'t Table> {
+    before.iter().find(|old| old.name == table.name).or_else(|| before.iter().find(|old| table.was.as_deref() == Some(&old.name)))
+}
+
+/// The hidden table of the list that a list continues.
+fn former_list<'t>(before: &'t [Table], after: &[Table], table: &Table) -> Option<&'t Table> {
+    let collection = after.iter().find(|of| of.name == table.references[0].table)?;
+    let old = former(before, collection)?;
+    let column = &old.columns[old.former(&collection.columns[collection.column(table.lists.as_deref()?)?])?].name;
+    before.iter().find(|list| list.lists.as_ref() == Some(column) && list.references[0].table == old.name)
+}
+
+/// Whether the values of a list are converted, so that its references are collected anew.
+fn is_converted(table: &Table, migration: &Migration) -> bool {
+    let is = |task: &Task| task.collection == table.references[0].table && table.lists.as_ref() == Some(&task.field);
+    migration.checks.iter().any(|task| is(task) && matches!(task.what, What::Convert(_)))
 }
 
 fn compare(from: &Table, to: &Table, before: &[Table], migration: &mut Migration) {

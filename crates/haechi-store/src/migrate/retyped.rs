@@ -86,11 +86,17 @@ fn added(old_table: &Table, to: &Table, at: usize, migration: &mut Migration) {
 
 /// A reference to a renamed collection refers to the same rows.
 fn renamed_target(change: TypeChange, old: &Column, new: &Column, after: &[Table]) -> TypeChange {
-    match (&old.declared, &new.declared) {
-        (Some(Declared::Ref { to: was }), Some(Declared::Ref { to: is }))
-            if after.iter().any(|table| table.name == *is && table.was.as_ref() == Some(was)) && after.iter().all(|table| table.name != *was) =>
-        {
-            TypeChange::Wider
+    let (Some(old), Some(new)) = (&old.declared, &new.declared) else { return change };
+    let (Some(was), Some(is)) = (old.target(), new.target()) else { return change };
+    let renamed = after.iter().any(|table| table.name == is && table.was.as_deref() == Some(was)) && after.iter().all(|table| table.name != was);
+    match (old, new) {
+        (Declared::Ref { .. }, Declared::Ref { .. }) if renamed => TypeChange::Wider,
+        (Declared::List { max_items, .. }, Declared::List { max_items: most, .. }) if renamed => {
+            if most >= max_items {
+                TypeChange::Wider
+            } else {
+                TypeChange::Narrower
+            }
         }
         _ => change,
     }
@@ -99,9 +105,9 @@ fn renamed_target(change: TypeChange, old: &Column, new: &Column, after: &[Table
 fn conversion(from: &Table, to: &Table, at: usize, old: usize, before: &[Table]) -> Result<Conversion, String> {
     let column = &to.columns[at];
     let (Some(was), Some(is)) = (&from.columns[old].declared, &column.declared) else { return Err(String::new()) };
-    let finds = match is {
-        Declared::Ref { to: target } => Some(finds(&format!("{}.{}", to.name, column.name), target, column.by.as_deref(), before)?),
-        _ => None,
+    let finds = match is.target() {
+        Some(target) => Some(finds(&format!("{}.{}", to.name, column.name), target, column.by.as_deref(), before)?),
+        None => None,
     };
     Ok(Conversion {
         into: taking(&column.name),

@@ -1,7 +1,7 @@
 //! Checks and conversions of a migration, row by row, with the same code that parses requests.
 
-use haechi_model::{FieldType, Storage, Value};
-use std::collections::HashMap;
+use haechi_model::{FieldError, FieldType, Storage, Value, items, stored_references};
+use std::collections::{HashMap, HashSet};
 
 /// Rows that are read together.
 pub(crate) const PAGE: usize = 1_000;
@@ -135,13 +135,11 @@ impl<'a> Pass<'a> {
         let Some(finds) = &conversion.finds else { return Vec::new() };
         let mut keys = Vec::new();
         for (_, value) in rows {
-            if let Ok(key) = conversion.from.convert(&finds.ty, value).map(|key| finds.ty.folded(key))
-                && !key.is_null()
-                && !keys.contains(&key)
-            {
-                keys.push(key);
-            }
+            let found = conversion.keys(finds, value).unwrap_or_default();
+            keys.extend(found.into_iter().filter(|key| !key.is_null()));
         }
+        let mut seen = HashSet::new();
+        keys.retain(|key| seen.insert(key_text(key)));
         keys
     }
 
@@ -203,16 +201,30 @@ impl<'a> Pass<'a> {
 }
 
 impl Conversion {
+    /// The values that find the rows of a value: one for each item of a list.
+    fn keys(&self, finds: &Finds, value: &Value) -> Result<Vec<Value>, FieldError> {
+        let key = |from: &FieldType, value: &Value| from.convert(&finds.ty, value).map(|key| finds.ty.folded(key));
+        match &self.from {
+            FieldType::List { of, .. } => items(value).unwrap_or_default().iter().map(|item| key(of, item)).collect(),
+            from => Ok(vec![key(from, value)?]),
+        }
+    }
+
     fn read(&self, value: &Value, found: &HashMap<String, String>) -> Result<Value, String> {
         if value.is_null() {
             return Ok(Value::Null);
         }
         if let Some(finds) = &self.finds {
-            let key = self.from.convert(&finds.ty, value).map(|key| finds.ty.folded(key)).map_err(|error| error.detail)?;
-            return found
-                .get(&key_text(&key))
-                .map(|id| Value::text(id.as_str()))
-                .ok_or_else(|| format!("no row of {} has that {}", finds.table, finds.field));
+            let named = |key: &Value| found.get(&key_text(key)).ok_or_else(|| format!("no row of {} has that {}", finds.table, finds.field));
+            let keys = self.keys(finds, value).map_err(|error| error.detail)?;
+            let ids = keys.iter().map(named).collect::<Result<Vec<_>, _>>()?;
+            if self.to.lists().is_none() {
+                return Ok(ids.first().map_or(Value::Null, |id| Value::text(id.as_str())));
+            }
+            let ids: Vec<Box<str>> = ids.into_iter().map(|id| id.as_str().into()).collect();
+            // As a request would: sorted, each once, and not too many.
+            let list = self.to.read_text(stored_references(&ids).as_text().unwrap_or_default());
+            return list.map_err(|error| error.detail);
         }
         let read = self.from.convert(&self.to, value).map_err(|error| error.detail)?;
         Ok(if self.folded { self.to.folded(read) } else { read })

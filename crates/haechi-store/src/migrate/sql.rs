@@ -27,6 +27,8 @@ pub(super) fn steps(dialect: Dialect, actions: &[Action], conversions: &[Task]) 
         steps.extend(renamed.into_iter().map(Step::Sql));
     }
     steps.extend(statements(dialect, &actions).into_iter().map(Step::Sql));
+    let new = actions.iter().filter_map(|action| if let Action::CreateTable(table) = action { Some(table) } else { None });
+    steps.extend(new.filter_map(|table| collected(dialect, table, conversions)).map(Step::Sql));
     steps
 }
 
@@ -47,11 +49,20 @@ fn take_over(from: &mut Table, to: &mut Table, task: &Task, sql: &mut Vec<String
 
 fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
     let mut out = Vec::new();
+    // PostgreSQL drops no table to which another refers, also when that one is dropped next.
+    let dropped = || actions.iter().filter_map(|action| if let Action::DropTable(table) = action { Some(table) } else { None });
+    for table in dropped().filter(|_| dialect == Dialect::Postgres) {
+        let also = table.references.iter().filter(|reference| dropped().any(|other| other.name == reference.table));
+        out.extend(also.map(|reference| drop_reference(&table.name, &table.columns[reference.column].name)));
+    }
     for action in actions {
         match action {
             Action::CreateTable(table) => out.push(create(dialect, table, &table.name)),
             Action::RenameTable { from, to } => {
                 out.push(format!("ALTER TABLE \"{from}\" RENAME TO \"{to}\""));
+                if to.starts_with('_') {
+                    continue;
+                }
                 out.push(format!("UPDATE \"_numbers\" SET \"collection\" = '{to}' WHERE \"collection\" = '{from}'"));
             }
             Action::AlterTable { from, to } => {
@@ -68,11 +79,22 @@ fn statements(dialect: Dialect, actions: &[Action]) -> Vec<String> {
         if let Action::CreateTable(table) = action {
             out.extend(table.indexes.iter().map(|index| create_index(dialect, table, index)));
             if dialect == Dialect::Postgres {
-                out.extend(table.references.iter().map(|reference| add_reference(table, reference.column, &reference.table)));
+                out.extend(table.references.iter().map(|reference| add_reference(table, reference)));
             }
         }
     }
     out
+}
+
+/// The references of converted lists, put into their new hidden table.
+fn collected(dialect: Dialect, table: &Table, conversions: &[Task]) -> Option<String> {
+    let (list, of) = (table.lists.as_ref()?, &table.references[0].table);
+    conversions.iter().find(|task| task.collection == *of && task.field == *list)?;
+    let ids = match dialect {
+        Dialect::Sqlite => format!("json_each(t.\"{list}\") j"),
+        Dialect::Postgres => format!("jsonb_array_elements_text(t.\"{list}\"::jsonb) j(value)"),
+    };
+    Some(format!("INSERT INTO \"{}\" SELECT t.\"id\", j.value FROM \"{of}\" t, {ids}", table.name))
 }
 
 /// The number series of renamed texts go on.
@@ -156,8 +178,10 @@ fn create(dialect: Dialect, table: &Table, name: &str) -> String {
     if dialect == Dialect::Sqlite {
         for reference in &table.references {
             parts.push(format!(
-                "FOREIGN KEY (\"{}\") REFERENCES \"{}\" (\"id\") ON DELETE RESTRICT",
-                table.columns[reference.column].name, reference.table
+                "FOREIGN KEY (\"{}\") REFERENCES \"{}\" (\"id\") ON DELETE {}",
+                table.columns[reference.column].name,
+                reference.table,
+                on_delete(reference)
             ));
         }
     }
@@ -183,10 +207,14 @@ pub(crate) fn create_index(dialect: Dialect, table: &Table, index: &Index) -> St
     format!("CREATE {unique}INDEX \"{}\" ON \"{}\" ({})", index.name, table.name, columns.join(", "))
 }
 
-fn add_reference(table: &Table, column: usize, target: &str) -> String {
-    let column = &table.columns[column].name;
+fn on_delete(reference: &Reference) -> &'static str {
+    if reference.cascades { "CASCADE" } else { "RESTRICT" }
+}
+
+fn add_reference(table: &Table, reference: &Reference) -> String {
+    let (column, target, on_delete) = (&table.columns[reference.column].name, &reference.table, on_delete(reference));
     format!(
-        "ALTER TABLE \"{0}\" ADD CONSTRAINT \"{0}_{column}_fkey\" FOREIGN KEY (\"{column}\") REFERENCES \"{target}\" (\"id\") ON DELETE RESTRICT",
+        "ALTER TABLE \"{0}\" ADD CONSTRAINT \"{0}_{column}_fkey\" FOREIGN KEY (\"{column}\") REFERENCES \"{target}\" (\"id\") ON DELETE {on_delete}",
         table.name
     )
 }
@@ -267,5 +295,5 @@ fn alter_postgres(from: &Table, to: &Table, out: &mut Vec<String>) {
     }
     // Indexes are made afterwards, while others write; new references are checked then, too.
     let added = to.references.iter().filter(|reference| is_gone(to, from, reference));
-    out.extend(added.map(|reference| add_reference(to, reference.column, &reference.table) + " NOT VALID"));
+    out.extend(added.map(|reference| add_reference(to, reference) + " NOT VALID"));
 }

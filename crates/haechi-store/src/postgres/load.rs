@@ -126,7 +126,7 @@ impl<'a> Stage<'a> {
 
     /// Whether a column refers to a table that is copied after this one.
     fn is_later(&self, column: usize) -> bool {
-        self.references.iter().any(|refers| refers.column == column && refers.at > Some(self.at))
+        self.references.iter().any(|refers| refers.column == column && refers.at > Some(self.at) && refers.hidden.is_none())
     }
 
     fn table(&self) -> &'a haechi_model::Table {
@@ -193,14 +193,17 @@ impl<'a> Stage<'a> {
 
     async fn dangling(&self) -> Result<Vec<Unfit>, LoadError> {
         let mut found = Vec::new();
-        for Refers { column, table: target, at } in &self.references {
+        for Refers { column, table: target, at, hidden } in &self.references {
             let name = &self.table().columns[*column].name;
-            let own =
-                at.map_or_else(String::new, |at| format!(" AND NOT EXISTS (SELECT 1 FROM \"{}\" o WHERE o.\"id\" = s.\"{name}\")", stage_name(at)));
+            let (id, of) = match hidden {
+                Some(_) => ("j.value".to_owned(), format!(", {}", ids_of_list(name))),
+                None => (format!("s.\"{name}\""), String::new()),
+            };
+            let own = at.map_or_else(String::new, |at| format!(" AND NOT EXISTS (SELECT 1 FROM \"{}\" o WHERE o.\"id\" = {id})", stage_name(at)));
             let stage = &self.name;
             let sql = format!(
-                "SELECT s.\"{LINE}\", s.\"{name}\" FROM \"{stage}\" s WHERE s.\"{name}\" IS NOT NULL \
-                 AND NOT EXISTS (SELECT 1 FROM \"{target}\" t WHERE t.\"id\" = s.\"{name}\"){own} ORDER BY 1 LIMIT {MAX_UNFIT}"
+                "SELECT s.\"{LINE}\", {id} FROM \"{stage}\" s{of} WHERE {id} IS NOT NULL \
+                 AND NOT EXISTS (SELECT 1 FROM \"{target}\" t WHERE t.\"id\" = {id}){own} ORDER BY 1 LIMIT {MAX_UNFIT}"
             );
             for row in self.client.query(&sql, &[]).await.map_err(failed)? {
                 found.push(Unfit { at: self.at, line: line(&row), column: *column, why: Misfit::Dangling(row.get::<_, &str>(1).into()) });
@@ -226,8 +229,13 @@ impl<'a> Stage<'a> {
         Ok(usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
-    /// Sets references to rows of tables that were copied later.
+    /// Sets references to rows of tables that were copied later, and those of lists.
     async fn refer(&self) -> Result<(), LoadError> {
+        for refers in &self.references {
+            let Some(hidden) = refers.hidden else { continue };
+            let (hidden, ids) = (&self.postgres.0.catalog.tables[hidden].name, ids_of_list(&self.table().columns[refers.column].name));
+            self.run(&format!("INSERT INTO \"{hidden}\" SELECT s.\"id\", j.value FROM \"{}\" s, {ids}", self.name)).await?;
+        }
         let later = self.references.iter().map(|refers| refers.column).filter(|column| self.is_later(*column));
         let names: Vec<String> = later.map(|column| format!("\"{}\"", self.table().columns[column].name)).collect();
         if names.is_empty() {
@@ -244,6 +252,11 @@ impl<'a> Stage<'a> {
         ))
         .await
     }
+}
+
+/// The ids of a list as rows, `j.value`, beside their row `s`.
+fn ids_of_list(column: &str) -> String {
+    format!("LATERAL (SELECT v COLLATE \"C\" AS value FROM jsonb_array_elements_text(s.\"{column}\"::jsonb) v) j")
 }
 
 fn stage_name(at: usize) -> String {

@@ -238,7 +238,7 @@ impl Inner {
             .filter_map(|step| match step {
                 Step::Lock { table, .. } | Step::Insert { table, .. } | Step::Numbered { table, .. } | Step::Update { table, .. } => Some(*table),
                 Step::Delete { table, .. } | Step::Cascade { table, .. } => Some(*table),
-                Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Clear { .. } | Step::Take { .. } => None,
+                Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Each { .. } | Step::Clear { .. } | Step::Take { .. } => None,
             })
             .filter(|table| *table < self.of_table.len())
             .collect();

@@ -41,7 +41,7 @@ impl<'a> Once<'a> {
                 Step::Insert { table, row } if added.is_none() && stated(&*inner.journal, step, None, &[]).is_empty() => {
                     added = Some((at, *table, row))
                 }
-                Step::Check { .. } | Step::Holds { .. } => {}
+                Step::Check { .. } | Step::Holds { .. } | Step::Each { .. } => {}
                 _ => return None,
             }
         }
@@ -56,7 +56,7 @@ impl<'a> Once<'a> {
         sql.insert_where(self.table, self.row);
         let mut first = true;
         for step in &change.steps {
-            let checked = matches!(step, Step::Check { .. } | Step::Holds { .. });
+            let checked = matches!(step, Step::Check { .. } | Step::Holds { .. } | Step::Each { .. });
             if checked {
                 sql.push(if first { " WHERE EXISTS (" } else { " AND EXISTS (" });
                 first = false;
@@ -64,6 +64,7 @@ impl<'a> Once<'a> {
             match step {
                 Step::Check { table, id, filter, .. } => sql.check(*table, id, filter),
                 Step::Holds { filter, .. } => sql.holds(filter),
+                Step::Each { table, ids, filter, known, .. } => sql.each(*table, ids, filter, known.as_ref()),
                 _ => {}
             }
             if checked {
@@ -71,6 +72,11 @@ impl<'a> Once<'a> {
             }
         }
         sql.push(" RETURNING 1)");
+        for (number, list) in inner.catalog.lists(self.table).iter().enumerate().filter(|(_, list)| !self.row[list.column].is_null()) {
+            let _ = write!(sql.text, ", listed{number} AS (INSERT INTO \"{}\" (\"row\", \"target\") ", sql.table_name(list.hidden));
+            sql.list_rows(&self.row[0], &self.row[list.column]);
+            sql.push(", added)");
+        }
         let next = sql.values.len();
         if image {
             let _ = write!(

@@ -8,7 +8,7 @@ use crate::{
     cascade::{self, Cascade, Kept, Write},
     journal::{stated, with_stated},
     numbers,
-    render::{Dialect, Sql},
+    render::{Dialect, Sql, hidden},
 };
 use deadpool_postgres::Object;
 use futures_util::future::{join, join_all};
@@ -145,11 +145,23 @@ impl Runner<'_> {
             Step::Check { table, id, filter, .. } => sql.check(*table, id, filter),
             Step::Holds { filter, .. } => sql.holds(filter),
             Step::Fewer { table, filter, than, .. } => sql.fewer(*table, filter, *than),
+            Step::Each { table, ids, filter, known, .. } => sql.each(*table, ids, filter, known.as_ref()),
             Step::Clear { table, filter } => sql.clear(*table, filter),
             Step::Take { table, id, cost_ms, depth_ms, .. } => sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms),
             Step::Cascade { .. } | Step::Numbered { .. } => sql.push("SELECT 1 WHERE FALSE"),
         }
         sql
+    }
+
+    /// What a step writes into the hidden tables of lists: before its own statement, and after it.
+    fn beside(&self, step: &Step) -> (Vec<Sql<'_>>, Vec<Sql<'_>>) {
+        let catalog = &self.inner.catalog;
+        match step {
+            Step::Insert { table, row } => (Vec::new(), hidden::added(Dialect::Postgres, catalog, *table, row)),
+            Step::Update { table, id, set, .. } => (Vec::new(), hidden::changed(Dialect::Postgres, catalog, *table, id, set)),
+            Step::Delete { table, id, .. } => (hidden::emptied(Dialect::Postgres, catalog, *table, id), Vec::new()),
+            _ => (Vec::new(), Vec::new()),
+        }
     }
 
     /// Locks the rows that will be changed, always in the same order, so that changes of the same rows do not deadlock. Each lock has the
@@ -175,15 +187,25 @@ impl Runner<'_> {
         rows.iter().map(sql).collect()
     }
 
+    /// The statements of all steps, in their order.
+    fn statements(&self) -> Vec<(usize, Option<&Step>, Sql<'_>)> {
+        let mut statements: Vec<_> = self.locks_first().into_iter().map(|sql| (usize::MAX, None, sql)).collect();
+        for (at, step) in self.change.steps.iter().enumerate() {
+            let (before, after) = self.beside(step);
+            statements.extend(before.into_iter().map(|sql| (at, None, sql)));
+            statements.push((at, Some(step), self.sql(step)));
+            statements.extend(after.into_iter().map(|sql| (at, None, sql)));
+        }
+        statements
+    }
+
     /// Sends all steps in their order, without waiting for each other.
     ///
     /// Every statement is prepared before the first step is sent: a step that still had to be prepared would be
     /// overtaken by the ones behind it, and a check would see a row that was not yet, or already, written.
     async fn pipelined(&self, outcome: &mut Outcome) -> Step_<()> {
-        let locks = self.locks_first().into_iter().map(|sql| (usize::MAX, None, sql));
-        let steps = self.change.steps.iter().enumerate().map(|(at, step)| (at, Some(step), self.sql(step)));
         let mut prepared = Vec::with_capacity(self.change.steps.len());
-        for (at, step, sql) in locks.chain(steps) {
+        for (at, step, sql) in self.statements() {
             let statement = self.client.prepare_cached(&sql.text).await.map_err(|error| self.stop(&error, at))?;
             prepared.push((at, step, statement, sql.values));
         }
@@ -204,7 +226,18 @@ impl Runner<'_> {
     }
 
     async fn step(&self, at: usize, step: &Step) -> Step_<Vec<tokio_postgres::Row>> {
-        self.query(&self.sql(step), at).await
+        let (before, after) = self.beside(step);
+        self.all(&before, at).await?;
+        let rows = self.query(&self.sql(step), at).await?;
+        self.all(&after, at).await?;
+        Ok(rows)
+    }
+
+    async fn all(&self, statements: &[Sql<'_>], at: usize) -> Step_<()> {
+        for sql in statements {
+            self.query(sql, at).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn query(&self, sql: &Sql<'_>, at: usize) -> Step_<Vec<tokio_postgres::Row>> {
@@ -237,7 +270,9 @@ impl Runner<'_> {
                 outcome.written.push(*table);
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &[]));
             }
-            Step::Check { miss, .. } | Step::Holds { miss, .. } | Step::Fewer { miss, .. } | Step::Take { miss, .. } if rows.is_empty() => {
+            Step::Check { miss, .. } | Step::Holds { miss, .. } | Step::Fewer { miss, .. } | Step::Each { miss, .. } | Step::Take { miss, .. }
+                if rows.is_empty() =>
+            {
                 return Err(Failure::Missed(*miss).into());
             }
             Step::Clear { .. } => {
@@ -245,7 +280,13 @@ impl Runner<'_> {
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &cleared));
                 outcome.cleared.extend(cleared);
             }
-            Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Take { .. } | Step::Cascade { .. } | Step::Numbered { .. } => {}
+            Step::Check { .. }
+            | Step::Holds { .. }
+            | Step::Fewer { .. }
+            | Step::Each { .. }
+            | Step::Take { .. }
+            | Step::Cascade { .. }
+            | Step::Numbered { .. } => {}
         }
         Ok(())
     }
@@ -271,7 +312,7 @@ impl Runner<'_> {
         let mut cascade = Cascade::new(&self.inner.catalog, *table, id);
         while let Some(asked) = cascade.next() {
             let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
-            sql.children(asked.table, asked.column, &asked.parent, asked.limit);
+            sql.children(&asked);
             cascade.found(self.query(&sql, at).await?.iter().map(row_values).collect()).map_err(kept)?;
         }
         for write in cascade.writes(self.change.time_ms).map_err(kept)? {
@@ -280,14 +321,16 @@ impl Runner<'_> {
                 Write::Detach { table, id, set, before } => {
                     sql.update(table, &id, &set);
                     let after = self.query(&sql, at).await?.first().map(row_values);
+                    self.all(&hidden::changed(Dialect::Postgres, &self.inner.catalog, table, &id, &set), at).await?;
                     quoted.push((cascade::entry(table, &id, "update"), Some(before), after));
                     outcome.written.push(table);
                 }
-                Write::Open { table, id, column } => {
-                    sql.let_go(table, &id, column);
+                Write::Open { table, id, column, listed } => {
+                    sql.let_go(table, &id, column, listed.as_ref());
                     self.query(&sql, at).await?;
                 }
                 Write::Delete { table, id, before } => {
+                    self.all(&hidden::emptied(Dialect::Postgres, &self.inner.catalog, table, &id), at).await?;
                     sql.delete(table, &id);
                     self.query(&sql, at).await?;
                     quoted.push((cascade::entry(table, &id, "delete"), Some(before), None));

@@ -1,6 +1,6 @@
 //! Conditions on lists, which are stored as JSON text.
 
-use super::{Dialect, Sql};
+use super::{Dialect, Sql, hidden::list_of};
 use haechi_model::{Elements, Operand, Relation};
 
 impl Sql<'_> {
@@ -12,6 +12,17 @@ impl Sql<'_> {
     }
 
     pub(super) fn contains(&mut self, list: &Operand, element: &Operand, expected: bool, table: usize, alias: usize) {
+        if let Some(hidden) = list_of(self.catalog, list, table) {
+            if !expected {
+                self.push("(");
+                self.operand(list, table, alias);
+                self.push(" IS NOT NULL AND ");
+                self.operand(element, table, alias);
+                self.push(" IS NOT NULL AND NOT ");
+            }
+            self.lists(hidden, element, table, alias);
+            return self.push(if expected { "" } else { ")" });
+        }
         if !expected {
             self.push("(");
             self.operand(list, table, alias);

@@ -1,6 +1,7 @@
 //! Statements and conditions to SQL text. Values are always bound, identifiers come only from the catalog.
 
 mod groups;
+pub(crate) mod hidden;
 mod lists;
 mod source;
 mod steps;
@@ -419,7 +420,7 @@ impl<'a> Sql<'a> {
         self.bind(&Value::text(pattern));
     }
 
-    fn operand(&mut self, operand: &Operand, table: usize, alias: usize) {
+    pub(super) fn operand(&mut self, operand: &Operand, table: usize, alias: usize) {
         match operand {
             Operand::Column(column) => self.column(table, alias, *column),
             Operand::Constant(value) => self.bind(value),

@@ -2,7 +2,8 @@
 //!
 //! Decision 19 has the plans that were compared.
 
-use super::{Dialect, Sql, groups::listed};
+use super::{Dialect, Sql, groups::listed, hidden::list_of};
+use crate::catalog::Catalog;
 use haechi_model::{Collection, Comparison, Operand, Order, Predicate};
 use std::fmt::Write;
 
@@ -10,6 +11,9 @@ use std::fmt::Write;
 const FEW: usize = 256;
 /// The same when all rows are wanted and the index alone decides.
 const FEW_FOR_ALL: usize = 20_000;
+
+/// The row itself, which its own list of references names.
+static ROW: Operand = Operand::Column(Collection::ID);
 
 /// An OR of which every part can use an index, at least one of them through a reference.
 struct Alternatives<'p> {
@@ -34,11 +38,17 @@ impl Sql<'_> {
         self.probed |= names_rows(filter);
         self.by_values = !self.probed && !counted(filter).is_empty();
         let Some(found) = self.alternatives(table, filter, paged) else { return };
-        let lists = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| looked_up(part).is_some());
+        let catalog = self.catalog;
+        let lists = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| looked_up(catalog, table, part).is_some());
         for (number, part) in lists.enumerate() {
             let _ = write!(self.text, "{} \"_few{number}\" AS MATERIALIZED (SELECT ARRAY(", if number == 0 { "WITH" } else { "," });
             match (part, listed(part)) {
                 (Predicate::Reference { table: target, inner, .. }, _) => self.ids(*target, inner),
+                (Predicate::Contains { list, element, .. }, _) => {
+                    if let Some(hidden) = list_of(catalog, list, table) {
+                        self.listing(hidden, element, table, 0);
+                    }
+                }
                 (_, Some((_, group, who))) => self.ids_of_groups(group, who),
                 _ => {}
             }
@@ -60,7 +70,7 @@ impl Sql<'_> {
             self.push(if few { "(SELECT t0.*" } else { " UNION ALL (SELECT t0.*" });
             self.from(table);
             self.push(if few { " WHERE " } else { " WHERE NOT (" });
-            self.guard(&found);
+            self.guard(table, &found);
             self.push(if few { "" } else { ")" });
             for part in &found.beside {
                 self.push(" AND ");
@@ -91,8 +101,9 @@ impl Sql<'_> {
     }
 
     /// Whether all references lead to few rows; evaluated before any row is read.
-    fn guard(&mut self, found: &Alternatives<'_>) {
-        let references = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| looked_up(part).is_some());
+    fn guard(&mut self, table: usize, found: &Alternatives<'_>) {
+        let catalog = self.catalog;
+        let references = found.ors.iter().flat_map(|or| or.iter()).flat_map(conjuncts).filter(|part| looked_up(catalog, table, part).is_some());
         for number in 0..references.count() {
             let _ = write!(self.text, "{}(SELECT cardinality(ids) <= {} FROM \"_few{number}\")", if number == 0 { "" } else { " AND " }, found.few);
         }
@@ -106,7 +117,7 @@ impl Sql<'_> {
                 if at > 0 {
                     self.push(" AND ");
                 }
-                match looked_up(part) {
+                match looked_up(self.catalog, table, part) {
                     Some(from) => {
                         self.operand(from, table, 0);
                         let _ = write!(self.text, " = ANY((SELECT ids FROM \"_few{number}\")::text[])");
@@ -129,7 +140,9 @@ impl Sql<'_> {
         for part in conjuncts(filter) {
             match part {
                 Predicate::Any(arms) if self.worth_two_ways(table, arms) => found.ors.push(arms),
-                Predicate::Reference { .. } | Predicate::Member { .. } if self.worth_two_ways(table, std::slice::from_ref(part)) => {
+                Predicate::Reference { .. } | Predicate::Member { .. } | Predicate::Contains { .. }
+                    if self.worth_two_ways(table, std::slice::from_ref(part)) =>
+                {
                     found.ors.push(std::slice::from_ref(part));
                 }
                 part => found.beside.push(part),
@@ -151,16 +164,18 @@ impl Sql<'_> {
         };
         let served = |part: &Predicate| match part {
             Predicate::Compare(operand, Comparison::Equal, Operand::Constant(_)) | Predicate::OneOf(operand, _) => indexed(operand),
-            part => looked_up(part).is_some_and(indexed),
+            part => looked_up(self.catalog, table, part).is_some_and(indexed),
         };
-        arms.iter().all(|arm| conjuncts(arm).any(served)) && arms.iter().flat_map(conjuncts).any(|part| looked_up(part).is_some())
+        arms.iter().all(|arm| conjuncts(arm).any(served))
+            && arms.iter().flat_map(conjuncts).any(|part| looked_up(self.catalog, table, part).is_some())
     }
 }
 
 /// The id of a condition that a list of ids answers.
-fn looked_up(part: &Predicate) -> Option<&Operand> {
+fn looked_up<'p>(catalog: &Catalog, table: usize, part: &'p Predicate) -> Option<&'p Operand> {
     match part {
         Predicate::Reference { from, .. } => Some(from),
+        Predicate::Contains { list, element: Operand::Constant(_), expected: true } => list_of(catalog, list, table).map(|_| &ROW),
         part => listed(part).map(|(of, ..)| of),
     }
 }

@@ -1,7 +1,8 @@
 //! The statements of a change's steps, and reads of whole rows.
 
 use super::{Dialect, Sql};
-use haechi_model::{Predicate, Value};
+use crate::cascade::Question;
+use haechi_model::{Operand, Predicate, Value};
 use std::fmt::Write;
 
 impl Sql<'_> {
@@ -120,8 +121,11 @@ impl Sql<'_> {
         });
     }
 
-    /// Empties a column of one row, and changes nothing else.
-    pub(crate) fn let_go(&mut self, table: usize, id: &str, column: usize) {
+    /// Empties a column of one row, and changes nothing else. Of a list, only the row of the hidden table goes.
+    pub(crate) fn let_go(&mut self, table: usize, id: &str, column: usize, listed: Option<&(usize, Box<str>)>) {
+        if let Some((hidden, target)) = listed {
+            return self.list_lets_go(*hidden, id, target);
+        }
         self.push("UPDATE ");
         self.name(&self.table(table).name);
         self.push(" SET ");
@@ -233,15 +237,25 @@ impl Sql<'_> {
     }
 
     /// Rows that refer to a row, at most one more than the bound.
-    pub(crate) fn children(&mut self, table: usize, column: usize, parent: &str, limit: usize) {
+    pub(crate) fn children(&mut self, asked: &Question) {
+        let table = asked.table;
         self.all_columns(table);
         self.push(" FROM ");
         self.name(&self.table(table).name);
         self.push(" t0 WHERE ");
-        self.column(table, 0, column);
-        self.push(" = ");
-        self.bind(&Value::text(parent));
-        let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
+        match asked.hidden {
+            Some(hidden) => {
+                self.push("t0.\"id\" IN (");
+                self.listing(hidden, &Operand::Constant(Value::Text(asked.parent.clone())), table, 0);
+                self.push(")");
+            }
+            None => {
+                self.column(table, 0, asked.column);
+                self.push(" = ");
+                self.bind(&Value::Text(asked.parent.clone()));
+            }
+        }
+        let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {}", asked.limit);
         if self.dialect == Dialect::Postgres {
             self.push(" FOR UPDATE OF t0");
         }

@@ -54,7 +54,7 @@ fn expected(dialect: Dialect, table: &Table) -> Shape {
         columns: table.columns.iter().enumerate().map(column).collect(),
         defaults: table.columns.iter().filter_map(|column| Some((column.name.clone(), literal(column.default.as_ref()?)))).collect(),
         key: table.columns[..table.key].iter().map(|column| column.name.clone()).collect(),
-        references: table.references.iter().map(|reference| refers(&table.columns[reference.column].name, &reference.table)).collect(),
+        references: table.references.iter().map(|found| refers(&table.columns[found.column].name, &found.table, found.cascades)).collect(),
         indexes: table.indexes.iter().map(|index| (index.name.clone(), (index.unique, names(index)))).collect(),
         acting: Vec::new(),
     }
@@ -77,8 +77,8 @@ fn has_its_default(is: &str, declared: &str, default: Option<&String>) -> bool {
             .is_some_and(|(value, kind)| ["text", "bigint", "double precision", "integer", "numeric"].contains(&kind) && same(value))
 }
 
-fn refers(column: &str, table: &str) -> String {
-    format!("{column} to {table}")
+fn refers(column: &str, table: &str, cascades: bool) -> String {
+    format!("{column} to {table}{}", if cascades { " ON DELETE CASCADE" } else { "" })
 }
 
 /// The differences between the expected table and the real one.

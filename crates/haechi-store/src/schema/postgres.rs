@@ -12,10 +12,10 @@ const COLUMNS: &str = "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a
     a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '', a.attcollation <> 0, \
     CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END \
     FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
-const CONSTRAINTS: &str = "SELECT k.conname, k.contype::text, k.confdeltype::text = 'r' AND k.confupdtype::text = 'a' AND NOT k.condeferrable AND k.convalidated, \
+const CONSTRAINTS: &str = "SELECT k.conname, k.contype::text, k.confdeltype::text IN ('r', 'c') AND k.confupdtype::text = 'a' AND NOT k.condeferrable AND k.convalidated, \
     ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY o(num, place) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = o.num ORDER BY place)::text[], \
     COALESCE(f.relname, ''), ARRAY(SELECT a.attname FROM unnest(k.confkey) num JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = num)::text[], \
-    pg_get_constraintdef(k.oid) FROM pg_constraint k LEFT JOIN pg_class f ON f.oid = k.confrelid WHERE k.conrelid = $1 AND k.contype <> 'n'";
+    pg_get_constraintdef(k.oid), k.confdeltype::text = 'c' FROM pg_constraint k LEFT JOIN pg_class f ON f.oid = k.confrelid WHERE k.conrelid = $1 AND k.contype <> 'n'";
 const INDEXES: &str = "SELECT c.relname, i.indisunique, i.indisvalid AND i.indisready AND i.indexprs IS NULL \
     AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) ~ '^\\(*(COALESCE\\(octet_length\\(\"?[a-z_0-9]+\"?\\), 0\\)( \\+ |\\))*)+ <= 2600\\)$'), \
     ARRAY(SELECT COALESCE(a.attname, '(an expression)') FROM unnest(i.indkey::int2[]) WITH ORDINALITY o(num, place) \
@@ -82,7 +82,7 @@ async fn shape(client: &Client, row: &Row) -> Result<Shape, Error> {
             (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5), row.get(6));
         match kind {
             "p" => shape.key = columns,
-            "f" if plain && at == ["id"] && columns.len() == 1 => drop(shape.references.insert(refers(&columns[0], target))),
+            "f" if plain && at == ["id"] && columns.len() == 1 => drop(shape.references.insert(refers(&columns[0], target, row.get(7)))),
             _ => shape.acting.push(format!("the constraint {name} ({text}) was added")),
         }
     }

@@ -60,9 +60,10 @@ fn shape(connection: &Connection, table: &Table, sql: &str) -> rusqlite::Result<
     while let Some(reference) = references.next()? {
         let (from, to, column, on_update, on_delete): (String, String, Option<String>, String, String) =
             (reference.get(0)?, reference.get(1)?, reference.get(2)?, reference.get(3)?, reference.get(4)?);
-        let plain = column.as_deref() == Some("id") && on_update == "NO ACTION" && on_delete == "RESTRICT";
+        let cascades = on_delete == "CASCADE";
+        let plain = column.as_deref() == Some("id") && on_update == "NO ACTION" && (cascades || on_delete == "RESTRICT");
         let other = if plain { String::new() } else { format!(".{} ON UPDATE {on_update} ON DELETE {on_delete}", column.unwrap_or_default()) };
-        shape.references.insert(refers(&from, &to) + &other);
+        shape.references.insert(refers(&from, &to, cascades && plain) + &other);
     }
     let mut statement = connection.prepare("SELECT \"name\", \"unique\", \"origin\", \"partial\" FROM pragma_index_list(?)")?;
     let mut indexes = statement.query([name])?;

@@ -4,8 +4,9 @@ use super::{connection, failure};
 use crate::{
     catalog::Catalog,
     load::{LoadError, MAX_UNFIT, Misfit, Refers, Unfit, insert, references, unique_keys},
+    render::{Dialect, hidden},
 };
-use haechi_model::{Row, Value};
+use haechi_model::{Row, Value, references as references_of};
 use rusqlite::Connection;
 use std::collections::HashSet;
 
@@ -72,6 +73,7 @@ impl<'a> Loading<'a> {
             let execute = || self.connection.prepare_cached(&self.targets[at].insert)?.execute(connection::bound(row));
             if execute().map_err(|error| failure(&error))? == 1 {
                 self.targets[at].rows += 1;
+                self.list(at, row)?;
                 self.look_up(at, *line, row)?;
             } else {
                 let column = self.collision(at, row)?;
@@ -103,20 +105,34 @@ impl<'a> Loading<'a> {
 
     fn look_up(&mut self, at: usize, line: u64, row: &Row) -> Result<(), LoadError> {
         for (place, refers) in self.targets[at].references.iter().enumerate() {
-            let Some(id) = row[refers.column].as_text() else { continue };
-            let known = (at, refers.column, Box::from(id));
-            if self.known.contains(&known) {
-                continue;
-            }
-            if self.there(&refers.table, id)? {
-                if self.known.len() < MAX_KNOWN {
-                    self.known.insert(known);
+            let ids = match refers.hidden {
+                Some(_) => references_of(&row[refers.column]),
+                None => row[refers.column].as_text().map(Into::into).into_iter().collect(),
+            };
+            for id in ids {
+                let known = (at, refers.column, id.clone());
+                if self.known.contains(&known) {
+                    continue;
                 }
-            } else if refers.at.is_none() {
-                self.unfit.push(Unfit { at, line, column: refers.column, why: Misfit::Dangling(id.into()) });
-            } else if self.later.len() < MAX_LATER {
-                self.later.push(Later { at, line, reference: place, id: id.into() });
+                if self.there(&refers.table, &id)? {
+                    if self.known.len() < MAX_KNOWN {
+                        self.known.insert(known);
+                    }
+                } else if refers.at.is_none() {
+                    self.unfit.push(Unfit { at, line, column: refers.column, why: Misfit::Dangling(id) });
+                } else if self.later.len() < MAX_LATER {
+                    self.later.push(Later { at, line, reference: place, id });
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// The references of a row's lists.
+    fn list(&self, at: usize, row: &Row) -> Result<(), LoadError> {
+        for sql in hidden::added(Dialect::Sqlite, self.catalog, self.targets[at].table, row) {
+            let execute = || self.connection.prepare_cached(&sql.text)?.execute(connection::bound(&sql.values));
+            execute().map_err(|error| failure(&error))?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::{
     catalog::Catalog,
     journal::{Journal, stated, with_stated},
     numbers,
-    render::{Dialect, Sql},
+    render::{Dialect, Sql, hidden},
 };
 use haechi_model::{Change, Claim, EntryDraft, Failure, Miss, Outcome, Predicate, Row, Step, Value};
 use rusqlite::{Connection, OptionalExtension, ffi};
@@ -90,6 +90,7 @@ impl Runner<'_> {
             Step::Insert { table, row } => {
                 sql.insert(*table, row);
                 self.execute(&sql, at)?;
+                self.all(hidden::added(Dialect::Sqlite, self.catalog, *table, row), at)?;
                 self.outcome.written.push(*table);
                 self.outcome.slots.push(row.clone());
             }
@@ -106,19 +107,22 @@ impl Runner<'_> {
             Step::Update { table, id, set, miss } => {
                 sql.update(*table, id, set);
                 let row = self.one(&sql, *table, at)?.ok_or(Failure::Missed(*miss))?;
+                self.all(hidden::changed(Dialect::Sqlite, self.catalog, *table, id, set), at)?;
                 self.outcome.written.push(*table);
                 self.outcome.slots.push(row);
             }
             Step::Delete { table, id, miss } => {
+                self.all(hidden::emptied(Dialect::Sqlite, self.catalog, *table, id), at)?;
                 sql.delete(*table, id);
                 if self.execute(&sql, at)? != 1 {
                     return Err(Failure::Missed(*miss));
                 }
                 self.outcome.written.push(*table);
             }
-            Step::Check { filter, miss, .. } | Step::Holds { filter, miss } | Step::Fewer { filter, miss, .. } => {
+            Step::Check { filter, miss, .. } | Step::Holds { filter, miss } | Step::Fewer { filter, miss, .. } | Step::Each { filter, miss, .. } => {
                 match step {
                     Step::Check { table, id, .. } => sql.check(*table, id, filter),
+                    Step::Each { table, ids, known, .. } => sql.each(*table, ids, filter, known.as_ref()),
                     Step::Fewer { table, than, .. } => sql.fewer(*table, filter, *than),
                     _ => sql.holds(filter),
                 }
@@ -167,7 +171,7 @@ impl Runner<'_> {
         let mut cascade = Cascade::new(self.catalog, table, id);
         while let Some(asked) = cascade.next() {
             let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
-            sql.children(asked.table, asked.column, &asked.parent, asked.limit);
+            sql.children(&asked);
             cascade.found(self.rows(&sql, asked.table, at)?).map_err(kept)?;
         }
         for write in cascade.writes(self.change.time_ms).map_err(kept)? {
@@ -176,14 +180,16 @@ impl Runner<'_> {
                 Write::Detach { table, id, set, before } => {
                     sql.update(table, &id, &set);
                     let after = self.one(&sql, table, at)?;
+                    self.all(hidden::changed(Dialect::Sqlite, self.catalog, table, &id, &set), at)?;
                     self.log(&cascade::entry(table, &id, "update"), Some(&before), after.as_ref())?;
                     self.outcome.written.push(table);
                 }
-                Write::Open { table, id, column } => {
-                    sql.let_go(table, &id, column);
+                Write::Open { table, id, column, listed } => {
+                    sql.let_go(table, &id, column, listed.as_ref());
                     self.execute(&sql, at)?;
                 }
                 Write::Delete { table, id, before } => {
+                    self.all(hidden::emptied(Dialect::Sqlite, self.catalog, table, &id), at)?;
                     sql.delete(table, &id);
                     self.execute(&sql, at)?;
                     self.log(&cascade::entry(table, &id, "delete"), Some(&before), None)?;
@@ -226,6 +232,10 @@ impl Runner<'_> {
             statement.query_map(connection::bound(&sql.values), |row| row.get::<_, String>(0).map(Into::into))?.collect()
         };
         fetch().map_err(|error| self.constraint(&error, at))
+    }
+
+    fn all(&self, statements: Vec<Sql<'_>>, at: usize) -> Result<(), Failure> {
+        statements.iter().try_for_each(|sql| self.execute(sql, at).map(drop))
     }
 
     fn execute(&self, sql: &Sql<'_>, at: usize) -> Result<usize, Failure> {

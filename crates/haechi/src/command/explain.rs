@@ -387,6 +387,7 @@ async fn follow(house: &haechi::House, app: &haechi_model::App, table: usize, ro
         }
         for (at, field) in app.collections[table].fields.iter().enumerate().skip(Collection::FIRST_DECLARED) {
             let (haechi_model::FieldType::Ref { to, .. }, Some(id)) = (&field.ty, row[at].as_text()) else { continue };
+            // Lists are compared with ids; nothing is looked at in the rows that they name.
             let found = house.gate.stored_row(&house.keys.import, *to, id).await.map_err(|failure| format!("{id} cannot be read: {failure}"))?;
             if let Some(found) = found {
                 todo.push((*to, found.clone(), depth - 1));

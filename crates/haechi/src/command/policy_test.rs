@@ -140,6 +140,8 @@ impl World {
                 haechi_model::FieldType::Ref { to, .. } => item.as_str().and_then(|name| self.ids.get(&(*to, name.to_owned()))),
                 _ => None,
             };
+            let listed = ty.lists().zip(item.as_array()).map(|((to, _), names)| self.listed(to, names)).transpose();
+            let listed = listed.map_err(|what| format!("`{key}` {what}"))?;
             if collection == USERS && key == "roles" {
                 let roles = item.as_array().into_iter().flatten().filter_map(toml_edit::Value::as_str);
                 if let Some(unknown) = roles.into_iter().find(|role| !revision.app.roles.iter().any(|known| known == role)) {
@@ -147,15 +149,25 @@ impl World {
                     return Err(format!("no role is named `{unknown}`{}", near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"))));
                 }
             }
-            row[field] = match named {
-                Some(id) => Value::text(id.as_str()),
-                None => ty.read(&json(item)?).map_err(|error| format!("`{key}` {}", error.detail))?,
+            row[field] = match (named, listed) {
+                (Some(id), _) => Value::text(id.as_str()),
+                (_, Some(list)) => ty.read(&list).map_err(|error| format!("`{key}` {}", error.detail))?,
+                _ => ty.read(&json(item)?).map_err(|error| format!("`{key}` {}", error.detail))?,
             };
             if let Some(shadow) = declared.fields[field].shadow {
                 row[shadow] = ty.folded(row[field].clone());
             }
         }
         Ok(row)
+    }
+
+    /// A list of references, by the names of rows or by ids.
+    fn listed(&self, to: CollectionId, names: &toml_edit::Array) -> Result<Json, String> {
+        let item = |value: &toml_edit::Value| {
+            let name = value.as_str().ok_or("must be a list of names in quotes")?;
+            Ok(Json::Text(self.ids.get(&(to, name.to_owned())).map_or(name, String::as_str).into()))
+        };
+        names.iter().map(item).collect::<Result<_, String>>().map(Json::List)
     }
 
     fn case(&self, revision: &Revision, case: &toml_edit::Table) -> Result<(), String> {

@@ -32,6 +32,7 @@ mod identity;
 mod import;
 mod languages;
 mod ledger;
+mod lists;
 mod live;
 mod messages;
 mod network;

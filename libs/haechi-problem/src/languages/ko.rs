@@ -184,8 +184,8 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
         "레코드 수(page_size, first)나 필드를 줄이거나, 확장 없이 요청하십시오.",
     ),
     (
-        "The reply would be longer than limits.page_bytes: ask for fewer records, for fewer fields, or without what they refer to.",
-        "답이 limits.page_bytes보다 깁니다. 레코드나 필드를 줄이거나, 참조된 레코드 없이 요청하십시오.",
+        "The reply would be longer than limits.page_bytes, or name more than 5 000 others: ask for fewer records, for fewer fields, or without what they refer to.",
+        "답이 limits.page_bytes보다 길거나 다른 레코드를 5,000개 넘게 가리킵니다. 레코드나 필드를 줄이거나, 참조된 레코드 없이 요청하십시오.",
     ),
     ("Replies wait to be read: read those first.", "아직 읽지 않은 답이 기다리고 있습니다. 그것부터 읽으십시오."),
     ("The reply took too long.", "답하는 데 너무 오래 걸렸습니다."),
@@ -276,6 +276,7 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("is {}, after which nothing may follow", "현재 {0}이며, 그다음에는 아무것도 올 수 없습니다"),
     ("is {}, after which {} may follow", "현재 {0}이며, 그다음에는 {1}이(가) 올 수 있습니다"),
     ("names no record that you may read", "읽을 수 있는 레코드가 아닙니다"),
+    ("{} names no record that you may read", "{0}은(는) 읽을 수 있는 레코드가 아닙니다"),
     ("names a record that is not there", "없는 레코드입니다"),
     ("is no field that can be set here", "여기에서 정할 수 있는 필드가 아닙니다"),
     ("must not contain the character U+0000", "U+0000 문자를 쓸 수 없습니다"),

@@ -40,12 +40,17 @@ pub(super) fn folder(seed: u64) -> Vec<(&'static str, String)> {
         }
         fields.push_str("alpha = { type = \"ref\", to = \"alphas\", on_delete = \"set_null\" }\n");
         fields.push_str(&format!("up = {{ type = \"ref\", to = \"{}\", on_delete = \"set_null\" }}\n", ["alphas", "betas", "gammas"][pick(3)]));
+        fields.push_str("watched = { type = \"list\", of = \"ref\", to = \"users\", on_delete = \"remove\" }\n");
+        let (near, class) = (["alphas", "betas", "gammas"][pick(3)], classes[pick(classes.len())]);
+        fields.push_str(&format!("near = {{ type = \"list\", of = \"ref\", to = \"{near}\", on_delete = \"remove\", class = \"{class}\" }}\n"));
         let member =
             if name == "alphas" { "when { principal in resource.crew }" } else { "when { resource has alpha && principal in resource.alpha.crew }" };
         let conditions = [
             "",
             member,
             "when { resource has owner_of && resource.owner_of == principal }",
+            "when { resource has watched && resource.watched.contains(principal) }",
+            "when { resource has up && resource.up has watched && resource.up.watched.contains(principal) }",
             "when { resource has mark && resource.mark == \"open\" }",
             "when { resource has rank && resource.rank > 8 }",
             "when { resource has up && resource.up has mark && resource.up.mark == \"shared\" }",

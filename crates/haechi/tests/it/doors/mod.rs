@@ -100,7 +100,7 @@ impl World<'_> {
             Question::List { filter, order } => {
                 let mut body = json!({ "page_size": 200 });
                 if let Some((field, value)) = filter {
-                    body["filter"] = json!(format!("{field} = {}", literal(value)));
+                    body["filter"] = json!(condition(collection, field, value));
                 }
                 if let Some(order) = order {
                     body["order_by"] = json!(order);
@@ -125,7 +125,8 @@ impl World<'_> {
                 (format!("query($id: ID!) {{ r: {root}(id: $id) {{ {shown} }} }}"), json!({ "id": id }), "one")
             }
             Question::List { filter, order } => {
-                let filter = filter.as_ref().map(|(field, value)| json!({ field: { "eq": value } }));
+                let operator = |field: &str| if is_list(collection, field) { "has" } else { "eq" };
+                let filter = filter.as_ref().map(|(field, value)| json!({ field: { operator(field): value } }));
                 let order: Vec<Value> = order.iter().map(|field| json!({ "field": field })).collect();
                 let query = format!(
                     "query($filter: {singular}Filter, $order: [{singular}Order!]) {{ r: {name}(first: 200, filter: $filter, order_by: $order) {{ nodes {{ {shown} }} }} }}"
@@ -158,7 +159,7 @@ impl World<'_> {
         let (method, request) = match question {
             Question::Get(id) => (format!("Get{singular}"), json!({ "id": id })),
             Question::List { filter, order } => {
-                let filter = filter.as_ref().map(|(field, value)| format!("{field} = {}", literal(value))).unwrap_or_default();
+                let filter = filter.as_ref().map(|(field, value)| condition(collection, field, value)).unwrap_or_default();
                 (format!("List{many}"), json!({ "page_size": 200, "filter": filter, "order_by": order.clone().unwrap_or_default() }))
             }
             Question::Create(fields) => (format!("Create{singular}"), json!({ &single: to_proto(collection, fields) })),
@@ -202,7 +203,20 @@ fn mask(fields: &Map<String, Value>) -> String {
 }
 
 fn member(field: &haechi_model::Field) -> String {
-    if matches!(field.ty, FieldType::Ref { .. }) { format!("{0}: {0}_id", field.name) } else { field.name.clone() }
+    match (field.ty.refers(), field.ty.lists()) {
+        (_, Some(_)) => format!("{0}: {0}_ids", field.name),
+        (Some(_), None) => format!("{0}: {0}_id", field.name),
+        _ => field.name.clone(),
+    }
+}
+
+fn is_list(collection: &Collection, field: &str) -> bool {
+    collection.field(field).is_some_and(|at| matches!(collection.fields[at].ty, FieldType::List { .. }))
+}
+
+/// A filter by one field: what it is, or what it holds.
+fn condition(collection: &Collection, field: &str, value: &Value) -> String {
+    format!("{field} {} {}", if is_list(collection, field) { ":" } else { "=" }, literal(value))
 }
 
 fn literal(value: &Value) -> String {
@@ -364,6 +378,10 @@ fn fields(collection: &Collection, seed: usize, ids: &[Vec<String>]) -> Map<Stri
             // One record of each may refer to it: none does.
             FieldType::Ref { .. } if field.unique => None,
             FieldType::Ref { to, .. } => ids[*to].get(seed % ids[*to].len().max(1)).map(|id| json!(id)),
+            ty if ty.lists().is_some() => {
+                let of = &ids[ty.lists().unwrap().0];
+                (!of.is_empty()).then(|| json!([of[seed % of.len()], of[(seed + 2) % of.len()]]))
+            }
             FieldType::Text { pattern: Some(pattern), .. } => {
                 let guesses = [
                     format!("{:03}-{:02}-{:04}", seed % 1000, seed % 100, seed),
@@ -508,6 +526,15 @@ fn reads(collection: &Collection, ids: &[Vec<String>]) -> Vec<Question> {
             questions.push(Question::List { filter: Some((field.name.clone(), value)), order: None });
         }
     }
+    for field in &collection.fields {
+        let FieldType::List { of, .. } = &field.ty else { continue };
+        // One id that is there, and one that is not.
+        let held = match field.ty.lists() {
+            Some((to, _)) => [ids[to].first().map(|id| json!(id)), Some(json!("01920000-0000-7000-8000-00000000ffff"))],
+            None => [value(of, 1), None],
+        };
+        questions.extend(held.into_iter().flatten().map(|value| Question::List { filter: Some((field.name.clone(), value)), order: None }));
+    }
     questions
 }
 
@@ -606,7 +633,7 @@ async fn the_team_has_one_gate(backend: Backend) {
     agree(TestApp::start(backend, &files).await).await;
 }
 
-const NO_LIMITS: &str = "[limits]\ncaller_per_minute = 10000000\nanonymous_per_minute = 10000000\n";
+pub(crate) const NO_LIMITS: &str = "[limits]\ncaller_per_minute = 10000000\nanonymous_per_minute = 10000000\n";
 
 /// The example's clinic: its own collections and policies, people and records made here.
 #[tokio::test]
