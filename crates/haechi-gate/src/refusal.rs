@@ -1,6 +1,6 @@
 //! How the gate says no: before any row is looked at, or while rows are read.
 
-use haechi_model::{Failure, FieldId};
+use haechi_model::{CollectionId, Failure, FieldId};
 
 /// Why the gate says no before any row is looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum ReadError {
     /// Policy says no.
     Refused(Refusal),
     /// The query uses a field that the caller may not read.
-    FieldRefused(FieldId),
-    /// The query looks at more than the row itself.
+    FieldRefused(CollectionId, FieldId),
+    /// The query looks further than it may.
     NotLocal,
     /// The reply would be longer than `page_bytes`, and has no place where it could end early.
     TooLong,

@@ -4,6 +4,16 @@ use crate::{ask::Ask, ledger::access::Sighting, refusal::ReadError};
 use haechi_model::{Collection, CollectionId, FieldId, Lookup, Mask, Operand, Output, Predicate, Row, RowForm, RowPage, Shape, Written};
 use haechi_policy::ClassActions;
 
+/// What a query asks for, as far as its caller may.
+pub(crate) struct Asked {
+    /// The rows.
+    pub(crate) rows: Predicate,
+    /// Guarded fields that it uses.
+    pub(crate) used: Vec<FieldId>,
+    /// Guarded fields that it uses in rows which it looks at through references.
+    pub(crate) elsewhere: Vec<(CollectionId, FieldId)>,
+}
+
 impl Ask {
     /// The mask of each class in the rows for which `rows` holds.
     pub(crate) fn masks(&self, collection: CollectionId, rows: &Predicate) -> Vec<Mask> {
@@ -26,11 +36,47 @@ impl Ask {
         (collection, rows, action): (CollectionId, &Predicate, &'static str),
         filter: Predicate,
         names: impl Fn(FieldId) -> bool,
-    ) -> Result<(Predicate, Vec<FieldId>), ReadError> {
+    ) -> Result<Asked, ReadError> {
         #[cfg(haechi_unsafe_lab)]
         if crate::lab::planted(crate::lab::Hole::UnreadableIsUsed) {
-            return Ok((Predicate::all([rows.clone(), filter]), Vec::new()));
+            return Ok(Asked { rows: Predicate::all([rows.clone(), filter]), used: Vec::new(), elsewhere: Vec::new() });
         }
+        let mut elsewhere = Vec::new();
+        let filter = self.looking_through(filter, action, &mut elsewhere)?;
+        let (rows, used) = self.narrowed((collection, rows, action), filter, names)?;
+        Ok(Asked { rows, used, elsewhere })
+    }
+
+    /// The same filter, with what the caller may read in each row that it refers to. A reference to a row that they may not read is as if it
+    /// were null, and so is a field that they may not read there.
+    fn looking_through(&self, filter: Predicate, action: &'static str, elsewhere: &mut Vec<(CollectionId, FieldId)>) -> Result<Predicate, ReadError> {
+        let each = |parts: Vec<Predicate>, elsewhere: &mut Vec<(CollectionId, FieldId)>| {
+            parts.into_iter().map(|part| self.looking_through(part, action, elsewhere)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(match filter {
+            Predicate::All(parts) => Predicate::all(each(parts, elsewhere)?),
+            Predicate::Any(parts) => Predicate::any(each(parts, elsewhere)?),
+            Predicate::NotTrue(inner) => self.looking_through(*inner, action, elsewhere)?.not_true(),
+            Predicate::Reference { from, table, inner } => {
+                let readable = if self.reachable(table, "read") { self.readable(table) } else { Predicate::False };
+                if readable == Predicate::False {
+                    return Ok(Predicate::False);
+                }
+                let inner = self.looking_through(*inner, action, elsewhere)?;
+                let (inner, used) = self.narrowed((table, &readable, action), inner, |_| false)?;
+                elsewhere.extend(used.into_iter().map(|field| (table, field)));
+                Predicate::reference(from, table, inner)
+            }
+            other => other,
+        })
+    }
+
+    fn narrowed(
+        &self,
+        (collection, rows, action): (CollectionId, &Predicate, &'static str),
+        filter: Predicate,
+        names: impl Fn(FieldId) -> bool,
+    ) -> Result<(Predicate, Vec<FieldId>), ReadError> {
         let mut masks: Option<Vec<Mask>> = None;
         let (mut parts, mut guards, mut found) = (vec![rows.clone()], Vec::new(), Vec::new());
         for (at, field) in self.collection(collection).fields.iter().enumerate() {
@@ -43,7 +89,7 @@ impl Ask {
                 Mask::Shown => {}
                 Mask::Hidden => {
                     self.refuse(action, Some(collection), None);
-                    return Err(ReadError::FieldRefused(at));
+                    return Err(ReadError::FieldRefused(collection, at));
                 }
                 Mask::When(condition) => {
                     parts.push(condition.clone());
@@ -58,6 +104,17 @@ impl Ask {
         };
         parts.push(if guards.is_empty() { filter } else { filter.with_columns(&seen) });
         Ok((Predicate::all(parts), found))
+    }
+
+    /// Leaves access entries when a query used guarded fields of rows that others refer to: also when no row was found.
+    pub(crate) fn sight_elsewhere(&self, action: &'static str, elsewhere: &[(CollectionId, FieldId)]) -> Result<(), ReadError> {
+        let mut collections: Vec<CollectionId> = elsewhere.iter().map(|(collection, _)| *collection).collect();
+        collections.dedup();
+        for collection in collections {
+            let fields: Vec<FieldId> = elsewhere.iter().filter(|(of, _)| *of == collection).map(|(_, field)| *field).collect();
+            self.sight(action, collection, &fields, &[], true)?;
+        }
+        Ok(())
     }
 
     /// Fields with their masks; in the order of a reply when no fields are named.

@@ -177,11 +177,26 @@ impl Run<'_> {
             self.ask.app().classes[field.class].guarded()
                 && (order.iter().any(|(used, _)| used == at) || filter.reads_any(&[*at, field.shadow.unwrap_or(*at)]))
         };
-        match collection.fields.iter().enumerate().find(used) {
-            Some((_, field)) if self.in_url => {
-                Err(Problem::new(kinds::USE_QUERY_BODY, format!("`{}` is personal: send the query by POST.", field.name)))
-            }
+        let own = collection.fields.iter().enumerate().find(used).map(|(_, field)| field);
+        match own.or_else(|| self.personal_through(filter)) {
+            Some(field) if self.in_url => Err(Problem::new(kinds::USE_QUERY_BODY, format!("`{}` is personal: send the query by POST.", field.name))),
             _ => Ok(()),
+        }
+    }
+
+    /// A personal field at which a filter looks through references.
+    fn personal_through(&self, filter: &Predicate) -> Option<&haechi_model::Field> {
+        match filter {
+            Predicate::All(parts) | Predicate::Any(parts) => parts.iter().find_map(|part| self.personal_through(part)),
+            Predicate::NotTrue(inner) => self.personal_through(inner),
+            Predicate::Reference { table, inner, .. } => {
+                let fields = self.ask.app().collections[*table].fields.iter().enumerate();
+                let used = |(at, field): &(usize, &haechi_model::Field)| {
+                    self.ask.app().classes[field.class].guarded() && inner.reads_any(&[*at, field.shadow.unwrap_or(*at)])
+                };
+                fields.into_iter().find(used).map(|(_, field)| field).or_else(|| self.personal_through(inner))
+            }
+            _ => None,
         }
     }
 
@@ -189,7 +204,8 @@ impl Run<'_> {
     pub(crate) fn condition(&self, collection: &Collection, filter: Option<&Json>) -> Result<Predicate, input::Wrong> {
         let Some(filter) = filter else { return Ok(Predicate::True) };
         let me = (!self.ask.caller().is_anonymous()).then(|| self.ask.caller().id());
-        Filters { collection, me, terms: 0 }.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))
+        let all = &self.ask.app().collections;
+        Filters { all, collection, me, terms: 0, steps: 0 }.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))
     }
 
     /// Fills the holes of rows: one query for each hole, for any number of rows.

@@ -1,10 +1,10 @@
 //! Variables and arguments: checked against their types, and converted for the actions.
 
-use crate::names::{COMPARISONS, Input, InputRef, Types};
+use crate::names::{COMPARISONS, Input, InputRef, Types, WHERE};
 use async_graphql::parser::types::{BaseType, Type, VariableDefinition};
 use async_graphql_value::{ConstValue, Name, Value};
 use haechi_model::filter;
-use haechi_model::{Collection, FieldId, Json, Predicate};
+use haechi_model::{Collection, FieldId, FieldType, Json, Predicate};
 use std::collections::HashMap;
 
 /// Values of variables. A missing variable is absent, which is not the same as null.
@@ -162,9 +162,12 @@ const MAX_DEPTH: usize = 32;
 
 /// A typed filter as a condition.
 pub(crate) struct Filters<'a> {
+    pub(crate) all: &'a [Collection],
     pub(crate) collection: &'a Collection,
     pub(crate) me: Option<&'a str>,
     pub(crate) terms: usize,
+    /// How many references were looked through.
+    pub(crate) steps: usize,
 }
 
 impl Filters<'_> {
@@ -180,6 +183,7 @@ impl Filters<'_> {
                 ("and", Json::List(items)) => Predicate::all(self.each(items, depth)?),
                 ("or", Json::List(items)) => Predicate::any(self.each(items, depth)?),
                 ("not", json) => self.condition(json, depth + 1)?.not_true(),
+                (name, json) if self.collection.field(name).is_none() && name.ends_with(WHERE) => self.step(name, json, depth)?,
                 (name, Json::Object(operators)) => {
                     let field = self.collection.field(name).ok_or_else(|| format!("there is no field `{name}`."))?;
                     // An empty filter would match everything.
@@ -192,6 +196,21 @@ impl Filters<'_> {
             });
         }
         Ok(Predicate::all(parts))
+    }
+
+    /// A condition on the record that a reference names, which the caller may read.
+    fn step(&mut self, name: &str, json: &Json, depth: usize) -> Result<Predicate, Wrong> {
+        let field = self.collection.field(name.strip_suffix(WHERE).unwrap_or_default());
+        let Some((field, FieldType::Ref { to, .. })) = field.map(|field| (field, &self.collection.fields[field].ty)) else {
+            return Err(format!("there is no field `{name}`."));
+        };
+        if self.steps == filter::MAX_STEPS {
+            return Err(format!("a filter looks through at most {} references.", filter::MAX_STEPS));
+        }
+        let mut inner = Filters { collection: &self.all[*to], steps: self.steps + 1, ..*self };
+        let condition = inner.condition(json, depth + 1)?;
+        self.terms = inner.terms;
+        Ok(filter::through(field, *to, condition))
     }
 
     fn each(&mut self, items: &[Json], depth: usize) -> Result<Vec<Predicate>, Wrong> {

@@ -70,9 +70,12 @@ impl InputRef {
 }
 
 /// Operators for values that have an order.
+/// The end of the name of a filter's member that asks about the record which a reference names.
+pub(crate) const WHERE: &str = "_where";
 const ORDERED: &[&str] = &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"];
 /// The matching operators of REST, for single comparisons.
-pub(crate) const COMPARISONS: [(&str, &str); 7] = [("eq", "="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("has", ":")];
+pub(crate) const COMPARISONS: [(&str, &str); 8] =
+    [("eq", "="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("has", ":"), ("starts_with", "starts_with")];
 
 /// All names.
 #[derive(Default)]
@@ -120,7 +123,7 @@ impl Types {
         for collection in &app.collections {
             types.members(app, collection);
             types.roots(collection);
-            types.inputs(collection);
+            types.inputs(app, collection);
         }
         types
     }
@@ -134,7 +137,7 @@ impl Types {
         }
         self.inputs.insert("OrderDirection".to_owned(), Input::Enum(vec!["ASC".to_owned(), "DESC".to_owned()]));
         for (name, operators) in [
-            ("String", &["eq", "ne", "lt", "le", "gt", "ge", "has", "in", "is_null"][..]),
+            ("String", &["eq", "ne", "lt", "le", "gt", "ge", "has", "starts_with", "in", "is_null"][..]),
             ("Boolean", &["eq", "ne", "is_null"]),
             ("Null", &["is_null"]),
         ] {
@@ -213,7 +216,7 @@ impl Types {
         self.clashes.extend(clashes.into_iter().map(|name| (id, what(name))));
     }
 
-    fn inputs(&mut self, collection: &Collection) {
+    fn inputs(&mut self, app: &App, collection: &Collection) {
         let singular = &collection.singular;
         let derived = ["", "Connection", "Edge", "Aggregate", "Minimum", "Maximum", "Sum", "Average", "Payload", "DeletePayload", "Change"];
         for suffix in derived {
@@ -237,6 +240,15 @@ impl Types {
         let combined = InputRef::of(&format!("{singular}Filter"));
         let mut filter = vec![("and".to_owned(), combined.clone().list()), ("or".to_owned(), combined.clone().list()), ("not".to_owned(), combined)];
         filter.extend(collection.fields.iter().enumerate().map(|(at, field)| (field.name.clone(), InputRef::of(&filter_type(collection, at)))));
+        for field in &collection.fields {
+            let FieldType::Ref { to, .. } = field.ty else { continue };
+            let name = format!("{}{WHERE}", field.name);
+            if filter.iter().any(|(known, _)| *known == name) {
+                let what = format!("the filter of `{singular}` would have two members `{name}` in GraphQL: rename a field");
+                self.clashes.push((collection.id, what));
+            }
+            filter.push((name, InputRef::of(&format!("{}Filter", app.collections[to].singular))));
+        }
         self.object(collection, "Filter", filter);
         let sortable = collection.fields.iter().filter(|field| field.ty.comparable()).map(|field| field.name.clone());
         self.take(collection, format!("{singular}OrderField"));

@@ -2,6 +2,16 @@
 
 use haechi_model::{App, suggest};
 
+/// The message and the remedy when a list of people is asked for a caller who may be no person.
+pub(crate) fn not_alike(message: &str) -> Option<(String, String)> {
+    let about_callers =
+        message.contains("not compatible") && message.contains("users") && (message.contains("services") || message.contains("Anonymous"));
+    about_callers.then(|| {
+        let what = "a caller may be a service or nobody, which is not compared with people".to_owned();
+        (what, "write `principal is users` in the head; of a list of references, `principal in resource.LIST` needs no head".to_owned())
+    })
+}
+
 /// The message and the remedy for Cedar's `attribute … on entity type … not found`; `None` for other messages.
 pub(crate) fn not_found(app: &App, message: &str) -> Option<(String, String)> {
     let (_, rest) = message.split_once("attribute `")?;

@@ -314,6 +314,11 @@ fn within([child, parent]: [Node; 2]) -> Compiled {
     if matches!(parent, Node::Group { .. }) && !is_person() {
         return refuse("a group that holds anything but people", "write `principal in …`, or a reference to users on the left");
     }
+    let is_list = matches!(parent.ty(), Ty::Set(item) if matches!(*item, Ty::Entity(EntityTy::Collection(_))));
+    if is_list && !matches!(parent, Node::Set(_)) {
+        // Nothing is below the row of a collection but itself.
+        return operator(BinaryOp::Contains, parent, child);
+    }
     Ok(Node::In(Box::new(child), Box::new(parent)))
 }
 

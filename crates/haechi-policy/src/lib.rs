@@ -382,7 +382,8 @@ fn validate_one(app: &App, validator: &Validator, statement: &Statement, finding
     }
     let result = validator.validate_with_level(&set, ValidationMode::Strict, MAX_LEVEL);
     for error in result.validation_errors() {
-        match attribute::not_found(app, &error.to_string()) {
+        let message = error.to_string();
+        match attribute::not_found(app, &message).or_else(|| attribute::not_alike(&message)) {
             Some((message, help)) => {
                 findings.error(&statement.source, Some(source::label(error, statement.span())), "policy-invalid", message, help);
             }

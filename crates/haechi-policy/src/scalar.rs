@@ -94,6 +94,7 @@ pub(crate) fn known(value: &Value, ty: &Ty) -> Option<Val> {
         (Value::Text(text), Ty::Set(item)) => {
             let items: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
             let item = |json: serde_json::Value| match (json, &**item) {
+                (serde_json::Value::String(id), Ty::Entity(entity)) => Some(Val::Entity(entity.clone(), id.into())),
                 (serde_json::Value::String(text), _) => Some(Val::Text(text.into())),
                 (serde_json::Value::Bool(flag), _) => Some(Val::Bool(flag)),
                 (serde_json::Value::Number(number), _) => number.as_i64().map(Val::Long),

@@ -122,6 +122,17 @@ fn what_cannot_be_a_condition_is_refused_at_its_part() {
     }
 }
 
+/// A set of people is asked for a caller who may be none: the remedy is said, not Cedar's types.
+#[test]
+fn a_caller_who_may_be_no_person_is_told_apart() {
+    let policy =
+        |head: &str| format!("permit ({head}, action == Action::\"read\", resource is patients) when {{ [resource.doctor].contains(principal) }};");
+    let Err(findings) = Policies::load(&clinic(&policy("principal"))) else { panic!("it loads") };
+    let first = &findings.list()[0];
+    assert_eq!((first.code, first.help.contains("write `principal is users` in the head")), ("policy-invalid", true), "{first:?}");
+    assert!(Policies::load(&clinic(&policy("principal is users"))).is_ok());
+}
+
 #[test]
 fn a_role_that_is_not_declared_is_refused_wherever_it_stands() {
     for condition in [

@@ -12,7 +12,7 @@ use haechi_problem::{Problem, kinds};
 pub async fn watch(gate: &Gate, grant: Grant<Watch>, query: WatchQuery, after: Option<&str>) -> Result<Stream, RecordError> {
     let (revision, collection) = (gate.revision(), grant.collection().id);
     gate.watch(grant, query, after).await.map_err(|error| match error {
-        WatchError::Read(error) => RecordError::read(error, &revision.app.collections[collection]),
+        WatchError::Read(error) => RecordError::read(error, &revision.app, collection),
         WatchError::Position => RecordError::Position,
         WatchError::Gone => RecordError::PositionGone,
         WatchError::TooMany => RecordError::TooManyStreams,

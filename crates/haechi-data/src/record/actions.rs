@@ -67,7 +67,7 @@ impl<'a> Pages<'a> {
 /// When policy says no, the query uses a field that the caller may not read, or the database cannot be reached.
 pub async fn rows(ask: &Ask, collection: CollectionId, query: ListQuery) -> Result<RowPage, RecordError> {
     let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
-    grant.list(query).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
+    grant.list(query).await.map_err(|error| RecordError::read(error, ask.app(), collection))
 }
 
 /// One row.
@@ -77,7 +77,7 @@ pub async fn rows(ask: &Ask, collection: CollectionId, query: ListQuery) -> Resu
 pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
-    let page = grant.get(&id, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))?;
+    let page = grant.get(&id, wanted).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
     page.ok_or(RecordError::NotFound)
 }
 
@@ -94,7 +94,7 @@ pub async fn referred(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wan
     }
     let grant = if ids.is_empty() { None } else { ask.on::<Read>(collection).ok() };
     let Some(grant) = grant else { return Ok(RowPage::default()) };
-    grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
+    grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, ask.app(), collection))
 }
 
 /// A computation over the rows of a collection.
@@ -108,7 +108,7 @@ pub async fn aggregate(
     parts: Vec<(AggregateFunction, Option<FieldId>)>,
 ) -> Result<Vec<Value>, RecordError> {
     let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
-    grant.aggregate(filter, parts).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))
+    grant.aggregate(filter, parts).await.map_err(|error| RecordError::read(error, ask.app(), collection))
 }
 
 /// The collection of this name.
@@ -180,7 +180,7 @@ pub async fn several(ask: &Ask, collection: CollectionId, ids: &[Box<str>], want
     let ids: Option<Vec<Box<str>>> = ids.iter().map(|id| record_id(id).map(Into::into)).collect();
     let Some(ids) = ids else { return Err(RecordError::NotFound) };
     let ids = ids.as_slice();
-    let page = grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, &ask.app().collections[collection]))?;
+    let page = grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
     if ids.iter().any(|id| !page.ids.contains(id)) { Err(RecordError::NotFound) } else { Ok(page) }
 }
 
@@ -200,7 +200,7 @@ pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &Q
     let page = grant
         .get(&id, Wanted { fields: fields.as_deref(), follow: &follow, ..Wanted::default() })
         .await
-        .map_err(|error| RecordError::read(error, declared))?;
+        .map_err(|error| RecordError::read(error, ask.app(), declared.id))?;
     let page = page.ok_or(RecordError::NotFound)?;
     let version = page.versions.first().copied();
     if follow.is_empty() {

@@ -149,7 +149,7 @@ pub async fn act(
         let found = match grant.version_of(&id).await {
             Ok(found) => found.ok_or(RecordError::NotFound)?,
             Err(ReadError::Refused(refusal)) => return Err(RecordError::Refused(refusal)),
-            Err(error) => return Err(RecordError::read(error, grant.collection())),
+            Err(error) => return Err(RecordError::read(error, ask.app(), grant.collection().id)),
         };
         Ok(Begun::New { handler, id, input, found })
     };

@@ -2,7 +2,7 @@
 
 use haechi_gate::{ReadError, Refusal, WorkError, WriteError};
 use haechi_model::filter::FilterError;
-use haechi_model::{Collection, Failure, FieldError, JsonError};
+use haechi_model::{App, Collection, CollectionId, Failure, FieldError, JsonError};
 use haechi_problem::{FieldProblem, Problem, kinds as kind, pointer};
 use thiserror::Error;
 
@@ -104,11 +104,15 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    pub(crate) fn read(error: ReadError, collection: &Collection) -> Self {
+    pub(crate) fn read(error: ReadError, app: &App, asked: CollectionId) -> Self {
         match error {
             ReadError::Refused(refusal) => Self::Refused(refusal),
-            ReadError::FieldRefused(field) => Self::FieldRefused(collection.fields[field].name.clone()),
-            ReadError::NotLocal => Self::Shape("a filter looks at the record itself only"),
+            ReadError::FieldRefused(of, field) => {
+                let collection = &app.collections[of];
+                let name = &collection.fields[field].name;
+                Self::FieldRefused(if of == asked { name.clone() } else { format!("{}.{name}", collection.name) })
+            }
+            ReadError::NotLocal => Self::Shape("The filter of a stream looks at the record itself only."),
             ReadError::TooLong => Self::TooLong,
             ReadError::AccessFull => Self::AccessFull,
             ReadError::Store(failure) => Self::Store(failure),

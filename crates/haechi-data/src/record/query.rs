@@ -1,8 +1,8 @@
 //! The query of a list, from a URL or a body: names, types and limits are checked here.
 
 use super::error::RecordError;
-use haechi_model::filter::{read_filter, read_order, restriction};
-use haechi_model::{App, Collection, FieldId, Json, Predicate};
+use haechi_model::filter::{read_filter_through, read_order, restriction};
+use haechi_model::{App, Collection, CollectionId, FieldId, Json, Predicate};
 
 /// Records of a page when the request does not say.
 const DEFAULT_PAGE: u32 = 20;
@@ -86,8 +86,15 @@ impl QueryInput {
         for (name, value) in &self.parameters {
             match name.as_str() {
                 "filter" => {
-                    let filter = read_filter(value, collection, me).map_err(RecordError::Filter)?;
+                    let filter = read_filter_through(value, &app.collections, collection, me).map_err(RecordError::Filter)?;
                     used.extend(filter.fields);
+                    let guarded = |(of, at): &&(CollectionId, FieldId)| app.classes[app.collections[*of].fields[*at].class].guarded();
+                    if let Some((of, at)) = filter.through.iter().find(guarded)
+                        && self.in_url
+                    {
+                        let of = &app.collections[*of];
+                        return Err(RecordError::UseQueryBody(format!("{}.{}", of.name, of.fields[*at].name)));
+                    }
                     filters.push(filter.predicate);
                 }
                 "order_by" => {

@@ -6,9 +6,10 @@ use crate::lab::{Hole, planted};
 use crate::{
     ask::Ask,
     refusal::ReadError,
-    show::{View, with_followed},
+    show::{Asked, View, with_followed},
     work::Done,
 };
+use haechi_model::filter::{MAX_STEPS, is_filter};
 use haechi_model::{
     Aggregate, AggregateFunction, Alone, Collection, FieldId, FieldType, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape,
     Value,
@@ -19,7 +20,7 @@ use haechi_model::{
 pub struct ListQuery {
     /// Fields of the reply; all when `None`.
     pub fields: Option<Vec<FieldId>>,
-    /// A condition on the row's own columns.
+    /// A condition on the row's own columns, and through references on those of rows that it refers to.
     pub filter: Predicate,
     /// Order by these fields, then by id.
     pub order: Vec<(FieldId, bool)>,
@@ -109,11 +110,11 @@ impl Grant<List> {
     /// # Errors
     /// When the query uses a field that the caller may not read, or the database cannot be reached.
     pub async fn list(&self, query: ListQuery) -> Result<RowPage, ReadError> {
-        if !query.filter.is_local() {
+        if !is_filter(&query.filter, MAX_STEPS) {
             return Err(ReadError::NotLocal);
         }
         let names = |at| query.order.iter().any(|(used, _)| *used == at) || query.per.as_ref().is_some_and(|per| per.column == at);
-        let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), query.filter, names)?;
+        let Asked { rows: filter, used, elsewhere } = self.ask.usable((self.collection, &self.rows, List::NAME), query.filter, names)?;
         let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
         let mut order: Vec<Order> = query.order.iter().map(|(field, descending)| Order { column: column(*field), descending: *descending }).collect();
         if !order.iter().any(|part| part.column == Collection::ID) {
@@ -132,6 +133,7 @@ impl Grant<List> {
         let many = select.per.is_some();
         let select = Select { bytes: self.ask.room() / query.sharing.max(1), ..select };
         let page = self.select(select, query.scan, "list", &used).await?;
+        self.ask.sight_elsewhere(List::NAME, &elsewhere)?;
         if page.cut && many { Err(ReadError::TooLong) } else { Ok(page) }
     }
 
@@ -140,11 +142,11 @@ impl Grant<List> {
     /// # Errors
     /// When it uses a field that the caller may not read, or the database cannot be reached.
     pub async fn aggregate(&self, filter: Predicate, parts: Vec<(AggregateFunction, Option<FieldId>)>) -> Result<Vec<Value>, ReadError> {
-        if !filter.is_local() {
+        if !is_filter(&filter, MAX_STEPS) {
             return Err(ReadError::NotLocal);
         }
         let names = |at| parts.iter().any(|(_, field)| *field == Some(at));
-        let (filter, used) = self.ask.usable((self.collection, &self.rows, List::NAME), filter, names)?;
+        let Asked { rows: filter, used, elsewhere } = self.ask.usable((self.collection, &self.rows, List::NAME), filter, names)?;
         // The extremes of an ordered enum are those of the places of its words.
         let fields = &self.collection().fields;
         let place = |(function, field): &(AggregateFunction, Option<FieldId>)| {
@@ -159,6 +161,7 @@ impl Grant<List> {
         let aggregate = Aggregate { collection: self.collection, filter, parts };
         let values = self.ask.shared.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
+        self.ask.sight_elsewhere(List::NAME, &elsewhere)?;
         let word = |(value, place): (Value, &Option<FieldId>)| match place {
             Some(field) => fields[*field].ty.word_at(&value),
             None => value,

@@ -375,7 +375,7 @@ impl Hub {
                 }
             }
             Err(error) => {
-                let refused = matches!(error, ReadError::Refused(_) | ReadError::FieldRefused(_));
+                let refused = matches!(error, ReadError::Refused(_) | ReadError::FieldRefused(..));
                 self.end(member, if refused { EndReason::Refused } else { EndReason::Busy });
             }
         }

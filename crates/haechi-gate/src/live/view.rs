@@ -9,7 +9,7 @@ use crate::{
     grant::{Verb, Watch},
     refusal::ReadError,
     shared::Shared,
-    show::{View, with_followed},
+    show::{Asked, View, with_followed},
 };
 use aws_lc_rs::digest;
 use haechi_model::{CollectionId, FieldId, Group, Lookup, MAX_ANCESTORS, Mask, Output, Predicate, Row, RowPage, Shape, Value};
@@ -114,7 +114,7 @@ impl Sight {
             return Err(ReadError::NotLocal);
         }
         let masks = ask.masks(collection, &rows);
-        let (rows, used) = ask.usable((collection, &rows, Watch::NAME), query.filter.clone(), |_| false)?;
+        let Asked { rows, used, .. } = ask.usable((collection, &rows, Watch::NAME), query.filter.clone(), |_| false)?;
         let fields = query.fields.as_deref().map(|fields| with_followed(fields, &query.follow));
         let outputs = ask.outputs(collection, &masks, fields.as_deref());
         ask.sight(Watch::NAME, collection, &used, &[], !used.is_empty())?;

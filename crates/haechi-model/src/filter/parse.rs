@@ -4,14 +4,20 @@ use super::{
     FilterError, MAX_DEPTH, MAX_TERMS,
     lex::{Spanned, Token},
 };
+use crate::name::suggest;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Tree {
     And(Vec<Tree>),
     Or(Vec<Tree>),
     Not(Box<Tree>),
-    Restriction { field: String, column: usize, operator: &'static str, value: Literal },
+    Restriction { field: String, column: usize, operator: &'static str, values: Vec<Literal> },
 }
+
+/// What is asked of one field by a function: `contains(title, "x")`.
+const FUNCTIONS: &[&str] = &["contains", "starts_with"];
+/// Names that are known and not built yet.
+const LATER: &[&str] = &["search", "matches"];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Literal {
@@ -103,22 +109,92 @@ impl<'a> Parser<'a> {
     }
 
     fn restriction(&mut self) -> Result<Tree, FilterError> {
-        self.terms += 1;
-        if self.terms > MAX_TERMS {
-            return self.wrong("the filter has too many comparisons");
-        }
+        self.term_more()?;
         let Some(Spanned { token: Token::Word(field), column }) = self.peek() else { return self.wrong("a field is missing") };
         self.at += 1;
-        let Some(Spanned { token: Token::Operator(operator), .. }) = self.peek() else {
-            return Err(FilterError { column: *column, what: format!("`{field}` needs a comparison such as `{field} = \"…\"`") });
+        let (field, column) = (field.clone(), *column);
+        match self.peek().map(|token| &token.token) {
+            Some(Token::Operator(operator)) => {
+                self.at += 1;
+                Ok(Tree::Restriction { field, column, operator, values: vec![self.value()?] })
+            }
+            Some(Token::Open) => self.function(&field, column),
+            Some(Token::Word(word)) if word == "IN" || word == "NOT" && self.next_is("IN") => {
+                let negated = self.word("NOT");
+                self.at += 1;
+                let values = self.values()?;
+                let among = Tree::Restriction { field, column, operator: "IN", values };
+                Ok(if negated { Tree::Not(Box::new(among)) } else { among })
+            }
+            Some(Token::Word(word)) if word == "IS" => {
+                self.at += 1;
+                let operator = if self.word("NOT") { "!=" } else { "=" };
+                let place = self.peek().map_or(self.end_column, |token| token.column);
+                if !self.word("NULL") && !self.word("null") {
+                    return self.wrong("write IS NULL or IS NOT NULL");
+                }
+                Ok(Tree::Restriction { field, column, operator, values: vec![Literal { text: "null".to_owned(), quoted: false, column: place }] })
+            }
+            _ => Err(FilterError { column, what: format!("`{field}` needs a comparison such as `{field} = \"…\"`") }),
+        }
+    }
+
+    /// `contains(field, value)`.
+    fn function(&mut self, name: &str, column: usize) -> Result<Tree, FilterError> {
+        if LATER.contains(&name) {
+            return Err(FilterError { column, what: format!("full-text search (`{name}`) is not built yet; use contains(FIELD, \"…\")") });
+        }
+        let Some(operator) = FUNCTIONS.iter().find(|known| **known == name) else {
+            let near = suggest(name, FUNCTIONS.iter().copied()).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            return Err(FilterError { column, what: format!("no function is named `{name}`{near}") });
         };
         self.at += 1;
+        let Some(Spanned { token: Token::Word(field), column }) = self.peek() else { return self.wrong("the name of a field is missing") };
+        self.at += 1;
+        self.expect(&Token::Comma, "a comma and a value are missing")?;
+        let values = vec![self.value()?];
+        self.expect(&Token::Close, "a closing bracket is missing")?;
+        Ok(Tree::Restriction { field: field.clone(), column: *column, operator, values })
+    }
+
+    /// `(value, value)`.
+    fn values(&mut self) -> Result<Vec<Literal>, FilterError> {
+        self.expect(&Token::Open, "write IN (value, value)")?;
+        let mut values = vec![self.value()?];
+        while self.peek().is_some_and(|token| token.token == Token::Comma) {
+            self.at += 1;
+            self.term_more()?;
+            values.push(self.value()?);
+        }
+        self.expect(&Token::Close, "a comma or a closing bracket is missing")?;
+        Ok(values)
+    }
+
+    fn value(&mut self) -> Result<Literal, FilterError> {
         let value = match self.peek() {
             Some(Spanned { token: Token::Word(text), column }) => Literal { text: text.clone(), quoted: false, column: *column },
             Some(Spanned { token: Token::Quoted(text), column }) => Literal { text: text.clone(), quoted: true, column: *column },
             _ => return self.wrong("a value is missing"),
         };
         self.at += 1;
-        Ok(Tree::Restriction { field: field.clone(), column: *column, operator, value })
+        Ok(value)
+    }
+
+    /// Each value that a row is compared with counts.
+    fn term_more(&mut self) -> Result<(), FilterError> {
+        self.terms += 1;
+        if self.terms > MAX_TERMS { self.wrong("the filter has too many comparisons") } else { Ok(()) }
+    }
+
+    fn expect(&mut self, token: &Token, what: &str) -> Result<(), FilterError> {
+        if self.peek().is_none_or(|found| found.token != *token) {
+            return self.wrong(what);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn next_is(&self, word: &str) -> bool {
+        matches!(self.tokens.get(self.at + 1), Some(Spanned { token: Token::Word(found), .. }) if found == word)
     }
 }

@@ -45,9 +45,9 @@ fn is(resolver: &mut Resolver<'_>, tree: &Tree, truth: bool) -> Result<Predicate
         Tree::Or(parts) if !truth => Predicate::all(each(parts)?),
         Tree::And(parts) | Tree::Or(parts) => Predicate::any(each(parts)?),
         Tree::Not(inner) => is(resolver, inner, !truth)?,
-        Tree::Restriction { field, column, operator, value } => {
+        Tree::Restriction { field, column, operator, values } => {
             let (operator, wanted) = if *operator == "!=" { ("=", !truth) } else { (*operator, truth) };
-            let said = resolver.restriction(field, *column, operator, value)?;
+            let said = resolver.restriction(field, *column, operator, values)?;
             if wanted { said } else { opposite(said) }
         }
     })
@@ -60,6 +60,7 @@ fn opposite(said: Predicate) -> Predicate {
         Predicate::IsNull(operand) => Predicate::NotNull(operand),
         Predicate::NotNull(operand) => Predicate::IsNull(operand),
         Predicate::Contains { list, element, expected } => Predicate::Contains { list, element, expected: !expected },
+        Predicate::OneOf(operand, values) => Predicate::NoneOf(operand, values),
         Predicate::Like(operand, parts, expected) => Predicate::Like(operand, parts, !expected),
         other => other.not_true(),
     }

@@ -114,6 +114,10 @@ fn boolean(random: &mut Random, depth: u64) -> String {
                 "resource.owatchers.contains(resource.keeper)",
                 "resource.parent.watchers.contains(principal)",
                 "principal.friends.contains(resource.keeper)",
+                "principal in resource.watchers",
+                "principal in resource.parent.owatchers",
+                "resource.keeper in resource.owatchers",
+                "resource.reviewer in principal.friends",
             ])
             .to_owned(),
         _ => moment(random),

@@ -44,7 +44,8 @@ const POLICIES: &str = r#"
 permit (principal in Role::"member", action in [Action::"list", Action::"read", Action::"create", Action::"update", Action::"delete"], resource) when { !(resource is labels) && !(resource is users) };
 permit (principal in Role::"member", action in [Action::"list", Action::"read", Action::"create", Action::"delete"], resource is labels) unless { resource has hidden && resource.hidden };
 permit (principal, action in [Action::"read", Action::"update"], resource is users) when { resource == principal };
-permit (principal is users in Role::"guest", action in [Action::"list", Action::"read", Action::"watch", Action::"update"], resource is tasks) when { resource has watchers && resource.watchers.contains(principal) };
+permit (principal in Role::"guest", action in [Action::"list", Action::"read", Action::"watch"], resource is tasks) when { resource has watchers && principal in resource.watchers };
+permit (principal is users in Role::"guest", action == Action::"update", resource is tasks) when { resource has watchers && resource.watchers.contains(principal) };
 permit (principal in Role::"guest", action in [Action::"list", Action::"read"], resource is rooms) when { resource has name && resource.name == "open" };
 "#;
 

@@ -40,6 +40,7 @@ mod oracle;
 mod patterns;
 mod postgres;
 mod process;
+mod questions;
 mod races;
 mod releases;
 mod rest;

@@ -10,7 +10,7 @@ use haechi_testkit::{Backend, Person, TestApp, on_both, with_more};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-on_both!(secrets_that_differ_look_the_same, memberships_of_others_look_the_same);
+on_both!(secrets_that_differ_look_the_same, memberships_of_others_look_the_same, lists_of_others_look_the_same);
 
 const POLICY: &str = r#"
 permit (principal in Role::"auditor", action == Action::"watch", resource is notes);
@@ -251,23 +251,29 @@ permit (principal is users, action in [Action::"create", Action::"update", Actio
 const OTHERS: [&[(usize, usize, &str)]; 2] =
     [&[(0, 1, "lead"), (1, 1, "member"), (2, 2, "lead")], &[(1, 2, "lead"), (0, 2, "member"), (2, 1, "member"), (1, 1, "lead")]];
 
+fn id(kind: usize, at: usize) -> String {
+    format!("0192cccc-0000-7000-8000-{kind:04x}{at:08x}")
+}
+
+/// Puts a row into a house, past all policies.
+async fn put(app: &TestApp, collection: &str, id: String, row: Value) {
+    let revision = app.house.gate.revision();
+    let declared = revision.app.collection(collection).unwrap();
+    let Json::Object(members) = haechi_model::parse_json(row.to_string().as_bytes()).unwrap() else { panic!("no object") };
+    let value = |(name, json): &(Box<str>, Json)| {
+        let field = declared.field(name).unwrap();
+        (field, declared.fields[field].ty.read(json).unwrap())
+    };
+    let rows = vec![ImportRow { line: 1, id: Some(id.into()), values: members.iter().map(value).collect() }];
+    app.house.gate.import(&app.house.keys.import, declared.id, rows).await.unwrap_or_else(|errors| panic!("{errors:?}"));
+}
+
 /// Everything that a member of one project asks about all of them.
 async fn asked_of_a_team(backend: Backend, others: &[(usize, usize, &str)], clock: Arc<haechi_gate::TestClock>) -> Vec<String> {
     let root = haechi_testkit::fresh_folder(backend, TEAM).await;
     let app = TestApp::open(root, backend, clock).await;
     let people = [app.person("mallory", &[]).await, app.person("kim", &[]).await, app.person("lee", &[]).await];
-    let id = |kind: usize, at: usize| format!("0192cccc-0000-7000-8000-{kind:04x}{at:08x}");
-    let put = async |collection: &str, id: String, row: Value| {
-        let revision = app.house.gate.revision();
-        let declared = revision.app.collection(collection).unwrap();
-        let Json::Object(members) = haechi_model::parse_json(row.to_string().as_bytes()).unwrap() else { panic!("no object") };
-        let value = |(name, json): &(Box<str>, Json)| {
-            let field = declared.field(name).unwrap();
-            (field, declared.fields[field].ty.read(json).unwrap())
-        };
-        let rows = vec![ImportRow { line: 1, id: Some(id.into()), values: members.iter().map(value).collect() }];
-        app.house.gate.import(&app.house.keys.import, declared.id, rows).await.unwrap_or_else(|errors| panic!("{errors:?}"));
-    };
+    let put = async |collection: &str, id: String, row: Value| put(&app, collection, id, row).await;
     for at in 0..3 {
         // The third is below the second.
         let parent = (at == 2).then(|| id(1, 1));
@@ -328,6 +334,95 @@ async fn memberships_of_others_look_the_same(backend: Backend) {
     // The comparison sees a house in which the attacker is in one project more.
     assert_ne!(asked_of_a_team(backend, &[(1, 0, "member")], clock).await, one);
     assert_eq!(one.len(), other.len());
+    let found: Vec<String> = one.iter().zip(&other).filter(|(one, other)| one != other).map(|(one, other)| format!("{one}\n  {other}")).collect();
+    assert!(found.is_empty(), "{} answers differ:\n{}", found.len(), found.iter().take(5).cloned().collect::<Vec<_>>().join("\n"));
+}
+
+/// Tasks with lists that a reader may and may not see, of labels that they may and may not read.
+const LISTS: &[(&str, &str)] = &[
+    ("haechi.toml", "roles = []\n[limits]\ncaller_per_minute = 10000000\n"),
+    ("collections/labels.toml", "[fields]\nname = { type = \"text\" }\nhidden = { type = \"bool\", required = true, default = false }\n"),
+    (
+        "collections/tasks.toml",
+        "[fields]\ntitle = { type = \"text\" }\nhidden = { type = \"bool\", required = true, default = false }\n\
+         labels = { type = \"list\", of = \"ref\", to = \"labels\", on_delete = \"remove\" }\n\
+         inner = { type = \"list\", of = \"ref\", to = \"labels\", on_delete = \"remove\", class = \"secret\" }\n",
+    ),
+    (
+        "policies/main.cedar",
+        r#"
+permit (principal is users, action in [Action::"list", Action::"read", Action::"create", Action::"update", Action::"write_secret"], resource is tasks) unless { resource.hidden };
+permit (principal is users, action in [Action::"list", Action::"read", Action::"delete"], resource is labels) unless { resource.hidden };
+"#,
+    ),
+];
+
+/// By house: the inner labels of the two tasks that the attacker reads, the labels of the hidden task, and whether the last label is there.
+type Inner = ([&'static [usize]; 2], &'static [usize], bool);
+const INNER: [Inner; 2] = [([&[0, 2], &[]], &[0, 3], true), ([&[1, 3], &[0]], &[1], false)];
+
+/// Everything that a reader asks about lists. Labels 0 and 1 are theirs to read, 2, 3 and 4 are not; 4 is in one house alone.
+async fn asked_of_lists(backend: Backend, (inner, of_hidden, last): Inner, clock: Arc<haechi_gate::TestClock>) -> Vec<String> {
+    let app = TestApp::open(haechi_testkit::fresh_folder(backend, LISTS).await, backend, clock).await;
+    let me = app.person("mallory", &[]).await;
+    for at in 0..if last { 5 } else { 4 } {
+        put(&app, "labels", id(1, at), json!({ "name": format!("l{at}"), "hidden": at > 1 })).await;
+    }
+    let ids = |of: &[usize]| of.iter().map(|at| id(1, *at)).collect::<Vec<_>>();
+    for (at, inner) in inner.iter().enumerate() {
+        put(&app, "tasks", id(2, at), json!({ "title": format!("t{at}"), "labels": ids(&[0, 2]), "inner": ids(inner) })).await;
+    }
+    put(&app, "tasks", id(2, 2), json!({ "title": "hidden", "hidden": true, "labels": ids(of_hidden), "inner": ids(of_hidden) })).await;
+    let mut lines = Vec::new();
+    let mut keep = |what: String, reply: haechi_testkit::Reply| {
+        let own = |word: &str| word.len() == 36 && word.matches('-').count() == 4 && !word.starts_with("0192cccc");
+        let told = plain(&reply.text()).split('"').map(|word| if own(word) { "an id" } else { word }).collect::<Vec<_>>().join("\"");
+        lines.push(format!("{what} → {} {told}", reply.status));
+    };
+    for at in 0..5 {
+        for field in ["labels", "inner"] {
+            for filter in
+                [format!("{field}:\"{}\"", id(1, at)), format!("NOT {field}:\"{}\"", id(1, at)), format!("hidden = false OR {field}:{}", id(1, at))]
+            {
+                keep(filter.clone(), me.post("/api/v1/tasks:query", json!({ "filter": filter, "page_size": 1 })).await);
+            }
+            let query = "query($f: TaskFilter) { tasks(filter: $f) { nodes { id labels { id name } inner { id } inner_ids _masked } } tasks_aggregate(filter: $f) { count } }";
+            for filter in [json!({ field: { "has": id(1, at) } }), json!({ "not": { field: { "has": id(1, at) } } })] {
+                keep(format!("graphql {filter}"), me.post("/graphql", json!({ "query": query, "variables": { "f": filter } })).await);
+            }
+            // What is written into a list that they see, and into one that they do not see.
+            for task in 0..3 {
+                for more in [vec![at], vec![0, at], vec![0, 2, at], vec![2, at]] {
+                    let body = json!({ field: ids(&more) });
+                    let batch = json!({ "operations": [{ "update": "tasks", "id": id(2, task), "data": body }, { "update": "tasks", "id": id(2, task), "if_match": 77, "data": {} }] });
+                    // The second operation fails, so that nothing is ever changed.
+                    keep(format!("write {task} {body}"), me.post("/api/v1:batch", batch).await);
+                }
+            }
+            keep(format!("create with {field} {at}"), me.post("/api/v1/tasks", json!({ field: ids(&[at]), "hidden": true })).await);
+        }
+        for expand in ["labels", "inner", "labels,inner"] {
+            keep(format!("expand {expand} {at}"), me.get(&format!("/api/v1/tasks/{}?expand={expand}", id(2, at))).await);
+        }
+        keep(format!("label {at}"), me.get(&format!("/api/v1/labels/{}", id(1, at))).await);
+    }
+    for path in ["?expand=labels,inner", "?fields=inner", "?filter=inner%3A%2A", "?filter=labels%3A%2A"] {
+        keep(path.to_owned(), me.get(&format!("/api/v1/tasks{path}")).await);
+    }
+    for at in 0..5 {
+        keep(format!("delete {at}"), me.delete(&format!("/api/v1/labels/{}", id(1, at))).await);
+    }
+    keep("after".to_owned(), me.get("/api/v1/tasks?expand=labels&fields=labels,title").await);
+    app.finish().await;
+    lines
+}
+
+/// T-oracle [V8.2.3]: two houses that differ in lists and labels which the attacker may not see look the same to them.
+async fn lists_of_others_look_the_same(backend: Backend) {
+    let clock = Arc::new(haechi_gate::TestClock::new());
+    let (one, other) = (asked_of_lists(backend, INNER[0], clock.clone()).await, asked_of_lists(backend, INNER[1], clock.clone()).await);
+    assert_eq!(one.len(), other.len());
+    assert!(one.iter().any(|line| line.contains("unknown_reference")) && one.iter().any(|line| line.contains("\"l0\"")), "questions are answered");
     let found: Vec<String> = one.iter().zip(&other).filter(|(one, other)| one != other).map(|(one, other)| format!("{one}\n  {other}")).collect();
     assert!(found.is_empty(), "{} answers differ:\n{}", found.len(), found.iter().take(5).cloned().collect::<Vec<_>>().join("\n"));
 }

@@ -240,7 +240,7 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("has a value that the field cannot hold", "필드가 가질 수 없는 값입니다"),
     ("does not belong to one record; it takes fields and expand", "레코드 하나에는 쓸 수 없습니다. fields와 expand만 됩니다"),
     ("does not belong to a stream; it takes filter, fields and equality", "스트림에는 쓸 수 없습니다. filter, fields, 같음 비교만 됩니다"),
-    ("a filter looks at the record itself only", "필터는 레코드 자신만 볼 수 있습니다"),
+    ("The filter of a stream looks at the record itself only.", "스트림의 필터는 레코드 자신만 볼 수 있습니다."),
     // Filters.
     ("the filter is nested too deeply", "너무 깊이 중첩되었습니다"),
     ("the filter has too many comparisons", "비교가 너무 많습니다"),
