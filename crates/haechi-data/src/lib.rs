@@ -7,4 +7,7 @@ pub mod openapi;
 pub mod record;
 pub mod transfer;
 
-pub use record::{Act, Acted, Data, Handlers, QueryInput, RecordError, actions, batch, claim, declared, fingerprint, read_bytes, router};
+pub use record::{
+    Act, Acted, Data, Handlers, QueryInput, RecordError, actions, batch, claim, declared, extreme, fingerprint, read_bytes, router, summable,
+    write_result,
+};

@@ -5,11 +5,11 @@ use crate::{
     execute::Run,
     input,
     plan::{AggregatePart, Keyed, write_object},
-    schema::sum_type,
 };
 use async_graphql_value::Value as Argument;
-use haechi_data::actions;
-use haechi_model::{AggregateFunction, Collection, CollectionId, FieldId, FieldType, Value, write_json_text};
+use haechi_data::{actions, write_result};
+use haechi_gate::AggregateQuery;
+use haechi_model::{AggregateFunction, Collection, CollectionId, FieldId, Order, Value};
 
 impl Run<'_> {
     /// The result of an aggregate; on failure `None`, and the error is recorded.
@@ -41,10 +41,11 @@ impl Run<'_> {
         let filter = input::typed(self.types, filter, self.variables, &format!("{}Filter", collection.singular)).map_err(wrong)?;
         let filter = self.condition(collection, filter.as_ref()).map_err(wrong)?;
         let wanted = wanted(parts);
-        let used: Vec<(FieldId, bool)> = wanted.iter().filter_map(|(_, field)| Some(((*field)?, false))).collect();
+        let used: Vec<Order> = wanted.iter().filter_map(|(_, field)| Some(Order::new((*field)?, false))).collect();
         self.not_personal(collection, &filter, &used).map_err(|problem| GraphqlError::at(path, problem))?;
-        let values = actions::aggregate(self.ask, at, filter, wanted).await.map_err(|error| GraphqlError::record(path, &error))?;
-        Ok(write(collection, parts, &values))
+        let query = AggregateQuery { filter, parts: wanted, group_by: Vec::new(), limit: 1 };
+        let found = actions::aggregate(self.ask, at, query).await.map_err(|error| GraphqlError::record(path, &error))?;
+        Ok(write(collection, parts, found.first().map_or(&[], Vec::as_slice)))
     }
 }
 
@@ -69,42 +70,8 @@ fn write(collection: &Collection, parts: &[Keyed<AggregatePart>], values: &[Valu
     write_object(parts, &mut out, |part, out| match part {
         AggregatePart::Count => out.extend_from_slice(values.next().and_then(Value::as_int).unwrap_or_default().to_string().as_bytes()),
         AggregatePart::Of(function, of) => write_object(of, out, |field, out| {
-            write_value(&collection.fields[*field].ty, *function, values.next().unwrap_or(&Value::Null), out);
+            write_result(&collection.fields[*field].ty, *function, values.next().unwrap_or(&Value::Null), out);
         }),
     });
     out
-}
-
-fn write_value(ty: &FieldType, function: AggregateFunction, value: &Value, out: &mut Vec<u8>) {
-    match (function, value, ty) {
-        (_, Value::Null, _) => out.extend_from_slice(b"null"),
-        (AggregateFunction::Average, Value::Real(mean), FieldType::Decimal { scale, .. }) => {
-            FieldType::Float { min: f64::MIN, max: f64::MAX }.write(&Value::Real(mean / 10f64.powi(i32::try_from(*scale).unwrap_or_default())), out);
-        }
-        (_, Value::Real(real), _) => FieldType::Float { min: f64::MIN, max: f64::MAX }.write(&Value::Real(*real), out),
-        (AggregateFunction::Sum, Value::Text(digits), FieldType::Decimal { scale, .. }) => write_json_text(&scaled(digits, *scale as usize), out),
-        (AggregateFunction::Sum, Value::Text(digits), _) if sum_type(ty) == "Int64" => write_json_text(digits, out),
-        (_, value, ty) => ty.write(value, out),
-    }
-}
-
-/// Digits with the decimal point at the scale, without trailing zeros.
-fn scaled(digits: &str, scale: usize) -> String {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
-    let padded = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, part) = padded.split_at(padded.len() - scale);
-    if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::scaled;
-
-    #[test]
-    fn sums_are_written_with_their_scale() {
-        assert_eq!(scaled("1250", 2), "12.50");
-        assert_eq!(scaled("-5", 2), "-0.05");
-        assert_eq!(scaled("7", 0), "7");
-        assert_eq!(scaled("123456789012345678901", 2), "1234567890123456789.01");
-    }
 }

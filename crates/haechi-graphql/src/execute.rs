@@ -11,8 +11,10 @@ use haechi_data::{
     RecordError,
     actions::{self, Pages},
 };
-use haechi_gate::{Ask, ListQuery, Sealer, Wanted};
-use haechi_model::{Collection, FieldId, FieldType, Json, PerParent, Predicate, RowPage, write_json_text};
+use haechi_gate::{AggregateQuery, Ask, ListQuery, Sealer, Wanted};
+use haechi_model::{
+    AggregateFunction, Collection, FieldId, FieldType, Json, Operand, Order, PerParent, Predicate, RowPage, Value as Stored, write_json_text,
+};
 use haechi_problem::{Problem, kinds};
 use std::{
     collections::HashMap,
@@ -48,19 +50,23 @@ impl Objects {
     }
 }
 
-/// One page of a list: its rows, and whether there are more.
+/// One page of a list: its rows, and whether there are more in its direction.
 struct Slice {
     from: usize,
     to: usize,
     more: bool,
+    /// The records of all pages, when they are wanted.
+    total: i64,
 }
 
 /// The arguments of a list.
 struct Question {
     filter: Predicate,
-    order: Vec<(FieldId, bool)>,
-    first: u32,
-    after: Option<String>,
+    order: Vec<Order>,
+    size: u32,
+    /// A cursor, and whether the page before it is wanted.
+    place: Option<String>,
+    backward: bool,
     fingerprint: String,
 }
 
@@ -121,7 +127,7 @@ impl Run<'_> {
     async fn try_pages(&self, connection: &Connection, per: Option<PerParent>, path: &Path<'_>) -> Result<Vec<Vec<u8>>, GraphqlError> {
         let question = self.question(connection, per.as_ref().map(|per| per.column), path)?;
         let pages = Pages::new(self.ask, self.tokens, &question.fingerprint);
-        let after = question.after.as_deref().map(|token| pages.open(token)).transpose().map_err(|error| GraphqlError::record(path, &error))?;
+        let after = question.place.as_deref().map(|token| pages.open(token)).transpose().map_err(|error| GraphqlError::record(path, &error))?;
         let mut shown: Vec<Objects> = Vec::with_capacity(connection.selections.len());
         let (mut slices, mut cursors) = (Vec::new(), Vec::new());
         for (at, selection) in connection.selections.iter().enumerate() {
@@ -132,15 +138,20 @@ impl Run<'_> {
                 filter: question.filter.clone(),
                 order: question.order.clone(),
                 after: after.clone(),
+                backward: question.backward,
                 places: connection.cursors && at == 0,
                 per: per.clone(),
                 sharing: connection.selections.len() - at,
-                ..ListQuery::new(question.first)
+                ..ListQuery::new(question.size)
             };
             let page = actions::rows(self.ask, connection.collection, query).await.map_err(|error| GraphqlError::record(path, &error))?;
             if at == 0 {
                 slices = slices_of(&page, per.as_ref());
                 cursors = page.places.iter().map(|place| pages.seal(place)).collect();
+            }
+            if page.cut && question.backward && connection.selections.len() > 1 {
+                // Each selection lacks rows at its beginning, which is not the same for all.
+                return Err(GraphqlError::record(path, &RecordError::TooLong));
             }
             if let [slice] = slices.as_mut_slice()
                 && page.cut
@@ -150,7 +161,35 @@ impl Run<'_> {
             }
             shown.push(if selection.holes.is_empty() { whole(page) } else { self.fill(selection, page, path).await });
         }
-        Ok(slices.iter().map(|slice| write_connection(connection, slice, &shown, &cursors)).collect())
+        if connection.parts.iter().any(|part| matches!(part.what(), Some(ConnectionPart::Total))) {
+            self.count(connection, &question.filter, per.as_ref(), &mut slices).await.map_err(|error| GraphqlError::record(path, &error))?;
+        }
+        let turned = (question.backward, question.place.is_some());
+        Ok(slices.iter().map(|slice| write_connection(connection, slice, turned, (&shown, &cursors))).collect())
+    }
+
+    /// The number of records of the list, or of each parent's.
+    async fn count(&self, connection: &Connection, filter: &Predicate, per: Option<&PerParent>, slices: &mut [Slice]) -> Result<(), RecordError> {
+        let (at, filter) = (connection.collection, filter.clone());
+        let Some(per) = per else {
+            let total = actions::count(self.ask, at, filter).await?;
+            slices.iter_mut().for_each(|slice| slice.total = total);
+            return Ok(());
+        };
+        let ids = per.ids.iter().map(|id| Stored::Text(id.clone())).collect();
+        let query = AggregateQuery {
+            filter: Predicate::all([filter, Predicate::OneOf(Operand::Column(per.column), ids)]),
+            parts: vec![(AggregateFunction::Count, None)],
+            group_by: vec![per.column],
+            limit: u32::try_from(per.ids.len()).unwrap_or(u32::MAX),
+        };
+        for found in actions::aggregate(self.ask, at, query).await? {
+            let [id, count] = &found[..] else { continue };
+            if let Some(place) = per.ids.iter().position(|known| id.as_text() == Some(known)) {
+                slices[place].total = count.as_int().unwrap_or_default();
+            }
+        }
+        Ok(())
     }
 
     /// The resolved arguments of a list. Cursors are bound to the fingerprint.
@@ -160,22 +199,31 @@ impl Run<'_> {
         let singular = &collection.singular;
         let filter = input::typed(self.types, connection.filter.as_ref(), self.variables, &format!("{singular}Filter")).map_err(wrong)?;
         let order = input::typed_list(self.types, connection.order.as_ref(), self.variables, &format!("{singular}Order")).map_err(wrong)?;
-        let first = first(self.ask, connection, self.variables).map_err(|what| wrong(what.to_owned()))?;
-        let after = match input::argument(connection.after.as_ref(), self.variables) {
+        let size = first(self.ask, connection, self.variables).map_err(|what| wrong(what.to_owned()))?;
+        let cursor = |value: &Option<Value>| match input::argument(value.as_ref(), self.variables) {
             Some(Json::Text(token)) => Some(token.to_string()),
             _ => None,
         };
+        let given = |value: &Option<Value>| !matches!(input::argument(value.as_ref(), self.variables), None | Some(Json::Null));
+        let backward = given(&connection.last);
+        let (after, before) = (cursor(&connection.after), cursor(&connection.before));
+        if backward && (given(&connection.first) || after.is_some()) || !backward && before.is_some() {
+            return Err(wrong("write `first` with `after`, or `last` with `before`.".to_owned()));
+        }
+        if backward && by.is_some() {
+            return Err(wrong("`last` is not for lists inside of records.".to_owned()));
+        }
         let (filter, order) = (self.condition(collection, filter.as_ref()).map_err(wrong)?, order_of(collection, &order).map_err(wrong)?);
         self.not_personal(collection, &filter, &order).map_err(|problem| GraphqlError::at(path, problem))?;
         let fingerprint = format!("graphql\0{by:?}\0{}", haechi_data::fingerprint(collection, &filter, &order));
-        Ok(Question { filter, order, first, after, fingerprint })
+        Ok(Question { filter, order, size, place: after.or(before), backward, fingerprint })
     }
 
     /// URLs are logged on their way: personal fields are refused there.
-    pub(crate) fn not_personal(&self, collection: &Collection, filter: &Predicate, order: &[(FieldId, bool)]) -> Result<(), Problem> {
+    pub(crate) fn not_personal(&self, collection: &Collection, filter: &Predicate, order: &[Order]) -> Result<(), Problem> {
         let used = |(at, field): &(FieldId, &haechi_model::Field)| {
             self.ask.app().classes[field.class].guarded()
-                && (order.iter().any(|(used, _)| used == at) || filter.reads_any(&[*at, field.shadow.unwrap_or(*at)]))
+                && (order.iter().any(|part| part.column == *at) || filter.reads_any(&[*at, field.shadow.unwrap_or(*at)]))
         };
         let own = collection.fields.iter().enumerate().find(used).map(|(_, field)| field);
         match own.or_else(|| self.personal_through(filter)) {
@@ -311,9 +359,9 @@ fn spliced(page: &RowPage, fillings: &[Vec<Filling>]) -> Objects {
 }
 
 fn slices_of(page: &RowPage, per: Option<&PerParent>) -> Vec<Slice> {
-    let Some(per) = per else { return vec![Slice { from: 0, to: page.ids.len(), more: page.next.is_some() }] };
-    let mut slices: Vec<Slice> = page.more.iter().map(|more| Slice { from: 0, to: 0, more: *more }).collect();
-    slices.resize_with(per.ids.len(), || Slice { from: 0, to: 0, more: false });
+    let Some(per) = per else { return vec![Slice { from: 0, to: page.ids.len(), more: page.next.is_some(), total: 0 }] };
+    let mut slices: Vec<Slice> = page.more.iter().map(|more| Slice { from: 0, to: 0, more: *more, total: 0 }).collect();
+    slices.resize_with(per.ids.len(), || Slice { from: 0, to: 0, more: false, total: 0 });
     for (row, parent) in page.parents.iter().enumerate() {
         let slice = &mut slices[*parent];
         if slice.from == slice.to {
@@ -324,12 +372,14 @@ fn slices_of(page: &RowPage, per: Option<&PerParent>) -> Vec<Slice> {
     slices
 }
 
-fn write_connection(connection: &Connection, slice: &Slice, shown: &[Objects], cursors: &[String]) -> Vec<u8> {
+/// `backward`, `placed`: whether the page was read backward, and whether it began at a cursor.
+fn write_connection(connection: &Connection, slice: &Slice, turned: (bool, bool), (shown, cursors): (&[Objects], &[String])) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     write_object(&connection.parts, &mut out, |part, out| match part {
         ConnectionPart::Nodes(number) => list(slice, out, |row, out| out.extend_from_slice(shown[*number].get(row))),
         ConnectionPart::Edges(parts) => list(slice, out, |row, out| write_edge(parts, row, shown, cursors, out)),
-        ConnectionPart::PageInfo(parts) => write_page_info(parts, slice, cursors, out),
+        ConnectionPart::PageInfo(parts) => write_page_info(parts, slice, turned, cursors, out),
+        ConnectionPart::Total => out.extend_from_slice(slice.total.to_string().as_bytes()),
     });
     out
 }
@@ -352,10 +402,11 @@ fn write_edge(parts: &[Keyed<EdgePart>], row: usize, shown: &[Objects], cursors:
     });
 }
 
-fn write_page_info(parts: &[Keyed<PagePart>], slice: &Slice, cursors: &[String], out: &mut Vec<u8>) {
+fn write_page_info(parts: &[Keyed<PagePart>], slice: &Slice, (backward, placed): (bool, bool), cursors: &[String], out: &mut Vec<u8>) {
     let page = cursors.get(slice.from..slice.to).unwrap_or_default();
     write_object(parts, out, |part, out| match part {
-        PagePart::HasNext => out.extend_from_slice(if slice.more { b"true" } else { b"false" }),
+        PagePart::HasNext => out.extend_from_slice(if backward { placed } else { slice.more }.to_string().as_bytes()),
+        PagePart::HasPrevious => out.extend_from_slice(if backward { slice.more } else { placed }.to_string().as_bytes()),
         PagePart::Start => write_cursor(page.first(), out),
         PagePart::End => write_cursor(page.last(), out),
     });
@@ -371,31 +422,37 @@ fn write_cursor(cursor: Option<&String>, out: &mut Vec<u8>) {
 /// The number of records on a page: the query's, within the limit.
 pub(crate) fn first(ask: &Ask, connection: &Connection, variables: &Variables) -> Result<u32, &'static str> {
     let most = ask.app().config.limits.page_size;
-    match input::argument(connection.first.as_ref(), variables) {
-        None | Some(Json::Null) => Ok(DEFAULT_PAGE.min(most)),
+    let usual = ask.app().collections[connection.collection].page_size.unwrap_or(DEFAULT_PAGE);
+    let given = |value: &Option<Value>| input::argument(value.as_ref(), variables).filter(|json| *json != Json::Null);
+    match given(&connection.first).or_else(|| given(&connection.last)) {
+        None => Ok(usual.min(most)),
         Some(Json::Number(digits)) => match digits.parse::<i64>() {
-            Ok(first) if first >= 1 => Ok(u32::try_from(first).unwrap_or(u32::MAX).min(most)),
-            _ => Err("`first` must be at least 1."),
+            Ok(size) if size >= 1 => Ok(u32::try_from(size).unwrap_or(u32::MAX).min(most)),
+            _ => Err("`first` and `last` must be at least 1."),
         },
-        Some(_) => Err("`first` must be a whole number."),
+        Some(_) => Err("`first` and `last` must be whole numbers."),
     }
 }
 
 /// Most fields of an order.
 const MAX_ORDER: usize = 4;
 
-fn order_of(collection: &Collection, order: &[Json]) -> Result<Vec<(FieldId, bool)>, input::Wrong> {
-    let mut found: Vec<(FieldId, bool)> = Vec::with_capacity(order.len());
+fn order_of(collection: &Collection, order: &[Json]) -> Result<Vec<Order>, input::Wrong> {
+    if order.is_empty() {
+        return Ok(collection.order.clone());
+    }
+    let mut found: Vec<Order> = Vec::with_capacity(order.len());
     for part in order {
         let Json::Object(members) = part else { return Err("`order_by` is not well formed.".to_owned()) };
         let word = |name: &str| {
             members.iter().find(|(known, _)| **known == *name).and_then(|(_, json)| if let Json::Text(text) = json { Some(&**text) } else { None })
         };
         let field = word("field").and_then(|name| collection.field(name)).ok_or("`order_by` names no field.")?;
-        if found.iter().any(|(known, _)| *known == field) || found.len() == MAX_ORDER {
+        if found.iter().any(|known| known.column == field) || found.len() == MAX_ORDER {
             return Err(format!("`order_by` names each field once, and at most {MAX_ORDER}."));
         }
-        found.push((field, word("direction") == Some("DESC")));
+        let part = Order::new(field, word("direction") == Some("DESC"));
+        found.push(Order { nulls_after: word("nulls").map_or(part.nulls_after, |place| place == "LAST"), ..part });
     }
     Ok(found)
 }

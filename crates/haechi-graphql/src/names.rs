@@ -136,6 +136,7 @@ impl Types {
             self.inputs.insert(name.to_owned(), Input::Custom);
         }
         self.inputs.insert("OrderDirection".to_owned(), Input::Enum(vec!["ASC".to_owned(), "DESC".to_owned()]));
+        self.inputs.insert("OrderNulls".to_owned(), Input::Enum(vec!["FIRST".to_owned(), "LAST".to_owned()]));
         for (name, operators) in [
             ("String", &["eq", "ne", "lt", "le", "gt", "ge", "has", "starts_with", "in", "is_null"][..]),
             ("Boolean", &["eq", "ne", "is_null"]),
@@ -256,6 +257,7 @@ impl Types {
         let order = vec![
             ("field".to_owned(), InputRef::of(&format!("{singular}OrderField")).required()),
             ("direction".to_owned(), InputRef::of("OrderDirection")),
+            ("nulls".to_owned(), InputRef::of("OrderNulls")),
         ];
         self.object(collection, "Order", order);
         for action in &collection.actions {

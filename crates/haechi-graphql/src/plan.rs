@@ -25,7 +25,7 @@ pub(crate) enum Step {
     Typename(&'static str),
     Introspection,
     One { id: Value, selection: Selection },
-    List(Connection),
+    List(Box<Connection>),
     Aggregate { collection: CollectionId, filter: Option<Value>, parts: Vec<Keyed<AggregatePart>> },
     Change(Mutation),
     Watch { collection: CollectionId, filter: Option<Value>, after: Option<Value>, parts: Vec<Keyed<ChangePart>> },
@@ -100,6 +100,8 @@ pub(crate) struct Connection {
     pub(crate) order: Option<Value>,
     pub(crate) first: Option<Value>,
     pub(crate) after: Option<Value>,
+    pub(crate) last: Option<Value>,
+    pub(crate) before: Option<Value>,
     pub(crate) parts: Vec<Keyed<ConnectionPart>>,
     /// Whether each row's place in the order is needed.
     pub(crate) cursors: bool,
@@ -114,6 +116,8 @@ pub(crate) enum ConnectionPart {
     Edges(Vec<Keyed<EdgePart>>),
     Nodes(usize),
     PageInfo(Vec<Keyed<PagePart>>),
+    /// The number of records on all pages.
+    Total,
 }
 
 /// A part of an edge.
@@ -127,6 +131,7 @@ pub(crate) enum EdgePart {
 #[derive(Clone, Copy)]
 pub(crate) enum PagePart {
     HasNext,
+    HasPrevious,
     Start,
     End,
 }

@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
         Some(match kind {
             OperationType::Query => match *self.types.queries.get(name)? {
                 Query::One(at) => Step::One { id: argument("id").unwrap_or_default(), selection: self.selection(at, &sets(fields)) },
-                Query::List(at) => Step::List(self.connection(at, fields)),
+                Query::List(at) => Step::List(Box::new(self.connection(at, fields))),
                 Query::Aggregate(at) => Step::Aggregate { collection: at, filter: argument("filter"), parts: self.aggregate(at, &sets(fields)) },
             },
             OperationType::Mutation => {
@@ -209,6 +209,8 @@ impl<'a> Planner<'a> {
             order: argument("order_by"),
             first: argument("first"),
             after: argument("after"),
+            last: argument("last"),
+            before: argument("before"),
             parts: Vec::new(),
             cursors: false,
             selections: Vec::new(),
@@ -218,6 +220,7 @@ impl<'a> Planner<'a> {
             let part = match fields[0].name.node.as_str() {
                 "nodes" => Keyed::made(response_key, ConnectionPart::Nodes(shown(&mut connection, self.selection(at, &inner)))),
                 "edges" => Keyed::made(response_key, ConnectionPart::Edges(self.edge(&mut connection, &inner))),
+                "total_size" => Keyed::made(response_key, ConnectionPart::Total),
                 "page_info" => Keyed::made(response_key, ConnectionPart::PageInfo(self.page_info(&mut connection, &inner))),
                 _ => Keyed::literal(response_key, quoted(&format!("{singular}Connection"))),
             };
@@ -252,7 +255,7 @@ impl<'a> Planner<'a> {
         for (response_key, fields) in self.merged(sets.iter().copied(), "PageInfo") {
             parts.push(match fields[0].name.node.as_str() {
                 "has_next_page" => Keyed::made(response_key, PagePart::HasNext),
-                "has_previous_page" => Keyed::literal(response_key, "false"),
+                "has_previous_page" => Keyed::made(response_key, PagePart::HasPrevious),
                 "start_cursor" => Keyed::made(response_key, PagePart::Start),
                 "end_cursor" => Keyed::made(response_key, PagePart::End),
                 _ => Keyed::literal(response_key, quoted("PageInfo")),

@@ -5,6 +5,7 @@ use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
 };
+use haechi_data::{extreme, summable};
 use haechi_model::{App, Collection, FieldId, FieldType, USERS, pascal, snake};
 use std::collections::BTreeMap;
 
@@ -68,7 +69,10 @@ fn common(builder: SchemaBuilder, changing: bool) -> SchemaBuilder {
     let page = Object::new("PageInfo")
         .description("Where a page begins and ends, and whether there are more.")
         .field(plain("has_next_page", TypeRef::named_nn("Boolean")))
-        .field(plain("has_previous_page", TypeRef::named_nn("Boolean")).description("Pages are read forward: always false."))
+        .field(
+            plain("has_previous_page", TypeRef::named_nn("Boolean"))
+                .description("Whether there are records before the page; read forward, whether it began after a cursor."),
+        )
         .field(plain("start_cursor", TypeRef::named("String")))
         .field(plain("end_cursor", TypeRef::named("String")));
     let problem = Object::new("FieldProblem")
@@ -148,6 +152,8 @@ fn paged(field: Field, collection: &Collection) -> Field {
         .argument(InputValue::new("order_by", TypeRef::named_nn_list(format!("{singular}Order"))))
         .argument(InputValue::new("first", TypeRef::named("Int")).description("Records of the page; 20 when left out."))
         .argument(InputValue::new("after", TypeRef::named("String")).description("A cursor of the same list."))
+        .argument(InputValue::new("last", TypeRef::named("Int")).description("Records of the page before `before`, or of the last page."))
+        .argument(InputValue::new("before", TypeRef::named("String")).description("A cursor of the same list."))
 }
 
 /// An input; stored fields are described with their type and its bounds.
@@ -189,18 +195,9 @@ fn lists(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
         .description(format!("A page of records of {}, at most `limits.page_size`.", collection.name))
         .field(plain("edges", TypeRef::named_nn_list_nn(format!("{singular}Edge"))))
         .field(plain("nodes", TypeRef::named_nn_list_nn(singular)))
-        .field(plain("page_info", TypeRef::named_nn("PageInfo")));
+        .field(plain("page_info", TypeRef::named_nn("PageInfo")))
+        .field(plain("total_size", TypeRef::named_nn("SafeInt")).description("The records of all pages."));
     builder.register(edge).register(connection)
-}
-
-/// Whether a field can be summed up.
-pub(crate) fn summable(ty: &FieldType) -> bool {
-    matches!(ty, FieldType::Int { .. } | FieldType::Int64 { .. } | FieldType::Decimal { .. } | FieldType::Float { .. })
-}
-
-/// Whether a field has a smallest and a largest value.
-pub(crate) fn comparable(ty: &FieldType) -> bool {
-    ty.comparable() && !matches!(ty, FieldType::Bool | FieldType::Ref { .. } | FieldType::Uuid)
 }
 
 /// The scalar of a sum.
@@ -231,8 +228,8 @@ fn aggregates(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder 
         .field(plain("average", TypeRef::named(of("Average"))));
     builder
         .register(whole)
-        .register(fields(Object::new(of("Minimum")), comparable, scalar))
-        .register(fields(Object::new(of("Maximum")), comparable, scalar))
+        .register(fields(Object::new(of("Minimum")), extreme, scalar))
+        .register(fields(Object::new(of("Maximum")), extreme, scalar))
         .register(fields(Object::new(of("Sum")), summable, sum_type))
         .register(fields(Object::new(of("Average")), summable, |_| "Float"))
 }

@@ -243,9 +243,16 @@ fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<Des
     match method {
         Method::Get => (vec![request(vec![text("id", 1), mask("read_mask", 2)])], one.clone()),
         Method::List => {
-            let fields =
-                vec![plain("page_size", 1, Type::Int32), text("page_token", 2), text("filter", 3), text("order_by", 4), mask("read_mask", 5)];
-            (vec![request(fields), response(vec![rows(), text("next_page_token", 2)])], format!("{name}Response"))
+            let fields = vec![
+                plain("page_size", 1, Type::Int32),
+                text("page_token", 2),
+                text("filter", 3),
+                text("order_by", 4),
+                mask("read_mask", 5),
+                plain("count", 6, Type::Bool),
+            ];
+            let page = vec![rows(), text("next_page_token", 2), plain("total_size", 3, Type::Int64), text("prev_page_token", 4)];
+            (vec![request(fields), response(page)], format!("{name}Response"))
         }
         Method::Create => (vec![request(vec![of_type(&single, 1, &row), text("request_id", 2)])], one.clone()),
         Method::Update => {

@@ -41,6 +41,10 @@ impl Incoming {
         number(&self.0, name)
     }
 
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        matches!(self.0.get_field_by_name(name).as_deref(), Some(Value::Bool(true)))
+    }
+
     /// The paths of a field mask; `None` when there is none.
     pub(crate) fn mask(&self, name: &str) -> Option<Vec<String>> {
         mask(&self.0, name)

@@ -141,6 +141,9 @@ impl Call<'_> {
                 parameters.push((name.to_owned(), text));
             }
         }
+        if request.flag("count") {
+            parameters.push(("count".to_owned(), "true".to_owned()));
+        }
         match request.number("page_size") {
             None | Some(0) => {}
             Some(size) => parameters.push(("page_size".to_owned(), size.to_string())),
@@ -158,6 +161,13 @@ impl Call<'_> {
         let mut out = rows(&listed.page);
         if let Some(token) = &listed.next {
             write_bytes(2, token.as_bytes(), &mut out);
+        }
+        if let Some(total) = listed.total.filter(|total| *total > 0) {
+            out.push(3 << 3);
+            write_varint(total.unsigned_abs(), &mut out);
+        }
+        if let Some(token) = &listed.prev {
+            write_bytes(4, token.as_bytes(), &mut out);
         }
         Ok(out)
     }

@@ -283,6 +283,9 @@ pub enum Failure {
     /// Too much is waiting; nothing was done.
     #[error("too much is waiting at the moment; nothing was done: try again")]
     Busy,
+    /// A read needs more work than a request may cause; nothing was done.
+    #[error("it needs more work than a request may cause")]
+    Costly,
     /// Others change the same rows all the time; nothing was done.
     #[error("others change the same rows at the moment; nothing was done: try again")]
     Contended,

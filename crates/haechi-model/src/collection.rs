@@ -7,6 +7,7 @@ use crate::{
     finding::Source,
     group::Group,
     positions::{CollectionId, FieldId},
+    statement::Order,
     table::Table,
     value::Value,
 };
@@ -25,6 +26,10 @@ pub struct Collection {
     pub was: Option<String>,
     /// Set to the caller at create when the request names no owner.
     pub owner: Option<FieldId>,
+    /// The order of a list whose request names none.
+    pub order: Vec<Order>,
+    /// The size of its pages, likewise.
+    pub page_size: Option<u32>,
     /// The fields that every change sets.
     pub set_on_update: Vec<FieldId>,
     /// `id`, `create_time`, `update_time`, `version`, then the declared fields.

@@ -108,6 +108,8 @@ impl Draft {
             was: None,
             owner: None,
             set_on_update: Vec::new(),
+            order: Vec::new(),
+            page_size: None,
             fields,
             table,
             layout: 0,
@@ -131,7 +133,7 @@ impl Draft {
     /// Reads a file of `collections/`.
     pub(crate) fn read(&mut self, top: &Section<'_>, classes: &[Class]) {
         self.collection.source = Some(top.source.clone());
-        let owner = top.section("collection").and_then(|section| self.read_head(section));
+        let Head { owner, order } = top.section("collection").map(|section| self.read_head(section)).unwrap_or_default();
         if let Some(fields) = top.section("fields") {
             for (name, span, item) in fields.entries() {
                 self.read_field(&fields, name, span, item, classes);
@@ -159,9 +161,28 @@ impl Draft {
         if let Some((name, span)) = owner {
             self.read_owner(top, &name, span);
         }
+        if let Some((text, span)) = order {
+            self.read_order(top, &text, span, classes);
+        }
     }
 
-    fn read_head(&mut self, section: Section<'_>) -> Option<(String, Option<Range<usize>>)> {
+    /// The order of lists: fields that everybody sees who sees the row.
+    fn read_order(&mut self, top: &Section<'_>, text: &str, span: Option<Range<usize>>, classes: &[Class]) {
+        match crate::filter::read_order(text, &self.collection) {
+            Err(error) => top.error(span, "bad-order", format!("`order` cannot be read: {error}"), "write fields, e.g. order = \"due, title desc\""),
+            Ok(order) => {
+                let guarded = |part: &&crate::statement::Order| classes[self.collection.fields[part.column].class].guarded();
+                if let Some(part) = order.iter().find(guarded) {
+                    let name = &self.collection.fields[part.column].name;
+                    let message = format!("`order` names `{name}`, which not everybody who lists may read: their lists would be refused");
+                    top.error(span, "guarded-order", message, "order by a field that is public or internal");
+                }
+                self.collection.order = order;
+            }
+        }
+    }
+
+    fn read_head(&mut self, section: Section<'_>) -> Head {
         if let Some(singular) = section.text("singular") {
             let shape = singular.chars().all(|c| c.is_ascii_alphanumeric()) && singular.starts_with(|c: char| c.is_ascii_uppercase());
             if !shape {
@@ -180,9 +201,11 @@ impl Draft {
             }
             self.collection.was = Some(was.to_owned());
         }
-        let owner = section.text("owner").map(|name| (name.to_owned(), section.span_of("owner")));
+        let named = |key: &'static str| section.text(key).map(|text| (text.to_owned(), section.span_of(key)));
+        let head = Head { owner: named("owner"), order: named("order") };
+        self.collection.page_size = section.bounded("page_size", 1..=1_000).and_then(|size| u32::try_from(size).ok());
         section.finish();
-        owner
+        head
     }
 
     fn read_owner(&mut self, top: &Section<'_>, name: &str, span: Option<Range<usize>>) {
@@ -372,6 +395,13 @@ impl Draft {
         lay_out(&mut self.collection, &self.indexes, names);
         self.collection
     }
+}
+
+/// What stands under `[collection]` and names fields.
+#[derive(Default)]
+struct Head {
+    owner: Option<(String, Option<Range<usize>>)>,
+    order: Option<(String, Option<Range<usize>>)>,
 }
 
 /// Reports that an index bounds a text more than its `max_length` does.

@@ -513,8 +513,13 @@ impl FieldType {
 
 /// Reads the items of a list.
 pub(crate) fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Value, FieldError> {
-    if items.len() > max_items as usize {
-        return wrong("too_many_items", format!("has {} items; at most {max_items} are allowed", items.len()));
+    let too_many = |items: usize| match items > max_items as usize {
+        true => wrong("too_many_items", format!("has {items} items; at most {max_items} are allowed")),
+        false => Ok(()),
+    };
+    let is_set = matches!(of, FieldType::Ref { .. });
+    if !is_set {
+        too_many(items.len())?;
     }
     let mut values = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
@@ -523,10 +528,11 @@ pub(crate) fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Val
         }
         values.push(of.read(item).map_err(|error| FieldError { code: error.code, detail: format!("item {at} {}", error.detail) })?);
     }
-    if let FieldType::Ref { .. } = of {
-        // A set: equal ones are the same text.
+    if is_set {
+        // Equal sets are the same text.
         values.sort_by(|one, other| one.as_text().cmp(&other.as_text()));
         values.dedup();
+        too_many(values.len())?;
     }
     Ok(of.list_of(values.iter()))
 }
@@ -619,6 +625,7 @@ mod tests {
         assert_eq!(references(&sorted), [one.into(), other.into()]);
         assert_eq!(without_references(&sorted, &[one.into()]), Value::text(format!("[\"{other}\"]")));
         assert_eq!(without_references(&Value::Null, &[one.into()]), Value::Null);
+        assert_eq!(read(&set, &format!("[{}]", vec![format!("\"{one}\""); 9].join(","))), Ok(Value::text(format!("[\"{one}\"]"))));
         assert_eq!(read(&set, "[\"x\"]"), Err("not_a_uuid"));
         let text = FieldType::Text { min_length: 0, max_length: 2, pattern: None, fold: false };
         assert_eq!(read(&text, "\"\\u0000\""), Err("has_nul"));

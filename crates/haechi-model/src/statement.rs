@@ -7,8 +7,24 @@ use crate::{output::Output, positions::FieldId, predicate::Predicate, shape::Sha
 pub struct Order {
     /// The column.
     pub column: usize,
-    /// Largest first, NULL last.
+    /// Largest first.
     pub descending: bool,
+    /// Whether rows without a value come after those with one.
+    pub nulls_after: bool,
+}
+
+impl Order {
+    /// An order in which NULL is the smallest value.
+    #[must_use]
+    pub fn new(column: usize, descending: bool) -> Self {
+        Self { column, descending, nulls_after: descending }
+    }
+
+    /// The opposite order.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self { column: self.column, descending: !self.descending, nulls_after: !self.nulls_after }
+    }
 }
 
 /// A read of rows of one collection.
@@ -96,6 +112,30 @@ pub struct RowPage {
     pub shown: u64,
 }
 
+impl RowPage {
+    /// The same rows in the opposite order; so many bytes stand between two of them.
+    #[must_use]
+    pub fn reversed(mut self, gap: usize) -> Self {
+        let start = |at: usize| if at == 0 { 0 } else { self.ends[at - 1] + gap };
+        let holes = self.holes.len().checked_div(self.ends.len()).unwrap_or_default();
+        let mut turned = Self { bytes: Vec::with_capacity(self.bytes.len()), ..Self::default() };
+        for at in (0..self.ends.len()).rev() {
+            if !turned.ends.is_empty() && gap > 0 {
+                turned.bytes.push(b',');
+            }
+            let (from, to) = (start(at), turned.bytes.len());
+            turned.bytes.extend_from_slice(&self.bytes[from..self.ends[at]]);
+            turned.ends.push(turned.bytes.len());
+            turned.holes.extend(self.holes[at * holes..(at + 1) * holes].iter().map(|hole| hole - from + to));
+        }
+        self.ids.reverse();
+        self.versions.reverse();
+        self.followed.reverse();
+        self.places.reverse();
+        Self { bytes: turned.bytes, ends: turned.ends, holes: turned.holes, ..self }
+    }
+}
+
 /// What is computed over rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AggregateFunction {
@@ -120,4 +160,8 @@ pub struct Aggregate {
     pub filter: Predicate,
     /// The function and its column; without a column it counts rows.
     pub parts: Vec<(AggregateFunction, Option<usize>)>,
+    /// The columns whose values make groups, each with results of its own; without them all rows are one.
+    pub group_by: Vec<usize>,
+    /// Most groups, in the order of their values.
+    pub limit: u32,
 }

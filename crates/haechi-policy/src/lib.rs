@@ -46,7 +46,7 @@ use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
 use haechi_model::{App, CollectionId, Finding, Findings, Predicate, Severity, person};
 use miette::Diagnostic;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -453,6 +453,8 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
         }
         _ => None,
     };
+    // What a policy of several collections names must be a field of one of them.
+    let (mut named, mut fields) = (BTreeSet::new(), BTreeSet::new());
     for collection in app.collections.iter().filter(|collection| only.as_ref().is_none_or(|only| *only == collection.name)) {
         let wanted = actions.on(collection, &wanted);
         if wanted.is_empty() {
@@ -465,7 +467,12 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
             return Err(error("not-a-condition", message, "it is there for `create`, `update` and `write_…`: give the others a policy of their own"));
         }
         let rule = Rule { policy: at, forbids: body.effect == pst::Effect::Forbid, before, plan: Arc::new(plan) };
+        named.extend(rule.plan.names_of_fields());
+        fields.extend(collection.fields.iter().map(|field| field.name.as_str()));
         slices.add(collection.id, &wanted, role, &rule);
     }
-    Ok(())
+    match named.iter().find(|name| !fields.contains(&***name)) {
+        Some(name) => Err(Refusal::unknown_field(name, fields.iter().copied())),
+        None => Ok(()),
+    }
 }

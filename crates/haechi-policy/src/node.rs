@@ -1,7 +1,7 @@
 //! The plan of a policy: a small typed tree, made once from Cedar's syntax tree.
 
 use haechi_model::{CollectionId, Comparison, Group, LikePart};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The types that a plan distinguishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +119,28 @@ impl Node {
 
     pub(crate) fn looks_at_the_fields(&self) -> bool {
         *self == Self::Fields || self.any_part(Self::looks_at_the_fields)
+    }
+
+    /// The names with which it compares the written fields.
+    pub(crate) fn names_of_fields(&self) -> BTreeSet<Box<str>> {
+        let mut names = BTreeSet::new();
+        self.each(&mut |node| {
+            if let Self::Contains(a, b) | Self::ContainsAll(a, b) | Self::ContainsAny(a, b) | Self::Compare(a, _, b) | Self::In(a, b) = node
+                && (**a == Self::Fields || **b == Self::Fields)
+            {
+                for side in [a, b] {
+                    side.each(&mut |part| match part {
+                        Self::Literal(Val::Text(text)) => drop(names.insert(text.clone())),
+                        Self::Literal(Val::Set(items)) => names.extend(items.iter().filter_map(|item| match item {
+                            Val::Text(text) => Some(text.clone()),
+                            _ => None,
+                        })),
+                        _ => {}
+                    });
+                }
+            }
+        });
+        names
     }
 
     pub(crate) fn looks_at_the_time(&self) -> bool {

@@ -23,6 +23,15 @@ impl Refusal {
         Self { code: "unknown-role", message: format!("no role is named `{role}`"), help, part: None }
     }
 
+    pub(crate) fn unknown_field<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let help = haechi_model::suggest(name, known).map_or_else(
+            || "name a field of the collection; a renamed field has its new name here".to_owned(),
+            |near| format!("did you mean \"{near}\"?"),
+        );
+        let message = format!("`context.fields` is compared with \"{name}\", which is no field: the policy would look like a rule and be none");
+        Self { code: "unknown-field", message, help, part: None }
+    }
+
     /// The place, unless a part of it is known already.
     pub(crate) fn at(mut self, expr: &Expr) -> Self {
         self.part.get_or_insert_with(|| Box::new(expr.clone()));

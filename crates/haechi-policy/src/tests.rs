@@ -122,6 +122,26 @@ fn what_cannot_be_a_condition_is_refused_at_its_part() {
     }
 }
 
+/// A policy on the written fields names fields that are there: after a rename it would say nothing, and nobody would be told.
+#[test]
+fn written_fields_are_fields() {
+    let policy = |condition: &str| format!("permit (principal, action == Action::\"update\", resource is patients) when {{ {condition} }};");
+    for condition in [
+        "context.fields.contains(\"rankk\")",
+        "[\"rank\", \"rankk\"].containsAll(context.fields)",
+        "!context.fields.containsAny([\"rankk\"])",
+        "context.fields == [\"rankk\"]",
+        "resource has rank && (if resource.rank > 1 then context.fields.contains(\"rankk\") else true)",
+    ] {
+        let Err(findings) = Policies::load(&clinic(&policy(condition))) else { panic!("{condition} loads") };
+        let first = &findings.list()[0];
+        assert_eq!((first.code, &*first.help), ("unknown-field", "did you mean \"rank\"?"), "{condition}: {first:?}");
+    }
+    for condition in ["context.fields.contains(\"rank\")", "[\"rank\", \"tags\"].containsAll(context.fields)", "context.fields.isEmpty()"] {
+        assert!(Policies::load(&clinic(&policy(condition))).is_ok(), "{condition}");
+    }
+}
+
 /// A set of people is asked for a caller who may be none: the remedy is said, not Cedar's types.
 #[test]
 fn a_caller_who_may_be_no_person_is_told_apart() {

@@ -204,6 +204,30 @@ impl<'a> Cascade<'a> {
     }
 }
 
+/// An entry with the rows that it quotes.
+pub(crate) type Quoted = (EntryDraft, Option<Row>, Option<Row>);
+
+/// What went with deleted rows: its entries, by the slot of the deleted row.
+pub(crate) type Caused = Vec<(usize, Quoted)>;
+
+/// All entries of a change in the order in which things were done: what went with a deleted row stands before that row's own entry, and
+/// behind those of the operations before it. The last entry about a row must say how the row is.
+pub(crate) fn in_order(drafts: &[EntryDraft], slots: &[Row], caused: Caused) -> Vec<Quoted> {
+    let slot = |slot: Option<usize>| slot.and_then(|slot| slots.get(slot)).cloned();
+    let mut caused = caused.into_iter().peekable();
+    let mut entries = Vec::with_capacity(drafts.len() + caused.len());
+    for draft in drafts {
+        // Slots are filled in the order of the steps, and so are entries written.
+        let last = draft.before.max(draft.after);
+        while let Some((_, entry)) = caused.next_if(|(of, _)| last.is_some_and(|last| *of <= last)) {
+            entries.push(entry);
+        }
+        entries.push((draft.clone(), slot(draft.before), slot(draft.after)));
+    }
+    entries.extend(caused.map(|(_, entry)| entry));
+    entries
+}
+
 /// The entry of a row that was deleted or detached by the cascade.
 pub(crate) fn entry(table: usize, id: &str, action: &'static str) -> EntryDraft {
     let extra = "\"cause\":\"cascade\"".to_owned();

@@ -92,7 +92,7 @@ impl Figures {
     /// Counts a failure of the database.
     pub(crate) fn failed(&self, failure: &Failure) {
         let at = match failure {
-            Failure::Busy => 0,
+            Failure::Busy | Failure::Costly => 0,
             Failure::Contended => 1,
             Failure::Unavailable => 2,
             Failure::Full => 3,

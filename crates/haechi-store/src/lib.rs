@@ -263,11 +263,11 @@ impl Store {
         }
     }
 
-    /// The results of an aggregate: a value per part; a sum of whole numbers is its digits.
+    /// The results of an aggregate: for each group a value per part; a sum of whole numbers is its digits.
     ///
     /// # Errors
     /// When the database is busy or unavailable, or the budget is used up.
-    pub fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> BoxFuture<'_, Result<Vec<Value>, Failure>> {
+    pub fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> BoxFuture<'_, Result<Vec<Vec<Value>>, Failure>> {
         Box::pin(async move {
             let (begun, of, request_id) = (Instant::now(), (aggregate.collection, Operation::Aggregate), reads.request_id.clone());
             let found = match &self.driver {

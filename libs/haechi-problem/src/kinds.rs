@@ -18,6 +18,7 @@ macro_rules! kinds {
 kinds! {
     MALFORMED "malformed-request" 400 "The request is malformed" "Mend the request as the detail says; repeating it unchanged will fail again.";
     INVALID_FILTER "invalid-filter" 400 "The filter cannot be read" "The detail names the column. See docs/rest.md for the filter language.";
+    TOO_COSTLY "too-costly" 400 "The question needs too much work" "Narrow the filter, or ask the people who run the service for an index; `haechi explain --sql` names it.";
     INVALID_PAGE_TOKEN "invalid-page-token" 400 "The page token is not valid here" "Start again from the first page: a token belongs to one caller and one query, for 24 hours.";
     USE_QUERY_BODY "use-query-body" 400 "A personal field must not stand in a URL" "Send the same query as a JSON body to POST /api/v1/COLLECTION:query.";
     INVALID_DOCUMENT "invalid-document" 400 "The GraphQL document is not valid" "Mend the document as the message says; `haechi generate graphql` prints the schema.";

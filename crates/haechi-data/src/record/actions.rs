@@ -6,7 +6,7 @@ use super::{
     page_token,
     query::QueryInput,
 };
-use haechi_gate::{Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, Wanted, WorkError, WriteError};
+use haechi_gate::{AggregateQuery, Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, Wanted, WorkError, WriteError};
 use haechi_model::{AggregateFunction, Claim, Collection, CollectionId, FieldId, FieldType, Json, Predicate, RowPage, Shape, Value};
 use std::collections::BTreeMap;
 
@@ -59,6 +59,21 @@ impl<'a> Pages<'a> {
     pub fn seal(&self, place: &[Value]) -> String {
         page_token::seal(self.tokens, place, &self.binding, self.ask.now_ms())
     }
+
+    /// The token of the page that ends before a place.
+    fn seal_back(&self, place: &[Value]) -> String {
+        page_token::seal(self.tokens, place, &self.backward(), self.ask.now_ms())
+    }
+
+    /// A place, and whether the page before it is wanted.
+    fn open_either(&self, token: &str) -> Result<(Vec<Value>, bool), RecordError> {
+        let before = || page_token::open(self.tokens, token, &self.backward(), self.ask.now_ms()).map(|place| (place, true));
+        self.open(token).map(|place| (place, false)).or_else(|error| before().ok_or(error))
+    }
+
+    fn backward(&self) -> Vec<u8> {
+        [&self.binding, &b"\0backward"[..]].concat()
+    }
 }
 
 /// Rows of a collection, for a door with its own output format.
@@ -101,14 +116,19 @@ pub async fn referred(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wan
 ///
 /// # Errors
 /// When policy says no, it uses a field that the caller may not read, or the database cannot be reached.
-pub async fn aggregate(
-    ask: &Ask,
-    collection: CollectionId,
-    filter: Predicate,
-    parts: Vec<(AggregateFunction, Option<FieldId>)>,
-) -> Result<Vec<Value>, RecordError> {
+pub async fn aggregate(ask: &Ask, collection: CollectionId, query: AggregateQuery) -> Result<Vec<Vec<Value>>, RecordError> {
     let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
-    grant.aggregate(filter, parts).await.map_err(|error| RecordError::read(error, ask.app(), collection))
+    grant.aggregate(query).await.map_err(|error| RecordError::read(error, ask.app(), collection))
+}
+
+/// How many rows a filter finds.
+///
+/// # Errors
+/// As [`aggregate`].
+pub async fn count(ask: &Ask, collection: CollectionId, filter: Predicate) -> Result<i64, RecordError> {
+    let query = AggregateQuery { filter, parts: vec![(AggregateFunction::Count, None)], group_by: Vec::new(), limit: 1 };
+    let found = aggregate(ask, collection, query).await?;
+    Ok(found.first().and_then(|row| row.first()?.as_int()).unwrap_or_default())
 }
 
 /// The collection of this name.
@@ -122,6 +142,10 @@ pub struct Listed {
     pub page: RowPage,
     /// The token of the next page, when there are more rows.
     pub next: Option<String>,
+    /// The token of the page before, when there is one.
+    pub prev: Option<String>,
+    /// How many rows there are on all pages, when that was asked.
+    pub total: Option<i64>,
     expand: Vec<FieldId>,
 }
 
@@ -139,8 +163,14 @@ pub async fn page(
     let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
     let query = listing.input.resolve(ask.app(), &ask.app().collections[collection], me)?;
     let pages = Pages::new(ask, listing.tokens, &query.fingerprint);
+    let place = query.page_token.as_deref().map(|token| pages.open_either(token)).transpose()?;
+    let (turned, backward) = (place.is_some(), place.as_ref().is_some_and(|(_, backward)| *backward));
+    let counted = query.count.then(|| query.filter.clone());
     let wanted = ListQuery {
-        after: query.page_token.as_deref().map(|token| pages.open(token)).transpose()?,
+        after: place.map(|(place, _)| place),
+        backward,
+        // Only a page that is not the first can have one before it.
+        places: turned,
         shape: shape(query.fields.as_deref()),
         fields: query.fields,
         filter: query.filter,
@@ -149,12 +179,19 @@ pub async fn page(
         ..ListQuery::new(query.page_size)
     };
     let page = rows(ask, collection, wanted).await?;
-    Ok(Listed { next: page.next.as_deref().map(|place| pages.seal(place)), page, expand: query.expand })
+    let total = match counted {
+        Some(filter) => Some(count(ask, collection, filter).await?),
+        None => None,
+    };
+    let (first, last) = (page.places.first(), page.places.last());
+    let (next, prev) = if backward { (last, page.next.as_ref()) } else { (page.next.as_ref(), first) };
+    let (next, prev) = (next.map(|place| pages.seal(place)), prev.map(|place| pages.seal_back(place)));
+    Ok(Listed { next, prev, total, page, expand: query.expand })
 }
 
 /// A page of records, as REST shows it.
 pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<'_>) -> Result<Page, RecordError> {
-    let Listed { page, next, expand } = self::page(ask, collection, listing, &|_| Shape::Record).await?;
+    let Listed { page, next, prev, total, expand } = self::page(ask, collection, listing, &|_| Shape::Record).await?;
     let declared = &ask.app().collections[collection];
     let expansions = Box::pin(expansions(ask, declared, &expand, &page)).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
@@ -166,6 +203,14 @@ pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<
         bytes.extend_from_slice(b",\"next_page_token\":\"");
         bytes.extend_from_slice(token.as_bytes());
         bytes.push(b'"');
+    }
+    if let Some(token) = prev {
+        bytes.extend_from_slice(b",\"prev_page_token\":\"");
+        bytes.extend_from_slice(token.as_bytes());
+        bytes.push(b'"');
+    }
+    if let Some(total) = total {
+        bytes.extend_from_slice(format!(",\"total_size\":{total}").as_bytes());
     }
     bytes.push(b'}');
     Ok(Page { bytes, ..Page::default() })

@@ -92,6 +92,9 @@ pub enum RecordError {
     /// The position of a stream was not issued by this service.
     #[error("the position is not one of ours")]
     Position,
+    /// The values make more groups than a reply has.
+    #[error("there are too many groups")]
+    TooManyGroups,
     /// Changes since the position are no longer kept.
     #[error("the position is too old")]
     PositionGone,
@@ -181,6 +184,7 @@ impl RecordError {
             Self::Write { base, fields, words, error } => write_problem(base, fields, words, error),
             Self::Store(failure) => store_problem(failure),
             Self::Position => Problem::new(kind::MALFORMED, "The position is not one that a stream of this service has given."),
+            Self::TooManyGroups => Problem::new(kind::TOO_COSTLY, "There are more than 1 000 groups: narrow the filter, or group by another field."),
             Self::PositionGone => Problem::new(kind::POSITION_GONE, "What happened since then is no longer kept: read the list again."),
             Self::TooManyStreams => Problem::new(kind::TOO_MANY_REQUESTS, "Too many streams are open: close some.").retry_after(10),
             Self::Spent(seconds) => {
@@ -262,6 +266,10 @@ fn one_of(words: &[String]) -> String {
 
 fn store_problem(failure: &Failure) -> Problem {
     match failure {
+        Failure::Costly => Problem::new(
+            kind::TOO_COSTLY,
+            "It needs more work than a request may cause: narrow the filter, order by an indexed field, or ask the people who run the service for an index.",
+        ),
         Failure::Busy => Problem::new(kind::BUSY, "Nothing was done. Try again.").retry_after(1),
         Failure::Contended => Problem::new(kind::CONTENDED, "Nothing was done. Try again.").retry_after(1),
         Failure::Unavailable => Problem::new(kind::UNAVAILABLE, "Nothing was done. Try again.").retry_after(2),

@@ -2,6 +2,7 @@
 
 use super::{
     actions::{self, Listing, Page},
+    aggregate::aggregate,
     batch,
     declared::{self, Handlers, Target},
     error::RecordError,
@@ -27,6 +28,8 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const MAX_KEY: usize = 255;
 /// The end of the path of a collection's stream.
 const WATCH: &str = ":watch";
+/// The end of the path of counts, sums, extremes and means.
+const AGGREGATE: &str = ":aggregate";
 /// The end of the path of a query in a body.
 const QUERY: &str = ":query";
 /// Headers of a reply, those of the stack included.
@@ -92,6 +95,12 @@ async fn list(
             let grant = ask.on(actions::collection(&ask, name)?).map_err(RecordError::Refused)?;
             return Box::pin(live::http::watch(&data.gate, &ask, grant, &input, &headers)).await;
         }
+        if let Some(name) = name.strip_suffix(AGGREGATE) {
+            let collection = actions::collection(&ask, name)?;
+            let _: haechi_gate::Grant<haechi_gate::List> = ask.on(collection).map_err(RecordError::Refused)?;
+            let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
+            return Box::pin(aggregate(&ask, collection, &input)).await.map(ok);
+        }
         let collection = actions::collection(&ask, &name)?;
         let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
         actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await.map(|page| ok(page.bytes))
@@ -116,13 +125,16 @@ async fn create_or_query(
             let (json, _) = read_body(&data, &headers, body).await?;
             return Box::pin(live::http::watch(&data.gate, &ask, grant, &QueryInput::from_json(json)?, &headers)).await;
         }
-        if verb != "query" {
+        if verb != "query" && verb != "aggregate" {
             return Err(RecordError::NotFound);
         }
         let collection = actions::collection(&ask, name)?;
         let _: haechi_gate::Grant<haechi_gate::List> = ask.on(collection).map_err(RecordError::Refused)?;
         let (json, _) = read_body(&data, &headers, body).await?;
         let input = QueryInput::from_json(json)?;
+        if verb == "aggregate" {
+            return Box::pin(aggregate(&ask, collection, &input)).await.map(ok);
+        }
         let page = actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await?;
         Ok(ok(page.bytes))
     };

@@ -1,6 +1,7 @@
 //! Records: create, read, update, delete, list, batch.
 
 pub mod actions;
+mod aggregate;
 pub mod batch;
 mod body;
 pub mod declared;
@@ -10,6 +11,7 @@ mod page_token;
 mod query;
 
 pub use actions::{Listing, Page, record_id};
+pub use aggregate::{extreme, summable, write_result};
 pub use declared::{Act, Acted, Handlers};
 pub use error::RecordError;
 pub use http::{Data, claim, read_bytes, router};

@@ -2,7 +2,7 @@
 
 use super::error::RecordError;
 use haechi_model::filter::{read_filter_through, read_order, restriction};
-use haechi_model::{App, Collection, CollectionId, FieldId, Json, Predicate};
+use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, Json, Order, Predicate};
 
 /// Records of a page when the request does not say.
 const DEFAULT_PAGE: u32 = 20;
@@ -22,11 +22,13 @@ pub struct QueryInput {
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) filter: Predicate,
-    pub(crate) order: Vec<(FieldId, bool)>,
+    pub(crate) order: Vec<Order>,
     pub(crate) page_size: u32,
     pub(crate) page_token: Option<String>,
     pub(crate) fields: Option<Vec<FieldId>>,
     pub(crate) expand: Vec<FieldId>,
+    /// Whether the number of all rows is wanted.
+    pub(crate) count: bool,
     /// What a page token is bound to, beside the caller.
     pub(crate) fingerprint: String,
 }
@@ -58,7 +60,7 @@ impl QueryInput {
                 Json::Text(text) => text.into(),
                 Json::Number(digits) => digits.into(),
                 Json::Bool(flag) => flag.to_string(),
-                Json::List(items) if matches!(&*name, "fields" | "expand") => {
+                Json::List(items) if matches!(&*name, "fields" | "expand" | "group_by" | "sum" | "avg" | "min" | "max") => {
                     let texts: Option<Vec<String>> =
                         items.into_iter().map(|item| if let Json::Text(text) = item { Some(text.into()) } else { None }).collect();
                     texts.ok_or_else(|| RecordError::Parameter { name: name.to_string(), what: "must be a list of names" })?.join(",")
@@ -70,41 +72,56 @@ impl QueryInput {
         Ok(Self { parameters, in_url: false })
     }
 
+    /// URLs are logged on their way: personal fields do not stand there, neither those of the collection nor those that a filter looks at
+    /// through references.
+    pub(crate) fn not_personal(
+        &self,
+        app: &App,
+        collection: &Collection,
+        used: &[FieldId],
+        through: &[(CollectionId, FieldId)],
+    ) -> Result<(), RecordError> {
+        let personal = |of: &Collection, field: FieldId| self.in_url && app.classes[of.fields[field].class].guarded();
+        if let Some(field) = used.iter().find(|field| personal(collection, **field)) {
+            return Err(RecordError::UseQueryBody(collection.fields[*field].name.clone()));
+        }
+        match through.iter().map(|(of, field)| (&app.collections[*of], *field)).find(|(of, field)| personal(of, *field)) {
+            Some((of, field)) => Err(RecordError::UseQueryBody(format!("{}.{}", of.name, of.fields[field].name))),
+            None => Ok(()),
+        }
+    }
+
     /// Checks a query against a collection.
     pub(crate) fn resolve(&self, app: &App, collection: &Collection, me: Option<&str>) -> Result<Query, RecordError> {
         let mut query = Query {
             filter: Predicate::True,
-            order: Vec::new(),
-            page_size: DEFAULT_PAGE.min(app.config.limits.page_size),
+            order: collection.order.clone(),
+            page_size: collection.page_size.unwrap_or(DEFAULT_PAGE).min(app.config.limits.page_size),
             page_token: None,
             fields: None,
             expand: Vec::new(),
+            count: false,
             fingerprint: String::new(),
         };
         let mut used: Vec<FieldId> = Vec::new();
-        let mut filters = Vec::new();
+        let (mut filters, mut through) = (Vec::new(), Vec::new());
         for (name, value) in &self.parameters {
             match name.as_str() {
                 "filter" => {
                     let filter = read_filter_through(value, &app.collections, collection, me).map_err(RecordError::Filter)?;
                     used.extend(filter.fields);
-                    let guarded = |(of, at): &&(CollectionId, FieldId)| app.classes[app.collections[*of].fields[*at].class].guarded();
-                    if let Some((of, at)) = filter.through.iter().find(guarded)
-                        && self.in_url
-                    {
-                        let of = &app.collections[*of];
-                        return Err(RecordError::UseQueryBody(format!("{}.{}", of.name, of.fields[*at].name)));
-                    }
+                    through.extend(filter.through);
                     filters.push(filter.predicate);
                 }
                 "order_by" => {
                     query.order = read_order(value, collection).map_err(RecordError::Order)?;
-                    used.extend(query.order.iter().map(|(field, _)| *field));
+                    used.extend(query.order.iter().map(|part| part.column));
                 }
                 "page_size" => query.page_size = page_size(value, app.config.limits.page_size)?,
                 "page_token" if value.is_empty() => {}
                 "page_token" => query.page_token = Some(value.clone()),
                 "fields" => query.fields = Some(fields(value, collection)?),
+                "count" => query.count = flag("count", value)?,
                 "expand" => query.expand = expand(value, collection)?,
                 _ => {
                     let (field, predicate) = equality(name, value, collection, me)?;
@@ -113,12 +130,7 @@ impl QueryInput {
                 }
             }
         }
-        let personal = |field: &&FieldId| app.classes[collection.fields[**field].class].guarded();
-        if let Some(field) = used.iter().find(personal)
-            && self.in_url
-        {
-            return Err(RecordError::UseQueryBody(collection.fields[*field].name.clone()));
-        }
+        self.not_personal(app, collection, &used, &through)?;
         query.filter = Predicate::all(filters);
         let mut fields = query.fields.clone();
         fields.iter_mut().for_each(|fields| fields.sort_unstable());
@@ -130,11 +142,11 @@ impl QueryInput {
 /// The query that a page token is bound to: its meaning without the order of its parameters, and the types of the fields that it is ordered
 /// by. A place among values of another type is invalid.
 #[must_use]
-pub fn fingerprint(collection: &Collection, filter: &Predicate, order: &[(FieldId, bool)]) -> String {
+pub fn fingerprint(collection: &Collection, filter: &Predicate, order: &[Order]) -> String {
     let parts = if let Predicate::All(parts) = filter { parts } else { std::slice::from_ref(filter) };
     let mut parts: Vec<String> = parts.iter().map(|filter| format!("{filter:?}")).collect();
     parts.sort_unstable();
-    let order: Vec<_> = order.iter().map(|(field, descending)| (field, descending, &collection.fields[*field].ty)).collect();
+    let order: Vec<_> = order.iter().map(|part| (part, &collection.fields[part.column].ty)).collect();
     format!("{}\0{parts:?}\0{order:?}", collection.name)
 }
 
@@ -155,6 +167,10 @@ fn decode(text: &str) -> Result<String, RecordError> {
     }
     let text = String::from_utf8(bytes).map_err(|_| refuse())?;
     if text.contains('\0') { Err(refuse()) } else { Ok(text) }
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, RecordError> {
+    value.parse().map_err(|_| RecordError::Parameter { name: name.to_owned(), what: "must be true or false" })
 }
 
 fn page_size(value: &str, most: u32) -> Result<u32, RecordError> {
@@ -191,10 +207,32 @@ fn expand(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordEr
     if named.len() > MAX_EXPAND { Err(refuse("names too many references")) } else { Ok(named) }
 }
 
-fn equality(name: &str, value: &str, collection: &Collection, me: Option<&str>) -> Result<(FieldId, Predicate), RecordError> {
+/// Fields of a kind, each once.
+pub(crate) fn names(
+    parameter: &str,
+    value: &str,
+    collection: &Collection,
+    fits: &dyn Fn(&FieldType) -> bool,
+    most: usize,
+) -> Result<Vec<FieldId>, RecordError> {
+    let refuse = |what| RecordError::Parameter { name: parameter.to_owned(), what };
+    let mut named = Vec::new();
+    for name in value.split(',') {
+        let field = collection.field(name.trim()).ok_or_else(|| refuse("names a field that there is not"))?;
+        if !fits(&collection.fields[field].ty) {
+            return Err(refuse("names a field whose type does not allow that"));
+        }
+        if !named.contains(&field) {
+            named.push(field);
+        }
+    }
+    if named.len() > most { Err(refuse("names too many fields")) } else { Ok(named) }
+}
+
+pub(crate) fn equality(name: &str, value: &str, collection: &Collection, me: Option<&str>) -> Result<(FieldId, Predicate), RecordError> {
     let unknown = || RecordError::Parameter {
         name: name.to_owned(),
-        what: "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand",
+        what: "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand, count",
     };
     let id = collection.field(name).ok_or_else(unknown)?;
     if !collection.fields[id].ty.comparable() {

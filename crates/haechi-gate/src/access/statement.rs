@@ -36,7 +36,7 @@ impl Gate {
         let fields = 0..revision.app.collections[collection].fields.len();
         let select = Select {
             outputs: fields.map(|field| Output { field, mask: Mask::Shown }).collect(),
-            order: if id.is_some() { Vec::new() } else { vec![Order { column: Collection::ID, descending: false }] },
+            order: if id.is_some() { Vec::new() } else { vec![Order::new(Collection::ID, false)] },
             ..Select::new(collection, filter, if id.is_some() { 1 } else { ROWS })
         };
         self.shared.store.plan_of(select).await.map(Some)

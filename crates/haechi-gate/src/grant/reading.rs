@@ -23,9 +23,11 @@ pub struct ListQuery {
     /// A condition on the row's own columns, and through references on those of rows that it refers to.
     pub filter: Predicate,
     /// Order by these fields, then by id.
-    pub order: Vec<(FieldId, bool)>,
-    /// The order's values where the page before ended.
+    pub order: Vec<Order>,
+    /// The order's values where the page before ended, or where the page behind begins.
     pub after: Option<Vec<Value>>,
+    /// Whether the page before the place is wanted instead of the one behind it. Its rows come in the order of the query.
+    pub backward: bool,
     /// Most rows.
     pub limit: u32,
     /// References whose ids are wanted beside the bytes.
@@ -51,6 +53,7 @@ impl ListQuery {
             filter: Predicate::True,
             order: Vec::new(),
             after: None,
+            backward: false,
             limit,
             follow: Vec::new(),
             scan: false,
@@ -60,6 +63,19 @@ impl ListQuery {
             sharing: 1,
         }
     }
+}
+
+/// A computation over rows of a collection.
+#[derive(Clone, Debug)]
+pub struct AggregateQuery {
+    /// A condition, as in a list.
+    pub filter: Predicate,
+    /// The functions and their fields; without a field it counts rows.
+    pub parts: Vec<(AggregateFunction, Option<FieldId>)>,
+    /// The fields whose values make groups.
+    pub group_by: Vec<FieldId>,
+    /// Most groups.
+    pub limit: u32,
 }
 
 /// What a reply shows of a row, or of several rows with known ids.
@@ -113,13 +129,17 @@ impl Grant<List> {
         if !is_filter(&query.filter, MAX_STEPS) {
             return Err(ReadError::NotLocal);
         }
-        let names = |at| query.order.iter().any(|(used, _)| *used == at) || query.per.as_ref().is_some_and(|per| per.column == at);
+        let names = |at| query.order.iter().any(|part| part.column == at) || query.per.as_ref().is_some_and(|per| per.column == at);
         let Asked { rows: filter, used, elsewhere } = self.ask.usable((self.collection, &self.rows, List::NAME), query.filter, names)?;
         let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
-        let mut order: Vec<Order> = query.order.iter().map(|(field, descending)| Order { column: column(*field), descending: *descending }).collect();
+        let mut order: Vec<Order> = query.order.iter().map(|part| Order { column: column(part.column), ..part.clone() }).collect();
         if !order.iter().any(|part| part.column == Collection::ID) {
-            order.push(Order { column: Collection::ID, descending: order.last().is_some_and(|last| last.descending) });
+            order.push(Order::new(Collection::ID, order.last().is_some_and(|last| last.descending)));
         }
+        if query.backward {
+            order = order.iter().map(Order::reversed).collect();
+        }
+        let gap = usize::from(!matches!(query.shape, Shape::Message(_)));
         let select = Select {
             outputs: self.outputs(query.fields.as_deref(), &query.follow),
             shape: query.shape,
@@ -134,18 +154,23 @@ impl Grant<List> {
         let select = Select { bytes: self.ask.room() / query.sharing.max(1), ..select };
         let page = self.select(select, query.scan, "list", &used).await?;
         self.ask.sight_elsewhere(List::NAME, &elsewhere)?;
-        if page.cut && many { Err(ReadError::TooLong) } else { Ok(page) }
+        if page.cut && many {
+            return Err(ReadError::TooLong);
+        }
+        Ok(if query.backward { page.reversed(gap) } else { page })
     }
 
-    /// A computation over the rows; each of its fields must be readable in every row that it is taken from.
+    /// A computation over the rows; each of its fields must be readable in every row that it is taken from. For each group its values, then
+    /// a value per part; without groups one row, of the parts alone.
     ///
     /// # Errors
     /// When it uses a field that the caller may not read, or the database cannot be reached.
-    pub async fn aggregate(&self, filter: Predicate, parts: Vec<(AggregateFunction, Option<FieldId>)>) -> Result<Vec<Value>, ReadError> {
+    pub async fn aggregate(&self, query: AggregateQuery) -> Result<Vec<Vec<Value>>, ReadError> {
+        let AggregateQuery { filter, parts, group_by, limit } = query;
         if !is_filter(&filter, MAX_STEPS) {
             return Err(ReadError::NotLocal);
         }
-        let names = |at| parts.iter().any(|(_, field)| *field == Some(at));
+        let names = |at| group_by.contains(&at) || parts.iter().any(|(_, field)| *field == Some(at));
         let Asked { rows: filter, used, elsewhere } = self.ask.usable((self.collection, &self.rows, List::NAME), filter, names)?;
         // The extremes of an ordered enum are those of the places of its words.
         let fields = &self.collection().fields;
@@ -157,16 +182,20 @@ impl Grant<List> {
         let column = |((function, field), place): ((AggregateFunction, Option<FieldId>), &Option<FieldId>)| {
             (function, place.and_then(|field| fields[field].shadow).or(field))
         };
-        let parts = parts.into_iter().zip(&places).map(column).collect();
-        let aggregate = Aggregate { collection: self.collection, filter, parts };
-        let values = self.ask.shared.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
+        // All rows of a group have one value, or texts that differ in their case alone.
+        let of_groups = group_by.iter().map(|field| (AggregateFunction::Min, Some(*field)));
+        let parts = of_groups.chain(parts.into_iter().zip(&places).map(column)).collect();
+        let by = |field: &FieldId| fields[*field].shadow.unwrap_or(*field);
+        let aggregate = Aggregate { collection: self.collection, filter, parts, group_by: group_by.iter().map(by).collect(), limit };
+        let found = self.ask.shared.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
         self.ask.sight_elsewhere(List::NAME, &elsewhere)?;
+        let places: Vec<Option<FieldId>> = group_by.iter().map(|_| None).chain(places).collect();
         let word = |(value, place): (Value, &Option<FieldId>)| match place {
             Some(field) => fields[*field].ty.word_at(&value),
             None => value,
         };
-        Ok(values.into_iter().zip(&places).map(word).collect())
+        Ok(found.into_iter().map(|values| values.into_iter().zip(&places).map(word).collect()).collect())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     operand::Operand,
     positions::{CollectionId, FieldId},
     predicate::{Comparison, LikePart, Predicate},
+    statement::Order,
     value::Value,
 };
 
@@ -61,8 +62,8 @@ fn resolved(text: &str, mut resolver: Resolver<'_>) -> Result<Filter, FilterErro
 ///
 /// # Errors
 /// The place and what is wrong there.
-pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<(FieldId, bool)>, FilterError> {
-    let mut order: Vec<(FieldId, bool)> = Vec::new();
+pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<Order>, FilterError> {
+    let mut order: Vec<Order> = Vec::new();
     let mut column = 1;
     for part in text.split(',') {
         let place = column + part.chars().take_while(|c| c.is_whitespace()).count();
@@ -73,15 +74,25 @@ pub fn read_order(text: &str, collection: &Collection) -> Result<Vec<(FieldId, b
         if !collection.fields[field].ty.comparable() {
             return Err(FilterError { column: place, what: format!("`{name}` has no order: it is a {}", collection.fields[field].ty.name()) });
         }
-        let descending = match (words.next(), words.next()) {
-            (None | Some("asc"), None) => false,
-            (Some("desc"), None) => true,
-            _ => return Err(FilterError { column: place, what: format!("write `{name}`, `{name} asc` or `{name} desc`") }),
-        };
-        if order.iter().any(|(known, _)| *known == field) || order.len() == MAX_ORDER {
+        let mut part = Order::new(field, false);
+        let mut words: Vec<&str> = words.collect();
+        if let Some(direction @ ("asc" | "desc")) = words.first().copied() {
+            part = Order::new(field, direction == "desc");
+            words.remove(0);
+        }
+        match words[..] {
+            [] => {}
+            ["nulls_first"] => part.nulls_after = false,
+            ["nulls_last"] => part.nulls_after = true,
+            _ => {
+                let what = format!("write `{name}`, `{name} asc` or `{name} desc`, with `nulls_first` or `nulls_last` behind it where that matters");
+                return Err(FilterError { column: place, what });
+            }
+        }
+        if order.iter().any(|known| known.column == field) || order.len() == MAX_ORDER {
             return Err(FilterError { column: place, what: format!("name each field once, at most {MAX_ORDER}") });
         }
-        order.push((field, descending));
+        order.push(part);
     }
     Ok(order)
 }

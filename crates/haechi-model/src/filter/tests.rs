@@ -53,8 +53,23 @@ fn every_error_has_its_column() {
 fn orders_are_read_strictly() {
     let collection = collection();
     let name = collection.field("name").unwrap();
-    assert_eq!(read_order("name desc", &collection), Ok(vec![(name, true)]));
-    for bad in ["", "name down", "name,name", "data", "title;DROP TABLE notes", "name asc desc"] {
+    let order =
+        |text: &str| read_order(text, &collection).unwrap().iter().map(|part| (part.column, part.descending, part.nulls_after)).collect::<Vec<_>>();
+    assert_eq!(order("name desc"), [(name, true, true)]);
+    assert_eq!(order("name"), [(name, false, false)]);
+    assert_eq!(order("name nulls_last"), [(name, false, true)]);
+    assert_eq!(order("name desc nulls_first"), [(name, true, false)]);
+    for bad in [
+        "",
+        "name down",
+        "name nulls_last desc",
+        "name desc nulls",
+        "name nulls_last nulls_last",
+        "name,name",
+        "data",
+        "title;DROP TABLE notes",
+        "name asc desc",
+    ] {
         assert!(read_order(bad, &collection).is_err(), "{bad}");
     }
 }

@@ -47,7 +47,7 @@ impl Databases {
     pub(super) fn select(&self, world: &World, predicate: &Predicate, named: bool) -> Vec<(&'static str, Vec<String>)> {
         let ids = Predicate::OneOf(Operand::Column(0), world.asked().map(|row| row[0].clone()).collect());
         let predicate = Predicate::all(std::iter::once(predicate.clone()).chain(named.then_some(ids)));
-        let order = vec![Order { column: 0, descending: false }];
+        let order = vec![Order::new(0, false)];
         let select = Select { order, ..Select::new(world.things_id, predicate, 1000) };
         let asked: HashSet<&str> = world.asked().filter_map(|row| row[0].as_text()).collect();
         let found = |store: &Store| {

@@ -16,12 +16,10 @@ pub fn breaks(own: &[Table], there: &[Table]) -> Vec<String> {
             // Its field is not there either, and that is said.
             None if table.lists.is_some() && !found.is_empty() => {}
             None => found.push(format!("{} is not there", table.name)),
-            Some(known) => {
-                breaks_of(table, known, &mut found);
-                narrower(table, known, &mut found);
-            }
+            Some(known) => breaks_of(table, known, &mut found),
         }
     }
+    narrower(own, there, &mut found);
     found
 }
 
@@ -61,12 +59,13 @@ fn breaks_of(own: &Table, there: &Table, found: &mut Vec<String>) {
 }
 
 /// Fields that accept less than the nodes know: a migration from one to the other would check or convert rows.
-fn narrower(own: &Table, there: &Table, found: &mut Vec<String>) {
-    let there = Table { was: None, ..there.clone() };
-    let between = plan(Dialect::Postgres, std::slice::from_ref(own), &[there]);
+fn narrower(own: &[Table], there: &[Table], found: &mut Vec<String>) {
+    let known = |table: &&Table| own.iter().any(|own| own.name == table.name);
+    let there: Vec<Table> = there.iter().filter(known).map(|table| Table { was: None, ..table.clone() }).collect();
+    let between = plan(Dialect::Postgres, own, &there);
     found.extend(between.refusals);
     let values = between.checks.iter().filter(|task| matches!(task.what, What::Check(Some(_)) | What::Convert(_) | What::Never(..)));
-    found.extend(values.map(|task| format!("{}.{} takes less, or other values", own.name, task.field)));
+    found.extend(values.map(|task| format!("{}.{} takes less, or other values", task.collection, task.field)));
 }
 
 /// The tables of a migration that keeps everything older nodes need: columns that would be dropped stay, to be dropped later. `None` when

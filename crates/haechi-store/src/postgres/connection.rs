@@ -335,7 +335,10 @@ pub(crate) fn failure(error: &tokio_postgres::Error) -> Failure {
     if *code == SqlState::DISK_FULL {
         return Failure::Full;
     }
-    if *code == SqlState::QUERY_CANCELED || *code == SqlState::TOO_MANY_CONNECTIONS || *code == SqlState::LOCK_NOT_AVAILABLE {
+    if *code == SqlState::QUERY_CANCELED {
+        return Failure::Costly;
+    }
+    if *code == SqlState::TOO_MANY_CONNECTIONS || *code == SqlState::LOCK_NOT_AVAILABLE {
         return Failure::Busy;
     }
     if matches!(class, "08" | "57" | "53" | "28" | "3D" | "58") {

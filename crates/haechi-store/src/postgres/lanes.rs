@@ -132,7 +132,7 @@ impl Lanes {
         let Ok(connection) = shared.get().await else { return self.alone(shape, of, work).await };
         let begun = Instant::now();
         let mut read = pin!(work.on(&connection, shape));
-        let busy = |found: &Result<W::Found, Failure>| matches!(found, Err(Failure::Busy));
+        let busy = |found: &Result<W::Found, Failure>| matches!(found, Err(Failure::Busy | Failure::Costly));
         let found = timeout(LATE, &mut read).await;
         let took = begun.elapsed();
         shape.took(took);

@@ -61,11 +61,12 @@ impl Postgres {
         Ok((sql.text, rows.iter().map(|row| row.get(0)).collect()))
     }
 
-    pub(crate) async fn aggregate(&self, aggregate: &Aggregate, reads: Reads) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn aggregate(&self, aggregate: &Aggregate, reads: Reads) -> Result<Vec<Vec<Value>>, Failure> {
         let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
         sql.aggregate(aggregate);
         let rows = self.rows(Lane::Of(reads.scanning(), aggregate.collection), &sql).await?;
-        rows.first().map(|row| Parts::of(aggregate, &self.0.catalog).read(&Reader(row))).ok_or(Failure::Broken)
+        let parts = Parts::of(aggregate, &self.0.catalog);
+        Ok(rows.iter().map(|row| parts.read(&Reader(row))).collect())
     }
 
     pub(crate) async fn row(&self, table: usize, id: &str) -> Result<Option<Row>, Failure> {

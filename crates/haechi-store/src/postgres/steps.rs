@@ -5,14 +5,14 @@ use super::{
     connection::{bound, failure, references, row_values},
 };
 use crate::{
-    cascade::{self, Cascade, Kept, Write},
+    cascade::{self, Cascade, Caused, Kept, Quoted, Write},
     journal::{stated, with_stated},
     numbers,
     render::{Dialect, Sql, hidden},
 };
 use deadpool_postgres::Object;
 use futures_util::future::{join, join_all};
-use haechi_model::{Change, Claim, EntryDraft, Failure, Outcome, Predicate, Row, Series, Step, Value};
+use haechi_model::{Change, Claim, Failure, Outcome, Predicate, Row, Series, Step, Value};
 use std::{borrow::Cow, time::Duration};
 use tokio_postgres::{Statement, error::SqlState};
 
@@ -30,9 +30,6 @@ impl From<Failure> for Stop {
 }
 
 pub(super) type Step_<T> = Result<T, Stop>;
-
-/// An entry and the rows that it quotes.
-pub(super) type Quoted = (EntryDraft, Option<Row>, Option<Row>);
 
 pub(super) const BEGIN: &str = "BEGIN";
 const IMAGE: &str = "INSERT INTO \"_images\" (\"id\", \"image\") VALUES ($1, $2)";
@@ -67,7 +64,7 @@ impl Runner<'_> {
             let (begun, done) = join(begin, self.pipelined(&mut outcome)).await;
             begun?;
             done?;
-            let quoted = self.quoted(&outcome, Vec::with_capacity(self.change.entries.len()));
+            let quoted = self.quoted(&outcome, Caused::new());
             return Ok((outcome, quoted));
         }
         begin.await?;
@@ -77,28 +74,24 @@ impl Runner<'_> {
             outcome.replayed = Some(result);
             return Ok((outcome, Vec::new()));
         }
-        let mut quoted = Vec::with_capacity(self.change.entries.len());
+        let mut caused = Caused::new();
         if cascades {
             for sql in self.locks_first() {
                 self.query(&sql, usize::MAX).await?;
             }
             for (at, step) in self.change.steps.iter().enumerate() {
-                self.one_by_one(at, step, &mut outcome, &mut quoted).await?;
+                self.one_by_one(at, step, &mut outcome, &mut caused).await?;
             }
         } else {
             self.pipelined(&mut outcome).await?;
         }
-        let quoted = self.quoted(&outcome, quoted);
+        let quoted = self.quoted(&outcome, caused);
         Ok((outcome, quoted))
     }
 
-    /// The entries with the rows that they quote, after those that are known already.
-    fn quoted(&self, outcome: &Outcome, mut quoted: Vec<Quoted>) -> Vec<Quoted> {
-        for draft in with_stated(self.change, &outcome.stated).iter() {
-            let slot = |slot: Option<usize>| slot.and_then(|slot| outcome.slots.get(slot)).cloned();
-            quoted.push((draft.clone(), slot(draft.before), slot(draft.after)));
-        }
-        quoted
+    /// The entries with the rows that they quote.
+    fn quoted(&self, outcome: &Outcome, caused: Caused) -> Vec<Quoted> {
+        cascade::in_order(&with_stated(self.change, &outcome.stated), &outcome.slots, caused)
     }
 
     /// Sends the entries, and COMMIT behind them without waiting: where an entry fails, COMMIT does nothing. Returns the ids of the
@@ -291,7 +284,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    async fn one_by_one(&self, at: usize, step: &Step, outcome: &mut Outcome, quoted: &mut Vec<Quoted>) -> Step_<()> {
+    async fn one_by_one(&self, at: usize, step: &Step, outcome: &mut Outcome, caused: &mut Caused) -> Step_<()> {
         if let Step::Numbered { table, row, numbers, filter, miss } = step {
             let row = self.numbered(at, (*table, row), numbers).await?;
             let holds = (*filter != Predicate::True).then(|| Step::Holds { filter: filter.of_row(&row), miss: *miss });
@@ -315,6 +308,8 @@ impl Runner<'_> {
             sql.children(&asked);
             cascade.found(self.query(&sql, at).await?.iter().map(row_values).collect()).map_err(kept)?;
         }
+        // The row that is deleted was locked last.
+        let of = outcome.slots.len().saturating_sub(1);
         for write in cascade.writes(self.change.time_ms).map_err(kept)? {
             let mut sql = Sql::new(Dialect::Postgres, &self.inner.catalog);
             match write {
@@ -322,7 +317,7 @@ impl Runner<'_> {
                     sql.update(table, &id, &set);
                     let after = self.query(&sql, at).await?.first().map(row_values);
                     self.all(&hidden::changed(Dialect::Postgres, &self.inner.catalog, table, &id, &set), at).await?;
-                    quoted.push((cascade::entry(table, &id, "update"), Some(before), after));
+                    caused.push((of, (cascade::entry(table, &id, "update"), Some(before), after)));
                     outcome.written.push(table);
                 }
                 Write::Open { table, id, column, listed } => {
@@ -333,7 +328,7 @@ impl Runner<'_> {
                     self.all(&hidden::emptied(Dialect::Postgres, &self.inner.catalog, table, &id), at).await?;
                     sql.delete(table, &id);
                     self.query(&sql, at).await?;
-                    quoted.push((cascade::entry(table, &id, "delete"), Some(before), None));
+                    caused.push((of, (cascade::entry(table, &id, "delete"), Some(before), None)));
                     outcome.written.push(table);
                 }
             }
@@ -416,6 +411,8 @@ impl Runner<'_> {
             }
             SqlState::FOREIGN_KEY_VIOLATION if deletes => Failure::Referenced { step },
             SqlState::FOREIGN_KEY_VIOLATION => Failure::Dangling { step },
+            // A change that took too long may be made at another moment.
+            SqlState::QUERY_CANCELED => Failure::Busy,
             _ => failure(error),
         })
     }

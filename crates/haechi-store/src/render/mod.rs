@@ -196,8 +196,9 @@ impl<'a> Sql<'a> {
             if part.descending {
                 self.push(" DESC");
             }
-            if self.dialect == Dialect::Postgres && nullable {
-                self.push(if part.descending { " NULLS LAST" } else { " NULLS FIRST" });
+            // For SQLite null is the smallest value, for PostgreSQL the largest.
+            if nullable && (self.dialect == Dialect::Postgres || part.nulls_after != part.descending) {
+                self.push(if part.nulls_after { " NULLS LAST" } else { " NULLS FIRST" });
             }
         }
     }
@@ -253,23 +254,36 @@ impl<'a> Sql<'a> {
             }
         }
         self.rows(aggregate.collection, &aggregate.filter, None);
+        if aggregate.group_by.is_empty() {
+            return;
+        }
+        for (at, column) in aggregate.group_by.iter().enumerate() {
+            self.push(if at == 0 { " GROUP BY " } else { ", " });
+            self.column(aggregate.collection, 0, *column);
+        }
+        let order: Vec<Order> = aggregate.group_by.iter().map(|column| Order::new(*column, false)).collect();
+        self.order(aggregate.collection, &order);
+        let _ = write!(self.text, " LIMIT {}", aggregate.limit);
     }
 
-    /// Rows after a place in an order; NULL is the smallest value.
+    /// Rows after a place in an order.
     fn keyset(&self, table: usize, order: &[Order], after: &[Value]) -> Predicate {
         let mut whole = Predicate::False;
         for (part, value) in order.iter().zip(after).rev() {
             let column = || Operand::Column(part.column);
             let nullable = self.table(table).columns[part.column].nullable;
             let compare = |comparison| Predicate::Compare(column(), comparison, Operand::Constant(value.clone()));
-            let (beyond, same, bound) = match (value.is_null(), part.descending) {
+            let (above, from) = match part.descending {
+                false => (Comparison::Greater, Comparison::GreaterOrEqual),
+                true => (Comparison::Less, Comparison::LessOrEqual),
+            };
+            let (beyond, same, bound) = match (value.is_null(), part.nulls_after) {
                 (true, false) => (Predicate::NotNull(column()), Predicate::IsNull(column()), Predicate::True),
                 (true, true) => (Predicate::False, Predicate::IsNull(column()), Predicate::True),
-                (false, false) => (compare(Comparison::Greater), compare(Comparison::Equal), compare(Comparison::GreaterOrEqual)),
                 (false, true) if nullable => {
-                    (Predicate::any([compare(Comparison::Less), Predicate::IsNull(column())]), compare(Comparison::Equal), Predicate::True)
+                    (Predicate::any([compare(above), Predicate::IsNull(column())]), compare(Comparison::Equal), Predicate::True)
                 }
-                (false, true) => (compare(Comparison::Less), compare(Comparison::Equal), compare(Comparison::LessOrEqual)),
+                (false, _) => (compare(above), compare(Comparison::Equal), compare(from)),
             };
             // The bound is implied; with it the index starts at the place instead of at the beginning.
             let tail = Predicate::all([same, whole]);

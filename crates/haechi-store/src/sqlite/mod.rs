@@ -112,7 +112,8 @@ pub(crate) fn failure(error: &rusqlite::Error) -> Failure {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Failure::Full,
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted) => Failure::Busy,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy,
+        Some(ErrorCode::OperationInterrupted) => Failure::Costly,
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::SystemIoFailure) => {
             tracing::error!(target: "haechi::store", %error, "the database file cannot be used");
             Failure::Unavailable

@@ -131,7 +131,7 @@ impl Readers {
     }
 
     /// The results of an aggregate.
-    pub(crate) async fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn aggregate(&self, aggregate: Aggregate, reads: Reads) -> Result<Vec<Vec<Value>>, Failure> {
         let (catalog, purpose) = (self.catalog.clone(), reads.purpose.clone());
         self.run(reads.scanning(), move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
@@ -140,7 +140,8 @@ impl Readers {
             let mut statement = connection.prepare_cached(&sql.text)?;
             let begun = Instant::now();
             let found = named(&catalog.tables[aggregate.collection].name, || {
-                statement.query_row(connection::bound(&sql.values), |row| Ok(Parts::of(&aggregate, &catalog).read(&Reader(row))))
+                let parts = Parts::of(&aggregate, &catalog);
+                statement.query_map(connection::bound(&sql.values), |row| Ok(parts.read(&Reader(row))))?.collect()
             });
             catalog.took((&purpose, aggregate.collection), &sql.text, begun.elapsed(), None);
             found

@@ -2,7 +2,7 @@
 
 use super::{connection, failure};
 use crate::{
-    cascade::{self, Cascade, Kept, Write},
+    cascade::{self, Cascade, Caused, Kept, Write},
     catalog::Catalog,
     journal::{Journal, stated, with_stated},
     numbers,
@@ -18,7 +18,7 @@ pub(super) fn run(
     change: &Change,
     position: &mut i64,
 ) -> Result<Outcome, Failure> {
-    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default() };
+    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default(), caused: Vec::new() };
     if let Some(claim) = &change.claim
         && let Some(result) = runner.claim(claim)?
     {
@@ -31,10 +31,18 @@ pub(super) fn run(
         let said = stated(journal, step, runner.outcome.slots.last(), &runner.outcome.cleared[cleared..]);
         runner.outcome.stated.extend(said);
     }
-    for draft in with_stated(change, &runner.outcome.stated).iter() {
-        let slot = |slot: Option<usize>| slot.and_then(|slot| runner.outcome.slots.get(slot)).cloned();
-        let (before, after) = (slot(draft.before), slot(draft.after));
-        runner.log(draft, before.as_ref(), after.as_ref())?;
+    let drafts = with_stated(change, &runner.outcome.stated);
+    if runner.caused.is_empty() {
+        for draft in drafts.iter() {
+            let slot = |slot: Option<usize>| slot.and_then(|slot| runner.outcome.slots.get(slot)).cloned();
+            let (before, after) = (slot(draft.before), slot(draft.after));
+            runner.log(draft, before.as_ref(), after.as_ref())?;
+        }
+        return Ok(runner.outcome);
+    }
+    let caused = std::mem::take(&mut runner.caused);
+    for (draft, before, after) in cascade::in_order(&drafts, &runner.outcome.slots, caused) {
+        runner.log(&draft, before.as_ref(), after.as_ref())?;
     }
     Ok(runner.outcome)
 }
@@ -48,7 +56,7 @@ pub(super) fn log(
     draft: &EntryDraft,
     position: &mut i64,
 ) -> Result<(), Failure> {
-    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default() };
+    let mut runner = Runner { connection, catalog, journal, change, position, outcome: Outcome::default(), caused: Vec::new() };
     runner.log(draft, None, None)
 }
 
@@ -59,6 +67,7 @@ struct Runner<'a> {
     change: &'a Change,
     position: &'a mut i64,
     outcome: Outcome,
+    caused: Caused,
 }
 
 impl Runner<'_> {
@@ -181,7 +190,7 @@ impl Runner<'_> {
                     sql.update(table, &id, &set);
                     let after = self.one(&sql, table, at)?;
                     self.all(hidden::changed(Dialect::Sqlite, self.catalog, table, &id, &set), at)?;
-                    self.log(&cascade::entry(table, &id, "update"), Some(&before), after.as_ref())?;
+                    self.causes(cascade::entry(table, &id, "update"), before, after);
                     self.outcome.written.push(table);
                 }
                 Write::Open { table, id, column, listed } => {
@@ -192,12 +201,17 @@ impl Runner<'_> {
                     self.all(hidden::emptied(Dialect::Sqlite, self.catalog, table, &id), at)?;
                     sql.delete(table, &id);
                     self.execute(&sql, at)?;
-                    self.log(&cascade::entry(table, &id, "delete"), Some(&before), None)?;
+                    self.causes(cascade::entry(table, &id, "delete"), before, None);
                     self.outcome.written.push(table);
                 }
             }
         }
         Ok(())
+    }
+
+    /// The row that is deleted was locked last.
+    fn causes(&mut self, entry: EntryDraft, before: Row, after: Option<Row>) {
+        self.caused.push((self.outcome.slots.len().saturating_sub(1), (entry, Some(before), after)));
     }
 
     fn log(&mut self, draft: &EntryDraft, before: Option<&Row>, after: Option<&Row>) -> Result<(), Failure> {

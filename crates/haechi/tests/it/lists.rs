@@ -13,6 +13,7 @@ on_both!(
     an_id_needs_read_on_its_row,
     deleting_takes_ids_out,
     what_a_list_holds_stays,
+    entries_stand_in_the_order_of_what_was_done,
     policies_ask_who_is_listed,
     lists_and_deletes_race,
     lists_move_in_and_out,
@@ -241,7 +242,7 @@ async fn an_id_needs_read_on_its_row(backend: Backend) {
     );
     // What is wrong in the list itself names its place.
     for (wrong, code) in [
-        (json!([open, closed, open, closed]), "too_many_items"),
+        (json!((0..4).map(|at| format!("01920000-0000-7000-8000-00000000000{at}")).collect::<Vec<_>>()), "too_many_items"),
         (json!(["x"]), "not_a_uuid"),
         (json!([null]), "null_in_list"),
         (json!(open), "wrong_type"),
@@ -285,6 +286,36 @@ async fn deleting_takes_ids_out(backend: Backend) {
     haechi::app::rows::import_file(&app.house, &tasks, &file, haechi_data::transfer::Options::default()).await.unwrap();
     assert_eq!(kim.delete(&format!("/api/v1/labels/{blue}")).await.expect(409).problem(), "too-many-children");
     assert_eq!(task(&kim, &both).await["labels"], json!([blue]));
+    app.finish().await;
+}
+
+/// ABUSE-64 [V16.4.2]: what a delete takes with it stands in the ledger behind the operations before it, so the last entry about a row says
+/// how the row is.
+async fn entries_stand_in_the_order_of_what_was_done(backend: Backend) {
+    let (app, kim) = start(backend).await;
+    let red = kim.create("labels", json!({ "name": "red" })).await;
+    let task_id = kim.create("tasks", json!({ "title": "t" })).await;
+    let batch = json!({ "operations": [
+        { "update": "tasks", "id": task_id, "data": { "labels": [red], "title": "u" } },
+        { "delete": "labels", "id": red },
+        { "update": "tasks", "id": task_id, "data": { "title": "v" } },
+        { "create": "tasks", "as": "p", "data": { "title": "parent" } },
+        { "create": "tasks", "as": "c", "data": { "title": "child", "parent": "$p.id", "blocks": ["$p.id"] } },
+        { "update": "tasks", "id": task_id, "data": { "blocks": ["$c.id", "$p.id"] } },
+        { "delete": "tasks", "id": "$p.id" },
+    ] });
+    kim.post("/api/v1:batch", batch).await.expect(200);
+    assert_eq!((&task(&kim, &task_id).await["labels"], &task(&kim, &task_id).await["blocks"]), (&json!([]), &json!([])));
+    app.verify().await;
+    let of = |entry: &Value| entry["target"] == format!("tasks/{task_id}").as_str() && entry["action"] == "update";
+    let causes: Vec<bool> = app
+        .ledger()
+        .await
+        .iter()
+        .filter(|entry| of(entry))
+        .map(|entry| entry["cause"] == "cascade" || entry["detail"]["cause"] == "cascade")
+        .collect();
+    assert_eq!(causes, [false, true, false, false, true]);
     app.finish().await;
 }
 

@@ -4,7 +4,16 @@ use crate::grpc::Client;
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::{Value, json};
 
-on_both!(filters_have_words, filters_look_through_references, what_is_hidden_there_is_as_if_null);
+on_both!(
+    filters_have_words,
+    filters_look_through_references,
+    what_is_hidden_there_is_as_if_null,
+    rows_are_counted_and_summed_up,
+    what_may_not_be_read_is_not_computed,
+    pages_go_both_ways,
+    rows_without_a_value_have_a_place,
+    a_collection_has_an_order_of_its_own
+);
 
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("haechi.toml", "roles = [\"member\", \"guest\"]\n[limits]\ncaller_per_minute = 10000000\n"),
@@ -216,5 +225,212 @@ async fn what_is_hidden_there_is_as_if_null(backend: Backend) {
     assert!(app.ledger().await.iter().any(used), "the use of budget is recorded");
     kim.patch(&format!("/api/v1/projects/{dark}"), json!({ "hidden": false })).await.expect(200);
     assert_eq!(found(&app, &guest, "project.name = dark").await, ["three"]);
+    app.finish().await;
+}
+
+/// Counts, sums, extremes and means, of all records and by the values of fields.
+async fn rows_are_counted_and_summed_up(backend: Backend) {
+    let World { app, kim, red, blue, dark, .. } = world(backend).await;
+    let asked = async |query: &str| kim.get(&format!("/api/v1/tasks:aggregate?{query}")).await.expect(200).json()["groups"].clone();
+    assert_eq!(
+        asked("sum=hours,rank&avg=rank,hours&min=due,title&max=state,rank").await,
+        json!([{ "key": {}, "count": 4, "sum": { "hours": "7.00", "rank": "5" }, "avg": { "rank": 5.0 / 3.0, "hours": 1.75 },
+            "min": { "due": "2026-01-01", "title": "four" }, "max": { "state": "done", "rank": 2 } }])
+    );
+    assert_eq!(
+        asked("group_by=state&sum=hours").await,
+        json!([
+            { "key": { "state": "open" }, "count": 2, "sum": { "hours": "1.75" } },
+            { "key": { "state": "doing" }, "count": 1, "sum": { "hours": "2.25" } },
+            { "key": { "state": "done" }, "count": 1, "sum": { "hours": "3.00" } },
+        ]),
+        "in the order of the words"
+    );
+    let by_two = asked("group_by=rank,state").await;
+    assert_eq!(by_two[0], json!({ "key": { "rank": null, "state": "done" }, "count": 1 }));
+    assert_eq!(by_two.as_array().map(Vec::len), Some(4));
+    let mut expected = vec![(json!(null), 1), (json!(red), 1), (json!(blue), 1), (json!(dark), 1)];
+    expected.sort_by_key(|(project, _)| project.as_str().map(str::to_owned));
+    let by_project = asked("group_by=project").await;
+    let found: Vec<(Value, u64)> =
+        by_project.as_array().unwrap().iter().map(|group| (group["key"]["project"].clone(), group["count"].as_u64().unwrap())).collect();
+    assert_eq!(found, expected);
+    let filter = json!({ "filter": "project.lead = me", "group_by": ["state"], "max": ["hours"] });
+    let reply = kim.post("/api/v1/tasks:aggregate", filter).await.expect(200).json();
+    assert_eq!(reply["groups"], json!([{ "key": { "state": "open" }, "count": 1, "max": { "hours": "1.50" } }]));
+    // Names that differ in their case alone are one group where the field is folded.
+    kim.create("projects", json!({ "name": "RED" })).await;
+    let reply = kim.get("/api/v1/projects:aggregate?group_by=name").await.expect(200).json();
+    let names: Vec<u64> = reply["groups"].as_array().unwrap().iter().map(|group| group["count"].as_u64().unwrap()).collect();
+    assert_eq!(names, [1, 1, 2]);
+    assert_eq!(asked("state=done").await, json!([{ "key": {}, "count": 1 }]));
+    assert_eq!(asked("filter=rank%3E100&sum=hours&group_by=state").await, json!([]));
+    assert_eq!(asked("filter=rank%3E100&sum=hours").await, json!([{ "key": {}, "count": 0, "sum": { "hours": null } }]));
+    for wrong in
+        ["sum=title", "sum=nothing", "avg=due", "min=project", "group_by=state,rank,due", "page_size=5", "order_by=state", "sum=", "filter=x"]
+    {
+        kim.get(&format!("/api/v1/tasks:aggregate?{wrong}")).await.expect(400);
+    }
+    assert_eq!(kim.get("/api/v1/tasks:aggregate?max=note").await.expect(400).problem(), "use-query-body");
+    assert_eq!(kim.post("/api/v1/tasks:aggregate", json!({ "max": "note" })).await.expect(200).json()["groups"][0]["max"]["note"], "of two");
+    // The number of a list's records, beside its page and by each door.
+    let listed = kim.get("/api/v1/tasks?count=true&page_size=1&filter=rank%3E0").await.expect(200).json();
+    assert_eq!((listed["total_size"].clone(), listed["items"].as_array().map(Vec::len)), (json!(3), Some(1)));
+    assert_eq!(kim.get("/api/v1/tasks?count=false").await.expect(200).json().get("total_size"), None);
+    kim.get("/api/v1/tasks?count=yes").await.expect(400);
+    let counted = Client::new(&app).call(&kim, "ListTasks", json!({ "page_size": 1, "count": true, "filter": "rank > 0" })).await.unwrap();
+    assert_eq!(counted["total_size"], 3, "{counted}");
+    let query = "{ tasks(first: 1, filter: { rank: { gt: 0 } }) { total_size nodes { title } } projects(first: 2, order_by: [{ field: name }]) { nodes { name tasks_by_project(first: 1) { total_size } } } }";
+    let reply = kim.post("/graphql", json!({ "query": query })).await.expect(200).json();
+    assert_eq!(reply["data"]["tasks"]["total_size"], 3, "{reply}");
+    let of: Vec<(&Value, &Value)> = reply["data"]["projects"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|project| (&project["name"], &project["tasks_by_project"]["total_size"]))
+        .collect();
+    assert_eq!(of, [(&json!("blue"), &json!(1)), (&json!("dark"), &json!(1))]);
+    // More groups than a reply has.
+    let file = app.root.join("many.ndjson");
+    std::fs::write(&file, (0..1_001).map(|at| json!({ "title": format!("t{at}") }).to_string()).collect::<Vec<_>>().join("\n")).unwrap();
+    let tasks = app.house.gate.revision().app.collection("tasks").unwrap().clone();
+    haechi::app::rows::import_file(&app.house, &tasks, &file, haechi_data::transfer::Options::default()).await.unwrap();
+    assert_eq!(kim.get("/api/v1/tasks:aggregate?group_by=title").await.expect(400).problem(), "too-costly");
+    kim.get("/api/v1/tasks:aggregate?group_by=title&filter=rank%3E0").await.expect(200);
+    app.finish().await;
+}
+
+/// ABUSE-63 [V8.2.3]: a count is of what the caller may list, and what they may not read is computed in no row.
+async fn what_may_not_be_read_is_not_computed(backend: Backend) {
+    let World { app, guest, .. } = world(backend).await;
+    let asked = async |body: Value| guest.post("/api/v1/tasks:aggregate", body).await.expect(200).json()["groups"].clone();
+    // The note is theirs to read in one task.
+    assert_eq!(asked(json!({ "max": ["note"] })).await, json!([{ "key": {}, "count": 1, "max": { "note": "of one" } }]));
+    assert_eq!(asked(json!({ "group_by": ["note"] })).await, json!([{ "key": { "note": "of one" }, "count": 1 }]));
+    assert_eq!(asked(json!({ "filter": "note IS NULL" })).await, json!([{ "key": {}, "count": 0 }]));
+    assert_eq!(asked(json!({ "filter": "project.budget > 0" })).await, json!([{ "key": {}, "count": 1 }]));
+    let projects = guest.get("/api/v1/projects?count=true").await.expect(200).json();
+    assert_eq!((projects["total_size"].clone(), projects["items"].as_array().map(Vec::len)), (json!(2), Some(2)));
+    let nobody = app.person("nobody", &[]).await;
+    nobody.get("/api/v1/tasks:aggregate").await.expect(403);
+    nobody.get("/api/v1/tasks:aggregate?group_by=nothing").await.expect(403);
+    app.anonymous().get("/api/v1/tasks:aggregate").await.expect(401);
+    app.anonymous().post("/api/v1/tasks:aggregate", json!({})).await.expect(401);
+    app.finish().await;
+}
+
+/// A walk forward and back shows the same pages; a token or cursor is good for its query and caller alone.
+async fn pages_go_both_ways(backend: Backend) {
+    let World { app, kim, guest, .. } = world(backend).await;
+    for at in 0..7 {
+        kim.create("tasks", json!({ "title": format!("more {at}"), "rank": at % 3 })).await;
+    }
+    for order in ["title", "title desc", "rank", "rank desc", "rank nulls_last", "rank desc nulls_first, title desc", "due, rank desc", "state"] {
+        let page = async |token: &Value| {
+            let body = json!({ "order_by": order, "page_size": 3, "page_token": token.as_str().unwrap_or_default() });
+            kim.post("/api/v1/tasks:query", body).await.expect(200).json()
+        };
+        let (mut pages, mut token) = (Vec::new(), Value::Null);
+        loop {
+            let found = page(&token).await;
+            assert_eq!(found.get("prev_page_token").is_some(), !pages.is_empty(), "the first page has none before it");
+            token = found["next_page_token"].clone();
+            pages.push(found);
+            if token.is_null() {
+                break;
+            }
+        }
+        assert_eq!(pages.len(), 4, "{order}");
+        let mut back = pages[3].clone();
+        for at in (0..3).rev() {
+            back = page(&back["prev_page_token"]).await;
+            assert_eq!(titles(&back["items"]), titles(&pages[at]["items"]), "{order}, page {at}");
+            // And forward again from there.
+            let forward = page(&back["next_page_token"]).await;
+            assert_eq!(titles(&forward["items"]), titles(&pages[at + 1]["items"]), "{order}, after page {at}");
+        }
+        assert_eq!(back.get("prev_page_token"), None, "{order}");
+        // Another caller, and another query, have no use for the token.
+        let token = &pages[3]["prev_page_token"];
+        let body = json!({ "order_by": order, "page_size": 3, "page_token": token });
+        assert_eq!(guest.post("/api/v1/tasks:query", body).await.expect(400).problem(), "invalid-page-token");
+        let body = json!({ "order_by": "id", "page_size": 3, "page_token": token });
+        assert_eq!(kim.post("/api/v1/tasks:query", body).await.expect(400).problem(), "invalid-page-token");
+    }
+    let reply = Client::new(&app).call(&kim, "ListTasks", json!({ "page_size": 3, "order_by": "title" })).await.unwrap();
+    let second = json!({ "page_size": 3, "order_by": "title", "page_token": reply["next_page_token"] });
+    let second = Client::new(&app).call(&kim, "ListTasks", second).await.unwrap();
+    let first = json!({ "page_size": 3, "order_by": "title", "page_token": second["prev_page_token"] });
+    assert_eq!(titles(&Client::new(&app).call(&kim, "ListTasks", first).await.unwrap()["tasks"]), titles(&reply["tasks"]));
+    // Relay: the last page, the one before it, and what is true of each.
+    let asked = async |arguments: &str| {
+        let query = format!(
+            "{{ tasks({arguments}, order_by: [{{ field: title }}]) {{ edges {{ cursor node {{ title }} }} page_info {{ has_next_page has_previous_page start_cursor }} }} }}"
+        );
+        kim.post("/graphql", json!({ "query": query })).await.expect(200).json()
+    };
+    let told = |reply: &Value| {
+        let tasks = &reply["data"]["tasks"];
+        let titles: Vec<String> = tasks["edges"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{reply}"))
+            .iter()
+            .map(|edge| edge["node"]["title"].as_str().unwrap().to_owned())
+            .collect();
+        (
+            titles,
+            tasks["page_info"]["has_previous_page"].clone(),
+            tasks["page_info"]["has_next_page"].clone(),
+            tasks["page_info"]["start_cursor"].clone(),
+        )
+    };
+    let (last, before, after, start) = told(&asked("last: 3").await);
+    assert_eq!((last, before, after), (vec!["one".to_owned(), "three".to_owned(), "two".to_owned()], json!(true), json!(false)));
+    let (middle, before, after, start) = told(&asked(&format!("last: 6, before: {start}")).await);
+    assert_eq!((middle.len(), before, after), (6, json!(true), json!(true)));
+    let (first, before, _, _) = told(&asked(&format!("last: 6, before: {start}")).await);
+    assert_eq!((first, before), (vec!["four".to_owned(), "more 0".to_owned()], json!(false)));
+    for wrong in ["first: 1, last: 1", "before: \"x\"", "last: 0", "last: 1, after: \"x\"", "last: 2, before: \"x\""] {
+        assert!(asked(wrong).await.get("errors").is_some(), "{wrong}");
+    }
+    app.finish().await;
+}
+
+/// Null is the smallest value, unless the order says where rows without one stand.
+async fn rows_without_a_value_have_a_place(backend: Backend) {
+    let World { app, kim, .. } = world(backend).await;
+    for (order, expected) in [
+        ("due, title", ["two", "one", "four", "three"]),
+        ("due nulls_last", ["one", "four", "three", "two"]),
+        ("due asc nulls_last", ["one", "four", "three", "two"]),
+        ("due desc", ["three", "four", "one", "two"]),
+        ("due desc nulls_first", ["two", "three", "four", "one"]),
+    ] {
+        let reply = kim.post("/api/v1/tasks:query", json!({ "order_by": order })).await.expect(200).json();
+        assert_eq!(titles(&reply["items"]), expected, "{order}");
+    }
+    let query = "{ tasks(order_by: [{ field: due, nulls: LAST }]) { nodes { title } } }";
+    let reply = kim.post("/graphql", json!({ "query": query })).await.expect(200).json();
+    assert_eq!(titles(&reply["data"]["tasks"]["nodes"]), ["one", "four", "three", "two"]);
+    app.finish().await;
+}
+
+/// `order` and `page_size` of a collection hold where a request says nothing.
+async fn a_collection_has_an_order_of_its_own(backend: Backend) {
+    let mut files: Vec<(&str, String)> = FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect();
+    files[2].1 = format!("[collection]\norder = \"rank desc nulls_first, title\"\npage_size = 2\n{}", files[2].1);
+    let app = TestApp::start(backend, &files).await;
+    let kim = app.person("kim", &["member"]).await;
+    for (title, rank) in [("a", Some(1)), ("b", Some(2)), ("c", None), ("d", Some(2))] {
+        kim.create("tasks", json!({ "title": title, "rank": rank })).await;
+    }
+    let first = kim.get("/api/v1/tasks").await.expect(200).json();
+    assert_eq!(titles(&first["items"]), ["c", "b"]);
+    let next = kim.get(&format!("/api/v1/tasks?page_token={}", first["next_page_token"].as_str().unwrap())).await.expect(200).json();
+    assert_eq!(titles(&next["items"]), ["d", "a"]);
+    assert_eq!(titles(&kim.get("/api/v1/tasks?order_by=title&page_size=3").await.expect(200).json()["items"]), ["a", "b", "c"]);
+    let reply = kim.post("/graphql", json!({ "query": "{ tasks { nodes { title } } }" })).await.expect(200).json();
+    assert_eq!(titles(&reply["data"]["tasks"]["nodes"]), ["c", "b"]);
+    assert_eq!(titles(&Client::new(&app).call(&kim, "ListTasks", json!({})).await.unwrap()["tasks"]), ["c", "b"]);
     app.finish().await;
 }

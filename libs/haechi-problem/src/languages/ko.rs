@@ -9,6 +9,19 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ),
     ("The filter cannot be read", "필터를 읽을 수 없습니다"),
     ("The detail names the column. See docs/rest.md for the filter language.", "설명에 위치가 나와 있습니다. 필터 문법은 docs/rest.md를 보십시오."),
+    ("The question needs too much work", "질의에 드는 작업이 너무 많습니다"),
+    (
+        "Narrow the filter, or ask the people who run the service for an index; `haechi explain --sql` names it.",
+        "필터를 좁히거나, 서비스 운영자에게 색인을 요청하십시오. `haechi explain --sql`이 필요한 색인을 알려 줍니다.",
+    ),
+    (
+        "It needs more work than a request may cause: narrow the filter, order by an indexed field, or ask the people who run the service for an index.",
+        "요청 하나가 일으킬 수 있는 작업보다 많습니다. 필터를 좁히거나, 색인이 있는 필드로 정렬하거나, 서비스 운영자에게 색인을 요청하십시오.",
+    ),
+    (
+        "There are more than 1 000 groups: narrow the filter, or group by another field.",
+        "묶음이 1,000개를 넘습니다. 필터를 좁히거나 다른 필드로 묶으십시오.",
+    ),
     ("The page token is not valid here", "여기에서 쓸 수 없는 페이지 토큰입니다"),
     (
         "Start again from the first page: a token belongs to one caller and one query, for 24 hours.",
@@ -231,10 +244,17 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("must be a whole number from 1", "1 이상의 정수여야 합니다"),
     ("names a field that there is not", "없는 필드입니다"),
     ("names no reference of this collection (one step only)", "이 컬렉션의 참조가 아닙니다(한 단계만 됩니다)"),
+    ("names a field whose type does not allow that", "그렇게 쓸 수 없는 형식의 필드입니다"),
+    ("names too many fields", "필드가 너무 많습니다"),
+    ("must be true or false", "true 또는 false여야 합니다"),
+    (
+        "has no meaning here: filter, group_by, sum, avg, min and max have",
+        "여기에서는 뜻이 없습니다. filter, group_by, sum, avg, min, max만 쓸 수 있습니다",
+    ),
     ("names too many references", "참조가 너무 많습니다"),
     (
-        "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand",
-        "필드도 아니고 filter, order_by, page_size, page_token, fields, expand도 아닙니다",
+        "is neither a field nor one of filter, order_by, page_size, page_token, fields, expand, count",
+        "필드도 아니고 filter, order_by, page_size, page_token, fields, expand, count도 아닙니다",
     ),
     ("cannot be compared; use filter with `:`", "비교할 수 없습니다. `:`로 필터하십시오"),
     ("has a value that the field cannot hold", "필드가 가질 수 없는 값입니다"),
