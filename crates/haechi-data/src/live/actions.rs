@@ -24,7 +24,9 @@ pub async fn watch(gate: &Gate, grant: Grant<Watch>, query: WatchQuery, after: O
 /// # Errors
 /// What is wrong with it.
 pub fn query(ask: &Ask, collection: CollectionId, input: &QueryInput) -> Result<WatchQuery, RecordError> {
-    if let Some((name, _)) = input.parameters.iter().find(|(name, _)| matches!(name.as_str(), "order_by" | "page_size" | "page_token" | "expand")) {
+    if let Some((name, _)) =
+        input.parameters.iter().find(|(name, _)| matches!(name.as_str(), "order_by" | "page_size" | "page_token" | "expand" | "count"))
+    {
         return Err(RecordError::Parameter { name: name.clone(), what: "does not belong to a stream; it takes filter, fields and equality" });
     }
     let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());

@@ -3,12 +3,12 @@
 use super::{
     body::{Purpose, read_values},
     error::RecordError,
+    expand::{self, Expansion, followed},
     page_token,
     query::QueryInput,
 };
 use haechi_gate::{AggregateQuery, Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, Wanted, WorkError, WriteError};
 use haechi_model::{AggregateFunction, Claim, Collection, CollectionId, FieldId, FieldType, Json, Predicate, RowPage, Shape, Value};
-use std::collections::BTreeMap;
 
 /// One record, or one page of them, as JSON.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +146,7 @@ pub struct Listed {
     pub prev: Option<String>,
     /// How many rows there are on all pages, when that was asked.
     pub total: Option<i64>,
-    expand: Vec<FieldId>,
+    expand: Vec<Expansion>,
 }
 
 /// A page of records for a query as REST writes it. `shape` gets the shown fields, or `None` for all, and says how rows are written.
@@ -175,7 +175,7 @@ pub async fn page(
         fields: query.fields,
         filter: query.filter,
         order: query.order,
-        follow: query.expand.clone(),
+        follow: followed(&query.expand),
         ..ListQuery::new(query.page_size)
     };
     let page = rows(ask, collection, wanted).await?;
@@ -193,11 +193,11 @@ pub async fn page(
 pub(crate) async fn list(ask: &Ask, collection: CollectionId, listing: &Listing<'_>) -> Result<Page, RecordError> {
     let Listed { page, next, prev, total, expand } = self::page(ask, collection, listing, &|_| Shape::Record).await?;
     let declared = &ask.app().collections[collection];
-    let expansions = Box::pin(expansions(ask, declared, &expand, &page)).await?;
+    let filled = expand::fill(ask, declared, &expand, &page).await?;
     let mut bytes = Vec::with_capacity(page.bytes.len() + 128);
     bytes.extend_from_slice(b"{\"items\":[");
-    copies_fit(ask, declared, &expand, &page, &expansions)?;
-    with_expansions(declared, &expand, &page, &expansions, &mut bytes);
+    expand::copies_fit(ask, declared, &page, &filled)?;
+    expand::write(declared, &expand, &page, &filled, &mut bytes);
     bytes.push(b']');
     if let Some(token) = next {
         bytes.extend_from_slice(b",\"next_page_token\":\"");
@@ -233,27 +233,28 @@ pub async fn several(ask: &Ask, collection: CollectionId, ids: &[Box<str>], want
 pub(crate) async fn get(ask: &Ask, collection: CollectionId, id: &str, input: &QueryInput) -> Result<Page, RecordError> {
     let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
     let declared = &ask.app().collections[collection];
-    let (mut fields, mut follow) = (None, Vec::new());
+    let (mut fields, mut expand) = (None, Vec::new());
     if !input.parameters.is_empty() {
         if let Some((name, _)) = input.parameters.iter().find(|(name, _)| !matches!(name.as_str(), "fields" | "expand")) {
             return Err(RecordError::Parameter { name: name.clone(), what: "does not belong to one record; it takes fields and expand" });
         }
         let query = input.resolve(ask.app(), declared, None)?;
-        (fields, follow) = (query.fields, query.expand);
+        (fields, expand) = (query.fields, query.expand);
     }
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
+    let follow = followed(&expand);
     let page = grant
         .get(&id, Wanted { fields: fields.as_deref(), follow: &follow, ..Wanted::default() })
         .await
         .map_err(|error| RecordError::read(error, ask.app(), declared.id))?;
     let page = page.ok_or(RecordError::NotFound)?;
     let version = page.versions.first().copied();
-    if follow.is_empty() {
+    if expand.is_empty() {
         return Ok(Page { bytes: page.bytes, version, ..Page::default() });
     }
-    let expansions = Box::pin(expansions(ask, declared, &follow, &page)).await?;
+    let filled = expand::fill(ask, declared, &expand, &page).await?;
     let mut bytes = Vec::new();
-    with_expansions(declared, &follow, &page, &expansions, &mut bytes);
+    expand::write(declared, &expand, &page, &filled, &mut bytes);
     Ok(Page { bytes, version, ..Page::default() })
 }
 
@@ -389,25 +390,6 @@ pub(crate) fn replay(declared: &Collection, result: &str) -> Made {
     Made { collection: declared.id, id: id.into(), done: None }
 }
 
-/// The target rows of references, as far as the caller may read them: per reference, id to JSON.
-async fn expansions(ask: &Ask, declared: &Collection, follow: &[FieldId], page: &RowPage) -> Result<Vec<BTreeMap<Box<str>, Vec<u8>>>, RecordError> {
-    let mut found = Vec::with_capacity(follow.len());
-    for (at, field) in follow.iter().enumerate() {
-        let ty = &declared.fields[*field].ty;
-        let Some((to, _)) = ty.refers() else { continue };
-        let ids = named_by(ty, at, page);
-        let rows = referred(ask, to, &ids, Wanted::default()).await?;
-        let mut by_id = BTreeMap::new();
-        let mut start = 0;
-        for (id, end) in rows.ids.iter().zip(&rows.ends) {
-            by_id.insert(id.clone(), rows.bytes[start..*end].to_vec());
-            start = end + 1;
-        }
-        found.push(by_id);
-    }
-    Ok(found)
-}
-
 /// The ids that a followed reference or list names in the rows of a page, each once.
 #[must_use]
 pub fn named_by(ty: &FieldType, followed: usize, page: &RowPage) -> Vec<Box<str>> {
@@ -416,65 +398,4 @@ pub fn named_by(ty: &FieldType, followed: usize, page: &RowPage) -> Vec<Box<str>
     ids.sort_unstable();
     ids.dedup();
     ids
-}
-
-/// A record that many others refer to is copied into each of them: all of it must fit into the reply.
-fn copies_fit(
-    ask: &Ask,
-    declared: &Collection,
-    follow: &[FieldId],
-    page: &RowPage,
-    expansions: &[BTreeMap<Box<str>, Vec<u8>>],
-) -> Result<(), RecordError> {
-    let mut copied = 0;
-    for ((stored, field), found) in page.followed.iter().flat_map(|row| row.iter().zip(follow).zip(expansions)) {
-        let ids = stored.as_deref().map(|stored| declared.fields[*field].ty.ids(stored)).unwrap_or_default();
-        copied += ids.iter().filter_map(|id| found.get(id)).map(Vec::len).sum::<usize>();
-    }
-    let known: usize = expansions.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
-    if copied <= known || ask.shows(copied - known) { Ok(()) } else { Err(RecordError::TooLong) }
-}
-
-/// The objects of a page, each with `_expanded` before its closing brace.
-fn with_expansions(declared: &Collection, follow: &[FieldId], page: &RowPage, expansions: &[BTreeMap<Box<str>, Vec<u8>>], out: &mut Vec<u8>) {
-    if follow.is_empty() {
-        out.extend_from_slice(&page.bytes);
-        return;
-    }
-    let mut start = 0;
-    for (at, end) in page.ends.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(&page.bytes[start..end - 1]);
-        out.extend_from_slice(b",\"_expanded\":{");
-        let mut first = true;
-        for (place, field) in follow.iter().enumerate() {
-            let (ty, found) = (&declared.fields[*field].ty, expansions.get(place));
-            let Some(stored) = page.followed.get(at).and_then(|row| row.get(place)?.as_deref()) else { continue };
-            let ids = ty.ids(stored);
-            let records: Vec<&Vec<u8>> = ids.iter().filter_map(|id| found?.get(id)).collect();
-            let list = ty.lists().is_some();
-            if !list && records.is_empty() {
-                continue;
-            }
-            if !first {
-                out.push(b',');
-            }
-            first = false;
-            haechi_model::write_json_text(&declared.fields[*field].name, out);
-            out.extend_from_slice(if list { b":[" } else { b":" });
-            for (number, bytes) in records.iter().enumerate() {
-                if number > 0 {
-                    out.push(b',');
-                }
-                out.extend_from_slice(bytes);
-            }
-            if list {
-                out.push(b']');
-            }
-        }
-        out.extend_from_slice(b"}}");
-        start = end + 1;
-    }
 }

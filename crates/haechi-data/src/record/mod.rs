@@ -6,6 +6,7 @@ pub mod batch;
 mod body;
 pub mod declared;
 mod error;
+mod expand;
 mod http;
 mod page_token;
 mod query;

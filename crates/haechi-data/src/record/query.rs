@@ -1,13 +1,14 @@
 //! The query of a list, from a URL or a body: names, types and limits are checked here.
 
-use super::error::RecordError;
+use super::{
+    error::RecordError,
+    expand::{self, Expansion},
+};
 use haechi_model::filter::{read_filter_through, read_order, restriction};
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, Json, Order, Predicate};
 
 /// Records of a page when the request does not say.
 const DEFAULT_PAGE: u32 = 20;
-/// Most references that one request expands.
-const MAX_EXPAND: usize = 8;
 
 /// A query as written: name and text of each parameter.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +27,7 @@ pub(crate) struct Query {
     pub(crate) page_size: u32,
     pub(crate) page_token: Option<String>,
     pub(crate) fields: Option<Vec<FieldId>>,
-    pub(crate) expand: Vec<FieldId>,
+    pub(crate) expand: Vec<Expansion>,
     /// Whether the number of all rows is wanted.
     pub(crate) count: bool,
     /// What a page token is bound to, beside the caller.
@@ -122,7 +123,7 @@ impl QueryInput {
                 "page_token" => query.page_token = Some(value.clone()),
                 "fields" => query.fields = Some(fields(value, collection)?),
                 "count" => query.count = flag("count", value)?,
-                "expand" => query.expand = expand(value, collection)?,
+                "expand" => query.expand = expand::read(value, app, collection)?,
                 _ => {
                     let (field, predicate) = equality(name, value, collection, me)?;
                     used.push(field);
@@ -192,19 +193,6 @@ fn fields(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordEr
         }
     }
     Ok(named)
-}
-
-fn expand(value: &str, collection: &Collection) -> Result<Vec<FieldId>, RecordError> {
-    let refuse = |what| RecordError::Parameter { name: "expand".to_owned(), what };
-    let mut named = Vec::new();
-    for name in value.split(',') {
-        let field = collection.field(name.trim()).filter(|field| collection.fields[*field].ty.refers().is_some());
-        let field = field.ok_or_else(|| refuse("names no reference of this collection (one step only)"))?;
-        if !named.contains(&field) {
-            named.push(field);
-        }
-    }
-    if named.len() > MAX_EXPAND { Err(refuse("names too many references")) } else { Ok(named) }
 }
 
 /// Fields of a kind, each once.

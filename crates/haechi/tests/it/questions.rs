@@ -12,7 +12,8 @@ on_both!(
     what_may_not_be_read_is_not_computed,
     pages_go_both_ways,
     rows_without_a_value_have_a_place,
-    a_collection_has_an_order_of_its_own
+    a_collection_has_an_order_of_its_own,
+    records_are_shown_beside_each_other
 );
 
 pub(crate) const FILES: &[(&str, &str)] = &[
@@ -432,5 +433,86 @@ async fn a_collection_has_an_order_of_its_own(backend: Backend) {
     let reply = kim.post("/graphql", json!({ "query": "{ tasks { nodes { title } } }" })).await.expect(200).json();
     assert_eq!(titles(&reply["data"]["tasks"]["nodes"]), ["c", "b"]);
     assert_eq!(titles(&Client::new(&app).call(&kim, "ListTasks", json!({})).await.unwrap()["tasks"]), ["c", "b"]);
+    app.finish().await;
+}
+
+/// Expansion: chosen fields, two steps, and lists of the records that refer to one; only what the caller may read, and bounded.
+async fn records_are_shown_beside_each_other(backend: Backend) {
+    let World { app, kim, guest, red, blue, .. } = world(backend).await;
+    let asked =
+        async |person: &Person, query: &str| person.get(&format!("/api/v1/tasks?order_by=title&{query}")).await.expect(200).json()["items"].clone();
+    let shown = asked(&kim, "fields=title&expand=project(name,parent(name))").await;
+    assert_eq!(shown[0]["_expanded"], json!({}), "four has none");
+    let one = &shown[1]["_expanded"]["project"];
+    assert_eq!(
+        (one["name"].clone(), one["_expanded"].clone(), one.as_object().map(serde_json::Map::len)),
+        (json!("Red"), json!({}), Some(4)),
+        "id, name, the reference itself, and what it names"
+    );
+    let two = &shown[3]["_expanded"]["project"];
+    assert_eq!(*two, json!({ "id": blue, "name": "blue", "parent": red, "_expanded": { "parent": { "id": red, "name": "Red" } } }));
+    // Lists of what refers to a record: in the collection's order, so many, with what they refer to.
+    for at in 0..3 {
+        kim.create("tasks", json!({ "title": format!("more {at}"), "project": red })).await;
+    }
+    let projects = kim
+        .get("/api/v1/projects?order_by=name&fields=name&expand=tasks_by_project(2,title),projects_by_parent(name,budget,lead(email))")
+        .await
+        .expect(200)
+        .json();
+    let of_red = &projects["items"][2]["_expanded"];
+    assert_eq!(
+        (titles(&of_red["tasks_by_project"]["items"]), &of_red["tasks_by_project"]["more"]),
+        (vec!["one".to_owned(), "more 0".to_owned()], &json!(true))
+    );
+    assert_eq!(of_red["tasks_by_project"]["items"][0].as_object().map(serde_json::Map::len), Some(2), "id and title");
+    let below = &of_red["projects_by_parent"];
+    assert_eq!((&below["items"][0]["name"], &below["more"]), (&json!("blue"), &json!(false)));
+    assert_eq!(below["items"][0]["_expanded"]["lead"]["id"], json!(guest.id));
+    let of_dark = &projects["items"][1]["_expanded"]["projects_by_parent"];
+    assert_eq!(*of_dark, json!({ "items": [], "more": false }));
+    let one = kim.get(&format!("/api/v1/projects/{red}?expand=tasks_by_project(title,project(name))&fields=name")).await.expect(200).json();
+    assert_eq!(one["_expanded"]["tasks_by_project"]["items"][0]["_expanded"]["project"]["name"], "Red");
+    let body = json!({ "expand": ["project(name)"], "fields": ["title"], "order_by": "title" });
+    assert_eq!(kim.post("/api/v1/tasks:query", body).await.expect(200).json()["items"][1]["_expanded"]["project"]["name"], "Red");
+    // A guest sees neither the hidden project nor what is below it, and no list that they may not ask for.
+    let shown = asked(&guest, "expand=project(name)&filter=title%3Dthree").await;
+    assert_eq!(shown[0]["_expanded"], json!({}));
+    let below = guest.get(&format!("/api/v1/projects/{blue}?expand=projects_by_parent(name),tasks_by_project(title)")).await.expect(200).json();
+    assert_eq!(
+        (&below["_expanded"]["projects_by_parent"]["items"], titles(&below["_expanded"]["tasks_by_project"]["items"])),
+        (&json!([]), vec!["two".to_owned()])
+    );
+    let masked = asked(&guest, "expand=project(budget)&filter=title%3Dtwo").await;
+    assert_eq!(masked[0]["_expanded"]["project"], json!({ "id": blue, "_masked": ["budget"] }));
+    app.house.gate.settle().await;
+    let used = |entry: &Value| entry["actor"] == kim.id.as_str() && entry["action"] == "list" && entry["detail"]["fields"] == json!(["budget"]);
+    assert!(app.ledger().await.iter().any(used), "the shown budget is recorded");
+    for wrong in [
+        "",
+        "nothing",
+        "title",
+        "project(",
+        "project)",
+        "project()",
+        "project(nothing)",
+        "project(5)",
+        "project,project",
+        "project(lead(email(x)))",
+        "project(parent(parent(name)))",
+        "tasks_by_project",
+        "project(tasks_by_project(0,title))",
+        "project(tasks_by_project(101))",
+        "project(tasks_by_project(2,3))",
+        "project(name)x",
+        "((((",
+        "project(name,,name)",
+    ] {
+        kim.get(&format!("/api/v1/tasks?expand={wrong}")).await.expect(400);
+    }
+    let long = "project(".repeat(400);
+    kim.get(&format!("/api/v1/tasks?expand={long}")).await.expect(400);
+    let many = kim.get("/api/v1/projects?page_size=200&expand=tasks_by_project(100)").await;
+    assert_eq!(many.status, 200, "three projects with at most 100 each are within the bound");
     app.finish().await;
 }
