@@ -44,6 +44,8 @@ pub enum Meaning {
     },
     /// The delete would take too many rows with it.
     TooManyChildren,
+    /// The row is not among those that were found any more.
+    Moved,
     /// A field that is set once would change.
     WriteOnce(FieldId),
     /// The row as it becomes breaks a check.
@@ -110,6 +112,8 @@ pub enum WriteError {
     Referenced(Vec<String>),
     /// The delete would take more than the bound with it.
     TooManyChildren,
+    /// The row is not among those that were found any more: look again.
+    Moved,
     /// The idempotency key was used for another request.
     KeyReused,
     /// The database failed.
@@ -348,6 +352,7 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
             Err(failure) => WriteError::Store(failure),
         },
         Meaning::TooManyChildren => WriteError::TooManyChildren,
+        Meaning::Moved => WriteError::Moved,
         Meaning::WriteOnce(field) => WriteError::WriteOnce(*field),
         Meaning::Check { check, field } => WriteError::Check { check: *check, field: *field },
         // It was locked, so the caller may change it, and the class of the field is one that `read` covers.

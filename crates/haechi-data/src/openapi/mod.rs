@@ -1,5 +1,6 @@
 //! OpenAPI 3.1 and TypeScript from the model: they describe exactly what is served.
 
+mod aggregates;
 mod paths;
 mod schemas;
 mod typescript;
@@ -23,6 +24,7 @@ pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, 
     for collection in &app.collections {
         paths::collection(app, collection, &mut all_paths);
         schemas::collection(app, collection, &mut all_schemas);
+        aggregates::of(collection, &mut all_schemas);
         tags.push(json!({ "name": collection.name, "description": format!("The records of {}.", collection.name) }));
     }
     tags.sort_by_key(|tag| tag["name"].as_str().unwrap_or_default().to_owned());
@@ -73,6 +75,8 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
         let mut add = |method, path: String, action: &str| routes.push((method, path, format!("{action} on {name}")));
         add("GET", format!("/api/v1/{name}"), "list");
         add("POST", format!("/api/v1/{name}:query"), "list");
+        add("GET", format!("/api/v1/{name}:aggregate"), "list");
+        add("POST", format!("/api/v1/{name}:aggregate"), "list");
         add("GET", format!("/api/v1/{name}:watch"), "watch");
         add("POST", format!("/api/v1/{name}:watch"), "watch");
         if collection.id != haechi_model::USERS {

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 /// Statuses that any route behind the stack may answer with.
 const ALWAYS: &[u16] = &[400, 401, 408, 429, 431, 500, 503];
 
-fn problems(statuses: &[u16]) -> Map<String, Value> {
+pub(super) fn problems(statuses: &[u16]) -> Map<String, Value> {
     ALWAYS.iter().chain(statuses).map(|status| (status.to_string(), reference("responses", "Problem"))).collect()
 }
 
-fn json_body(schema: Value) -> Value {
+pub(super) fn json_body(schema: Value) -> Value {
     json!({ "required": true, "content": { "application/json": { "schema": schema } } })
 }
 
@@ -20,7 +20,7 @@ fn merge_body(schema: Value) -> Value {
     json!({ "required": true, "content": { "application/json": { "schema": schema }, "application/merge-patch+json": { "schema": schema } } })
 }
 
-fn reply(description: &str, schema: Value, tagged: bool) -> Value {
+pub(super) fn reply(description: &str, schema: Value, tagged: bool) -> Value {
     let mut reply = json!({ "description": description, "content": { "application/json": { "schema": schema } } });
     if tagged {
         reply["headers"] = json!({ "ETag": reference("headers", "ETag") });
@@ -58,7 +58,7 @@ pub(super) fn carry(paths: &mut Map<String, Value>) {
     }
 }
 
-fn with(mut responses: Map<String, Value>, status: &str, reply: Value) -> Map<String, Value> {
+pub(super) fn with(mut responses: Map<String, Value>, status: &str, reply: Value) -> Map<String, Value> {
     responses.insert(status.to_owned(), reply);
     responses
 }
@@ -70,7 +70,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
     let schema = |suffix: &str| reference("schemas", &format!("{one}{suffix}"));
     let plain = |field: &&haechi_model::Field| field.ty.comparable() && !app.classes[field.class].guarded();
     let mut list_parameters: Vec<Value> =
-        ["filter", "order_by", "page_size", "page_token", "fields", "expand"].iter().map(|name| parameter(name)).collect();
+        ["filter", "order_by", "page_size", "page_token", "fields", "expand", "count"].iter().map(|name| parameter(name)).collect();
     list_parameters.extend(
         collection
             .fields
@@ -107,6 +107,11 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         open_to_all(app, collection, "watch", &mut streams[method]);
     }
     all.insert(format!("/api/v1/{name}:watch"), streams);
+    let mut computed = super::aggregates::path(collection);
+    for method in ["get", "post"] {
+        open_to_all(app, collection, "list", &mut computed[method]);
+    }
+    all.insert(format!("/api/v1/{name}:aggregate"), computed);
     for action in &collection.actions {
         all.insert(format!("/api/v1/{name}/{{id}}:{}", action.name), json!({ "post": declared(collection, action) }));
     }
@@ -222,7 +227,13 @@ pub(super) fn parameters() -> Value {
         "page_size": query("page_size", "Most records of the page.", schemas::page_size()),
         "page_token": query("page_token", "Where the page before ended.", schemas::page_token()),
         "fields": query("fields", "Fields of the reply, separated by commas.", schemas::names()),
-        "expand": query("expand", "References to show with their records, separated by commas.", schemas::names()),
+        "expand": query("expand", "References to show with their records, separated by commas: `project(name,lead(name))`, `tasks_by_project(20,title)`.", schemas::expand()),
+        "count": query("count", "Whether `total_size` is wanted.", json!({ "type": "boolean" })),
+        "group_by": query("group_by", "At most two fields whose values make groups.", schemas::names()),
+        "sum": query("sum", "Fields to sum up.", schemas::names()),
+        "avg": query("avg", "Fields whose mean is wanted.", schemas::names()),
+        "min": query("min", "Fields whose smallest value is wanted.", schemas::names()),
+        "max": query("max", "Fields whose largest value is wanted.", schemas::names()),
         "Last-Event-ID": header("Last-Event-ID", "The position after which to go on.", forms::visible(200)),
         "If-Match": header("If-Match", "The ETag that the record must have.", forms::matching(24, "^((W/)?\"[0-9]{1,19}\"|\\*)$")),
         "Idempotency-Key": header("Idempotency-Key", "Makes the request happen at most once in 24 hours.", json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }))

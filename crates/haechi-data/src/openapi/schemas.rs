@@ -26,6 +26,11 @@ pub(super) fn names() -> Value {
     forms::matching(3_000, "^[a-z_][a-z0-9_, ]*$")
 }
 
+/// References with what is shown of them.
+pub(super) fn expand() -> Value {
+    forms::matching(2_048, "^[a-z_][a-z0-9_, ()]*$")
+}
+
 pub(super) fn page_token() -> Value {
     forms::visible(TOKEN)
 }
@@ -120,14 +125,20 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         format!("{name}Page"),
         json!({
             "type": "object", "required": ["items"], "description": "A page of records.",
-            "properties": { "items": items, "next_page_token": forms::described(page_token(), "Where the next page begins; absent on the last one.") }
+            "properties": {
+                "items": items,
+                "next_page_token": forms::described(page_token(), "Where the next page begins; absent on the last one."),
+                "prev_page_token": forms::described(page_token(), "The page before; absent on the first one."),
+                "total_size": { "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX, "description": "The records of all pages, when `count` asks for it." }
+            }
         }),
     );
     let choice = |what: &str| json!({ "description": what, "oneOf": [names(), forms::list(&forms::name(), fields)] });
     let mut query = json!({
         "filter": forms::described(filter(), "A filter (AIP-160)."), "order_by": forms::described(order(), "Fields with asc or desc, separated by commas."),
         "page_size": forms::described(page_size(), "Most records of the page."), "page_token": forms::described(page_token(), "Where the page before ended."),
-        "fields": choice("Fields of the reply."), "expand": choice("References to show with their records.")
+        "fields": choice("Fields of the reply."), "count": { "type": "boolean", "description": "Whether `total_size` is wanted." },
+        "expand": { "description": "References to show with their records.", "oneOf": [expand(), forms::list(&expand(), 8)] }
     });
     for field in collection.fields.iter().filter(|field| field.ty.comparable()) {
         query[&field.name] = json!({ "description": "Equality.", "oneOf": [filter(), { "type": "number" }, { "type": "boolean" }] });

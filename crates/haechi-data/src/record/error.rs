@@ -92,6 +92,17 @@ pub enum RecordError {
     /// The position of a stream was not issued by this service.
     #[error("the position is not one of ours")]
     Position,
+    /// A filter finds more records than one change may have; how many.
+    #[error("the filter finds too many records")]
+    TooManyFound(i64),
+    /// One of several records cannot be changed.
+    #[error("one of the records cannot be changed")]
+    One {
+        /// Its id.
+        id: Box<str>,
+        /// Why.
+        error: Box<RecordError>,
+    },
     /// The values make more groups than a reply has.
     #[error("there are too many groups")]
     TooManyGroups,
@@ -184,6 +195,16 @@ impl RecordError {
             Self::Write { base, fields, words, error } => write_problem(base, fields, words, error),
             Self::Store(failure) => store_problem(failure),
             Self::Position => Problem::new(kind::MALFORMED, "The position is not one that a stream of this service has given."),
+            Self::TooManyFound(count) => Problem::new(
+                kind::MALFORMED,
+                format!("The filter finds {count} records; one change has at most 1 000. Nothing was done: narrow the filter."),
+            ),
+            Self::One { id, error } => {
+                let mut problem = error.problem();
+                let detail = format!("the record {id} is the reason");
+                problem.errors.push(FieldProblem { pointer: "/filter".to_owned(), code: "record", detail });
+                problem
+            }
             Self::TooManyGroups => Problem::new(kind::TOO_COSTLY, "There are more than 1 000 groups: narrow the filter, or group by another field."),
             Self::PositionGone => Problem::new(kind::POSITION_GONE, "What happened since then is no longer kept: read the list again."),
             Self::TooManyStreams => Problem::new(kind::TOO_MANY_REQUESTS, "Too many streams are open: close some.").retry_after(10),
@@ -251,6 +272,8 @@ fn write_problem(base: &str, fields: &[String], words: &[String], error: &WriteE
             "too_many_children",
             "too many records refer to it",
         ),
+        // What was found is looked for again; this is met when that was to no end.
+        WriteError::Moved => Problem::new(kind::CONTENDED, "Nothing was done. Try again.").retry_after(1),
         WriteError::KeyReused => Problem::new(kind::KEY_REUSED, "The key was used with another method, path or body."),
         WriteError::Store(failure) => store_problem(failure),
     }

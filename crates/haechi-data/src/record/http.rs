@@ -6,6 +6,7 @@ use super::{
     batch,
     declared::{self, Handlers, Target},
     error::RecordError,
+    many::{self, Doing},
     query::QueryInput,
 };
 use crate::live;
@@ -125,8 +126,12 @@ async fn create_or_query(
             let (json, _) = read_body(&data, &headers, body).await?;
             return Box::pin(live::http::watch(&data.gate, &ask, grant, &QueryInput::from_json(json)?, &headers)).await;
         }
-        if verb != "query" && verb != "aggregate" {
-            return Err(RecordError::NotFound);
+        match verb {
+            "upsert" => return Box::pin(upsert(&data, &ask, name, &headers, body)).await,
+            "change" => return Box::pin(by_filter(&data, &ask, &uri, &headers, body, &Doing::Change)).await,
+            "remove" => return Box::pin(by_filter(&data, &ask, &uri, &headers, body, &Doing::Remove)).await,
+            "query" | "aggregate" => {}
+            _ => return Err(RecordError::NotFound),
         }
         let collection = actions::collection(&ask, name)?;
         let _: haechi_gate::Grant<haechi_gate::List> = ask.on(collection).map_err(RecordError::Refused)?;
@@ -154,6 +159,45 @@ async fn create(data: &Data, ask: &Ask, name: &str, headers: &HeaderMap, body: B
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
+    Ok(response)
+}
+
+async fn upsert(data: &Data, ask: &Ask, name: &str, headers: &HeaderMap, body: Body) -> Result<Response, RecordError> {
+    let collection = actions::collection(ask, name)?;
+    many::may_upsert(ask, collection).map_err(RecordError::Refused)?;
+    let (json, bytes) = read_body(data, headers, body).await?;
+    let claim = claim(ask, headers, &Method::POST, &format!("{name}:upsert"), &bytes)?;
+    let (made, created) = many::upsert(ask, collection, &json, claim).await?;
+    let page = made.record(ask).await;
+    let id = page.id.clone();
+    let mut response = record(page);
+    if created {
+        *response.status_mut() = StatusCode::CREATED;
+        let location = format!("{}{}", data.base, pointer(&format!("/api/v1/{name}"), id.as_deref().unwrap_or_default()));
+        if let Ok(location) = HeaderValue::try_from(location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+    }
+    Ok(response)
+}
+
+/// `POST /api/v1/{collection}:change` and `:remove`.
+async fn by_filter(data: &Data, ask: &Ask, uri: &Uri, headers: &HeaderMap, body: Body, doing: &Doing) -> Result<Response, RecordError> {
+    let path = uri.path();
+    let name = path.rsplit('/').next().and_then(|last| last.split(':').next()).unwrap_or_default();
+    let collection = actions::collection(ask, name)?;
+    let _: haechi_gate::Grant<haechi_gate::List> = ask.on(collection).map_err(RecordError::Refused)?;
+    match doing {
+        Doing::Change => ask.on::<haechi_gate::Update>(collection).map(drop),
+        Doing::Remove => ask.on::<haechi_gate::Delete>(collection).map(drop),
+    }
+    .map_err(RecordError::Refused)?;
+    let (json, bytes) = read_body(data, headers, body).await?;
+    let claim = claim(ask, headers, &Method::POST, path, &bytes)?;
+    let many = many::by_filter(ask, collection, &json, claim, doing).await?;
+    let ids: Vec<String> = many.ids.iter().map(|id| format!("\"{id}\"")).collect();
+    let mut response = ok(format!("{{\"count\":{},\"ids\":[{}]}}", ids.len(), ids.join(",")).into_bytes());
+    mark_replayed(&mut response, many.replayed);
     Ok(response)
 }
 

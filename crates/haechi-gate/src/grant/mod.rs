@@ -5,7 +5,7 @@ mod rules;
 mod verbs;
 mod writing;
 
-pub use reading::{AggregateQuery, ListQuery, Wanted};
+pub use reading::{AggregateQuery, Found, ListQuery, Wanted};
 pub(crate) use rules::{checks_of_a_change, of_a_change};
 pub use verbs::{Create, Delete, List, Read, Update, Verb, Watch};
 pub(crate) use writing::{class_condition, columns_set, references};

@@ -1,6 +1,6 @@
 //! Reading by a grant: pages, single rows, computations, and a written row as its writer may see it.
 
-use super::{Grant, List, Read, Verb};
+use super::{Delete, Grant, List, Read, Verb};
 #[cfg(haechi_unsafe_lab)]
 use crate::lab::{Hole, planted};
 use crate::{
@@ -11,9 +11,10 @@ use crate::{
 };
 use haechi_model::filter::{MAX_STEPS, is_filter};
 use haechi_model::{
-    Aggregate, AggregateFunction, Alone, Collection, FieldId, FieldType, Mask, Operand, Order, Output, PerParent, Predicate, RowPage, Select, Shape,
-    Value,
+    Aggregate, AggregateFunction, Alone, Collection, CollectionId, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output, PerParent, Predicate,
+    RowPage, Select, Shape, Value,
 };
+use std::collections::{HashMap, HashSet};
 
 /// A query for a page of a collection.
 #[derive(Clone, Debug)]
@@ -76,6 +77,15 @@ pub struct AggregateQuery {
     pub group_by: Vec<FieldId>,
     /// Most groups.
     pub limit: u32,
+}
+
+/// Rows that were found, and what must still hold of each when it is changed.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Their ids, in order.
+    pub ids: Vec<Box<str>>,
+    pub(crate) collection: CollectionId,
+    pub(crate) rows: Predicate,
 }
 
 /// What a reply shows of a row, or of several rows with known ids.
@@ -199,7 +209,83 @@ impl Grant<List> {
     }
 }
 
+impl Grant<List> {
+    /// The rows that a filter finds, at most so many. Using a field counts as seeing it.
+    ///
+    /// # Errors
+    /// When the filter uses a field that the caller may not read, or the database cannot be reached.
+    pub async fn found(&self, filter: Predicate, most: u32) -> Result<Found, ReadError> {
+        self.find(filter, most, List::NAME).await
+    }
+}
+
+impl Grant<Delete> {
+    /// The ids in an order in which each can be deleted: a row that goes with another comes before it. Rows that go with each other in a
+    /// circle have no such order.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn children_first(&self, found: &Found) -> Result<Vec<Box<str>>, ReadError> {
+        let fields = self.collection().fields.iter().enumerate();
+        let goes = |(at, field): (FieldId, &haechi_model::Field)| (field.ty.refers() == Some((self.collection, OnDelete::Cascade))).then_some(at);
+        let own: Vec<FieldId> = fields.filter_map(goes).collect();
+        if own.is_empty() || found.ids.len() < 2 {
+            return Ok(found.ids.clone());
+        }
+        let these = Predicate::OneOf(Operand::Column(Collection::ID), found.ids.iter().map(|id| Value::Text(id.clone())).collect());
+        // These values are never shown: they only say what goes with what.
+        let outputs = own.iter().map(|field| Output { field: *field, mask: Mask::Shown }).collect();
+        let select = Select { outputs, follow: own, ..Select::new(self.collection, these, u32::try_from(found.ids.len()).unwrap_or(u32::MAX)) };
+        let page = self.ask.shared.store.select(select, self.ask.reads(false, Delete::NAME, self.collection)).await.map_err(ReadError::Store)?;
+        let mut children: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (id, parents) in page.ids.iter().zip(&page.followed) {
+            parents.iter().flatten().for_each(|parent| children.entry(parent).or_default().push(id));
+        }
+        let (mut order, mut seen) = (Vec::with_capacity(found.ids.len()), HashSet::new());
+        for id in &found.ids {
+            // Each row stands twice: when it is met, and behind its children.
+            let mut todo = vec![(&**id, false)];
+            while let Some((id, is_done)) = todo.pop() {
+                if is_done {
+                    order.push(id.into());
+                } else if seen.insert(id) {
+                    todo.push((id, true));
+                    todo.extend(children.get(id).into_iter().flatten().map(|child| (*child, false)));
+                }
+            }
+        }
+        Ok(order)
+    }
+}
+
+impl<A: Verb> Grant<A> {
+    async fn find(&self, filter: Predicate, most: u32, action: &'static str) -> Result<Found, ReadError> {
+        if !is_filter(&filter, MAX_STEPS) {
+            return Err(ReadError::NotLocal);
+        }
+        let Asked { rows, used, elsewhere } = self.ask.usable((self.collection, &self.rows, action), filter, |_| false)?;
+        let select = Select { order: vec![Order::new(Collection::ID, false)], ..Select::new(self.collection, rows.clone(), most) };
+        let ids = self.ask.shared.store.select(select, self.ask.reads(false, action, self.collection)).await.map_err(ReadError::Store)?.ids;
+        self.ask.sight(action, self.collection, &used, &ids, !used.is_empty())?;
+        self.ask.sight_elsewhere(action, &elsewhere)?;
+        Ok(Found { ids, collection: self.collection, rows })
+    }
+}
+
 impl Grant<Read> {
+    /// The row with these values of a unique key, when there is one that the caller may read.
+    ///
+    /// # Errors
+    /// When the caller may not read a field of the key, or the database cannot be reached.
+    pub async fn by_key(&self, key: &[(FieldId, Value)]) -> Result<Found, ReadError> {
+        let fields = &self.collection().fields;
+        let equal = |(field, value): &(FieldId, Value)| {
+            let (column, value) = (fields[*field].shadow.unwrap_or(*field), fields[*field].ty.folded(value.clone()));
+            Predicate::Compare(Operand::Column(column), haechi_model::Comparison::Equal, Operand::Constant(value))
+        };
+        self.find(Predicate::all(key.iter().map(equal)), 1, Read::NAME).await
+    }
+
     /// One row, when there is one that the caller may read.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Writing by a grant: each verb puts its steps into a change in the making.
 
-use super::{Create, Delete, Grant, Update, Verb, rules};
+use super::{Create, Delete, Found, Grant, Update, Verb, rules};
 use crate::{
     ask::Ask,
     work::{HandOver, Meaning, Work, WriteError},
@@ -67,12 +67,25 @@ impl Grant<Update> {
     /// # Errors
     /// When policy denies the fields for every row, or a reference names a row that the caller may not read.
     pub fn update(self, work: &mut Work, id: &str, values: Vec<(FieldId, Value)>, version: Option<i64>) -> Result<(), WriteError> {
+        self.change(work, id, values, version, None)
+    }
+
+    /// As [`Grant::update`], if the row is still among those that were found.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn update_found(self, work: &mut Work, id: &str, found: &Found, values: Vec<(FieldId, Value)>) -> Result<(), WriteError> {
+        self.change(work, id, values, None, Some(found))
+    }
+
+    fn change(self, work: &mut Work, id: &str, values: Vec<(FieldId, Value)>, version: Option<i64>, found: Option<&Found>) -> Result<(), WriteError> {
         let named: Vec<FieldId> = values.iter().map(|(field, _)| *field).collect();
         let allowed = self.with_classes(&named)?;
         let id: Box<str> = id.into();
         let miss = work.meaning(Meaning::Row { action: Update::NAME.into(), collection: self.collection, id: id.clone(), version });
         let before = work.slot();
         work.step(Step::Lock { table: self.collection, id: id.clone(), filter: allowed.clone(), version, miss });
+        still(work, self.collection, &id, found);
         let collection = self.ask.collection(self.collection);
         let set = columns_set(collection, &values, &self.ask);
         let changed: Vec<usize> = set.iter().map(|(column, _)| *column).chain([Collection::VERSION]).collect();
@@ -133,6 +146,24 @@ impl Grant<Delete> {
         }
         work.step(Step::Delete { table: self.collection, id: id.clone(), miss });
         work.entry(Delete::NAME, self.collection, &id, Some(before), None);
+    }
+}
+
+/// Under the row's lock: it is still what was looked for.
+fn still(work: &mut Work, collection: CollectionId, id: &str, found: Option<&Found>) {
+    if let Some(found) = found {
+        let miss = work.meaning(Meaning::Moved);
+        work.step(Step::Check { table: collection, id: id.into(), filter: found.rows.clone(), miss });
+    }
+}
+
+impl Found {
+    /// All of them must still be what was looked for when the change begins. What it does to one of them is no reason to leave out another,
+    /// so this comes before the first of its steps; where there are several, their locks were taken then.
+    pub fn expected(&self, work: &mut Work) {
+        let miss = work.meaning(Meaning::Moved);
+        let ids = haechi_model::stored_references(&self.ids);
+        work.step(Step::Each { table: self.collection, ids, filter: self.rows.clone(), known: None, miss });
     }
 }
 

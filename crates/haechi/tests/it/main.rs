@@ -34,6 +34,7 @@ mod languages;
 mod ledger;
 mod lists;
 mod live;
+mod many;
 mod messages;
 mod network;
 mod oracle;

@@ -19,6 +19,21 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
         "요청 하나가 일으킬 수 있는 작업보다 많습니다. 필터를 좁히거나, 색인이 있는 필드로 정렬하거나, 서비스 운영자에게 색인을 요청하십시오.",
     ),
     (
+        "The filter finds {} records; one change has at most 1 000. Nothing was done: narrow the filter.",
+        "필터에 맞는 레코드가 {0}개입니다. 한 번에 1,000개까지 바꿀 수 있습니다. 아무것도 하지 않았습니다. 필터를 좁히십시오.",
+    ),
+    ("the record {} is the reason", "레코드 {0} 때문입니다"),
+    ("must name the fields of a unique key, each of them", "고유 키의 필드를 모두 나열해야 합니다"),
+    (
+        "The body must be an object with `on`, a list of the fields of a unique key, and `data`.",
+        "본문은 고유 키의 필드 목록인 `on`과 `data`가 있는 객체여야 합니다.",
+    ),
+    (
+        "The body must be an object with `filter`, a text that is not empty, and `data`.",
+        "본문은 비어 있지 않은 문자열 `filter`와 `data`가 있는 객체여야 합니다.",
+    ),
+    ("The body must be an object with `filter`, a text that is not empty.", "본문은 비어 있지 않은 문자열 `filter`가 있는 객체여야 합니다."),
+    (
         "There are more than 1 000 groups: narrow the filter, or group by another field.",
         "묶음이 1,000개를 넘습니다. 필터를 좁히거나 다른 필드로 묶으십시오.",
     ),

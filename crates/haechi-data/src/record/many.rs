@@ -1,0 +1,233 @@
+//! Changes of records that are looked for first: one by its unique key, or all that a filter finds.
+//!
+//! A change has no branches: what is there is looked up, then it is created or changed, under its lock and if it is still what was looked
+//! for. When somebody was faster, it is looked up again.
+
+use super::{
+    actions::{self, Made, made},
+    body::{Purpose, read_values},
+    error::RecordError,
+};
+use haechi_gate::{Ask, Create, Delete, Found, Grant, List, Read, Refusal, Update, WorkError, WriteError};
+use haechi_model::filter::read_filter_through;
+use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, Predicate, Value};
+use haechi_problem::FieldProblem;
+
+/// How often it is looked up again.
+const TRIES: usize = 100;
+/// Most records of one change by filter.
+const MAX_ROWS: u32 = 1_000;
+
+/// A change by a unique key, as REST writes it: `{"on": ["code"], "data": {…}}`.
+///
+/// # Errors
+/// Why nothing was done.
+pub(crate) async fn upsert(ask: &Ask, collection: CollectionId, json: &Json, claim: Option<Claim>) -> Result<(Made, bool), RecordError> {
+    let (mut on, mut data) = (None, None);
+    let Json::Object(members) = json else { return Err(RecordError::Shape(UPSERT)) };
+    for (name, json) in members {
+        match (&**name, json) {
+            ("on", Json::List(items)) => on = Some(items.as_slice()),
+            ("data", json @ Json::Object(_)) => data = Some(json),
+            _ => return Err(RecordError::Shape(UPSERT)),
+        }
+    }
+    let (Some(on), Some(data)) = (on, data) else { return Err(RecordError::Shape(UPSERT)) };
+    upsert_by(ask, collection, &Keyed::read(&ask.app().collections[collection], on, data, "/data")?, claim).await
+}
+
+const UPSERT: &str = "The body must be an object with `on`, a list of the fields of a unique key, and `data`.";
+
+/// A body with the values of a unique key.
+pub(crate) struct Keyed<'a> {
+    key: Vec<(FieldId, Value)>,
+    data: &'a Json,
+    base: &'static str,
+}
+
+impl<'a> Keyed<'a> {
+    /// `on`: the names of the fields of a unique key.
+    pub(crate) fn read(declared: &Collection, on: &[Json], data: &'a Json, base: &'static str) -> Result<Self, RecordError> {
+        let named: Option<Vec<FieldId>> = on.iter().map(|name| if let Json::Text(name) = name { declared.field(name) } else { None }).collect();
+        let fields = named.filter(|fields| is_unique(declared, fields)).ok_or_else(|| {
+            let detail = "must name the fields of a unique key, each of them".to_owned();
+            RecordError::Fields(vec![FieldProblem { pointer: "/on".to_owned(), code: "not_a_key", detail }])
+        })?;
+        let values = read_values(data, declared, Purpose::Merge, base)?;
+        let value = |field: &FieldId| {
+            let found = values.iter().find(|(named, value)| named == field && !value.is_null());
+            found.cloned().ok_or_else(|| {
+                let pointer = haechi_problem::pointer(base, &declared.fields[*field].name);
+                RecordError::Fields(vec![FieldProblem { pointer, code: "required", detail: "a value is required".to_owned() }])
+            })
+        };
+        Ok(Self { key: fields.iter().map(value).collect::<Result<_, _>>()?, data, base })
+    }
+
+    /// The record with this key, as far as the caller may read it.
+    async fn look(&self, ask: &Ask, collection: CollectionId) -> Result<Option<Found>, RecordError> {
+        let Ok(grant) = ask.on::<Read>(collection) else { return Ok(None) };
+        let found = grant.by_key(&self.key).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
+        Ok((!found.ids.is_empty()).then_some(found))
+    }
+}
+
+/// Whether these are the fields of a unique key, all of them.
+fn is_unique(declared: &Collection, fields: &[FieldId]) -> bool {
+    let of = |index: &haechi_model::Index| -> Vec<FieldId> {
+        let field = |column: &usize| declared.fields.iter().enumerate().position(|(at, field)| at == *column || field.shadow == Some(*column));
+        let mut fields: Vec<FieldId> = index.columns.iter().filter_map(field).collect();
+        fields.sort_unstable();
+        fields
+    };
+    let mut wanted = fields.to_vec();
+    wanted.sort_unstable();
+    declared.table.indexes.iter().any(|index| index.unique && of(index) == wanted)
+}
+
+/// Refuses who may neither create nor change records, before a body is read.
+pub(crate) fn may_upsert(ask: &Ask, collection: CollectionId) -> Result<(), Refusal> {
+    ask.on::<Create>(collection).map(drop).or_else(|refusal| ask.on::<Update>(collection).map(drop).map_err(|_| refusal))
+}
+
+async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim: Option<Claim>) -> Result<(Made, bool), RecordError> {
+    let declared = &ask.app().collections[collection];
+    let failed = |error: WorkError| RecordError::write(error, keyed.base.to_owned(), declared);
+    for _ in 0..TRIES {
+        let found = keyed.look(ask, collection).await?;
+        let mut work = ask.work();
+        let direct = |error| failed(WorkError { operation: 0, error });
+        match &found {
+            Some(found) => {
+                let grant: Grant<Update> = ask.on(collection).map_err(RecordError::Refused)?;
+                let mut values = read_values(keyed.data, declared, Purpose::Merge, keyed.base)?;
+                values.retain(|(field, _)| keyed.key.iter().all(|(known, _)| known != field));
+                grant.update_found(&mut work, &found.ids[0], found, values).map_err(direct)?;
+            }
+            None => {
+                let grant: Grant<Create> = ask.on(collection).map_err(RecordError::Refused)?;
+                let values = read_values(keyed.data, declared, Purpose::Create, keyed.base)?;
+                grant.insert(&mut work, values).map_err(direct)?;
+            }
+        }
+        let created = found.is_none();
+        if let Some(claim) = &claim {
+            let result = format!("{}{}", if created { CREATED } else { "" }, work.results());
+            work.claim(Claim { result: result.into(), ..claim.clone() });
+        }
+        match work.commit().await {
+            Ok((_, Some(result))) => {
+                let (created, target) = result.strip_prefix(CREATED).map_or((false, &*result), |target| (true, target));
+                return Ok((actions::replay(declared, target), created));
+            }
+            Ok((done, None)) => {
+                let done = done.into_iter().next().ok_or(RecordError::NotFound)?;
+                return Ok((made(done), created));
+            }
+            Err(error) => match &error.error {
+                WriteError::Moved | WriteError::NotFound if !created => {}
+                // Somebody else was faster; or it is a record that the caller may not read.
+                WriteError::NotUnique(_) if created && keyed.look(ask, collection).await?.is_some() => {}
+                _ => return Err(failed(error)),
+            },
+        }
+    }
+    Err(RecordError::Store(haechi_model::Failure::Contended))
+}
+
+/// Says in the result of an idempotency key that the record was created.
+const CREATED: &str = "+";
+
+/// What is done with all records that a filter finds.
+pub(crate) enum Doing {
+    Change,
+    Remove,
+}
+
+/// The changed records.
+pub(crate) struct Many {
+    pub(crate) ids: Vec<Box<str>>,
+    pub(crate) replayed: bool,
+}
+
+/// Changes or deletes the records that a filter finds: all of them, or none. `{"filter": "…", "data": {…}}`.
+///
+/// # Errors
+/// Why nothing was done, and at which record.
+pub(crate) async fn by_filter(ask: &Ask, collection: CollectionId, json: &Json, claim: Option<Claim>, doing: &Doing) -> Result<Many, RecordError> {
+    let declared = &ask.app().collections[collection];
+    let (filter, data) = read(ask, declared, json, doing)?;
+    let values = data.map(|data| read_values(data, declared, Purpose::Merge, "/data")).transpose()?.unwrap_or_default();
+    for _ in 0..TRIES {
+        let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
+        let found = grant.found(filter.clone(), MAX_ROWS + 1).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
+        if found.ids.len() > MAX_ROWS as usize {
+            let count = actions::count(ask, collection, filter).await?;
+            return Err(RecordError::TooManyFound(count));
+        }
+        if found.ids.is_empty() {
+            return Ok(Many { ids: Vec::new(), replayed: false });
+        }
+        // The request already counts as one.
+        ask.spend(found.ids.len() - 1).map_err(RecordError::Spent)?;
+        let mut work = ask.work();
+        found.expected(&mut work);
+        let order = match doing {
+            Doing::Change => found.ids.clone(),
+            Doing::Remove => {
+                let grant: Grant<Delete> = ask.on(collection).map_err(RecordError::Refused)?;
+                grant.children_first(&found).await.map_err(|error| RecordError::read(error, ask.app(), collection))?
+            }
+        };
+        for id in &order {
+            match doing {
+                Doing::Change => {
+                    let grant: Grant<Update> = ask.on(collection).map_err(RecordError::Refused)?;
+                    let direct = |error| RecordError::write(WorkError { operation: 0, error }, "/data".to_owned(), declared);
+                    grant.update(&mut work, id, values.clone(), None).map_err(direct)?;
+                }
+                Doing::Remove => ask.on::<Delete>(collection).map_err(RecordError::Refused)?.delete(&mut work, id, None),
+            }
+        }
+        if let Some(claim) = &claim {
+            work.claim(Claim { result: work.results(), ..claim.clone() });
+        }
+        match work.commit().await {
+            Ok((_, Some(result))) => return Ok(Many { ids: targets(&result), replayed: true }),
+            Ok((_, None)) => return Ok(Many { ids: found.ids, replayed: false }),
+            Err(error) => match &error.error {
+                WriteError::Moved | WriteError::NotFound => {}
+                WriteError::Store(_) | WriteError::KeyReused => return Err(RecordError::write(error, String::new(), declared)),
+                _ => {
+                    let id = order.get(error.operation).cloned().unwrap_or_default();
+                    return Err(RecordError::One { id, error: Box::new(RecordError::write(error, "/data".to_owned(), declared)) });
+                }
+            },
+        }
+    }
+    Err(RecordError::Store(haechi_model::Failure::Contended))
+}
+
+fn targets(result: &str) -> Vec<Box<str>> {
+    result.split(' ').filter_map(|target| Some(target.split_once('/')?.1.into())).collect()
+}
+
+fn read<'a>(ask: &Ask, declared: &Collection, json: &'a Json, doing: &Doing) -> Result<(Predicate, Option<&'a Json>), RecordError> {
+    let shape = RecordError::Shape(match doing {
+        Doing::Change => "The body must be an object with `filter`, a text that is not empty, and `data`.",
+        Doing::Remove => "The body must be an object with `filter`, a text that is not empty.",
+    });
+    let Json::Object(members) = json else { return Err(shape) };
+    let (mut filter, mut data) = (None, None);
+    for (name, json) in members {
+        match (&**name, json, doing) {
+            ("filter", Json::Text(text), _) if !text.trim().is_empty() => filter = Some(text),
+            ("data", json @ Json::Object(_), Doing::Change) => data = Some(json),
+            _ => return Err(shape),
+        }
+    }
+    let (Some(filter), true) = (filter, data.is_some() || matches!(doing, Doing::Remove)) else { return Err(shape) };
+    let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
+    let filter = read_filter_through(filter, &ask.app().collections, declared, me).map_err(RecordError::Filter)?;
+    Ok((filter.predicate, data))
+}

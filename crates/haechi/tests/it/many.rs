@@ -1,0 +1,267 @@
+//! Changes of records that are looked for first: by a unique key, and by a filter.
+
+use haechi_testkit::{Backend, Person, TestApp, on_both};
+use serde_json::{Value, json};
+
+on_both!(
+    a_key_finds_the_record_or_makes_it,
+    a_key_of_a_hidden_record_is_taken,
+    fifty_by_one_key_make_one_record,
+    what_a_filter_finds_is_changed_whole,
+    rows_leave_the_filter_meanwhile,
+    what_a_filter_finds_is_removed
+);
+
+const FILES: &[(&str, &str)] = &[
+    ("haechi.toml", "roles = [\"member\", \"guest\"]\n[limits]\ncaller_per_minute = 10000000\n"),
+    (
+        "collections/items.toml",
+        "[fields]\ncode = { type = \"text\", unique = true, case = \"fold\" }\nshelf = { type = \"text\" }\nplace = { type = \"int\" }\n\
+         state = { type = \"enum\", values = [\"new\", \"sold\"], default = \"new\", transitions = { new = [\"sold\"] } }\n\
+         note = { type = \"text\", required = true, default = \"-\" }\nhidden = { type = \"bool\", required = true, default = false }\n\
+         up = { type = \"ref\", to = \"items\", on_delete = \"cascade\" }\npin = { type = \"text\", class = \"secret\", unique = true }\n\
+         [[indexes]]\nfields = [\"shelf\", \"place\"]\nunique = true\n",
+    ),
+    (
+        "policies/main.cedar",
+        r#"
+permit (principal in Role::"member", action in [Action::"list", Action::"read", Action::"create", Action::"update", Action::"delete", Action::"watch"], resource);
+permit (principal in Role::"guest", action in [Action::"list", Action::"read", Action::"create"], resource is items) unless { resource.hidden };
+permit (principal in Role::"guest", action in [Action::"update", Action::"delete"], resource is items) when { resource.note == "guests" };
+"#,
+    ),
+];
+
+async fn start(backend: Backend) -> (TestApp, Person, Person) {
+    let app = TestApp::start(backend, FILES).await;
+    let (kim, guest) = (app.person("kim", &["member"]).await, app.person("guest", &["guest"]).await);
+    (app, kim, guest)
+}
+
+async fn upsert(person: &Person, on: Value, data: Value) -> haechi_testkit::Reply {
+    person.post("/api/v1/items:upsert", json!({ "on": on, "data": data })).await
+}
+
+async fn total(person: &Person) -> u64 {
+    person.get("/api/v1/items?count=true").await.expect(200).json()["total_size"].as_u64().unwrap()
+}
+
+async fn a_key_finds_the_record_or_makes_it(backend: Backend) {
+    let (app, kim, _) = start(backend).await;
+    let made = upsert(&kim, json!(["code"]), json!({ "code": "A-1", "note": "first" })).await.expect(201);
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    assert!(made.header("location").ends_with(&format!("/api/v1/items/{id}")));
+    // The key ignores case where the field does; what the body leaves out stays, and the key stays as it was written.
+    let changed = upsert(&kim, json!(["code"]), json!({ "code": "a-1", "place": 5 })).await.expect(200).json();
+    assert_eq!(
+        (&changed["id"], &changed["code"], &changed["note"], &changed["place"], &changed["version"]),
+        (&json!(id), &json!("A-1"), &json!("first"), &json!(5), &json!(2))
+    );
+    let null = upsert(&kim, json!(["code"]), json!({ "code": "a-1", "place": null, "state": "sold" })).await.expect(200).json();
+    assert_eq!((&null["place"], &null["state"]), (&Value::Null, &json!("sold")));
+    // The rules of a change hold.
+    assert_eq!(upsert(&kim, json!(["code"]), json!({ "code": "a-1", "state": "new" })).await.expect(409).problem(), "not-a-transition");
+    // A key of two fields, in any order; all of them must be there.
+    upsert(&kim, json!(["place", "shelf"]), json!({ "shelf": "s", "place": 1, "code": "B" })).await.expect(201);
+    upsert(&kim, json!(["shelf", "place"]), json!({ "shelf": "s", "place": 1, "note": "again" })).await.expect(200);
+    assert_eq!(total(&kim).await, 2);
+    for (on, data) in [
+        (json!(["shelf"]), json!({ "shelf": "s" })),
+        (json!(["note"]), json!({ "note": "s" })),
+        (json!(["nothing"]), json!({})),
+        (json!([]), json!({})),
+        (json!(["code", "shelf"]), json!({ "code": "x", "shelf": "y" })),
+        (json!(["code"]), json!({ "note": "x" })),
+        (json!(["code"]), json!({ "code": null })),
+        (json!(["code"]), json!({ "code": "x", "unknown": 1 })),
+        (json!([5]), json!({ "code": "x" })),
+    ] {
+        upsert(&kim, on.clone(), data.clone()).await.expect(422);
+    }
+    for body in
+        [json!({}), json!({ "on": "code", "data": {} }), json!({ "on": ["code"] }), json!({ "on": ["code"], "data": {}, "more": 1 }), json!([])]
+    {
+        kim.post("/api/v1/items:upsert", body).await.expect(400);
+    }
+    // The same request again is the first one's reply.
+    let body = serde_json::to_vec(&json!({ "on": ["code"], "data": { "code": "C" } })).unwrap();
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
+    let first = kim.send("POST", "/api/v1/items:upsert", &headers, body.clone()).await.expect(201).json();
+    let again = kim.send("POST", "/api/v1/items:upsert", &headers, body).await.expect(201);
+    assert_eq!((again.header("idempotency-replayed"), &again.json()["id"]), ("true", &first["id"]));
+    assert_eq!(total(&kim).await, 3);
+    app.anonymous().post("/api/v1/items:upsert", json!({})).await.expect(401);
+    app.finish().await;
+}
+
+/// ABUSE-65 [V8.2.3]: a key that a record has which the caller may not read is taken, and nothing of the record is told or changed.
+async fn a_key_of_a_hidden_record_is_taken(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let hidden = kim.create("items", json!({ "code": "H", "hidden": true, "note": "guests" })).await;
+    assert_eq!(upsert(&guest, json!(["code"]), json!({ "code": "h", "place": 9 })).await.expect(409).problem(), "not-unique");
+    assert_eq!(kim.get(&format!("/api/v1/items/{hidden}")).await.expect(200).json()["place"], Value::Null);
+    // They may read it and not change it; and they may change another.
+    kim.create("items", json!({ "code": "R" })).await;
+    upsert(&guest, json!(["code"]), json!({ "code": "R", "place": 1 })).await.expect(403);
+    kim.create("items", json!({ "code": "G", "note": "guests" })).await;
+    upsert(&guest, json!(["code"]), json!({ "code": "G", "place": 2 })).await.expect(200);
+    upsert(&guest, json!(["code"]), json!({ "code": "N" })).await.expect(201);
+    // A key that they may not read finds nothing out.
+    upsert(&guest, json!(["pin"]), json!({ "pin": "1" })).await.expect(403);
+    let nobody = app.person("nobody", &[]).await;
+    upsert(&nobody, json!(["code"]), json!({ "code": "G" })).await.expect(403);
+    app.finish().await;
+}
+
+/// Of fifty at once one makes the record, and all others change it; also while it is deleted again and again.
+async fn fifty_by_one_key_make_one_record(backend: Backend) {
+    let (app, kim, _) = start(backend).await;
+    let replies =
+        futures_util::future::join_all((0..50).map(|at| upsert(&kim, json!(["code"]), json!({ "code": "one", "note": format!("n{at}") })))).await;
+    let made = replies.iter().filter(|reply| reply.status == 201).count();
+    assert_eq!(
+        (made, replies.iter().filter(|reply| reply.status == 200).count()),
+        (1, 49),
+        "{:?}",
+        replies.iter().map(|reply| reply.status).collect::<Vec<_>>()
+    );
+    let found = kim.get("/api/v1/items").await.expect(200).json();
+    assert_eq!((found["items"].as_array().map(Vec::len), &found["items"][0]["version"]), (Some(1), &json!(50)));
+    let races = (0..30).map(|at| {
+        let kim = &kim;
+        async move {
+            if at % 3 == 0 {
+                let found = kim.get("/api/v1/items?code=one").await.expect(200).json();
+                if let Some(id) = found["items"][0]["id"].as_str() {
+                    kim.delete(&format!("/api/v1/items/{id}")).await;
+                }
+                return 204;
+            }
+            upsert(kim, json!(["code"]), json!({ "code": "one", "note": "raced" })).await.status
+        }
+    });
+    let statuses = futures_util::future::join_all(races).await;
+    assert!(statuses.iter().all(|status| [200, 201, 204].contains(status)), "{statuses:?}");
+    app.finish().await;
+}
+
+async fn many(person: &Person, verb: &str, body: Value) -> haechi_testkit::Reply {
+    person.post(&format!("/api/v1/items:{verb}"), body).await
+}
+
+/// All records of a filter, each with its own decision and entry; one that may not be changed refuses all and is named.
+async fn what_a_filter_finds_is_changed_whole(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let mut ids = Vec::new();
+    for at in 0..5 {
+        ids.push(kim.create("items", json!({ "code": format!("c{at}"), "place": at, "note": if at == 3 { "kept" } else { "guests" } })).await);
+    }
+    app.house.gate.settle().await;
+    let mut events = kim.watch("/api/v1/items:watch", None).await.unwrap_or_else(|reply| panic!("{}", reply.text()));
+    events.next().await;
+    let done = many(&kim, "change", json!({ "filter": "place >= 3", "data": { "shelf": "top" } })).await.expect(200).json();
+    assert_eq!((&done["count"], &done["ids"]), (&json!(2), &json!([ids[3], ids[4]])));
+    assert_eq!([events.next().await.unwrap().0, events.next().await.unwrap().0], ["update", "update"]);
+    let refused = many(&guest, "change", json!({ "filter": "place >= 2", "data": { "shelf": "low" } })).await.expect(403).json();
+    assert!(refused["errors"].to_string().contains(&ids[3]), "{refused}");
+    assert_eq!(kim.get("/api/v1/items?filter=shelf%3Dlow&count=true").await.expect(200).json()["total_size"], 0, "nothing was done");
+    many(&guest, "change", json!({ "filter": "place IN (1, 2)", "data": { "place": null } })).await.expect(200);
+    // What each becomes may not clash, and the rules of a change hold.
+    let clash = many(&kim, "change", json!({ "filter": "code:*", "data": { "shelf": "s", "place": 1 } })).await.expect(409).json();
+    assert!(clash["errors"].to_string().contains("the record"), "{clash}");
+    kim.patch(&format!("/api/v1/items/{}", ids[0]), json!({ "state": "sold" })).await.expect(200);
+    let stuck = many(&kim, "change", json!({ "filter": "code:*", "data": { "state": "new" } })).await.expect(409).json();
+    assert!(stuck["errors"].to_string().contains(&ids[0]), "{stuck}");
+    assert_eq!(
+        many(&kim, "change", json!({ "filter": "place = 77", "data": { "shelf": "x" } })).await.expect(200).json(),
+        json!({ "count": 0, "ids": [] })
+    );
+    // A change of one of them is no reason to leave out another.
+    let below = kim.create("items", json!({ "up": ids[3], "code": "below" })).await;
+    let lower = kim.create("items", json!({ "up": below, "code": "lower" })).await;
+    let done =
+        many(&kim, "change", json!({ "filter": format!("up.note != gone AND (up = {} OR up = {below})", ids[3]), "data": { "note": "gone" } }))
+            .await
+            .expect(200)
+            .json();
+    assert_eq!(done["ids"], json!([below, lower]));
+    for body in [
+        json!({}),
+        json!({ "filter": "", "data": {} }),
+        json!({ "filter": "place = 1" }),
+        json!({ "filter": "nothing = 1", "data": {} }),
+        json!({ "filter": "place = 1", "data": {}, "x": 1 }),
+    ] {
+        many(&kim, "change", body).await.expect(400);
+    }
+    many(&kim, "change", json!({ "filter": "place = 3", "data": { "nothing": 1 } })).await.expect(422);
+    many(&guest, "change", json!({ "filter": "pin = x", "data": { "shelf": "y" } })).await.expect(403);
+    app.anonymous().post("/api/v1/items:change", json!({})).await.expect(401);
+    // The same request again is the first one's reply.
+    let body = serde_json::to_vec(&json!({ "filter": "place = 3", "data": { "place": 33 } })).unwrap();
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k2")];
+    let first = kim.send("POST", "/api/v1/items:change", &headers, body.clone()).await.expect(200);
+    let again = kim.send("POST", "/api/v1/items:change", &headers, body).await.expect(200);
+    assert_eq!((first.json(), first.json()["count"].clone()), (json!({ "count": 1, "ids": [ids[3]] }), json!(1)));
+    // Nothing is left to find: the reply says so, and nothing is done twice.
+    assert_eq!(again.json()["count"], 0);
+    // More than one change may have: the number is told, and nothing is done.
+    let file = app.root.join("many.ndjson");
+    std::fs::write(&file, (0..1_001).map(|at| json!({ "note": "many", "code": format!("m{at}") }).to_string()).collect::<Vec<_>>().join("\n"))
+        .unwrap();
+    let items = app.house.gate.revision().app.collection("items").unwrap().clone();
+    haechi::app::rows::import_file(&app.house, &items, &file, haechi_data::transfer::Options::default()).await.unwrap();
+    let refused = many(&kim, "change", json!({ "filter": "note = many", "data": { "shelf": "z" } })).await.expect(400).json();
+    assert!(refused["detail"].as_str().unwrap().contains("1001"), "{refused}");
+    let done = many(&kim, "change", json!({ "filter": "note = many AND code != m0", "data": { "shelf": "z" } })).await.expect(200).json();
+    assert_eq!(done["count"], 1_000);
+    app.finish().await;
+}
+
+/// A record that leaves the filter between the look and the lock is not changed.
+async fn rows_leave_the_filter_meanwhile(backend: Backend) {
+    let (app, kim, _) = start(backend).await;
+    for round in 0..10 {
+        let mut ids = Vec::new();
+        for at in 0..4 {
+            ids.push(kim.create("items", json!({ "code": format!("r{round}-{at}"), "note": "in" })).await);
+        }
+        let path = format!("/api/v1/items/{}", ids[2]);
+        let (changed, left, removed) = tokio::join!(
+            many(&kim, "change", json!({ "filter": "note = in", "data": { "note": "changed" } })),
+            kim.patch(&path, json!({ "note": "left" })),
+            many(&kim, "remove", json!({ "filter": "note = left" }))
+        );
+        assert!(
+            [200, 503].contains(&changed.status) && [200, 404].contains(&left.status) && removed.status == 200,
+            "{} {} {}",
+            changed.text(),
+            left.text(),
+            removed.text()
+        );
+        // Who left is in no state that only a changed row has; who is changed was in the filter.
+        let rest = kim.get("/api/v1/items?page_size=100&filter=note%3Din").await.expect(200).json();
+        assert_eq!(rest["items"].as_array().map(Vec::len), Some(0), "{rest}");
+        many(&kim, "remove", json!({ "filter": "note IN (changed, left)" })).await.expect(200);
+    }
+    app.finish().await;
+}
+
+async fn what_a_filter_finds_is_removed(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let top = kim.create("items", json!({ "code": "top", "note": "guests" })).await;
+    let below = kim.create("items", json!({ "code": "below", "up": top, "note": "guests" })).await;
+    let other = kim.create("items", json!({ "code": "other" })).await;
+    let refused = many(&guest, "remove", json!({ "filter": "code:*" })).await.expect(403).json();
+    assert!(refused["errors"].to_string().contains(&other), "{refused}");
+    // What one of them takes with it is no reason to leave out another.
+    kim.patch(&format!("/api/v1/items/{top}"), json!({ "up": null })).await.expect(200);
+    let done = many(&guest, "remove", json!({ "filter": "note = guests" })).await.expect(200).json();
+    assert_eq!((done["ids"].clone(), total(&kim).await), (json!([top, below]), 1));
+    app.verify().await;
+    many(&kim, "remove", json!({ "filter": "code = other", "data": {} })).await.expect(400);
+    many(&kim, "remove", json!({})).await.expect(400);
+    many(&kim, "remove", json!({ "filter": "code = other" })).await.expect(200);
+    assert_eq!(total(&kim).await, 0);
+    app.finish().await;
+}
