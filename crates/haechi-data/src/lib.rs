@@ -8,6 +8,6 @@ pub mod record;
 pub mod transfer;
 
 pub use record::{
-    Act, Acted, Data, Handlers, QueryInput, RecordError, actions, batch, claim, declared, extreme, fingerprint, read_bytes, router, summable,
+    Act, Acted, Data, Handlers, QueryInput, RecordError, actions, batch, claim, declared, extreme, fingerprint, many, read_bytes, router, summable,
     write_result,
 };

@@ -4,13 +4,14 @@ use crate::{
     error::{GraphqlError, Path},
     execute::Run,
     input,
-    names::Change,
+    names::{Change, key_name},
     plan::{Keyed, Mutation, PayloadPart, ProblemPart, write_object},
 };
 use haechi_data::{
     Handlers, RecordError, actions,
     actions::Made,
     declared::{self, Target},
+    many,
 };
 use haechi_gate::Wanted;
 use haechi_model::{Claim, Json, pascal, write_json_text};
@@ -83,6 +84,13 @@ impl Run<'_> {
             Change::Update => {
                 let json = body("Update")?.unwrap_or_else(empty);
                 Ok(Done::Made(actions::update(self.ask, at, &id, &json, version, claim).await?))
+            }
+            Change::Upsert => {
+                let json = body("Create")?.unwrap_or_else(empty);
+                let name = key_name(&self.ask.app().collections[at]);
+                let on = input::typed_list(self.types, mutation.on.as_ref(), self.variables, &name);
+                let on = on.map_err(|what| malformed(format!("`on`: {what}")))?;
+                Ok(Done::Made(many::upsert_data(self.ask, at, &on, &json, claim).await?))
             }
             Change::Act(name) => {
                 let grant = declared::grant(self.ask, at, name)?;

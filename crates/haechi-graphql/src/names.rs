@@ -1,5 +1,6 @@
 //! The meaning of the schema's names: each type's members, each root field, each input. Built once from the model.
 
+use haechi_data::many::{keyed, keys};
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, pascal, snake};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,6 +31,8 @@ pub(crate) enum Change {
     Create,
     Update,
     Delete,
+    /// Creates the record, or changes the one with the same unique key.
+    Upsert,
     /// A declared action.
     Act(String),
 }
@@ -211,6 +214,9 @@ impl Types {
             changes.push((format!("create_{single}"), Change::Create));
             changes.push((format!("delete_{single}"), Change::Delete));
         }
+        if keyed(collection) {
+            changes.push((format!("upsert_{single}"), Change::Upsert));
+        }
         changes.extend(collection.actions.iter().map(|action| (format!("{}_{single}", action.name), Change::Act(action.name.clone()))));
         clashes.extend(changes.into_iter().filter_map(|(name, change)| added(&mut self.mutations, name, (id, change))));
         let what = |name: String| format!("two root fields would be named `{name}` in GraphQL: choose another `singular` for `{}`", collection.name);
@@ -260,6 +266,12 @@ impl Types {
             ("nulls".to_owned(), InputRef::of("OrderNulls")),
         ];
         self.object(collection, "Order", order);
+        if keyed(collection) {
+            let of_keys: BTreeSet<FieldId> = keys(collection).flatten().collect();
+            let name = key_name(collection);
+            self.take(collection, name.clone());
+            self.inputs.insert(name, Input::Enum(of_keys.into_iter().map(|at| collection.fields[at].name.clone()).collect()));
+        }
         for action in &collection.actions {
             let name = pascal(&action.name);
             let members = action.input.declared().map(|(at, field)| (field.name.clone(), input_type(&action.input, at))).collect();
@@ -280,7 +292,7 @@ impl Types {
     pub(crate) fn used_inputs(&self, app: &App) -> BTreeSet<&str> {
         let mut todo: Vec<String> = Vec::new();
         for collection in &app.collections {
-            todo.extend(["Filter", "Order", "CreateInput", "UpdateInput"].map(|suffix| format!("{}{suffix}", collection.singular)));
+            todo.extend(["Filter", "Order", "CreateInput", "UpdateInput", "KeyField"].map(|suffix| format!("{}{suffix}", collection.singular)));
             todo.extend(collection.actions.iter().map(|action| format!("{}{}Input", collection.singular, pascal(&action.name))));
             // Enums appear in records, too.
             todo.extend(
@@ -325,6 +337,11 @@ fn added<T>(roots: &mut BTreeMap<String, T>, name: String, root: T) -> Option<St
 /// The name of the list of records that refer to another, through one of their fields.
 pub(crate) fn referring_name(referring: &Collection, field: FieldId) -> String {
     format!("{}_by_{}", referring.name, referring.fields[field].name)
+}
+
+/// The name of the enum of the fields of unique keys.
+pub(crate) fn key_name(collection: &Collection) -> String {
+    format!("{}KeyField", collection.singular)
 }
 
 /// The values of an enum, when all of them are valid GraphQL names.

@@ -38,6 +38,7 @@ pub(crate) struct Mutation {
     pub(crate) id: Option<Value>,
     pub(crate) version: Option<Value>,
     pub(crate) input: Option<Value>,
+    pub(crate) on: Option<Value>,
     pub(crate) parts: Vec<Keyed<PayloadPart>>,
 }
 

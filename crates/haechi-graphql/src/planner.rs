@@ -112,6 +112,7 @@ impl<'a> Planner<'a> {
             id: argument("id"),
             version: argument("version"),
             input: argument("input"),
+            on: argument("on"),
             parts: self.payload(collection, &sets(fields)),
         }
     }

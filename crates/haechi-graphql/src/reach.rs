@@ -41,6 +41,7 @@ fn reached(app: &App, types: &Types, kind: OperationType, name: &str) -> bool {
             Change::Create => open(*at, "create"),
             Change::Update => open(*at, "update"),
             Change::Delete => open(*at, "delete"),
+            Change::Upsert => open(*at, "create") || open(*at, "update"),
             Change::Act(_) => false,
         }),
         OperationType::Subscription => types.subscriptions.get(name).is_some_and(|at| open(*at, "watch")),

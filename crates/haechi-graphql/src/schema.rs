@@ -1,6 +1,6 @@
 //! The schema in the library's form, for validation, introspection and printing. Its resolvers never run.
 
-use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, id_member, referring_name, scalar, settable};
+use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, id_member, key_name, referring_name, scalar, settable};
 use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
@@ -286,6 +286,10 @@ fn mutation_field(collection: &Collection, name: &str, change: &Change) -> Field
     match change {
         Change::Create if settable(collection) => payload.argument(input("Create")),
         Change::Create => payload,
+        Change::Upsert => {
+            let on = InputValue::new("on", TypeRef::named_nn_list_nn(key_name(collection))).description("The fields of a unique key, each of them.");
+            payload.argument(on).argument(input("Create")).description("Changes the record with this key, or creates it.")
+        }
         Change::Delete => plain(name, TypeRef::named(format!("{singular}DeletePayload"))).argument(id()).argument(version()),
         Change::Act(action) => {
             let payload = payload.argument(id()).argument(version());

@@ -1,5 +1,6 @@
 //! The services and messages of an app, as descriptors made from the model: for requests, for reflection, and to be printed.
 
+use haechi_data::many::keyed;
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, MASKED_FIELDS, USERS, field_number, pascal, snake};
 use prost_reflect::{DescriptorError, DescriptorPool, MessageDescriptor};
 use prost_types::{
@@ -23,6 +24,8 @@ pub(crate) enum Method {
     Create,
     Update,
     Delete,
+    /// Creates the record, or changes the one with the same unique key.
+    Upsert,
     BatchGet,
     BatchCreate,
     BatchUpdate,
@@ -114,6 +117,9 @@ pub(crate) fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
             (format!("BatchDelete{many}"), Method::BatchDelete),
         ]);
     }
+    if keyed(collection) {
+        methods.push((format!("Upsert{one}"), Method::Upsert));
+    }
     methods.extend(collection.actions.iter().map(|action| (format!("{}{one}", pascal(&action.name)), Method::Act(action.name.clone()))));
     methods
 }
@@ -130,6 +136,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, String, String)> {
                 Method::Create | Method::BatchCreate => "create",
                 Method::Update | Method::BatchUpdate => "update",
                 Method::Delete | Method::BatchDelete => "delete",
+                Method::Upsert => "create or update",
                 Method::Watch => "watch",
                 Method::Act(action) => action,
             };
@@ -255,6 +262,7 @@ fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<Des
             (vec![request(fields), response(page)], format!("{name}Response"))
         }
         Method::Create => (vec![request(vec![of_type(&single, 1, &row), text("request_id", 2)])], one.clone()),
+        Method::Upsert => (vec![request(vec![of_type(&single, 1, &row), repeated(text("on", 2)), text("request_id", 3)])], one.clone()),
         Method::Update => {
             let fields = vec![of_type(&single, 1, &row), mask("update_mask", 2), version(3), text("request_id", 4)];
             (vec![request(fields)], one.clone())

@@ -11,7 +11,7 @@ use haechi_data::{
     actions::{self, Listing, Made},
     batch::{self, Outcome},
     declared::{self, Target},
-    live,
+    live, many,
 };
 use haechi_gate::{Ask, Stream, Told, ToldKind, Wanted, WatchItem, reply_order};
 use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, RowPage, Shape, field_number, snake, write_bytes, write_varint};
@@ -75,6 +75,13 @@ impl Call<'_> {
                 actions::delete(self.ask, self.id(), &request.text("id"), request.number("version"), self.claim(&request)?).await?;
                 Ok(Vec::new())
             }
+            Method::Upsert => {
+                let collection = self.collection();
+                let json = Json::Object(request.object(&snake(&collection.singular), collection)?);
+                let on: Vec<Json> = request.texts("on").into_iter().map(Json::Text).collect();
+                let made = many::upsert_data(self.ask, self.id(), &on, &json, self.claim(&request)?).await?;
+                Ok(self.shown(&made).await)
+            }
             Method::BatchGet => self.batch_get(&request).await,
             Method::BatchCreate | Method::BatchUpdate | Method::BatchDelete => self.batch(&request).await,
             Method::Act(name) => self.act(name, &request).await,
@@ -91,6 +98,7 @@ impl Call<'_> {
             Method::Create | Method::BatchCreate => ask.on::<haechi_gate::Create>(id).err(),
             Method::Update | Method::BatchUpdate => ask.on::<haechi_gate::Update>(id).err(),
             Method::Delete | Method::BatchDelete => ask.on::<haechi_gate::Delete>(id).err(),
+            Method::Upsert => many::may_upsert(ask, id).err(),
             Method::Watch => ask.on::<haechi_gate::Watch>(id).err(),
             Method::Act(_) => None,
         };

@@ -14,6 +14,7 @@ pub const VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watc
 /// Names after a colon in a path that are no actions of a record, and names that the ledger uses for its own entries.
 const RESERVED: &[&str] = &[
     "query",
+    "upsert",
     "batch",
     "import",
     "rebase",

@@ -1,6 +1,7 @@
 //! OpenAPI 3.1 and TypeScript from the model: they describe exactly what is served.
 
 mod aggregates;
+mod many;
 mod paths;
 mod schemas;
 mod typescript;
@@ -16,6 +17,7 @@ pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, 
     let mut all_paths = more_paths;
     let mut all_schemas = schemas::shared();
     all_schemas.extend(more_schemas);
+    many::shared(&mut all_schemas);
     let mut tags = vec![
         json!({ "name": "auth", "description": "People, sessions, passwords and keys." }),
         json!({ "name": "batch", "description": "Several changes at once." }),
@@ -25,6 +27,7 @@ pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, 
         paths::collection(app, collection, &mut all_paths);
         schemas::collection(app, collection, &mut all_schemas);
         aggregates::of(collection, &mut all_schemas);
+        many::of(collection, &mut all_schemas);
         tags.push(json!({ "name": collection.name, "description": format!("The records of {}.", collection.name) }));
     }
     tags.sort_by_key(|tag| tag["name"].as_str().unwrap_or_default().to_owned());
@@ -77,6 +80,11 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
         add("POST", format!("/api/v1/{name}:query"), "list");
         add("GET", format!("/api/v1/{name}:aggregate"), "list");
         add("POST", format!("/api/v1/{name}:aggregate"), "list");
+        add("POST", format!("/api/v1/{name}:change"), "list and update");
+        if collection.id != haechi_model::USERS {
+            add("POST", format!("/api/v1/{name}:remove"), "list and delete");
+            add("POST", format!("/api/v1/{name}:upsert"), "create or update");
+        }
         add("GET", format!("/api/v1/{name}:watch"), "watch");
         add("POST", format!("/api/v1/{name}:watch"), "watch");
         if collection.id != haechi_model::USERS {

@@ -29,7 +29,7 @@ pub(super) fn reply(description: &str, schema: Value, tagged: bool) -> Value {
 }
 
 /// A reply to a change: a header says when it repeats the reply to an earlier request.
-fn changed(mut reply: Value, made: bool) -> Value {
+pub(super) fn changed(mut reply: Value, made: bool) -> Value {
     reply["headers"]["Idempotency-Replayed"] = reference("headers", "Idempotency-Replayed");
     if made {
         reply["headers"]["Location"] = reference("headers", "Location");
@@ -112,6 +112,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         open_to_all(app, collection, "list", &mut computed[method]);
     }
     all.insert(format!("/api/v1/{name}:aggregate"), computed);
+    all.extend(super::many::paths(collection).into_iter().map(|(verb, path)| (format!("/api/v1/{name}:{verb}"), path)));
     for action in &collection.actions {
         all.insert(format!("/api/v1/{name}/{{id}}:{}", action.name), json!({ "post": declared(collection, action) }));
     }

@@ -61,10 +61,12 @@ pub(super) fn shared() -> Map<String, Value> {
         }),
     );
     let operation = json!({
-        "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 5,
+        "type": "object", "additionalProperties": false, "minProperties": 2, "maxProperties": 5,
         "properties": {
             "create": forms::described(forms::name(), "Collection of the new record."),
             "update": forms::described(forms::name(), "Collection of the record to change."),
+            "upsert": forms::described(forms::name(), "Collection of the record to change, or to create, by a unique key."),
+            "on": forms::described(forms::list(&forms::name(), 8), "The fields of the key."),
             "delete": forms::described(forms::name(), "Collection of the record to delete."),
             "id": forms::described(forms::visible(300), "The record's id, or $NAME.id of an earlier create."),
             "as": forms::described(forms::matching(255, "^[A-Za-z0-9_]+$"), "Name by which later operations refer to the new record."),

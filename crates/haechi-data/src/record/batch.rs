@@ -4,11 +4,12 @@ use super::{
     actions::{Made, collection, made, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
+    many::{Keyed, TRIES},
 };
-use haechi_gate::{Ask, Create, Delete, Update, WorkError};
+use haechi_gate::{Ask, Create, Delete, Update, Work, WorkError};
 use haechi_model::{Claim, CollectionId, FieldId, Json, Value};
 use haechi_problem::{FieldProblem, pointer};
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 /// The most operations of a batch.
 const MAX_OPERATIONS: usize = 100;
@@ -16,6 +17,7 @@ const MAX_OPERATIONS: usize = 100;
 enum Kind {
     Create,
     Update,
+    Upsert,
     Delete,
 }
 
@@ -26,6 +28,10 @@ struct Operation<'a> {
     id: Option<&'a str>,
     name: Option<&'a str>,
     data: Option<&'a Json>,
+    /// Where its data stand in the body.
+    data_base: String,
+    /// The fields of a unique key.
+    on: Option<&'a [Json]>,
     if_match: Option<i64>,
 }
 
@@ -45,51 +51,99 @@ pub async fn run(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<Ou
     let operations = read(json)?;
     // The request already counts as one operation.
     ask.spend(operations.len() - 1).map_err(RecordError::Spent)?;
-    let mut work = ask.work();
-    let mut named: HashMap<&str, Box<str>> = HashMap::new();
-    let mut collections: Vec<CollectionId> = Vec::with_capacity(operations.len());
-    for (at, operation) in operations.iter().enumerate() {
-        let base = format!("/operations/{at}");
-        let data_base = format!("{base}/data");
+    for _ in 0..TRIES {
+        let attempt = Attempt::prepare(ask, &operations).await?;
+        if let Some(done) = attempt.commit(claim.as_ref()).await? {
+            return Ok(done);
+        }
+    }
+    Err(RecordError::Store(haechi_model::Failure::Contended))
+}
+
+/// A batch as a change in the making. What its operations look for was looked up.
+struct Attempt<'a> {
+    ask: &'a Ask,
+    work: Work,
+    collections: Vec<CollectionId>,
+    /// By operation: the key that was looked up, and whether there was nothing.
+    looked_up: Vec<Option<(Keyed<'a>, bool)>>,
+}
+
+impl<'a> Attempt<'a> {
+    async fn prepare(ask: &'a Ask, operations: &'a [Operation<'a>]) -> Result<Self, RecordError> {
+        let mut attempt = Self { ask, work: ask.work(), collections: Vec::with_capacity(operations.len()), looked_up: Vec::new() };
+        let mut named: HashMap<&str, Box<str>> = HashMap::new();
+        for (at, operation) in operations.iter().enumerate() {
+            let id = Box::pin(attempt.add(at, operation, &named)).await?;
+            if let (Some(name), Some(id)) = (operation.name, id)
+                && named.insert(name, id).is_some()
+            {
+                return Err(place(&format!("/operations/{at}/as"), "clash", "the name stands twice"));
+            }
+        }
+        Ok(attempt)
+    }
+
+    /// Adds an operation; the id of what it makes, or changes by a key.
+    async fn add(&mut self, at: usize, operation: &'a Operation<'a>, named: &HashMap<&str, Box<str>>) -> Result<Option<Box<str>>, RecordError> {
+        let (ask, base) = (self.ask, format!("/operations/{at}"));
+        let data_base = &operation.data_base;
         let target = collection(ask, operation.collection).map_err(|_| place(&base, "unknown_collection", "there is no such collection"))?;
-        collections.push(target);
+        self.collections.push(target);
+        self.looked_up.push(None);
         let declared = &ask.app().collections[target];
         let fail = |error| RecordError::write(WorkError { operation: at, error }, data_base.clone(), declared);
         match operation.kind {
             Kind::Create => {
                 let grant = ask.on::<Create>(target).map_err(RecordError::Refused)?;
-                let values = values(operation, &named, declared, Purpose::Create, &data_base)?;
-                let id = grant.insert(&mut work, values).map_err(fail)?;
-                if let Some(name) = operation.name
-                    && named.insert(name, id).is_some()
-                {
-                    return Err(place(&format!("{base}/as"), "clash", "the name stands twice"));
-                }
+                let values = values(operation, named, declared, Purpose::Create, data_base)?;
+                return grant.insert(&mut self.work, values).map(Some).map_err(fail);
             }
             Kind::Update => {
                 let grant = ask.on::<Update>(target).map_err(RecordError::Refused)?;
-                let values = values(operation, &named, declared, Purpose::Merge, &data_base)?;
-                let id = id(operation, &named, &base)?;
-                grant.update(&mut work, &id, values, operation.if_match).map_err(fail)?;
+                let values = values(operation, named, declared, Purpose::Merge, data_base)?;
+                let id = id(operation, named, &base)?;
+                grant.update(&mut self.work, &id, values, operation.if_match).map_err(fail)?;
+            }
+            Kind::Upsert => {
+                let keyed = Keyed::read(declared, operation.on.unwrap_or_default(), Cow::Owned(replaced(operation, named, declared)), data_base)?;
+                let found = keyed.look(ask, target).await?;
+                let id = keyed.put(ask, declared, found.as_ref(), &mut self.work)?;
+                self.looked_up[at] = Some((keyed, found.is_none()));
+                return Ok(Some(id));
             }
             Kind::Delete => {
                 let grant = ask.on::<Delete>(target).map_err(RecordError::Refused)?;
-                grant.delete(&mut work, &id(operation, &named, &base)?, operation.if_match);
+                grant.delete(&mut self.work, &id(operation, named, &base)?, operation.if_match);
             }
         }
+        Ok(None)
     }
-    if let Some(claim) = claim {
-        work.claim(Claim { result: work.results(), ..claim });
+
+    /// Commits; `None` when somebody was faster, and it is to be looked up again.
+    async fn commit(mut self, claim: Option<&Claim>) -> Result<Option<(Vec<Outcome>, bool)>, RecordError> {
+        let ask = self.ask;
+        if let Some(claim) = claim {
+            self.work.claim(Claim { result: self.work.results(), ..claim.clone() });
+        }
+        let (done, replayed) = match self.work.commit().await {
+            Ok(committed) => committed,
+            Err(error) => {
+                let at = error.operation.min(self.collections.len() - 1);
+                if let Some((keyed, created)) = &self.looked_up[at]
+                    && keyed.again(ask, self.collections[at], *created, &error.error).await?
+                {
+                    return Ok(None);
+                }
+                return Err(RecordError::write(error, format!("/operations/{at}/data"), &ask.app().collections[self.collections[at]]));
+            }
+        };
+        if let Some(result) = replayed {
+            return Ok(Some((replayed_results(ask, &result)?, true)));
+        }
+        let results = done.into_iter().map(|done| if done.row.is_some() { Outcome::Made(made(done)) } else { Outcome::Deleted(done.id) });
+        Ok(Some((results.collect(), false)))
     }
-    let (done, replayed) = work.commit().await.map_err(|error| {
-        let at = error.operation.min(collections.len() - 1);
-        RecordError::write(error, format!("/operations/{at}/data"), &ask.app().collections[collections[at]])
-    })?;
-    if let Some(result) = replayed {
-        return Ok((replayed_results(ask, &result)?, true));
-    }
-    let results = done.into_iter().map(|done| if done.row.is_some() { Outcome::Made(made(done)) } else { Outcome::Deleted(done.id) });
-    Ok((results.collect(), false))
 }
 
 /// Runs a batch, and shows its results as REST does.
@@ -135,18 +189,29 @@ fn read(json: &Json) -> Result<Vec<Operation<'_>>, RecordError> {
 fn read_operation<'a>(json: &'a Json, base: &str) -> Result<Operation<'a>, RecordError> {
     let Json::Object(members) = json else { return Err(place(base, "wrong_type", "must be an object")) };
     let mut found: Option<(Kind, &str)> = None;
-    let mut operation = Operation { kind: Kind::Create, collection: "", id: None, name: None, data: None, if_match: None };
+    let mut operation = Operation {
+        kind: Kind::Create,
+        collection: "",
+        id: None,
+        name: None,
+        data: None,
+        data_base: format!("{base}/data"),
+        on: None,
+        if_match: None,
+    };
     for (key, value) in members {
         match (&**key, value) {
-            ("create" | "update" | "delete", Json::Text(collection)) if found.is_none() => {
+            ("create" | "update" | "upsert" | "delete", Json::Text(collection)) if found.is_none() => {
                 let kind = match &**key {
                     "create" => Kind::Create,
                     "update" => Kind::Update,
+                    "upsert" => Kind::Upsert,
                     _ => Kind::Delete,
                 };
                 found = Some((kind, collection));
             }
             ("id", Json::Text(id)) => operation.id = Some(id),
+            ("on", Json::List(items)) => operation.on = Some(items),
             ("as", Json::Text(name)) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
                 operation.name = Some(name)
             }
@@ -156,19 +221,26 @@ fn read_operation<'a>(json: &'a Json, base: &str) -> Result<Operation<'a>, Recor
                 return Err(place(
                     &pointer(base, key),
                     "malformed",
-                    "an operation has one of create, update, delete with a collection; id, as, data, if_match",
+                    "an operation has one of create, update, upsert, delete with a collection; id, as, data, on, if_match",
                 ));
             }
         }
     }
-    let Some((kind, collection)) = found else { return Err(place(base, "malformed", "name one of create, update, delete")) };
+    let Some((kind, collection)) = found else { return Err(place(base, "malformed", "name one of create, update, upsert, delete")) };
+    let keyed = matches!(kind, Kind::Upsert);
     let fits = match kind {
+        _ if operation.on.is_some() != keyed => false,
+        Kind::Upsert => operation.id.is_none() && operation.if_match.is_none() && operation.data.is_some(),
         Kind::Create => operation.id.is_none() && operation.if_match.is_none() && operation.data.is_some(),
         Kind::Update => operation.id.is_some() && operation.name.is_none() && operation.data.is_some(),
         Kind::Delete => operation.id.is_some() && operation.name.is_none() && operation.data.is_none(),
     };
     if !fits {
-        return Err(place(base, "malformed", "create takes data and as; update takes id, data and if_match; delete takes id and if_match"));
+        return Err(place(
+            base,
+            "malformed",
+            "create takes data and as; update takes id, data and if_match; upsert takes on, data and as; delete takes id and if_match",
+        ));
     }
     operation.kind = kind;
     operation.collection = collection;
@@ -188,7 +260,7 @@ fn made_id<'a>(text: &str, made: &'a HashMap<&str, Box<str>>) -> Option<&'a str>
     made.get(text.strip_prefix('$')?.strip_suffix(".id")?).map(|id| &**id)
 }
 
-/// The values of an operation, with `$name.id` in references replaced.
+/// The values of an operation.
 fn values(
     operation: &Operation<'_>,
     made: &HashMap<&str, Box<str>>,
@@ -196,7 +268,12 @@ fn values(
     purpose: Purpose,
     base: &str,
 ) -> Result<Vec<(FieldId, Value)>, RecordError> {
-    let Some(Json::Object(members)) = operation.data else { return Ok(Vec::new()) };
+    read_values(&replaced(operation, made, declared), declared, purpose, base)
+}
+
+/// The data of an operation, with `$name.id` in references replaced.
+fn replaced(operation: &Operation<'_>, made: &HashMap<&str, Box<str>>, declared: &haechi_model::Collection) -> Json {
+    let Some(Json::Object(members)) = operation.data else { return Json::Object(Vec::new()) };
     let refers = |name: &str| declared.field(name).is_some_and(|field| declared.fields[field].ty.refers().is_some());
     let id = |json: &Json| match json {
         Json::Text(text) => made_id(text, made).map(|id| Json::Text(id.into())),
@@ -207,7 +284,5 @@ fn values(
         Json::List(items) if refers(name) => Some(Json::List(items.iter().map(|item| id(item).unwrap_or_else(|| item.clone())).collect())),
         _ => None,
     };
-    let replaced: Vec<(Box<str>, Json)> =
-        members.iter().map(|(name, json)| (name.clone(), named(name, json).unwrap_or_else(|| json.clone()))).collect();
-    read_values(&Json::Object(replaced), declared, purpose, base)
+    Json::Object(members.iter().map(|(name, json)| (name.clone(), named(name, json).unwrap_or_else(|| json.clone()))).collect())
 }

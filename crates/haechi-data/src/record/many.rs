@@ -8,13 +8,14 @@ use super::{
     body::{Purpose, read_values},
     error::RecordError,
 };
-use haechi_gate::{Ask, Create, Delete, Found, Grant, List, Read, Refusal, Update, WorkError, WriteError};
+use haechi_gate::{Ask, Create, Delete, Found, Grant, List, Read, Refusal, Update, Work, WorkError, WriteError};
 use haechi_model::filter::read_filter_through;
 use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, Predicate, Value};
 use haechi_problem::FieldProblem;
+use std::borrow::Cow;
 
 /// How often it is looked up again.
-const TRIES: usize = 100;
+pub(crate) const TRIES: usize = 100;
 /// Most records of one change by filter.
 const MAX_ROWS: u32 = 1_000;
 
@@ -33,7 +34,16 @@ pub(crate) async fn upsert(ask: &Ask, collection: CollectionId, json: &Json, cla
         }
     }
     let (Some(on), Some(data)) = (on, data) else { return Err(RecordError::Shape(UPSERT)) };
-    upsert_by(ask, collection, &Keyed::read(&ask.app().collections[collection], on, data, "/data")?, claim).await
+    upsert_by(ask, collection, &Keyed::read(&ask.app().collections[collection], on, Cow::Borrowed(data), "/data")?, claim).await
+}
+
+/// A change by a unique key, whose data stand alone.
+///
+/// # Errors
+/// Why nothing was done; pointers begin in the data, and `/on` is the key.
+pub async fn upsert_data(ask: &Ask, collection: CollectionId, on: &[Json], data: &Json, claim: Option<Claim>) -> Result<Made, RecordError> {
+    may_upsert(ask, collection).map_err(RecordError::Refused)?;
+    Ok(upsert_by(ask, collection, &Keyed::read(&ask.app().collections[collection], on, Cow::Borrowed(data), "")?, claim).await?.0)
 }
 
 const UPSERT: &str = "The body must be an object with `on`, a list of the fields of a unique key, and `data`.";
@@ -41,19 +51,20 @@ const UPSERT: &str = "The body must be an object with `on`, a list of the fields
 /// A body with the values of a unique key.
 pub(crate) struct Keyed<'a> {
     key: Vec<(FieldId, Value)>,
-    data: &'a Json,
-    base: &'static str,
+    data: Cow<'a, Json>,
+    base: &'a str,
 }
 
 impl<'a> Keyed<'a> {
-    /// `on`: the names of the fields of a unique key.
-    pub(crate) fn read(declared: &Collection, on: &[Json], data: &'a Json, base: &'static str) -> Result<Self, RecordError> {
+    /// `on`: the names of the fields of a unique key. `base`: where the data stand in the body, beside `on`.
+    pub(crate) fn read(declared: &Collection, on: &[Json], data: Cow<'a, Json>, base: &'a str) -> Result<Self, RecordError> {
         let named: Option<Vec<FieldId>> = on.iter().map(|name| if let Json::Text(name) = name { declared.field(name) } else { None }).collect();
         let fields = named.filter(|fields| is_unique(declared, fields)).ok_or_else(|| {
             let detail = "must name the fields of a unique key, each of them".to_owned();
-            RecordError::Fields(vec![FieldProblem { pointer: "/on".to_owned(), code: "not_a_key", detail }])
+            let pointer = format!("{}/on", base.strip_suffix("/data").unwrap_or_default());
+            RecordError::Fields(vec![FieldProblem { pointer, code: "not_a_key", detail }])
         })?;
-        let values = read_values(data, declared, Purpose::Merge, base)?;
+        let values = read_values(&data, declared, Purpose::Merge, base)?;
         let value = |field: &FieldId| {
             let found = values.iter().find(|(named, value)| named == field && !value.is_null());
             found.cloned().ok_or_else(|| {
@@ -64,9 +75,36 @@ impl<'a> Keyed<'a> {
         Ok(Self { key: fields.iter().map(value).collect::<Result<_, _>>()?, data, base })
     }
 
+    /// Adds the change to a change in the making: of the record that was found, or of a new one. Its id.
+    pub(crate) fn put(&self, ask: &Ask, declared: &Collection, found: Option<&Found>, work: &mut Work) -> Result<Box<str>, RecordError> {
+        let operation = work.operations();
+        let failed = |error| RecordError::write(WorkError { operation, error }, self.base.to_owned(), declared);
+        let Some(found) = found else {
+            let grant: Grant<Create> = ask.on(declared.id).map_err(RecordError::Refused)?;
+            return grant.insert(work, read_values(&self.data, declared, Purpose::Create, self.base)?).map_err(failed);
+        };
+        let grant: Grant<Update> = ask.on(declared.id).map_err(RecordError::Refused)?;
+        let mut values = read_values(&self.data, declared, Purpose::Merge, self.base)?;
+        values.retain(|(field, _)| self.key.iter().all(|(known, _)| known != field));
+        grant.update_found(work, &found.ids[0], found, values).map_err(failed)?;
+        Ok(found.ids[0].clone())
+    }
+
+    /// Whether somebody was faster, so that it is to be looked up again. Otherwise it is a record that the caller may not read.
+    pub(crate) async fn again(&self, ask: &Ask, collection: CollectionId, created: bool, error: &WriteError) -> Result<bool, RecordError> {
+        match error {
+            WriteError::Moved | WriteError::NotFound => Ok(!created),
+            WriteError::NotUnique(_) if created => Ok(self.look(ask, collection).await?.is_some()),
+            _ => Ok(false),
+        }
+    }
+
     /// The record with this key, as far as the caller may read it.
-    async fn look(&self, ask: &Ask, collection: CollectionId) -> Result<Option<Found>, RecordError> {
-        let Ok(grant) = ask.on::<Read>(collection) else { return Ok(None) };
+    pub(crate) async fn look(&self, ask: &Ask, collection: CollectionId) -> Result<Option<Found>, RecordError> {
+        if !ask.may::<Read>(collection) {
+            return Ok(None);
+        }
+        let grant: Grant<Read> = ask.on(collection).map_err(RecordError::Refused)?;
         let found = grant.by_key(&self.key).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
         Ok((!found.ids.is_empty()).then_some(found))
     }
@@ -74,42 +112,41 @@ impl<'a> Keyed<'a> {
 
 /// Whether these are the fields of a unique key, all of them.
 fn is_unique(declared: &Collection, fields: &[FieldId]) -> bool {
-    let of = |index: &haechi_model::Index| -> Vec<FieldId> {
+    let mut wanted = fields.to_vec();
+    wanted.sort_unstable();
+    keys(declared).any(|key| key == wanted)
+}
+
+/// The fields of each unique key, in the order of their declaration.
+pub fn keys(declared: &Collection) -> impl Iterator<Item = Vec<FieldId>> + '_ {
+    declared.table.indexes.iter().filter(|index| index.unique).map(|index| {
         let field = |column: &usize| declared.fields.iter().enumerate().position(|(at, field)| at == *column || field.shadow == Some(*column));
         let mut fields: Vec<FieldId> = index.columns.iter().filter_map(field).collect();
         fields.sort_unstable();
         fields
-    };
-    let mut wanted = fields.to_vec();
-    wanted.sort_unstable();
-    declared.table.indexes.iter().any(|index| index.unique && of(index) == wanted)
+    })
+}
+
+/// Whether records can be looked for by a unique key, and be created when there is none.
+#[must_use]
+pub fn keyed(declared: &Collection) -> bool {
+    declared.id != haechi_model::USERS && keys(declared).next().is_some()
 }
 
 /// Refuses who may neither create nor change records, before a body is read.
-pub(crate) fn may_upsert(ask: &Ask, collection: CollectionId) -> Result<(), Refusal> {
-    ask.on::<Create>(collection).map(drop).or_else(|refusal| ask.on::<Update>(collection).map(drop).map_err(|_| refusal))
+///
+/// # Errors
+/// The refusal to create records.
+pub fn may_upsert(ask: &Ask, collection: CollectionId) -> Result<(), Refusal> {
+    if ask.may::<Update>(collection) { Ok(()) } else { ask.on::<Create>(collection).map(drop) }
 }
 
 async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim: Option<Claim>) -> Result<(Made, bool), RecordError> {
     let declared = &ask.app().collections[collection];
-    let failed = |error: WorkError| RecordError::write(error, keyed.base.to_owned(), declared);
     for _ in 0..TRIES {
         let found = keyed.look(ask, collection).await?;
         let mut work = ask.work();
-        let direct = |error| failed(WorkError { operation: 0, error });
-        match &found {
-            Some(found) => {
-                let grant: Grant<Update> = ask.on(collection).map_err(RecordError::Refused)?;
-                let mut values = read_values(keyed.data, declared, Purpose::Merge, keyed.base)?;
-                values.retain(|(field, _)| keyed.key.iter().all(|(known, _)| known != field));
-                grant.update_found(&mut work, &found.ids[0], found, values).map_err(direct)?;
-            }
-            None => {
-                let grant: Grant<Create> = ask.on(collection).map_err(RecordError::Refused)?;
-                let values = read_values(keyed.data, declared, Purpose::Create, keyed.base)?;
-                grant.insert(&mut work, values).map_err(direct)?;
-            }
-        }
+        keyed.put(ask, declared, found.as_ref(), &mut work)?;
         let created = found.is_none();
         if let Some(claim) = &claim {
             let result = format!("{}{}", if created { CREATED } else { "" }, work.results());
@@ -124,12 +161,8 @@ async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim
                 let done = done.into_iter().next().ok_or(RecordError::NotFound)?;
                 return Ok((made(done), created));
             }
-            Err(error) => match &error.error {
-                WriteError::Moved | WriteError::NotFound if !created => {}
-                // Somebody else was faster; or it is a record that the caller may not read.
-                WriteError::NotUnique(_) if created && keyed.look(ask, collection).await?.is_some() => {}
-                _ => return Err(failed(error)),
-            },
+            Err(error) if keyed.again(ask, collection, created, &error.error).await? => {}
+            Err(error) => return Err(RecordError::write(error, keyed.base.to_owned(), declared)),
         }
     }
     Err(RecordError::Store(haechi_model::Failure::Contended))

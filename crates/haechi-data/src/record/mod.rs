@@ -8,7 +8,7 @@ pub mod declared;
 mod error;
 mod expand;
 mod http;
-mod many;
+pub mod many;
 mod page_token;
 mod query;
 

@@ -50,12 +50,22 @@ impl Ask {
     /// # Errors
     /// When policy denies it for every row.
     pub fn on<A: Verb>(&self, collection: CollectionId) -> Result<Grant<A>, Refusal> {
-        // Only the identity feature creates and deletes people; policies cannot allow it.
-        let reserved = collection == USERS && matches!(A::NAME, "create" | "delete");
-        let rows = if !reserved && self.reachable(collection, A::NAME) { A::rows(self, collection) } else { Predicate::False };
+        let rows = self.rows_of::<A>(collection);
         if rows == Predicate::False {
             return Err(self.refuse(A::NAME, Some(collection), None));
         }
         Ok(Grant::new(self.clone(), collection, rows))
+    }
+
+    /// Whether there would be a grant. It was not asked for, so a no is no refusal.
+    #[must_use]
+    pub fn may<A: Verb>(&self, collection: CollectionId) -> bool {
+        self.rows_of::<A>(collection) != Predicate::False
+    }
+
+    fn rows_of<A: Verb>(&self, collection: CollectionId) -> Predicate {
+        // Only the identity feature creates and deletes people; policies cannot allow it.
+        let reserved = collection == USERS && matches!(A::NAME, "create" | "delete");
+        if !reserved && self.reachable(collection, A::NAME) { A::rows(self, collection) } else { Predicate::False }
     }
 }

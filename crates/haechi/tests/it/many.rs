@@ -9,7 +9,9 @@ on_both!(
     fifty_by_one_key_make_one_record,
     what_a_filter_finds_is_changed_whole,
     rows_leave_the_filter_meanwhile,
-    what_a_filter_finds_is_removed
+    what_a_filter_finds_is_removed,
+    a_batch_looks_for_keys,
+    other_doors_have_keys
 );
 
 const FILES: &[(&str, &str)] = &[
@@ -263,5 +265,90 @@ async fn what_a_filter_finds_is_removed(backend: Backend) {
     many(&kim, "remove", json!({})).await.expect(400);
     many(&kim, "remove", json!({ "filter": "code = other" })).await.expect(200);
     assert_eq!(total(&kim).await, 0);
+    app.finish().await;
+}
+
+/// In a batch, a key is looked up like alone: all or nothing, raced by fifty, and later operations may name the record.
+async fn a_batch_looks_for_keys(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let batch = |operations: Value| json!({ "operations": operations });
+    let operations = json!([
+        { "upsert": "items", "as": "a", "on": ["code"], "data": { "code": "A", "note": "one" } },
+        { "create": "items", "as": "b", "data": { "code": "B", "up": "$a.id" } },
+        { "upsert": "items", "on": ["shelf", "place"], "data": { "shelf": "s", "place": 1, "up": "$b.id" } },
+    ]);
+    let made = kim.post("/api/v1:batch", batch(operations)).await.expect(200).json();
+    let id = |at: usize| made["results"][at]["id"].clone();
+    assert_eq!((&made["results"][1]["up"], &made["results"][2]["up"]), (&id(0), &id(1)));
+    let again = kim
+        .post("/api/v1:batch", batch(json!([{ "upsert": "items", "on": ["code"], "data": { "code": "a", "note": "two" } }])))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!((&again["results"][0]["id"], &again["results"][0]["note"], &again["results"][0]["version"]), (&id(0), &json!("two"), &json!(2)));
+    let refused = kim.post(
+        "/api/v1:batch",
+        batch(json!([
+            { "upsert": "items", "on": ["code"], "data": { "code": "Z" } },
+            { "upsert": "items", "on": ["note"], "data": { "note": "Z" } },
+        ])),
+    );
+    let refused = refused.await.expect(422).json();
+    assert_eq!((&refused["errors"][0]["pointer"], &refused["errors"][0]["code"]), (&json!("/operations/1/on"), &json!("not_a_key")), "{refused}");
+    assert_eq!(total(&kim).await, 3, "all or nothing");
+    for wrong in [
+        json!([{ "upsert": "items", "data": { "code": "Z" } }]),
+        json!([{ "create": "items", "on": ["code"], "data": { "code": "Z" } }]),
+        json!([{ "upsert": "items", "on": ["code"], "id": "x", "data": {} }]),
+        json!([{ "upsert": "items", "on": ["code"] }]),
+    ] {
+        kim.post("/api/v1:batch", batch(wrong)).await.expect(422);
+    }
+    kim.create("items", json!({ "code": "H", "hidden": true })).await;
+    let taken = guest.post("/api/v1:batch", batch(json!([{ "upsert": "items", "on": ["code"], "data": { "code": "h" } }]))).await.expect(409);
+    assert_eq!(taken.problem(), "not-unique");
+    let replies = futures_util::future::join_all((0..50).map(|at| {
+        kim.post(
+            "/api/v1:batch",
+            batch(json!([
+                { "create": "items", "data": { "note": format!("beside {at}") } },
+                { "upsert": "items", "on": ["code"], "data": { "code": "raced", "note": format!("{at}") } },
+            ])),
+        )
+    }));
+    let replies = replies.await;
+    assert!(replies.iter().all(|reply| reply.status == 200), "{:?}", replies.iter().map(|reply| reply.status).collect::<Vec<_>>());
+    let raced = kim.get("/api/v1/items?code=raced").await.expect(200).json();
+    assert_eq!((raced["items"].as_array().map(Vec::len), &raced["items"][0]["version"]), (Some(1), &json!(50)));
+    assert_eq!(total(&kim).await, 4 + 50 + 1);
+    app.finish().await;
+}
+
+/// GraphQL and gRPC say the same by their own words.
+async fn other_doors_have_keys(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let graphql = async |person: &Person, on: Value, input: Value| {
+        let query = "mutation($on: [ItemKeyField!]!, $input: ItemCreateInput!) { upsert_item(on: $on, input: $input) { id item { code place version } errors { pointer code } } }";
+        person.post("/graphql", json!({ "query": query, "variables": { "on": on, "input": input } })).await.expect(200).json()
+    };
+    let made = graphql(&kim, json!(["code"]), json!({ "code": "A", "place": 1 })).await;
+    assert_eq!(made["data"]["upsert_item"]["item"], json!({ "code": "A", "place": 1, "version": 1 }), "{made}");
+    let changed = graphql(&kim, json!(["code"]), json!({ "code": "a", "place": 2 })).await;
+    assert_eq!(
+        (&changed["data"]["upsert_item"]["id"], &changed["data"]["upsert_item"]["item"]["place"]),
+        (&made["data"]["upsert_item"]["id"], &json!(2))
+    );
+    let wrong = graphql(&kim, json!(["place"]), json!({ "place": 2 })).await;
+    assert_eq!(wrong["data"]["upsert_item"]["errors"], json!([{ "pointer": "/on", "code": "not_a_key" }]), "{wrong}");
+    kim.create("items", json!({ "code": "H", "hidden": true })).await;
+    let taken = graphql(&guest, json!(["code"]), json!({ "code": "H" })).await;
+    assert_eq!(taken["data"]["upsert_item"]["errors"][0]["code"], "not_unique", "{taken}");
+    let client = crate::grpc::Client::new(&app);
+    let changed = client.call(&kim, "UpsertItem", json!({ "item": { "code": "A", "place": 3 }, "on": ["code"] })).await.unwrap();
+    assert_eq!((&changed["id"], &changed["place"]), (&made["data"]["upsert_item"]["id"], &json!(3)), "{changed}");
+    let new = client.call(&kim, "UpsertItem", json!({ "item": { "code": "G" }, "on": ["code"] })).await.unwrap();
+    assert_eq!(new["version"], 1, "{new}");
+    let refused = client.call(&guest, "UpsertItem", json!({ "item": { "code": "H" }, "on": ["code"] })).await;
+    assert!(format!("{refused:?}").contains("not_unique"), "{refused:?}");
     app.finish().await;
 }
