@@ -10,6 +10,7 @@ use async_graphql_value::Value;
 use haechi_data::{
     RecordError,
     actions::{self, Pages},
+    rows,
 };
 use haechi_gate::{AggregateQuery, Ask, ListQuery, Sealer, Wanted};
 use haechi_model::{
@@ -144,7 +145,7 @@ impl Run<'_> {
                 sharing: connection.selections.len() - at,
                 ..ListQuery::new(question.size)
             };
-            let page = actions::rows(self.ask, connection.collection, query).await.map_err(|error| GraphqlError::record(path, &error))?;
+            let page = rows::found(self.ask, connection.collection, query).await.map_err(|error| GraphqlError::record(path, &error))?;
             if at == 0 {
                 slices = slices_of(&page, per.as_ref());
                 cursors = page.places.iter().map(|place| pages.seal(place)).collect();
@@ -283,9 +284,9 @@ impl Run<'_> {
 
     /// The target of the reference for each row, null when the caller may read none; of a list, those that the caller may read.
     async fn referred(&self, selection: &Selection, (follow, ty): (usize, &FieldType), page: &RowPage, path: &Path<'_>) -> Vec<Filling> {
-        let ids = actions::named_by(ty, follow, page);
+        let ids = rows::named_by(ty, follow, page);
         let wanted = Wanted { fields: Some(&selection.fields), follow: &selection.follow, shape: selection.shape.clone() };
-        let found = match actions::referred(self.ask, selection.collection, &ids, wanted).await {
+        let found = match rows::referred(self.ask, selection.collection, &ids, wanted).await {
             Ok(found) => found,
             Err(error) => {
                 self.fail(GraphqlError::record(path, &error));

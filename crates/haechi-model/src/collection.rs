@@ -7,7 +7,7 @@ use crate::{
     finding::Source,
     group::Group,
     positions::{CollectionId, FieldId},
-    statement::Order,
+    sort::Order,
     table::Table,
     value::Value,
 };

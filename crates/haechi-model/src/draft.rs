@@ -171,7 +171,7 @@ impl Draft {
         match crate::filter::read_order(text, &self.collection) {
             Err(error) => top.error(span, "bad-order", format!("`order` cannot be read: {error}"), "write fields, e.g. order = \"due, title desc\""),
             Ok(order) => {
-                let guarded = |part: &&crate::statement::Order| classes[self.collection.fields[part.column].class].guarded();
+                let guarded = |part: &&crate::sort::Order| classes[self.collection.fields[part.column].class].guarded();
                 if let Some(part) = order.iter().find(guarded) {
                     let name = &self.collection.fields[part.column].name;
                     let message = format!("`order` names `{name}`, which not everybody who lists may read: their lists would be refused");

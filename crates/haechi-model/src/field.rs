@@ -3,7 +3,7 @@
 use crate::{
     bounds::Bounds,
     class::ClassId,
-    json::{Json, parse_json, write_json_text},
+    json::{Json, parse_json},
     list::references,
     numbering::Numbering,
     pattern::Pattern,
@@ -11,7 +11,7 @@ use crate::{
     predicate::fold_case,
     read::{FieldError, decimal, email, float, in_range, json_value, plain_text, url_value, whole, wrong},
     rules::{OnUpdate, Rules},
-    time::{parse_date, parse_datetime, write_date, write_datetime},
+    time::{parse_date, parse_datetime},
     value::{Storage, Value},
 };
 use std::borrow::Cow;
@@ -404,56 +404,6 @@ impl FieldType {
         })
     }
 
-    /// Appends a stored value as JSON.
-    pub fn write(&self, value: &Value, out: &mut Vec<u8>) {
-        match value {
-            Value::Null => out.extend_from_slice(b"null"),
-            Value::Int(int) => self.write_int(*int, out),
-            Value::Real(real) => write_real(*real, out),
-            Value::Text(text) => self.write_text(text, out),
-        }
-    }
-
-    /// Appends a stored integer as JSON.
-    pub fn write_int(&self, int: i64, out: &mut Vec<u8>) {
-        match self {
-            Self::Bool => out.extend_from_slice(if int == 0 { b"false" } else { b"true" }),
-            Self::Datetime(_) | Self::Date(_) => {
-                out.push(b'"');
-                if matches!(self, Self::Date(_)) {
-                    write_date(int, out)
-                } else {
-                    write_datetime(int, out)
-                }
-                out.push(b'"');
-            }
-            Self::Int64 { .. } => {
-                out.push(b'"');
-                out.extend_from_slice(int.to_string().as_bytes());
-                out.push(b'"');
-            }
-            Self::Decimal { scale, .. } => {
-                out.push(b'"');
-                write_decimal(int, *scale, out);
-                out.push(b'"');
-            }
-            _ => out.extend_from_slice(itoa::Buffer::new().format(int).as_bytes()),
-        }
-    }
-
-    /// Appends stored text as JSON.
-    pub fn write_text(&self, text: &str, out: &mut Vec<u8>) {
-        match self {
-            Self::Json { .. } | Self::List { .. } => out.extend_from_slice(text.as_bytes()),
-            Self::Uuid | Self::Ref { .. } => {
-                out.push(b'"');
-                out.extend_from_slice(text.as_bytes());
-                out.push(b'"');
-            }
-            _ => write_json_text(text, out),
-        }
-    }
-
     /// The stored list of items of this type.
     fn list_of<'a>(&self, items: impl Iterator<Item = &'a Value>) -> Value {
         let mut out = vec![b'['];
@@ -535,26 +485,6 @@ pub(crate) fn list(of: &FieldType, items: &[Json], max_items: u32) -> Result<Val
         too_many(values.len())?;
     }
     Ok(of.list_of(values.iter()))
-}
-
-/// Appends a finite float as JSON.
-pub(crate) fn write_real(real: f64, out: &mut Vec<u8>) {
-    match serde_json::to_writer(&mut *out, &real) {
-        Ok(()) => {}
-        Err(_) => out.extend_from_slice(b"null"),
-    }
-}
-
-fn write_decimal(int: i64, scale: u32, out: &mut Vec<u8>) {
-    let unit = 10u64.pow(scale);
-    if int < 0 {
-        out.push(b'-');
-    }
-    let (whole, part) = (int.unsigned_abs() / unit, int.unsigned_abs() % unit);
-    out.extend_from_slice(whole.to_string().as_bytes());
-    if scale > 0 {
-        out.extend_from_slice(format!(".{part:0width$}", width = scale as usize).as_bytes());
-    }
 }
 
 #[cfg(test)]

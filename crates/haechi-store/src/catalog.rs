@@ -1,19 +1,12 @@
 //! The tables that statements name by number.
 
 use crate::{
-    referrers::{Referrer, referrers},
+    referrers::{ListOf, Referrer, referrers},
     slow::{For, Slow, Threshold},
 };
 use arc_swap::ArcSwap;
 use haechi_model::{App, Collection, Column, Table};
 use std::{sync::Arc, time::Duration};
-
-/// A column with lists of references, and the table that holds a row for each reference.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ListOf {
-    pub(crate) column: usize,
-    pub(crate) hidden: usize,
-}
 
 /// The collections of an app, by id, and the tables of all: those of the collections first, then the features' own, then the hidden tables
 /// of lists.

@@ -1,7 +1,13 @@
 //! Which columns refer to which tables.
 
-use crate::catalog::ListOf;
 use haechi_model::{Collection, OnDelete};
+
+/// A column with lists of references, and the table that holds a row for each reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListOf {
+    pub(crate) column: usize,
+    pub(crate) hidden: usize,
+}
 
 /// A column that refers to a table.
 #[derive(Clone, Debug)]

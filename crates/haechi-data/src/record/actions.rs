@@ -6,9 +6,10 @@ use super::{
     expand::{self, Expansion, followed},
     page_token,
     query::QueryInput,
+    rows,
 };
 use haechi_gate::{AggregateQuery, Ask, Create, Delete, Done, Grant, List, ListQuery, Read, Sealer, Update, Wanted, WorkError, WriteError};
-use haechi_model::{AggregateFunction, Claim, Collection, CollectionId, FieldId, FieldType, Json, Predicate, RowPage, Shape, Value};
+use haechi_model::{AggregateFunction, Claim, Collection, CollectionId, FieldId, Json, Predicate, RowPage, Shape, Value};
 
 /// One record, or one page of them, as JSON.
 #[derive(Clone, Debug, Default)]
@@ -76,15 +77,6 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// Rows of a collection, for a door with its own output format.
-///
-/// # Errors
-/// When policy says no, the query uses a field that the caller may not read, or the database cannot be reached.
-pub async fn rows(ask: &Ask, collection: CollectionId, query: ListQuery) -> Result<RowPage, RecordError> {
-    let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
-    grant.list(query).await.map_err(|error| RecordError::read(error, ask.app(), collection))
-}
-
 /// One row.
 ///
 /// # Errors
@@ -94,22 +86,6 @@ pub async fn row(ask: &Ask, collection: CollectionId, id: &str, wanted: Wanted<'
     let Some(id) = record_id(id) else { return Err(RecordError::NotFound) };
     let page = grant.get(&id, wanted).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
     page.ok_or(RecordError::NotFound)
-}
-
-/// Most records that the references and lists of one page may lead to.
-const MOST_REFERRED: usize = 5_000;
-
-/// The rows that exist and that the caller may read: the targets of references.
-///
-/// # Errors
-/// When the database cannot be reached.
-pub async fn referred(ask: &Ask, collection: CollectionId, ids: &[Box<str>], wanted: Wanted<'_>) -> Result<RowPage, RecordError> {
-    if ids.len() > MOST_REFERRED {
-        return Err(RecordError::TooLong);
-    }
-    let grant = if ids.is_empty() { None } else { ask.on::<Read>(collection).ok() };
-    let Some(grant) = grant else { return Ok(RowPage::default()) };
-    grant.many(ids, wanted).await.map_err(|error| RecordError::read(error, ask.app(), collection))
 }
 
 /// A computation over the rows of a collection.
@@ -178,7 +154,7 @@ pub async fn page(
         follow: followed(&query.expand),
         ..ListQuery::new(query.page_size)
     };
-    let page = rows(ask, collection, wanted).await?;
+    let page = rows::found(ask, collection, wanted).await?;
     let total = match counted {
         Some(filter) => Some(count(ask, collection, filter).await?),
         None => None,
@@ -388,14 +364,4 @@ pub(crate) fn made(done: Done) -> Made {
 pub(crate) fn replay(declared: &Collection, result: &str) -> Made {
     let id = result.strip_prefix(&declared.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
     Made { collection: declared.id, id: id.into(), done: None }
-}
-
-/// The ids that a followed reference or list names in the rows of a page, each once.
-#[must_use]
-pub fn named_by(ty: &FieldType, followed: usize, page: &RowPage) -> Vec<Box<str>> {
-    let stored = page.followed.iter().filter_map(|row| row.get(followed)?.as_deref());
-    let mut ids: Vec<Box<str>> = stored.flat_map(|stored| ty.ids(stored)).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
 }

@@ -1,6 +1,6 @@
 //! Records that others refer to, shown beside them: `expand=project(name,lead(name)),comments_by_task(20,text)`.
 
-use super::{actions, error::RecordError};
+use super::{error::RecordError, rows};
 use futures_util::future::BoxFuture;
 use haechi_gate::{Ask, ListQuery, Wanted};
 use haechi_model::{App, Collection, CollectionId, FieldId, PerParent, RowPage, write_json_text};
@@ -169,7 +169,7 @@ pub(crate) fn fill<'a>(
             filled.push(match expansion.what {
                 What::Referred(field) => {
                     followed += 1;
-                    let ids = actions::named_by(&declared.fields[field].ty, followed - 1, page);
+                    let ids = rows::named_by(&declared.fields[field].ty, followed - 1, page);
                     Some(Filled::Referred(field, referred(ask, expansion, &ids).await?))
                 }
                 What::Referring(field, most) => referring(ask, expansion, (field, most), &page.ids).await?.map(Filled::Referring),
@@ -182,7 +182,7 @@ pub(crate) fn fill<'a>(
 async fn referred(ask: &Ask, expansion: &Expansion, ids: &[Box<str>]) -> Result<HashMap<Box<str>, Vec<u8>>, RecordError> {
     let follow = self::followed(&expansion.nested);
     let wanted = Wanted { fields: expansion.fields.as_deref(), follow: &follow, ..Wanted::default() };
-    let rows = actions::referred(ask, expansion.of, ids, wanted).await?;
+    let rows = rows::referred(ask, expansion.of, ids, wanted).await?;
     let records = finished(ask, expansion, &rows).await?;
     Ok(rows.ids.into_iter().zip(records).collect())
 }
@@ -206,7 +206,7 @@ async fn referring(
         per: Some(PerParent { column: by, ids: parents.to_vec() }),
         ..ListQuery::new(most)
     };
-    let rows = match actions::rows(ask, expansion.of, query).await {
+    let rows = match rows::found(ask, expansion.of, query).await {
         Err(RecordError::Refused(_)) => return Ok(None),
         rows => rows?,
     };

@@ -11,6 +11,7 @@ mod http;
 pub mod many;
 mod page_token;
 mod query;
+pub mod rows;
 
 pub use actions::{Listing, Page, record_id};
 pub use aggregate::{extreme, summable, write_result};

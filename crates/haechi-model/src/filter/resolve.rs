@@ -12,7 +12,7 @@ use crate::{
     operand::Operand,
     positions::{CollectionId, FieldId},
     predicate::{Comparison, LikePart, Predicate},
-    statement::Order,
+    sort::Order,
     value::Value,
 };
 

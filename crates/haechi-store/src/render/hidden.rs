@@ -1,7 +1,7 @@
 //! The hidden tables of lists of references: what is written beside a row, and the rows that they find.
 
 use super::{Dialect, Sql};
-use crate::catalog::{Catalog, ListOf};
+use crate::{catalog::Catalog, referrers::ListOf};
 use haechi_model::{Operand, Predicate, Row, Value};
 use std::fmt::Write;
 
