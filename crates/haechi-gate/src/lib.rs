@@ -105,7 +105,7 @@ pub use clock::{CLOCK_BEHIND_MS, Clock, GateClock, LedgerClock, SystemClock, Tes
 pub use declared::ActionGrant;
 pub use developer::dev_token;
 pub use gate::{Database, Gate, OpenError, Options, restore};
-pub use grant::{AggregateQuery, Create, Delete, Found, Grant, List, ListQuery, Read, Update, Verb, Wanted, Watch};
+pub use grant::{AggregateQuery, Create, Delete, Export, Found, Grant, List, ListQuery, Read, Update, Verb, Wanted, Watch};
 pub use haechi_store::{Fill, MigrateError, Migration, Plan, Server, Sizes, Unopened, Usage};
 pub use import::{ImportError, ImportRow};
 pub use keys::{Mac, MasterKey, Sealer, Unsealed, random, random_hex};

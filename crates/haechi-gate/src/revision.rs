@@ -26,6 +26,7 @@ pub(crate) struct Verbs {
     pub(crate) update: ActionId,
     pub(crate) delete: ActionId,
     pub(crate) watch: ActionId,
+    pub(crate) export: ActionId,
 }
 
 /// The folder's policies cannot be used.
@@ -50,8 +51,15 @@ impl Revision {
     }
 
     fn of(app: App, policies: Policies) -> Self {
-        let verbs =
-            Verbs { list: verb::LIST, read: verb::READ, create: verb::CREATE, update: verb::UPDATE, delete: verb::DELETE, watch: verb::WATCH };
+        let verbs = Verbs {
+            list: verb::LIST,
+            read: verb::READ,
+            create: verb::CREATE,
+            update: verb::UPDATE,
+            delete: verb::DELETE,
+            watch: verb::WATCH,
+            export: verb::EXPORT,
+        };
         let classes = haechi_policy::class_actions(&app);
         let version = version(&app);
         Self { app: Arc::new(app), policies, version, verbs, classes }

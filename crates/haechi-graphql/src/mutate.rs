@@ -11,16 +11,17 @@ use haechi_data::{
     Handlers, RecordError, actions,
     actions::Made,
     declared::{self, Target},
-    many,
+    many::{self, Doing, Many},
 };
 use haechi_gate::Wanted;
-use haechi_model::{Claim, Json, pascal, write_json_text};
+use haechi_model::{Claim, Json, Predicate, pascal, write_json_text};
 use haechi_problem::{FieldProblem, Problem, kinds};
 
 /// The result of a change.
 enum Done {
     Made(Made),
     Deleted(Box<str>),
+    Many(Many),
 }
 
 /// Why a change was not made.
@@ -92,6 +93,18 @@ impl Run<'_> {
                 let on = on.map_err(|what| malformed(format!("`on`: {what}")))?;
                 Ok(Done::Made(many::upsert_data(self.ask, at, &on, &json, claim).await?))
             }
+            Change::Many(doing) => {
+                many::may_do(self.ask, at, *doing).map_err(RecordError::Refused)?;
+                let data = if *doing == Doing::Change { Some(body("Update")?.unwrap_or_else(empty)) } else { None };
+                let name = format!("{}Filter", self.ask.app().collections[at].singular);
+                let filter = input::typed(self.types, mutation.filter.as_ref(), self.variables, &name).map_err(&malformed)?;
+                let filter = self.condition(&self.ask.app().collections[at], filter.as_ref()).map_err(&malformed)?;
+                // A filter that is left out would mean all records.
+                if filter == Predicate::True {
+                    return Err(malformed("`filter` must ask for something.".to_owned()));
+                }
+                Ok(Done::Many(many::by_condition(self.ask, at, (*doing, filter), data.as_ref().map(|data| (data, "")), claim).await?))
+            }
             Change::Act(name) => {
                 let grant = declared::grant(self.ask, at, name)?;
                 let json = body(&pascal(name))?;
@@ -112,7 +125,18 @@ impl Run<'_> {
                 Some(PayloadPart::Id) => match done {
                     Some(Done::Made(made)) => write_json_text(&made.id, &mut out),
                     Some(Done::Deleted(id)) => write_json_text(id, &mut out),
-                    None => out.extend_from_slice(b"null"),
+                    Some(Done::Many(_)) | None => out.extend_from_slice(b"null"),
+                },
+                Some(PayloadPart::Count) => match done {
+                    Some(Done::Many(many)) => out.extend_from_slice(many.ids.len().to_string().as_bytes()),
+                    _ => out.extend_from_slice(b"null"),
+                },
+                Some(PayloadPart::Ids) => match done {
+                    Some(Done::Many(many)) => {
+                        let ids: Vec<String> = many.ids.iter().map(|id| format!("\"{id}\"")).collect();
+                        out.extend_from_slice(format!("[{}]", ids.join(",")).as_bytes());
+                    }
+                    _ => out.extend_from_slice(b"null"),
                 },
                 Some(PayloadPart::Errors(parts)) => write_problems(parts, problems, &mut out),
                 Some(PayloadPart::Record(selection)) => {

@@ -1,6 +1,6 @@
 //! The meaning of the schema's names: each type's members, each root field, each input. Built once from the model.
 
-use haechi_data::many::{keyed, keys};
+use haechi_data::many::{Doing, keyed, keys};
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, pascal, snake};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -33,6 +33,8 @@ pub(crate) enum Change {
     Delete,
     /// Creates the record, or changes the one with the same unique key.
     Upsert,
+    /// Changes or deletes all records that a filter finds.
+    Many(Doing),
     /// A declared action.
     Act(String),
 }
@@ -142,7 +144,7 @@ impl Types {
         self.inputs.insert("OrderNulls".to_owned(), Input::Enum(vec!["FIRST".to_owned(), "LAST".to_owned()]));
         for (name, operators) in [
             ("String", &["eq", "ne", "lt", "le", "gt", "ge", "has", "starts_with", "in", "is_null"][..]),
-            ("Boolean", &["eq", "ne", "is_null"]),
+            ("Boolean", &["eq", "ne", "in", "is_null"]),
             ("Null", &["is_null"]),
         ] {
             self.filter_of(name, operators);
@@ -208,11 +210,13 @@ impl Types {
         // Without fields to set there is no update: GraphQL does not allow an input without members.
         if settable(collection) {
             changes.push((format!("update_{single}"), Change::Update));
+            changes.push((format!("change_{}", collection.name), Change::Many(Doing::Change)));
         }
         // Only the identity feature creates and deletes people.
         if id != haechi_model::USERS {
             changes.push((format!("create_{single}"), Change::Create));
             changes.push((format!("delete_{single}"), Change::Delete));
+            changes.push((format!("remove_{}", collection.name), Change::Many(Doing::Remove)));
         }
         if keyed(collection) {
             changes.push((format!("upsert_{single}"), Change::Upsert));
@@ -225,7 +229,8 @@ impl Types {
 
     fn inputs(&mut self, app: &App, collection: &Collection) {
         let singular = &collection.singular;
-        let derived = ["", "Connection", "Edge", "Aggregate", "Minimum", "Maximum", "Sum", "Average", "Payload", "DeletePayload", "Change"];
+        let derived =
+            ["", "Connection", "Edge", "Aggregate", "Minimum", "Maximum", "Sum", "Average", "Payload", "DeletePayload", "ManyPayload", "Change"];
         for suffix in derived {
             self.take(collection, format!("{singular}{suffix}"));
         }

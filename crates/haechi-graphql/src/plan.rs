@@ -27,7 +27,7 @@ pub(crate) enum Step {
     One { id: Value, selection: Selection },
     List(Box<Connection>),
     Aggregate { collection: CollectionId, filter: Option<Value>, parts: Vec<Keyed<AggregatePart>> },
-    Change(Mutation),
+    Change(Box<Mutation>),
     Watch { collection: CollectionId, filter: Option<Value>, after: Option<Value>, parts: Vec<Keyed<ChangePart>> },
 }
 
@@ -39,12 +39,15 @@ pub(crate) struct Mutation {
     pub(crate) version: Option<Value>,
     pub(crate) input: Option<Value>,
     pub(crate) on: Option<Value>,
+    pub(crate) filter: Option<Value>,
     pub(crate) parts: Vec<Keyed<PayloadPart>>,
 }
 
 /// A part of a change's payload.
 pub(crate) enum PayloadPart {
     Id,
+    Count,
+    Ids,
     Record(Selection),
     Errors(Vec<Keyed<ProblemPart>>),
 }
@@ -166,10 +169,6 @@ impl<T> Keyed<T> {
             Said::Literal(_) => None,
             Said::Made(what) => Some(what),
         }
-    }
-
-    pub(crate) fn has_key(&self, key: &str) -> bool {
-        *self.key == *written_key(key)
     }
 
     /// Writes the key and a constant; returns the computed value that is still to be written.

@@ -95,7 +95,7 @@ impl<'a> Planner<'a> {
             },
             OperationType::Mutation => {
                 let (at, change) = self.types.mutations.get(name)?;
-                Step::Change(self.mutation(*at, change, fields))
+                Step::Change(Box::new(self.mutation(*at, change, fields)))
             }
             OperationType::Subscription => {
                 let at = *self.types.subscriptions.get(name)?;
@@ -113,7 +113,8 @@ impl<'a> Planner<'a> {
             version: argument("version"),
             input: argument("input"),
             on: argument("on"),
-            parts: self.payload(collection, &sets(fields)),
+            filter: argument("filter"),
+            parts: self.payload(collection, change, &sets(fields)),
         }
     }
 
@@ -297,25 +298,25 @@ impl<'a> Planner<'a> {
         parts
     }
 
-    fn payload(&self, at: CollectionId, sets: &[&'a SelectionSet]) -> Vec<Keyed<PayloadPart>> {
+    fn payload(&self, at: CollectionId, change: &Change, sets: &[&'a SelectionSet]) -> Vec<Keyed<PayloadPart>> {
         let collection = &self.app.collections[at];
-        let mut parts = Vec::new();
-        // Two types have members with these names; a fragment may name either.
-        for ty in ["Payload", "DeletePayload"] {
-            for (response_key, fields) in self.merged(sets.iter().copied(), &format!("{}{ty}", collection.singular)) {
-                let inner = self::sets(&fields);
-                if parts.iter().any(|part: &Keyed<PayloadPart>| part.has_key(response_key)) {
-                    continue;
-                }
-                parts.push(self.payload_part(collection, ty, response_key, fields[0].name.node.as_str(), &inner));
-            }
-        }
-        parts
+        let ty = match change {
+            Change::Delete => "DeletePayload",
+            Change::Many(_) => "ManyPayload",
+            _ => "Payload",
+        };
+        let of = self.merged(sets.iter().copied(), &format!("{}{ty}", collection.singular));
+        let part = |(response_key, fields): (&str, Vec<&'a Field>)| {
+            self.payload_part(collection, ty, response_key, fields[0].name.node.as_str(), &self::sets(&fields))
+        };
+        of.into_iter().map(part).collect()
     }
 
     fn payload_part(&self, collection: &Collection, ty: &str, response_key: &str, name: &str, inner: &[&'a SelectionSet]) -> Keyed<PayloadPart> {
         match name {
             "id" => Keyed::made(response_key, PayloadPart::Id),
+            "count" => Keyed::made(response_key, PayloadPart::Count),
+            "ids" => Keyed::made(response_key, PayloadPart::Ids),
             "errors" => Keyed::made(response_key, PayloadPart::Errors(self.problem(inner))),
             "__typename" => Keyed::literal(response_key, quoted(&format!("{}{ty}", collection.singular))),
             _ if name == snake(&collection.singular) => Keyed::made(response_key, PayloadPart::Record(self.selection(collection.id, inner))),

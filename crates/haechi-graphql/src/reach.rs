@@ -2,6 +2,7 @@
 
 use crate::names::{Change, Query, Types};
 use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection, SelectionSet};
+use haechi_data::many::Doing;
 use haechi_model::{App, CollectionId};
 
 /// Fragments are followed to this depth.
@@ -41,6 +42,8 @@ fn reached(app: &App, types: &Types, kind: OperationType, name: &str) -> bool {
             Change::Create => open(*at, "create"),
             Change::Update => open(*at, "update"),
             Change::Delete => open(*at, "delete"),
+            Change::Many(Doing::Change) => open(*at, "list") && open(*at, "update"),
+            Change::Many(Doing::Remove) => open(*at, "list") && open(*at, "delete"),
             Change::Upsert => open(*at, "create") || open(*at, "update"),
             Change::Act(_) => false,
         }),

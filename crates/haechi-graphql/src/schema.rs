@@ -5,7 +5,7 @@ use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
 };
-use haechi_data::{extreme, summable};
+use haechi_data::{extreme, many::Doing, summable};
 use haechi_model::{App, Collection, FieldId, FieldType, USERS, pascal, snake};
 use std::collections::BTreeMap;
 
@@ -246,6 +246,11 @@ fn changes(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
         .description("What became of a delete.")
         .field(plain("id", TypeRef::named("ID")))
         .field(problems());
+    let many = Object::new(format!("{singular}ManyPayload"))
+        .description("What became of a change by filter.")
+        .field(plain("count", TypeRef::named("Int")).description("How many records were changed."))
+        .field(plain("ids", TypeRef::named_nn_list("ID")))
+        .field(problems());
     let change = Object::new(format!("{singular}Change"))
         .description(format!("A change of a record of {}.", collection.name))
         .field(plain("type", TypeRef::named_nn("ChangeType")))
@@ -256,6 +261,7 @@ fn changes(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder {
     let builder = if collection.id == USERS { builder } else { builder.register(deleted) };
     let changed = settable(collection) || collection.id != USERS || !collection.actions.is_empty();
     let builder = if changed { builder.register(payload) } else { builder };
+    let builder = if settable(collection) || collection.id != USERS { builder.register(many) } else { builder };
     builder.register(change)
 }
 
@@ -286,6 +292,16 @@ fn mutation_field(collection: &Collection, name: &str, change: &Change) -> Field
     match change {
         Change::Create if settable(collection) => payload.argument(input("Create")),
         Change::Create => payload,
+        Change::Many(doing) => {
+            let filter = InputValue::new("filter", TypeRef::named_nn(format!("{singular}Filter")));
+            let many = plain(name, TypeRef::named(format!("{singular}ManyPayload"))).argument(filter);
+            match doing {
+                Doing::Change => {
+                    many.argument(input("Update")).description("Changes all records that the filter finds, at most 1 000, or none of them.")
+                }
+                Doing::Remove => many.description("Deletes all records that the filter finds, at most 1 000, or none of them."),
+            }
+        }
         Change::Upsert => {
             let on = InputValue::new("on", TypeRef::named_nn_list_nn(key_name(collection))).description("The fields of a unique key, each of them.");
             payload.argument(on).argument(input("Create")).description("Changes the record with this key, or creates it.")

@@ -1,6 +1,6 @@
 //! The services and messages of an app, as descriptors made from the model: for requests, for reflection, and to be printed.
 
-use haechi_data::many::keyed;
+use haechi_data::many::{Doing, keyed};
 use haechi_model::{App, Collection, CollectionId, FieldId, FieldType, MASKED_FIELDS, USERS, field_number, pascal, snake};
 use prost_reflect::{DescriptorError, DescriptorPool, MessageDescriptor};
 use prost_types::{
@@ -26,6 +26,8 @@ pub(crate) enum Method {
     Delete,
     /// Creates the record, or changes the one with the same unique key.
     Upsert,
+    /// Changes or deletes all records that a filter finds.
+    Many(Doing),
     BatchGet,
     BatchCreate,
     BatchUpdate,
@@ -107,6 +109,7 @@ pub(crate) fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
         (format!("BatchGet{many}"), Method::BatchGet),
         (format!("BatchUpdate{many}"), Method::BatchUpdate),
         (format!("Watch{many}"), Method::Watch),
+        (format!("Change{many}"), Method::Many(Doing::Change)),
     ];
     // Only the identity feature creates and deletes people.
     if collection.id != USERS {
@@ -115,6 +118,7 @@ pub(crate) fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
             (format!("Delete{one}"), Method::Delete),
             (format!("BatchCreate{many}"), Method::BatchCreate),
             (format!("BatchDelete{many}"), Method::BatchDelete),
+            (format!("Remove{many}"), Method::Many(Doing::Remove)),
         ]);
     }
     if keyed(collection) {
@@ -137,6 +141,8 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, String, String)> {
                 Method::Update | Method::BatchUpdate => "update",
                 Method::Delete | Method::BatchDelete => "delete",
                 Method::Upsert => "create or update",
+                Method::Many(Doing::Change) => "list and update",
+                Method::Many(Doing::Remove) => "list and delete",
                 Method::Watch => "watch",
                 Method::Act(action) => action,
             };
@@ -262,6 +268,13 @@ fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<Des
             (vec![request(fields), response(page)], format!("{name}Response"))
         }
         Method::Create => (vec![request(vec![of_type(&single, 1, &row), text("request_id", 2)])], one.clone()),
+        Method::Many(doing) => {
+            let mut fields = vec![text("filter", 1), text("request_id", 2)];
+            if *doing == Doing::Change {
+                fields.extend([of_type(&single, 3, &row), mask("update_mask", 4)]);
+            }
+            (vec![request(fields), response(vec![plain("count", 1, Type::Int32), repeated(text("ids", 2))])], format!("{name}Response"))
+        }
         Method::Upsert => (vec![request(vec![of_type(&single, 1, &row), repeated(text("on", 2)), text("request_id", 3)])], one.clone()),
         Method::Update => {
             let fields = vec![of_type(&single, 1, &row), mask("update_mask", 2), version(3), text("request_id", 4)];

@@ -74,10 +74,18 @@ impl Incoming {
 
     /// The fields of an update: with a mask, its fields, and absent ones are cleared; without a mask, the present fields.
     pub(crate) fn update(&self, name: &str, collection: &Collection) -> Result<(String, Json), Problem> {
+        let given = self.object(name, collection)?;
+        let Some((_, Json::Text(id))) = given.iter().find(|(name, _)| **name == *"id") else {
+            return Err(malformed("The record's `id` is required."));
+        };
+        Ok((id.to_string(), self.changed(name, collection)?))
+    }
+
+    /// The same, without the record's own id.
+    pub(crate) fn changed(&self, name: &str, collection: &Collection) -> Result<Json, Problem> {
         let mut given = self.object(name, collection)?;
-        let id = given.iter().position(|(name, _)| **name == *"id").map(|at| given.swap_remove(at));
-        let Some((_, Json::Text(id))) = id else { return Err(malformed("The record's `id` is required.")) };
-        let Some(paths) = self.mask("update_mask") else { return Ok((id.into(), Json::Object(given))) };
+        given.retain(|(name, _)| **name != *"id");
+        let Some(paths) = self.mask("update_mask") else { return Ok(Json::Object(given)) };
         let all = paths.iter().any(|path| path == "*");
         let declared = collection.fields.iter().filter(|field| all && !field.read_only).map(|field| field.name.clone());
         let named = paths.into_iter().filter(|path| path != "*").chain(declared);
@@ -89,7 +97,7 @@ impl Incoming {
             let absent = if list { Json::List(Vec::new()) } else { Json::Null };
             members.push((path.into(), value.unwrap_or(absent)));
         }
-        Ok((id.into(), Json::Object(members)))
+        Ok(Json::Object(members))
     }
 }
 

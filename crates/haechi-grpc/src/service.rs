@@ -11,7 +11,8 @@ use haechi_data::{
     actions::{self, Listing, Made},
     batch::{self, Outcome},
     declared::{self, Target},
-    live, many,
+    live,
+    many::{self, Doing},
 };
 use haechi_gate::{Ask, Stream, Told, ToldKind, Wanted, WatchItem, reply_order};
 use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, RowPage, Shape, field_number, snake, write_bytes, write_varint};
@@ -82,6 +83,7 @@ impl Call<'_> {
                 let made = many::upsert_data(self.ask, self.id(), &on, &json, self.claim(&request)?).await?;
                 Ok(self.shown(&made).await)
             }
+            Method::Many(doing) => self.many(*doing, &request).await,
             Method::BatchGet => self.batch_get(&request).await,
             Method::BatchCreate | Method::BatchUpdate | Method::BatchDelete => self.batch(&request).await,
             Method::Act(name) => self.act(name, &request).await,
@@ -99,6 +101,7 @@ impl Call<'_> {
             Method::Update | Method::BatchUpdate => ask.on::<haechi_gate::Update>(id).err(),
             Method::Delete | Method::BatchDelete => ask.on::<haechi_gate::Delete>(id).err(),
             Method::Upsert => many::may_upsert(ask, id).err(),
+            Method::Many(doing) => many::may_do(ask, id, *doing).err(),
             Method::Watch => ask.on::<haechi_gate::Watch>(id).err(),
             Method::Act(_) => None,
         };
@@ -243,6 +246,28 @@ impl Call<'_> {
                 write_bytes(1, &self.shown(made).await, &mut out);
             }
         }
+        Ok(out)
+    }
+
+    async fn many(&self, doing: Doing, request: &Incoming) -> Reply {
+        let (collection, filter) = (self.collection(), request.text("filter"));
+        // A filter that is left out would mean all records.
+        if filter.trim().is_empty() {
+            return Err(Problem::new(kinds::MALFORMED, "`filter` must ask for something.").into());
+        }
+        let filter = many::condition(self.ask, collection, &filter)?;
+        let data = match doing {
+            Doing::Change => Some(request.changed(&snake(&collection.singular), collection)?),
+            Doing::Remove => None,
+        };
+        let data = data.as_ref().map(|data| (data, ""));
+        let many = many::by_condition(self.ask, self.id(), (doing, filter), data, self.claim(request)?).await?;
+        let mut out = Vec::new();
+        if !many.ids.is_empty() {
+            out.push(1 << 3);
+            write_varint(many.ids.len() as u64, &mut out);
+        }
+        many.ids.iter().for_each(|id| write_bytes(2, id.as_bytes(), &mut out));
         Ok(out)
     }
 

@@ -1,6 +1,7 @@
 //! The descriptors as protobuf text, with descriptions and the bounds of each field as comments.
 
 use crate::proto::{Method, PACKAGE, file, methods_of, plural};
+use haechi_data::many::Doing;
 use haechi_model::{App, Collection, Field};
 use prost_types::{
     DescriptorProto, FieldDescriptorProto,
@@ -51,6 +52,8 @@ fn of_method(method: &Method, collection: &Collection) -> String {
         Method::Create => format!("Adds a record of {name}."),
         Method::Update => format!("Changes fields of a record of {name}."),
         Method::Delete => format!("Deletes a record of {name}, and what goes with it."),
+        Method::Many(Doing::Change) => format!("Changes all records of {name} that a filter finds, at most 1000, or none of them."),
+        Method::Many(Doing::Remove) => format!("Deletes all records of {name} that a filter finds, at most 1000, or none of them."),
         Method::Upsert => format!("Changes the record of {name} with the same unique key, or creates it."),
         Method::BatchGet => format!("Reads up to 100 records of {name}: all of them or none."),
         Method::BatchCreate => format!("Adds up to 100 records of {name}: all of them or none."),

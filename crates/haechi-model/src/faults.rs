@@ -90,6 +90,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("x = { type = \"text\", required = \"yes\" }", "wrong-type", "true or false"),
     ("x = { type = \"text\", foo = 1 }", "unknown-key", "unknown key `foo`"),
     ("x = { type = \"text\", encrypted = true }", "not-built", "kept for field encryption"),
+    ("x = { type = \"ref\", to = \"users\", on_delete = \"cascade-later\" }", "not-built", "waits for background jobs"),
     ("x = { type = \"text\", class = \"pi\" }", "unknown-class", "did you mean `pii`?"),
     ("x = { type = \"text\", was = \"A\" }", "bad-name", "not a name"),
     ("x = { type = \"text\", was = \"y\" }\ny = { type = \"text\" }", "clash", "still exists"),

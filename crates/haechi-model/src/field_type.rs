@@ -187,6 +187,11 @@ fn read_ref_type(section: &Section<'_>, in_list: bool) -> FieldType {
         Some("cascade") if !in_list => OnDelete::Cascade,
         Some("set_null") if !in_list => OnDelete::SetNull,
         Some("remove") if in_list => OnDelete::Remove,
+        Some("cascade-later") => {
+            let message = "`on_delete = \"cascade-later\"` waits for background jobs, which are not built yet".to_owned();
+            section.error(section.span_of("on_delete"), "not-built", message, "choose another word; \"cascade\" deletes at most 1 000 rows at once");
+            OnDelete::Restrict
+        }
         Some(other) => {
             let help = if in_list { "choose \"restrict\" or \"remove\"" } else { "choose \"restrict\", \"cascade\" or \"set_null\"" };
             section.error(section.span_of("on_delete"), "wrong-value", format!("`on_delete` is `{other}`"), help);

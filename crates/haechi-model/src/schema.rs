@@ -52,7 +52,8 @@ pub fn collection_schema() -> Value {
         "$schema": DIALECT, "title": "a collection", "type": "object", "additionalProperties": false,
         "properties": {
             "collection": { "type": "object", "additionalProperties": false, "properties": {
-                "singular": { "type": "string", "pattern": "^[A-Z][A-Za-z0-9]*$" }, "owner": name, "was": name } },
+                "singular": { "type": "string", "pattern": "^[A-Z][A-Za-z0-9]*$" }, "owner": name, "was": name,
+                "order": { "type": "string", "minLength": 1 }, "page_size": { "type": "integer", "minimum": 1, "maximum": 1000 } } },
             "fields": { "type": "object", "propertyNames": name, "additionalProperties": {
                 "type": "object", "required": ["type"], "additionalProperties": false, "properties": properties } },
             "actions": { "type": "object", "propertyNames": name, "description": "Actions of one's own on a record.", "additionalProperties": {

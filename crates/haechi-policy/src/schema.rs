@@ -27,6 +27,8 @@ pub mod verb {
     pub const DELETE: ActionId = 4;
     /// Watching changes.
     pub const WATCH: ActionId = 5;
+    /// Taking records away as a file.
+    pub const EXPORT: ActionId = 6;
 }
 
 /// The positions of a class's own actions; `None` where `read` or `update` decides.

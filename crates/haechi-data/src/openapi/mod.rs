@@ -85,6 +85,8 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
             add("POST", format!("/api/v1/{name}:remove"), "list and delete");
             add("POST", format!("/api/v1/{name}:upsert"), "create or update");
         }
+        add("GET", format!("/api/v1/{name}:export"), "export");
+        add("POST", format!("/api/v1/{name}:export"), "export");
         add("GET", format!("/api/v1/{name}:watch"), "watch");
         add("POST", format!("/api/v1/{name}:watch"), "watch");
         if collection.id != haechi_model::USERS {

@@ -107,6 +107,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         open_to_all(app, collection, "watch", &mut streams[method]);
     }
     all.insert(format!("/api/v1/{name}:watch"), streams);
+    all.insert(format!("/api/v1/{name}:export"), export(collection));
     let mut computed = super::aggregates::path(collection);
     for method in ["get", "post"] {
         open_to_all(app, collection, "list", &mut computed[method]);
@@ -145,6 +146,26 @@ fn watch(collection: &Collection) -> Value {
         "responses": responses(&[403, 410, 413, 415, 429])
     });
     json!({ "get": get, "post": post })
+}
+
+fn export(collection: &Collection) -> Value {
+    let (name, parameter) = (&collection.name, |name: &str| reference("parameters", name));
+    let file = json!({ "description": "The rows, in the order of their ids.", "content": { "application/jsonl": { "schema": {} }, "text/csv": { "schema": {} } } });
+    let responses = |statuses: &[u16]| with(problems(statuses), "200", file.clone());
+    let fields = forms::list(&forms::name(), collection.fields.len() as u64);
+    let format = json!({ "type": "string", "enum": ["csv", "jsonl"], "description": "The format of the file." });
+    let query =
+        json!({ "type": "object", "additionalProperties": false, "properties": { "filter": schemas::filter(), "fields": fields, "format": format } });
+    json!({
+        "get": {
+            "operationId": format!("export_{name}"), "summary": format!("Export {name}."), "description": "All records that you may export and read, as a file.", "tags": [name], "parameters": [parameter("format"), parameter("filter"), parameter("fields")],
+            "responses": responses(&[403, 429])
+        },
+        "post": {
+            "operationId": format!("export_query_{name}"), "summary": format!("Export a query of {name}."), "description": "As by GET, with the question in the body: nothing of it stands in a URL.", "tags": [name], "requestBody": json_body(query),
+            "responses": responses(&[403, 413, 415, 429])
+        }
+    })
 }
 
 /// The id in a path.
@@ -227,6 +248,7 @@ pub(super) fn parameters() -> Value {
         "order_by": query("order_by", "Fields with asc or desc, separated by commas.", schemas::order()),
         "page_size": query("page_size", "Most records of the page.", schemas::page_size()),
         "page_token": query("page_token", "Where the page before ended.", schemas::page_token()),
+        "format": query("format", "The format of the file; jsonl without it.", json!({ "type": "string", "enum": ["csv", "jsonl"] })),
         "fields": query("fields", "Fields of the reply, separated by commas.", schemas::names()),
         "expand": query("expand", "References to show with their records, separated by commas: `project(name,lead(name))`, `tasks_by_project(20,title)`.", schemas::expand()),
         "count": query("count", "Whether `total_size` is wanted.", json!({ "type": "boolean" })),

@@ -4,7 +4,7 @@ use super::{
     actions::{Made, collection, made, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
-    many::{Keyed, TRIES},
+    many::{Keyed, TRIES, may_upsert},
 };
 use haechi_gate::{Ask, Create, Delete, Update, Work, WorkError};
 use haechi_model::{Claim, CollectionId, FieldId, Json, Value};
@@ -51,9 +51,10 @@ pub async fn run(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<Ou
     let operations = read(json)?;
     // The request already counts as one operation.
     ask.spend(operations.len() - 1).map_err(RecordError::Spent)?;
+    let mut unseen = 0;
     for _ in 0..TRIES {
         let attempt = Attempt::prepare(ask, &operations).await?;
-        if let Some(done) = attempt.commit(claim.as_ref()).await? {
+        if let Some(done) = attempt.commit(claim.as_ref(), &mut unseen).await? {
             return Ok(done);
         }
     }
@@ -106,6 +107,7 @@ impl<'a> Attempt<'a> {
                 grant.update(&mut self.work, &id, values, operation.if_match).map_err(fail)?;
             }
             Kind::Upsert => {
+                may_upsert(ask, target).map_err(RecordError::Refused)?;
                 let keyed = Keyed::read(declared, operation.on.unwrap_or_default(), Cow::Owned(replaced(operation, named, declared)), data_base)?;
                 let found = keyed.look(ask, target).await?;
                 let id = keyed.put(ask, declared, found.as_ref(), &mut self.work)?;
@@ -121,7 +123,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Commits; `None` when somebody was faster, and it is to be looked up again.
-    async fn commit(mut self, claim: Option<&Claim>) -> Result<Option<(Vec<Outcome>, bool)>, RecordError> {
+    async fn commit(mut self, claim: Option<&Claim>, unseen: &mut u32) -> Result<Option<(Vec<Outcome>, bool)>, RecordError> {
         let ask = self.ask;
         if let Some(claim) = claim {
             self.work.claim(Claim { result: self.work.results(), ..claim.clone() });
@@ -131,7 +133,7 @@ impl<'a> Attempt<'a> {
             Err(error) => {
                 let at = error.operation.min(self.collections.len() - 1);
                 if let Some((keyed, created)) = &self.looked_up[at]
-                    && keyed.again(ask, self.collections[at], *created, &error.error).await?
+                    && keyed.again(ask, self.collections[at], (*created, &error.error), unseen).await?
                 {
                     return Ok(None);
                 }

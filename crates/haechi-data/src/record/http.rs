@@ -6,6 +6,7 @@ use super::{
     batch,
     declared::{self, Handlers, Target},
     error::RecordError,
+    export::{Exports, export},
     many::{self, Doing},
     query::QueryInput,
 };
@@ -31,6 +32,8 @@ const MAX_KEY: usize = 255;
 const WATCH: &str = ":watch";
 /// The end of the path of counts, sums, extremes and means.
 const AGGREGATE: &str = ":aggregate";
+/// The end of the path of an export.
+const EXPORT: &str = ":export";
 /// The end of the path of a query in a body.
 const QUERY: &str = ":query";
 /// Headers of a reply, those of the stack included.
@@ -47,6 +50,8 @@ pub struct Data {
     pub body_bytes: usize,
     /// Handlers of declared actions.
     pub handlers: Handlers,
+    /// Exports that go on.
+    pub exports: Exports,
 }
 
 /// All routes of records.
@@ -102,6 +107,12 @@ async fn list(
             let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
             return Box::pin(aggregate(&ask, collection, &input)).await.map(ok);
         }
+        if let Some(name) = name.strip_suffix(EXPORT) {
+            let collection = actions::collection(&ask, name)?;
+            let _: haechi_gate::Grant<haechi_gate::Export> = ask.on(collection).map_err(RecordError::Refused)?;
+            let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
+            return Box::pin(export(&data.exports, &ask, collection, input)).await;
+        }
         let collection = actions::collection(&ask, &name)?;
         let input = QueryInput::from_url(query.as_deref().unwrap_or_default())?;
         actions::list(&ask, collection, &Listing { input: &input, tokens: data.gate.page_tokens() }).await.map(|page| ok(page.bytes))
@@ -126,10 +137,16 @@ async fn create_or_query(
             let (json, _) = read_body(&data, &headers, body).await?;
             return Box::pin(live::http::watch(&data.gate, &ask, grant, &QueryInput::from_json(json)?, &headers)).await;
         }
+        if verb == "export" {
+            let collection = actions::collection(&ask, name)?;
+            let _: haechi_gate::Grant<haechi_gate::Export> = ask.on(collection).map_err(RecordError::Refused)?;
+            let (json, _) = read_body(&data, &headers, body).await?;
+            return Box::pin(export(&data.exports, &ask, collection, QueryInput::from_json(json)?)).await;
+        }
         match verb {
             "upsert" => return Box::pin(upsert(&data, &ask, name, &headers, body)).await,
-            "change" => return Box::pin(by_filter(&data, &ask, &uri, &headers, body, &Doing::Change)).await,
-            "remove" => return Box::pin(by_filter(&data, &ask, &uri, &headers, body, &Doing::Remove)).await,
+            "change" => return Box::pin(by_filter(&data, &ask, &uri, &headers, body, Doing::Change)).await,
+            "remove" => return Box::pin(by_filter(&data, &ask, &uri, &headers, body, Doing::Remove)).await,
             "query" | "aggregate" => {}
             _ => return Err(RecordError::NotFound),
         }
@@ -182,16 +199,11 @@ async fn upsert(data: &Data, ask: &Ask, name: &str, headers: &HeaderMap, body: B
 }
 
 /// `POST /api/v1/{collection}:change` and `:remove`.
-async fn by_filter(data: &Data, ask: &Ask, uri: &Uri, headers: &HeaderMap, body: Body, doing: &Doing) -> Result<Response, RecordError> {
+async fn by_filter(data: &Data, ask: &Ask, uri: &Uri, headers: &HeaderMap, body: Body, doing: Doing) -> Result<Response, RecordError> {
     let path = uri.path();
     let name = path.rsplit('/').next().and_then(|last| last.split(':').next()).unwrap_or_default();
     let collection = actions::collection(ask, name)?;
-    let _: haechi_gate::Grant<haechi_gate::List> = ask.on(collection).map_err(RecordError::Refused)?;
-    match doing {
-        Doing::Change => ask.on::<haechi_gate::Update>(collection).map(drop),
-        Doing::Remove => ask.on::<haechi_gate::Delete>(collection).map(drop),
-    }
-    .map_err(RecordError::Refused)?;
+    many::may_do(ask, collection, doing).map_err(RecordError::Refused)?;
     let (json, bytes) = read_body(data, headers, body).await?;
     let claim = claim(ask, headers, &Method::POST, path, &bytes)?;
     let many = many::by_filter(ask, collection, &json, claim, doing).await?;

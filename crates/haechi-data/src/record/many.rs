@@ -16,6 +16,8 @@ use std::borrow::Cow;
 
 /// How often it is looked up again.
 pub(crate) const TRIES: usize = 100;
+/// How often a record that has the key, and that the caller does not see, may have been deleted meanwhile.
+const UNSEEN: u32 = 5;
 /// Most records of one change by filter.
 const MAX_ROWS: u32 = 1_000;
 
@@ -90,11 +92,21 @@ impl<'a> Keyed<'a> {
         Ok(found.ids[0].clone())
     }
 
-    /// Whether somebody was faster, so that it is to be looked up again. Otherwise it is a record that the caller may not read.
-    pub(crate) async fn again(&self, ask: &Ask, collection: CollectionId, created: bool, error: &WriteError) -> Result<bool, RecordError> {
+    /// Whether somebody was faster, so that it is to be looked up again. `unseen` counts how often the key was taken by a record that the
+    /// caller does not see: it may have been deleted meanwhile, or they may not read it.
+    pub(crate) async fn again(
+        &self,
+        ask: &Ask,
+        collection: CollectionId,
+        (created, error): (bool, &WriteError),
+        unseen: &mut u32,
+    ) -> Result<bool, RecordError> {
         match error {
             WriteError::Moved | WriteError::NotFound => Ok(!created),
-            WriteError::NotUnique(_) if created => Ok(self.look(ask, collection).await?.is_some()),
+            WriteError::NotUnique(fields) if created && self.key.iter().all(|(field, _)| fields.contains(field)) => {
+                *unseen = if self.look(ask, collection).await?.is_some() { 0 } else { *unseen + 1 };
+                Ok(*unseen < UNSEEN)
+            }
             _ => Ok(false),
         }
     }
@@ -142,7 +154,7 @@ pub fn may_upsert(ask: &Ask, collection: CollectionId) -> Result<(), Refusal> {
 }
 
 async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim: Option<Claim>) -> Result<(Made, bool), RecordError> {
-    let declared = &ask.app().collections[collection];
+    let (declared, mut unseen) = (&ask.app().collections[collection], 0);
     for _ in 0..TRIES {
         let found = keyed.look(ask, collection).await?;
         let mut work = ask.work();
@@ -161,7 +173,7 @@ async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim
                 let done = done.into_iter().next().ok_or(RecordError::NotFound)?;
                 return Ok((made(done), created));
             }
-            Err(error) if keyed.again(ask, collection, created, &error.error).await? => {}
+            Err(error) if keyed.again(ask, collection, (created, &error.error), &mut unseen).await? => {}
             Err(error) => return Err(RecordError::write(error, keyed.base.to_owned(), declared)),
         }
     }
@@ -172,25 +184,60 @@ async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim
 const CREATED: &str = "+";
 
 /// What is done with all records that a filter finds.
-pub(crate) enum Doing {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// They are changed.
     Change,
+    /// They are deleted.
     Remove,
 }
 
 /// The changed records.
-pub(crate) struct Many {
-    pub(crate) ids: Vec<Box<str>>,
-    pub(crate) replayed: bool,
+pub struct Many {
+    /// Their ids.
+    pub ids: Vec<Box<str>>,
+    /// Whether an earlier request with the same key did it.
+    pub replayed: bool,
+}
+
+/// Data, and where they stand in the body.
+type Data<'a> = (&'a Json, &'a str);
+
+/// Refuses who may not do this with any record, before a body is read.
+///
+/// # Errors
+/// The refusal.
+pub fn may_do(ask: &Ask, collection: CollectionId, doing: Doing) -> Result<(), Refusal> {
+    ask.on::<List>(collection)?;
+    match doing {
+        Doing::Change => ask.on::<Update>(collection).map(drop),
+        Doing::Remove => ask.on::<Delete>(collection).map(drop),
+    }
 }
 
 /// Changes or deletes the records that a filter finds: all of them, or none. `{"filter": "…", "data": {…}}`.
 ///
 /// # Errors
 /// Why nothing was done, and at which record.
-pub(crate) async fn by_filter(ask: &Ask, collection: CollectionId, json: &Json, claim: Option<Claim>, doing: &Doing) -> Result<Many, RecordError> {
+pub(crate) async fn by_filter(ask: &Ask, collection: CollectionId, json: &Json, claim: Option<Claim>, doing: Doing) -> Result<Many, RecordError> {
+    let (filter, data) = read(ask, &ask.app().collections[collection], json, doing)?;
+    by_condition(ask, collection, (doing, filter), data, claim).await
+}
+
+/// The same, with a condition that was read already, and data that stand alone.
+///
+/// # Errors
+/// Why nothing was done, and at which record.
+pub async fn by_condition(
+    ask: &Ask,
+    collection: CollectionId,
+    (doing, filter): (Doing, Predicate),
+    data: Option<Data<'_>>,
+    claim: Option<Claim>,
+) -> Result<Many, RecordError> {
     let declared = &ask.app().collections[collection];
-    let (filter, data) = read(ask, declared, json, doing)?;
-    let values = data.map(|data| read_values(data, declared, Purpose::Merge, "/data")).transpose()?.unwrap_or_default();
+    let base = data.map_or("", |(_, base)| base);
+    let values = data.map(|(data, base)| read_values(data, declared, Purpose::Merge, base)).transpose()?.unwrap_or_default();
     for _ in 0..TRIES {
         let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
         let found = grant.found(filter.clone(), MAX_ROWS + 1).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
@@ -216,7 +263,7 @@ pub(crate) async fn by_filter(ask: &Ask, collection: CollectionId, json: &Json, 
             match doing {
                 Doing::Change => {
                     let grant: Grant<Update> = ask.on(collection).map_err(RecordError::Refused)?;
-                    let direct = |error| RecordError::write(WorkError { operation: 0, error }, "/data".to_owned(), declared);
+                    let direct = |error| RecordError::write(WorkError { operation: 0, error }, base.to_owned(), declared);
                     grant.update(&mut work, id, values.clone(), None).map_err(direct)?;
                 }
                 Doing::Remove => ask.on::<Delete>(collection).map_err(RecordError::Refused)?.delete(&mut work, id, None),
@@ -233,7 +280,7 @@ pub(crate) async fn by_filter(ask: &Ask, collection: CollectionId, json: &Json, 
                 WriteError::Store(_) | WriteError::KeyReused => return Err(RecordError::write(error, String::new(), declared)),
                 _ => {
                     let id = order.get(error.operation).cloned().unwrap_or_default();
-                    return Err(RecordError::One { id, error: Box::new(RecordError::write(error, "/data".to_owned(), declared)) });
+                    return Err(RecordError::One { id, error: Box::new(RecordError::write(error, base.to_owned(), declared)) });
                 }
             },
         }
@@ -245,7 +292,7 @@ fn targets(result: &str) -> Vec<Box<str>> {
     result.split(' ').filter_map(|target| Some(target.split_once('/')?.1.into())).collect()
 }
 
-fn read<'a>(ask: &Ask, declared: &Collection, json: &'a Json, doing: &Doing) -> Result<(Predicate, Option<&'a Json>), RecordError> {
+fn read<'a>(ask: &Ask, declared: &Collection, json: &'a Json, doing: Doing) -> Result<(Predicate, Option<Data<'a>>), RecordError> {
     let shape = RecordError::Shape(match doing {
         Doing::Change => "The body must be an object with `filter`, a text that is not empty, and `data`.",
         Doing::Remove => "The body must be an object with `filter`, a text that is not empty.",
@@ -259,8 +306,16 @@ fn read<'a>(ask: &Ask, declared: &Collection, json: &'a Json, doing: &Doing) -> 
             _ => return Err(shape),
         }
     }
-    let (Some(filter), true) = (filter, data.is_some() || matches!(doing, Doing::Remove)) else { return Err(shape) };
+    let (Some(filter), true) = (filter, data.is_some() || doing == Doing::Remove) else { return Err(shape) };
+    Ok((condition(ask, declared, filter)?, data.map(|data| (data, "/data"))))
+}
+
+/// A filter as a condition.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn condition(ask: &Ask, declared: &Collection, filter: &str) -> Result<Predicate, RecordError> {
     let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
     let filter = read_filter_through(filter, &ask.app().collections, declared, me).map_err(RecordError::Filter)?;
-    Ok((filter.predicate, data))
+    Ok(filter.predicate)
 }

@@ -6,6 +6,7 @@ mod read;
 mod write;
 
 pub use read::{Options, OptionsError, Reader, Zone};
+pub(crate) use write::write_cell;
 pub use write::{write_footer, write_header, write_rows};
 
 /// The longest row of a JSON file, and the longest line of a file of JSON lines.
@@ -23,6 +24,15 @@ pub enum Format {
 }
 
 impl Format {
+    /// The ending of a file's name.
+    pub(crate) fn ending(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::JsonLines => "jsonl",
+        }
+    }
+
     /// By the ending of a file's name.
     #[must_use]
     pub fn of(path: &std::path::Path) -> Option<Self> {

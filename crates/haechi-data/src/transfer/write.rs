@@ -69,27 +69,47 @@ fn write_csv(collection: &Collection, row: &Row, out: &mut Vec<u8>) {
             out.push(b',');
         }
         let ty = &collection.fields[field].ty;
-        let cell = match (&row[field], ty) {
+        match (&row[field], ty) {
             (Value::Null, _) => continue,
-            (Value::Text(text), ty) if plain(ty) => guarded(text),
+            (Value::Text(text), ty) if plain(ty) => quoted(&guarded(text), out),
             (value, ty) => {
                 let mut json = Vec::new();
                 ty.write(value, &mut json);
-                let text = String::from_utf8_lossy(&json).into_owned();
-                // JSON values keep their quotation marks; times, ids and numbers need none.
-                let bare = if matches!(ty, FieldType::Json { .. }) { None } else { text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) };
-                bare.map_or(text.clone(), str::to_owned)
+                quoted(bare(ty, &String::from_utf8_lossy(&json)), out);
             }
-        };
-        if cell.contains(['"', ',', '\n', '\r']) || cell.starts_with(' ') || cell.ends_with(' ') {
-            out.push(b'"');
-            out.extend_from_slice(cell.replace('"', "\"\"").as_bytes());
-            out.push(b'"');
-        } else {
-            out.extend_from_slice(cell.as_bytes());
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a value of a finished record as a cell.
+pub(crate) fn write_cell(ty: &FieldType, json: &Json, out: &mut Vec<u8>) {
+    match json {
+        Json::Null => {}
+        Json::Text(text) if plain(ty) => quoted(&guarded(text), out),
+        json => {
+            let mut text = Vec::new();
+            json.write(&mut text);
+            quoted(bare(ty, &String::from_utf8_lossy(&text)), out);
+        }
+    }
+}
+
+/// JSON values keep their quotation marks; times, ids and numbers need none.
+fn bare<'a>(ty: &FieldType, text: &'a str) -> &'a str {
+    let bare = if matches!(ty, FieldType::Json { .. }) { None } else { text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) };
+    bare.unwrap_or(text)
+}
+
+/// A cell, in quotation marks where it needs them.
+fn quoted(cell: &str, out: &mut Vec<u8>) {
+    if cell.contains(['"', ',', '\n', '\r']) || cell.starts_with(' ') || cell.ends_with(' ') {
+        out.push(b'"');
+        out.extend_from_slice(cell.replace('"', "\"\"").as_bytes());
+        out.push(b'"');
+    } else {
+        out.extend_from_slice(cell.as_bytes());
+    }
 }
 
 /// Whether values are texts as people write them.

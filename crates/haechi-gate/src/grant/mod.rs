@@ -7,7 +7,7 @@ mod writing;
 
 pub use reading::{AggregateQuery, Found, ListQuery, Wanted};
 pub(crate) use rules::{checks_of_a_change, of_a_change};
-pub use verbs::{Create, Delete, List, Read, Update, Verb, Watch};
+pub use verbs::{Create, Delete, Export, List, Read, Update, Verb, Watch};
 pub(crate) use writing::{class_condition, columns_set, references};
 
 use crate::{ask::Ask, refusal::Refusal};

@@ -1,6 +1,6 @@
 //! Reading by a grant: pages, single rows, computations, and a written row as its writer may see it.
 
-use super::{Delete, Grant, List, Read, Verb};
+use super::{Delete, Export, Grant, List, Read, Verb};
 #[cfg(haechi_unsafe_lab)]
 use crate::lab::{Hole, planted};
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
 };
 use haechi_model::filter::{MAX_STEPS, is_filter};
 use haechi_model::{
-    Aggregate, AggregateFunction, Alone, Collection, CollectionId, FieldId, FieldType, Mask, OnDelete, Operand, Order, Output, PerParent, Predicate,
-    RowPage, Select, Shape, Value,
+    Aggregate, AggregateFunction, Alone, Change, Collection, CollectionId, EntryDraft, EntryKind, FieldId, FieldType, Mask, OnDelete, Operand, Order,
+    Output, PerParent, Predicate, RowPage, Select, Shape, Value,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -130,17 +130,13 @@ impl<A: Verb> Grant<A> {
     }
 }
 
-impl Grant<List> {
-    /// Rows as finished JSON.
-    ///
-    /// # Errors
-    /// When the query uses a field that the caller may not read, or the database cannot be reached.
-    pub async fn list(&self, query: ListQuery) -> Result<RowPage, ReadError> {
+impl<A: Verb> Grant<A> {
+    async fn page(&self, query: ListQuery) -> Result<RowPage, ReadError> {
         if !is_filter(&query.filter, MAX_STEPS) {
             return Err(ReadError::NotLocal);
         }
         let names = |at| query.order.iter().any(|part| part.column == at) || query.per.as_ref().is_some_and(|per| per.column == at);
-        let Asked { rows: filter, used, elsewhere } = self.ask.usable((self.collection, &self.rows, List::NAME), query.filter, names)?;
+        let Asked { rows: filter, used, elsewhere } = self.ask.usable((self.collection, &self.rows, A::NAME), query.filter, names)?;
         let column = |field: FieldId| self.collection().fields[field].shadow.unwrap_or(field);
         let mut order: Vec<Order> = query.order.iter().map(|part| Order { column: column(part.column), ..part.clone() }).collect();
         if !order.iter().any(|part| part.column == Collection::ID) {
@@ -162,12 +158,44 @@ impl Grant<List> {
         };
         let many = select.per.is_some();
         let select = Select { bytes: self.ask.room() / query.sharing.max(1), ..select };
-        let page = self.select(select, query.scan, "list", &used).await?;
-        self.ask.sight_elsewhere(List::NAME, &elsewhere)?;
+        let page = self.select(select, query.scan, A::NAME, &used).await?;
+        self.ask.sight_elsewhere(A::NAME, &elsewhere)?;
         if page.cut && many {
             return Err(ReadError::TooLong);
         }
         Ok(if query.backward { page.reversed(gap) } else { page })
+    }
+}
+
+impl Grant<Export> {
+    /// Leaves the entry of an export, which stands in the ledger before the first byte is sent.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn begin(&self, format: &str) -> Result<(), ReadError> {
+        let shared = &self.ask.shared;
+        let entry = shared.system_entry(Export::NAME, Some(self.collection), format!("\"format\":\"{format}\""));
+        let entry = EntryDraft { kind: EntryKind::Access, ..entry };
+        let change = Change { request_id: self.ask.request_id.clone(), ..shared.change_of(self.ask.caller.actor().clone(), vec![entry]) };
+        shared.commit(change).await.map(drop).map_err(ReadError::Store)
+    }
+
+    /// A part of the rows, as finished JSON.
+    ///
+    /// # Errors
+    /// When the query uses a field that the caller may not read, or the database cannot be reached.
+    pub async fn part(&self, query: ListQuery) -> Result<RowPage, ReadError> {
+        self.page(query).await
+    }
+}
+
+impl Grant<List> {
+    /// Rows as finished JSON.
+    ///
+    /// # Errors
+    /// When the query uses a field that the caller may not read, or the database cannot be reached.
+    pub async fn list(&self, query: ListQuery) -> Result<RowPage, ReadError> {
+        self.page(query).await
     }
 
     /// A computation over the rows; each of its fields must be readable in every row that it is taken from. For each group its values, then

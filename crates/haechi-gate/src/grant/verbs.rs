@@ -47,6 +47,8 @@ verbs! {
     Update "update" |ask, collection| with_read(ask, ask.revision.verbs.update, collection);
     /// Watching changes of rows.
     Watch "watch" |ask, collection| with_read(ask, ask.revision.verbs.watch, collection);
+    /// Exporting rows.
+    Export "export" |ask, collection| with_read(ask, ask.revision.verbs.export, collection);
     /// Deleting a row.
     Delete "delete" |ask, collection| with_read(ask, ask.revision.verbs.delete, collection);
 }

@@ -140,8 +140,7 @@ impl World {
                 haechi_model::FieldType::Ref { to, .. } => item.as_str().and_then(|name| self.ids.get(&(*to, name.to_owned()))),
                 _ => None,
             };
-            let listed = ty.lists().zip(item.as_array()).map(|((to, _), names)| self.listed(to, names)).transpose();
-            let listed = listed.map_err(|what| format!("`{key}` {what}"))?;
+            let listed = ty.lists().zip(item.as_array()).map(|((to, _), names)| self.listed(to, names));
             if collection == USERS && key == "roles" {
                 let roles = item.as_array().into_iter().flatten().filter_map(toml_edit::Value::as_str);
                 if let Some(unknown) = roles.into_iter().find(|role| !revision.app.roles.iter().any(|known| known == role)) {
@@ -162,12 +161,12 @@ impl World {
     }
 
     /// A list of references, by the names of rows or by ids.
-    fn listed(&self, to: CollectionId, names: &toml_edit::Array) -> Result<Json, String> {
-        let item = |value: &toml_edit::Value| {
-            let name = value.as_str().ok_or("must be a list of names in quotes")?;
-            Ok(Json::Text(self.ids.get(&(to, name.to_owned())).map_or(name, String::as_str).into()))
+    fn listed(&self, to: CollectionId, names: &toml_edit::Array) -> Json {
+        let item = |value: &toml_edit::Value| match value.as_str() {
+            Some(name) => Json::Text(self.ids.get(&(to, name.to_owned())).map_or(name, String::as_str).into()),
+            None => Json::Null,
         };
-        names.iter().map(item).collect::<Result<_, String>>().map(Json::List)
+        Json::List(names.iter().map(item).collect())
     }
 
     fn case(&self, revision: &Revision, case: &toml_edit::Table) -> Result<(), String> {

@@ -20,6 +20,7 @@ mod descriptions;
 mod doors;
 mod edge;
 mod embed;
+mod export;
 mod figures;
 mod fixture;
 mod flood;

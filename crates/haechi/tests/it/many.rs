@@ -11,7 +11,8 @@ on_both!(
     rows_leave_the_filter_meanwhile,
     what_a_filter_finds_is_removed,
     a_batch_looks_for_keys,
-    other_doors_have_keys
+    other_doors_have_keys,
+    other_doors_have_filters
 );
 
 const FILES: &[(&str, &str)] = &[
@@ -350,5 +351,58 @@ async fn other_doors_have_keys(backend: Backend) {
     assert_eq!(new["version"], 1, "{new}");
     let refused = client.call(&guest, "UpsertItem", json!({ "item": { "code": "H" }, "on": ["code"] })).await;
     assert!(format!("{refused:?}").contains("not_unique"), "{refused:?}");
+    app.finish().await;
+}
+
+/// What REST does by filter, GraphQL and gRPC do.
+async fn other_doors_have_filters(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let mut ids = Vec::new();
+    for code in ["A", "B", "C"] {
+        ids.push(kim.create("items", json!({ "code": code, "note": if code == "C" { "theirs" } else { "guests" } })).await);
+    }
+    let graphql = async |person: &Person, query: &str, variables: Value| {
+        person.post("/graphql", json!({ "query": query, "variables": variables })).await.expect(200).json()
+    };
+    let change = "mutation($filter: ItemFilter!, $input: ItemUpdateInput!) { change_items(filter: $filter, input: $input) { count ids errors { pointer code } __typename } }";
+    let changed = graphql(&guest, change, json!({ "filter": { "note": { "eq": "guests" } }, "input": { "place": 4 } })).await;
+    let expected = json!({ "count": 2, "ids": [ids[0], ids[1]], "errors": [], "__typename": "ItemManyPayload" });
+    assert_eq!(changed["data"]["change_items"], expected, "{changed}");
+    // One that may not be changed refuses the whole.
+    let refused = graphql(&guest, change, json!({ "filter": { "code": { "is_null": false } }, "input": { "place": 5 } })).await;
+    assert_eq!(refused["errors"][0]["extensions"]["code"], "forbidden", "{refused}");
+    assert!(refused.to_string().contains(&ids[2]), "{refused}");
+    let wrong = graphql(&kim, change, json!({ "filter": { "code": { "eq": "A" } }, "input": { "note": null } })).await;
+    assert_eq!(wrong["data"]["change_items"]["errors"][0]["pointer"], "/note", "{wrong}");
+    for empty in [json!({}), json!({ "and": [] })] {
+        let refused = graphql(&kim, change, json!({ "filter": empty, "input": { "place": 9 } })).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "malformed-request", "{refused}");
+    }
+    let client = crate::grpc::Client::new(&app);
+    let changed = client.call(&kim, "ChangeItems", json!({ "filter": "place = 4", "item": { "note": "again" } })).await.unwrap();
+    assert_eq!((&changed["count"], &changed["ids"]), (&json!(2), &json!([ids[0], ids[1]])));
+    let cleared = json!({ "filter": "place = 4", "item": {}, "update_mask": "place" });
+    assert_eq!(client.call(&kim, "ChangeItems", cleared).await.unwrap()["count"], 2);
+    assert_eq!(kim.get("/api/v1/items?place=4&count=true").await.expect(200).json()["total_size"], 0);
+    for filter in ["", " ", "nothing = 1"] {
+        assert!(client.call(&kim, "ChangeItems", json!({ "filter": filter, "item": { "place": 1 } })).await.is_err());
+        assert!(client.call(&kim, "RemoveItems", json!({ "filter": filter })).await.is_err());
+    }
+    let refused = client.call(&guest, "RemoveItems", json!({ "filter": "code:*" })).await;
+    assert!(format!("{refused:?}").contains("forbidden"), "{refused:?}");
+    assert_eq!(total(&kim).await, 3);
+    assert_eq!(client.call(&kim, "RemoveItems", json!({ "filter": "code IN (a)" })).await.unwrap()["ids"], json!([ids[0]]));
+    let removed = graphql(
+        &kim,
+        "mutation { remove_items(filter: { note: { ne: \"-\" } }) { count errors { code } ... on ItemManyPayload { ids } } }",
+        json!({}),
+    )
+    .await;
+    assert_eq!(removed["data"]["remove_items"], json!({ "count": 2, "errors": [], "ids": [ids[1], ids[2]] }), "{removed}");
+    // Each change has the payload that the schema says.
+    let more = kim.create("items", json!({ "code": "D" })).await;
+    let deleted = graphql(&kim, "mutation($id: ID!) { delete_item(id: $id) { __typename id } }", json!({ "id": more })).await;
+    assert_eq!(deleted["data"]["delete_item"], json!({ "__typename": "ItemDeletePayload", "id": more }));
+    assert_eq!(total(&kim).await, 0);
     app.finish().await;
 }

@@ -68,7 +68,9 @@ fn scrub(json: &mut Value) {
                 match (name.as_str(), &value) {
                     ("request_id" | "create_time" | "update_time" | "author" | "author_id", _) => *value = Value::Null,
                     // A token's length is all that it tells a client that cannot open it.
-                    ("next_page_token" | "end_cursor" | "cursor" | "position", Value::String(token)) => *value = json!(token.len()),
+                    ("next_page_token" | "prev_page_token" | "end_cursor" | "start_cursor" | "cursor" | "position", Value::String(token)) => {
+                        *value = json!(token.len())
+                    }
                     _ => scrub(value),
                 }
             }
@@ -98,19 +100,44 @@ async fn transcript(house: &House) -> Vec<String> {
                 }
             }
         }
-        for filter in [format!("{field} = null"), format!("{field}:*")] {
-            rest(me, json!({ "filter": filter }), &mut lines).await;
+        for guess in guesses {
+            let words =
+                [format!("{field} IN (x, \"{guess}\")"), format!("contains({field}, \"{guess}\")"), format!("starts_with({field}, \"{guess}\")")];
+            for filter in words.iter().cloned().chain([format!("{field} NOT IN (\"{guess}\")"), format!("parent.{field} >= \"{guess}\"")]) {
+                for filter in [filter.clone(), format!("NOT {filter}"), format!("rank < 2 OR {filter}")] {
+                    rest(me, json!({ "filter": filter, "count": true }), &mut lines).await;
+                    grpc(house, "ListNotes", json!({ "filter": filter, "count": true }), &mut lines).await;
+                    summed(me, json!({ "filter": filter, "group_by": ["title"], "min": ["rank"] }), &mut lines).await;
+                }
+            }
+            for filter in [json!({ "parent_where": { field: { "ge": guess } } }), json!({ field: { "in": [guess] } })] {
+                for filter in [filter.clone(), json!({ "not": filter })] {
+                    graphql(me, json!({ "filter": filter }), &mut lines).await;
+                }
+            }
+        }
+        for filter in [format!("{field} = null"), format!("{field}:*"), format!("{field} IS NOT NULL"), format!("parent.{field} IS NULL")] {
+            rest(me, json!({ "filter": filter, "count": true }), &mut lines).await;
+            summed(me, json!({ "filter": filter }), &mut lines).await;
+        }
+        for computed in [json!({ "group_by": [field] }), json!({ "min": [field] }), json!({ "max": field, "group_by": ["title", "rank"] })] {
+            summed(me, computed, &mut lines).await;
         }
         graphql(me, json!({ "filter": { field: { "is_null": true } } }), &mut lines).await;
-        for direction in ["", " desc"] {
+        for direction in ["", " desc", " nulls_last", " desc nulls_first"] {
             rest(me, json!({ "order_by": format!("{field}{direction}"), "page_size": 1 }), &mut lines).await;
             grpc(house, "ListNotes", json!({ "order_by": format!("{field}{direction}"), "page_size": 1 }), &mut lines).await;
-            let order = json!([{ "field": field, "direction": if direction.is_empty() { "ASC" } else { "DESC" } }]);
+            let order = json!([{ "field": field, "direction": if direction.contains("desc") { "DESC" } else { "ASC" } }]);
             graphql(me, json!({ "order": order }), &mut lines).await;
         }
     }
     others(house, &mut lines).await;
     lines
+}
+
+async fn summed(me: &Person, body: Value, lines: &mut Vec<String>) {
+    let reply = me.post("/api/v1/notes:aggregate", body.clone()).await;
+    lines.push(format!(":aggregate {body} → {} {}", reply.status, plain(&reply.text())));
 }
 
 async fn rest(me: &Person, body: Value, lines: &mut Vec<String>) {
@@ -133,7 +160,9 @@ async fn graphql(me: &Person, variables: Value, lines: &mut Vec<String>) {
         notes(filter: $filter, order_by: $order, first: 2) {
             edges { cursor node { id title secret mail _masked parent { id secret } notes_by_parent(filter: $filter, order_by: $order, first: 1) { nodes { id secret } page_info { has_next_page end_cursor } } } }
             page_info { has_next_page end_cursor }
+            total_size
         }
+        backward: notes(filter: $filter, order_by: $order, last: 1) { nodes { id } page_info { has_previous_page } }
         notes_aggregate(filter: $filter) { count max { rank } }
     }";
     let reply = me.post("/graphql", json!({ "query": query, "variables": variables })).await;
@@ -144,9 +173,10 @@ async fn others(house: &House, lines: &mut Vec<String>) {
     let me = &house.attacker;
     let keep =
         |what: &str, reply: haechi_testkit::Reply| format!("{what} → {} {:?} {}", reply.status, reply.headers.get("etag"), plain(&reply.text()));
-    for path in
-        ["", "?expand=parent", "?fields=secret", "?fields=id,mail&page_size=1", "?secret=aaa", "?order_by=secret", "?filter=secret%3D%22aaa%22"]
-    {
+    let expansions = ["?expand=parent(secret,mail)", "?expand=notes_by_parent(2,secret),parent(parent(mail))", "?count=true&page_size=1"];
+    let plain_ones =
+        ["", "?expand=parent", "?fields=secret", "?fields=id,mail&page_size=1", "?secret=aaa", "?order_by=secret", "?filter=secret%3D%22aaa%22"];
+    for path in plain_ones.into_iter().chain(expansions) {
         lines.push(keep(path, me.get(&format!("/api/v1/notes{path}")).await));
     }
     for at in 0..4 {
@@ -164,6 +194,10 @@ async fn others(house: &House, lines: &mut Vec<String>) {
             Ok(_) => lines.push(format!("watch {filter} → opened")),
             Err(reply) => lines.push(keep(filter, reply)),
         }
+    }
+    for filter in ["secret >= \"m\"", "parent.mail >= \"m\"", "title = closed"] {
+        lines.push(keep("change", me.post("/api/v1/notes:change", json!({ "filter": filter, "data": { "rank": 7 } })).await));
+        lines.push(keep("remove", me.post("/api/v1/notes:remove", json!({ "filter": filter })).await));
     }
     // What a write says, and what a stream tells of somebody else's.
     let mut stream = watch_by_secret(me).await;
@@ -320,6 +354,20 @@ async fn asked_of_a_team(backend: Backend, others: &[(usize, usize, &str)], cloc
             keep(format!("move {path}"), me.patch(&path, json!({ "project": id(1, 1) })).await);
             keep(format!("delete {path}"), me.delete(&path).await);
         }
+    }
+    for filter in ["project.name >= \"p1\"", "project.parent.name = p1", "NOT project.name = p1", "project.parent IS NULL", "assignee.id != null"] {
+        let body = json!({ "filter": filter, "count": true, "expand": "project(name,parent(name))" });
+        keep(format!("tasks {filter}"), me.post("/api/v1/tasks:query", body).await);
+        keep(format!("summed {filter}"), me.post("/api/v1/tasks:aggregate", json!({ "filter": filter, "group_by": ["project"] })).await);
+    }
+    for person in &people {
+        let filter = format!("person = \"{}\" OR project.name = p1", person.id);
+        keep("counted".to_owned(), me.post("/api/v1/memberships:aggregate", json!({ "filter": filter, "group_by": ["role", "project"] })).await);
+        let body = json!({ "on": ["project", "person"], "data": { "project": id(1, 0), "person": person.id, "role": "lead" } });
+        keep("upsert".to_owned(), me.post("/api/v1/memberships:upsert", body).await);
+    }
+    for expand in ["memberships_by_project", "memberships_by_project(5,role,person(email)),tasks_by_project(title)", "projects_by_parent(name)"] {
+        keep(format!("expand {expand}"), me.get(&format!("/api/v1/projects?count=true&expand={expand}")).await);
     }
     let query = "{ projects { nodes { id name memberships_by_project { nodes { id role } } tasks_by_project { nodes { id } } } } memberships_aggregate { count max { role } } tasks_aggregate { count } }";
     keep("graphql".to_owned(), me.post("/graphql", json!({ "query": query })).await);

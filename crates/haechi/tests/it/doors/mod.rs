@@ -2,13 +2,15 @@
 //!
 //! Callers, records and questions are made from the folder's own model and policies' roles; nothing here knows the app.
 
+mod filters;
 mod folder;
 pub(crate) mod live;
 mod values;
 
+use self::filters::{Filter, filters};
 use crate::{fixture, grpc::Client};
 use haechi_gate::ImportRow;
-use haechi_model::{Collection, CollectionId, FieldType, Json, USERS, Value as Stored, pascal, snake};
+use haechi_model::{App, Collection, CollectionId, FieldType, Json, USERS, Value as Stored, pascal, snake};
 use haechi_testkit::{Backend, Person, TestApp, on_both};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -22,6 +24,8 @@ struct Outcome {
     records: Vec<BTreeMap<String, Value>>,
     /// Fields that were refused, with their codes.
     fields: Vec<(String, String)>,
+    /// How many records a list has in all.
+    total: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,10 +44,15 @@ const DOORS: [Door; 5] = [Door::Rest, Door::RestBody, Door::Graphql, Door::Grpc,
 #[derive(Clone, Debug)]
 enum Question {
     Get(String),
-    List { filter: Option<(String, Value)>, order: Option<String> },
+    List {
+        filter: Option<Filter>,
+        order: Option<String>,
+    },
     Create(Map<String, Value>),
     Update(String, Map<String, Value>),
     Delete(String),
+    /// By the unique key of these fields.
+    Upsert(Vec<String>, Map<String, Value>),
 }
 
 struct World<'a> {
@@ -75,6 +84,10 @@ impl World<'_> {
         }
         outcome.map(|mut outcome| {
             outcome.fields.sort();
+            // A message does not write a zero.
+            if outcome.class == "ok" && matches!(question, Question::List { .. }) {
+                outcome.total = outcome.total.or((door == Door::Grpc).then_some(0));
+            }
             outcome
         })
     }
@@ -84,11 +97,15 @@ impl World<'_> {
         let reply = match question {
             Question::Get(id) => person.get(&format!("{path}/{id}")).await,
             // What is personal may not stand in a URL: then the other door of REST asks.
-            Question::List { filter: None, order: None } => person.get(&format!("{path}?page_size=200")).await,
+            Question::List { filter: None, order: None } => person.get(&format!("{path}?page_size=200&count=true")).await,
             Question::List { .. } => return None,
             Question::Create(fields) => person.post(&path, Value::Object(fields.clone())).await,
             Question::Update(id, fields) => person.patch(&format!("{path}/{id}"), Value::Object(fields.clone())).await,
             Question::Delete(id) => person.delete(&format!("{path}/{id}")).await,
+            Question::Upsert(on, fields) => {
+                let reply = person.post(&format!("{path}:upsert"), json!({ "on": on, "data": fields })).await;
+                return Some(of_rest(&reply, "/data"));
+            }
         };
         Some(of_rest(&reply, ""))
     }
@@ -98,9 +115,9 @@ impl World<'_> {
         let operation = match question {
             Question::Get(_) => return None,
             Question::List { filter, order } => {
-                let mut body = json!({ "page_size": 200 });
-                if let Some((field, value)) = filter {
-                    body["filter"] = json!(condition(collection, field, value));
+                let mut body = json!({ "page_size": 200, "count": true });
+                if let Some(filter) = filter {
+                    body["filter"] = json!(filter.text(collection));
                 }
                 if let Some(order) = order {
                     body["order_by"] = json!(order);
@@ -110,6 +127,7 @@ impl World<'_> {
             Question::Create(fields) => json!({ "create": name, "data": fields }),
             Question::Update(id, fields) => json!({ "update": name, "id": id, "data": fields }),
             Question::Delete(id) => json!({ "delete": name, "id": id }),
+            Question::Upsert(on, fields) => json!({ "upsert": name, "on": on, "data": fields }),
         };
         Some(of_rest(&person.post("/api/v1:batch", json!({ "operations": [operation] })).await, "/operations/0/data"))
     }
@@ -125,11 +143,10 @@ impl World<'_> {
                 (format!("query($id: ID!) {{ r: {root}(id: $id) {{ {shown} }} }}"), json!({ "id": id }), "one")
             }
             Question::List { filter, order } => {
-                let operator = |field: &str| if is_list(collection, field) { "has" } else { "eq" };
-                let filter = filter.as_ref().map(|(field, value)| json!({ field: { operator(field): value } }));
+                let filter = filter.as_ref().map(|filter| filter.object(collection));
                 let order: Vec<Value> = order.iter().map(|field| json!({ "field": field })).collect();
                 let query = format!(
-                    "query($filter: {singular}Filter, $order: [{singular}Order!]) {{ r: {name}(first: 200, filter: $filter, order_by: $order) {{ nodes {{ {shown} }} }} }}"
+                    "query($filter: {singular}Filter, $order: [{singular}Order!]) {{ r: {name}(first: 200, filter: $filter, order_by: $order) {{ total_size nodes {{ {shown} }} }} }}"
                 );
                 (query, json!({ "filter": filter, "order": order }), "many")
             }
@@ -145,6 +162,12 @@ impl World<'_> {
                 );
                 (query, json!({ "id": id, "input": fields }), "made")
             }
+            Question::Upsert(on, fields) => {
+                let query = format!(
+                    "mutation($on: [{singular}KeyField!]!, $input: {singular}CreateInput!) {{ r: upsert_{single}(on: $on, input: $input) {{ id record: {single} {{ {shown} }} errors {{ pointer code }} }} }}"
+                );
+                (query, json!({ "on": on, "input": fields }), "made")
+            }
             Question::Delete(id) => {
                 (format!("mutation($id: ID!) {{ r: delete_{single}(id: $id) {{ id errors {{ pointer code }} }} }}"), json!({ "id": id }), "gone")
             }
@@ -159,8 +182,8 @@ impl World<'_> {
         let (method, request) = match question {
             Question::Get(id) => (format!("Get{singular}"), json!({ "id": id })),
             Question::List { filter, order } => {
-                let filter = filter.as_ref().map(|(field, value)| condition(collection, field, value)).unwrap_or_default();
-                (format!("List{many}"), json!({ "page_size": 200, "filter": filter, "order_by": order.clone().unwrap_or_default() }))
+                let filter = filter.as_ref().map(|filter| filter.text(collection)).unwrap_or_default();
+                (format!("List{many}"), json!({ "page_size": 200, "count": true, "filter": filter, "order_by": order.clone().unwrap_or_default() }))
             }
             Question::Create(fields) => (format!("Create{singular}"), json!({ &single: to_proto(collection, fields) })),
             Question::Update(id, fields) => {
@@ -170,6 +193,7 @@ impl World<'_> {
                 (format!("Update{singular}"), json!({ &single: record, "update_mask": mask }))
             }
             Question::Delete(id) => (format!("Delete{singular}"), json!({ "id": id })),
+            Question::Upsert(on, fields) => (format!("Upsert{singular}"), json!({ &single: to_proto(collection, fields), "on": on })),
         };
         Some(of_grpc(self.client.call(person, &method, request).await, collection, ""))
     }
@@ -178,7 +202,7 @@ impl World<'_> {
         let many = pascal(&collection.name);
         let single = snake(&collection.singular);
         let (method, request) = match question {
-            Question::List { .. } => return None,
+            Question::List { .. } | Question::Upsert(..) => return None,
             Question::Get(id) => (format!("BatchGet{many}"), json!({ "ids": [id] })),
             Question::Create(fields) => (format!("BatchCreate{many}"), json!({ "requests": [{ &single: to_proto(collection, fields) }] })),
             Question::Update(id, fields) => {
@@ -210,22 +234,6 @@ fn member(field: &haechi_model::Field) -> String {
     }
 }
 
-fn is_list(collection: &Collection, field: &str) -> bool {
-    collection.field(field).is_some_and(|at| matches!(collection.fields[at].ty, FieldType::List { .. }))
-}
-
-/// A filter by one field: what it is, or what it holds.
-fn condition(collection: &Collection, field: &str, value: &Value) -> String {
-    format!("{field} {} {}", if is_list(collection, field) { ":" } else { "=" }, literal(value))
-}
-
-fn literal(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
-        other => other.to_string(),
-    }
-}
-
 fn of_rest(reply: &haechi_testkit::Reply, base: &str) -> Outcome {
     let body = if reply.bytes.is_empty() { Value::Null } else { reply.json() };
     if reply.status >= 400 {
@@ -241,15 +249,16 @@ fn of_rest(reply: &haechi_testkit::Reply, base: &str) -> Outcome {
             .map(field)
             .filter(|(field, _)| !field.is_empty() && !field.contains("operations"))
             .collect();
-        return Outcome { class: reply.problem(), records: Vec::new(), fields };
+        return Outcome { class: reply.problem(), records: Vec::new(), fields, total: None };
     }
+    let total = body["total_size"].as_i64();
     let records = match (&body["items"], &body["results"]) {
         (Value::Array(items), _) => items.clone(),
         (_, Value::Array(results)) => results.clone(),
         _ => vec![body],
     };
     let records = records.into_iter().filter(|record| record.get("id").is_some() && record.get("_deleted").is_none());
-    Outcome { class: "ok".to_owned(), records: records.map(|record| plain(&record)).collect(), fields: Vec::new() }
+    Outcome { class: "ok".to_owned(), records: records.map(|record| plain(&record)).collect(), fields: Vec::new(), total }
 }
 
 fn plain(record: &Value) -> BTreeMap<String, Value> {
@@ -266,10 +275,10 @@ fn of_graphql(reply: &Value, root: &str) -> Outcome {
         let field =
             |error: &Value| (error["pointer"].as_str().unwrap().trim_start_matches('/').to_owned(), error["code"].as_str().unwrap().to_owned());
         let fields = extensions["errors"].as_array().into_iter().flatten().map(field).collect();
-        return Outcome { class: extensions["code"].as_str().unwrap_or_default().to_owned(), records: Vec::new(), fields };
+        return Outcome { class: extensions["code"].as_str().unwrap_or_default().to_owned(), records: Vec::new(), fields, total: None };
     }
     let records = match root {
-        "one" if found.is_null() => return Outcome { class: "not-found".to_owned(), records: Vec::new(), fields: Vec::new() },
+        "one" if found.is_null() => return Outcome { class: "not-found".to_owned(), records: Vec::new(), fields: Vec::new(), total: None },
         "one" => vec![found.clone()],
         "many" => found["nodes"].as_array().unwrap().clone(),
         _ => {
@@ -280,7 +289,7 @@ fn of_graphql(reply: &Value, root: &str) -> Outcome {
                 };
                 let fields: Vec<(String, String)> = errors.iter().map(field).collect();
                 let class = if fields.iter().all(|(_, code)| code == "not_unique") { "not-unique" } else { "invalid-fields" };
-                return Outcome { class: class.to_owned(), records: Vec::new(), fields };
+                return Outcome { class: class.to_owned(), records: Vec::new(), fields, total: None };
             }
             match (root, &found["record"]) {
                 ("gone", _) => Vec::new(),
@@ -289,7 +298,7 @@ fn of_graphql(reply: &Value, root: &str) -> Outcome {
             }
         }
     };
-    Outcome { class: "ok".to_owned(), records: records.iter().map(plain).collect(), fields: Vec::new() }
+    Outcome { class: "ok".to_owned(), records: records.iter().map(plain).collect(), fields: Vec::new(), total: found["total_size"].as_i64() }
 }
 
 fn of_grpc(answer: Result<Value, crate::grpc::Refused>, collection: &Collection, base: &str) -> Outcome {
@@ -297,15 +306,17 @@ fn of_grpc(answer: Result<Value, crate::grpc::Refused>, collection: &Collection,
         Err(refused) => {
             let field = |(field, code): (String, String)| (field.strip_prefix(base).unwrap_or(&field).to_owned(), code);
             let fields = refused.fields.into_iter().map(field).filter(|(field, _)| !field.is_empty() && !field.contains("operations")).collect();
-            Outcome { class: refused.reason, records: Vec::new(), fields }
+            Outcome { class: refused.reason, records: Vec::new(), fields, total: None }
         }
         Ok(message) => {
             let records = match message.get(&collection.name) {
                 Some(Value::Array(rows)) => rows.clone(),
-                _ if message.get("id").is_some() => vec![message],
+                _ if message.get("id").is_some() => vec![message.clone()],
                 _ => Vec::new(),
             };
-            Outcome { class: "ok".to_owned(), records: records.iter().map(|record| from_proto(collection, record)).collect(), fields: Vec::new() }
+            let total = message.get("total_size").and_then(Value::as_i64);
+            let records = records.iter().map(|record| from_proto(collection, record)).collect();
+            Outcome { class: "ok".to_owned(), records, fields: Vec::new(), total }
         }
     }
 }
@@ -459,7 +470,7 @@ pub(crate) async fn differences(app: &TestApp) -> Vec<String> {
     let mut found = Vec::new();
     for collection in &revision.app.collections {
         for (who, person) in &people {
-            for question in reads(collection, &ids) {
+            for question in reads(&revision.app, collection, &ids) {
                 compare(&world, collection, who, person, &question, &mut found).await;
             }
             if collection.id == USERS {
@@ -487,8 +498,13 @@ async fn unseen(world: &World<'_>, ids: &[Vec<String>], found: &mut Vec<String>)
     for (_, door, person) in &people {
         for collection in &revision.app.collections {
             let list = Question::List { filter: None, order: None };
-            for question in ids[collection.id].iter().map(|id| Question::Get(id.clone())).chain([list]) {
-                world.ask(*door, person, collection.id, &question).await;
+            let through = filters(&revision.app, collection).into_iter().filter(|filter| !filter.through.is_empty());
+            let through = through.map(|filter| Question::List { filter: Some(filter), order: None });
+            for question in ids[collection.id].iter().map(|id| Question::Get(id.clone())).chain([list]).chain(through) {
+                // What is personal does not stand in a URL.
+                let filtered = matches!(question, Question::List { filter: Some(_), .. });
+                let door = if *door == Door::Rest && filtered { Door::RestBody } else { *door };
+                world.ask(door, person, collection.id, &question).await;
             }
         }
     }
@@ -515,17 +531,15 @@ async fn unseen(world: &World<'_>, ids: &[Vec<String>], found: &mut Vec<String>)
     }
 }
 
-fn reads(collection: &Collection, ids: &[Vec<String>]) -> Vec<Question> {
+fn reads(app: &App, collection: &Collection, ids: &[Vec<String>]) -> Vec<Question> {
     let mut questions = vec![Question::List { filter: None, order: None }];
     questions.extend(ids[collection.id].iter().map(|id| Question::Get(id.clone())));
     questions.push(Question::Get("01920000-0000-7000-8000-00000000ffff".to_owned()));
     questions.push(Question::Get("x".to_owned()));
     for field in collection.fields.iter().filter(|field| field.ty.comparable()) {
         questions.push(Question::List { filter: None, order: Some(field.name.clone()) });
-        if let Some(value) = value(&field.ty, 1) {
-            questions.push(Question::List { filter: Some((field.name.clone(), value)), order: None });
-        }
     }
+    questions.extend(filters(app, collection).into_iter().map(|filter| Question::List { filter: Some(filter), order: None }));
     for field in &collection.fields {
         let FieldType::List { of, .. } = &field.ty else { continue };
         // One id that is there, and one that is not.
@@ -533,7 +547,8 @@ fn reads(collection: &Collection, ids: &[Vec<String>]) -> Vec<Question> {
             Some((to, _)) => [ids[to].first().map(|id| json!(id)), Some(json!("01920000-0000-7000-8000-00000000ffff"))],
             None => [value(of, 1), None],
         };
-        questions.extend(held.into_iter().flatten().map(|value| Question::List { filter: Some((field.name.clone(), value)), order: None }));
+        let filter = |value| Filter { through: Vec::new(), field: field.name.clone(), how: filters::How::Is, value };
+        questions.extend(held.into_iter().flatten().map(|value| Question::List { filter: Some(filter(value)), order: None }));
     }
     questions
 }
@@ -575,14 +590,20 @@ async fn writes(
             body.extend(more.get(*name).map(|value| ((*name).to_owned(), value.clone())));
         }
     };
-    for kind in ["create", "broken", "update", "narrow", "delete", "foreign"] {
+    let key = haechi_data::many::keys(collection).next().filter(|_| haechi_data::many::keyed(collection));
+    let key: Option<Vec<String>> = key.map(|key| key.iter().map(|at| collection.fields[*at].name.clone()).collect());
+    for kind in ["create", "broken", "update", "narrow", "delete", "foreign", "put", "put new"] {
         let mut first: Option<(Door, Outcome)> = None;
         for door in DOORS {
             *number += 1;
             let mut body = shared.clone();
             other(&mut body, 2 * *number);
-            let target = if matches!(kind, "create" | "broken") { String::new() } else { import(world.app, collection, &body, *number).await };
-            other(&mut body, 2 * *number + 1);
+            let target =
+                if matches!(kind, "create" | "broken" | "put new") { String::new() } else { import(world.app, collection, &body, *number).await };
+            // The record is found by the values that it has.
+            if kind != "put" {
+                other(&mut body, 2 * *number + 1);
+            }
             let one = |name: &str, value: Value| Map::from_iter([(name.to_owned(), value)]);
             let last = collection.fields.last().map(|field| field.name.clone()).unwrap_or_default();
             let question = match kind {
@@ -591,6 +612,10 @@ async fn writes(
                 "update" => Question::Update(target, body),
                 "narrow" => match shared.get(&last).cloned() {
                     Some(value) => Question::Update(target, one(&last, value)),
+                    None => continue,
+                },
+                "put" | "put new" => match &key {
+                    Some(key) => Question::Upsert(key.clone(), body),
                     None => continue,
                 },
                 "delete" => Question::Delete(target),
