@@ -3,7 +3,7 @@
 use crate::{
     execute::first,
     input::Variables,
-    plan::{ChangePart, Connection, Hole, Keyed, PayloadPart, Plan, Selection, Step},
+    plan::{ChangePart, Connection, ConnectionPart, Hole, Keyed, PayloadPart, Plan, Selection, Step},
 };
 use haechi_gate::Ask;
 
@@ -39,7 +39,8 @@ fn of_connection(ask: &Ask, connection: &Connection, variables: &Variables) -> u
     // A value that cannot be read is refused when the plan runs.
     let rows = u64::from(first(ask, connection, variables).unwrap_or(1));
     let each = connection.selections.iter().map(|selection| of_selection(ask, selection, variables)).fold(0, u64::saturating_add);
-    rows.saturating_mul(each)
+    let counted = if connection.parts.iter().any(|part| matches!(part.what(), Some(ConnectionPart::Total))) { AGGREGATE } else { 0 };
+    rows.saturating_mul(each).saturating_add(counted)
 }
 
 fn of_selection(ask: &Ask, selection: &Selection, variables: &Variables) -> u64 {

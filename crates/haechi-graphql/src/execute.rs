@@ -251,10 +251,17 @@ impl Run<'_> {
 
     /// A typed filter as a condition.
     pub(crate) fn condition(&self, collection: &Collection, filter: Option<&Json>) -> Result<Predicate, input::Wrong> {
-        let Some(filter) = filter else { return Ok(Predicate::True) };
+        Ok(self.counted_condition(collection, filter)?.0)
+    }
+
+    /// The same, and how many comparisons it has.
+    pub(crate) fn counted_condition(&self, collection: &Collection, filter: Option<&Json>) -> Result<(Predicate, usize), input::Wrong> {
+        let Some(filter) = filter else { return Ok((Predicate::True, 0)) };
         let me = (!self.ask.caller().is_anonymous()).then(|| self.ask.caller().id());
         let all = &self.ask.app().collections;
-        Filters { all, collection, me, terms: 0, steps: 0 }.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))
+        let mut filters = Filters { all, collection, me, terms: 0, steps: 0 };
+        let condition = filters.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))?;
+        Ok((condition, filters.terms))
     }
 
     /// Fills the holes of rows: one query for each hole, for any number of rows.

@@ -4,9 +4,9 @@ use super::{
     actions::{Made, collection, made, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
-    many::{Keyed, TRIES, may_upsert},
+    many::{Keyed, may_upsert},
 };
-use haechi_gate::{Ask, Create, Delete, Update, Work, WorkError};
+use haechi_gate::{Ask, Create, Delete, Update, Work, WorkError, WriteError};
 use haechi_model::{Claim, CollectionId, FieldId, Json, Value};
 use haechi_problem::{FieldProblem, pointer};
 use std::{borrow::Cow, collections::HashMap};
@@ -43,6 +43,13 @@ pub enum Outcome {
     Deleted(Box<str>),
 }
 
+/// How often a batch looks up what its upserts look for.
+const TRIES: usize = 5;
+
+fn reused(ask: &Ask, error: WriteError) -> RecordError {
+    RecordError::write(WorkError { operation: 0, error }, String::new(), &ask.app().collections[haechi_model::USERS])
+}
+
 /// Runs a batch as REST writes it: all of it, or nothing; a result per operation. `true`: an earlier request did it.
 ///
 /// # Errors
@@ -51,8 +58,18 @@ pub async fn run(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<Ou
     let operations = read(json)?;
     // The request already counts as one operation.
     ask.spend(operations.len() - 1).map_err(RecordError::Spent)?;
+    if operations.iter().any(|operation| matches!(operation.kind, Kind::Upsert))
+        && let Some(claim) = &claim
+        && let Some(result) = ask.claimed(claim).await.map_err(|error| reused(ask, error))?
+    {
+        return Ok((replayed_results(ask, &result)?, true));
+    }
     let mut unseen = 0;
-    for _ in 0..TRIES {
+    for attempt in 0..TRIES {
+        // What is looked up again counts again: an operation may be in the way of another one behind it.
+        if attempt > 0 {
+            ask.spend(operations.len()).map_err(RecordError::Spent)?;
+        }
         let attempt = Attempt::prepare(ask, &operations).await?;
         if let Some(done) = attempt.commit(claim.as_ref(), &mut unseen).await? {
             return Ok(done);
@@ -68,11 +85,13 @@ struct Attempt<'a> {
     collections: Vec<CollectionId>,
     /// By operation: the key that was looked up, and whether there was nothing.
     looked_up: Vec<Option<(Keyed<'a>, bool)>>,
+    /// By operation: the record that it changes or deletes, and whether it is gone then.
+    ids: Vec<Option<(Box<str>, bool)>>,
 }
 
 impl<'a> Attempt<'a> {
     async fn prepare(ask: &'a Ask, operations: &'a [Operation<'a>]) -> Result<Self, RecordError> {
-        let mut attempt = Self { ask, work: ask.work(), collections: Vec::with_capacity(operations.len()), looked_up: Vec::new() };
+        let mut attempt = Self { ask, work: ask.work(), collections: Vec::with_capacity(operations.len()), looked_up: Vec::new(), ids: Vec::new() };
         let mut named: HashMap<&str, Box<str>> = HashMap::new();
         for (at, operation) in operations.iter().enumerate() {
             let id = Box::pin(attempt.add(at, operation, &named)).await?;
@@ -92,6 +111,7 @@ impl<'a> Attempt<'a> {
         let target = collection(ask, operation.collection).map_err(|_| place(&base, "unknown_collection", "there is no such collection"))?;
         self.collections.push(target);
         self.looked_up.push(None);
+        self.ids.push(None);
         let declared = &ask.app().collections[target];
         let fail = |error| RecordError::write(WorkError { operation: at, error }, data_base.clone(), declared);
         match operation.kind {
@@ -105,6 +125,7 @@ impl<'a> Attempt<'a> {
                 let values = values(operation, named, declared, Purpose::Merge, data_base)?;
                 let id = id(operation, named, &base)?;
                 grant.update(&mut self.work, &id, values, operation.if_match).map_err(fail)?;
+                self.ids[at] = Some((id.into(), false));
             }
             Kind::Upsert => {
                 may_upsert(ask, target).map_err(RecordError::Refused)?;
@@ -112,14 +133,28 @@ impl<'a> Attempt<'a> {
                 let found = keyed.look(ask, target).await?;
                 let id = keyed.put(ask, declared, found.as_ref(), &mut self.work)?;
                 self.looked_up[at] = Some((keyed, found.is_none()));
+                self.ids[at] = Some((id.clone(), false));
                 return Ok(Some(id));
             }
             Kind::Delete => {
                 let grant = ask.on::<Delete>(target).map_err(RecordError::Refused)?;
-                grant.delete(&mut self.work, &id(operation, named, &base)?, operation.if_match);
+                let id = id(operation, named, &base)?;
+                grant.delete(&mut self.work, &id, operation.if_match);
+                self.ids[at] = Some((id.into(), true));
             }
         }
         Ok(None)
+    }
+
+    /// Whether an earlier operation has changed or deleted what this one has looked up.
+    fn is_in_its_own_way(&self, at: usize, error: &WriteError) -> bool {
+        let (Some(_), Some((id, _))) = (&self.looked_up[at], &self.ids[at]) else { return false };
+        let mut earlier = self.ids[..at].iter().flatten().filter(|(known, _)| known == id);
+        match error {
+            WriteError::Moved => earlier.next().is_some(),
+            WriteError::NotFound | WriteError::Forbidden => earlier.any(|(_, gone)| *gone),
+            _ => false,
+        }
     }
 
     /// Commits; `None` when somebody was faster, and it is to be looked up again.
@@ -128,10 +163,14 @@ impl<'a> Attempt<'a> {
         if let Some(claim) = claim {
             self.work.claim(Claim { result: self.work.results(), ..claim.clone() });
         }
-        let (done, replayed) = match self.work.commit().await {
+        let work = std::mem::replace(&mut self.work, ask.work());
+        let (done, replayed) = match work.commit().await {
             Ok(committed) => committed,
             Err(error) => {
                 let at = error.operation.min(self.collections.len() - 1);
+                if self.is_in_its_own_way(at, &error.error) {
+                    return Err(place(&format!("/operations/{at}"), "clash", "an earlier operation changes the record that has this key"));
+                }
                 if let Some((keyed, created)) = &self.looked_up[at]
                     && keyed.again(ask, self.collections[at], (*created, &error.error), unseen).await?
                 {

@@ -95,6 +95,9 @@ pub enum RecordError {
     /// A filter finds more records than one change may have; how many.
     #[error("the filter finds too many records")]
     TooManyFound(i64),
+    /// Another part of the same change took the record away.
+    #[error("another part of the change takes the record away")]
+    TakenAway,
     /// One of several records cannot be changed.
     #[error("one of the records cannot be changed")]
     One {
@@ -205,6 +208,7 @@ impl RecordError {
                 problem.errors.push(FieldProblem { pointer: "/filter".to_owned(), code: "record", detail });
                 problem
             }
+            Self::TakenAway => Problem::new(kind::CONFLICT, "Another part of the change takes this record away. Nothing was done."),
             Self::TooManyGroups => Problem::new(kind::TOO_COSTLY, "There are more than 1 000 groups: narrow the filter, or group by another field."),
             Self::PositionGone => Problem::new(kind::POSITION_GONE, "What happened since then is no longer kept: read the list again."),
             Self::TooManyStreams => Problem::new(kind::TOO_MANY_REQUESTS, "Too many streams are open: close some.").retry_after(10),

@@ -14,17 +14,16 @@ use futures_util::{future::BoxFuture, stream};
 use haechi_gate::{Ask, Export, Grant, ListQuery, OpenStream, reply_order};
 use haechi_model::{Collection, CollectionId, FieldId, Json, Predicate, RowPage, Value, parse_json};
 use std::{
+    collections::HashMap,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Rows of a part.
 const PART: u32 = 1_000;
-/// Most exports at a time.
+/// Most exports at a time, and of one caller.
 const MOST: usize = 8;
+const MOST_OF_ONE: usize = 2;
 /// The name of the column, and of the member, with the names of masked fields.
 const MASKED: &str = "_masked";
 
@@ -35,8 +34,11 @@ pub type Still = Arc<dyn Fn(Ask) -> BoxFuture<'static, bool> + Send + Sync>;
 #[derive(Clone)]
 pub struct Exports {
     still: Still,
-    taken: Arc<AtomicUsize>,
+    taken: Taken,
 }
+
+/// How many exports each caller has.
+type Taken = Arc<Mutex<HashMap<Box<str>, usize>>>;
 
 impl Exports {
     /// Exports that ask this before each part.
@@ -45,18 +47,29 @@ impl Exports {
         Self { still, taken: Arc::default() }
     }
 
-    fn place(&self) -> Option<Place> {
-        let place = Place(self.taken.clone());
-        (self.taken.fetch_add(1, Ordering::AcqRel) < MOST).then_some(place)
+    fn place(&self, caller: &str) -> Option<Place> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.values().sum::<usize>() >= MOST || taken.get(caller).is_some_and(|own| *own >= MOST_OF_ONE) {
+            return None;
+        }
+        *taken.entry(caller.into()).or_default() += 1;
+        Some(Place { taken: self.taken.clone(), caller: caller.into() })
     }
 }
 
 /// A place among the exports of this node, free again when it is dropped.
-struct Place(Arc<AtomicUsize>);
+struct Place {
+    taken: Taken,
+    caller: Box<str>,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        match taken.get_mut(&self.caller) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(taken.remove(&self.caller)),
+        }
     }
 }
 
@@ -90,7 +103,7 @@ pub(crate) async fn export(exports: &Exports, ask: &Ask, collection: CollectionI
     }
     let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
     let query = input.resolve(ask.app(), &declared, me)?;
-    let place = exports.place().ok_or(RecordError::TooManyStreams)?;
+    let place = exports.place(ask.caller().id()).ok_or(RecordError::TooManyStreams)?;
     let read = |error| RecordError::read(error, ask.app(), collection);
     let page = grant.part(part(query.fields.clone(), query.filter.clone(), None)).await.map_err(read)?;
     grant.begin(format.ending()).await.map_err(read)?;
@@ -157,10 +170,9 @@ impl Going {
         if !(self.still)(ask.clone()).await {
             return Err(cut("the caller's credential has ended"));
         }
-        let same =
-            ask.app().collections.get(self.declared.id).is_some_and(|now| now.name == self.declared.name && now.fields == self.declared.fields);
-        if !same {
-            return Err(cut("the collection is another one now"));
+        // The filter may look at any collection, by its place.
+        if !self.ask.app().same_model(ask.app()) {
+            return Err(cut("the model is another one now"));
         }
         let grant: Grant<Export> = ask.on(self.declared.id).map_err(|_| cut("policy says no"))?;
         let query = part(self.fields.clone(), self.filter.clone(), Some(last));

@@ -10,12 +10,12 @@ use super::{
 };
 use haechi_gate::{Ask, Create, Delete, Found, Grant, List, Read, Refusal, Update, Work, WorkError, WriteError};
 use haechi_model::filter::read_filter_through;
-use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, Predicate, Value};
+use haechi_model::{Claim, Collection, CollectionId, Failure, FieldId, Json, Predicate, Value};
 use haechi_problem::FieldProblem;
 use std::borrow::Cow;
 
 /// How often it is looked up again.
-pub(crate) const TRIES: usize = 100;
+const TRIES: usize = 100;
 /// How often a record that has the key, and that the caller does not see, may have been deleted meanwhile.
 const UNSEEN: u32 = 5;
 /// Most records of one change by filter.
@@ -155,6 +155,9 @@ pub fn may_upsert(ask: &Ask, collection: CollectionId) -> Result<(), Refusal> {
 
 async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim: Option<Claim>) -> Result<(Made, bool), RecordError> {
     let (declared, mut unseen) = (&ask.app().collections[collection], 0);
+    if let Some(result) = earlier(ask, declared, claim.as_ref()).await? {
+        return Ok(made_earlier(declared, &result));
+    }
     for _ in 0..TRIES {
         let found = keyed.look(ask, collection).await?;
         let mut work = ask.work();
@@ -165,10 +168,7 @@ async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim
             work.claim(Claim { result: result.into(), ..claim.clone() });
         }
         match work.commit().await {
-            Ok((_, Some(result))) => {
-                let (created, target) = result.strip_prefix(CREATED).map_or((false, &*result), |target| (true, target));
-                return Ok((actions::replay(declared, target), created));
-            }
+            Ok((_, Some(result))) => return Ok(made_earlier(declared, &result)),
             Ok((done, None)) => {
                 let done = done.into_iter().next().ok_or(RecordError::NotFound)?;
                 return Ok((made(done), created));
@@ -177,11 +177,22 @@ async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim
             Err(error) => return Err(RecordError::write(error, keyed.base.to_owned(), declared)),
         }
     }
-    Err(RecordError::Store(haechi_model::Failure::Contended))
+    Err(RecordError::Store(Failure::Contended))
 }
 
 /// Says in the result of an idempotency key that the record was created.
 const CREATED: &str = "+";
+
+fn made_earlier(declared: &Collection, result: &str) -> (Made, bool) {
+    let (created, target) = result.strip_prefix(CREATED).map_or((false, result), |target| (true, target));
+    (actions::replay(declared, target), created)
+}
+
+/// What an earlier request with the same key did: it is asked before anything is looked for, because that request may have changed it.
+pub(crate) async fn earlier(ask: &Ask, declared: &Collection, claim: Option<&Claim>) -> Result<Option<Box<str>>, RecordError> {
+    let Some(claim) = claim else { return Ok(None) };
+    ask.claimed(claim).await.map_err(|error| RecordError::write(WorkError { operation: 0, error }, String::new(), declared))
+}
 
 /// What is done with all records that a filter finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,6 +249,11 @@ pub async fn by_condition(
     let declared = &ask.app().collections[collection];
     let base = data.map_or("", |(_, base)| base);
     let values = data.map(|(data, base)| read_values(data, declared, Purpose::Merge, base)).transpose()?.unwrap_or_default();
+    if let Some(result) = earlier(ask, declared, claim.as_ref()).await? {
+        return Ok(Many { ids: targets(&result), replayed: true });
+    }
+    // The request already counts as one.
+    let mut counted = 1;
     for _ in 0..TRIES {
         let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
         let found = grant.found(filter.clone(), MAX_ROWS + 1).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
@@ -248,8 +264,8 @@ pub async fn by_condition(
         if found.ids.is_empty() {
             return Ok(Many { ids: Vec::new(), replayed: false });
         }
-        // The request already counts as one.
-        ask.spend(found.ids.len() - 1).map_err(RecordError::Spent)?;
+        ask.spend(found.ids.len().saturating_sub(counted)).map_err(RecordError::Spent)?;
+        counted = counted.max(found.ids.len());
         let mut work = ask.work();
         found.expected(&mut work);
         let order = match doing {
@@ -276,16 +292,24 @@ pub async fn by_condition(
             Ok((_, Some(result))) => return Ok(Many { ids: targets(&result), replayed: true }),
             Ok((_, None)) => return Ok(Many { ids: found.ids, replayed: false }),
             Err(error) => match &error.error {
-                WriteError::Moved | WriteError::NotFound => {}
+                WriteError::Moved => {}
                 WriteError::Store(_) | WriteError::KeyReused => return Err(RecordError::write(error, String::new(), declared)),
-                _ => {
+                failed => {
                     let id = order.get(error.operation).cloned().unwrap_or_default();
-                    return Err(RecordError::One { id, error: Box::new(RecordError::write(error, base.to_owned(), declared)) });
+                    // It was there when the change began: then another part of the change took it away.
+                    let missed = matches!(failed, WriteError::NotFound | WriteError::Forbidden) && doing == Doing::Remove;
+                    let grant = if missed { ask.on::<Delete>(collection).ok() } else { None };
+                    let taken = match grant {
+                        Some(grant) => grant.permits(&id).await.map_err(|error| RecordError::read(error, ask.app(), collection))?,
+                        None => false,
+                    };
+                    let error = if taken { RecordError::TakenAway } else { RecordError::write(error, base.to_owned(), declared) };
+                    return Err(RecordError::One { id, error: Box::new(error) });
                 }
             },
         }
     }
-    Err(RecordError::Store(haechi_model::Failure::Contended))
+    Err(RecordError::Store(Failure::Contended))
 }
 
 fn targets(result: &str) -> Vec<Box<str>> {

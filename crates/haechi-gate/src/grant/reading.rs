@@ -222,10 +222,15 @@ impl Grant<List> {
         };
         // All rows of a group have one value, or texts that differ in their case alone.
         let of_groups = group_by.iter().map(|field| (AggregateFunction::Min, Some(*field)));
-        let parts = of_groups.chain(parts.into_iter().zip(&places).map(column)).collect();
+        let parts: Vec<(AggregateFunction, Option<FieldId>)> = of_groups.chain(parts.into_iter().zip(&places).map(column)).collect();
         let by = |field: &FieldId| fields[*field].shadow.unwrap_or(*field);
-        let aggregate = Aggregate { collection: self.collection, filter, parts, group_by: group_by.iter().map(by).collect(), limit };
+        let most = most_groups(self.collection(), &parts).min(limit);
+        let aggregate = Aggregate { collection: self.collection, filter, parts, group_by: group_by.iter().map(by).collect(), limit: most };
         let found = self.ask.shared.store.aggregate(aggregate, self.ask.reads(true, List::NAME, self.collection)).await.map_err(ReadError::Store)?;
+        let bytes: usize = found.iter().flatten().map(|value| value.as_text().map_or(16, str::len)).sum();
+        if found.len() == most as usize && most < limit || !self.ask.shows(bytes) {
+            return Err(ReadError::TooLong);
+        }
         self.ask.sight(List::NAME, self.collection, &used, &[], !used.is_empty())?;
         self.ask.sight_elsewhere(List::NAME, &elsewhere)?;
         let places: Vec<Option<FieldId>> = group_by.iter().map(|_| None).chain(places).collect();
@@ -247,7 +252,26 @@ impl Grant<List> {
     }
 }
 
+/// So many groups are in memory together whatever their values are: texts may be long.
+fn most_groups(collection: &Collection, parts: &[(AggregateFunction, Option<FieldId>)]) -> u32 {
+    const MOST_BYTES: u64 = 256 << 20;
+    let width = |(_, column): &(AggregateFunction, Option<FieldId>)| match column.and_then(|at| collection.fields.get(at)).map(|field| &field.ty) {
+        Some(FieldType::Text { max_length, .. }) => 4 * u64::from(*max_length),
+        _ => 2_048,
+    };
+    u32::try_from(MOST_BYTES / parts.iter().map(width).sum::<u64>().max(1)).unwrap_or(u32::MAX).max(2)
+}
+
 impl Grant<Delete> {
+    /// Whether the row is there and may be deleted.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn permits(&self, id: &str) -> Result<bool, ReadError> {
+        let one = Predicate::Compare(Operand::Column(Collection::ID), haechi_model::Comparison::Equal, Operand::Constant(Value::text(id)));
+        Ok(!self.find(one, 1, Delete::NAME).await?.ids.is_empty())
+    }
+
     /// The ids in an order in which each can be deleted: a row that goes with another comes before it. Rows that go with each other in a
     /// circle have no such order.
     ///

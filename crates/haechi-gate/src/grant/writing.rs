@@ -158,12 +158,15 @@ fn still(work: &mut Work, collection: CollectionId, id: &str, found: Option<&Fou
 }
 
 impl Found {
-    /// All of them must still be what was looked for when the change begins. What it does to one of them is no reason to leave out another,
-    /// so this comes before the first of its steps; where there are several, their locks were taken then.
+    /// All of them must still be what was looked for when the change begins: each is locked, in the order of their ids, if it still is. What
+    /// the change does to one of them is no reason to leave out another, so this comes before all other steps.
     pub fn expected(&self, work: &mut Work) {
         let miss = work.meaning(Meaning::Moved);
-        let ids = haechi_model::stored_references(&self.ids);
-        work.step(Step::Each { table: self.collection, ids, filter: self.rows.clone(), known: None, miss });
+        for id in &self.ids {
+            // The row as it was is told by the step that changes it.
+            work.slot();
+            work.step(Step::Lock { table: self.collection, id: id.clone(), filter: self.rows.clone(), version: None, miss });
+        }
     }
 }
 

@@ -12,7 +12,8 @@ on_both!(
     questions_of_an_export_are_checked,
     an_export_is_read_in_parts,
     an_export_ends_with_its_caller,
-    an_export_ends_with_its_policy
+    an_export_ends_with_its_policy,
+    a_caller_has_two_exports_at_a_time
 );
 
 const FILES: &[(&str, &str)] = &[
@@ -233,4 +234,24 @@ async fn reload(app: &TestApp, path: &std::path::Path, text: &str) {
     let loaded = haechi_model::App::load(&app.root, &[]).unwrap_or_else(|found| panic!("{found:?}")).0;
     let revision = haechi_gate::Revision::new(loaded).map_err(|error| error.0).unwrap().0;
     app.house.gate.replace(revision);
+}
+
+/// Who reads slowly keeps nobody else from theirs; an export that ends makes room.
+async fn a_caller_has_two_exports_at_a_time(backend: Backend) {
+    let World { app, clerk, guest } = world(backend).await;
+    let open = async |person: &Person| {
+        let request = Request::builder().method("GET").uri("/api/v1/items:export");
+        person.stream(request, Body::empty()).await.map_err(|reply| reply.status)
+    };
+    let (first, second) = (open(&clerk).await.unwrap(), open(&clerk).await.unwrap());
+    assert_eq!(open(&clerk).await.unwrap_err(), 429);
+    let _theirs = open(&guest).await.unwrap();
+    drop(first);
+    let third = open(&clerk).await.unwrap();
+    assert_eq!(open(&clerk).await.unwrap_err(), 429);
+    // Read to its end, it is none any more.
+    second.collect().await.unwrap();
+    let _fourth = open(&clerk).await.unwrap();
+    drop(third);
+    app.finish().await;
 }

@@ -47,7 +47,7 @@ async fn problems_are_told_in_korean(backend: Backend) {
     // GraphQL: in `errors`, and in the payload.
     let query = |text: &str| json!({ "query": text }).to_string();
     let missing = in_language(&kim, "ko", "POST", "/graphql", &query("{ notes(first: 0) { nodes { id } } }")).await.json();
-    assert_eq!(missing["errors"][0]["message"], "`first`는 1 이상이어야 합니다.");
+    assert_eq!(missing["errors"][0]["message"], "`first`와 `last`는 1 이상이어야 합니다.");
     let payload = query("mutation { create_note(input: {title: \"x\", rank: 2000}) { errors { code detail } } }");
     let payload = in_language(&kim, "ko", "POST", "/graphql", &payload).await.json();
     assert_eq!(payload["data"]["create_note"]["errors"], json!([{ "code": "out_of_range", "detail": "0 이상 1000 이하여야 합니다" }]));

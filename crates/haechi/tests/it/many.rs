@@ -12,7 +12,9 @@ on_both!(
     what_a_filter_finds_is_removed,
     a_batch_looks_for_keys,
     other_doors_have_keys,
-    other_doors_have_filters
+    other_doors_have_filters,
+    what_was_done_is_not_done_again,
+    changes_that_are_in_their_own_way_end
 );
 
 const FILES: &[(&str, &str)] = &[
@@ -206,8 +208,7 @@ async fn what_a_filter_finds_is_changed_whole(backend: Backend) {
     let first = kim.send("POST", "/api/v1/items:change", &headers, body.clone()).await.expect(200);
     let again = kim.send("POST", "/api/v1/items:change", &headers, body).await.expect(200);
     assert_eq!((first.json(), first.json()["count"].clone()), (json!({ "count": 1, "ids": [ids[3]] }), json!(1)));
-    // Nothing is left to find: the reply says so, and nothing is done twice.
-    assert_eq!(again.json()["count"], 0);
+    assert_eq!((again.header("idempotency-replayed"), again.json()), ("true", first.json()));
     // More than one change may have: the number is told, and nothing is done.
     let file = app.root.join("many.ndjson");
     std::fs::write(&file, (0..1_001).map(|at| json!({ "note": "many", "code": format!("m{at}") }).to_string()).collect::<Vec<_>>().join("\n"))
@@ -374,7 +375,7 @@ async fn other_doors_have_filters(backend: Backend) {
     assert!(refused.to_string().contains(&ids[2]), "{refused}");
     let wrong = graphql(&kim, change, json!({ "filter": { "code": { "eq": "A" } }, "input": { "note": null } })).await;
     assert_eq!(wrong["data"]["change_items"]["errors"][0]["pointer"], "/note", "{wrong}");
-    for empty in [json!({}), json!({ "and": [] })] {
+    for empty in [json!({}), json!({ "and": [] }), json!({ "up_where": {} }), json!({ "note": null }), json!({ "not": { "or": [] } })] {
         let refused = graphql(&kim, change, json!({ "filter": empty, "input": { "place": 9 } })).await;
         assert_eq!(refused["errors"][0]["extensions"]["code"], "malformed-request", "{refused}");
     }
@@ -403,6 +404,58 @@ async fn other_doors_have_filters(backend: Backend) {
     let more = kim.create("items", json!({ "code": "D" })).await;
     let deleted = graphql(&kim, "mutation($id: ID!) { delete_item(id: $id) { __typename id } }", json!({ "id": more })).await;
     assert_eq!(deleted["data"]["delete_item"], json!({ "__typename": "ItemDeletePayload", "id": more }));
+    assert_eq!(total(&kim).await, 0);
+    app.finish().await;
+}
+
+/// A repeated request is answered by what it did, also when what it looked for is there or gone because of it.
+async fn what_was_done_is_not_done_again(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let keyed = async |person: &Person, path: &str, key: &str, body: Value| {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        person.send("POST", path, &headers, body.to_string().into_bytes()).await
+    };
+    // They may create it, and not change what they have created.
+    let body = json!({ "on": ["code"], "data": { "code": "A" } });
+    let made = keyed(&guest, "/api/v1/items:upsert", "k1", body.clone()).await.expect(201).json();
+    let again = keyed(&guest, "/api/v1/items:upsert", "k1", body.clone()).await.expect(201);
+    assert_eq!((again.header("idempotency-replayed"), &again.json()["id"]), ("true", &made["id"]));
+    keyed(&guest, "/api/v1/items:upsert", "k1b", body).await.expect(403);
+    let batch = json!({ "operations": [{ "upsert": "items", "on": ["code"], "data": { "code": "B" } }] });
+    keyed(&guest, "/api/v1:batch", "k2", batch.clone()).await.expect(200);
+    let again = keyed(&guest, "/api/v1:batch", "k2", batch).await.expect(200);
+    assert_eq!((again.header("idempotency-replayed"), &again.json()["results"][0]["code"]), ("true", &json!("B")));
+    let body = json!({ "filter": "code:*" });
+    let removed = keyed(&kim, "/api/v1/items:remove", "k3", body.clone()).await.expect(200).json();
+    assert_eq!(removed["count"], 2);
+    let again = keyed(&kim, "/api/v1/items:remove", "k3", body).await.expect(200);
+    assert_eq!((again.header("idempotency-replayed"), again.json()), ("true", removed));
+    assert_eq!(keyed(&kim, "/api/v1/items:remove", "k3", json!({ "filter": "code = x" })).await.expect(422).problem(), "idempotency-key-reused");
+    app.finish().await;
+}
+
+/// What one part of a change does to another ends at once, and says which.
+async fn changes_that_are_in_their_own_way_end(backend: Backend) {
+    let (app, kim, _) = start(backend).await;
+    let id = kim.create("items", json!({ "code": "A" })).await;
+    let upsert = json!({ "upsert": "items", "on": ["code"], "data": { "code": "A", "place": 1 } });
+    for first in [json!({ "update": "items", "id": id, "data": { "code": "B" } }), json!({ "delete": "items", "id": id })] {
+        let refused = kim.post("/api/v1:batch", json!({ "operations": [first, upsert] })).await.expect(422).json();
+        assert_eq!((&refused["errors"][0]["pointer"], &refused["errors"][0]["code"]), (&json!("/operations/1"), &json!("clash")), "{refused}");
+    }
+    // An earlier change that leaves the key alone is in nobody's way.
+    let first = json!({ "update": "items", "id": id, "data": { "note": "x" } });
+    kim.post("/api/v1:batch", json!({ "operations": [first, upsert, upsert] })).await.expect(200);
+    let twice = json!({ "upsert": "items", "on": ["code"], "data": { "code": "new" } });
+    kim.post("/api/v1:batch", json!({ "operations": [twice, twice] })).await.expect(409);
+    // Two that go with each other.
+    let other = kim.create("items", json!({ "code": "C", "up": id })).await;
+    kim.patch(&format!("/api/v1/items/{id}"), json!({ "up": other })).await.expect(200);
+    let refused = many(&kim, "remove", json!({ "filter": "code:*" })).await.expect(409);
+    assert_eq!(refused.problem(), "conflict");
+    assert!([&id, &other].iter().any(|id| refused.text().contains(id.as_str())), "{}", refused.text());
+    assert_eq!(total(&kim).await, 2);
+    kim.delete(&format!("/api/v1/items/{id}")).await.expect(204);
     assert_eq!(total(&kim).await, 0);
     app.finish().await;
 }

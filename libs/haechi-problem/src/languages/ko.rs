@@ -22,6 +22,7 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
         "The filter finds {} records; one change has at most 1 000. Nothing was done: narrow the filter.",
         "필터에 맞는 레코드가 {0}개입니다. 한 번에 1,000개까지 바꿀 수 있습니다. 아무것도 하지 않았습니다. 필터를 좁히십시오.",
     ),
+    ("an earlier operation changes the record that has this key", "앞의 작업이 이 키를 가진 레코드를 바꿉니다"),
     ("the record {} is the reason", "레코드 {0} 때문입니다"),
     ("must name the fields of a unique key, each of them", "고유 키의 필드를 모두 나열해야 합니다"),
     (
@@ -188,6 +189,10 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     // What came of it.
     ("Nothing was done.", "아무것도 하지 않았습니다."),
     ("Nothing was done. Try again.", "아무것도 하지 않았습니다. 다시 시도하십시오."),
+    (
+        "Another part of the change takes this record away. Nothing was done.",
+        "같은 변경의 다른 부분이 이 레코드를 없앱니다. 아무것도 하지 않았습니다.",
+    ),
     ("The change conflicts with another one. Nothing was done.", "다른 변경과 충돌합니다. 아무것도 하지 않았습니다."),
     ("A reference names a record that is not there. Nothing was done.", "없는 레코드를 참조합니다. 아무것도 하지 않았습니다."),
     (
@@ -390,8 +395,8 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("there is no such collection", "그런 컬렉션이 없습니다"),
     ("A batch has 1 to {} items.", "한 번에 1~{0}개를 보낼 수 있습니다."),
     // GraphQL and gRPC.
-    ("`first` must be at least 1.", "`first`는 1 이상이어야 합니다."),
-    ("`first` must be a whole number.", "`first`는 정수여야 합니다."),
+    ("`first` and `last` must be at least 1.", "`first`와 `last`는 1 이상이어야 합니다."),
+    ("`first` and `last` must be whole numbers.", "`first`와 `last`는 정수여야 합니다."),
     ("`order_by` names each field once, and at most {}.", "`order_by`에는 필드를 한 번씩만, {0}개까지 쓸 수 있습니다."),
     ("Accept application/graphql-response+json or application/json.", "application/graphql-response+json이나 application/json을 받아들이십시오."),
     ("A request is an object with `query`.", "요청은 `query`가 있는 객체여야 합니다."),
