@@ -22,6 +22,8 @@ const OPEN: &[(&str, &str)] = &[
     // What the fixture declares as anonymous reach.
     ("GET", "/api/v1/posts"),
     ("POST", "/api/v1/posts:query"),
+    ("GET", "/api/v1/posts:aggregate"),
+    ("POST", "/api/v1/posts:aggregate"),
     ("GET", "/api/v1/posts/{id}"),
 ];
 
