@@ -360,6 +360,13 @@ pub(crate) fn made(done: Done) -> Made {
     Made { collection: done.collection, id: done.id.clone(), done: Some(done) }
 }
 
+/// What an earlier request with the same key did: it is asked before anything is looked for, because that request may have changed it.
+pub(crate) async fn earlier(ask: &Ask, claim: Option<&Claim>) -> Result<Option<Box<str>>, RecordError> {
+    let Some(claim) = claim else { return Ok(None) };
+    let nowhere = |error| RecordError::Write { base: String::new(), fields: Vec::new(), words: Vec::new(), error };
+    ask.claimed(claim).await.map_err(nowhere)
+}
+
 /// What an earlier request with the same key did.
 pub(crate) fn replay(declared: &Collection, result: &str) -> Made {
     let id = result.strip_prefix(&declared.name).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Several operations as one change: all or nothing. Later operations may name records of earlier ones.
 
 use super::{
-    actions::{Made, collection, made, record_id, replay},
+    actions::{Made, collection, earlier, made, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
     many::{Keyed, may_upsert},
@@ -46,10 +46,6 @@ pub enum Outcome {
 /// How often a batch looks up what its upserts look for.
 const TRIES: usize = 5;
 
-fn reused(ask: &Ask, error: WriteError) -> RecordError {
-    RecordError::write(WorkError { operation: 0, error }, String::new(), &ask.app().collections[haechi_model::USERS])
-}
-
 /// Runs a batch as REST writes it: all of it, or nothing; a result per operation. `true`: an earlier request did it.
 ///
 /// # Errors
@@ -59,8 +55,7 @@ pub async fn run(ask: &Ask, json: &Json, claim: Option<Claim>) -> Result<(Vec<Ou
     // The request already counts as one operation.
     ask.spend(operations.len() - 1).map_err(RecordError::Spent)?;
     if operations.iter().any(|operation| matches!(operation.kind, Kind::Upsert))
-        && let Some(claim) = &claim
-        && let Some(result) = ask.claimed(claim).await.map_err(|error| reused(ask, error))?
+        && let Some(result) = earlier(ask, claim.as_ref()).await?
     {
         return Ok((replayed_results(ask, &result)?, true));
     }

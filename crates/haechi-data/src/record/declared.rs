@@ -1,7 +1,7 @@
 //! Actions that collections declare (`[actions.approve]`): policy decides who may run them, a handler does the work.
 
 use super::{
-    actions::{Made, finish, record_id, replay},
+    actions::{Made, earlier, finish, record_id, replay},
     body::{Purpose, read_values},
     error::RecordError,
 };
@@ -141,9 +141,7 @@ pub async fn act(
         let handler = handlers.0.get(&name).cloned().ok_or(RecordError::NotFound)?;
         let input = read_values(json.unwrap_or(&Json::Object(Vec::new())), &grant.action().input, Purpose::Create, "")?;
         let input = with_defaults(&grant.action().input, input, ask);
-        if let Some(claim) = &claim
-            && let Some(result) = ask.claimed(claim).await.map_err(|error| write(error, grant.collection()))?
-        {
+        if let Some(result) = earlier(ask, claim.as_ref()).await? {
             return Ok(Begun::Replayed(replay(grant.collection(), &result)));
         }
         let found = match grant.version_of(&id).await {

@@ -4,7 +4,7 @@
 //! for. When somebody was faster, it is looked up again.
 
 use super::{
-    actions::{self, Made, made},
+    actions::{self, Made, earlier, made},
     body::{Purpose, read_values},
     error::RecordError,
 };
@@ -155,7 +155,7 @@ pub fn may_upsert(ask: &Ask, collection: CollectionId) -> Result<(), Refusal> {
 
 async fn upsert_by(ask: &Ask, collection: CollectionId, keyed: &Keyed<'_>, claim: Option<Claim>) -> Result<(Made, bool), RecordError> {
     let (declared, mut unseen) = (&ask.app().collections[collection], 0);
-    if let Some(result) = earlier(ask, declared, claim.as_ref()).await? {
+    if let Some(result) = earlier(ask, claim.as_ref()).await? {
         return Ok(made_earlier(declared, &result));
     }
     for _ in 0..TRIES {
@@ -186,12 +186,6 @@ const CREATED: &str = "+";
 fn made_earlier(declared: &Collection, result: &str) -> (Made, bool) {
     let (created, target) = result.strip_prefix(CREATED).map_or((false, result), |target| (true, target));
     (actions::replay(declared, target), created)
-}
-
-/// What an earlier request with the same key did: it is asked before anything is looked for, because that request may have changed it.
-pub(crate) async fn earlier(ask: &Ask, declared: &Collection, claim: Option<&Claim>) -> Result<Option<Box<str>>, RecordError> {
-    let Some(claim) = claim else { return Ok(None) };
-    ask.claimed(claim).await.map_err(|error| RecordError::write(WorkError { operation: 0, error }, String::new(), declared))
 }
 
 /// What is done with all records that a filter finds.
@@ -249,7 +243,7 @@ pub async fn by_condition(
     let declared = &ask.app().collections[collection];
     let base = data.map_or("", |(_, base)| base);
     let values = data.map(|(data, base)| read_values(data, declared, Purpose::Merge, base)).transpose()?.unwrap_or_default();
-    if let Some(result) = earlier(ask, declared, claim.as_ref()).await? {
+    if let Some(result) = earlier(ask, claim.as_ref()).await? {
         return Ok(Many { ids: targets(&result), replayed: true });
     }
     // The request already counts as one.

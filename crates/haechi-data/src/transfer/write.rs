@@ -87,10 +87,13 @@ pub(crate) fn write_cell(ty: &FieldType, json: &Json, out: &mut Vec<u8>) {
     match json {
         Json::Null => {}
         Json::Text(text) if plain(ty) => quoted(&guarded(text), out),
+        // Ids, times and exact numbers stand without the quotation marks that they have in JSON; a text that is a JSON value keeps them.
+        Json::Text(text) if !matches!(ty, FieldType::Json { .. }) => quoted(text, out),
+        Json::Number(digits) => out.extend_from_slice(digits.as_bytes()),
         json => {
             let mut text = Vec::new();
             json.write(&mut text);
-            quoted(bare(ty, &String::from_utf8_lossy(&text)), out);
+            quoted(&String::from_utf8_lossy(&text), out);
         }
     }
 }
@@ -103,13 +106,16 @@ fn bare<'a>(ty: &FieldType, text: &'a str) -> &'a str {
 
 /// A cell, in quotation marks where it needs them.
 fn quoted(cell: &str, out: &mut Vec<u8>) {
-    if cell.contains(['"', ',', '\n', '\r']) || cell.starts_with(' ') || cell.ends_with(' ') {
-        out.push(b'"');
-        out.extend_from_slice(cell.replace('"', "\"\"").as_bytes());
-        out.push(b'"');
-    } else {
-        out.extend_from_slice(cell.as_bytes());
+    let needs = |byte: u8| matches!(byte, b'"' | b',' | b'\n' | b'\r');
+    if !cell.bytes().any(needs) && !cell.starts_with(' ') && !cell.ends_with(' ') {
+        return out.extend_from_slice(cell.as_bytes());
     }
+    out.push(b'"');
+    for (at, part) in cell.split('"').enumerate() {
+        out.extend_from_slice(if at > 0 { b"\"\"" } else { b"" });
+        out.extend_from_slice(part.as_bytes());
+    }
+    out.push(b'"');
 }
 
 /// Whether values are texts as people write them.
@@ -118,13 +124,13 @@ pub(super) fn plain(ty: &FieldType) -> bool {
 }
 
 /// A text as a cell. Empty text would read as no value, and a spreadsheet would run a formula: both become JSON strings.
-fn guarded(text: &str) -> String {
+fn guarded(text: &str) -> Cow<'_, str> {
     if !text.is_empty() && !text.starts_with(GUARDED) {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut json = Vec::new();
     write_json_text(text, &mut json);
-    String::from_utf8_lossy(&json).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&json).into_owned())
 }
 
 /// A cell as a text. A cell that begins with a quotation mark and is no JSON string stays as it is.

@@ -12,17 +12,6 @@ impl Sql<'_> {
     }
 
     pub(super) fn contains(&mut self, list: &Operand, element: &Operand, expected: bool, table: usize, alias: usize) {
-        if let Some(hidden) = list_of(self.catalog, list, table) {
-            if !expected {
-                self.push("(");
-                self.operand(list, table, alias);
-                self.push(" IS NOT NULL AND ");
-                self.operand(element, table, alias);
-                self.push(" IS NOT NULL AND NOT ");
-            }
-            self.lists(hidden, element, table, alias);
-            return self.push(if expected { "" } else { ")" });
-        }
         if !expected {
             self.push("(");
             self.operand(list, table, alias);
@@ -30,11 +19,17 @@ impl Sql<'_> {
             self.operand(element, table, alias);
             self.push(" IS NOT NULL AND NOT ");
         }
-        self.some_item(list, "j", table, alias);
-        self.item("j");
-        self.push(" = ");
-        self.as_item(element, table, alias);
-        self.push(if expected { ")" } else { "))" });
+        match list_of(self.catalog, list, table) {
+            Some(hidden) => self.lists(hidden, element, table, alias),
+            None => {
+                self.some_item(list, "j", table, alias);
+                self.item("j");
+                self.push(" = ");
+                self.as_item(element, table, alias);
+                self.push(")");
+            }
+        }
+        self.push(if expected { "" } else { ")" });
     }
 
     /// Compares a list with elements. For a NULL list the result is never true.

@@ -9,6 +9,6 @@ pub mod people;
 mod reload;
 pub mod report;
 pub mod rows;
-mod sentinel;
+pub(crate) mod sentinel;
 pub mod shutdown;
 pub mod trial;

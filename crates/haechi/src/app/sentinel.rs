@@ -1,6 +1,6 @@
-//! Checks the callers of open streams again, and ends their streams when a credential or account has ended or changed.
+//! Checks the callers of open streams and exports again, and ends what they read when a credential or account has ended or changed.
 
-use haechi_gate::{Caller, EndReason, Gate, Known};
+use haechi_gate::{Ask, Caller, EndReason, Gate, Known};
 use haechi_identity::{AuthError, Identity};
 use std::{
     sync::Arc,
@@ -29,15 +29,31 @@ pub(crate) async fn run(gate: Gate, identity: Identity, mut stop: watch::Receive
 
 async fn look(gate: &Gate, identity: &Identity, watching: Vec<(Arc<str>, Caller)>) {
     for (credential, caller) in watching {
-        let found = match identity.known(&credential) {
-            Known::Caller(found) => Ok(found),
-            Known::Unknown(pending) => Box::pin(identity.verify(&credential, pending)).await,
-        };
-        match found {
+        match caller_of(identity, &credential).await {
             Ok(found) if found.is_still(&caller) => {}
             Ok(_) | Err(AuthError::Invalid) => gate.end_streams(&credential, EndReason::Caller),
             // A caller who cannot be checked is not served, as with requests. They may come back with the same credential.
             Err(AuthError::Unavailable) => gate.end_streams(&credential, EndReason::Busy),
         }
     }
+}
+
+/// Whose credential it is now.
+async fn caller_of(identity: &Identity, credential: &str) -> Result<Caller, AuthError> {
+    match identity.known(credential) {
+        Known::Caller(found) => Ok(found),
+        Known::Unknown(pending) => Box::pin(identity.verify(credential, pending)).await,
+    }
+}
+
+/// Says whether a credential still is that of the same caller; a caller who cannot be checked is not served.
+pub(crate) fn still(identity: Identity) -> haechi_data::Still {
+    Arc::new(move |ask: Ask| {
+        let identity = identity.clone();
+        Box::pin(async move {
+            // A request without a credential has none that could end.
+            let Some(credential) = ask.credential() else { return true };
+            caller_of(&identity, credential).await.is_ok_and(|found| found.is_still(ask.caller()))
+        })
+    })
 }

@@ -1,7 +1,10 @@
 //! The route table, and the stack around it.
 
 use crate::{
-    app::house::{House, Mode},
+    app::{
+        house::{House, Mode},
+        sentinel::still,
+    },
     http::{
         rates::{Keeper, Rates},
         stack::Stack,
@@ -19,26 +22,9 @@ use axum::{
 };
 use futures_util::future::BoxFuture;
 use haechi_data::{Data, Exports};
-use haechi_gate::{Ask, Gate, Known};
+use haechi_gate::{Ask, Gate};
 use haechi_problem::{Problem, kinds, languages};
 use std::sync::Arc;
-
-/// Asks before each part of an export whether its credential still is that of the same caller.
-fn still(house: &House) -> haechi_data::Still {
-    let identity = house.identity.clone();
-    Arc::new(move |ask: Ask| {
-        let identity = identity.clone();
-        Box::pin(async move {
-            // A request without a credential has none that could end.
-            let Some(credential) = ask.credential() else { return true };
-            let found = match identity.known(credential) {
-                Known::Caller(found) => Some(found),
-                Known::Unknown(pending) => Box::pin(identity.verify(credential, pending)).await.ok(),
-            };
-            found.is_some_and(|found| found.is_still(ask.caller()))
-        })
-    })
-}
 
 /// All routes of all features, in one table.
 pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) -> Router {
@@ -49,7 +35,7 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) ->
         base: base.clone(),
         body_bytes: config.limits.body_bytes,
         handlers: house.handlers.clone(),
-        exports: Exports::new(still(house)),
+        exports: Exports::new(still(house.identity.clone())),
     };
     let (missing, wrong_method, health, openapi) = (base.clone(), base.clone(), gate.clone(), base.clone());
     let graphql = haechi_graphql::Options {
