@@ -6,8 +6,8 @@ use crate::{
     system::{Schema, System},
 };
 use futures_util::future::BoxFuture;
-use haechi_model::{Failure, write_json_text};
-use haechi_store::{Analyse, Applied, MigrateError, Migration, Strange, history};
+use haechi_model::{App, Failure, Table, write_json_text};
+use haechi_store::{Analyse, Applied, Catalog, MigrateError, Migration, Strange, history};
 use std::sync::{Arc, atomic::Ordering};
 
 impl Gate {
@@ -19,12 +19,20 @@ impl Gate {
         Box::pin(async move { self.shared.store.plan().await })
     }
 
-    /// As [`Gate::plan`], but keeps everything that nodes of the older model need; a later migration drops it.
+    /// Plans the migration that another state of the folder needs, with these tables of features beside its own.
+    ///
+    /// # Errors
+    /// As for [`Gate::plan`].
+    pub fn plan_to<'a>(&'a self, _: &'a System<Schema>, app: &'a App, beside: Vec<Table>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
+        Box::pin(async move { self.shared.store.plan_to(self.shared.store.tables_of(&Catalog::new(app, beside))).await })
+    }
+
+    /// As [`Gate::plan_to`], but keeps everything that nodes of the older model need; a later migration drops it.
     ///
     /// # Errors
     /// When that is impossible, or the database cannot be reached.
-    pub fn plan_beside<'a>(&'a self, _: &'a System<Schema>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
-        Box::pin(async move { self.shared.store.plan_beside().await })
+    pub fn plan_beside<'a>(&'a self, _: &'a System<Schema>, app: &'a App, beside: Vec<Table>) -> BoxFuture<'a, Result<Migration, MigrateError>> {
+        Box::pin(async move { self.shared.store.plan_beside(self.shared.store.tables_of(&Catalog::new(app, beside))).await })
     }
 
     /// Why running nodes could not serve after a migration, a line each.

@@ -156,11 +156,21 @@ impl Collection {
         initial.map(|(at, _)| Broken::Initial(at)).or_else(|| self.check_broken_by(row))
     }
 
-    /// The first check that a row breaks. Checks that look at a number that the row has not got yet are left out.
+    /// The first check that a row breaks.
     #[must_use]
     pub fn check_broken_by(&self, row: &[Value]) -> Option<Broken> {
-        let pending = |check: &Check| check.fields.iter().any(|at| row[*at].is_null() && self.fields[*at].numbering().is_some());
-        self.checks.iter().position(|check| !pending(check) && !check.holds(row)).map(Broken::Check)
+        self.checks.iter().position(|check| self.breaks(check, row)).map(Broken::Check)
+    }
+
+    /// All checks that a row breaks.
+    pub fn checks_broken_by<'a>(&'a self, row: &'a [Value]) -> impl Iterator<Item = &'a Check> {
+        self.checks.iter().filter(|check| self.breaks(check, row))
+    }
+
+    /// Checks that look at a number that the row has not got yet are left out.
+    fn breaks(&self, check: &Check, row: &[Value]) -> bool {
+        let pending = check.fields.iter().any(|at| row[*at].is_null() && self.fields[*at].numbering().is_some());
+        !pending && !check.holds(row)
     }
 
     /// Classes with their own actions that some field has.

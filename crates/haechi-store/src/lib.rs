@@ -32,7 +32,7 @@ pub use catalog::Catalog;
 pub use figures::{Sizes, Usage};
 pub use journal::{Beside, EventRecord, Journal, LogRecord, LogRow, Seal, Unsealed};
 pub use lines::Fill;
-pub use load::{Load, LoadError, Misfit, Part, Unfit};
+pub use load::{Load, LoadError, LoadRow, LookUp, Made, Making, Misfit, Part, Taken, Then, Unfit};
 pub use migrate::{Action, Applied, Conversion, Finds, MigrateError, Migration, Step, Task, What, breaks, history, same_tables};
 pub use plan::Plan;
 pub use schema::Strange;
@@ -391,11 +391,11 @@ impl Store {
         }
     }
 
-    /// Loads many rows into tables, in parts: all or none. Returns how many.
+    /// Loads many rows into tables, in parts: all or none. Returns what became of them.
     ///
     /// # Errors
     /// Which rows do not fit, or why the database could not take them; nothing was kept then.
-    pub fn load(&self, load: Load) -> BoxFuture<'_, Result<Vec<usize>, LoadError>> {
+    pub fn load(&self, load: Load) -> BoxFuture<'_, Result<Vec<Taken>, LoadError>> {
         Box::pin(async move {
             match &self.driver {
                 Driver::Sqlite(sqlite) => sqlite.writer.load(load).await,
@@ -415,7 +415,7 @@ impl Store {
                 Driver::Sqlite(sqlite) => {
                     let table = if let Analyse::Table(table) = what { Some(name(table)) } else { None };
                     let work = move |connection: &mut rusqlite::Connection| sqlite::analyse(connection, what, table.as_deref());
-                    sqlite.writer.alone(work).await?.map_err(|error| sqlite::failure(&error))
+                    sqlite.writer.alone_for_long(work).await?.map_err(|error| sqlite::failure(&error))
                 }
                 Driver::Postgres(postgres) => match what {
                     Analyse::Everything => postgres.analyse(&self.catalog.tables.iter().map(|table| table.name.clone()).collect::<Vec<_>>()).await,

@@ -1,18 +1,77 @@
 //! Loads many rows into tables, in parts: all or none. Only a part is in memory at a time.
 
 use crate::Catalog;
-use haechi_model::{Change, EntryDraft, Failure, Row};
-use std::fmt::Write;
+use haechi_model::{Change, EntryDraft, Failure, Row, Value};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 /// The number of misfits after which the load gives up.
 pub(crate) const MAX_UNFIT: usize = 200;
 
+/// How long a change waits at most for a load under way.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(1_800);
+
 /// What the reader of a file sends.
 pub enum Part {
-    /// Rows of one of the tables, by its place in the load, with their lines and their entry.
-    Rows(usize, Vec<(u64, Row)>, Box<EntryDraft>),
-    /// All parts were sent: commit. Without it nothing is kept.
-    End,
+    /// Rows of one of the tables, by its place in the load.
+    Rows(usize, Making),
+    /// All parts were sent: commit, if everything was good. Without it nothing is kept.
+    End {
+        /// Whether everything that was read was good.
+        good: bool,
+    },
+}
+
+/// Rows in the making. What they need to know of the database is asked within the load, so that it is true when they are kept.
+pub enum Making {
+    /// They are made.
+    Made(Made),
+    /// The ids of these rows are needed, in the same order.
+    Named(Vec<LookUp>, Then<Option<Box<str>>>),
+    /// The stored rows with these values of a unique key are needed, in the same order. They stay as they are until the load ends.
+    Keyed(Arc<[usize]>, Vec<Vec<Value>>, Then<Option<Row>>),
+}
+
+/// What is made of the answers.
+pub type Then<T> = Box<dyn FnOnce(Vec<T>) -> Making + Send>;
+
+/// Rows, and the entry that tells of them.
+pub struct Made {
+    /// The rows.
+    pub rows: Vec<LoadRow>,
+    /// The entry; none without rows.
+    pub entry: Option<Box<EntryDraft>>,
+}
+
+/// A row to load.
+pub struct LoadRow {
+    /// Its line.
+    pub line: u64,
+    /// All its columns.
+    pub row: Row,
+    /// Whether a stored row has its id, and becomes as it is.
+    pub changes: bool,
+    /// Whether something is wrong with it: then nothing is kept, and the database only says what else is wrong.
+    pub faulty: bool,
+}
+
+/// A row that is looked for by a unique key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LookUp {
+    /// Its table.
+    pub table: usize,
+    /// The columns of the key.
+    pub key: Arc<[usize]>,
+    /// Their values.
+    pub values: Vec<Value>,
+}
+
+/// What became of the rows for one table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// New rows.
+    pub new: usize,
+    /// Stored rows that were changed.
+    pub changed: usize,
 }
 
 /// A load: its tables, the change that it belongs to, and the source of the parts.
@@ -50,7 +109,7 @@ pub enum Misfit {
 /// Nothing was loaded.
 #[derive(Debug)]
 pub enum LoadError {
-    /// Rows do not fit; possibly not all of them are named.
+    /// Rows do not fit, possibly not all of them are named; or none, and what was read was not good.
     Unfit(Vec<Unfit>),
     /// The parts stopped before `End`.
     Stopped,
@@ -103,6 +162,19 @@ pub(crate) fn insert(catalog: &Catalog, table: usize) -> String {
     }
     sql.push(')');
     sql
+}
+
+/// `UPDATE the table SET … WHERE id = ?1` to all columns of one row, for SQLite. Rows whose unique values others have are left as they are.
+pub(crate) fn update(catalog: &Catalog, table: usize) -> String {
+    let table = &catalog.tables[table];
+    let set: Vec<String> = table.columns.iter().enumerate().skip(1).map(|(at, column)| format!("\"{}\" = ?{}", column.name, at + 1)).collect();
+    format!("UPDATE OR IGNORE \"{}\" SET {} WHERE \"id\" = ?1", table.name, set.join(", "))
+}
+
+/// `a = ?1 AND b = ?2 …`, for SQLite.
+pub(crate) fn equals(catalog: &Catalog, table: usize, key: &[usize]) -> String {
+    let equal = |(at, column): (usize, &usize)| format!("\"{}\" = ?{}", catalog.tables[table].columns[*column].name, at + 1);
+    key.iter().enumerate().map(equal).collect::<Vec<_>>().join(" AND ")
 }
 
 pub(crate) fn columns<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -1,7 +1,7 @@
 //! The database's model: applied migrations, the tables that a version needs, and the migration between them.
 
 use crate::{
-    Driver, Reads, Store,
+    Catalog, Driver, Reads, Store,
     migrate::{self, Applied, MigrateError, Migration, breaks, history, plan},
     render::Dialect,
     schema,
@@ -55,11 +55,24 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
     pub fn plan(&self) -> BoxFuture<'_, Result<Migration, MigrateError>> {
+        self.plan_to(self.wanted_tables())
+    }
+
+    /// The tables that a catalog needs.
+    #[must_use]
+    pub fn tables_of(&self, catalog: &Catalog) -> Vec<Table> {
+        wanted_tables(self.dialect(), catalog)
+    }
+
+    /// Plans the migration from what was applied last to these tables.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or an applied migration was altered.
+    pub fn plan_to(&self, wanted: Vec<Table>) -> BoxFuture<'_, Result<Migration, MigrateError>> {
         Box::pin(async move {
             let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
             let before = migrate::tables_after(&applied)?;
             let after = applied.last().map_or(0, |last| last.version);
-            let wanted = self.wanted_tables();
             Ok(Migration { after, breaks: breaks(&before, &wanted), ..plan(self.dialect(), &before, &wanted) })
         })
     }
@@ -70,16 +83,16 @@ impl Store {
         plan(self.dialect(), before, after)
     }
 
-    /// As [`Store::plan`], but keeps everything that nodes of the last applied model need.
+    /// As [`Store::plan_to`], but keeps everything that nodes of the last applied model need.
     ///
     /// # Errors
     /// When the database cannot be reached or an applied migration was altered.
-    pub fn plan_beside(&self) -> BoxFuture<'_, Result<Migration, MigrateError>> {
+    pub fn plan_beside(&self, wanted: Vec<Table>) -> BoxFuture<'_, Result<Migration, MigrateError>> {
         Box::pin(async move {
             let applied = self.applied().await.map_err(|_| MigrateError::Database)?;
             let before = migrate::tables_after(&applied)?;
             let after = applied.last().map_or(0, |last| last.version);
-            let tables = migrate::expanded(&before, &self.wanted_tables()).map_err(|wrong| MigrateError::Impossible(wrong.join("\n")))?;
+            let tables = migrate::expanded(&before, &wanted).map_err(|wrong| MigrateError::Impossible(wrong.join("\n")))?;
             let breaks = breaks(&before, &tables);
             if !breaks.is_empty() {
                 return Err(MigrateError::Impossible(breaks.join("\n")));

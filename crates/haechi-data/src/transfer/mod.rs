@@ -56,7 +56,10 @@ mod tests {
         let (mut rows, mut errors) = (Vec::new(), Vec::new());
         for row in reader {
             match row {
-                Ok(row) => rows.push(row),
+                Ok(mut row) => {
+                    errors.append(&mut row.faults);
+                    rows.push(row.row);
+                }
                 Err(found) => errors.extend(found),
             }
         }

@@ -6,7 +6,7 @@ use super::{
     lines::{Begins, Lines},
     write::{plain, unguarded},
 };
-use haechi_gate::{ImportError, ImportRow};
+use haechi_gate::{ImportError, ImportRow, Named, ReadRow};
 use haechi_model::{Collection, FieldError, FieldId, FieldType, Json, Value, parse_json, suggest};
 use jiff::{civil::DateTime, tz::TimeZone};
 use std::{
@@ -163,40 +163,43 @@ impl Reader {
         })
     }
 
-    fn object(&self, line: usize, json: &Json) -> Result<ImportRow, Vec<ImportError>> {
+    fn object(&self, line: usize, json: &Json) -> Result<ReadRow, Vec<ImportError>> {
         let Json::Object(members) = json else { return Err(vec![fault(line, "must be an object")]) };
-        let mut row = ImportRow { line, id: None, values: Vec::with_capacity(members.len()) };
-        let mut errors = Vec::new();
+        let mut row = begun(line, members.len());
         for (name, json) in members {
             let field = match self.field(name) {
                 Ok(Some(field)) => field,
                 Ok(None) => continue,
                 Err(what) => {
-                    errors.push(fault(line, what));
+                    row.faults.push(fault(line, what));
                     continue;
                 }
             };
             let ty = &self.collection.fields[field].ty;
+            if let Some(names) = names(ty, json) {
+                row.named.push(Named { field, names });
+                continue;
+            }
             let read = match json {
                 Json::Text(text) if matches!(ty, FieldType::Datetime(_)) => self.time(ty, text),
                 json => self.collection.fields[field].read(json),
             };
-            match read {
-                Ok(value) => put(&mut row, field, value),
-                Err(error) => errors.push(ImportError { line, field: Some(field), what: error.detail }),
-            }
+            put(&mut row, field, read);
         }
-        self.complete(row, errors)
+        Ok(self.complete(row))
     }
 
     /// A row that is imported exactly must have its times and its version.
-    fn complete(&self, row: ImportRow, mut errors: Vec<ImportError>) -> Result<ImportRow, Vec<ImportError>> {
-        if self.options.exact && errors.is_empty() {
-            let missing = OWN.into_iter().filter(|own| !row.values.iter().any(|(field, value)| field == own && !value.is_null()));
+    fn complete(&self, mut row: ReadRow) -> ReadRow {
+        if self.options.exact {
+            let line = row.row.line;
+            let has = |own: FieldId| row.row.values.iter().any(|(field, value)| *field == own && !value.is_null());
+            let missing: Vec<FieldId> =
+                OWN.into_iter().filter(|own| !has(*own) && !row.faults.iter().any(|fault| fault.field == Some(*own))).collect();
             let what = "a value is required: an exact import takes what an export has written";
-            errors.extend(missing.map(|own| ImportError { line: row.line, field: Some(own), what: what.to_owned() }));
+            row.faults.extend(missing.into_iter().map(|own| ImportError { line, field: Some(own), what: what.to_owned() }));
         }
-        if errors.is_empty() { Ok(row) } else { Err(errors) }
+        row
     }
 
     fn cell(&self, field: FieldId, cell: &str) -> Result<Value, FieldError> {
@@ -224,24 +227,26 @@ impl Reader {
         }
     }
 
-    fn record(&self, line: usize, fields: &[Option<FieldId>], record: &csv::StringRecord) -> Result<ImportRow, Vec<ImportError>> {
-        let mut row = ImportRow { line, id: None, values: Vec::with_capacity(fields.len()) };
-        let mut errors = Vec::new();
+    fn record(&self, line: usize, fields: &[Option<FieldId>], record: &csv::StringRecord) -> ReadRow {
+        let mut row = begun(line, fields.len());
         for (field, cell) in fields.iter().zip(record) {
             let Some(field) = *field else { continue };
             let declared = &self.collection.fields[field];
+            if let Some(names) = names_of_cell(&declared.ty, cell) {
+                row.named.push(Named { field, names });
+                continue;
+            }
             match self.cell(field, cell) {
                 // A CSV cell cannot be absent.
                 Ok(Value::Null) if declared.required && declared.default.is_some() => {}
-                Ok(value) => put(&mut row, field, value),
-                Err(error) => errors.push(ImportError { line, field: Some(field), what: error.detail }),
+                read => put(&mut row, field, read),
             }
         }
-        self.complete(row, errors)
+        self.complete(row)
     }
 
     /// The next line that is not blank, with its end.
-    fn json_line(&mut self, input: &mut Input) -> Option<Result<ImportRow, Vec<ImportError>>> {
+    fn json_line(&mut self, input: &mut Input) -> Option<Result<ReadRow, Vec<ImportError>>> {
         loop {
             let mut line = Vec::new();
             let read = input.by_ref().take(MAX_ROW_BYTES as u64).read_until(b'\n', &mut line);
@@ -258,7 +263,7 @@ impl Reader {
         }
     }
 
-    fn parsed(&self, json: &[u8]) -> Result<ImportRow, Vec<ImportError>> {
+    fn parsed(&self, json: &[u8]) -> Result<ReadRow, Vec<ImportError>> {
         match parse_json(json) {
             Ok(json) => self.object(self.line, &json),
             Err(error) => Err(vec![fault(self.line, error.to_string())]),
@@ -271,12 +276,12 @@ impl Reader {
         begins: &Begins,
         fields: &[Option<FieldId>],
         record: &mut csv::StringRecord,
-    ) -> Option<Result<ImportRow, Vec<ImportError>>> {
+    ) -> Option<Result<ReadRow, Vec<ImportError>>> {
         match reader.read_record(record) {
             Ok(false) => None,
             Ok(true) => {
                 let line = record.position().map_or(0, |place| begins.line_at(place.byte()));
-                Some(self.record(line, fields, record))
+                Some(Ok(self.record(line, fields, record)))
             }
             Err(error) => {
                 let line = error.position().map_or(0, |place| begins.line_at(place.byte()));
@@ -287,7 +292,7 @@ impl Reader {
 }
 
 impl Iterator for Reader {
-    type Item = Result<ImportRow, Vec<ImportError>>;
+    type Item = Result<ReadRow, Vec<ImportError>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         // Taken out while it is read, and put back unless it ended.
@@ -330,10 +335,37 @@ fn fault(line: usize, what: impl Into<String>) -> ImportError {
     ImportError { line, field: None, what: what.into() }
 }
 
-fn put(row: &mut ImportRow, field: FieldId, value: Value) {
-    match (field, value) {
-        (Collection::ID, Value::Text(id)) => row.id = Some(id),
-        (Collection::ID, _) => {}
-        (field, value) => row.values.push((field, value)),
+fn begun(line: usize, values: usize) -> ReadRow {
+    ImportRow { line, id: None, values: Vec::with_capacity(values) }.into()
+}
+
+fn put(row: &mut ReadRow, field: FieldId, read: Result<Value, FieldError>) {
+    match (field, read) {
+        (_, Err(error)) => row.faults.push(ImportError { line: row.row.line, field: Some(field), what: error.detail }),
+        (Collection::ID, Ok(Value::Text(id))) => row.row.id = Some(id),
+        (Collection::ID, Ok(_)) => {}
+        (field, Ok(value)) => row.row.values.push((field, value)),
+    }
+}
+
+/// The texts of a reference or a list of references in which a name stands, such as `@code:P-7`: no id begins like that.
+fn names(ty: &FieldType, json: &Json) -> Option<Vec<Box<str>>> {
+    let is_name = |text: &str| text.starts_with('@');
+    match json {
+        Json::Text(text) if matches!(ty, FieldType::Ref { .. }) && is_name(text) => Some(vec![text.clone()]),
+        Json::List(items) if ty.lists().is_some() => {
+            let text = |item: &Json| if let Json::Text(text) = item { Some(text.clone()) } else { None };
+            let texts: Vec<Box<str>> = items.iter().map(text).collect::<Option<_>>()?;
+            texts.iter().any(|text| is_name(text)).then_some(texts)
+        }
+        _ => None,
+    }
+}
+
+fn names_of_cell(ty: &FieldType, cell: &str) -> Option<Vec<Box<str>>> {
+    match ty {
+        FieldType::Ref { .. } if cell.starts_with('@') => Some(vec![cell.into()]),
+        ty if ty.lists().is_some() && cell.contains('@') => names(ty, &parse_json(cell.as_bytes()).ok()?),
+        _ => None,
     }
 }

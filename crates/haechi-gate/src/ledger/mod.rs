@@ -7,6 +7,7 @@ pub(crate) mod beside;
 pub(crate) mod journal;
 pub(crate) mod keeping;
 pub(crate) mod refused;
+mod restate;
 mod rows;
 pub(crate) mod seal;
 pub(crate) mod sealing;

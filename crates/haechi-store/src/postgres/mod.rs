@@ -32,7 +32,7 @@ use lanes::Lanes;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -82,6 +82,8 @@ struct Inner {
     gives_positions: AtomicBool,
     /// How long a change may wait for others in all.
     patience_ms: Arc<AtomicU64>,
+    /// How many loads are under way on this node.
+    loading: AtomicUsize,
 }
 
 impl Postgres {
@@ -125,6 +127,7 @@ impl Postgres {
             lease: Mutex::default(),
             gives_positions: AtomicBool::new(false),
             patience_ms,
+            loading: AtomicUsize::new(0),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -187,8 +190,10 @@ impl Postgres {
     pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
         let inner = self.0.clone();
         let task = tokio::spawn(async move {
-            let (began, patience) = (Instant::now(), Duration::from_millis(inner.patience_ms.load(Ordering::Relaxed)));
-            let (mut most, mut left) = (PAUSE_MS, None);
+            let (began, patience) = (Instant::now(), inner.patience());
+            // Connections have the usual patience as a setting.
+            let mut left = (inner.loading.load(Ordering::Relaxed) > 0).then_some(patience);
+            let mut most = PAUSE_MS;
             loop {
                 match inner.run(&change, left).await {
                     Err(steps::Stop::Again) => {
@@ -214,6 +219,12 @@ impl Postgres {
 }
 
 impl Inner {
+    /// How long a change waits for others; less while a load holds rows for long.
+    fn patience(&self) -> Duration {
+        let patience = Duration::from_millis(self.patience_ms.load(Ordering::Relaxed));
+        if self.loading.load(Ordering::Relaxed) > 0 { patience.min(crate::load::PATIENCE) } else { patience }
+    }
+
     /// Notes that entries wait for their position.
     fn has_committed(&self) {
         self.fresh.store(true, Ordering::Release);

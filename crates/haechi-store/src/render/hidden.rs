@@ -35,6 +35,12 @@ pub(crate) fn changed<'a>(dialect: Dialect, catalog: &'a Catalog, table: usize, 
     statements
 }
 
+/// What follows the statement that replaces a whole row: the references that its lists lost, and those that they gained.
+pub(crate) fn replaced<'a>(dialect: Dialect, catalog: &'a Catalog, table: usize, row: &Row) -> Vec<Sql<'a>> {
+    let set: Vec<(usize, Value)> = catalog.lists(table).iter().map(|list| (list.column, row[list.column].clone())).collect();
+    changed(dialect, catalog, table, row[0].as_text().unwrap_or_default(), &set)
+}
+
 /// What comes before a delete's statement: a row that lists itself would hold itself.
 pub(crate) fn emptied<'a>(dialect: Dialect, catalog: &'a Catalog, table: usize, id: &str) -> Vec<Sql<'a>> {
     let emptied = |list: &ListOf| {

@@ -192,6 +192,20 @@ impl Sql<'_> {
         let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
     }
 
+    /// The row with these values of a unique key.
+    pub(crate) fn all_with_key(&mut self, table: usize, key: &[usize], values: &[Value]) {
+        self.all_columns(table);
+        self.push(" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" t0 WHERE ");
+        for (at, (column, value)) in key.iter().zip(values).enumerate() {
+            self.push(if at > 0 { " AND " } else { "" });
+            self.column(table, 0, *column);
+            self.push(" = ");
+            self.bind(value);
+        }
+    }
+
     /// One row and the row that one of its columns names.
     pub(crate) fn row_and_owner(&mut self, table: usize, id: &str, column: usize, owner: usize) {
         self.all_columns(table);

@@ -3,8 +3,8 @@
 use super::{connection, failure};
 use crate::{
     catalog::Catalog,
-    load::{LoadError, MAX_UNFIT, Misfit, Refers, Unfit, insert, references, unique_keys},
-    render::{Dialect, hidden},
+    load::{LoadError, LoadRow, LookUp, MAX_UNFIT, Made, Making, Misfit, Refers, Taken, Unfit, equals, insert, references, unique_keys, update},
+    render::{Dialect, Sql, hidden},
 };
 use haechi_model::{Row, Value, references as references_of};
 use rusqlite::Connection;
@@ -22,16 +22,21 @@ pub(super) struct Loading<'a> {
     targets: Vec<Target>,
     known: HashSet<(usize, usize, Box<str>)>,
     later: Vec<Later>,
-    pub(super) unfit: Vec<Unfit>,
+    unfit: Vec<Unfit>,
+    /// Rows that were not put into their table, because something is wrong with them: others may refer to them.
+    left_out: Vec<(usize, Row)>,
+    /// Whether nothing will be kept.
+    faulty: bool,
 }
 
 /// A table that rows are put into.
 struct Target {
     table: usize,
     insert: String,
+    update: String,
     keys: Vec<Vec<usize>>,
     references: Vec<Refers>,
-    rows: usize,
+    taken: Taken,
 }
 
 /// A reference to a row that was not there yet.
@@ -50,17 +55,19 @@ impl<'a> Loading<'a> {
         let target = |table: &usize| Target {
             table: *table,
             insert: format!("{} ON CONFLICT DO NOTHING", insert(catalog, *table)),
+            update: update(catalog, *table),
             keys: unique_keys(catalog, *table),
             references: references(catalog, tables, *table),
-            rows: 0,
+            taken: Taken::default(),
         };
         let targets = tables.iter().map(target).collect();
-        Ok(Self { connection, catalog, targets, known: HashSet::new(), later: Vec::new(), unfit: Vec::new() })
+        let (known, left_out) = (HashSet::new(), Vec::new());
+        Ok(Self { connection, catalog, targets, known, later: Vec::new(), unfit: Vec::new(), left_out, faulty: false })
     }
 
-    /// How many rows each table was given.
-    pub(super) fn counts(&self) -> Vec<usize> {
-        self.targets.iter().map(|target| target.rows).collect()
+    /// What became of the rows of each table.
+    pub(super) fn taken(&self) -> Vec<Taken> {
+        self.targets.iter().map(|target| target.taken).collect()
     }
 
     /// Whether the limit of misfits is reached.
@@ -68,17 +75,51 @@ impl<'a> Loading<'a> {
         self.unfit.len() >= MAX_UNFIT
     }
 
-    pub(super) fn take(&mut self, at: usize, rows: &[(u64, Row)]) -> Result<(), LoadError> {
-        for (line, row) in rows {
-            let execute = || self.connection.prepare_cached(&self.targets[at].insert)?.execute(connection::bound(row));
-            if execute().map_err(|error| failure(&error))? == 1 {
-                self.targets[at].rows += 1;
-                self.list(at, row)?;
-                self.look_up(at, *line, row)?;
-            } else {
-                let column = self.collision(at, row)?;
-                self.unfit.push(Unfit { at, line: *line, column, why: Misfit::NotUnique });
+    /// Asks the database what rows need to be made.
+    pub(super) fn make(&self, at: usize, making: Making) -> Result<Made, LoadError> {
+        let mut making = making;
+        loop {
+            making = match making {
+                Making::Made(made) => return Ok(made),
+                Making::Named(named, then) => then(named.iter().map(|named| self.id_of(named)).collect::<Result<_, _>>()?),
+                Making::Keyed(key, values, then) => then(values.iter().map(|values| self.stored(at, &key, values)).collect::<Result<_, _>>()?),
             }
+        }
+    }
+
+    fn id_of(&self, named: &LookUp) -> Result<Option<Box<str>>, LoadError> {
+        let name = &self.catalog.tables[named.table].name;
+        let sql = format!("SELECT \"id\" FROM \"{name}\" WHERE {}", equals(self.catalog, named.table, &named.key));
+        let mut statement = self.connection.prepare_cached(&sql).map_err(|error| failure(&error))?;
+        let mut rows = statement.query(connection::bound(&named.values)).map_err(|error| failure(&error))?;
+        let row = rows.next().map_err(|error| failure(&error))?;
+        let found = row.map(|row| row.get::<_, String>(0)).transpose().map_err(|error| failure(&error))?;
+        let named_by = |row: &Row| named.key.iter().zip(&named.values).all(|(column, value)| row[*column] == *value);
+        let left_out = || self.left_out.iter().find(|(at, row)| self.targets[*at].table == named.table && named_by(row));
+        Ok(found.map(Into::into).or_else(|| left_out().and_then(|(_, row)| row[0].as_text().map(Into::into))))
+    }
+
+    fn stored(&self, at: usize, key: &[usize], values: &[Value]) -> Result<Option<Row>, LoadError> {
+        let table = self.targets[at].table;
+        let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
+        sql.all_with_key(table, key, values);
+        let mut statement = self.connection.prepare_cached(&sql.text).map_err(|error| failure(&error))?;
+        let columns = statement.column_count();
+        let mut rows = statement.query(connection::bound(&sql.values)).map_err(|error| failure(&error))?;
+        let row = rows.next().map_err(|error| failure(&error))?;
+        Ok(row.map(|row| connection::row_values(row, columns)).transpose().map_err(|error| failure(&error))?)
+    }
+
+    pub(super) fn take(&mut self, at: usize, rows: &[LoadRow]) -> Result<(), LoadError> {
+        for row in rows {
+            if !self.put(at, row)? {
+                self.faulty = true;
+                for column in self.collisions(at, row)? {
+                    self.unfit.push(Unfit { at, line: row.line, column, why: Misfit::NotUnique });
+                }
+                self.left_out.push((at, row.row.clone()));
+            }
+            self.look_up(at, row.line, &row.row)?;
             if self.full() {
                 break;
             }
@@ -86,21 +127,51 @@ impl<'a> Loading<'a> {
         Ok(())
     }
 
-    /// The last column of the key that another row already has.
-    fn collision(&self, at: usize, row: &Row) -> Result<usize, LoadError> {
+    /// Puts a row into its table. `false` when others have its unique values, or when something else is wrong with it.
+    fn put(&mut self, at: usize, row: &LoadRow) -> Result<bool, LoadError> {
+        if row.faulty {
+            return Ok(false);
+        }
         let target = &self.targets[at];
+        let columns = self.catalog.tables[target.table].columns.len();
+        let sql = if row.changes { &target.update } else { &target.insert };
+        let execute = || self.connection.prepare_cached(sql)?.execute(connection::bound(&row.row[..columns]));
+        if execute().map_err(|error| failure(&error))? == 0 {
+            return Ok(false);
+        }
+        if row.changes {
+            self.targets[at].taken.changed += 1;
+            self.run(hidden::replaced(Dialect::Sqlite, self.catalog, self.targets[at].table, &row.row))?;
+        } else {
+            self.targets[at].taken.new += 1;
+            self.run(hidden::added(Dialect::Sqlite, self.catalog, self.targets[at].table, &row.row))?;
+        }
+        Ok(true)
+    }
+
+    fn run(&self, statements: Vec<Sql<'_>>) -> Result<(), LoadError> {
+        for sql in statements {
+            let execute = || self.connection.prepare_cached(&sql.text)?.execute(connection::bound(&sql.values));
+            execute().map_err(|error| failure(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The last column of each key that another row already has.
+    fn collisions(&self, at: usize, row: &LoadRow) -> Result<Vec<usize>, LoadError> {
+        let (target, mut found) = (&self.targets[at], Vec::new());
         let table = &self.catalog.tables[target.table];
-        for key in &target.keys {
-            let condition: Vec<String> =
-                key.iter().enumerate().map(|(at, column)| format!("\"{}\" = ?{}", table.columns[*column].name, at + 1)).collect();
-            let sql = format!("SELECT 1 FROM \"{}\" WHERE {}", table.name, condition.join(" AND "));
-            let values: Vec<Value> = key.iter().map(|column| row[*column].clone()).collect();
-            let found = self.connection.prepare_cached(&sql).and_then(|mut statement| statement.exists(connection::bound(&values)));
-            if found.map_err(|error| failure(&error))? {
-                return Ok(key.last().copied().unwrap_or_default());
+        for key in target.keys.iter().filter(|key| !row.changes || **key != [0]) {
+            let other = if row.changes { format!(" AND \"id\" <> ?{}", key.len() + 1) } else { String::new() };
+            let sql = format!("SELECT 1 FROM \"{}\" WHERE {}{other}", table.name, equals(self.catalog, target.table, key));
+            let own = row.changes.then_some(&row.row[0]);
+            let values: Vec<Value> = key.iter().map(|column| &row.row[*column]).chain(own).cloned().collect();
+            let exists = self.connection.prepare_cached(&sql).and_then(|mut statement| statement.exists(connection::bound(&values)));
+            if exists.map_err(|error| failure(&error))? {
+                found.push(key.last().copied().unwrap_or_default());
             }
         }
-        Ok(0)
+        Ok(found)
     }
 
     fn look_up(&mut self, at: usize, line: u64, row: &Row) -> Result<(), LoadError> {
@@ -128,28 +199,20 @@ impl<'a> Loading<'a> {
         Ok(())
     }
 
-    /// The references of a row's lists.
-    fn list(&self, at: usize, row: &Row) -> Result<(), LoadError> {
-        for sql in hidden::added(Dialect::Sqlite, self.catalog, self.targets[at].table, row) {
-            let execute = || self.connection.prepare_cached(&sql.text)?.execute(connection::bound(&sql.values));
-            execute().map_err(|error| failure(&error))?;
-        }
-        Ok(())
-    }
-
     fn there(&self, table: &str, id: &str) -> Result<bool, LoadError> {
         let look = || self.connection.prepare_cached(&format!("SELECT 1 FROM \"{table}\" WHERE \"id\" = ?"))?.exists([id]);
         look().map_err(|error| failure(&error).into())
     }
 
-    /// Checks for rows that are still missing after all rows were read.
+    /// Checks for rows that are still missing after all rows were read. `Err` when something does not fit.
     pub(super) fn finish(&mut self) -> Result<(), LoadError> {
         for Later { at, line, reference, id } in std::mem::take(&mut self.later) {
             let refers = &self.targets[at].references[reference];
-            if self.unfit.len() < MAX_UNFIT && !self.there(&refers.table, &id)? {
+            let left_out = || self.left_out.iter().any(|(at, row)| refers.at == Some(*at) && row[0].as_text() == Some(&*id));
+            if self.unfit.len() < MAX_UNFIT && !left_out() && !self.there(&refers.table, &id)? {
                 self.unfit.push(Unfit { at, line, column: refers.column, why: Misfit::Dangling(id) });
             }
         }
-        Ok(())
+        if self.faulty || !self.unfit.is_empty() { Err(LoadError::Unfit(std::mem::take(&mut self.unfit))) } else { Ok(()) }
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     catalog::Catalog,
     journal::Journal,
     lines::Fill,
-    load::{Load, LoadError, Part},
+    load::{Load, LoadError, PATIENCE, Part, Taken},
     numbers,
     render::{Dialect, Sql},
 };
@@ -14,7 +14,10 @@ use haechi_model::{Change, Failure, Outcome};
 use rusqlite::Connection;
 use std::{
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -32,10 +35,43 @@ type Done = (Change, Answer, Result<Outcome, Failure>);
 type Closure = Box<dyn FnOnce(&mut Connection) + Send>;
 
 enum Job {
-    Change(Box<Change>, Answer),
+    Change(Box<Change>, Answer, Option<Claim>),
     /// Maintenance: migrations, seals. Runs alone, outside any batch.
     Alone(Closure),
-    Load(Box<Load>, oneshot::Sender<Result<Vec<usize>, LoadError>>),
+    Load(Box<Load>, oneshot::Sender<Result<Vec<Taken>, LoadError>>, LongWork),
+}
+
+/// Who has it: the writer, which runs the change, or its caller, who has stopped waiting. It is taken once.
+#[derive(Clone, Default)]
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// Counts work that holds the writer for long, from the moment in which it is queued.
+#[derive(Clone, Default)]
+struct Long(Arc<AtomicUsize>);
+
+impl Long {
+    fn begin(&self) -> LongWork {
+        self.0.fetch_add(1, Ordering::Release);
+        LongWork(self.clone())
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.0.load(Ordering::Acquire) > 0
+    }
+}
+
+struct LongWork(Long);
+
+impl Drop for LongWork {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// The writer thread. It ends when this is dropped, after what is queued.
@@ -43,6 +79,7 @@ pub(crate) struct Writer {
     jobs: Sender<Job>,
     commits: Arc<Commits>,
     snapshots: Snapshots,
+    long: Long,
 }
 
 /// The part that keeps snapshots, once it is set.
@@ -68,7 +105,7 @@ impl Writer {
             queue,
         };
         thread::Builder::new().name("haechi-write".to_owned()).spawn(move || thread.run()).map_err(|_| Failure::Unavailable)?;
-        Ok(Self { jobs, commits, snapshots })
+        Ok(Self { jobs, commits, snapshots, long: Long::default() })
     }
 
     /// Sets the part that keeps snapshots: it ends them when the write-ahead log is copied back.
@@ -87,16 +124,36 @@ impl Writer {
     }
 
     pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job::Change(Box::new(change), reply)).map_err(refused)?;
-        answer.await.unwrap_or(Err(Failure::Unknown))
+        let (reply, mut answer) = oneshot::channel();
+        if !self.long.is_under_way() {
+            self.jobs.try_send(Job::Change(Box::new(change), reply, None)).map_err(refused)?;
+            return answer.await.unwrap_or(Err(Failure::Unknown));
+        }
+        let claim = Claim::default();
+        self.jobs.try_send(Job::Change(Box::new(change), reply, Some(claim.clone()))).map_err(refused)?;
+        match tokio::time::timeout(PATIENCE, &mut answer).await {
+            Ok(answer) => answer.unwrap_or(Err(Failure::Unknown)),
+            Err(_) if claim.take() => Err(Failure::Busy),
+            // The writer has begun with it.
+            Err(_) => answer.await.unwrap_or(Err(Failure::Unknown)),
+        }
     }
 
-    /// Takes rows in parts, all or none. Nothing else is written until the last part has come.
-    pub(crate) async fn load(&self, load: Load) -> Result<Vec<usize>, LoadError> {
+    /// Takes rows in parts, all or none. Nothing else is written until the last part has come: changes wait for their patience at most.
+    pub(crate) async fn load(&self, load: Load) -> Result<Vec<Taken>, LoadError> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.try_send(Job::Load(Box::new(load), reply)).map_err(refused)?;
+        self.jobs.try_send(Job::Load(Box::new(load), reply, self.long.begin())).map_err(refused)?;
         answer.await.unwrap_or(Err(LoadError::Failed(Failure::Unknown)))
+    }
+
+    /// As [`Writer::alone`], for what may take long.
+    pub(crate) async fn alone_for_long<T: Send + 'static>(&self, work: impl FnOnce(&mut Connection) -> T + Send + 'static) -> Result<T, Failure> {
+        let long = self.long.begin();
+        self.alone(move |connection| {
+            let _long = long;
+            work(connection)
+        })
+        .await
     }
 
     /// Runs something alone on the writing connection.
@@ -149,7 +206,7 @@ impl Thread {
                     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&mut self.connection)));
                     self.position = -1;
                 }
-                Job::Load(load, answer) => {
+                Job::Load(load, answer, _long) => {
                     // Mapped pages would stay in memory while the file grows.
                     let mapped = connection::map(&self.connection, 0);
                     let result = self.load(*load);
@@ -161,7 +218,8 @@ impl Thread {
                     }
                     let _ = answer.send(result);
                 }
-                Job::Change(change, answer) => held = self.batch(*change, answer),
+                Job::Change(_, _, Some(claim)) if !claim.take() => {}
+                Job::Change(change, answer, _) => held = self.batch(*change, answer),
             }
             self.wal.check(&self.connection, kept(&self.snapshots));
         }
@@ -200,10 +258,14 @@ impl Thread {
             if ended || done.len() >= BATCH || started.elapsed() > BATCH_TIME {
                 break;
             }
-            match self.queue.try_recv() {
-                Ok(Job::Change(change, answer)) => next = Some((*change, answer)),
-                Ok(job) => held = Some(job),
-                Err(_) => {}
+            loop {
+                match self.queue.try_recv() {
+                    Ok(Job::Change(_, _, Some(claim))) if !claim.take() => continue,
+                    Ok(Job::Change(change, answer, _)) => next = Some((*change, answer)),
+                    Ok(job) => held = Some(job),
+                    Err(_) => {}
+                }
+                break;
             }
         }
         if begun.is_ok() {
@@ -228,28 +290,31 @@ impl Thread {
         }
     }
 
-    fn load(&mut self, mut load: Load) -> Result<Vec<usize>, LoadError> {
+    fn load(&mut self, mut load: Load) -> Result<Vec<Taken>, LoadError> {
         self.begin()?;
         let catalog = self.catalog.clone();
         let mut loading = Loading::new(&self.connection, &catalog, &load.tables)?;
-        loop {
+        let good = loop {
             match load.parts.blocking_recv() {
                 None => return Err(LoadError::Stopped),
-                Some(Part::End) => break,
-                Some(Part::Rows(at, rows, entry)) => {
-                    loading.take(at, &rows)?;
+                Some(Part::End { good }) => break good,
+                Some(Part::Rows(at, making)) => {
+                    let made = loading.make(at, making)?;
+                    loading.take(at, &made.rows)?;
                     if loading.full() {
-                        return Err(LoadError::Unfit(loading.unfit));
+                        loading.finish()?;
                     }
-                    steps::log(&self.connection, &catalog, &*self.journal, &load.change, &entry, &mut self.position)?;
+                    if let Some(entry) = &made.entry {
+                        steps::log(&self.connection, &catalog, &*self.journal, &load.change, entry, &mut self.position)?;
+                    }
                 }
             }
-        }
+        };
         loading.finish()?;
-        if !loading.unfit.is_empty() {
-            return Err(LoadError::Unfit(loading.unfit));
+        if !good {
+            return Err(LoadError::Unfit(Vec::new()));
         }
-        let counts = loading.counts();
+        let taken = loading.taken();
         for table in &load.tables {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
             numbers::forget(&mut sql, *table);
@@ -258,7 +323,7 @@ impl Thread {
         }
         self.commit().map_err(|error| if failure(&error) == Failure::Full { Failure::Full } else { Failure::Unknown })?;
         self.committed.notify_one();
-        Ok(counts)
+        Ok(taken)
     }
 
     fn begin(&mut self) -> Result<(), Failure> {

@@ -3,8 +3,8 @@
 use crate::House;
 use futures_util::future::BoxFuture;
 use haechi_data::transfer::{Format, Options, Reader};
-use haechi_gate::{Examples, ImportError};
-use haechi_model::{App, Collection, Failure, why};
+use haechi_gate::{Examples, ImportError, Rows};
+use haechi_model::{App, Collection, Failure, FieldId, why};
 use std::{
     collections::BTreeSet,
     fmt,
@@ -80,10 +80,11 @@ impl fmt::Display for BadRows {
 /// # Errors
 /// Why nothing was imported.
 pub fn import_file<'a>(house: &'a House, declared: &'a Collection, path: &'a Path, options: Options) -> BoxFuture<'a, Result<Imported, RowsError>> {
-    Box::pin(async move { import_files(house, &[(declared, path)], &options).await.map(|imported| imported[0]) })
+    Box::pin(async move { import_files(house, &[(declared, path)], &options, None).await.map(|imported| imported[0]) })
 }
 
-/// Imports files, each into one collection: all or nothing. Rows may refer to each other across the files.
+/// Imports files, each into one collection: all or nothing. Rows may refer to each other across the files. `upsert`: the fields of a unique
+/// key, for one file; stored rows with the same values are changed.
 ///
 /// # Errors
 /// Why nothing was imported.
@@ -91,12 +92,13 @@ pub fn import_files<'a, At: AsRef<Path> + Sync>(
     house: &'a House,
     files: &'a [(&'a Collection, At)],
     options: &'a Options,
+    upsert: Option<Vec<FieldId>>,
 ) -> BoxFuture<'a, Result<Vec<Imported>, RowsError>> {
     Box::pin(async move {
         let (mut sources, mut left_out) = (Vec::with_capacity(files.len()), Vec::with_capacity(files.len()));
         for (declared, path) in files {
             let path = path.as_ref();
-            if sources.iter().any(|(id, _)| *id == declared.id) {
+            if sources.iter().any(|source: &Rows<Reader>| source.collection == declared.id) {
                 return Err(RowsError::Twice(declared.name.clone()));
             }
             let format = Format::of(path).ok_or_else(|| RowsError::Format(path.to_owned()))?;
@@ -104,22 +106,22 @@ pub fn import_files<'a, At: AsRef<Path> + Sync>(
             let bad = |errors| RowsError::Rows(BadRows(vec![BadFile::new(path, declared, errors)]));
             let rows = Reader::new(file, format, declared, options.clone()).map_err(bad)?;
             left_out.push(rows.left_out());
-            sources.push((declared.id, rows));
+            sources.push(Rows { collection: declared.id, upsert: upsert.clone(), rows });
         }
         let bad = |errors: Vec<Vec<ImportError>>| {
             let files = files.iter().zip(errors).map(|((declared, path), errors)| BadFile::new(path.as_ref(), declared, errors));
             RowsError::Rows(BadRows(files.collect()))
         };
-        let counts = house.gate.import_from(&house.keys.import, sources).await.map_err(bad)?;
-        Ok(counts.into_iter().zip(left_out).map(|(count, left_out)| Imported { count, left_out: left_out.load(Ordering::Relaxed) }).collect())
+        let rows = house.gate.import_from(&house.keys.import, sources).await.map_err(bad)?;
+        Ok(rows.into_iter().zip(left_out).map(|(rows, left_out)| Imported { rows, left_out: left_out.load(Ordering::Relaxed) }).collect())
     })
 }
 
 /// What an import has done.
 #[derive(Clone, Copy, Debug)]
 pub struct Imported {
-    /// How many rows there were.
-    pub count: usize,
+    /// What became of its rows.
+    pub rows: haechi_gate::Imported,
     /// Whether `create_time`, `update_time` or `version` of the file was left out.
     pub left_out: bool,
 }
@@ -142,8 +144,8 @@ pub fn seed<'a>(house: &'a House, root: &'a Path) -> BoxFuture<'a, Result<Vec<(S
         if files.is_empty() {
             return Ok(Vec::new());
         }
-        let imported = import_files(house, &files, &Options::default()).await?;
-        Ok(files.iter().zip(imported).map(|((declared, _), imported)| (declared.name.clone(), imported.count)).collect())
+        let imported = import_files(house, &files, &Options::default(), None).await?;
+        Ok(files.iter().zip(imported).map(|((declared, _), imported)| (declared.name.clone(), imported.rows.count())).collect())
     })
 }
 
@@ -161,7 +163,7 @@ pub fn examples(app: &App, root: &Path) -> Examples {
         let file = seed_file(root, declared).and_then(|path| Some((Format::of(&path)?, std::fs::File::open(path).ok()?)));
         let Some((format, file)) = file else { continue };
         let Ok(rows) = Reader::new(file, format, declared, Options::default()) else { continue };
-        rows.take(MAX_READ).flatten().for_each(|row| examples.add(declared, &row));
+        rows.take(MAX_READ).flatten().filter(|row| row.faults.is_empty()).for_each(|row| examples.add(declared, &row.row));
     }
     examples
 }

@@ -38,7 +38,7 @@ pub(crate) async fn run(command: Command, place: &Place) -> Done {
         Ok(data) => {
             let house = House::open(&place.folder, &data, Mode::Dev).await?;
             let applied = house.gate.applied(&house.keys.schema).await.map_err(|failure| format!("the database cannot be read: {failure}"))?;
-            if applied.is_empty() {
+            if applied.is_empty() && !matches!(command, Command::Migrate(_)) {
                 let folder = super::shown(&place.folder);
                 return Err(Failed::Said(format!("there are no tables yet in {}: run `haechi migrate apply -C {folder}`", house.place)));
             }
@@ -69,6 +69,9 @@ async fn on(house: &House, command: Command, place: &Place) -> Done {
         Command::Explain(command) => command.on(house, place.json).await,
         Command::Audit(command) => command.on(house, place.json).await,
         Command::Backup(command) => command.on(house, place).await,
+        Command::Migrate(command) if command.only_looks() => command.on(house, place).await,
+        Command::Import(command) => command.on(house, place.json).await,
+        Command::Export(command) => command.on(house).await,
         _ => Err(Failed::Said("this command does not work on a house that is open".to_owned())),
     }
 }

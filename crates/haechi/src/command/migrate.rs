@@ -4,6 +4,7 @@ use super::{Done, Failed, Place, words::say};
 use clap::Subcommand;
 use haechi::House;
 use haechi_gate::{MigrateError, Migration};
+use haechi_model::App;
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
@@ -35,19 +36,29 @@ impl Migrate {
             return Err(Failed::Said("a migration is not taken back: change the folder and apply that, or restore a backup".to_owned()));
         }
         let (house, _data) = place.open().await?;
-        let done = match self {
-            Self::Plan => plan(&house, place.json).await?,
-            Self::Apply { allow_drop, expand, despite_nodes } => apply(&house, (*allow_drop, *expand, *despite_nodes)).await?,
-            Self::Status => status(&house, place.json).await?,
-            Self::Rollback => ExitCode::FAILURE,
-        };
+        let done = self.on(&house, place).await;
         house.close().await;
-        Ok(done)
+        done
+    }
+
+    /// Whether it only looks: then a house that serves does it, too.
+    pub(crate) fn only_looks(&self) -> bool {
+        matches!(self, Self::Plan | Self::Status)
+    }
+
+    pub(crate) async fn on(&self, house: &House, place: &Place) -> Done {
+        match self {
+            // The folder as it is now: a house that serves may have read an earlier one.
+            Self::Plan => plan(house, &place.load()?.0.app, place.json).await,
+            Self::Apply { allow_drop, expand, despite_nodes } => apply(house, (*allow_drop, *expand, *despite_nodes)).await,
+            Self::Status => status(house, place.json).await,
+            Self::Rollback => Ok(ExitCode::FAILURE),
+        }
     }
 }
 
-async fn plan(house: &House, as_json: bool) -> Done {
-    let plan = house.gate.plan(&house.keys.schema).await.map_err(|error| error.to_string())?;
+async fn plan(house: &House, app: &App, as_json: bool) -> Done {
+    let plan = house.gate.plan_to(&house.keys.schema, app, haechi_identity::tables()).await.map_err(|error| error.to_string())?;
     let strange = house.gate.strange(&house.keys.schema).await.map_err(|error| error.to_string())?;
     // Where the tables are others, there is no looking at their rows.
     let misfits = if strange.wrong.is_empty() { house.gate.misfits(&house.keys.schema, &plan).await } else { Ok(Vec::new()) };
@@ -81,7 +92,7 @@ async fn plan(house: &House, as_json: bool) -> Done {
             plan.sql().iter().for_each(|line| say!("{line};"));
             plan.later.iter().for_each(|line| say!("{line};"));
             say!("");
-            beside_nodes(house, &plan).await?;
+            beside_nodes(house, app, &plan).await?;
         }
     }
     let good = plan.refusals.is_empty() && misfits.is_empty() && strange.wrong.is_empty();
@@ -89,12 +100,12 @@ async fn plan(house: &House, as_json: bool) -> Done {
 }
 
 /// Whether nodes of before go on over it, and what to do where they do not.
-async fn beside_nodes(house: &House, plan: &Migration) -> Result<(), Failed> {
+async fn beside_nodes(house: &House, app: &App, plan: &Migration) -> Result<(), Failed> {
     if plan.breaks.is_empty() {
         say!("compatible: nodes of before go on over it");
         return Ok(());
     }
-    let expands = house.gate.plan_beside(&house.keys.schema).await;
+    let expands = house.gate.plan_beside(&house.keys.schema, app, haechi_identity::tables()).await;
     match expands {
         Ok(expands) if expands.is_empty() => say!("nodes of before do not go on over it: start the new ones first, then apply it with --allow-drop"),
         Ok(_) => say!(
@@ -109,7 +120,8 @@ async fn beside_nodes(house: &House, plan: &Migration) -> Result<(), Failed> {
 
 async fn apply(house: &House, (allow_drop, expand, despite_nodes): (bool, bool, bool)) -> Done {
     let key = &house.keys.schema;
-    let plan = if expand { house.gate.plan_beside(key).await } else { house.gate.plan(key).await };
+    let app = &house.gate.revision().app;
+    let plan = if expand { house.gate.plan_beside(key, app, haechi_identity::tables()).await } else { house.gate.plan(key).await };
     let plan = plan.map_err(|error| error.to_string())?;
     let left = house.gate.left_behind(key, &plan).await.map_err(|error| error.to_string())?;
     if !left.is_empty() && !despite_nodes && !plan.is_empty() {

@@ -163,9 +163,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Health(command) => command.run(&place),
         Command::Routes(command) => command.run(&place),
         Command::Token(command) => command.run(&place),
-        Command::Migrate(command) => command.run(&place).await,
-        Command::Import(command) => command.run(&place).await,
-        Command::Export(command) => command.run(&place).await,
+        Command::Migrate(command) if !command.only_looks() => command.run(&place).await,
         Command::Restore(command) => command.run(&place).await,
         command @ (Command::Explain(_)
         | Command::User(_)
@@ -173,6 +171,9 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         | Command::Advise(_)
         | Command::Clock(_)
         | Command::Audit(_)
+        | Command::Migrate(_)
+        | Command::Import(_)
+        | Command::Export(_)
         | Command::Backup(_)) => control::run(command, &place).await,
         Command::Generate(command) => command.run(&place),
         Command::Config(command) => command.run(&place),

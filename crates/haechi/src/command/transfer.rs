@@ -1,13 +1,17 @@
 //! `haechi import` and `haechi export`.
 
-use super::{Done, Failed, Place, collection, counted, outfile::Outfile, print, words::say};
+use super::{
+    Done, Failed, collection, counted,
+    outfile::Outfile,
+    words::{self, note, say},
+};
 use clap::Args;
 use haechi::{
     House,
     app::rows::{Imported, import_files},
 };
 use haechi_data::transfer::{Format, Options, Zone, write_footer, write_header, write_rows};
-use haechi_model::Collection;
+use haechi_model::{Collection, FieldId};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     collections::HashMap,
@@ -40,6 +44,9 @@ pub(crate) struct Import {
     /// Which field a column fills, e.g. Species=species; `Species=` leaves the column out. May stand several times; for one file only.
     #[arg(long, value_name = "COLUMN=FIELD")]
     map: Vec<String>,
+    /// Change the stored row that has the same values in these fields, which are a unique key, e.g. code; other rows are new. For one file only.
+    #[arg(long, value_name = "FIELD,…", value_delimiter = ',', conflicts_with = "exact")]
+    upsert: Vec<String>,
 }
 
 #[derive(Args)]
@@ -69,7 +76,7 @@ impl Import {
         Ok(Options { null: self.null.clone(), yes: self.yes.clone(), no: self.no.clone(), zone, exact: self.exact, columns })
     }
 
-    pub(crate) async fn run(&self, place: &Place) -> Done {
+    pub(crate) async fn on(&self, house: &House, as_json: bool) -> Done {
         let options = self.options()?;
         let (pairs, alone) = self.files.as_chunks::<2>();
         if let [file] = alone {
@@ -80,13 +87,16 @@ impl Import {
         if pairs.len() > 1 && !self.map.is_empty() {
             return Err(Failed::Said("--map is for the columns of one file: import that file alone, or name its columns as the fields".to_owned()));
         }
-        let (house, _data) = place.open().await?;
+        if pairs.len() > 1 && !self.upsert.is_empty() {
+            return Err(Failed::Said("--upsert is for the rows of one file: import that file alone".to_owned()));
+        }
         let revision = house.gate.revision();
         let mut files = Vec::with_capacity(pairs.len());
         for [name, file] in pairs {
-            files.push((collection(&revision.app, name)?, Path::new(file)));
+            files.push((collection(&revision.app, name)?, words::path(Path::new(file))));
         }
-        ready(&house).await?;
+        let upsert = self.key(files[0].0)?;
+        super::migrated(house).await?;
         for (declared, _) in files.iter().filter(|_| self.exact) {
             if !house.gate.is_empty(&house.keys.import, declared.id).await.map_err(|failure| format!("the rows cannot be read: {failure}"))? {
                 return Err(Failed::Said(format!("--exact needs an empty collection, and {} has rows", declared.name)));
@@ -94,43 +104,63 @@ impl Import {
         }
         let bar =
             progress(&format!("{}: reading and writing", files.iter().map(|(_, file)| file.display().to_string()).collect::<Vec<_>>().join(", ")));
-        let imported = import_files(&house, &files, &options).await;
+        let imported = import_files(house, &files, &options, upsert).await;
         bar.finish_and_clear();
         let imported = imported?;
-        house.gate.settle().await;
-        if place.json {
+        if as_json {
             say!("{}", told(&files, &imported))
         } else {
-            for ((declared, _), Imported { count, .. }) in files.iter().zip(&imported) {
-                say!("{} imported into {}", counted(*count, "row", "rows"), declared.name);
+            for ((declared, _), Imported { rows, .. }) in files.iter().zip(&imported) {
+                let what = if self.upsert.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {} new, {} changed, {} as they were", rows.new, rows.changed, rows.unchanged)
+                };
+                say!("{} imported into {}{what}", counted(rows.count(), "row", "rows"), declared.name);
             }
             if imported.iter().any(|imported| imported.left_out) {
                 let of = if files.len() > 1 { "files were" } else { "file were" };
                 say!("create_time, update_time and version of the {of} left out: with --exact they are taken");
             }
         }
-        house.close().await;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The fields of the unique key by which stored rows are found.
+    fn key(&self, declared: &Collection) -> Result<Option<Vec<FieldId>>, Failed> {
+        if self.upsert.is_empty() {
+            return Ok(None);
+        }
+        let fields: Option<Vec<FieldId>> = self.upsert.iter().map(|name| declared.field(name.trim())).collect();
+        match fields.filter(|fields| haechi_gate::is_key(declared, fields)) {
+            Some(fields) => Ok(Some(fields)),
+            None => {
+                let name = |field: &FieldId| declared.fields[*field].name.as_str();
+                let keys = haechi_data::record::many::keys(declared).map(|key| key.iter().map(name).collect::<Vec<_>>().join(","));
+                let known = std::iter::once("id".to_owned()).chain(keys).collect::<Vec<_>>().join("; ");
+                Err(Failed::Said(format!("--upsert {} is no unique key of {}: its keys are {known}", self.upsert.join(","), declared.name)))
+            }
+        }
     }
 }
 
 /// One file is told as it is; of several each with its collection.
-fn told(files: &[(&Collection, &Path)], imported: &[Imported]) -> serde_json::Value {
-    let one = |imported: &Imported| serde_json::json!({ "imported": imported.count, "left_out": imported.left_out });
+fn told(files: &[(&Collection, PathBuf)], imported: &[Imported]) -> serde_json::Value {
+    let one = |imported: &Imported| {
+        serde_json::json!({
+            "imported": imported.rows.count(), "new": imported.rows.new, "changed": imported.rows.changed, "unchanged": imported.rows.unchanged,
+            "left_out": imported.left_out
+        })
+    };
     match imported {
         [alone] => one(alone),
         several => files.iter().zip(several).map(|((declared, _), imported)| (declared.name.clone(), one(imported))).collect(),
     }
 }
 
-/// Refuses to work on tables that the folder does not describe.
-async fn ready(house: &House) -> Result<(), Failed> {
-    super::migrated(house).await
-}
-
 /// A moving line on a terminal; nothing elsewhere.
 fn progress(message: &str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
+    if words::forwarded() || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new_spinner().with_message(message.to_owned());
@@ -142,11 +172,10 @@ fn progress(message: &str) -> ProgressBar {
 }
 
 impl Export {
-    pub(crate) async fn run(&self, place: &Place) -> Done {
-        let (house, _data) = place.open().await?;
+    pub(crate) async fn on(&self, house: &House) -> Done {
         let revision = house.gate.revision();
         let declared = collection(&revision.app, &self.collection)?;
-        ready(&house).await?;
+        super::migrated(house).await?;
         let format = match (self.format.as_deref(), self.file.as_deref().and_then(Format::of)) {
             (Some("csv"), _) => Format::Csv,
             (Some("json"), _) => Format::Json,
@@ -154,12 +183,12 @@ impl Export {
             (None, Some(format)) => format,
             (None, None) => Format::JsonLines,
         };
-        let out = self.file.as_deref().map(Outfile::new).transpose()?;
+        let out = self.file.as_deref().map(|file| Outfile::new(&words::path(file))).transpose()?;
         let mut file = out.as_ref().map(Outfile::create).transpose()?;
         let mut put = |bytes: &[u8]| match &mut file {
             Some(file) => file.write_all(bytes),
             None => {
-                print(bytes);
+                words::put(&String::from_utf8_lossy(bytes));
                 Ok(())
             }
         };
@@ -177,15 +206,16 @@ impl Export {
             write_rows(declared, format, &rows, count == 0, &mut out);
             put(&out)?;
             count += rows.len();
+            if !words::sent().await {
+                return Err(Failed::Said("nobody reads what is exported any more".to_owned()));
+            }
         }
         put(write_footer(format))?;
         drop(file);
         if let Some(out) = out {
             out.put()?;
-            eprintln!("{} exported from {}", counted(count, "row", "rows"), declared.name);
+            note!("{} exported from {}", counted(count, "row", "rows"), declared.name);
         }
-        house.gate.settle().await;
-        house.close().await;
         Ok(ExitCode::SUCCESS)
     }
 }

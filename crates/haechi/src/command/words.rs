@@ -41,6 +41,18 @@ pub(crate) fn said(line: &str) {
     }
 }
 
+/// Puts out a part of a result as it is.
+pub(crate) fn put(text: &str) {
+    if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Said(text.to_owned())))).is_err() {
+        super::print(text.as_bytes());
+    }
+}
+
+/// Whether another process sent the command.
+pub(crate) fn forwarded() -> bool {
+    FORWARDED.try_with(|_| ()).is_ok()
+}
+
 pub(crate) fn warned(line: &str) {
     if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Warned(format!("{line}\n"))))).is_err() {
         eprintln!("{line}");

@@ -35,6 +35,7 @@ mod languages;
 mod ledger;
 mod lists;
 mod live;
+mod loads;
 mod many;
 mod messages;
 mod network;
