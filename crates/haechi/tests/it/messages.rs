@@ -326,6 +326,8 @@ fn rows(shop: &mut Shop) {
     let said = shop.does(&["import", "notes", &shop.path("none.csv"), "users", &shop.path("one.csv"), "--json"]);
     let counts = |new: usize| format!(r#"{{"imported":{new},"new":{new},"changed":0,"unchanged":0,"left_out":false}}"#);
     assert_eq!(said.trim(), format!(r#"{{"notes":{},"users":{}}}"#, counts(0), counts(1)));
+    let said = shop.does(&["import", "users", &shop.path("one.csv"), "--upsert", "email"]);
+    assert!(said.contains("1 row imported into users: 0 new, 0 changed, 1 as they were"), "{said}");
     shop.refuses(&["import", "notes", &path, "--exact"], "--exact needs an empty collection, and notes has rows");
 }
 
