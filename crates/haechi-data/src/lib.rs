@@ -8,6 +8,6 @@ pub mod record;
 pub mod transfer;
 
 pub use record::{
-    Act, Acted, Data, Exports, Handlers, QueryInput, RecordError, Still, actions, batch, claim, declared, extreme, fingerprint, many, read_bytes,
-    router, rows, summable, write_result,
+    Act, Acted, Data, Exports, Handlers, QueryInput, RecordError, Still, actions, aggregate, batch, claim, declared, fingerprint, many, read_bytes,
+    router, rows,
 };

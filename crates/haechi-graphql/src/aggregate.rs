@@ -2,14 +2,17 @@
 
 use crate::{
     error::{GraphqlError, Path},
-    execute::Run,
+    execute::{Condition, Run},
     input,
-    plan::{AggregatePart, Keyed, write_object},
+    plan::{AggregatePart, GroupPart, Groups, Keyed, write_object},
 };
 use async_graphql_value::Value as Argument;
-use haechi_data::{actions, write_result};
+use haechi_data::{
+    actions,
+    aggregate::{self, MAX_GROUP_BY, write_result},
+};
 use haechi_gate::AggregateQuery;
-use haechi_model::{AggregateFunction, Collection, CollectionId, FieldId, Order, Value};
+use haechi_model::{AggregateFunction, Collection, CollectionId, FieldId, Json, Order, Value};
 
 impl Run<'_> {
     /// The result of an aggregate; on failure `None`, and the error is recorded.
@@ -40,22 +43,69 @@ impl Run<'_> {
         let wrong = |what: String| GraphqlError::input(path, what);
         let filter = input::typed(self.types, filter, self.variables, &format!("{}Filter", collection.singular)).map_err(wrong)?;
         let filter = self.condition(collection, filter.as_ref()).map_err(wrong)?;
-        let wanted = wanted(parts);
+        let wanted = wanted(parts.iter().filter_map(Keyed::what));
         let used: Vec<Order> = wanted.iter().filter_map(|(_, field)| Some(Order::new((*field)?, false))).collect();
         self.not_personal(collection, &filter, &used).map_err(|problem| GraphqlError::at(path, problem))?;
-        let query = AggregateQuery { filter, parts: wanted, group_by: Vec::new(), limit: 1 };
+        let mut by_groups = Vec::new();
+        for part in parts.iter().filter_map(Keyed::what) {
+            if let AggregatePart::Groups(groups) = part {
+                by_groups.push(self.groups(collection, &filter, groups, path).await?);
+            }
+        }
+        let query = AggregateQuery { filter: filter.predicate, parts: wanted, group_by: Vec::new(), limit: 1 };
         let found = actions::aggregate(self.ask, at, query).await.map_err(|error| GraphqlError::record(path, &error))?;
-        Ok(write(collection, parts, found.first().map_or(&[], Vec::as_slice)))
+        let mut out = Vec::new();
+        let (mut values, mut by_groups) = (found.first().map_or(&[][..], Vec::as_slice).iter(), by_groups.into_iter());
+        write_object(parts, &mut out, |part, out| match part {
+            AggregatePart::Groups(_) => out.extend(by_groups.next().unwrap_or_default()),
+            part => computed(collection, part, &mut values, out),
+        });
+        Ok(out)
+    }
+
+    /// The groups by some fields, as a list.
+    async fn groups(&self, collection: &Collection, filter: &Condition<'_>, groups: &Groups, path: &Path<'_>) -> Result<Vec<u8>, GraphqlError> {
+        let wrong = |what: String| GraphqlError::input(path, what);
+        let names =
+            input::typed_list(self.types, groups.by.as_ref(), self.variables, &format!("{}OrderField", collection.singular)).map_err(wrong)?;
+        let field = |name: &Json| if let Json::Text(name) = name { collection.field(name) } else { None };
+        let by: Vec<FieldId> = names.iter().filter_map(field).collect();
+        let twice = by.iter().enumerate().any(|(at, field)| by[..at].contains(field));
+        if twice || by.is_empty() || by.len() > MAX_GROUP_BY || by.len() != names.len() {
+            return Err(wrong(format!("`by` names one to {MAX_GROUP_BY} fields, each once.")));
+        }
+        let of = groups.parts.iter().filter_map(Keyed::what).filter_map(|part| if let GroupPart::Of(part) = part { Some(part) } else { None });
+        let parts = wanted(of);
+        let used: Vec<Order> = by.iter().copied().chain(parts.iter().filter_map(|(_, field)| *field)).map(|field| Order::new(field, false)).collect();
+        self.not_personal(collection, filter, &used).map_err(|problem| GraphqlError::at(path, problem))?;
+        let found = aggregate::groups(self.ask, collection.id, filter.predicate.clone(), by.clone(), parts).await;
+        let found = found.map_err(|error| GraphqlError::record(path, &error))?;
+        let mut out = vec![b'['];
+        for (at, group) in found.iter().enumerate() {
+            out.extend_from_slice(if at > 0 { b"," } else { b"" });
+            let (key, values) = group.split_at(by.len().min(group.len()));
+            let mut values = values.iter();
+            write_object(&groups.parts, &mut out, |part, out| match part {
+                GroupPart::Of(part) => computed(collection, part, &mut values, out),
+                GroupPart::Key(members) => write_object(members, out, |field, out| match by.iter().position(|known| known == field) {
+                    Some(at) => collection.fields[*field].ty.write(&key[at], out),
+                    None => out.extend_from_slice(b"null"),
+                }),
+            });
+        }
+        out.push(b']');
+        Ok(out)
     }
 }
 
-/// Each computation once, even if it is selected several times.
-fn wanted(parts: &[Keyed<AggregatePart>]) -> Vec<(AggregateFunction, Option<FieldId>)> {
+/// The computations in the order in which they are written.
+fn wanted<'p>(parts: impl Iterator<Item = &'p AggregatePart>) -> Vec<(AggregateFunction, Option<FieldId>)> {
     let mut wanted = Vec::new();
-    for part in parts.iter().filter_map(Keyed::what) {
+    for part in parts {
         match part {
             AggregatePart::Count => wanted.push((AggregateFunction::Count, None)),
             AggregatePart::Of(function, of) => wanted.extend(of.iter().filter_map(Keyed::what).map(|field| (*function, Some(*field)))),
+            AggregatePart::Groups(_) => {}
         }
     }
     if wanted.is_empty() {
@@ -64,14 +114,13 @@ fn wanted(parts: &[Keyed<AggregatePart>]) -> Vec<(AggregateFunction, Option<Fiel
     wanted
 }
 
-fn write(collection: &Collection, parts: &[Keyed<AggregatePart>], values: &[Value]) -> Vec<u8> {
-    let mut values = values.iter();
-    let mut out = Vec::new();
-    write_object(parts, &mut out, |part, out| match part {
+/// Writes one of the computations; its values come next.
+fn computed<'v>(collection: &Collection, part: &AggregatePart, values: &mut impl Iterator<Item = &'v Value>, out: &mut Vec<u8>) {
+    match part {
         AggregatePart::Count => out.extend_from_slice(values.next().and_then(Value::as_int).unwrap_or_default().to_string().as_bytes()),
         AggregatePart::Of(function, of) => write_object(of, out, |field, out| {
             write_result(&collection.fields[*field].ty, *function, values.next().unwrap_or(&Value::Null), out);
         }),
-    });
-    out
+        AggregatePart::Groups(_) => {}
+    }
 }

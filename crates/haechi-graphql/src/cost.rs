@@ -3,7 +3,7 @@
 use crate::{
     execute::first,
     input::Variables,
-    plan::{ChangePart, Connection, ConnectionPart, Hole, Keyed, PayloadPart, Plan, Selection, Step},
+    plan::{AggregatePart, ChangePart, Connection, ConnectionPart, Hole, Keyed, PayloadPart, Plan, Selection, Step},
 };
 use haechi_gate::Ask;
 
@@ -18,7 +18,10 @@ pub(crate) fn cost(ask: &Ask, plan: &Plan, variables: &Variables) -> u64 {
         Step::Typename(_) | Step::Introspection => 1,
         Step::One { selection, .. } => of_selection(ask, selection, variables),
         Step::List(connection) => of_connection(ask, connection, variables),
-        Step::Aggregate { .. } => AGGREGATE,
+        Step::Aggregate { parts, .. } => {
+            let groups = parts.iter().filter(|part| matches!(part.what(), Some(AggregatePart::Groups(_)))).count() as u64;
+            AGGREGATE.saturating_mul(groups + 1)
+        }
         Step::Change(mutation) => {
             let shown = |part: &Keyed<PayloadPart>| {
                 if let Some(PayloadPart::Record(selection)) = part.what() { of_selection(ask, selection, variables) } else { 0 }

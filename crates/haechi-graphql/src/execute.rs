@@ -14,7 +14,7 @@ use haechi_data::{
 };
 use haechi_gate::{AggregateQuery, Ask, ListQuery, Sealer, Wanted};
 use haechi_model::{
-    AggregateFunction, Collection, FieldId, FieldType, Json, Operand, Order, PerParent, Predicate, RowPage, Value as Stored, write_json_text,
+    AggregateFunction, Collection, Field, FieldId, FieldType, Json, Operand, Order, PerParent, Predicate, RowPage, Value as Stored, write_json_text,
 };
 use haechi_problem::{Problem, kinds};
 use std::{
@@ -34,6 +34,15 @@ pub(crate) struct Run<'a> {
     pub(crate) errors: Mutex<Vec<GraphqlError>>,
     /// Whether the query is in a URL: personal fields are refused in its filters and orders.
     pub(crate) in_url: bool,
+}
+
+/// A condition that was written as a typed filter.
+pub(crate) struct Condition<'a> {
+    pub(crate) predicate: Predicate,
+    /// How many comparisons it has.
+    pub(crate) terms: usize,
+    /// A field of a guarded class that it names.
+    personal: Option<&'a Field>,
 }
 
 /// A finished object for each row. The store's objects are separated by commas; filled ones follow each other directly.
@@ -216,52 +225,30 @@ impl Run<'_> {
         }
         let (filter, order) = (self.condition(collection, filter.as_ref()).map_err(wrong)?, order_of(collection, &order).map_err(wrong)?);
         self.not_personal(collection, &filter, &order).map_err(|problem| GraphqlError::at(path, problem))?;
+        let filter = filter.predicate;
         let fingerprint = format!("graphql\0{by:?}\0{}", haechi_data::fingerprint(collection, &filter, &order));
         Ok(Question { filter, order, size, place: after.or(before), backward, fingerprint })
     }
 
     /// URLs are logged on their way: personal fields are refused there.
-    pub(crate) fn not_personal(&self, collection: &Collection, filter: &Predicate, order: &[Order]) -> Result<(), Problem> {
-        let used = |(at, field): &(FieldId, &haechi_model::Field)| {
-            self.ask.app().classes[field.class].guarded()
-                && (order.iter().any(|part| part.column == *at) || filter.reads_any(&[*at, field.shadow.unwrap_or(*at)]))
-        };
-        let own = collection.fields.iter().enumerate().find(used).map(|(_, field)| field);
-        match own.or_else(|| self.personal_through(filter)) {
+    pub(crate) fn not_personal(&self, collection: &Collection, condition: &Condition<'_>, order: &[Order]) -> Result<(), Problem> {
+        let guarded = |field: &&Field| self.ask.app().classes[field.class].guarded();
+        let field = |part: &Order| collection.fields.iter().enumerate().find(|(at, field)| *at == part.column || field.shadow == Some(part.column));
+        let ordered = || order.iter().filter_map(field).map(|(_, field)| field).find(guarded);
+        match condition.personal.or_else(ordered) {
             Some(field) if self.in_url => Err(Problem::new(kinds::USE_QUERY_BODY, format!("`{}` is personal: send the query by POST.", field.name))),
             _ => Ok(()),
         }
     }
 
-    /// A personal field at which a filter looks through references.
-    fn personal_through(&self, filter: &Predicate) -> Option<&haechi_model::Field> {
-        match filter {
-            Predicate::All(parts) | Predicate::Any(parts) => parts.iter().find_map(|part| self.personal_through(part)),
-            Predicate::NotTrue(inner) => self.personal_through(inner),
-            Predicate::Reference { table, inner, .. } => {
-                let fields = self.ask.app().collections[*table].fields.iter().enumerate();
-                let used = |(at, field): &(usize, &haechi_model::Field)| {
-                    self.ask.app().classes[field.class].guarded() && inner.reads_any(&[*at, field.shadow.unwrap_or(*at)])
-                };
-                fields.into_iter().find(used).map(|(_, field)| field).or_else(|| self.personal_through(inner))
-            }
-            _ => None,
-        }
-    }
-
     /// A typed filter as a condition.
-    pub(crate) fn condition(&self, collection: &Collection, filter: Option<&Json>) -> Result<Predicate, input::Wrong> {
-        Ok(self.counted_condition(collection, filter)?.0)
-    }
-
-    /// The same, and how many comparisons it has.
-    pub(crate) fn counted_condition(&self, collection: &Collection, filter: Option<&Json>) -> Result<(Predicate, usize), input::Wrong> {
-        let Some(filter) = filter else { return Ok((Predicate::True, 0)) };
+    pub(crate) fn condition<'r>(&'r self, collection: &'r Collection, filter: Option<&Json>) -> Result<Condition<'r>, input::Wrong> {
+        let Some(filter) = filter else { return Ok(Condition { predicate: Predicate::True, terms: 0, personal: None }) };
         let me = (!self.ask.caller().is_anonymous()).then(|| self.ask.caller().id());
-        let all = &self.ask.app().collections;
-        let mut filters = Filters { all, collection, me, terms: 0, steps: 0 };
-        let condition = filters.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))?;
-        Ok((condition, filters.terms))
+        let app = self.ask.app();
+        let mut filters = Filters { all: &app.collections, collection, me, terms: 0, steps: 0, classes: &app.classes, personal: None };
+        let predicate = filters.condition(filter, 0).map_err(|what| format!("The filter is wrong: {what}"))?;
+        Ok(Condition { predicate, terms: filters.terms, personal: filters.personal })
     }
 
     /// Fills the holes of rows: one query for each hole, for any number of rows.

@@ -4,7 +4,7 @@ use crate::names::{COMPARISONS, Input, InputRef, Types, WHERE};
 use async_graphql::parser::types::{BaseType, Type, VariableDefinition};
 use async_graphql_value::{ConstValue, Name, Value};
 use haechi_model::filter;
-use haechi_model::{Collection, FieldId, FieldType, Json, Predicate};
+use haechi_model::{Class, Collection, Field, FieldId, FieldType, Json, Predicate};
 use std::collections::HashMap;
 
 /// Values of variables. A missing variable is absent, which is not the same as null.
@@ -168,9 +168,12 @@ pub(crate) struct Filters<'a> {
     pub(crate) terms: usize,
     /// How many references were looked through.
     pub(crate) steps: usize,
+    pub(crate) classes: &'a [Class],
+    /// The first field of a guarded class that it names, also where the condition is the same without it.
+    pub(crate) personal: Option<&'a Field>,
 }
 
-impl Filters<'_> {
+impl<'a> Filters<'a> {
     pub(crate) fn condition(&mut self, json: &Json, depth: usize) -> Result<Predicate, Wrong> {
         let Json::Object(members) = json else { return Err("a filter is an object.".to_owned()) };
         if depth > MAX_DEPTH {
@@ -186,6 +189,10 @@ impl Filters<'_> {
                 (name, json) if self.collection.field(name).is_none() && name.ends_with(WHERE) => self.step(name, json, depth)?,
                 (name, Json::Object(operators)) => {
                     let field = self.collection.field(name).ok_or_else(|| format!("there is no field `{name}`."))?;
+                    let declared = &self.collection.fields[field];
+                    if self.classes[declared.class].guarded() {
+                        self.personal = self.personal.or(Some(declared));
+                    }
                     // An empty filter would match everything.
                     if operators.is_empty() {
                         return Err(format!("`{name}` is compared with nothing: name an operator, or leave it out."));
@@ -209,7 +216,7 @@ impl Filters<'_> {
         }
         let mut inner = Filters { collection: &self.all[*to], steps: self.steps + 1, ..*self };
         let condition = inner.condition(json, depth + 1)?;
-        self.terms = inner.terms;
+        (self.terms, self.personal) = (inner.terms, inner.personal);
         Ok(filter::through(field, *to, condition))
     }
 

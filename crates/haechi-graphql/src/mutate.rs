@@ -98,12 +98,12 @@ impl Run<'_> {
                 let data = if *doing == Doing::Change { Some(body("Update")?.unwrap_or_else(empty)) } else { None };
                 let name = format!("{}Filter", self.ask.app().collections[at].singular);
                 let filter = input::typed(self.types, mutation.filter.as_ref(), self.variables, &name).map_err(&malformed)?;
-                let (filter, comparisons) = self.counted_condition(&self.ask.app().collections[at], filter.as_ref()).map_err(&malformed)?;
+                let filter = self.condition(&self.ask.app().collections[at], filter.as_ref()).map_err(&malformed)?;
                 // A filter that is left out would mean all records, and a variable that is not given leaves its comparison out.
-                if comparisons == 0 {
+                if filter.terms == 0 {
                     return Err(malformed("`filter` must ask for something.".to_owned()));
                 }
-                Ok(Done::Many(many::by_condition(self.ask, at, (*doing, filter), data.as_ref().map(|data| (data, "")), claim).await?))
+                Ok(Done::Many(many::by_condition(self.ask, at, (*doing, filter.predicate), data.as_ref().map(|data| (data, "")), claim).await?))
             }
             Change::Act(name) => {
                 let grant = declared::grant(self.ask, at, name)?;

@@ -74,9 +74,9 @@ impl InputRef {
     }
 }
 
-/// Operators for values that have an order.
 /// The end of the name of a filter's member that asks about the record which a reference names.
 pub(crate) const WHERE: &str = "_where";
+/// Operators for values that have an order.
 const ORDERED: &[&str] = &["eq", "ne", "lt", "le", "gt", "ge", "in", "is_null"];
 /// The matching operators of REST, for single comparisons.
 pub(crate) const COMPARISONS: [(&str, &str); 8] =
@@ -229,8 +229,22 @@ impl Types {
 
     fn inputs(&mut self, app: &App, collection: &Collection) {
         let singular = &collection.singular;
-        let derived =
-            ["", "Connection", "Edge", "Aggregate", "Minimum", "Maximum", "Sum", "Average", "Payload", "DeletePayload", "ManyPayload", "Change"];
+        let derived = [
+            "",
+            "Connection",
+            "Edge",
+            "Aggregate",
+            "Group",
+            "GroupKey",
+            "Minimum",
+            "Maximum",
+            "Sum",
+            "Average",
+            "Payload",
+            "DeletePayload",
+            "ManyPayload",
+            "Change",
+        ];
         for suffix in derived {
             self.take(collection, format!("{singular}{suffix}"));
         }
@@ -365,6 +379,16 @@ pub(crate) fn enum_values(ty: &FieldType) -> Option<&[String]> {
 pub(crate) fn id_member(field: &haechi_model::Field) -> Option<String> {
     field.ty.refers()?;
     Some(format!("{}_{}", field.name, if field.ty.lists().is_some() { "ids" } else { "id" }))
+}
+
+/// The name of a field in the key of a group: as it is in records.
+pub(crate) fn group_member(field: &haechi_model::Field) -> String {
+    id_member(field).unwrap_or_else(|| field.name.clone())
+}
+
+/// The field of a member of a group's key.
+pub(crate) fn of_group(collection: &Collection, member: &str) -> Option<FieldId> {
+    collection.fields.iter().position(|field| field.ty.comparable() && group_member(field) == member)
 }
 
 pub(crate) fn enum_name(collection: &Collection, field: FieldId) -> String {

@@ -72,6 +72,19 @@ pub(crate) enum ChangePart {
 pub(crate) enum AggregatePart {
     Count,
     Of(AggregateFunction, Vec<Keyed<FieldId>>),
+    Groups(Groups),
+}
+
+/// An aggregate by the values of fields.
+pub(crate) struct Groups {
+    pub(crate) by: Option<Value>,
+    pub(crate) parts: Vec<Keyed<GroupPart>>,
+}
+
+/// A part of a group.
+pub(crate) enum GroupPart {
+    Key(Vec<Keyed<FieldId>>),
+    Of(AggregatePart),
 }
 
 /// The selected parts of a collection's records.

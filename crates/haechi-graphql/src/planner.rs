@@ -1,10 +1,10 @@
 //! Makes plans: turns a validated operation, field by field, into the actions that it needs.
 
 use crate::{
-    names::{Change, Member, Query, Types},
+    names::{self, Change, Member, Query, Types},
     plan::{
-        AggregatePart, ChangePart, Connection, ConnectionPart, EdgePart, Hole, Keyed, Mutation, PagePart, PayloadPart, Plan, ProblemPart, RootStep,
-        Selection, Step, written_key,
+        AggregatePart, ChangePart, Connection, ConnectionPart, EdgePart, GroupPart, Groups, Hole, Keyed, Mutation, PagePart, PayloadPart, Plan,
+        ProblemPart, RootStep, Selection, Step, written_key,
     },
 };
 use async_graphql::parser::types::{ExecutableDocument, Field, OperationDefinition, OperationType, Selection as Selected, SelectionSet};
@@ -268,34 +268,55 @@ impl<'a> Planner<'a> {
     }
 
     fn aggregate(&self, at: CollectionId, sets: &[&'a SelectionSet]) -> Vec<Keyed<AggregatePart>> {
+        let ty = format!("{}Aggregate", self.app.collections[at].singular);
+        let merged = self.merged(sets.iter().copied(), &ty);
+        let part = |(key, fields): &(&'a str, Vec<&'a Field>)| match self.computed(at, fields) {
+            Some(part) => Keyed::made(key, part),
+            None if fields[0].name.node == "groups" => {
+                let by = fields[0].get_argument("by").map(|value| value.node.clone());
+                Keyed::made(key, AggregatePart::Groups(Groups { by, parts: self.groups(at, &self::sets(fields)) }))
+            }
+            None => Keyed::literal(key, quoted(&ty)),
+        };
+        merged.iter().map(part).collect()
+    }
+
+    fn groups(&self, at: CollectionId, sets: &[&'a SelectionSet]) -> Vec<Keyed<GroupPart>> {
+        let (collection, ty) = (&self.app.collections[at], format!("{}Group", self.app.collections[at].singular));
+        let merged = self.merged(sets.iter().copied(), &ty);
+        let part = |(key, fields): &(&'a str, Vec<&'a Field>)| match self.computed(at, fields) {
+            Some(part) => Keyed::made(key, GroupPart::Of(part)),
+            None if fields[0].name.node == "key" => {
+                let of = self.fields(fields, &format!("{ty}Key"), &|name| names::of_group(collection, name));
+                Keyed::made(key, GroupPart::Key(of))
+            }
+            None => Keyed::literal(key, quoted(&ty)),
+        };
+        merged.iter().map(part).collect()
+    }
+
+    /// What is computed over records.
+    fn computed(&self, at: CollectionId, fields: &[&'a Field]) -> Option<AggregatePart> {
         let collection = &self.app.collections[at];
-        let singular = &collection.singular;
-        let mut parts = Vec::new();
-        for (response_key, fields) in self.merged(sets.iter().copied(), &format!("{singular}Aggregate")) {
-            let (function, ty) = match fields[0].name.node.as_str() {
-                "count" => {
-                    parts.push(Keyed::made(response_key, AggregatePart::Count));
-                    continue;
-                }
-                "min" => (AggregateFunction::Min, "Minimum"),
-                "max" => (AggregateFunction::Max, "Maximum"),
-                "sum" => (AggregateFunction::Sum, "Sum"),
-                "average" => (AggregateFunction::Average, "Average"),
-                _ => {
-                    parts.push(Keyed::literal(response_key, quoted(&format!("{singular}Aggregate"))));
-                    continue;
-                }
-            };
-            let name = format!("{singular}{ty}");
-            let of = self.merged(self::sets(&fields), &name);
-            let part = |(key, fields): &(&str, Vec<&Field>)| match collection.field(fields[0].name.node.as_str()) {
-                Some(field) => Keyed::made(key, field),
-                None => Keyed::literal(key, quoted(&name)),
-            };
-            let of = of.iter().map(part).collect();
-            parts.push(Keyed::made(response_key, AggregatePart::Of(function, of)));
-        }
-        parts
+        let (function, ty) = match fields[0].name.node.as_str() {
+            "count" => return Some(AggregatePart::Count),
+            "min" => (AggregateFunction::Min, "Minimum"),
+            "max" => (AggregateFunction::Max, "Maximum"),
+            "sum" => (AggregateFunction::Sum, "Sum"),
+            "average" => (AggregateFunction::Average, "Average"),
+            _ => return None,
+        };
+        let of = self.fields(fields, &format!("{}{ty}", collection.singular), &|name| collection.field(name));
+        Some(AggregatePart::Of(function, of))
+    }
+
+    /// The selected fields of a type whose members are fields of records.
+    fn fields(&self, fields: &[&'a Field], ty: &str, known: &dyn Fn(&str) -> Option<FieldId>) -> Vec<Keyed<FieldId>> {
+        let part = |(key, fields): &(&'a str, Vec<&'a Field>)| match known(fields[0].name.node.as_str()) {
+            Some(field) => Keyed::made(key, field),
+            None => Keyed::literal(key, quoted(ty)),
+        };
+        self.merged(self::sets(fields), ty).iter().map(part).collect()
     }
 
     fn payload(&self, at: CollectionId, change: &Change, sets: &[&'a SelectionSet]) -> Vec<Keyed<PayloadPart>> {

@@ -1,11 +1,16 @@
 //! The schema in the library's form, for validation, introspection and printing. Its resolvers never run.
 
-use crate::names::{Change, Input, InputRef, Query, Types, enum_name, enum_values, id_member, key_name, referring_name, scalar, settable};
+use crate::names::{
+    Change, Input, InputRef, Query, Types, enum_name, enum_values, group_member, id_member, key_name, referring_name, scalar, settable,
+};
 use async_graphql::dynamic::{
     Enum, Field, FieldFuture, InputObject, InputValue, Object, Scalar, Schema, SchemaBuilder, SchemaError, Subscription, SubscriptionField,
     SubscriptionFieldFuture, TypeRef,
 };
-use haechi_data::{extreme, many::Doing, summable};
+use haechi_data::{
+    aggregate::{extreme, summable},
+    many::Doing,
+};
 use haechi_model::{App, Collection, FieldId, FieldType, USERS, pascal, snake};
 use std::collections::BTreeMap;
 
@@ -219,15 +224,31 @@ fn aggregates(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder 
             .fold(object, |object, field| object.field(plain(&field.name, TypeRef::named(ty(&field.ty)))))
     };
     let of = |suffix: &str| format!("{singular}{suffix}");
-    let whole = Object::new(of("Aggregate"))
+    let computed = |object: Object| {
+        object
+            .field(plain("count", TypeRef::named_nn("SafeInt")))
+            .field(plain("min", TypeRef::named(of("Minimum"))))
+            .field(plain("max", TypeRef::named(of("Maximum"))))
+            .field(plain("sum", TypeRef::named(of("Sum"))))
+            .field(plain("average", TypeRef::named(of("Average"))))
+    };
+    let by = InputValue::new("by", TypeRef::named_nn_list_nn(of("OrderField"))).description("One or two fields.");
+    let groups = plain("groups", TypeRef::named_nn_list_nn(of("Group"))).argument(by);
+    let whole = computed(Object::new(of("Aggregate")))
         .description("Computed over the records that are yours to list. A field that is not yours to read cannot be used.")
-        .field(plain("count", TypeRef::named_nn("SafeInt")))
-        .field(plain("min", TypeRef::named(of("Minimum"))))
-        .field(plain("max", TypeRef::named(of("Maximum"))))
-        .field(plain("sum", TypeRef::named(of("Sum"))))
-        .field(plain("average", TypeRef::named(of("Average"))));
+        .field(groups.description("The same for each value of the fields, in the order of these values; at most 1 000 groups."));
+    let group = Object::new(of("Group")).description("Records with the same values.").field(plain("key", TypeRef::named_nn(of("GroupKey"))));
+    let member = |at: usize, field: &haechi_model::Field| {
+        let ty = if enum_values(&field.ty).is_some() { enum_name(collection, at) } else { scalar(&field.ty).to_owned() };
+        plain(&group_member(field), TypeRef::named(ty))
+    };
+    let grouped = collection.fields.iter().enumerate().filter(|(_, field)| field.ty.comparable());
+    let key = grouped.fold(Object::new(of("GroupKey")), |key, (at, field)| key.field(member(at, field)));
+    let key = key.description("The values that the records of a group share. Null where a field is not among `by`, or has no value.");
     builder
         .register(whole)
+        .register(computed(group))
+        .register(key)
         .register(fields(Object::new(of("Minimum")), extreme, scalar))
         .register(fields(Object::new(of("Maximum")), extreme, scalar))
         .register(fields(Object::new(of("Sum")), summable, sum_type))

@@ -73,7 +73,7 @@ impl Subscription {
         let wrong = |what: String| vec![GraphqlError::input(&path, what)];
         let filter = input::typed(&door.types, filter.as_ref(), &prepared.variables, &format!("{}Filter", declared.singular)).map_err(wrong)?;
         let run = door.run(ask, &prepared.variables);
-        let filter = run.condition(declared, filter.as_ref()).map_err(wrong)?;
+        let filter = run.condition(declared, filter.as_ref()).map_err(wrong)?.predicate;
         let after = match input::argument(after.as_ref(), &prepared.variables) {
             Some(Json::Text(token)) => Some(token.to_string()),
             _ => None,

@@ -21,6 +21,8 @@ const FIELD_MASK: &str = ".google.protobuf.FieldMask";
 pub(crate) enum Method {
     Get,
     List,
+    /// Counts, sums, means and extremes, of all records or by groups.
+    Aggregate,
     Create,
     Update,
     Delete,
@@ -79,8 +81,11 @@ pub(crate) fn clashes(app: &App) -> Vec<(CollectionId, String)> {
             }
         }
         let mut names = vec![plural(collection), collection.singular.clone()];
-        for (name, _) in methods_of(collection) {
+        for (name, method) in methods_of(collection) {
             names.extend([format!("{name}Request"), format!("{name}Response"), format!("{name}Input")]);
+            if method == Method::Aggregate {
+                names.extend(["Group", "Sum", "Average"].map(|part| format!("{name}{part}")));
+            }
         }
         for name in names {
             if let Some(other) = messages.insert(name.clone(), &collection.name).filter(|other| *other != collection.name) {
@@ -105,6 +110,7 @@ pub(crate) fn methods_of(collection: &Collection) -> Vec<(String, Method)> {
     let mut methods = vec![
         (format!("Get{one}"), Method::Get),
         (format!("List{many}"), Method::List),
+        (format!("Aggregate{many}"), Method::Aggregate),
         (format!("Update{one}"), Method::Update),
         (format!("BatchGet{many}"), Method::BatchGet),
         (format!("BatchUpdate{many}"), Method::BatchUpdate),
@@ -136,7 +142,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, String, String)> {
         methods_of(collection).into_iter().map(move |(method, what)| {
             let action = match &what {
                 Method::Get | Method::BatchGet => "read",
-                Method::List => "list",
+                Method::List | Method::Aggregate => "list",
                 Method::Create | Method::BatchCreate => "create",
                 Method::Update | Method::BatchUpdate => "update",
                 Method::Delete | Method::BatchDelete => "delete",
@@ -267,6 +273,7 @@ fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<Des
             let page = vec![rows(), text("next_page_token", 2), plain("total_size", 3, Type::Int64), text("prev_page_token", 4)];
             (vec![request(fields), response(page)], format!("{name}Response"))
         }
+        Method::Aggregate => (of_aggregate(name, &row), format!("{name}Response")),
         Method::Create => (vec![request(vec![of_type(&single, 1, &row), text("request_id", 2)])], one.clone()),
         Method::Many(doing) => {
             let mut fields = vec![text("filter", 1), text("request_id", 2)];
@@ -298,4 +305,27 @@ fn messages_of(collection: &Collection, name: &str, method: &Method) -> (Vec<Des
             (vec![request(fields), message(&format!("{name}Input"), input)], one.clone())
         }
     }
+}
+
+/// The messages of an aggregate. Keys and extremes are records with the fields that were asked for.
+fn of_aggregate(name: &str, row: &str) -> Vec<DescriptorProto> {
+    let texts = |name: &str, number| repeated(plain(name, number, Type::String));
+    let optional = |name: &str, number, ty| FieldDescriptorProto { proto3_optional: Some(true), ..plain(name, number, ty) };
+    let part = |what: &str| format!(".{PACKAGE}.{name}{what}");
+    let request = vec![plain("filter", 1, Type::String), texts("group_by", 2), texts("sum", 3), texts("avg", 4), texts("min", 5), texts("max", 6)];
+    let group = vec![
+        of_type("key", 1, row),
+        plain("count", 2, Type::Int64),
+        repeated(of_type("sums", 3, &part("Sum"))),
+        repeated(of_type("averages", 4, &part("Average"))),
+        of_type("min", 5, row),
+        of_type("max", 6, row),
+    ];
+    vec![
+        message(&format!("{name}Request"), request),
+        message(&format!("{name}Response"), vec![repeated(of_type("groups", 1, &part("Group")))]),
+        message(&format!("{name}Group"), group),
+        message(&format!("{name}Sum"), vec![plain("field", 1, Type::String), optional("value", 2, Type::String)]),
+        message(&format!("{name}Average"), vec![plain("field", 1, Type::String), optional("value", 2, Type::Double)]),
+    ]
 }

@@ -9,13 +9,17 @@ use bytes::Bytes;
 use haechi_data::{
     QueryInput, RecordError,
     actions::{self, Listing, Made},
+    aggregate::{self, Question, write_result},
     batch::{self, Outcome},
     declared::{self, Target},
     live,
     many::{self, Doing},
 };
 use haechi_gate::{Ask, Stream, Told, ToldKind, Wanted, WatchItem, reply_order};
-use haechi_model::{Claim, Collection, CollectionId, FieldId, Json, RowPage, Shape, field_number, snake, write_bytes, write_varint};
+use haechi_model::{
+    AggregateFunction, Claim, Collection, CollectionId, FieldId, FieldType, Json, RowPage, Shape, Value, field_number, snake, write_bytes,
+    write_value, write_varint,
+};
 use haechi_problem::{Problem, kinds};
 
 /// Most items of a batch.
@@ -60,6 +64,7 @@ impl Call<'_> {
         match &self.entry.method {
             Method::Get => self.get(&request).await,
             Method::List => self.list(&request).await,
+            Method::Aggregate => self.aggregate(&request).await,
             Method::Create => {
                 let collection = self.collection();
                 let json = Json::Object(request.object(&snake(&collection.singular), collection)?);
@@ -96,7 +101,7 @@ impl Call<'_> {
         let (ask, id) = (self.ask, self.id());
         let refused = match &self.entry.method {
             Method::Get | Method::BatchGet => ask.on::<haechi_gate::Read>(id).err(),
-            Method::List => ask.on::<haechi_gate::List>(id).err(),
+            Method::List | Method::Aggregate => ask.on::<haechi_gate::List>(id).err(),
             Method::Create | Method::BatchCreate => ask.on::<haechi_gate::Create>(id).err(),
             Method::Update | Method::BatchUpdate => ask.on::<haechi_gate::Update>(id).err(),
             Method::Delete | Method::BatchDelete => ask.on::<haechi_gate::Delete>(id).err(),
@@ -181,6 +186,54 @@ impl Call<'_> {
             write_bytes(4, token.as_bytes(), &mut out);
         }
         Ok(out)
+    }
+
+    async fn aggregate(&self, request: &Incoming) -> Reply {
+        let mut parameters = Vec::new();
+        for name in ["group_by", "sum", "avg", "min", "max"] {
+            let fields = request.texts(name);
+            if !fields.is_empty() {
+                parameters.push((name.to_owned(), fields.join(",")));
+            }
+        }
+        let filter = request.text("filter");
+        if !filter.is_empty() {
+            parameters.push(("filter".to_owned(), filter));
+        }
+        let (question, groups) = aggregate::answer(self.ask, self.id(), &QueryInput { parameters, in_url: false }).await?;
+        let mut out = Vec::new();
+        for values in &groups {
+            write_bytes(1, &self.group(&question, values), &mut out);
+        }
+        Ok(out)
+    }
+
+    /// A group as a message.
+    fn group(&self, question: &Question, values: &[Value]) -> Vec<u8> {
+        let (declared, mut values, mut out) = (self.collection(), values.iter(), Vec::new());
+        let record = |fields: &[FieldId], values: &mut std::slice::Iter<'_, Value>| {
+            let mut inner = Vec::new();
+            for (field, value) in fields.iter().zip(values) {
+                write_value(&declared.fields[*field].ty, field_number(declared, *field), value, &mut inner);
+            }
+            inner
+        };
+        write_bytes(1, &record(&question.group_by, &mut values), &mut out);
+        out.push(2 << 3);
+        write_varint(values.next().and_then(Value::as_int).unwrap_or_default().unsigned_abs(), &mut out);
+        for (_, function, fields) in &question.wanted {
+            match function {
+                AggregateFunction::Min => write_bytes(5, &record(fields, &mut values), &mut out),
+                AggregateFunction::Max => write_bytes(6, &record(fields, &mut values), &mut out),
+                function => {
+                    let number = if *function == AggregateFunction::Sum { 3 } else { 4 };
+                    for (field, value) in fields.iter().zip(&mut values) {
+                        write_bytes(number, &computed(declared, *field, *function, value), &mut out);
+                    }
+                }
+            }
+        }
+        out
     }
 
     async fn batch_get(&self, request: &Incoming) -> Reply {
@@ -304,6 +357,25 @@ impl Call<'_> {
         let grant = self.ask.on(self.id()).map_err(RecordError::Refused)?;
         Ok(live::actions::watch(&self.door.gate, grant, query, after.as_deref()).await?)
     }
+}
+
+/// A sum or a mean, with its field.
+fn computed(declared: &Collection, field: FieldId, function: AggregateFunction, value: &Value) -> Vec<u8> {
+    let (mut out, mut json) = (Vec::new(), Vec::new());
+    write_bytes(1, declared.fields[field].name.as_bytes(), &mut out);
+    if value.is_null() {
+        return out;
+    }
+    write_result(&declared.fields[field].ty, function, value, &mut json);
+    let text = String::from_utf8_lossy(&json);
+    let digits = text.trim_matches('"');
+    if function == AggregateFunction::Sum {
+        write_bytes(2, digits.as_bytes(), &mut out);
+    } else {
+        let mean = FieldType::Float { min: f64::MIN, max: f64::MAX };
+        write_value(&mean, 2, &Value::Real(digits.parse().unwrap_or_default()), &mut out);
+    }
+    out
 }
 
 /// The numbers of all fields, in the order in which a whole record is read.

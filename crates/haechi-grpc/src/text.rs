@@ -49,6 +49,7 @@ fn of_method(method: &Method, collection: &Collection) -> String {
     match method {
         Method::Get => format!("Reads a record of {name}. Fields that are not yours to read are left out and named in masked_fields."),
         Method::List => format!("Finds records of {name}, a page at a time."),
+        Method::Aggregate => format!("Counts records of {name}, and computes over their fields: over all that you may list, or by groups."),
         Method::Create => format!("Adds a record of {name}."),
         Method::Update => format!("Changes fields of a record of {name}."),
         Method::Delete => format!("Deletes a record of {name}, and what goes with it."),
@@ -74,6 +75,13 @@ fn of_value(name: &str) -> &'static str {
         _ => "Never sent.",
     }
 }
+
+/// The messages of aggregates, by the end of their names.
+const OF_AGGREGATES: [(&str, &str); 3] = [
+    ("Group", "Records with the same values."),
+    ("Sum", "A sum; without a value when there is nothing to add."),
+    ("Average", "A mean; without a value when there is nothing to take it of."),
+];
 
 /// What the messages are about.
 struct Messages<'a> {
@@ -109,6 +117,11 @@ impl<'a> Messages<'a> {
         if let Some(method) = of("Request") {
             return format!("What {method} takes.");
         }
+        for (part, told) in OF_AGGREGATES {
+            if of(part).is_some_and(|method| self.methods.contains_key(&method)) {
+                return told.to_owned();
+            }
+        }
         match (of("Response"), of("Input")) {
             (Some(method), _) if self.methods.contains_key(&method) => format!("What {method} answers with."),
             (_, Some(method)) => format!("The fields that {method} takes."),
@@ -122,7 +135,22 @@ impl<'a> Messages<'a> {
         if let Some(found) = declared.and_then(|collection| Some(&collection.fields[collection.field(name)?])) {
             return self.bounds(found);
         }
+        if OF_AGGREGATES.iter().any(|(part, _)| message.name().ends_with(part)) && self.records.get(message.name()).is_none() {
+            match name {
+                "key" => return "The values that they share: only the fields of group_by are set.".to_owned(),
+                "count" => return "How many records they are.".to_owned(),
+                "min" | "max" => return "Only the fields that were asked for are set.".to_owned(),
+                "field" => return "The name of the field.".to_owned(),
+                "value" => return "Exact digits for a sum, and a number for a mean.".to_owned(),
+                _ => {}
+            }
+        }
         match name {
+            "group_by" => "At most 2 fields whose values make groups; one group when it is empty.",
+            "sum" | "avg" => "Numbers that are added, or whose mean is taken; at most 16 fields.",
+            "min" | "max" => "Fields whose smallest or largest value is wanted; at most 16.",
+            "groups" => "At most 1000, in the order of their keys.",
+            "sums" | "averages" => "In the order in which they were asked for.",
             "masked_fields" => "Names of the fields that are not yours to read.",
             "id" => "The record's id.",
             "ids" => "Ids of at most 100 records.",

@@ -70,7 +70,7 @@ pub use group::{Group, MAX_ANCESTORS};
 pub use json::{Json, JsonError, parse_json, write_json_text};
 pub use list::{Elements, Relation, items, references, stored_references, without_references};
 pub use lookup::{Alone, Lookup};
-pub use message::{MASKED_FIELDS, field_number, write_bytes, write_varint};
+pub use message::{MASKED_FIELDS, field_number, write_bytes, write_value, write_varint};
 pub use name::{name_problem, pascal, snake, suggest};
 pub use numbering::{Numbering, Series};
 pub use operand::Operand;

@@ -6,7 +6,7 @@ use crate::{
     json::{Json, parse_json},
     output::Cells,
     positions::FieldId,
-    value::Storage,
+    value::{Storage, Value},
 };
 
 /// Number of the field with the names of hidden fields.
@@ -101,6 +101,11 @@ pub(crate) fn write_field(ty: &FieldType, number: u32, cells: &(impl Cells + ?Si
             }
         }
     }
+}
+
+/// Appends a value as a field; NULL is an absent field.
+pub fn write_value(ty: &FieldType, number: u32, value: &Value, out: &mut Vec<u8>) {
+    write_field(ty, number, std::slice::from_ref(value), 0, out);
 }
 
 /// `google.protobuf.Timestamp`.

@@ -1,7 +1,7 @@
 //! Counts, sums, extremes and means in the OpenAPI document: their paths and schemas.
 
 use super::{paths, reference, schemas};
-use crate::record::{extreme, summable};
+use crate::record::aggregate::{extreme, summable};
 use haechi_model::{Collection, FieldType, forms};
 use serde_json::{Map, Value, json};
 

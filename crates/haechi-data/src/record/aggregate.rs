@@ -10,7 +10,7 @@ use haechi_model::filter::read_filter_through;
 use haechi_model::{AggregateFunction, App, Collection, CollectionId, FieldId, FieldType, Predicate, Value, write_json_text};
 
 /// Most fields whose values make groups.
-const MAX_GROUP_BY: usize = 2;
+pub const MAX_GROUP_BY: usize = 2;
 /// Most groups of a reply.
 const MAX_GROUPS: u32 = 1_000;
 /// Most fields of one function.
@@ -20,10 +20,27 @@ const FUNCTIONS: [(&str, AggregateFunction); 4] =
     [("sum", AggregateFunction::Sum), ("avg", AggregateFunction::Average), ("min", AggregateFunction::Min), ("max", AggregateFunction::Max)];
 
 /// What is asked: per function its fields.
-struct Question {
+pub struct Question {
     filter: Predicate,
-    group_by: Vec<FieldId>,
-    wanted: Vec<(&'static str, AggregateFunction, Vec<FieldId>)>,
+    /// The fields whose values make groups.
+    pub group_by: Vec<FieldId>,
+    /// Each function with its parameter and its fields.
+    pub wanted: Vec<(&'static str, AggregateFunction, Vec<FieldId>)>,
+}
+
+/// What a question asks, and the answer: for each group the values of the fields that make it, the count, and the results in their order.
+///
+/// # Errors
+/// When policy says no, the question is not well formed, or there are more groups than a reply has.
+pub async fn answer(ask: &Ask, collection: CollectionId, input: &QueryInput) -> Result<(Question, Vec<Vec<Value>>), RecordError> {
+    let declared = &ask.app().collections[collection];
+    let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
+    let question = resolve(input, ask.app(), declared, me)?;
+    let count = (AggregateFunction::Count, None);
+    let fields = question.wanted.iter().flat_map(|(_, function, fields)| fields.iter().map(|field| (*function, Some(*field))));
+    let parts = std::iter::once(count).chain(fields).collect();
+    let groups = groups(ask, collection, question.filter.clone(), question.group_by.clone(), parts).await?;
+    Ok((question, groups))
 }
 
 /// The results as JSON: `{"groups": [{"key": {…}, "count": …, "sum": {…}}]}`.
@@ -32,20 +49,7 @@ struct Question {
 /// When policy says no, the question is not well formed, or there are more groups than a reply has.
 pub(crate) async fn aggregate(ask: &Ask, collection: CollectionId, input: &QueryInput) -> Result<Vec<u8>, RecordError> {
     let declared = &ask.app().collections[collection];
-    let me = (!ask.caller().is_anonymous()).then(|| ask.caller().id());
-    let question = resolve(input, ask.app(), declared, me)?;
-    let count = (AggregateFunction::Count, None);
-    let fields = question.wanted.iter().flat_map(|(_, function, fields)| fields.iter().map(|field| (*function, Some(*field))));
-    let query = AggregateQuery {
-        filter: question.filter.clone(),
-        parts: std::iter::once(count).chain(fields).collect(),
-        group_by: question.group_by.clone(),
-        limit: MAX_GROUPS + 1,
-    };
-    let groups = actions::aggregate(ask, collection, query).await?;
-    if groups.len() > MAX_GROUPS as usize {
-        return Err(RecordError::TooManyGroups);
-    }
+    let (question, groups) = answer(ask, collection, input).await?;
     let mut out = b"{\"groups\":[".to_vec();
     for (at, values) in groups.iter().enumerate() {
         if at > 0 {
@@ -55,6 +59,21 @@ pub(crate) async fn aggregate(ask: &Ask, collection: CollectionId, input: &Query
     }
     out.extend_from_slice(b"]}");
     Ok(out)
+}
+
+/// The results of parts for each group of records: first the values of the fields that make groups. Without such fields all are one group.
+///
+/// # Errors
+/// As for [`actions::aggregate`], or when there are more groups than a reply has.
+pub async fn groups(
+    ask: &Ask,
+    collection: CollectionId,
+    filter: Predicate,
+    group_by: Vec<FieldId>,
+    parts: Vec<(AggregateFunction, Option<FieldId>)>,
+) -> Result<Vec<Vec<Value>>, RecordError> {
+    let found = actions::aggregate(ask, collection, AggregateQuery { filter, parts, group_by, limit: MAX_GROUPS + 1 }).await?;
+    if found.len() > MAX_GROUPS as usize { Err(RecordError::TooManyGroups) } else { Ok(found) }
 }
 
 fn group(declared: &Collection, question: &Question, values: &[Value], out: &mut Vec<u8>) {

@@ -1,7 +1,7 @@
 //! Records: create, read, update, delete, list, batch.
 
 pub mod actions;
-mod aggregate;
+pub mod aggregate;
 pub mod batch;
 mod body;
 pub mod declared;
@@ -15,7 +15,6 @@ mod query;
 pub mod rows;
 
 pub use actions::{Listing, Page, record_id};
-pub use aggregate::{extreme, summable, write_result};
 pub use declared::{Act, Acted, Handlers};
 pub use error::RecordError;
 pub use export::{Exports, Still};

@@ -9,6 +9,7 @@ on_both!(
     filters_look_through_references,
     what_is_hidden_there_is_as_if_null,
     rows_are_counted_and_summed_up,
+    every_door_computes_groups,
     what_may_not_be_read_is_not_computed,
     pages_go_both_ways,
     rows_without_a_value_have_a_place,
@@ -298,6 +299,64 @@ async fn rows_are_counted_and_summed_up(backend: Backend) {
     haechi::app::rows::import_file(&app.house, &tasks, &file, haechi_data::transfer::Options::default()).await.unwrap();
     assert_eq!(kim.get("/api/v1/tasks:aggregate?group_by=title").await.expect(400).problem(), "too-costly");
     kim.get("/api/v1/tasks:aggregate?group_by=title&filter=rank%3E0").await.expect(200);
+    app.finish().await;
+}
+
+/// GraphQL and gRPC compute what REST computes, for who may read it.
+async fn every_door_computes_groups(backend: Backend) {
+    let World { app, kim, guest, red, .. } = world(backend).await;
+    let client = Client::new(&app);
+    let graphql = async |person: &Person, query: &str| person.post("/graphql", json!({ "query": query })).await.expect(200).json();
+    let reply = graphql(&kim, "{ tasks_aggregate { count states: groups(by: [state]) { key { state project_id } count sum { hours } max { rank } } } }").await;
+    assert_eq!(
+        reply["data"]["tasks_aggregate"],
+        json!({ "count": 4, "states": [
+            { "key": { "state": "open", "project_id": null }, "count": 2, "sum": { "hours": "1.75" }, "max": { "rank": 2 } },
+            { "key": { "state": "doing", "project_id": null }, "count": 1, "sum": { "hours": "2.25" }, "max": { "rank": 2 } },
+            { "key": { "state": "done", "project_id": null }, "count": 1, "sum": { "hours": "3.00" }, "max": { "rank": null } },
+        ] }),
+        "{reply}"
+    );
+    let mine = "{ tasks_aggregate(filter: { project_where: { name: { eq: \"red\" } } }) { groups(by: [project, state]) { count key { project_id state } } } }";
+    let reply = graphql(&kim, mine).await;
+    assert_eq!(reply["data"]["tasks_aggregate"]["groups"], json!([{ "count": 1, "key": { "project_id": red, "state": "open" } }]), "{reply}");
+    for wrong in ["[]", "[state, state]", "[state, rank, due]", "[note_]"] {
+        let reply = kim.post("/graphql", json!({ "query": format!("{{ tasks_aggregate {{ groups(by: {wrong}) {{ count }} }} }}") })).await.json();
+        assert!(reply["errors"][0].is_object() && reply["data"]["tasks_aggregate"].is_null(), "{wrong}: {reply}");
+    }
+    let asked = json!({ "group_by": ["state"], "sum": ["hours"], "avg": ["hours", "rank"], "min": ["due", "title"], "max": ["hours"] });
+    let reply = client.call(&kim, "AggregateTasks", asked).await.unwrap();
+    let groups = reply["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 3, "{reply}");
+    assert_eq!((&groups[0]["key"], &groups[0]["count"]), (&json!({ "state": "open" }), &json!(2)));
+    assert_eq!(groups[0]["sums"], json!([{ "field": "hours", "value": "1.75" }]));
+    assert_eq!(groups[0]["averages"], json!([{ "field": "hours", "value": 0.875 }, { "field": "rank", "value": 1.5 }]));
+    assert_eq!((&groups[0]["min"]["title"], &groups[0]["max"]), (&json!("four"), &json!({ "hours": "1.50" })));
+    assert_eq!(groups[2]["averages"][1], json!({ "field": "rank" }), "nothing to take a mean of");
+    let all = client.call(&kim, "AggregateTasks", json!({ "filter": "state = 'done'" })).await.unwrap();
+    assert_eq!(all["groups"], json!([{ "key": {}, "count": 1 }]), "{all}");
+    for wrong in [json!({ "sum": ["title"] }), json!({ "group_by": ["state", "rank", "due"] }), json!({ "filter": "x" })] {
+        assert_eq!(client.call(&kim, "AggregateTasks", wrong).await.unwrap_err().code, 3);
+    }
+    // The note is theirs to read in one task, and the URL is no place for it.
+    let note = "{ tasks_aggregate { groups(by: [note]) { key { note } count } } }";
+    assert_eq!(graphql(&guest, note).await["data"]["tasks_aggregate"]["groups"], json!([{ "key": { "note": "of one" }, "count": 1 }]));
+    let reply = client.call(&guest, "AggregateTasks", json!({ "group_by": ["note"], "max": ["note"] })).await.unwrap();
+    assert_eq!(reply["groups"], json!([{ "key": { "note": "of one" }, "count": 1, "max": { "note": "of one" } }]));
+    let in_url = async |query: &str| {
+        let query: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        kim.get(&format!("/graphql?query={query}")).await.text()
+    };
+    assert!(in_url(note).await.contains("use-query-body"));
+    // … also where the condition is the same without it.
+    for filter in ["{ or: [{ note: { eq: \"x\" } }, {}] }", "{ and: [{}, { not: { note: { is_null: true } } }] }", "{ or: [{}, { project_where: { budget: { gt: 5 } } }] }"] {
+        let query = format!("{{ tasks(filter: {filter}) {{ nodes {{ title }} }} }}");
+        assert!(in_url(&query).await.contains("use-query-body"), "{filter}");
+        assert!(graphql(&kim, &query).await["data"]["tasks"]["nodes"].is_array(), "{filter}");
+    }
+    assert!(!in_url("{ tasks(filter: { or: [{ title: { eq: \"x\" } }, {}] }) { nodes { title } } }").await.contains("use-query-body"));
+    let nobody = app.person("nobody", &[]).await;
+    assert_eq!(client.call(&nobody, "AggregateTasks", json!({ "group_by": ["nothing"] })).await.unwrap_err().code, 7);
     app.finish().await;
 }
 
