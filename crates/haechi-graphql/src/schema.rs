@@ -240,7 +240,7 @@ fn aggregates(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder 
     let group = Object::new(of("Group")).description("Records with the same values.").field(plain("key", TypeRef::named_nn(of("GroupKey"))));
     let member = |at: usize, field: &haechi_model::Field| {
         let ty = if enum_values(&field.ty).is_some() { enum_name(collection, at) } else { scalar(&field.ty).to_owned() };
-        plain(&group_member(field), TypeRef::named(ty))
+        plain(group_member(field), TypeRef::named(ty))
     };
     let grouped = collection.fields.iter().enumerate().filter(|(_, field)| field.ty.comparable());
     let key = grouped.fold(Object::new(of("GroupKey")), |key, (at, field)| key.field(member(at, field)));

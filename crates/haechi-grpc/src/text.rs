@@ -83,6 +83,18 @@ const OF_AGGREGATES: [(&str, &str); 3] = [
     ("Average", "A mean; without a value when there is nothing to take it of."),
 ];
 
+/// A field of one of them.
+fn of_aggregate(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "key" => "The values that they share: only the fields of group_by are set.",
+        "count" => "How many records they are.",
+        "min" | "max" => "Only the fields that were asked for are set.",
+        "field" => "The name of the field.",
+        "value" => "Exact digits for a sum, and a number for a mean.",
+        _ => return None,
+    })
+}
+
 /// What the messages are about.
 struct Messages<'a> {
     app: &'a App,
@@ -135,15 +147,8 @@ impl<'a> Messages<'a> {
         if let Some(found) = declared.and_then(|collection| Some(&collection.fields[collection.field(name)?])) {
             return self.bounds(found);
         }
-        if OF_AGGREGATES.iter().any(|(part, _)| message.name().ends_with(part)) && self.records.get(message.name()).is_none() {
-            match name {
-                "key" => return "The values that they share: only the fields of group_by are set.".to_owned(),
-                "count" => return "How many records they are.".to_owned(),
-                "min" | "max" => return "Only the fields that were asked for are set.".to_owned(),
-                "field" => return "The name of the field.".to_owned(),
-                "value" => return "Exact digits for a sum, and a number for a mean.".to_owned(),
-                _ => {}
-            }
+        if let Some(told) = of_aggregate(name).filter(|_| OF_AGGREGATES.iter().any(|(part, _)| message.name().ends_with(part))) {
+            return told.to_owned();
         }
         match name {
             "group_by" => "At most 2 fields whose values make groups; one group when it is empty.",

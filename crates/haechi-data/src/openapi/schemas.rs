@@ -68,6 +68,9 @@ pub(super) fn shared() -> Map<String, Value> {
             "upsert": forms::described(forms::name(), "Collection of the record to change, or to create, by a unique key."),
             "on": forms::described(forms::list(&forms::name(), 8), "The fields of the key."),
             "delete": forms::described(forms::name(), "Collection of the record to delete."),
+            "change": forms::described(forms::name(), "Collection of which all records that a filter finds are changed."),
+            "remove": forms::described(forms::name(), "Collection of which all records that a filter finds are deleted."),
+            "filter": forms::described(forms::text(8_192), "The filter. All filters of a batch find at most 1 000 records, and before the batch."),
             "id": forms::described(forms::visible(300), "The record's id, or $NAME.id of an earlier create."),
             "as": forms::described(forms::matching(255, "^[A-Za-z0-9_]+$"), "Name by which later operations refer to the new record."),
             "if_match": forms::described(forms::integer(1, i64::MAX), "The version that the record must have."),
@@ -82,7 +85,8 @@ pub(super) fn shared() -> Map<String, Value> {
             "properties": { "operations": operations }
         }),
     );
-    let results = forms::list(&json!({ "type": "object", "description": "The record, or its id." }), 100);
+    let results =
+        forms::list(&json!({ "type": "object", "description": "The record, or its id; for a filter, how many records and their ids." }), 100);
     all.insert(
         "BatchResult".to_owned(),
         json!({ "type": "object", "required": ["results"], "description": "A result per operation.", "properties": { "results": results } }),

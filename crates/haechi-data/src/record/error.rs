@@ -103,6 +103,8 @@ pub enum RecordError {
     One {
         /// Its id.
         id: Box<str>,
+        /// Where the filter that found it stands.
+        at: String,
         /// Why.
         error: Box<RecordError>,
     },
@@ -202,10 +204,10 @@ impl RecordError {
                 kind::MALFORMED,
                 format!("The filter finds {count} records; one change has at most 1 000. Nothing was done: narrow the filter."),
             ),
-            Self::One { id, error } => {
+            Self::One { id, at, error } => {
                 let mut problem = error.problem();
                 let detail = format!("the record {id} is the reason");
-                problem.errors.push(FieldProblem { pointer: "/filter".to_owned(), code: "record", detail });
+                problem.errors.push(FieldProblem { pointer: at.clone(), code: "record", detail });
                 problem
             }
             Self::TakenAway => Problem::new(kind::CONFLICT, "Another part of the change takes this record away. Nothing was done."),

@@ -206,10 +206,9 @@ async fn by_filter(data: &Data, ask: &Ask, uri: &Uri, headers: &HeaderMap, body:
     many::may_do(ask, collection, doing).map_err(RecordError::Refused)?;
     let (json, bytes) = read_body(data, headers, body).await?;
     let claim = claim(ask, headers, &Method::POST, path, &bytes)?;
-    let many = many::by_filter(ask, collection, &json, claim, doing).await?;
-    let ids: Vec<String> = many.ids.iter().map(|id| format!("\"{id}\"")).collect();
-    let mut response = ok(format!("{{\"count\":{},\"ids\":[{}]}}", ids.len(), ids.join(",")).into_bytes());
-    mark_replayed(&mut response, many.replayed);
+    let found = many::by_filter(ask, collection, &json, claim, doing).await?;
+    let mut response = ok(many::written(&found.ids));
+    mark_replayed(&mut response, found.replayed);
     Ok(response)
 }
 

@@ -19,7 +19,7 @@ const TRIES: usize = 100;
 /// How often a record that has the key, and that the caller does not see, may have been deleted meanwhile.
 const UNSEEN: u32 = 5;
 /// Most records of one change by filter.
-const MAX_ROWS: u32 = 1_000;
+pub(crate) const MAX_ROWS: u32 = 1_000;
 
 /// A change by a unique key, as REST writes it: `{"on": ["code"], "data": {…}}`.
 ///
@@ -249,12 +249,7 @@ pub async fn by_condition(
     // The request already counts as one.
     let mut counted = 1;
     for _ in 0..TRIES {
-        let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
-        let found = grant.found(filter.clone(), MAX_ROWS + 1).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
-        if found.ids.len() > MAX_ROWS as usize {
-            let count = actions::count(ask, collection, filter).await?;
-            return Err(RecordError::TooManyFound(count));
-        }
+        let Sought { found, order } = seek(ask, collection, doing, &filter).await?;
         if found.ids.is_empty() {
             return Ok(Many { ids: Vec::new(), replayed: false });
         }
@@ -262,22 +257,11 @@ pub async fn by_condition(
         counted = counted.max(found.ids.len());
         let mut work = ask.work();
         found.expected(&mut work);
-        let order = match doing {
-            Doing::Change => found.ids.clone(),
-            Doing::Remove => {
-                let grant: Grant<Delete> = ask.on(collection).map_err(RecordError::Refused)?;
-                grant.children_first(&found).await.map_err(|error| RecordError::read(error, ask.app(), collection))?
-            }
-        };
         for id in &order {
-            match doing {
-                Doing::Change => {
-                    let grant: Grant<Update> = ask.on(collection).map_err(RecordError::Refused)?;
-                    let direct = |error| RecordError::write(WorkError { operation: 0, error }, base.to_owned(), declared);
-                    grant.update(&mut work, id, values.clone(), None).map_err(direct)?;
-                }
-                Doing::Remove => ask.on::<Delete>(collection).map_err(RecordError::Refused)?.delete(&mut work, id, None),
-            }
+            put(ask, &mut work, collection, (doing, id), &values).map_err(|error| match error {
+                Unput::Refused(refusal) => RecordError::Refused(refusal),
+                Unput::Write(error) => RecordError::write(WorkError { operation: 0, error }, base.to_owned(), declared),
+            })?;
         }
         if let Some(claim) = &claim {
             work.claim(Claim { result: work.results(), ..claim.clone() });
@@ -288,22 +272,88 @@ pub async fn by_condition(
             Err(error) => match &error.error {
                 WriteError::Moved => {}
                 WriteError::Store(_) | WriteError::KeyReused => return Err(RecordError::write(error, String::new(), declared)),
-                failed => {
+                _ => {
                     let id = order.get(error.operation).cloned().unwrap_or_default();
-                    // It was there when the change began: then another part of the change took it away.
-                    let missed = matches!(failed, WriteError::NotFound | WriteError::Forbidden) && doing == Doing::Remove;
-                    let grant = if missed { ask.on::<Delete>(collection).ok() } else { None };
-                    let taken = match grant {
-                        Some(grant) => grant.permits(&id).await.map_err(|error| RecordError::read(error, ask.app(), collection))?,
-                        None => false,
-                    };
-                    let error = if taken { RecordError::TakenAway } else { RecordError::write(error, base.to_owned(), declared) };
-                    return Err(RecordError::One { id, error: Box::new(error) });
+                    return Err(failed(ask, declared, (doing, &id), error, base.strip_suffix("/data").unwrap_or_default()).await?);
                 }
             },
         }
     }
     Err(RecordError::Store(Failure::Contended))
+}
+
+/// What a filter has found, and the order in which it is changed.
+pub(crate) struct Sought {
+    pub(crate) found: Found,
+    pub(crate) order: Vec<Box<str>>,
+}
+
+/// Looks for the records of a filter.
+pub(crate) async fn seek(ask: &Ask, collection: CollectionId, doing: Doing, filter: &Predicate) -> Result<Sought, RecordError> {
+    let grant: Grant<List> = ask.on(collection).map_err(RecordError::Refused)?;
+    let found = grant.found(filter.clone(), MAX_ROWS + 1).await.map_err(|error| RecordError::read(error, ask.app(), collection))?;
+    if found.ids.len() > MAX_ROWS as usize {
+        return Err(RecordError::TooManyFound(actions::count(ask, collection, filter.clone()).await?));
+    }
+    let order = match doing {
+        Doing::Remove if !found.ids.is_empty() => {
+            let grant: Grant<Delete> = ask.on(collection).map_err(RecordError::Refused)?;
+            grant.children_first(&found).await.map_err(|error| RecordError::read(error, ask.app(), collection))?
+        }
+        _ => found.ids.clone(),
+    };
+    Ok(Sought { found, order })
+}
+
+/// Why a record's part of a change could not be made.
+pub(crate) enum Unput {
+    Refused(Refusal),
+    Write(WriteError),
+}
+
+/// Adds what is done with one of the records to a change in the making.
+pub(crate) fn put(
+    ask: &Ask,
+    work: &mut Work,
+    collection: CollectionId,
+    (doing, id): (Doing, &str),
+    values: &[(FieldId, Value)],
+) -> Result<(), Unput> {
+    match doing {
+        Doing::Change => ask.on::<Update>(collection).map_err(Unput::Refused)?.update(work, id, values.to_vec(), None).map_err(Unput::Write),
+        Doing::Remove => {
+            ask.on::<Delete>(collection).map_err(Unput::Refused)?.delete(work, id, None);
+            Ok(())
+        }
+    }
+}
+
+/// Why one of the records could not be changed. `base`: where the filter stands in the body.
+///
+/// # Errors
+/// When that cannot be looked up.
+pub(crate) async fn failed(
+    ask: &Ask,
+    declared: &Collection,
+    (doing, id): (Doing, &str),
+    error: WorkError,
+    base: &str,
+) -> Result<RecordError, RecordError> {
+    // It was there when the change began: then another part of the change took it away.
+    let missed = matches!(error.error, WriteError::NotFound | WriteError::Forbidden) && doing == Doing::Remove;
+    let grant = if missed { ask.on::<Delete>(declared.id).ok() } else { None };
+    let taken = match grant {
+        Some(grant) => grant.permits(id).await.map_err(|error| RecordError::read(error, ask.app(), declared.id))?,
+        None => false,
+    };
+    let error = if taken { RecordError::TakenAway } else { RecordError::write(error, format!("{base}/data"), declared) };
+    Ok(RecordError::One { id: id.into(), at: format!("{base}/filter"), error: Box::new(error) })
+}
+
+/// The changed records as REST names them.
+pub(crate) fn written(ids: &[Box<str>]) -> Vec<u8> {
+    let ids: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
+    format!("{{\"count\":{},\"ids\":[{}]}}", ids.len(), ids.join(",")).into_bytes()
 }
 
 fn targets(result: &str) -> Vec<Box<str>> {

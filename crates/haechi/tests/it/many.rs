@@ -11,6 +11,7 @@ on_both!(
     rows_leave_the_filter_meanwhile,
     what_a_filter_finds_is_removed,
     a_batch_looks_for_keys,
+    a_batch_has_filters,
     other_doors_have_keys,
     other_doors_have_filters,
     what_was_done_is_not_done_again,
@@ -323,6 +324,113 @@ async fn a_batch_looks_for_keys(backend: Backend) {
     let raced = kim.get("/api/v1/items?code=raced").await.expect(200).json();
     assert_eq!((raced["items"].as_array().map(Vec::len), &raced["items"][0]["version"]), (Some(1), &json!(50)));
     assert_eq!(total(&kim).await, 4 + 50 + 1);
+    app.finish().await;
+}
+
+/// Filters find what is there before the batch; all happens or nothing.
+async fn a_batch_has_filters(backend: Backend) {
+    let (app, kim, guest) = start(backend).await;
+    let batch = async |person: &Person, operations: Value| person.post("/api/v1:batch", json!({ "operations": operations })).await;
+    for at in 0..6 {
+        kim.create("items", json!({ "code": format!("c{at}"), "place": at, "note": if at < 2 { "guests" } else { "-" } })).await;
+    }
+    let all = json!([
+        { "create": "items", "as": "top", "data": { "code": "top", "place": 9 } },
+        { "change": "items", "filter": "place < 3 OR place = 9", "data": { "up": "$top.id", "shelf": "moved" } },
+        { "remove": "items", "filter": "place >= 4" },
+        { "change": "items", "filter": "code = nothing", "data": { "shelf": "x" } },
+        { "update": "items", "id": "$top.id", "data": { "note": "last" } },
+    ]);
+    let key = [("idempotency-key", "b-1")];
+    let body = serde_json::to_vec(&json!({ "operations": all })).unwrap();
+    let send = async || kim.send("POST", "/api/v1:batch", &[key[0], ("content-type", "application/json")], body.clone()).await.expect(200);
+    let done = send().await.json();
+    let results = &done["results"];
+    assert_eq!((&results[1]["count"], &results[2]["count"], &results[3]), (&json!(3), &json!(2), &json!({ "count": 0, "ids": [] })), "{done}");
+    assert_eq!((&results[4]["note"], results[4]["id"] == results[0]["id"]), (&json!("last"), true));
+    let moved = kim.get("/api/v1/items?shelf=moved&order_by=place").await.expect(200).json();
+    let moved: Vec<&Value> =
+        moved["items"].as_array().unwrap().iter().inspect(|item| assert_eq!(item["up"], results[0]["id"])).map(|item| &item["code"]).collect();
+    assert_eq!(moved, ["c0", "c1", "c2"], "what the batch itself creates is not found");
+    assert_eq!(total(&kim).await, 5);
+    // Again with the same key: nothing is done, and the same is told.
+    let again = send().await;
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    let ids = |value: &Value, at: usize| value["results"][at]["ids"].clone();
+    assert_eq!((ids(&again.json(), 1), ids(&again.json(), 2), total(&kim).await), (ids(&done, 1), ids(&done, 2), 5));
+    // Each row stands in the ledger.
+    let entries = app.ledger().await;
+    let of = |action: &str| entries.iter().filter(|entry| entry["action"] == action && entry["actor"] == kim.id.as_str()).count();
+    assert_eq!((of("update"), of("delete")), (4, 2));
+    // One that may not be changed refuses all of it, and is named.
+    let mine = kim.get("/api/v1/items?note=guests&order_by=place").await.expect(200).json();
+    let refused = batch(
+        &guest,
+        json!([{ "create": "items", "data": { "code": "g" } }, { "change": "items", "filter": "place < 3", "data": { "shelf": "x" } }]),
+    )
+    .await;
+    let problem = refused.expect(403).json();
+    let place = &problem["errors"][1];
+    assert_eq!((&problem["errors"][0]["pointer"], &place["pointer"]), (&json!("/operations/1/data"), &json!("/operations/1/filter")), "{problem}");
+    assert!(mine["items"].as_array().unwrap().iter().all(|item| !place["detail"].as_str().unwrap().contains(item["id"].as_str().unwrap())));
+    assert_eq!(total(&kim).await, 5);
+    batch(&guest, json!([{ "change": "items", "filter": "place < 2", "data": { "shelf": "x" } }])).await.expect(200);
+    // A rule that one row breaks is told with that row.
+    batch(&kim, json!([{ "change": "items", "filter": "place = 2", "data": { "state": "sold" } }])).await.expect(200);
+    let problem = batch(&kim, json!([{ "change": "items", "filter": "place < 9", "data": { "state": "new" } }])).await.expect(409).json();
+    let pointers: Vec<&Value> = problem["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
+    assert_eq!(pointers, ["/operations/0/data/state", "/operations/0/filter"], "{problem}");
+    // What an earlier operation takes away is in its way.
+    let problem =
+        batch(&kim, json!([{ "remove": "items", "filter": "place = 3" }, { "change": "items", "filter": "place >= 2", "data": { "note": "y" } }]))
+            .await;
+    let problem = problem.expect(422).json();
+    assert_eq!((&problem["errors"][0]["pointer"], &problem["errors"][0]["code"]), (&json!("/operations/1"), &json!("clash")), "{problem}");
+    // What changed by one filter may be changed by the next.
+    let twice = json!([{ "change": "items", "filter": "place = 3", "data": { "note": "one" } }, { "change": "items", "filter": "place = 3", "data": { "shelf": "two" } }]);
+    batch(&kim, twice).await.expect(200);
+    let found = kim.get("/api/v1/items?place=3").await.expect(200).json();
+    assert_eq!((&found["items"][0]["note"], &found["items"][0]["shelf"]), (&json!("one"), &json!("two")));
+    for (wrong, pointer) in [
+        (json!([{ "change": "items", "filter": "place <", "data": {} }]), "/operations/0/filter"),
+        (json!([{ "change": "items", "data": {} }]), "/operations/0"),
+        (json!([{ "change": "items", "filter": " ", "data": {} }]), "/operations/0/filter"),
+        (json!([{ "remove": "items", "filter": "place = 1", "data": {} }]), "/operations/0"),
+        (json!([{ "remove": "items", "filter": "place = 1", "id": "x" }]), "/operations/0"),
+        (json!([{ "create": "items", "filter": "place = 1", "data": {} }]), "/operations/0"),
+        (json!([{ "change": "items", "filter": "place = 1", "data": { "place": "x" } }]), "/operations/0/data/place"),
+    ] {
+        let problem = batch(&kim, wrong.clone()).await.expect(422).json();
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{wrong}: {problem}");
+    }
+    // All filters together find at most a thousand.
+    let file = app.root.join("many.ndjson");
+    std::fs::write(
+        &file,
+        (0..600)
+            .map(|at| json!({ "code": format!("m{at}"), "shelf": format!("f{at}"), "place": 100 + at }).to_string())
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
+    .unwrap();
+    let items = app.house.gate.revision().app.collection("items").unwrap().clone();
+    haechi::app::rows::import_file(&app.house, &items, &file, haechi_data::transfer::Options::default()).await.unwrap();
+    let many = json!([{ "change": "items", "filter": "place >= 100", "data": { "note": "a" } }, { "change": "items", "filter": "place >= 100", "data": { "note": "b" } }]);
+    let problem = batch(&kim, many).await.expect(400).json();
+    assert!(problem["detail"].as_str().unwrap().contains("1200 records"), "{problem}");
+    // Rows leave and enter the filter while fifty batches run: each row is in one state as a whole.
+    let replies = futures_util::future::join_all((0..50).map(|at| {
+        let (from, to) = if at % 2 == 0 { ("-", "left") } else { ("left", "-") };
+        let operations =
+            json!([{ "change": "items", "filter": format!("place >= 100 AND place < 110 AND note = '{from}'"), "data": { "note": to } }]);
+        kim.post("/api/v1:batch", json!({ "operations": operations }))
+    }));
+    for reply in replies.await {
+        assert!([200, 503].contains(&reply.status), "{} {}", reply.status, reply.text());
+        if reply.status == 200 {
+            assert!([0, 10].contains(&reply.json()["results"][0]["count"].as_u64().unwrap()), "{}", reply.text());
+        }
+    }
     app.finish().await;
 }
 

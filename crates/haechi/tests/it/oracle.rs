@@ -185,7 +185,19 @@ async fn others(house: &House, lines: &mut Vec<String>) {
         grpc(house, "GetNote", json!({ "id": id }), lines).await;
         grpc(house, "BatchGetNotes", json!({ "ids": [id], "read_mask": "secret,mail" }), lines).await;
     }
-    for aggregate in ["min { secret }", "max { secret mail }", "min { mail }", "count"] {
+    for asked in [
+        json!({ "group_by": ["secret"], "max": ["mail"] }),
+        json!({ "group_by": ["title", "mail"] }),
+        json!({ "filter": "secret >= \"m\" OR parent.mail >= \"m\"", "group_by": ["rank"], "min": ["secret"] }),
+    ] {
+        grpc(house, "AggregateNotes", asked, lines).await;
+    }
+    let by_groups = [
+        "groups(by: [secret]) { key { secret } count }",
+        "groups(by: [mail, title]) { key { mail title } count max { secret } }",
+        "groups(by: [rank]) { key { rank } count min { mail } }",
+    ];
+    for aggregate in ["min { secret }", "max { secret mail }", "min { mail }", "count"].into_iter().chain(by_groups) {
         let reply = me.post("/graphql", json!({ "query": format!("{{ notes_aggregate {{ {aggregate} }} }}") })).await;
         lines.push(keep(aggregate, reply));
     }
@@ -198,6 +210,9 @@ async fn others(house: &House, lines: &mut Vec<String>) {
     for filter in ["secret >= \"m\"", "parent.mail >= \"m\"", "title = closed"] {
         lines.push(keep("change", me.post("/api/v1/notes:change", json!({ "filter": filter, "data": { "rank": 7 } })).await));
         lines.push(keep("remove", me.post("/api/v1/notes:remove", json!({ "filter": filter })).await));
+        for operation in [json!({ "change": "notes", "filter": filter, "data": { "rank": 8 } }), json!({ "remove": "notes", "filter": filter })] {
+            lines.push(keep("batch", me.post("/api/v1:batch", json!({ "operations": [operation] })).await));
+        }
     }
     // What a write says, and what a stream tells of somebody else's.
     let mut stream = watch_by_secret(me).await;
@@ -369,7 +384,7 @@ async fn asked_of_a_team(backend: Backend, others: &[(usize, usize, &str)], cloc
     for expand in ["memberships_by_project", "memberships_by_project(5,role,person(email)),tasks_by_project(title)", "projects_by_parent(name)"] {
         keep(format!("expand {expand}"), me.get(&format!("/api/v1/projects?count=true&expand={expand}")).await);
     }
-    let query = "{ projects { nodes { id name memberships_by_project { nodes { id role } } tasks_by_project { nodes { id } } } } memberships_aggregate { count max { role } } tasks_aggregate { count } }";
+    let query = "{ projects { nodes { id name memberships_by_project { nodes { id role } } tasks_by_project { nodes { id } } } } memberships_aggregate { count max { role } groups(by: [project, person]) { key { project_id person_id } count } } tasks_aggregate { count groups(by: [project]) { key { project_id } count } } }";
     keep("graphql".to_owned(), me.post("/graphql", json!({ "query": query })).await);
     app.finish().await;
     lines

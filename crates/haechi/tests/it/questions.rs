@@ -307,7 +307,9 @@ async fn every_door_computes_groups(backend: Backend) {
     let World { app, kim, guest, red, .. } = world(backend).await;
     let client = Client::new(&app);
     let graphql = async |person: &Person, query: &str| person.post("/graphql", json!({ "query": query })).await.expect(200).json();
-    let reply = graphql(&kim, "{ tasks_aggregate { count states: groups(by: [state]) { key { state project_id } count sum { hours } max { rank } } } }").await;
+    let reply =
+        graphql(&kim, "{ tasks_aggregate { count states: groups(by: [state]) { key { state project_id } count sum { hours } max { rank } } } }")
+            .await;
     assert_eq!(
         reply["data"]["tasks_aggregate"],
         json!({ "count": 4, "states": [
@@ -349,7 +351,11 @@ async fn every_door_computes_groups(backend: Backend) {
     };
     assert!(in_url(note).await.contains("use-query-body"));
     // … also where the condition is the same without it.
-    for filter in ["{ or: [{ note: { eq: \"x\" } }, {}] }", "{ and: [{}, { not: { note: { is_null: true } } }] }", "{ or: [{}, { project_where: { budget: { gt: 5 } } }] }"] {
+    for filter in [
+        "{ or: [{ note: { eq: \"x\" } }, {}] }",
+        "{ and: [{}, { not: { note: { is_null: true } } }] }",
+        "{ or: [{}, { project_where: { budget: { gt: 5 } } }] }",
+    ] {
         let query = format!("{{ tasks(filter: {filter}) {{ nodes {{ title }} }} }}");
         assert!(in_url(&query).await.contains("use-query-body"), "{filter}");
         assert!(graphql(&kim, &query).await["data"]["tasks"]["nodes"].is_array(), "{filter}");
