@@ -53,6 +53,8 @@ enum Question {
     Delete(String),
     /// By the unique key of these fields.
     Upsert(Vec<String>, Map<String, Value>),
+    /// How many records share each value of a field, and the largest value of another one.
+    Groups(String, Option<String>),
 }
 
 struct World<'a> {
@@ -98,7 +100,7 @@ impl World<'_> {
             Question::Get(id) => person.get(&format!("{path}/{id}")).await,
             // What is personal may not stand in a URL: then the other door of REST asks.
             Question::List { filter: None, order: None } => person.get(&format!("{path}?page_size=200&count=true")).await,
-            Question::List { .. } => return None,
+            Question::List { .. } | Question::Groups(..) => return None,
             Question::Create(fields) => person.post(&path, Value::Object(fields.clone())).await,
             Question::Update(id, fields) => person.patch(&format!("{path}/{id}"), Value::Object(fields.clone())).await,
             Question::Delete(id) => person.delete(&format!("{path}/{id}")).await,
@@ -114,6 +116,15 @@ impl World<'_> {
         let name = &collection.name;
         let operation = match question {
             Question::Get(_) => return None,
+            Question::Groups(by, of) => {
+                let mut body = json!({ "group_by": [by] });
+                if let Some(of) = of {
+                    body["max"] = json!([of]);
+                }
+                let reply = person.post(&format!("/api/v1/{name}:aggregate"), body).await;
+                let groups = if reply.status == 200 { reply.json()["groups"].as_array().cloned().unwrap_or_default() } else { Vec::new() };
+                return Some(Outcome { records: groups.iter().map(|group| grouped(group, &plain)).collect(), ..of_rest(&reply, "") });
+            }
             Question::List { filter, order } => {
                 let mut body = json!({ "page_size": 200, "count": true });
                 if let Some(filter) = filter {
@@ -150,6 +161,11 @@ impl World<'_> {
                 );
                 (query, json!({ "filter": filter, "order": order }), "many")
             }
+            Question::Groups(by, of) => {
+                let key = member(&collection.fields[collection.field(by).unwrap()]);
+                let max = of.as_ref().map_or_else(String::new, |of| format!("max {{ {of} }}"));
+                (format!("{{ r: {name}_aggregate {{ nodes: groups(by: [{by}]) {{ key {{ {key} }} count {max} }} }} }}"), json!({}), "groups")
+            }
             Question::Create(fields) => {
                 let query = format!(
                     "mutation($input: {singular}CreateInput!) {{ r: create_{single}(input: $input) {{ id record: {single} {{ {shown} }} errors {{ pointer code }} }} }}"
@@ -185,6 +201,13 @@ impl World<'_> {
                 let filter = filter.as_ref().map(|filter| filter.text(collection)).unwrap_or_default();
                 (format!("List{many}"), json!({ "page_size": 200, "count": true, "filter": filter, "order_by": order.clone().unwrap_or_default() }))
             }
+            Question::Groups(by, of) => {
+                let max: Vec<&String> = of.iter().collect();
+                let answer = self.client.call(person, &format!("Aggregate{many}"), json!({ "group_by": [by], "max": max })).await;
+                let groups = answer.as_ref().ok().and_then(|answer| answer["groups"].as_array().cloned()).unwrap_or_default();
+                let records = groups.iter().map(|group| grouped(group, &|record| from_proto(collection, record))).collect();
+                return Some(Outcome { records, ..of_grpc(answer, collection, "") });
+            }
             Question::Create(fields) => (format!("Create{singular}"), json!({ &single: to_proto(collection, fields) })),
             Question::Update(id, fields) => {
                 let mut record = to_proto(collection, fields);
@@ -202,7 +225,7 @@ impl World<'_> {
         let many = pascal(&collection.name);
         let single = snake(&collection.singular);
         let (method, request) = match question {
-            Question::List { .. } | Question::Upsert(..) => return None,
+            Question::List { .. } | Question::Upsert(..) | Question::Groups(..) => return None,
             Question::Get(id) => (format!("BatchGet{many}"), json!({ "ids": [id] })),
             Question::Create(fields) => (format!("BatchCreate{many}"), json!({ "requests": [{ &single: to_proto(collection, fields) }] })),
             Question::Update(id, fields) => {
@@ -268,6 +291,16 @@ fn plain(record: &Value) -> BTreeMap<String, Value> {
     fields.map(|(name, value)| (name.clone(), value.clone())).chain([("_masked".to_owned(), Value::Array(masked))]).collect()
 }
 
+/// A group as a record: its key, how many it has, and its largest value.
+fn grouped(group: &Value, plain: &dyn Fn(&Value) -> BTreeMap<String, Value>) -> BTreeMap<String, Value> {
+    let mut record = BTreeMap::from_iter([("count".to_owned(), group["count"].clone())]);
+    for part in ["key", "max"] {
+        let fields = group.get(part).map(plain).unwrap_or_default();
+        record.extend(fields.into_iter().filter(|(name, _)| name != "_masked").map(|(name, value)| (format!("{part}.{name}"), value)));
+    }
+    record
+}
+
 fn of_graphql(reply: &Value, root: &str) -> Outcome {
     let found = &reply["data"]["r"];
     if let Some(error) = reply["errors"].get(0) {
@@ -281,6 +314,10 @@ fn of_graphql(reply: &Value, root: &str) -> Outcome {
         "one" if found.is_null() => return Outcome { class: "not-found".to_owned(), records: Vec::new(), fields: Vec::new(), total: None },
         "one" => vec![found.clone()],
         "many" => found["nodes"].as_array().unwrap().clone(),
+        "groups" => {
+            let records = found["nodes"].as_array().unwrap().iter().map(|group| grouped(group, &plain)).collect();
+            return Outcome { class: "ok".to_owned(), records, fields: Vec::new(), total: None };
+        }
         _ => {
             let errors = found["errors"].as_array().unwrap();
             if !errors.is_empty() {
@@ -538,6 +575,10 @@ fn reads(app: &App, collection: &Collection, ids: &[Vec<String>]) -> Vec<Questio
     questions.push(Question::Get("x".to_owned()));
     for field in collection.fields.iter().filter(|field| field.ty.comparable()) {
         questions.push(Question::List { filter: None, order: Some(field.name.clone()) });
+    }
+    let extreme = collection.fields.iter().rev().find(|field| haechi_data::aggregate::extreme(&field.ty)).map(|field| field.name.clone());
+    for field in collection.fields.iter().filter(|field| field.ty.comparable()) {
+        questions.push(Question::Groups(field.name.clone(), extreme.clone().filter(|extreme| *extreme != field.name)));
     }
     questions.extend(filters(app, collection).into_iter().map(|filter| Question::List { filter: Some(filter), order: None }));
     for field in &collection.fields {
