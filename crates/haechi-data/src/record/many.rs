@@ -274,7 +274,7 @@ pub async fn by_condition(
                 WriteError::Store(_) | WriteError::KeyReused => return Err(RecordError::write(error, String::new(), declared)),
                 _ => {
                     let id = order.get(error.operation).cloned().unwrap_or_default();
-                    return Err(failed(ask, declared, (doing, &id), error, base.strip_suffix("/data").unwrap_or_default()).await?);
+                    return Err(failed(ask, declared, (doing, &id), error, (base, "/filter")).await?);
                 }
             },
         }
@@ -328,7 +328,7 @@ pub(crate) fn put(
     }
 }
 
-/// Why one of the records could not be changed. `base`: where the filter stands in the body.
+/// Why one of the records could not be changed; where the data stand in the body, and where the filter.
 ///
 /// # Errors
 /// When that cannot be looked up.
@@ -337,7 +337,7 @@ pub(crate) async fn failed(
     declared: &Collection,
     (doing, id): (Doing, &str),
     error: WorkError,
-    base: &str,
+    (data, filter): (&str, &str),
 ) -> Result<RecordError, RecordError> {
     // It was there when the change began: then another part of the change took it away.
     let missed = matches!(error.error, WriteError::NotFound | WriteError::Forbidden) && doing == Doing::Remove;
@@ -346,8 +346,8 @@ pub(crate) async fn failed(
         Some(grant) => grant.permits(id).await.map_err(|error| RecordError::read(error, ask.app(), declared.id))?,
         None => false,
     };
-    let error = if taken { RecordError::TakenAway } else { RecordError::write(error, format!("{base}/data"), declared) };
-    Ok(RecordError::One { id: id.into(), at: format!("{base}/filter"), error: Box::new(error) })
+    let error = if taken { RecordError::TakenAway } else { RecordError::write(error, data.to_owned(), declared) };
+    Ok(RecordError::One { id: id.into(), at: filter.to_owned(), error: Box::new(error) })
 }
 
 /// The changed records as REST names them.

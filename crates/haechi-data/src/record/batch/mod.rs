@@ -217,10 +217,10 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         let declared = &self.ask.app().collections[part.collection];
-        let base = format!("/operations/{at}");
+        let (data, filter) = (format!("/operations/{at}/data"), format!("/operations/{at}/filter"));
         match (part.kind, id) {
-            (Kind::Many(doing), Some(id)) => Err(many::failed(self.ask, declared, (doing, id), error, &base).await?),
-            _ => Err(RecordError::write(error, format!("{base}/data"), declared)),
+            (Kind::Many(doing), Some(id)) => Err(many::failed(self.ask, declared, (doing, id), error, (&data, &filter)).await?),
+            _ => Err(RecordError::write(error, data, declared)),
         }
     }
 

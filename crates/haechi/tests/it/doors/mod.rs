@@ -51,6 +51,8 @@ enum Question {
     Create(Map<String, Value>),
     Update(String, Map<String, Value>),
     Delete(String),
+    /// The record that a filter finds, by its id: changed, or deleted.
+    Many(String, Option<Map<String, Value>>),
     /// By the unique key of these fields.
     Upsert(Vec<String>, Map<String, Value>),
     /// How many records share each value of a field, and the largest value of another one.
@@ -104,6 +106,14 @@ impl World<'_> {
             Question::Create(fields) => person.post(&path, Value::Object(fields.clone())).await,
             Question::Update(id, fields) => person.patch(&format!("{path}/{id}"), Value::Object(fields.clone())).await,
             Question::Delete(id) => person.delete(&format!("{path}/{id}")).await,
+            Question::Many(id, fields) => {
+                let (verb, filter) = (if fields.is_some() { "change" } else { "remove" }, format!("id = \"{id}\""));
+                let body = match fields {
+                    Some(fields) => json!({ "filter": filter, "data": fields }),
+                    None => json!({ "filter": filter }),
+                };
+                return Some(counted(of_rest(&person.post(&format!("{path}:{verb}"), body.clone()).await, "/data"), "/filter"));
+            }
             Question::Upsert(on, fields) => {
                 let reply = person.post(&format!("{path}:upsert"), json!({ "on": on, "data": fields })).await;
                 return Some(of_rest(&reply, "/data"));
@@ -138,6 +148,15 @@ impl World<'_> {
             Question::Create(fields) => json!({ "create": name, "data": fields }),
             Question::Update(id, fields) => json!({ "update": name, "id": id, "data": fields }),
             Question::Delete(id) => json!({ "delete": name, "id": id }),
+            Question::Many(id, fields) => {
+                let filter = format!("id = \"{id}\"");
+                let operation = match fields {
+                    Some(fields) => json!({ "change": name, "filter": filter, "data": fields }),
+                    None => json!({ "remove": name, "filter": filter }),
+                };
+                let reply = person.post("/api/v1:batch", json!({ "operations": [operation] })).await;
+                return Some(counted(of_rest(&reply, "/operations/0/data"), "/operations/0/filter"));
+            }
             Question::Upsert(on, fields) => json!({ "upsert": name, "on": on, "data": fields }),
         };
         Some(of_rest(&person.post("/api/v1:batch", json!({ "operations": [operation] })).await, "/operations/0/data"))
@@ -184,12 +203,24 @@ impl World<'_> {
                 );
                 (query, json!({ "on": on, "input": fields }), "made")
             }
+            Question::Many(id, fields) => {
+                let (of, given) = match fields {
+                    Some(_) => ("change", format!("$input: {singular}UpdateInput!, ")),
+                    None => ("remove", String::new()),
+                };
+                let input = if fields.is_some() { "input: $input, " } else { "" };
+                let query = format!(
+                    "mutation({given}$id: ID!) {{ r: {of}_{name}({input}filter: {{ id: {{ eq: $id }} }}) {{ id: count errors {{ pointer code }} }} }}"
+                );
+                (query, json!({ "id": id, "input": fields }), "many made")
+            }
             Question::Delete(id) => {
                 (format!("mutation($id: ID!) {{ r: delete_{single}(id: $id) {{ id errors {{ pointer code }} }} }}"), json!({ "id": id }), "gone")
             }
         };
         let reply = person.post("/graphql", json!({ "query": query, "variables": variables })).await.json();
-        Some(of_graphql(&reply, root))
+        let outcome = of_graphql(&reply, root);
+        Some(if matches!(question, Question::Many(..)) { counted(outcome, "filter") } else { outcome })
     }
 
     async fn grpc(&self, person: &Person, collection: &Collection, question: &Question) -> Option<Outcome> {
@@ -216,6 +247,17 @@ impl World<'_> {
                 (format!("Update{singular}"), json!({ &single: record, "update_mask": mask }))
             }
             Question::Delete(id) => (format!("Delete{singular}"), json!({ "id": id })),
+            Question::Many(id, fields) => {
+                let filter = format!("id = \"{id}\"");
+                let (method, request) = match fields {
+                    Some(fields) => {
+                        let record = to_proto(collection, fields);
+                        (format!("Change{many}"), json!({ "filter": filter, &single: record, "update_mask": mask(fields) }))
+                    }
+                    None => (format!("Remove{many}"), json!({ "filter": filter })),
+                };
+                return Some(counted(of_grpc(self.client.call(person, &method, request).await, collection, ""), "filter"));
+            }
             Question::Upsert(on, fields) => (format!("Upsert{singular}"), json!({ &single: to_proto(collection, fields), "on": on })),
         };
         Some(of_grpc(self.client.call(person, &method, request).await, collection, ""))
@@ -225,7 +267,7 @@ impl World<'_> {
         let many = pascal(&collection.name);
         let single = snake(&collection.singular);
         let (method, request) = match question {
-            Question::List { .. } | Question::Upsert(..) | Question::Groups(..) => return None,
+            Question::List { .. } | Question::Upsert(..) | Question::Groups(..) | Question::Many(..) => return None,
             Question::Get(id) => (format!("BatchGet{many}"), json!({ "ids": [id] })),
             Question::Create(fields) => (format!("BatchCreate{many}"), json!({ "requests": [{ &single: to_proto(collection, fields) }] })),
             Question::Update(id, fields) => {
@@ -289,6 +331,12 @@ fn plain(record: &Value) -> BTreeMap<String, Value> {
     masked.sort_by_key(ToString::to_string);
     let fields = record.as_object().unwrap().iter().filter(|(name, value)| !name.starts_with('_') && !value.is_null() && **value != json!([]));
     fields.map(|(name, value)| (name.clone(), value.clone())).chain([("_masked".to_owned(), Value::Array(masked))]).collect()
+}
+
+/// What became of a change by filter: without the record that is named as the reason, and without what the doors show of it.
+fn counted(outcome: Outcome, filter: &str) -> Outcome {
+    let fields = outcome.fields.into_iter().filter(|(field, _)| field.trim_start_matches('/') != filter.trim_start_matches('/')).collect();
+    Outcome { records: Vec::new(), fields, total: None, ..outcome }
 }
 
 /// A group as a record: its key, how many it has, and its largest value.
@@ -633,7 +681,7 @@ async fn writes(
     };
     let key = haechi_data::many::keys(collection).next().filter(|_| haechi_data::many::keyed(collection));
     let key: Option<Vec<String>> = key.map(|key| key.iter().map(|at| collection.fields[*at].name.clone()).collect());
-    for kind in ["create", "broken", "update", "narrow", "delete", "foreign", "put", "put new"] {
+    for kind in ["create", "broken", "update", "narrow", "delete", "foreign", "put", "put new", "change", "remove"] {
         let mut first: Option<(Door, Outcome)> = None;
         for door in DOORS {
             *number += 1;
@@ -660,6 +708,8 @@ async fn writes(
                     None => continue,
                 },
                 "delete" => Question::Delete(target),
+                "change" => Question::Many(target, Some(body)),
+                "remove" => Question::Many(target, None),
                 _ => Question::Update("01920000-0000-7000-8000-00000000ffff".to_owned(), body),
             };
             let Some(mut outcome) = world.ask(door, person, collection.id, &question).await else { continue };
