@@ -1,6 +1,7 @@
 //! The benchmark: Haechi beside the hand-written reference, interleaved, by server CPU per request.
 
 pub(crate) mod client;
+mod data;
 mod fan_out;
 pub(crate) mod load;
 mod postgres;
@@ -65,6 +66,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let asked = |name: &str| arguments.iter().any(|found| found == name);
     if asked("--tables") {
         return tables::run();
+    }
+    if asked("--data") {
+        return data::run();
     }
     crate::services::program("kill", "procps")?;
     let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));

@@ -4,13 +4,16 @@
 //! asks policy again, so an export ends when its caller may not go on.
 
 use super::{error::RecordError, query::QueryInput};
-use crate::transfer::{Format, write_cell};
+use crate::transfer::{Format, members, write_cell};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, header},
     response::Response,
 };
-use futures_util::{future::BoxFuture, stream};
+use futures_util::{
+    future::{self, BoxFuture},
+    stream,
+};
 use haechi_gate::{Ask, Export, Grant, ListQuery, OpenStream, reply_order};
 use haechi_model::{Collection, CollectionId, FieldId, Json, Predicate, RowPage, Value, parse_json};
 use std::{
@@ -159,12 +162,14 @@ fn part(fields: Option<Vec<FieldId>>, filter: Predicate, after: Option<&str>) ->
 }
 
 impl Going {
-    /// Appends a part; whether more may follow.
+    /// Appends a part; whether more may follow. The next part is read meanwhile.
     async fn next(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let Some(page) = self.page.take() else { return Ok(false) };
-        self.write(&page, out)?;
         let whole = page.ids.len() < PART as usize && !page.cut;
-        let Some(last) = page.ids.last().filter(|_| !whole) else { return Ok(false) };
+        let Some(last) = page.ids.last().filter(|_| !whole) else {
+            self.write(&page, out);
+            return Ok(false);
+        };
         let cut = |what: &str| io::Error::other(format!("the export cannot go on: {what}"));
         let ask = self.ask.renewed();
         if !(self.still)(ask.clone()).await {
@@ -176,7 +181,9 @@ impl Going {
         }
         let grant: Grant<Export> = ask.on(self.declared.id).map_err(|_| cut("policy says no"))?;
         let query = part(self.fields.clone(), self.filter.clone(), Some(last));
-        self.page = Some(grant.part(query).await.map_err(|_| cut("its rows cannot be read"))?);
+        // The reader gets its question before this thread writes.
+        let (next, ()) = future::join(grant.part(query), async { self.write(&page, out) }).await;
+        self.page = Some(next.map_err(|_| cut("its rows cannot be read"))?);
         self.ask = ask;
         Ok(true)
     }
@@ -199,7 +206,7 @@ impl Going {
         self.fields().iter().any(|field| self.ask.app().classes[self.declared.fields[*field].class].guarded())
     }
 
-    fn write(&self, page: &RowPage, out: &mut Vec<u8>) -> io::Result<()> {
+    fn write(&self, page: &RowPage, out: &mut Vec<u8>) {
         let (fields, masks, mut start) = (self.fields(), self.masks(), 0);
         for end in &page.ends {
             let row = &page.bytes[start..*end];
@@ -209,8 +216,7 @@ impl Going {
                 out.push(b'\n');
                 continue;
             }
-            let Ok(Json::Object(members)) = parse_json(row) else { return Err(io::Error::other("a row is not well formed")) };
-            let mut given = members.iter();
+            let mut given = members(row);
             for (at, field) in fields.iter().enumerate() {
                 if at > 0 {
                     out.push(b',');
@@ -218,21 +224,20 @@ impl Going {
                 let declared = &self.declared.fields[*field];
                 // Members come in the order of the fields; those that are masked are left out.
                 let mut rest = given.clone();
-                if let Some((_, json)) = rest.next().filter(|(name, _)| **name == *declared.name) {
+                if let Some((_, json)) = rest.next().filter(|(name, _)| *name == declared.name.as_bytes()) {
                     given = rest;
                     write_cell(&declared.ty, json, out);
                 }
             }
             if masks {
                 out.push(b',');
-                let masked = given.next().filter(|(name, _)| **name == *MASKED);
-                if let Some((_, Json::List(names))) = masked {
+                let masked = given.next().filter(|(name, _)| *name == MASKED.as_bytes());
+                if let Some(Json::List(names)) = masked.and_then(|(_, names)| parse_json(names).ok()) {
                     let names: Vec<&str> = names.iter().filter_map(|name| if let Json::Text(name) = name { Some(&**name) } else { None }).collect();
                     out.extend_from_slice(names.join(" ").as_bytes());
                 }
             }
             out.extend_from_slice(b"\r\n");
         }
-        Ok(())
     }
 }

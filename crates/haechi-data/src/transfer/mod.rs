@@ -6,7 +6,7 @@ mod read;
 mod write;
 
 pub use read::{Options, OptionsError, Reader, Zone};
-pub(crate) use write::write_cell;
+pub(crate) use write::{members, write_cell};
 pub use write::{write_footer, write_header, write_rows};
 
 /// The longest row of a JSON file, and the longest line of a file of JSON lines.

@@ -82,20 +82,72 @@ fn write_csv(collection: &Collection, row: &Row, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a value of a finished record as a cell.
-pub(crate) fn write_cell(ty: &FieldType, json: &Json, out: &mut Vec<u8>) {
+/// Appends a value of a finished record, as it stands there, as a cell.
+pub(crate) fn write_cell(ty: &FieldType, json: &[u8], out: &mut Vec<u8>) {
     match json {
-        Json::Null => {}
-        Json::Text(text) if plain(ty) => quoted(&guarded(text), out),
+        b"null" => {}
         // Ids, times and exact numbers stand without the quotation marks that they have in JSON; a text that is a JSON value keeps them.
-        Json::Text(text) if !matches!(ty, FieldType::Json { .. }) => quoted(text, out),
-        Json::Number(digits) => out.extend_from_slice(digits.as_bytes()),
-        json => {
-            let mut text = Vec::new();
-            json.write(&mut text);
-            quoted(&String::from_utf8_lossy(&text), out);
+        [b'"', text @ .., b'"'] if !matches!(ty, FieldType::Json { .. }) => {
+            let text = if text.contains(&b'\\') {
+                match parse_json(json) {
+                    Ok(Json::Text(text)) => Cow::Owned(text.into()),
+                    _ => Cow::Borrowed(""),
+                }
+            } else {
+                String::from_utf8_lossy(text)
+            };
+            if plain(ty) { quoted(&guarded(&text), out) } else { quoted(&text, out) }
+        }
+        json => quoted(&String::from_utf8_lossy(json), out),
+    }
+}
+
+/// The members of a finished record, each as it stands there: name and value. Nothing is read beyond where the record is not well formed.
+pub(crate) fn members(record: &[u8]) -> Members<'_> {
+    Members(record.strip_prefix(b"{").unwrap_or_default())
+}
+
+#[derive(Clone)]
+pub(crate) struct Members<'a>(&'a [u8]);
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let name = &self.0[..value_end(self.0)?];
+        let value = self.0[name.len()..].strip_prefix(b":")?;
+        let (value, rest) = value.split_at(value_end(value)?);
+        self.0 = rest.strip_prefix(b",").unwrap_or_default();
+        Some((name.strip_prefix(b"\"")?.strip_suffix(b"\"")?, value))
+    }
+}
+
+/// Where the value that the bytes begin with ends.
+fn value_end(json: &[u8]) -> Option<usize> {
+    let (mut depth, mut text, mut escaped) = (0usize, false, false);
+    for (at, byte) in json.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => {
+                text = !text;
+                if !text && depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ if text => {}
+            b'{' | b'[' => depth += 1,
+            b',' | b'}' | b']' if depth == 0 => return (at > 0).then_some(at),
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
         }
     }
+    None
 }
 
 /// JSON values keep their quotation marks; times, ids and numbers need none.
@@ -142,3 +194,23 @@ pub(super) fn unguarded(cell: &str) -> Cow<'_, str> {
 }
 
 const GUARDED: [char; 7] = ['"', '=', '+', '-', '@', '\t', '\r'];
+
+#[cfg(test)]
+mod tests {
+    use super::members;
+
+    #[test]
+    fn members_stand_as_they_were_written() {
+        let found = |text: &str| -> Vec<(String, String)> {
+            let text_of = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            members(text.as_bytes()).map(|(name, value)| (text_of(name), text_of(value))).collect()
+        };
+        let text = r#"{"a":1,"b":"x,}\"\\","c":null,"d":[1,"]"],"e":{"f":{"g":"}"}},"h":true,"i":-1.5}"#;
+        let expected =
+            [("a", "1"), ("b", r#""x,}\"\\""#), ("c", "null"), ("d", r#"[1,"]"]"#), ("e", r#"{"f":{"g":"}"}}"#), ("h", "true"), ("i", "-1.5")];
+        assert_eq!(found(text), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for broken in ["", "{}", "{", "x", r#"{"a""#, r#"{"a":"#, r#"{"a":"x"#] {
+            assert_eq!(found(broken), [], "{broken}");
+        }
+    }
+}
