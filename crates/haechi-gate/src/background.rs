@@ -96,14 +96,15 @@ impl Gate {
         self.shared.told.notify_one();
     }
 
-    /// Writes what waits and sees that it is sealed: for tests and for the end of commands. Where another node gives the positions, waits
+    /// Writes what waits and sees that all entries of this moment are sealed, while others may come: for tests and for the end of commands. Where another node gives the positions, waits
     /// for that node; if that node is gone, waits for the end of its lease.
     pub fn settle(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.shared.write_sightings().await;
+            let Some(last) = self.shared.last_entry().await else { return };
             for _ in 0..SETTLE_LOOKS {
                 self.shared.seal().await;
-                if self.shared.all_sealed().await {
+                if self.shared.is_sealed(last).await {
                     return;
                 }
                 tokio::time::sleep(SETTLE_EVERY).await;

@@ -5,7 +5,7 @@ use crate::{
     declared::Declared,
     field::{DefaultValue, FieldType, INDEX_BYTES},
     positions::FieldId,
-    table::{Column, Index, Reference, Table, hidden_name, index_name},
+    table::{Column, Index, ORGANISATION, Reference, Table, hidden_name, index_name},
     value::{Storage, Value},
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn lay_out(collection: &mut Collection, wanted: &[WantedIndex], names
         })
         .collect();
     let organisation = columns.len();
-    columns.push(Column { default: Some(Value::text("")), ..Column::required("_organisation", Storage::Text) });
+    columns.push(Column { default: Some(Value::text("")), ..Column::required(ORGANISATION, Storage::Text) });
     for field in &mut collection.fields {
         if let Some(storage) = field.ty.shadow() {
             field.shadow = Some(columns.len());

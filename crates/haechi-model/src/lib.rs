@@ -85,6 +85,6 @@ pub use schema::{collection_schema, config_schema, policy_test_schema};
 pub use shape::{Content, Part, RowForm, Shape, Written};
 pub use sort::Order;
 pub use statement::{Aggregate, AggregateFunction, PerParent, RowPage, Select};
-pub use table::{Column, Index, Reference, RowCheck, Table};
+pub use table::{Column, Index, ORGANISATION, Reference, RowCheck, Table};
 pub use time::{format_date, format_datetime, parse_date, parse_datetime, write_date, write_datetime};
 pub use value::{Storage, Value};

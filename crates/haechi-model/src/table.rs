@@ -42,6 +42,9 @@ impl Column {
     }
 }
 
+/// The column that leads the unique keys of collections. It has the same value in all rows.
+pub const ORGANISATION: &str = "_organisation";
+
 /// An index; its name is how a violated unique constraint is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
@@ -117,6 +120,32 @@ pub struct RowCheck {
 impl PartialEq for RowCheck {
     fn eq(&self, other: &Self) -> bool {
         self.that == other.that
+    }
+}
+
+impl Table {
+    /// The place in an index of the first column by which rows differ: the organisation leads unique keys.
+    #[must_use]
+    pub fn lead(&self, index: &Index) -> usize {
+        usize::from(index.columns.first().is_some_and(|column| self.columns[*column].name == ORGANISATION))
+    }
+
+    /// The indexes by which rows with a value of this column are found.
+    pub fn led_by(&self, column: usize) -> impl Iterator<Item = &Index> {
+        self.indexes.iter().filter(move |index| index.columns.get(self.lead(index)) == Some(&column))
+    }
+
+    /// The organisation's column, when rows with a value of this column are only found by an index that it leads.
+    #[must_use]
+    pub fn organisation_beside(&self, column: usize) -> Option<usize> {
+        let mut organisation = None;
+        for index in self.led_by(column) {
+            match self.lead(index) {
+                0 => return None,
+                _ => organisation = index.columns.first().copied(),
+            }
+        }
+        organisation
     }
 }
 

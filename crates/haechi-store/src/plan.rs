@@ -83,7 +83,7 @@ fn walks_in_postgres(steps: &[String], table: &str) -> bool {
 /// Columns that could find rows if an index began with them; empty when an index helps already.
 fn compared(table: &Table, filter: &Predicate) -> Vec<String> {
     // The first columns are the key.
-    let indexed = |column: usize| column < table.key || table.indexes.iter().any(|index| index.columns.first() == Some(&column));
+    let indexed = |column: usize| column < table.key || table.led_by(column).next().is_some();
     if is_served(filter, &indexed) {
         return Vec::new();
     }

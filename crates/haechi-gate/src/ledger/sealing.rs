@@ -46,6 +46,15 @@ impl Arrivals {
     }
 }
 
+/// Names the last entry of a moment.
+#[derive(Clone, Copy)]
+pub(crate) enum LastEntry {
+    /// Where nodes share a database, by the number of its arrival.
+    Arrival(i64),
+    /// By the position behind it.
+    Position(i64),
+}
+
 impl Shared {
     /// Gives positions where the database does not give them at commit; `false` when another node does.
     pub(crate) async fn sequence(&self) -> bool {
@@ -91,14 +100,26 @@ impl Shared {
         }
     }
 
-    /// Whether every entry has its position and its seal. When the database cannot be asked, the answer is yes: nobody waits.
-    pub(crate) async fn all_sealed(&self) -> bool {
-        let (Ok(waiting), Ok(bounds), Ok(seal)) = (self.store.log_waiting(1).await, self.store.log_bounds().await, self.store.last_seal().await)
-        else {
-            return true;
+    /// The last entry that there is; `None` when the database cannot be asked.
+    pub(crate) async fn last_entry(&self) -> Option<LastEntry> {
+        match self.store.unsealed().await.ok()? {
+            Some(unsealed) => Some(LastEntry::Arrival(unsealed.last)),
+            None => Some(LastEntry::Position(self.store.log_bounds().await.ok()?.1)),
+        }
+    }
+
+    /// Whether this entry and those before it have their positions and their seal; others may come meanwhile. When the database cannot be
+    /// asked, the answer is yes: nobody waits.
+    pub(crate) async fn is_sealed(&self, last: LastEntry) -> bool {
+        let sealed = match last {
+            LastEntry::Arrival(last) => match self.store.unsealed().await {
+                Ok(Some(unsealed)) => unsealed.oldest.is_none_or(|oldest| oldest > last),
+                _ => true,
+            },
+            LastEntry::Position(end) => self.store.last_seal().await.is_ok_and(|seal| seal.map_or(0, |seal| seal.size) >= end),
         };
         // Nothing is sealed behind a missing entry: verification names it.
-        waiting.is_empty() && (seal.map_or(0, |seal| seal.size) >= bounds.1 || self.seal_lag_ms.load(Ordering::Relaxed) >= MISSING_LAG_MS)
+        sealed || self.seal_lag_ms.load(Ordering::Relaxed) >= MISSING_LAG_MS
     }
 
     /// Where nodes share a database: how long the oldest entry without a seal has waited, whichever node seals. Returns the number

@@ -292,6 +292,16 @@ impl<'a> Sql<'a> {
         whole
     }
 
+    /// A condition on a column. The organisation, which is the same in all rows, stands beside it where it leads the index.
+    fn beside_organisation(&mut self, column: usize, table: usize, alias: usize, condition: impl FnOnce(&mut Self)) {
+        let Some(organisation) = self.table(table).organisation_beside(column) else { return condition(self) };
+        self.push("(");
+        self.column(table, alias, organisation);
+        self.push(" = '' AND ");
+        condition(self);
+        self.push(")");
+    }
+
     /// A condition over the row `t{alias}`.
     pub(crate) fn predicate(&mut self, predicate: &Predicate, table: usize, alias: usize) {
         match predicate {
@@ -311,6 +321,13 @@ impl<'a> Sql<'a> {
                 self.predicate(inner, table, alias);
                 self.push(") IS NOT TRUE");
             }
+            Predicate::Compare(Operand::Column(column), Comparison::Equal, Operand::Constant(value)) => {
+                self.beside_organisation(*column, table, alias, |sql| {
+                    sql.column(table, alias, *column);
+                    sql.push(" = ");
+                    sql.bind(value);
+                });
+            }
             Predicate::Compare(left, comparison, right) => {
                 self.operand(left, table, alias);
                 self.push(match comparison {
@@ -322,6 +339,9 @@ impl<'a> Sql<'a> {
                     Comparison::GreaterOrEqual => " >= ",
                 });
                 self.operand(right, table, alias);
+            }
+            Predicate::OneOf(operand @ Operand::Column(column), values) => {
+                self.beside_organisation(*column, table, alias, |sql| sql.listed(operand, " IN (", values, table, alias));
             }
             Predicate::OneOf(operand, values) => self.listed(operand, " IN (", values, table, alias),
             Predicate::NoneOf(operand, values) => self.listed(operand, " NOT IN (", values, table, alias),

@@ -159,7 +159,7 @@ impl Sql<'_> {
     fn worth_two_ways(&self, table: usize, arms: &[Predicate]) -> bool {
         let indexed = |operand: &Operand| match operand {
             Operand::Column(Collection::ID) => true,
-            Operand::Column(column) => self.table(table).indexes.iter().any(|index| index.columns.first() == Some(column)),
+            Operand::Column(column) => self.table(table).led_by(*column).next().is_some(),
             _ => false,
         };
         let served = |part: &Predicate| match part {

@@ -415,10 +415,10 @@ fn rows_of(connection: &Connection, table: &str) -> f64 {
 
 /// The number of rows with one value of a column, by the statistics of an index that begins with it.
 fn rows_beside(connection: &Connection, table: &Table, column: usize) -> f64 {
-    let Some(index) = table.indexes.iter().find(|index| index.columns.first() == Some(&column)) else { return 0.0 };
+    let Some(index) = table.led_by(column).next() else { return 0.0 };
     let stat = connection.prepare_cached("SELECT \"stat\" FROM \"sqlite_stat1\" WHERE \"tbl\" = ? AND \"idx\" = ?");
     let stat = stat.and_then(|mut stat| stat.query_row([&table.name, &index.name], |row| row.get::<_, String>(0))).unwrap_or_default();
-    stat.split(' ').nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
+    stat.split(' ').nth(table.lead(index) + 1).and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 /// The look-ups that a page of twenty costs, compared with fetching and sorting a row.
