@@ -80,13 +80,23 @@ impl Drop for Place {
 struct Going {
     still: Still,
     ask: Ask,
-    declared: Collection,
-    format: Format,
+    collection: CollectionId,
+    writer: Arc<Writer>,
     fields: Option<Vec<FieldId>>,
     filter: Predicate,
     /// What was read already.
     page: Option<RowPage>,
     _place: Place,
+}
+
+/// Writes rows in a format.
+struct Writer {
+    declared: Collection,
+    format: Format,
+    /// The exported fields, in order.
+    fields: Vec<FieldId>,
+    /// Whether a field may be masked.
+    masks: bool,
 }
 
 /// Replies with the rows. The first part is read before the reply begins, so what is wrong with the question is a problem.
@@ -110,21 +120,21 @@ pub(crate) async fn export(exports: &Exports, ask: &Ask, collection: CollectionI
     let read = |error| RecordError::read(error, ask.app(), collection);
     let page = grant.part(part(query.fields.clone(), query.filter.clone(), None)).await.map_err(read)?;
     grant.begin(format.ending()).await.map_err(read)?;
-    let (name, mut head) = (declared.name.clone(), Vec::new());
+    let name = declared.name.clone();
+    let fields = query.fields.clone().unwrap_or_else(|| reply_order(&declared).collect());
+    let masks = fields.iter().any(|field| ask.app().classes[declared.fields[*field].class].guarded());
+    let writer = Writer { declared, format, fields, masks };
+    let head = writer.head();
     let going = Going {
         still: exports.still.clone(),
         ask: ask.clone(),
-        format,
+        collection,
+        writer: Arc::new(writer),
         fields: query.fields,
         filter: query.filter,
         page: Some(page),
-        declared,
         _place: place,
     };
-    if format == Format::Csv {
-        head = going.columns().join(",").into_bytes();
-        head.extend_from_slice(b"\r\n");
-    }
     let parts = stream::unfold(Some((going, head)), |state| async move {
         let (mut going, mut out) = state?;
         match going.next(&mut out).await {
@@ -167,7 +177,7 @@ impl Going {
         let Some(page) = self.page.take() else { return Ok(false) };
         let whole = page.ids.len() < PART as usize && !page.cut;
         let Some(last) = page.ids.last().filter(|_| !whole) else {
-            self.write(&page, out);
+            self.writer.write(&page, out);
             return Ok(false);
         };
         let cut = |what: &str| io::Error::other(format!("the export cannot go on: {what}"));
@@ -179,35 +189,38 @@ impl Going {
         if !self.ask.app().same_model(ask.app()) {
             return Err(cut("the model is another one now"));
         }
-        let grant: Grant<Export> = ask.on(self.declared.id).map_err(|_| cut("policy says no"))?;
+        let grant: Grant<Export> = ask.on(self.collection).map_err(|_| cut("policy says no"))?;
         let query = part(self.fields.clone(), self.filter.clone(), Some(last));
-        // The reader gets its question before this thread writes.
-        let (next, ()) = future::join(grant.part(query), async { self.write(&page, out) }).await;
+        // On another thread: on PostgreSQL this one takes the rows as they come.
+        let writer = self.writer.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut part = Vec::with_capacity(page.bytes.len());
+            writer.write(&page, &mut part);
+            part
+        });
+        let (next, written) = future::join(grant.part(query), writing).await;
+        out.extend(written.map_err(|_| cut("its rows cannot be written"))?);
         self.page = Some(next.map_err(|_| cut("its rows cannot be read"))?);
         self.ask = ask;
         Ok(true)
     }
+}
 
-    /// The exported fields, in order.
-    fn fields(&self) -> Vec<FieldId> {
-        self.fields.clone().unwrap_or_else(|| reply_order(&self.declared).collect())
-    }
-
-    fn columns(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.fields().iter().map(|field| self.declared.fields[*field].name.as_str()).collect();
-        if self.masks() {
+impl Writer {
+    /// What comes before the first row.
+    fn head(&self) -> Vec<u8> {
+        if self.format != Format::Csv {
+            return Vec::new();
+        }
+        let mut names: Vec<&str> = self.fields.iter().map(|field| self.declared.fields[*field].name.as_str()).collect();
+        if self.masks {
             names.push(MASKED);
         }
-        names
-    }
-
-    /// Whether a field may be masked.
-    fn masks(&self) -> bool {
-        self.fields().iter().any(|field| self.ask.app().classes[self.declared.fields[*field].class].guarded())
+        format!("{}\r\n", names.join(",")).into_bytes()
     }
 
     fn write(&self, page: &RowPage, out: &mut Vec<u8>) {
-        let (fields, masks, mut start) = (self.fields(), self.masks(), 0);
+        let mut start = 0;
         for end in &page.ends {
             let row = &page.bytes[start..*end];
             start = end + 1;
@@ -217,7 +230,7 @@ impl Going {
                 continue;
             }
             let mut given = members(row);
-            for (at, field) in fields.iter().enumerate() {
+            for (at, field) in self.fields.iter().enumerate() {
                 if at > 0 {
                     out.push(b',');
                 }
@@ -229,7 +242,7 @@ impl Going {
                     write_cell(&declared.ty, json, out);
                 }
             }
-            if masks {
+            if self.masks {
                 out.push(b',');
                 let masked = given.next().filter(|(name, _)| *name == MASKED.as_bytes());
                 if let Some(Json::List(names)) = masked.and_then(|(_, names)| parse_json(names).ok()) {

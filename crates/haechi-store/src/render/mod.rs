@@ -292,16 +292,6 @@ impl<'a> Sql<'a> {
         whole
     }
 
-    /// A condition on a column. The organisation, which is the same in all rows, stands beside it where it leads the index.
-    fn beside_organisation(&mut self, column: usize, table: usize, alias: usize, condition: impl FnOnce(&mut Self)) {
-        let Some(organisation) = self.table(table).organisation_beside(column) else { return condition(self) };
-        self.push("(");
-        self.column(table, alias, organisation);
-        self.push(" = '' AND ");
-        condition(self);
-        self.push(")");
-    }
-
     /// A condition over the row `t{alias}`.
     pub(crate) fn predicate(&mut self, predicate: &Predicate, table: usize, alias: usize) {
         match predicate {
@@ -391,7 +381,9 @@ impl<'a> Sql<'a> {
         let many = self.many.contains(inner);
         if !self.probed && !many {
             self.operand(from, table, alias);
-            self.push(" IN (");
+            // PostgreSQL takes a list of unknown length for ten rows, and one row for what it is.
+            let one = self.dialect == Dialect::Postgres && source::names_one(self.table(target), inner);
+            self.push(if one { " = (" } else { " IN (" });
             self.ids(target, inner);
             return self.push(")");
         }

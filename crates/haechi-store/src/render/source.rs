@@ -4,7 +4,7 @@
 
 use super::{Dialect, Sql, groups::listed, hidden::list_of};
 use crate::catalog::Catalog;
-use haechi_model::{Collection, Comparison, Operand, Order, Predicate};
+use haechi_model::{Collection, Comparison, Index, Operand, Order, Predicate, Table};
 use std::fmt::Write;
 
 /// When a page is wanted, up to so many referenced rows are looked up by index. Above, PostgreSQL hashes them.
@@ -156,6 +156,16 @@ impl Sql<'_> {
         (!found.ors.is_empty()).then_some(found)
     }
 
+    /// A condition on a column. The organisation, which is the same in all rows, stands beside it where it leads the index.
+    pub(super) fn beside_organisation(&mut self, column: usize, table: usize, alias: usize, condition: impl FnOnce(&mut Self)) {
+        let Some(organisation) = self.table(table).organisation_beside(column) else { return condition(self) };
+        self.push("(");
+        self.column(table, alias, organisation);
+        self.push(" = '' AND ");
+        condition(self);
+        self.push(")");
+    }
+
     fn worth_two_ways(&self, table: usize, arms: &[Predicate]) -> bool {
         let indexed = |operand: &Operand| match operand {
             Operand::Column(Collection::ID) => true,
@@ -224,6 +234,16 @@ fn names_rows(filter: &Predicate) -> bool {
                 | Predicate::OneOf(Operand::Column(Collection::ID), _)
         )
     })
+}
+
+/// Whether a condition names a value of a unique column, so that it holds of one row at most.
+pub(super) fn names_one(table: &Table, filter: &Predicate) -> bool {
+    let unique = |column: usize| {
+        let alone = |index: &Index| index.unique && index.columns.len() == table.lead(index) + 1;
+        column == Collection::ID || table.led_by(column).any(alone)
+    };
+    conjuncts(filter)
+        .any(|part| matches!(part, Predicate::Compare(Operand::Column(column), Comparison::Equal, Operand::Constant(_)) if unique(*column)))
 }
 
 fn conjuncts(predicate: &Predicate) -> impl Iterator<Item = &Predicate> {
