@@ -176,8 +176,10 @@ impl Sql<'_> {
             Predicate::Compare(operand, Comparison::Equal, Operand::Constant(_)) | Predicate::OneOf(operand, _) => indexed(operand),
             part => looked_up(self.catalog, table, part).is_some_and(indexed),
         };
+        // Of a reference that leads to one row the database knows how many rows it finds.
+        let one = |part: &Predicate| matches!(part, Predicate::Reference { table, inner, .. } if names_one(self.table(*table), inner));
         arms.iter().all(|arm| conjuncts(arm).any(served))
-            && arms.iter().flat_map(conjuncts).any(|part| looked_up(self.catalog, table, part).is_some())
+            && arms.iter().flat_map(conjuncts).any(|part| looked_up(self.catalog, table, part).is_some() && !one(part))
     }
 }
 
