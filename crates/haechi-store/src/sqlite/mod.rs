@@ -11,6 +11,7 @@ mod read;
 mod snapshot;
 mod steps;
 mod turns;
+mod waiting;
 mod wal;
 mod write;
 

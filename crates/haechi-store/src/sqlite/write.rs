@@ -1,6 +1,14 @@
 //! The writer thread: takes queued changes, runs them in one durable transaction, then answers.
 
-use super::{at_once::AtOnce, commits::Commits, connection, failure, load::Loading, steps, wal::Wal};
+use super::{
+    at_once::AtOnce,
+    commits::Commits,
+    connection, failure,
+    load::Loading,
+    steps,
+    waiting::{Claim, Long, LongWork},
+    wal::Wal,
+};
 use crate::{
     catalog::Catalog,
     journal::Journal,
@@ -14,10 +22,7 @@ use haechi_model::{Change, Failure, Outcome};
 use rusqlite::Connection;
 use std::{
     path::Path,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -39,39 +44,6 @@ enum Job {
     /// Maintenance: migrations, seals. Runs alone, outside any batch.
     Alone(Closure),
     Load(Box<Load>, oneshot::Sender<Result<Vec<Taken>, LoadError>>, LongWork),
-}
-
-/// Who has it: the writer, which runs the change, or its caller, who has stopped waiting. It is taken once.
-#[derive(Clone, Default)]
-struct Claim(Arc<AtomicBool>);
-
-impl Claim {
-    fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
-}
-
-/// Counts work that holds the writer for long, from the moment in which it is queued.
-#[derive(Clone, Default)]
-struct Long(Arc<AtomicUsize>);
-
-impl Long {
-    fn begin(&self) -> LongWork {
-        self.0.fetch_add(1, Ordering::Release);
-        LongWork(self.clone())
-    }
-
-    fn is_under_way(&self) -> bool {
-        self.0.load(Ordering::Acquire) > 0
-    }
-}
-
-struct LongWork(Long);
-
-impl Drop for LongWork {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Release);
-    }
 }
 
 /// The writer thread. It ends when this is dropped, after what is queued.

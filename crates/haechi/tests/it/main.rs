@@ -17,6 +17,7 @@ mod database;
 mod declared;
 mod deploy;
 mod descriptions;
+mod documents;
 mod doors;
 mod edge;
 mod embed;

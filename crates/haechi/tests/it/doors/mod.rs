@@ -757,7 +757,7 @@ async fn the_clinic_has_one_gate() {
     agree(TestApp::start(Backend::Sqlite, &clinic()).await).await;
 }
 
-fn clinic() -> Vec<(&'static str, String)> {
+pub(crate) fn clinic() -> Vec<(&'static str, String)> {
     let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/clinic");
     let mut files = vec![("haechi.toml", std::fs::read_to_string(from.join("haechi.toml")).unwrap().replace("[limits]", NO_LIMITS))];
     for folder in ["collections", "policies"] {
