@@ -188,7 +188,7 @@ impl Shared {
         for chunk in chunks(waiting) {
             let mut failed = Vec::new();
             for (actor, entries) in self.sighting_entries(&chunk) {
-                if self.commit(self.change_of(actor.clone(), entries)).await.is_err() {
+                if self.store.commit_in_the_end(self.change_of(actor.clone(), entries)).await.is_err() {
                     failed.push(actor);
                 }
             }

@@ -211,6 +211,10 @@ impl<'a> Filters<'a> {
         let Some((field, FieldType::Ref { to, .. })) = field.map(|field| (field, &self.collection.fields[field].ty)) else {
             return Err(format!("there is no field `{name}`."));
         };
+        let looked_through = &self.collection.fields[field];
+        if self.classes[looked_through.class].guarded() {
+            self.personal = self.personal.or(Some(looked_through));
+        }
         if self.steps == filter::MAX_STEPS {
             return Err(format!("a filter looks through at most {} references.", filter::MAX_STEPS));
         }

@@ -282,7 +282,7 @@ impl<'a> Planner<'a> {
     }
 
     fn groups(&self, at: CollectionId, sets: &[&'a SelectionSet]) -> Vec<Keyed<GroupPart>> {
-        let (collection, ty) = (&self.app.collections[at], format!("{}Group", self.app.collections[at].singular));
+        let (collection, ty) = (&self.app.collections[at], format!("{}AggregateGroup", self.app.collections[at].singular));
         let merged = self.merged(sets.iter().copied(), &ty);
         let part = |(key, fields): &(&'a str, Vec<&'a Field>)| match self.computed(at, fields) {
             Some(part) => Keyed::made(key, GroupPart::Of(part)),

@@ -233,17 +233,19 @@ fn aggregates(builder: SchemaBuilder, collection: &Collection) -> SchemaBuilder 
             .field(plain("average", TypeRef::named(of("Average"))))
     };
     let by = InputValue::new("by", TypeRef::named_nn_list_nn(of("OrderField"))).description("One or two fields.");
-    let groups = plain("groups", TypeRef::named_nn_list_nn(of("Group"))).argument(by);
+    let groups = plain("groups", TypeRef::named_nn_list_nn(of("AggregateGroup"))).argument(by);
     let whole = computed(Object::new(of("Aggregate")))
         .description("Computed over the records that are yours to list. A field that is not yours to read cannot be used.")
         .field(groups.description("The same for each value of the fields, in the order of these values; at most 1 000 groups."));
-    let group = Object::new(of("Group")).description("Records with the same values.").field(plain("key", TypeRef::named_nn(of("GroupKey"))));
+    let group = Object::new(of("AggregateGroup"))
+        .description("Records with the same values.")
+        .field(plain("key", TypeRef::named_nn(of("AggregateGroupKey"))));
     let member = |at: usize, field: &haechi_model::Field| {
         let ty = if enum_values(&field.ty).is_some() { enum_name(collection, at) } else { scalar(&field.ty).to_owned() };
         plain(group_member(field), TypeRef::named(ty))
     };
     let grouped = collection.fields.iter().enumerate().filter(|(_, field)| field.ty.comparable());
-    let key = grouped.fold(Object::new(of("GroupKey")), |key, (at, field)| key.field(member(at, field)));
+    let key = grouped.fold(Object::new(of("AggregateGroupKey")), |key, (at, field)| key.field(member(at, field)));
     let key = key.description("The values that the records of a group share. Null where a field is not among `by`, or has no value.");
     builder
         .register(whole)

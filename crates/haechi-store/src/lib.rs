@@ -350,12 +350,28 @@ impl Store {
     /// # Errors
     /// When an expectation is not met or the database cannot do it; nothing was done then, unless the failure is `Unknown`.
     pub fn commit(&self, change: Change) -> BoxFuture<'_, Result<Outcome, Failure>> {
+        self.commit_with(change, false)
+    }
+
+    /// As [`Store::commit`], and waits for as long as a load takes: for what must be written in the end.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn commit_in_the_end(&self, change: Change) -> BoxFuture<'_, Result<Outcome, Failure>> {
+        self.commit_with(change, true)
+    }
+
+    fn commit_with(&self, change: Change, waits: bool) -> BoxFuture<'_, Result<Outcome, Failure>> {
         Box::pin(async move {
             let (begun, of) = (Instant::now(), of_change(&change));
             let (operation, table) = of.map_or(("log", ""), |(table, operation)| (operation.name(), &self.catalog.tables[table].name));
             let span = self.span(operation, table);
             let request_id = change.request_id.clone();
-            let done = if span.is_disabled() { self.run_change(change).await } else { Box::pin(self.run_change(change).instrument(span)).await };
+            let done = if span.is_disabled() {
+                self.run_change(change, waits).await
+            } else {
+                Box::pin(self.run_change(change, waits).instrument(span)).await
+            };
             if let Some(of) = of {
                 self.figures.ended(of, begun, &done, |outcome| outcome.written.len() + outcome.cleared.len());
                 self.told(of, Some(&request_id), &done);
@@ -384,9 +400,9 @@ impl Store {
         tracing::info_span!(target: "haechi::trace", "database", otel.kind = "client", otel.name = operation, db.system.name = system, db.operation.name = operation, db.collection.name = table)
     }
 
-    async fn run_change(&self, change: Change) -> Result<Outcome, Failure> {
+    async fn run_change(&self, change: Change, waits: bool) -> Result<Outcome, Failure> {
         match &self.driver {
-            Driver::Sqlite(sqlite) => sqlite.writer.commit(change).await,
+            Driver::Sqlite(sqlite) => sqlite.writer.commit(change, waits).await,
             Driver::Postgres(postgres) => postgres.commit(change).await,
         }
     }

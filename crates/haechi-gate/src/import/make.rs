@@ -5,7 +5,7 @@ use super::{
     row::{ImportError, Named, ReadRow, field_of},
 };
 use crate::{gate::Gate, revision::Revision};
-use haechi_model::{Collection, CollectionId, Field, FieldId, FieldType, Json, Row, Value};
+use haechi_model::{Collection, CollectionId, Field, FieldId, FieldType, Json, Row, Value, references, stored_references};
 use haechi_store::{LoadRow, LookUp, Made, Making};
 use std::{
     collections::{HashMap, HashSet},
@@ -40,6 +40,8 @@ struct Part {
     rows: Vec<ReadRow>,
     /// The ids that they have, or get if they are new.
     ids: Vec<Box<str>>,
+    /// Whether some of them name others by what is unique.
+    names_itself: bool,
 }
 
 /// What a name in a reference asks for.
@@ -84,7 +86,7 @@ impl Maker {
     /// A part's rows in the making.
     pub(super) fn make(maker: &Arc<Self>, rows: Vec<ReadRow>) -> Making {
         let id = |row: &ReadRow| row.row.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().hyphenated().to_string().into());
-        let mut part = Part { ids: rows.iter().map(id).collect(), rows };
+        let mut part = Part { ids: rows.iter().map(id).collect(), rows, names_itself: false };
         let (sought, look_ups) = maker.seek(&mut part.rows);
         if sought.is_empty() {
             return Self::with_references(maker, part);
@@ -93,7 +95,7 @@ impl Maker {
         Making::Named(
             look_ups.clone(),
             Box::new(move |mut ids| {
-                maker.find_in(&part, &look_ups, &mut ids);
+                part.names_itself = maker.find_in(&part, &look_ups, &mut ids);
                 for sought in sought {
                     maker.fill(&mut part.rows[sought.row], sought.field, &sought.names, &ids);
                 }
@@ -102,8 +104,8 @@ impl Maker {
         )
     }
 
-    /// Rows of the part itself that the database did not find.
-    fn find_in(&self, part: &Part, look_ups: &[LookUp], ids: &mut [Option<Box<str>>]) {
+    /// Rows of the part itself that the database did not find. Whether there are any.
+    fn find_in(&self, part: &Part, look_ups: &[LookUp], ids: &mut [Option<Box<str>>]) -> bool {
         let declared = self.declared();
         let missing = ids.iter().zip(look_ups).filter(|(id, look_up)| id.is_none() && look_up.table == self.collection);
         let keys: HashSet<&Arc<[usize]>> = missing.map(|(_, look_up)| &look_up.key).collect();
@@ -117,6 +119,7 @@ impl Maker {
         for (id, look_up) in ids.iter_mut().zip(look_ups).filter(|(id, look_up)| id.is_none() && look_up.table == self.collection) {
             *id = rows.get(&(look_up.key.clone(), canonical(&look_up.values))).map(|at| part.ids[*at].clone());
         }
+        !rows.is_empty()
     }
 
     /// What the names in the part's references ask for.
@@ -218,7 +221,10 @@ impl Maker {
     }
 
     /// The rows as they are stored. `stored`: for each the row that has its key.
-    fn finish(&self, part: Part, stored: Option<Vec<Option<Row>>>) -> Made {
+    fn finish(&self, mut part: Part, stored: Option<Vec<Option<Row>>>) -> Made {
+        if let Some(stored) = stored.as_ref().filter(|_| part.names_itself) {
+            self.rename(&mut part, stored);
+        }
         let mut stored = stored.map(Vec::into_iter);
         let mut made = Vec::with_capacity(part.rows.len());
         for (mut read, id) in part.rows.into_iter().zip(part.ids) {
@@ -247,6 +253,25 @@ impl Maker {
         let stated = made.iter().map(|row| &row.row);
         let entry = (!made.is_empty()).then(|| Box::new(self.gate.part_entry("import", self.declared(), stated)));
         Made { rows: made, entry }
+    }
+
+    /// Rows that were named by others of the part, and that turned out to be stored, have the ids of those.
+    fn rename(&self, part: &mut Part, stored: &[Option<Row>]) {
+        let there = |(id, row): (&Box<str>, &Option<Row>)| Some((id.clone(), row.as_ref()?[Collection::ID].as_text()?.into()));
+        let ids: HashMap<Box<str>, Box<str>> = part.ids.iter().zip(stored).filter_map(there).collect();
+        let declared = self.declared();
+        for (field, value) in part.rows.iter_mut().flat_map(|row| &mut row.row.values) {
+            let ty = &declared.fields[*field].ty;
+            if ty.refers().is_none_or(|(to, _)| to != self.collection) {
+                continue;
+            }
+            if ty.lists().is_some() {
+                let renamed: Vec<Box<str>> = references(value).into_iter().map(|id| ids.get(&id).cloned().unwrap_or(id)).collect();
+                *value = if value.is_null() { Value::Null } else { stored_references(&renamed) };
+            } else if let Some(id) = value.as_text().and_then(|id| ids.get(id)) {
+                *value = Value::Text(id.clone());
+            }
+        }
     }
 
     fn new_row(&self, read: &mut ReadRow, id: &str) -> Row {

@@ -6,16 +6,17 @@ mod row;
 
 use crate::{
     gate::Gate,
+    memory::Revocation,
     system::{Import, System},
 };
 use futures_util::future::BoxFuture;
-use haechi_model::{App, Circle, Collection, CollectionId, FieldId};
+use haechi_model::{App, Circle, Collection, CollectionId, Failure, FieldId, USERS};
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Taken, Unfit};
 use keys::Errors;
 use make::Maker;
 pub use row::{ImportError, ImportRow, Imported, Named, ReadRow, Rows};
 use row::{MAX_ERRORS, field_of};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 /// Rows per ledger entry.
 pub(crate) const PART: usize = 1_000;
@@ -83,7 +84,7 @@ impl Gate {
             let errors = errors.clone();
             tokio::task::spawn_blocking(move || read_all(in_order, &send, &errors))
         };
-        let loaded = self.shared.store.load(load).await;
+        let loaded = self.loaded(load, named.contains(&USERS)).await;
         if reading.await.is_err() {
             errors.push(0, whole("the file could not be read to its end"));
         }
@@ -112,6 +113,22 @@ impl Gate {
             Err(LoadError::Failed(failure)) => errors.push(0, whole(&format!("the database could not take the rows: {failure}"))),
         }
         Err((0..named.len()).map(|place| errors.sorted(at_of(&places, place))).collect())
+    }
+}
+
+impl Gate {
+    /// Loads rows, and forgets remembered callers when people are among them. On a separate task, which finishes even if nobody waits.
+    async fn loaded(&self, load: Load, people: bool) -> Result<Vec<Taken>, LoadError> {
+        let shared = self.shared.clone();
+        let task = tokio::spawn(async move {
+            let loaded = shared.store.load(load).await;
+            if people {
+                shared.memory.forget(&Revocation::All);
+                shared.doubt.fetch_add(1, Ordering::AcqRel);
+            }
+            loaded
+        });
+        task.await.unwrap_or(Err(LoadError::Failed(Failure::Unknown)))
     }
 }
 

@@ -116,7 +116,7 @@ impl Shared {
                 Ok(Some(unsealed)) => unsealed.oldest.is_none_or(|oldest| oldest > last),
                 _ => true,
             },
-            LastEntry::Position(end) => self.store.last_seal().await.is_ok_and(|seal| seal.map_or(0, |seal| seal.size) >= end),
+            LastEntry::Position(end) => self.store.last_seal().await.map_or(true, |seal| seal.map_or(0, |seal| seal.size) >= end),
         };
         // Nothing is sealed behind a missing entry: verification names it.
         sealed || self.seal_lag_ms.load(Ordering::Relaxed) >= MISSING_LAG_MS

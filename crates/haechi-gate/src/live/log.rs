@@ -54,6 +54,9 @@ impl Shared {
             let Some(collection) = event["collection"].as_str().and_then(|name| revision.app.collection(name)) else { continue };
             let (position, id) = (record.position, collection.id);
             if event["upset"] == true {
+                if id == USERS {
+                    found.push(Read::Caller(None));
+                }
                 found.push(Read::Upset { position, collection: id });
                 continue;
             }

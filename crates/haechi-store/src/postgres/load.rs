@@ -160,7 +160,7 @@ async fn ids_of(stages: &mut [Stage<'_>], named: &[LookUp], these: &[usize], ids
         stage.index(key).await?;
         sql = format!("{sql} UNION ALL SELECT k.n, t.\"id\" FROM {keys} JOIN \"{}\" t ON {same}", stage.name);
     }
-    let lists = lists_of(key.len(), &these.iter().map(|at| &named[*at].values).collect::<Vec<_>>());
+    let lists = lists_of(loaded, key, &these.iter().map(|at| &named[*at].values).collect::<Vec<_>>());
     let lists: Vec<&(dyn ToSql + Sync)> = lists.iter().map(|list| &**list as &(dyn ToSql + Sync)).collect();
     for row in client.query(&sql, &lists).await.map_err(failed)? {
         let at = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or_default();
@@ -184,18 +184,17 @@ fn same(table: &Table, alias: &str, key: &[usize]) -> String {
 }
 
 /// The parameters: for each column the values of all keys.
-fn lists_of(columns: usize, keys: &[&Vec<Value>]) -> Vec<Box<dyn ToSql + Sync + Send>> {
-    (0..columns).map(|at| list_of(&keys.iter().map(|values| &values[at]).collect::<Vec<_>>())).collect()
+fn lists_of(table: &Table, key: &[usize], keys: &[&Vec<Value>]) -> Vec<Box<dyn ToSql + Sync + Send>> {
+    let list = |(at, column): (usize, &usize)| list_of(table.columns[*column].storage, keys.iter().map(|values| &values[at]));
+    key.iter().enumerate().map(list).collect()
 }
 
 /// Values of one column as a list parameter.
-fn list_of(values: &[&Value]) -> Box<dyn ToSql + Sync + Send> {
-    match values.iter().find(|value| !value.is_null()) {
-        Some(Value::Int(_)) => Box::new(values.iter().map(|value| value.as_int()).collect::<Vec<_>>()),
-        Some(Value::Real(_)) => {
-            Box::new(values.iter().map(|value| if let Value::Real(real) = value { Some(*real) } else { None }).collect::<Vec<_>>())
-        }
-        _ => Box::new(values.iter().map(|value| value.as_text().map(str::to_owned)).collect::<Vec<_>>()),
+fn list_of<'v>(storage: Storage, values: impl Iterator<Item = &'v Value>) -> Box<dyn ToSql + Sync + Send> {
+    match storage {
+        Storage::Int => Box::new(values.map(Value::as_int).collect::<Vec<_>>()),
+        Storage::Real => Box::new(values.map(|value| if let Value::Real(real) = value { Some(*real) } else { None }).collect::<Vec<_>>()),
+        Storage::Text | Storage::Bytes => Box::new(values.map(|value| value.as_text().map(str::to_owned)).collect::<Vec<_>>()),
     }
 }
 
@@ -302,8 +301,8 @@ impl<'a> Stage<'a> {
         sql.all_columns(self.table);
         let (table, name) = (self.table(), &self.table().name);
         let (keys, same) = (keys(table, key), same(table, "t0", key));
-        sql.push(&format!(", k.n FROM {keys} JOIN \"{name}\" t0 ON {same} ORDER BY t0.\"id\" FOR UPDATE OF t0"));
-        let lists = lists_of(key.len(), &values.iter().collect::<Vec<_>>());
+        sql.push(&format!(", k.n FROM {keys} JOIN \"{name}\" t0 ON {same} ORDER BY t0.\"id\" FOR NO KEY UPDATE OF t0"));
+        let lists = lists_of(table, key, &values.iter().collect::<Vec<_>>());
         let lists: Vec<&(dyn ToSql + Sync)> = lists.iter().map(|list| &**list as &(dyn ToSql + Sync)).collect();
         let mut found = vec![None; values.len()];
         for row in self.client.query(&sql.text, &lists).await.map_err(failed)? {

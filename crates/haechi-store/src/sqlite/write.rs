@@ -95,9 +95,10 @@ impl Writer {
         self.commits.clone()
     }
 
-    pub(crate) async fn commit(&self, change: Change) -> Result<Outcome, Failure> {
+    /// `waits`: as long as a load takes.
+    pub(crate) async fn commit(&self, change: Change, waits: bool) -> Result<Outcome, Failure> {
         let (reply, mut answer) = oneshot::channel();
-        if !self.long.is_under_way() {
+        if waits || !self.long.is_under_way() {
             self.jobs.try_send(Job::Change(Box::new(change), reply, None)).map_err(refused)?;
             return answer.await.unwrap_or(Err(Failure::Unknown));
         }

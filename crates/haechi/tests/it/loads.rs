@@ -20,6 +20,7 @@ on_both!(
     references_name_rows_by_what_is_unique,
     all_faults_of_a_row_are_told_at_once,
     many_faults_end_the_reading,
+    people_who_are_imported_count_from_then_on,
     nobody_waits_long_for_an_import,
 );
 
@@ -44,6 +45,7 @@ number = { type = "int" }
 project = { type = "ref", to = "projects" }
 owner = { type = "ref", to = "users" }
 also = { type = "list", of = "ref", to = "projects" }
+after = { type = "ref", to = "tasks" }
 [[indexes]]
 fields = ["project", "number"]
 unique = true
@@ -155,6 +157,17 @@ async fn rows_are_found_by_all_fields_of_a_key(backend: Backend) {
     let again = file.replace(",B\n", ",B2\n") + "@code:P-2,2,d,D\n";
     assert_eq!(import(&app, &[("tasks", &again)], &["project", "number"]).await, imported(1, 1, 2));
     assert_eq!(rows(&app, "tasks").await[1][at("title")].as_text(), Some("B2"));
+    // No row of the file has a value that the database could look for.
+    let errors = import(&app, &[("tasks", "project,number,code,title\n,x,e,E\n,,f,F\n")], &["project", "number"]).await.unwrap_err();
+    for told in ["2: project: a value is required: stored rows", "2: number: ", "3: project: a value is required", "3: number: a value is required"] {
+        assert!(errors.contains(&format!("tasks.csv:{told}")), "{told}: {errors}");
+    }
+    // Who is named by another unique value may be stored already, or new.
+    let named = "code,title,slug,after\na,A,na,@slug:nz\nz,Z,nz,@slug:na\n";
+    assert_eq!(import(&app, &[("tasks", named)], &["code"]).await, imported(1, 1, 0));
+    let found = rows(&app, "tasks").await;
+    let (a, z) = (&found[0], found.last().unwrap());
+    assert_eq!((&a[at("after")], &z[at("after")]), (&z[Collection::ID], &a[Collection::ID]));
     // Over more than one part, by folded text.
     let many: String = (0..2_300).map(|at| format!("M-{at},Name {at}\n")).collect();
     assert_eq!(import(&app, &[("projects", &format!("code,name\n{many}"))], &["code"]).await, imported(2_300, 0, 0));
@@ -257,6 +270,20 @@ async fn many_faults_end_the_reading(backend: Backend) {
         assert!(errors.lines().count() < 400, "{}", errors.lines().count());
     }
     assert_eq!(rows(&app, "tasks").await.len(), 0);
+    app.finish().await;
+}
+
+/// [V7.4.2] Who is disabled, or loses a role, by an import is so from the next request on, and their streams end.
+async fn people_who_are_imported_count_from_then_on(backend: Backend) {
+    let app = TestApp::start(backend, FILES).await;
+    let (ann, ben) = (app.person("ann", &[]).await, app.person("ben", &[]).await);
+    for person in [&ann, &ben] {
+        person.get("/api/v1/tasks").await.expect(200);
+    }
+    let file = format!("id,disabled\n{},true\n", ann.id);
+    assert_eq!(import(&app, &[("users", &file)], &["id"]).await, imported(0, 1, 0));
+    ann.get("/api/v1/tasks").await.expect(401);
+    ben.get("/api/v1/tasks").await.expect(200);
     app.finish().await;
 }
 

@@ -28,7 +28,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     (
         "collections/tasks.toml",
         "[fields]\ntitle = { type = \"text\", required = true }\nproject = { type = \"ref\", to = \"projects\" }\nstate = { type = \"enum\", values = [\"open\", \"doing\", \"done\"], default = \"open\", ordered = true }\n\
-         hours = { type = \"decimal\", precision = 8, scale = 2 }\nrank = { type = \"int\" }\ndue = { type = \"date\" }\nnote = { type = \"text\", class = \"secret\" }\n",
+         hours = { type = \"decimal\", precision = 8, scale = 2 }\nrank = { type = \"int\" }\ndue = { type = \"date\" }\nnote = { type = \"text\", class = \"secret\" }\nboss = { type = \"ref\", to = \"users\", class = \"secret\" }\n",
     ),
     ("policies/main.cedar", POLICIES),
 ];
@@ -355,6 +355,7 @@ async fn every_door_computes_groups(backend: Backend) {
         "{ or: [{ note: { eq: \"x\" } }, {}] }",
         "{ and: [{}, { not: { note: { is_null: true } } }] }",
         "{ or: [{}, { project_where: { budget: { gt: 5 } } }] }",
+        "{ or: [{ title: { eq: \"one\" } }, { boss_where: { id: { is_null: false } } }] }",
     ] {
         let query = format!("{{ tasks(filter: {filter}) {{ nodes {{ title }} }} }}");
         assert!(in_url(&query).await.contains("use-query-body"), "{filter}");
