@@ -257,8 +257,8 @@ impl Maker {
 
     /// Rows that were named by others of the part, and that turned out to be stored, have the ids of those.
     fn rename(&self, part: &mut Part, stored: &[Option<Row>]) {
-        let there = |(id, row): (&Box<str>, &Option<Row>)| Some((id.clone(), row.as_ref()?[Collection::ID].as_text()?.into()));
-        let ids: HashMap<Box<str>, Box<str>> = part.ids.iter().zip(stored).filter_map(there).collect();
+        let stored = stored.iter().map(|row| row.as_ref()?[Collection::ID].as_text());
+        let ids: HashMap<Box<str>, Box<str>> = part.ids.iter().zip(stored).filter_map(|(id, row)| Some((id.clone(), row?.into()))).collect();
         let declared = self.declared();
         for (field, value) in part.rows.iter_mut().flat_map(|row| &mut row.row.values) {
             let ty = &declared.fields[*field].ty;
