@@ -422,8 +422,7 @@ fn index_fields(ask: &Ask, collection: CollectionId, index: &str) -> Vec<FieldId
 /// The fields that an index of a collection is over.
 pub(crate) fn fields_of_index(collection: &Collection, index: &str) -> Vec<FieldId> {
     let Some(index) = collection.table.indexes.iter().find(|found| found.name == index) else { return Vec::new() };
-    let field = |column: &usize| collection.fields.iter().enumerate().position(|(at, field)| at == *column || field.shadow == Some(*column));
-    index.columns.iter().filter_map(field).collect()
+    collection.fields_of(index)
 }
 
 pub(crate) fn draft(action: &str, collection: CollectionId, id: &str, before: Option<usize>, after: Option<usize>) -> EntryDraft {

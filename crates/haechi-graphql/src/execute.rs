@@ -233,8 +233,7 @@ impl Run<'_> {
     /// URLs are logged on their way: personal fields are refused there.
     pub(crate) fn not_personal(&self, collection: &Collection, condition: &Condition<'_>, order: &[Order]) -> Result<(), Problem> {
         let guarded = |field: &&Field| self.ask.app().classes[field.class].guarded();
-        let field = |part: &Order| collection.fields.iter().enumerate().find(|(at, field)| *at == part.column || field.shadow == Some(part.column));
-        let ordered = || order.iter().filter_map(field).map(|(_, field)| field).find(guarded);
+        let ordered = || order.iter().filter_map(|part| Some(&collection.fields[collection.field_of(part.column)?])).find(guarded);
         match condition.personal.or_else(ordered) {
             Some(field) if self.in_url => Err(Problem::new(kinds::USE_QUERY_BODY, format!("`{}` is personal: send the query by POST.", field.name))),
             _ => Ok(()),

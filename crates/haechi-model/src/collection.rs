@@ -8,7 +8,7 @@ use crate::{
     group::Group,
     positions::{CollectionId, FieldId},
     sort::Order,
-    table::Table,
+    table::{Index, Table},
     value::Value,
 };
 use std::sync::Arc;
@@ -109,6 +109,29 @@ impl Collection {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<FieldId> {
         self.fields.iter().position(|field| field.name == name)
+    }
+
+    /// The field that a column is of: its own, or that of its folded form.
+    #[must_use]
+    pub fn field_of(&self, column: usize) -> Option<FieldId> {
+        self.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column))
+    }
+
+    /// The fields that an index is over, in its order.
+    #[must_use]
+    pub fn fields_of(&self, index: &Index) -> Vec<FieldId> {
+        index.columns.iter().filter_map(|column| self.field_of(*column)).collect()
+    }
+
+    /// The unique key that has these fields, all of them, in any order.
+    #[must_use]
+    pub fn unique_key(&self, fields: &[FieldId]) -> Option<&Index> {
+        let sorted = |mut fields: Vec<FieldId>| {
+            fields.sort_unstable();
+            fields
+        };
+        let wanted = sorted(fields.to_vec());
+        self.table.indexes.iter().find(|index| index.unique && sorted(self.fields_of(index)) == wanted)
     }
 
     /// The group of this name.

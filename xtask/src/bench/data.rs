@@ -2,15 +2,15 @@
 
 use super::{
     client,
-    servers::{self, Server},
+    servers::{self, Served, Server},
 };
 use crate::{Outcome, run as run_command, services::Postgres};
 use std::{
     fmt::Write as _,
     io::{Read, Write as _},
     net::TcpStream,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -47,73 +47,37 @@ fn tasks(prefix: &str, count: usize) -> String {
     })
 }
 
+fn write_app(folder: &Path, database: &str) -> Result<(), String> {
+    let write = |path: &str, text: &str| servers::put(folder, path, text);
+    write("haechi.toml", &format!("{CONFIG}{database}"))?;
+    write("collections/projects.toml", PROJECT)?;
+    write("collections/tasks.toml", TASK)?;
+    write("policies/main.cedar", POLICY)?;
+    write("seed/users.csv", "email,roles\nkim@example.test,\"[\"\"member\"\"]\"\n")?;
+    write("seed/projects.csv", &(0..PROJECTS).fold("id,name\n".to_owned(), |text, at| text + &format!("{},P{at}\n", project(at))))?;
+    write("tasks.csv", &tasks("C", TASKS))?;
+    write("more.csv", &tasks("D", TASKS))?;
+    write("many.csv", &tasks("E", EXPORTED - 2 * TASKS))
+}
+
 /// Haechi over the tasks.
 struct House {
-    child: Child,
-    address: String,
-    folder: PathBuf,
+    served: Served,
     token: String,
-}
-
-impl Server for House {
-    fn address(&self) -> &str {
-        &self.address
-    }
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }
 
 impl House {
     fn start(name: &str, database: &str) -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("haechi-data-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        let write = |path: &str, text: &str| {
-            let path = folder.join(path);
-            std::fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
-        };
-        write("haechi.toml", &format!("{CONFIG}{database}"))?;
-        write("collections/projects.toml", PROJECT)?;
-        write("collections/tasks.toml", TASK)?;
-        write("policies/main.cedar", POLICY)?;
-        write("seed/users.csv", "email,roles\nkim@example.test,\"[\"\"member\"\"]\"\n")?;
-        write("seed/projects.csv", &(0..PROJECTS).fold("id,name\n".to_owned(), |text, at| text + &format!("{},P{at}\n", project(at))))?;
-        write("tasks.csv", &tasks("C", TASKS))?;
-        write("more.csv", &tasks("D", TASKS))?;
-        write("many.csv", &tasks("E", EXPORTED - 2 * TASKS))?;
-        let address = format!("127.0.0.1:{}", servers::free_port()?);
-        let mut command = Command::new(servers::built("haechi"));
-        command.arg("dev").arg(&folder).args(["--listen", &address]).stdout(Stdio::null()).stderr(Stdio::inherit());
-        let child = command.spawn().map_err(|error| error.to_string())?;
-        let mut house = Self { child, address, folder, token: String::new() };
-        servers::wait(&house.address, "/healthz", Duration::from_secs(60))?;
-        house.token = house.command(&["token", "kim"])?.trim().to_owned();
-        Ok(house)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(servers::built("haechi"));
-        let output = command.arg("-C").arg(&self.folder).args(arguments).output().map_err(|error| error.to_string())?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+        let served = Served::start(&format!("data-{name}"), |folder| write_app(folder, database))?;
+        let token = served.command(&["token", "kim"])?.trim().to_owned();
+        Ok(Self { served, token })
     }
 
     /// How long an import takes, in seconds.
     fn import(&self, file: &str) -> Result<f64, String> {
         let begun = Instant::now();
-        let file = self.folder.join(file).display().to_string();
-        self.command(&["import", "tasks", &file])?;
+        let file = self.served.folder.join(file).display().to_string();
+        self.served.command(&["import", "tasks", &file])?;
         Ok(begun.elapsed().as_secs_f64())
     }
 
@@ -123,7 +87,7 @@ impl House {
 
     /// The median time of a request, in milliseconds.
     fn median(&self, request: impl Fn(usize) -> Vec<u8>) -> Result<f64, String> {
-        let mut stream = TcpStream::connect(&self.address).map_err(|error| error.to_string())?;
+        let mut stream = TcpStream::connect(self.served.address()).map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let mut buffer = vec![0; 256 * 1024];
         let mut times = Vec::with_capacity(TIMES);
@@ -195,7 +159,7 @@ fn beside_writers(house: &House, alone: f64) -> Outcome {
     let ends = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..WRITERS)
         .map(|number| {
-            let (ends, address, token) = (ends.clone(), house.address.clone(), house.token.clone());
+            let (ends, address, token) = (ends.clone(), house.served.address().to_owned(), house.token.clone());
             std::thread::spawn(move || writes(&address, &token, number, &ends))
         })
         .collect();
@@ -242,9 +206,9 @@ fn writes(address: &str, token: &str, number: usize, ends: &AtomicBool) -> Resul
 }
 
 fn export(house: &House, format: &str) -> Outcome {
-    let before = house.memory_mb();
+    let before = house.served.memory_mb();
     let mut most = before;
-    let mut stream = TcpStream::connect(&house.address).map_err(|error| error.to_string())?;
+    let mut stream = TcpStream::connect(house.served.address()).map_err(|error| error.to_string())?;
     let begun = Instant::now();
     stream.write_all(&house.get(&format!("/api/v1/tasks:export?format={format}"))).map_err(|error| error.to_string())?;
     let (mut buffer, mut bytes, mut tail) = (vec![0; 256 * 1024], 0usize, Vec::new());
@@ -254,7 +218,7 @@ fn export(house: &House, format: &str) -> Outcome {
             return Err("the export broke off".to_owned());
         }
         if bytes / 10_000_000 < (bytes + count) / 10_000_000 {
-            most = most.max(house.memory_mb());
+            most = most.max(house.served.memory_mb());
         }
         bytes += count;
         tail.extend_from_slice(&buffer[..count]);

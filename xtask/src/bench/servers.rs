@@ -153,12 +153,15 @@ pub(crate) fn wait(address: &str, path: &str, most: Duration) -> Result<(), Stri
     Err(format!("{address} does not answer"))
 }
 
+/// Writes a file of an app's folder.
+pub(crate) fn put(folder: &Path, path: &str, text: &str) -> Result<(), String> {
+    let path = folder.join(path);
+    std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
+}
+
 /// The folder of an app, with its seeds.
 fn write_app(folder: &Path, live: bool, database: Option<&str>) -> Result<(), String> {
-    let write = |path: &str, text: &str| {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
-    };
+    let write = |path: &str, text: &str| put(folder, path, text);
     let database = database.map_or_else(String::new, |url| format!("[database]\nurl = \"{url}\"\n"));
     write("haechi.toml", &[CONFIG, if live { LIVE } else { "" }, &database].concat())?;
     write("collections/notes.toml", NOTES)?;
@@ -272,11 +275,7 @@ impl Haechi {
 
     /// What a command prints about this folder.
     fn command(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new(&self.binary).arg("-C").arg(&self.folder).args(arguments).output().map_err(|error| error.to_string())?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        command(&self.binary, &self.folder, arguments)
     }
 }
 
@@ -300,4 +299,56 @@ impl Raw {
         wait(&server.address, "/api/v1/notes/x", START)?;
         Ok(server)
     }
+}
+
+/// Haechi over a folder of a benchmark's own.
+pub(crate) struct Served {
+    child: Child,
+    address: String,
+    pub(crate) folder: PathBuf,
+}
+
+impl Server for Served {
+    fn address(&self) -> &str {
+        &self.address
+    }
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Served {
+    /// Writes a folder and serves it; its seed may take up to five minutes.
+    pub(crate) fn start(name: &str, write: impl FnOnce(&Path) -> Result<(), String>) -> Result<Self, String> {
+        let folder = std::env::temp_dir().join(format!("haechi-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        write(&folder)?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut command = Command::new(built("haechi"));
+        command.arg("dev").arg(&folder).args(["--listen", &address]).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let served = Self { child: command.spawn().map_err(|error| error.to_string())?, address, folder };
+        wait(&served.address, "/healthz", Duration::from_secs(300))?;
+        Ok(served)
+    }
+
+    /// What a command prints about this folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<String, String> {
+        command(&built("haechi"), &self.folder, arguments)
+    }
+}
+
+fn command(binary: &Path, folder: &Path, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(binary).arg("-C").arg(folder).args(arguments).output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -2,13 +2,16 @@
 //!
 //! The tables have the shape of a data set of flights: crews, carriers, planes, airports, flights.
 
-use super::{client, servers};
+use super::{
+    client,
+    servers::{self, Served, Server},
+};
 use crate::{Outcome, run as run_command, services::Postgres};
 use std::{
     fmt::Write as _,
     io::{BufRead, BufReader, Write as _},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -92,10 +95,7 @@ fn keeper(plane: usize) -> usize {
 }
 
 fn write_app(folder: &Path, database: &str) -> Result<(), String> {
-    let write = |path: &str, text: &str| {
-        let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().unwrap_or(folder)).and_then(|()| std::fs::write(path, text)).map_err(|error| error.to_string())
-    };
+    let write = |path: &str, text: &str| servers::put(folder, path, text);
     let roles: Vec<String> = SHAPES.iter().map(|(role, ..)| format!("\"{role}\"")).collect();
     let limits = "[limits]\ncaller_per_minute = 10_000_000\nanonymous_per_minute = 10_000_000\n";
     write("haechi.toml", &format!("roles = [{}]\n{limits}{database}", roles.join(", ")))?;
@@ -156,40 +156,18 @@ fn write_app(folder: &Path, database: &str) -> Result<(), String> {
 }
 
 /// Haechi over the tables.
-struct House {
-    child: Child,
-    address: String,
-    folder: PathBuf,
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
+struct House(Served);
 
 impl House {
     fn start(name: &str, database: &str) -> Result<Self, String> {
-        let folder = std::env::temp_dir().join(format!("haechi-tables-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        write_app(&folder, database)?;
-        let address = format!("127.0.0.1:{}", servers::free_port()?);
-        let mut command = Command::new(servers::built("haechi"));
-        command.arg("dev").arg(&folder).args(["--listen", &address]).stdout(Stdio::null()).stderr(Stdio::inherit());
         let started = Instant::now();
-        let child = command.spawn().map_err(|error| error.to_string())?;
-        let house = Self { child, address, folder };
-        servers::wait(&house.address, "/healthz", Duration::from_secs(300))?;
+        let house = Self(Served::start(&format!("tables-{name}"), |folder| write_app(folder, database))?);
         println!("{name}: {FLIGHTS} flights and what they refer to were imported in {:.1} s", started.elapsed().as_secs_f64());
         Ok(house)
     }
 
     fn token(&self, person: &str) -> Result<String, String> {
-        let mut command = Command::new(servers::built("haechi"));
-        let output = command.arg("-C").arg(&self.folder).args(["token", person]).output().map_err(|error| error.to_string())?;
-        if output.status.success() { Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()) } else { Err(format!("no token for {person}")) }
+        Ok(self.0.command(&["token", person])?.trim().to_owned())
     }
 
     /// Median time of a question, milliseconds.
@@ -198,7 +176,7 @@ impl House {
             Some(path) => format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(),
             None => client::post("/graphql", token, &format!("{{\"query\":\"{question}\"}}")),
         };
-        let mut stream = TcpStream::connect(&self.address).map_err(|error| error.to_string())?;
+        let mut stream = TcpStream::connect(self.0.address()).map_err(|error| error.to_string())?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let mut buffer = vec![0; 256 * 1024];
         let mut times = Vec::with_capacity(TIMES);
@@ -266,7 +244,7 @@ pub(super) fn run() -> Outcome {
     run_command(Command::new(crate::cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
     let mut above = Vec::new();
     let sqlite = House::start("SQLite", "")?;
-    let file = sqlite.folder.join(".haechi/haechi.db").display().to_string();
+    let file = sqlite.0.folder.join(".haechi/haechi.db").display().to_string();
     compare("SQLite", &sqlite, &file, &mut above)?;
     drop(sqlite);
     let postgres = Postgres::start()?;

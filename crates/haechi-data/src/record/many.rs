@@ -61,7 +61,7 @@ impl<'a> Keyed<'a> {
     /// `on`: the names of the fields of a unique key. `base`: where the data stand in the body, beside `on`.
     pub(crate) fn read(declared: &Collection, on: &[Json], data: Cow<'a, Json>, base: &'a str) -> Result<Self, RecordError> {
         let named: Option<Vec<FieldId>> = on.iter().map(|name| if let Json::Text(name) = name { declared.field(name) } else { None }).collect();
-        let fields = named.filter(|fields| is_unique(declared, fields)).ok_or_else(|| {
+        let fields = named.filter(|fields| declared.unique_key(fields).is_some()).ok_or_else(|| {
             let detail = "must name the fields of a unique key, each of them".to_owned();
             let pointer = format!("{}/on", base.strip_suffix("/data").unwrap_or_default());
             RecordError::Fields(vec![FieldProblem { pointer, code: "not_a_key", detail }])
@@ -122,18 +122,10 @@ impl<'a> Keyed<'a> {
     }
 }
 
-/// Whether these are the fields of a unique key, all of them.
-fn is_unique(declared: &Collection, fields: &[FieldId]) -> bool {
-    let mut wanted = fields.to_vec();
-    wanted.sort_unstable();
-    keys(declared).any(|key| key == wanted)
-}
-
 /// The fields of each unique key, in the order of their declaration.
 pub fn keys(declared: &Collection) -> impl Iterator<Item = Vec<FieldId>> + '_ {
     declared.table.indexes.iter().filter(|index| index.unique).map(|index| {
-        let field = |column: &usize| declared.fields.iter().enumerate().position(|(at, field)| at == *column || field.shadow == Some(*column));
-        let mut fields: Vec<FieldId> = index.columns.iter().filter_map(field).collect();
+        let mut fields = declared.fields_of(index);
         fields.sort_unstable();
         fields
     })

@@ -2,7 +2,7 @@
 
 use super::{
     keys::{Errors, Keys},
-    row::{ImportError, Named, ReadRow, field_of},
+    row::{ImportError, Named, ReadRow},
 };
 use crate::{gate::Gate, revision::Revision};
 use haechi_model::{Collection, CollectionId, Field, FieldId, FieldType, Json, Row, Value, references, stored_references};
@@ -240,7 +240,7 @@ impl Maker {
             let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).take(&row, read.row.line);
             for (column, first) in keys {
                 let what = format!("line {first} has the same value");
-                read.faults.push(ImportError { line: read.row.line, field: field_of(self.declared(), column), what });
+                read.faults.push(ImportError { line: read.row.line, field: self.declared().field_of(column), what });
             }
             let faulty = !read.faults.is_empty();
             if same && !faulty {
@@ -333,7 +333,7 @@ impl Maker {
 
 /// The value of a column of a key: of its field, folded where the key is, or that of every row.
 fn key_value(declared: &Collection, column: usize, value: &dyn Fn(FieldId) -> Value) -> Value {
-    match field_of(declared, column) {
+    match declared.field_of(column) {
         Some(field) if field == column => value(field),
         Some(field) => declared.fields[field].ty.folded(value(field)),
         None => declared.table.columns[column].default.clone().unwrap_or(Value::Null),
@@ -378,16 +378,5 @@ fn forbidden(field: &Field, there: &Value, value: &Value) -> Option<String> {
 
 /// The columns of the unique key that has exactly these fields; the id is a key, too.
 pub(crate) fn columns_of_key(declared: &Collection, fields: &[FieldId]) -> Option<Vec<usize>> {
-    if *fields == [Collection::ID] {
-        return Some(vec![Collection::ID]);
-    }
-    let mut wanted = fields.to_vec();
-    wanted.sort_unstable();
-    let unique = declared.table.indexes.iter().filter(|index| index.unique);
-    let of = |columns: &[usize]| {
-        let mut fields: Vec<FieldId> = columns.iter().filter_map(|column| field_of(declared, *column)).collect();
-        fields.sort_unstable();
-        fields
-    };
-    unique.map(|index| &index.columns).find(|columns| of(columns) == wanted).cloned()
+    if *fields == [Collection::ID] { Some(vec![Collection::ID]) } else { declared.unique_key(fields).map(|index| index.columns.clone()) }
 }

@@ -14,8 +14,8 @@ use haechi_model::{App, Circle, Collection, CollectionId, Failure, FieldId, USER
 use haechi_store::{Analyse, Load, LoadError, Misfit, Part, Taken, Unfit};
 use keys::Errors;
 use make::Maker;
+use row::MAX_ERRORS;
 pub use row::{ImportError, ImportRow, Imported, Named, ReadRow, Rows};
-use row::{MAX_ERRORS, field_of};
 use std::sync::{Arc, atomic::Ordering};
 
 /// Rows per ledger entry.
@@ -197,5 +197,5 @@ fn misfit(declared: &Collection, unfit: Unfit) -> ImportError {
         Misfit::NotUnique => "another row has the same value".to_owned(),
         Misfit::Dangling(id) => format!("refers to {id}, which is not there"),
     };
-    ImportError { line: usize::try_from(unfit.line).unwrap_or(usize::MAX), field: field_of(declared, unfit.column), what }
+    ImportError { line: usize::try_from(unfit.line).unwrap_or(usize::MAX), field: declared.field_of(unfit.column), what }
 }

@@ -1,6 +1,6 @@
 //! What an import reads: rows, what they name, and what is wrong with them.
 
-use haechi_model::{Collection, CollectionId, FieldId, Value};
+use haechi_model::{CollectionId, FieldId, Value};
 
 /// How many errors are told before the rest is left unread.
 pub(super) const MAX_ERRORS: usize = 200;
@@ -80,9 +80,4 @@ impl Imported {
     pub fn count(self) -> usize {
         self.new + self.changed + self.unchanged
     }
-}
-
-/// The field that a column is of: its own, or that of its folded form.
-pub(super) fn field_of(declared: &Collection, column: usize) -> Option<FieldId> {
-    declared.fields.iter().enumerate().position(|(at, field)| at == column || field.shadow == Some(column))
 }
