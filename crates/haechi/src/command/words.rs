@@ -35,14 +35,12 @@ macro_rules! note {
 pub(crate) use {note, say};
 
 pub(crate) fn said(line: &str) {
-    // The line is dropped when the process that sent the command is gone.
-    if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Said(format!("{line}\n"))))).is_err() {
-        super::print(format!("{line}\n").as_bytes());
-    }
+    put(&format!("{line}\n"));
 }
 
 /// Puts out a part of a result as it is.
 pub(crate) fn put(text: &str) {
+    // It is dropped when the process that sent the command is gone.
     if FORWARDED.try_with(|asked| drop(asked.words.send(Word::Said(text.to_owned())))).is_err() {
         super::print(text.as_bytes());
     }
