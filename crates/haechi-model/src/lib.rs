@@ -60,7 +60,7 @@ pub use class::{Class, ClassId, Sensitivity};
 pub use collection::{Broken, Collection, DeclaredAction, ListTable, person};
 pub use config::{
     AuthConfig, Config, Connections, DatabaseConfig, DatabaseUrl, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig,
-    ReadsLogged, SecretRef, ServerConfig, SignUp, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
+    ReadsLogged, SecretRef, ServerConfig, SignUp, SiteConfig, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
 };
 pub use declared::{Declared, TypeChange};
 pub use field::{DefaultValue, Field, FieldType, INDEX_BYTES, OnDelete};

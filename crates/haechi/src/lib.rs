@@ -7,6 +7,7 @@ pub mod http;
 pub mod lab;
 pub mod observe;
 mod setup;
+mod site;
 
 pub use app::embed::{Haechi, ServeError};
 pub use app::folder::{DataDir, FolderError};

@@ -411,6 +411,11 @@ impl Hub {
         }
     }
 
+    /// Whether no stream is opened any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.state).closed
+    }
+
     /// Ends all streams, and opens none any more.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);

@@ -44,6 +44,12 @@ impl Gate {
         self.hub.close();
     }
 
+    /// Whether all streams have ended for good: the process ends.
+    #[must_use]
+    pub fn streams_are_closed(&self) -> bool {
+        self.hub.is_closed()
+    }
+
     /// Deletes images that are too old or too many. `false` when it could not.
     pub async fn forget_images(&self) -> bool {
         let live = &self.shared.revision.load().app.config.live;

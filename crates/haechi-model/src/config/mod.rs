@@ -2,10 +2,12 @@
 
 mod sections;
 mod settings;
+mod site;
 mod values;
 
 pub use sections::{
-    AuthConfig, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig, ServerConfig, TelemetryConfig,
+    AuthConfig, DatabaseConfig, GraphqlConfig, GrpcConfig, LedgerConfig, LimitsConfig, LiveConfig, LogConfig, ServerConfig, SiteConfig,
+    TelemetryConfig,
 };
 pub(crate) use settings::{ENVIRONMENT, secret_schema};
 pub use values::{DatabaseUrl, ReadsLogged, SecretRef, SignUp, Witness, database_hosts, database_url_of_one_host};
@@ -31,6 +33,14 @@ impl ServerConfig {
     #[must_use]
     pub fn tls(&self) -> Option<TlsFiles> {
         Some(TlsFiles { cert_file: self.cert_file.clone()?, key_file: self.key_file.clone()? })
+    }
+}
+
+impl SiteConfig {
+    /// The content security policy of the pages, as a header.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        site::policy(self.content_security_policy.as_deref().unwrap_or_default(), self.trusted_types)
     }
 }
 
@@ -99,6 +109,8 @@ pub struct Config {
     pub graphql: GraphqlConfig,
     /// `[grpc]`
     pub grpc: GrpcConfig,
+    /// `[site]`
+    pub site: SiteConfig,
     /// `[live]`
     pub live: LiveConfig,
     /// `master_key`: all other keys are derived from it.
@@ -110,7 +122,7 @@ pub struct Config {
 const MASTER_KEY: &str = "master_key";
 
 impl Config {
-    fn sections(&self) -> [(&'static str, &dyn Settings); 10] {
+    fn sections(&self) -> [(&'static str, &dyn Settings); 11] {
         [
             ("server", &self.server),
             ("database", &self.database),
@@ -121,12 +133,13 @@ impl Config {
             ("telemetry", &self.telemetry),
             ("graphql", &self.graphql),
             ("grpc", &self.grpc),
+            ("site", &self.site),
             ("live", &self.live),
         ]
     }
 
-    fn sections_mut(&mut self) -> ([(&'static str, &mut dyn Settings); 10], &mut Origins) {
-        let sections: [(&'static str, &mut dyn Settings); 10] = [
+    fn sections_mut(&mut self) -> ([(&'static str, &mut dyn Settings); 11], &mut Origins) {
+        let sections: [(&'static str, &mut dyn Settings); 11] = [
             ("server", &mut self.server),
             ("database", &mut self.database),
             ("ledger", &mut self.ledger),
@@ -136,6 +149,7 @@ impl Config {
             ("telemetry", &mut self.telemetry),
             ("graphql", &mut self.graphql),
             ("grpc", &mut self.grpc),
+            ("site", &mut self.site),
             ("live", &mut self.live),
         ];
         (sections, &mut self.origins)
@@ -166,6 +180,14 @@ impl Config {
         if self.telemetry.authorization.is_some() && self.telemetry.addresses().next().is_none() {
             let help = "add traces = \"http://HOST:4318/v1/traces\", metrics or logs, or remove `authorization`";
             missing("`authorization` under [telemetry] is for a collector, and none is named", help);
+        }
+        if self.site.fallback.is_some() && self.site.folder.is_none() {
+            missing("`fallback` under [site] is a page of a folder, and none is named", "add folder = \"web\" under [site]");
+        }
+        if let Some((directive, from)) = site::opened(self.site.content_security_policy.as_deref().unwrap_or_default()) {
+            let message = format!("`{directive} {from}` lets pages run scripts that this folder did not write");
+            let help = "put scripts into files of the folder, and name other origins one by one";
+            findings.borrow_mut().warning(source, None, "content-policy", message, help.to_owned());
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::{
     settings::{Declared, Declares, Setting, Shape, section},
+    site,
     values::{
         ADDRESS, COLLECTOR, DATABASE, DatabaseUrl, NAME, NETWORK, ORIGIN, OWN_ORIGIN, PEM_FILE, ROLE, ReadsLogged, SecretRef, SignUp, WITNESS,
         Witness,
@@ -91,6 +92,8 @@ section! {
         caller_per_minute: i64 = 60_000, Shape::Number(1..=10_000_000, "requests a minute");
         /// Requests of one network (IPv4 address, IPv6 /64) without a good credential; more are answered 429.
         anonymous_per_minute: i64 = 3_000, Shape::Number(1..=10_000_000, "requests a minute");
+        /// Pages and files of `[site]` for one network; more are answered 429.
+        site_per_minute: i64 = 30_000, Shape::Number(1..=10_000_000, "requests a minute");
     }
 }
 
@@ -166,6 +169,20 @@ section! {
     GrpcConfig, "grpc" {
         /// Whether known callers may look at the services where this is served; `dev` always shows them.
         reflection: bool = false, Shape::Flag;
+    }
+}
+
+section! {
+    /// `[site]`
+    SiteConfig, "site" {
+        /// The folder of pages and files that is served at `/`, to everybody.
+        folder: Option<String> = None, Shape::Text(&site::FOLDER), default "none: no pages are served";
+        /// The page that browsers get for paths without a file, for apps that read the path themselves.
+        fallback: Option<String> = None, Shape::Text(&site::PAGE), default "none: such paths are 404";
+        /// What pages may load and run. What it does not say is as in the default.
+        content_security_policy: Option<String> = None, Shape::Text(&site::POLICY), default "`default-src 'self'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'; object-src 'none'`";
+        /// Whether scripts must use Trusted Types where they could make markup or code of text.
+        trusted_types: bool = false, Shape::Flag;
     }
 }
 

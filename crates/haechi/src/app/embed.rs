@@ -14,6 +14,7 @@ use crate::{
     http::{
         accept::{STALLED, Server},
         admission::Admission,
+        reserved::is_reserved,
         routes::stack,
         tls::{Tls, TlsError},
     },
@@ -48,10 +49,6 @@ type Begun = Box<dyn FnOnce(Arc<House>, &DataDir) -> JoinHandle<()> + Send>;
 const DATABASE_WAIT: Duration = Duration::from_secs(60);
 const DATABASE_EVERY: Duration = Duration::from_secs(2);
 
-/// Prefixes that other routes may not use.
-const RESERVED: [&str; 10] =
-    ["/setup", "/graphql", "/api/", "/auth/", "/.well-known/", "/problems/", "/healthz", "/readyz", "/metrics", "/openapi.json"];
-
 /// Why nothing is served.
 #[derive(Debug, Error)]
 pub enum ServeError {
@@ -85,6 +82,9 @@ pub enum ServeError {
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A route for any first segment, beside pages.
+    #[error("{0} takes every path, and [site] serves pages at those: begin the route with a name")]
+    BesideSite(String),
     /// A path belongs to Haechi.
     #[error("{0} cannot be a route of one's own: the path is reserved")]
     Reserved(String),
@@ -109,6 +109,7 @@ pub struct Haechi {
     data: PathBuf,
     mode: Mode,
     routes: Router,
+    paths: Vec<String>,
     handlers: Handlers,
 }
 
@@ -120,7 +121,14 @@ impl Haechi {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, ServeError> {
         let root = root.into();
         folder::load(&root)?;
-        Ok(Self { data: folder::default_data(&root), root, mode: Mode::Serve, routes: Router::new(), handlers: Handlers::default() })
+        Ok(Self {
+            data: folder::default_data(&root),
+            root,
+            mode: Mode::Serve,
+            routes: Router::new(),
+            paths: Vec::new(),
+            handlers: Handlers::default(),
+        })
     }
 
     /// With another data directory.
@@ -171,10 +179,11 @@ impl Haechi {
     ///
     /// # Errors
     /// When the path is reserved.
-    pub fn public_route(self, path: &str, handler: MethodRouter) -> Result<Self, ServeError> {
-        if RESERVED.iter().any(|reserved| path.starts_with(reserved)) {
+    pub fn public_route(mut self, path: &str, handler: MethodRouter) -> Result<Self, ServeError> {
+        if is_reserved(path) {
             return Err(ServeError::Reserved(path.to_owned()));
         }
+        self.paths.push(path.to_owned());
         Ok(Self { routes: self.routes.route(path, handler), ..self })
     }
 
@@ -204,6 +213,9 @@ impl Haechi {
     async fn run(self, begun: Begun) -> Result<(), ServeError> {
         let (revision, warnings) = folder::load(&self.root)?;
         eprint!("{}", report::render(&warnings));
+        if let Some(path) = self.paths.iter().find(|path| path.starts_with("/{") && revision.app.config.site.folder.is_some()) {
+            return Err(ServeError::BesideSite(path.clone()));
+        }
         #[cfg(haechi_unsafe_lab)]
         if self.mode == Mode::Serve {
             return Err(ServeError::Refused(vec![crate::lab::MARK.to_owned()]));
@@ -243,7 +255,7 @@ impl Haechi {
         telemetry.watch(watched);
         tracing::info!(target: "haechi", address = config.server.listen, "serving");
         let routes = self.routes;
-        let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).with_routes(routes)));
+        let (_stack, current) = watch::channel(Arc::new(stack(&house, self.mode).with_routes(routes).giving_way_to(&self.paths)));
         let mut tasks = vec![tokio::spawn(reload_on_hangup(house.clone(), self.root.clone())), begun(house.clone(), &data)];
         tasks.extend(ops_listener.map(|listener| tokio::spawn(ops::serve(listener, house.gate.clone(), house.metrics.clone()))));
         if self.mode == Mode::Serve {

@@ -40,6 +40,7 @@ pub fn load(root: &Path) -> Result<(Revision, Findings), FolderError> {
     let environment: Vec<(String, String)> = std::env::vars().filter(|(name, _)| name.starts_with("HAECHI__")).collect();
     let (app, mut findings) = App::load(root, &environment).map_err(FolderError::Findings)?;
     doors(&app, &mut findings);
+    crate::site::faults(&app, &mut findings);
     if findings.has_errors() {
         return Err(FolderError::Findings(findings));
     }

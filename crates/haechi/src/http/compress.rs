@@ -16,11 +16,13 @@ const FROM_BYTES: u64 = 1024;
 /// Longer replies are compressed on another thread, so that no other request waits.
 const ASIDE_BYTES: usize = 64 * 1024;
 
-/// Whether a request accepts gzip (RFC 9110, section 12.5.3), and has no cookie.
+/// Whether a reply may be compressed: the request accepts gzip, and has no cookie.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
-    if headers.contains_key(header::COOKIE) {
-        return false;
-    }
+    !headers.contains_key(header::COOKIE) && accepts_gzip(headers)
+}
+
+/// Whether a request accepts gzip (RFC 9110, section 12.5.3).
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let mut best = None;
     for value in headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()) {
         for part in value.split(',') {
@@ -73,7 +75,8 @@ fn compressible(response: &Response<Body>) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let text = kind.starts_with("text/") && kind != "text/event-stream" || kind == "application/json" || kind.ends_with("+json");
-    let never = [header::CONTENT_ENCODING, header::CONTENT_RANGE, header::SET_COOKIE];
+    // Files of the site, which can be asked for in parts, are compressed where they are kept.
+    let never = [header::CONTENT_ENCODING, header::CONTENT_RANGE, header::SET_COOKIE, header::ACCEPT_RANGES];
     text && response.body().size_hint().exact().is_some_and(|length| length >= FROM_BYTES) && never.iter().all(|name| !headers.contains_key(name))
 }
 

@@ -3,10 +3,13 @@
 pub mod accept;
 pub mod admission;
 pub(crate) mod certificate;
-mod compress;
+pub(crate) mod compress;
+mod credential;
 mod edge;
+mod origins;
 pub mod rates;
 pub(crate) mod replies;
+pub(crate) mod reserved;
 pub mod routes;
 mod shares;
 pub mod stack;

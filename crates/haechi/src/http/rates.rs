@@ -18,6 +18,8 @@ const MINUTE_MS: u64 = 60_000;
 pub struct Rates {
     pub(crate) callers: RateLimit,
     pub(crate) networks: RateLimit,
+    /// Of networks that ask for pages and files.
+    pub(crate) site: RateLimit,
     /// Bytes that wait for callers to read them.
     pub(crate) unread: Arc<Unread>,
     metrics: Arc<Metrics>,
@@ -30,7 +32,8 @@ impl Rates {
         let limit = |per_minute: i64| RateLimit::new(Rate { burst: u32::try_from(per_minute).unwrap_or(u32::MAX), per_ms: MINUTE_MS }, COUNTED);
         let unread = Arc::new(Unread::new(limits.unread_bytes));
         metrics.watch_unread(&unread);
-        Self { callers: limit(limits.caller_per_minute), networks: limit(limits.anonymous_per_minute), unread, metrics }
+        let (callers, networks, site) = (limit(limits.caller_per_minute), limit(limits.anonymous_per_minute), limit(limits.site_per_minute));
+        Self { callers, networks, site, unread, metrics }
     }
 
     /// The reader of a reply: a caller, or the network of callers without credentials.

@@ -13,6 +13,7 @@ use crate::{
         metrics::Metrics,
         readiness::{Readiness, is_ready},
     },
+    site::{Site, reload},
 };
 use axum::{
     Extension, Router,
@@ -27,7 +28,7 @@ use haechi_problem::{Problem, kinds, languages};
 use std::sync::Arc;
 
 /// All routes of all features, in one table.
-pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) -> Router {
+pub fn routes(house: &House, base: &Arc<str>, mode: Mode, (rates, site): (&Arc<Rates>, Option<&Arc<Site>>)) -> Router {
     let (gate, metrics) = (&house.gate, house.metrics.clone());
     let config = &gate.revision().app.config;
     let data = Data {
@@ -69,6 +70,7 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode, rates: &Arc<Rates>) ->
         .merge(graphql.unwrap_or_default())
         .merge(haechi_identity::router(house.identity.clone(), base.clone()))
         .merge(crate::setup::routes())
+        .merge(site.filter(|_| mode == Mode::Dev).map(|site| reload::routes(site, gate)).unwrap_or_default())
         .route("/healthz", get(|| async { plain("ok") }))
         .route("/readyz", get(move || ready(health.clone(), metrics.clone())))
         .route("/openapi.json", get(move |Extension(ask): Extension<Ask>| async move { describe(&ask, &openapi, mode) }))
@@ -87,7 +89,8 @@ pub fn stack(house: &House, mode: Mode) -> Stack {
     let config = house.gate.revision().app.config.clone();
     let base: Arc<str> = config.server.public_url.as_deref().unwrap_or_default().into();
     let rates = Arc::new(Rates::new(&config.limits, house.metrics.clone()));
-    Stack::new(routes(house, &base, mode, &rates), house, (base, mode), &config, rates)
+    let site = Site::of(&house.gate.revision().app, mode);
+    Stack::new(routes(house, &base, mode, (&rates, site.as_ref())), house, (base, mode), &config, rates).with_site(site)
 }
 
 async fn ready(gate: Gate, metrics: Arc<Metrics>) -> Response<Body> {

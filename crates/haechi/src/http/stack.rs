@@ -4,17 +4,20 @@ use crate::{
     app::{house::House, house::Mode},
     http::{
         compress,
+        credential::{Proved, WITHOUT_SESSION, credential, from_another_site, not_good},
         edge::{self, FromWire},
+        origins::cors,
         rates::{self, Rates},
         replies::{self, Places, Reader, Wire},
         shares::Shares,
     },
     observe::{metrics::Metrics, requests, traces},
+    site::Site,
 };
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts},
 };
 use futures_util::FutureExt;
 use haechi_gate::{Caller, Credential, Doing, Gate, Known, OpenStream};
@@ -35,10 +38,6 @@ use tracing::{Instrument, Span};
 
 /// The longest URL that is served.
 const MAX_URL_BYTES: usize = 8 * 1024;
-const MAX_TOKEN_BYTES: usize = 4096;
-/// Open to a browser that sends a cookie of an ended session.
-const WITHOUT_SESSION: [&str; 5] = ["/auth/v1/sign-in", "/auth/v1/sign-up", "/auth/v1/sign-out", "/auth/v1/password", "/auth/v1/setup"];
-
 /// The part of the requests in work that unknown callers may have: a flood of those leaves room for known callers.
 const ANONYMOUS_PART: (usize, usize) = (3, 4);
 /// One caller or network may have one in so many of the requests in work, but at least a few.
@@ -64,6 +63,9 @@ pub struct Stack {
     headers: SecurityHeaders,
     /// The rate limits of known callers, and of networks without credentials.
     rates: Arc<Rates>,
+    /// Pages and files, and first segments of paths where they give way to routes of the program.
+    site: Option<Arc<Site>>,
+    own: Vec<Box<str>>,
     /// Whether requests leave spans.
     traced: bool,
     /// Whether they leave lines in the log.
@@ -74,46 +76,12 @@ pub struct Stack {
     pub metrics: Arc<Metrics>,
 }
 
-fn not_good() -> Problem {
-    Problem::new(kinds::UNAUTHENTICATED, "The credential is not good.")
-}
-
 /// How a request arrived.
 struct Arrival<'a> {
     peer: Peer,
     id: &'a Arc<str>,
     language: &'static str,
     wire: Option<Arc<Wire>>,
-}
-
-/// A credential, and whether it came in a cookie.
-type Proved<'a> = (Option<&'a str>, bool);
-
-/// The one credential of a request.
-fn credential(headers: &HeaderMap) -> Result<Proved<'_>, Problem> {
-    let cookie = Identity::from_cookies(headers).map_err(|error| error.problem())?;
-    let mut found = headers.get_all(header::AUTHORIZATION).iter();
-    let (token, in_cookie) = match (found.next(), cookie) {
-        (None, None) => return Ok((None, false)),
-        (Some(_), Some(_)) => return Err(Problem::new(kinds::MALFORMED, "Send a bearer token or a cookie, not both.")),
-        (None, Some(cookie)) => (cookie, true),
-        (Some(value), None) => {
-            let text = value.to_str().map_err(|_| not_good())?;
-            let token = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
-            (token.ok_or_else(not_good)?, false)
-        }
-    };
-    if found.next().is_some() || token.is_empty() || token.len() > MAX_TOKEN_BYTES {
-        return Err(not_good());
-    }
-    Ok((Some(token), in_cookie))
-}
-
-/// Whether another site's page made a browser send it, except for a navigation to a page.
-fn from_another_site(headers: &HeaderMap, path: &str) -> bool {
-    let says = |name: &str, what: &str| headers.get(name).is_some_and(|value| value == what);
-    let api = path.starts_with("/api/") || path.starts_with("/auth/") || path == "/graphql" || path.starts_with("/haechi.v1.");
-    says("sec-fetch-site", "cross-site") && (api || !says("sec-fetch-mode", "navigate"))
 }
 
 fn preferred(accept: &HeaderValue) -> &'static str {
@@ -124,34 +92,6 @@ fn preferred(accept: &HeaderValue) -> &'static str {
 fn named(routes: Router, traced: bool) -> Router {
     let routes = if traced { routes.route_layer(axum::middleware::from_fn(traces::name_route)) } else { routes };
     routes.route_layer(requests::TellRoute)
-}
-
-/// Headers that pages of declared origins may send, and read in replies: also those of gRPC-Web.
-const PAGES_SEND: [HeaderName; 8] = [
-    header::AUTHORIZATION,
-    header::CONTENT_TYPE,
-    header::IF_MATCH,
-    HeaderName::from_static("idempotency-key"),
-    HeaderName::from_static("last-event-id"),
-    HeaderName::from_static("x-grpc-web"),
-    HeaderName::from_static("x-user-agent"),
-    HeaderName::from_static("grpc-timeout"),
-];
-const PAGES_READ: [HeaderName; 10] = [
-    header::ETAG,
-    header::LOCATION,
-    header::RETRY_AFTER,
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("ratelimit"),
-    HeaderName::from_static("ratelimit-policy"),
-    HeaderName::from_static("idempotency-replayed"),
-    HeaderName::from_static("grpc-status"),
-    HeaderName::from_static("grpc-message"),
-    HeaderName::from_static("grpc-status-details-bin"),
-];
-
-fn cors<'a>(origins: impl Iterator<Item = &'a str>) -> Cors {
-    Cors::new(origins).headers(&PAGES_SEND).exposed(&PAGES_READ)
 }
 
 impl Stack {
@@ -181,7 +121,22 @@ impl Stack {
             rates,
             metrics: house.metrics.clone(),
             base,
+            site: None,
+            own: Vec::new(),
         }
+    }
+
+    /// With pages and files.
+    #[must_use]
+    pub(crate) fn with_site(self, site: Option<Arc<Site>>) -> Self {
+        Self { site, ..self }
+    }
+
+    /// The paths of these routes are the program's own: no file stands in their place.
+    #[must_use]
+    pub(crate) fn giving_way_to(self, paths: &[String]) -> Self {
+        let first = |path: &String| path.trim_start_matches('/').split('/').next().unwrap_or_default().into();
+        Self { own: paths.iter().map(first).collect(), ..self }
     }
 
     /// The same stack around these and other routes.
@@ -295,6 +250,10 @@ impl Stack {
         }
         // 4. Address.
         let client = self.client(&request, peer)?;
+        if let Some(site) = self.site.as_ref().filter(|site| self.is_page(site, &request)) {
+            let (parts, _) = request.into_parts();
+            return Box::pin(self.page(site, &parts, client.network(), wire, places)).await;
+        }
         // 5. Caller, and 6. their rate.
         let proved = credential(request.headers());
         let known = match &proved {
@@ -344,6 +303,38 @@ impl Stack {
             places.counted = Some(self.counted_reply(reader, bytes, changed)?);
         }
         limit.mark(decision, response.headers_mut());
+        Ok(response)
+    }
+
+    fn is_page(&self, site: &Site, request: &Request<Body>) -> bool {
+        let path = request.uri().path();
+        let first = || path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        site.takes(request.method(), path) && (self.own.is_empty() || !self.own.iter().any(|own| **own == *first()))
+    }
+
+    /// Pages and files are for everybody: no credential is looked at, and they have a rate of their own.
+    async fn page(
+        &self,
+        site: &Arc<Site>,
+        request: &Parts,
+        network: std::net::IpAddr,
+        wire: Option<Arc<Wire>>,
+        places: &mut Places,
+    ) -> Result<Response<Body>, Problem> {
+        places.share = Some(self.shares.take(network).ok_or_else(|| self.busy())?);
+        self.counted(&self.rates.site, network)?;
+        places.anonymous = Some(self.anonymous_slot()?);
+        let reader = self.rates.unread.reader(network, wire);
+        if !self.rates.unread.has_room(&reader, 0) {
+            return Err(self.unread());
+        }
+        let late = |_| Problem::new(kinds::TIMEOUT, "The file could not be read in time.");
+        let mut response = tokio::time::timeout(self.timeout, site.answer(request)).await.map_err(late)??;
+        response.extensions_mut().insert(requests::FromSite);
+        let bytes = replies::bytes_of(&response);
+        if bytes.is_none_or(replies::is_counted) {
+            places.counted = Some(self.counted_reply(reader, bytes.unwrap_or_default(), false)?);
+        }
         Ok(response)
     }
 

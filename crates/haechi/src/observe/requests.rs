@@ -18,10 +18,24 @@ use tower::{Layer, Service};
 /// Requests that no route took.
 pub(crate) const NO_ROUTE: &str = "none";
 
+/// Files of the site, whatever their names.
+const SITE: &str = "site";
+
+/// A reply is a file of the site.
+#[derive(Clone, Copy)]
+pub(crate) struct FromSite;
+
+/// Where a reply comes from.
+pub(crate) enum Route {
+    Matched(MatchedPath),
+    Site,
+    None,
+}
+
 /// An answered request.
 pub(crate) struct Told {
     pub(crate) method: &'static str,
-    pub(crate) route: Option<MatchedPath>,
+    pub(crate) route: Route,
     pub(crate) status: u16,
     pub(crate) took: Duration,
 }
@@ -29,7 +43,11 @@ pub(crate) struct Told {
 impl Told {
     /// The pattern of the route, which has no ids and no values in it.
     pub(crate) fn route(&self) -> &str {
-        self.route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str)
+        match &self.route {
+            Route::Matched(path) => path.as_str(),
+            Route::Site => SITE,
+            Route::None => NO_ROUTE,
+        }
     }
 
     pub(crate) fn log(&self, who: Option<&Caller>, request_id: &str) {
@@ -104,6 +122,9 @@ impl<E, F: Future<Output = Result<Response, E>>> Future for Telling<F> {
 }
 
 /// The route that a reply comes from.
-pub(crate) fn route_of(response: &mut Response) -> Option<MatchedPath> {
-    response.extensions_mut().remove::<MatchedPath>()
+pub(crate) fn route_of(response: &mut Response) -> Route {
+    if let Some(path) = response.extensions_mut().remove::<MatchedPath>() {
+        return Route::Matched(path);
+    }
+    if response.extensions_mut().remove::<FromSite>().is_some() { Route::Site } else { Route::None }
 }

@@ -51,6 +51,7 @@ mod rest;
 mod rules;
 mod schema;
 mod signs;
+mod site;
 mod snapshots;
 mod socket;
 mod sweep;

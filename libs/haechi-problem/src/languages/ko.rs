@@ -185,6 +185,9 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("There is no such thing, or it is not yours to see.", "없거나 볼 수 없습니다."),
     ("There is no such record, or it is not yours to see.", "그런 레코드가 없거나 볼 수 없습니다."),
     ("There is no such route.", "그런 경로가 없습니다."),
+    ("There is no such page or file.", "그런 페이지나 파일이 없습니다."),
+    ("The file cannot be read at the moment.", "지금은 파일을 읽을 수 없습니다."),
+    ("The file could not be read in time.", "파일을 제때 읽지 못했습니다."),
     ("See the Allow header.", "Allow 헤더를 보십시오."),
     // What came of it.
     ("Nothing was done.", "아무것도 하지 않았습니다."),
