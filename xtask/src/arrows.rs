@@ -17,11 +17,13 @@ mod tests {
         ("haechi-data", &["haechi-gate", "haechi-model", "haechi-problem"]),
         ("haechi-identity", &["haechi-gate", "haechi-model", "haechi-problem"]),
         ("haechi-graphql", &["haechi-data", "haechi-gate", "haechi-model", "haechi-problem"]),
+        ("haechi-clients", &["haechi-model", "haechi-problem"]),
         ("haechi-grpc", &["haechi-data", "haechi-gate", "haechi-model", "haechi-problem"]),
         (
             "haechi",
             &[
                 "haechi-layers",
+                "haechi-clients",
                 "haechi-data",
                 "haechi-graphql",
                 "haechi-grpc",

@@ -128,8 +128,15 @@ pub(crate) fn on_path(program: &str) -> bool {
 /// What the tests drive beside a database: a browser, a proxy, a client of gRPC that is not ours, and small programs of Unix.
 pub(crate) fn tools() -> Outcome {
     // `kill` for tests that end a process as an operator would, git for comparing with a commit.
-    for (program, package) in [("chromium", "chromium"), ("nginx", "nginx-light"), ("kill", "procps"), ("git", "git")] {
+    // Node runs the generated client, and `tsc` looks at its types.
+    let programs =
+        [("chromium", "chromium"), ("nginx", "nginx-light"), ("kill", "procps"), ("git", "git"), ("node", "nodejs"), ("tsc", "node-typescript")];
+    for (program, package) in programs {
         self::program(program, package)?;
+    }
+    let httpx = Command::new("/usr/bin/python3").args(["-c", "import httpx"]).stderr(std::process::Stdio::null()).status();
+    if !httpx.is_ok_and(|status| status.success()) {
+        debian("python3-httpx")?;
     }
     let python = Command::new("/usr/bin/python3").args(["-c", "import grpc, google.protobuf"]).stderr(std::process::Stdio::null()).status();
     if !python.is_ok_and(|status| status.success()) {

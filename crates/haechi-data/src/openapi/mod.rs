@@ -4,9 +4,6 @@ mod aggregates;
 mod many;
 mod paths;
 mod schemas;
-mod typescript;
-
-pub use typescript::typescript;
 
 use haechi_model::App;
 use serde_json::{Map, Value, json};

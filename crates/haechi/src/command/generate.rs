@@ -1,8 +1,13 @@
 //! `haechi generate`: what follows from the folder.
 
 use super::{Done, Failed, Place, print, words::say};
-use clap::Subcommand;
-use std::process::ExitCode;
+use clap::{Args, Subcommand};
+use haechi_clients::{File, Language, MARK};
+use haechi_model::why;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 #[derive(Subcommand)]
 pub(crate) enum Generate {
@@ -16,12 +21,25 @@ pub(crate) enum Generate {
         #[arg(value_parser = ["config", "collection", "policy-test"], default_value = "collection")]
         of: String,
     },
-    /// TypeScript types of the collections.
-    Typescript,
+    /// A typed client for browsers and Node: client.js and client.d.ts.
+    Typescript(Out),
+    /// A typed client for Python, over httpx: haechi_client.py.
+    Python(Out),
+    #[command(hide = true)]
+    Rust,
+    #[command(hide = true)]
+    Go,
     /// The GraphQL schema.
     Graphql,
     /// The services and messages of gRPC.
     Proto,
+}
+
+#[derive(Args)]
+pub(crate) struct Out {
+    /// The folder that the client is written into; it is made when it is not there.
+    #[arg(long, short, default_value = "client", value_name = "FOLDER")]
+    out: PathBuf,
 }
 
 impl Generate {
@@ -35,16 +53,50 @@ impl Generate {
             say!("{schema:#}");
             return Ok(ExitCode::SUCCESS);
         }
+        if let Self::Rust | Self::Go = self {
+            let what = "clients for Rust and Go are not built yet: there are `generate typescript` and `generate python`; other languages can be made from `generate openapi` or `generate proto`";
+            return Err(Failed::Said(what.to_owned()));
+        }
         let (revision, _) = place.load()?;
+        let client = |language, out: &Out| write(&out.out, &haechi_clients::client(&revision.app, language));
         let base = revision.app.config.server.public_url.clone().unwrap_or_default();
         match self {
             Self::Openapi => print(&haechi_data::openapi::describe(&revision.app, &base, haechi_identity::openapi::describe())),
             Self::Cedar => print(haechi_policy::schema_text(&revision.app).as_bytes()),
-            Self::Typescript => print(haechi_data::openapi::typescript(&revision.app).as_bytes()),
+            Self::Typescript(out) => client(Language::TypeScript, out)?,
+            Self::Python(out) => client(Language::Python, out)?,
             Self::Proto => print(haechi_grpc::proto_file(&revision.app).as_bytes()),
             Self::Graphql => print(haechi_graphql::sdl(&revision.app).map_err(Failed::Said)?.as_bytes()),
-            Self::JsonSchema { .. } => {}
+            Self::JsonSchema { .. } | Self::Rust | Self::Go => {}
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Writes a client. A file of its name that was not made here is not replaced, and then nothing is written.
+fn write(folder: &Path, files: &[File]) -> Result<(), Failed> {
+    for file in files {
+        let path = folder.join(file.name);
+        let others = match std::fs::read(&path) {
+            Ok(found) => !found.split(|byte| *byte == b'\n').next().is_some_and(|first| String::from_utf8_lossy(first).contains(MARK)),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        };
+        if others {
+            return Err(Failed::Said(format!(
+                "{} was not made by this command, so it is not replaced; name another folder with --out",
+                path.display()
+            )));
+        }
+    }
+    std::fs::create_dir_all(folder).map_err(|error| format!("the folder {} cannot be made: {}", folder.display(), why(error.kind())))?;
+    for file in files {
+        let (path, part) = (folder.join(file.name), folder.join(format!(".{}.part", file.name)));
+        let written = std::fs::write(&part, &file.text).and_then(|()| std::fs::rename(&part, &path));
+        if let Err(error) = written {
+            let _ = std::fs::remove_file(&part);
+            return Err(Failed::Said(format!("{} cannot be written: {}", path.display(), why(error.kind()))));
+        }
+        say!("  wrote {}", path.display());
+    }
+    Ok(())
 }

@@ -26,6 +26,7 @@ mod figures;
 mod fixture;
 mod flood;
 mod found;
+mod generated;
 mod graphql;
 mod groups;
 mod grpc;
