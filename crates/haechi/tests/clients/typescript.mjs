@@ -1,8 +1,9 @@
-// The generated client against a real server: node typescript.mjs CLIENT SERVER KIM ANN. Prints `done` at the end.
+// The generated client against a real server: node typescript.mjs CLIENT SERVER NGINX KIM ANN. Prints `done` at the end,
+// and `cut` where the proxy is to be restarted.
 import assert from "node:assert/strict";
 import { proxy } from "./proxy.mjs";
 
-const [, , module, server, kimsToken, annsToken] = process.argv;
+const [, , module, server, nginx, kimsToken, annsToken] = process.argv;
 const { Haechi, HaechiError, me, filter } = await import(module);
 const kim = new Haechi({ url: server, token: kimsToken });
 const ann = new Haechi({ url: server, token: annsToken });
@@ -226,6 +227,34 @@ step("a live list is never stale, and a flood of changes is a few pages", async 
   stop.abort();
   assert.equal((await ended)?.name, "AbortError");
   way.end();
+  await kim.notes.remove({ author: me });
+});
+
+step("nginx is restarted in the middle", async () => {
+  const client = new Haechi({ url: nginx, token: kimsToken });
+  const stop = new AbortController();
+  const told = [];
+  const ended = (async () => {
+    for await (const change of client.notes.watch({ fields: ["title"] }, { signal: stop.signal })) told.push(change.record?.title ?? change.type);
+  })().catch((error) => error);
+  const until = async (what, holds) => {
+    for (let at = 0; !holds(); at++) {
+      assert.ok(at < 1_600, `${what}: ${told}`);
+      await new Promise((next) => setTimeout(next, 25));
+    }
+  };
+  await until("ready", () => told.includes("ready"));
+  console.log("cut");
+  // Changes and reads through the proxy wait for it; each change is made once.
+  for (let at = 0; at < 20; at++) {
+    await client.notes.create({ title: `event ${at}`, rank: at });
+    await new Promise((next) => setTimeout(next, 50));
+  }
+  assert.equal((await client.notes.list({ count: true })).total_size, 20);
+  await until("all", () => new Set(told).size === 21);
+  assert.ok(!told.includes("resync"));
+  stop.abort();
+  await ended;
   await kim.notes.remove({ author: me });
 });
 

@@ -214,23 +214,23 @@ async fn a_browser_speaks_grpc_web() {
 }
 
 /// nginx before a server that comes and goes; it ends with this.
-struct Nginx {
+pub(crate) struct Nginx {
     folder: PathBuf,
-    address: String,
+    pub(crate) address: String,
     process: Option<Child>,
 }
 
 impl Nginx {
-    fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("haechi-nginx-{}", std::process::id()));
+    pub(crate) fn new() -> Self {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let folder = std::env::temp_dir().join(format!("haechi-nginx-{}-{}", std::process::id(), address.replace(':', "-")));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         Self { folder, address, process: None }
     }
 
     /// Starts it, or starts it anew, before this server.
-    async fn before(&mut self, upstream: &str) {
+    pub(crate) async fn before(&mut self, upstream: &str) {
         self.stop().await;
         // What docs/running.md says of a proxy before streams.
         let configured = format!(
@@ -252,7 +252,7 @@ impl Nginx {
         panic!("nginx does not start");
     }
 
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().await.unwrap();
         }

@@ -1,15 +1,19 @@
 //! The generated clients, run against the real server: by Node, by Python, and by a browser behind nginx.
 
-use crate::{live, network};
+use crate::{clients::Nginx, live, network};
 use haechi_clients::{Language, client};
 use haechi_testkit::{Backend, TestApp, on_both};
 use std::{
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
 
-on_both!(a_typescript_client_does_what_it_says);
+on_both!(a_typescript_client_does_what_it_says, a_python_client_does_what_it_says);
 
 /// Longest time of one run.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -30,11 +34,45 @@ fn generate(app: &TestApp, language: Language) -> PathBuf {
     folder
 }
 
-async fn says_done(mut command: Command) {
-    let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output()).await;
-    let output = output.unwrap_or_else(|_| panic!("it takes too long")).unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.trim().ends_with("done"), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+/// Runs a script to its `done`; where it says `cut`, nginx is restarted.
+async fn says_done(mut command: Command, nginx: &mut Nginx, upstream: &str) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let told = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            match line.as_str() {
+                "cut" => {
+                    nginx.stop().await;
+                    tokio::time::sleep(Duration::from_millis(700)).await;
+                    nginx.before(upstream).await;
+                }
+                "done" => return true,
+                other => eprintln!("{other}"),
+            }
+        }
+        false
+    };
+    let done = tokio::time::timeout(PATIENCE, told).await.unwrap_or(false);
+    if !done {
+        let _ = child.start_kill();
+    }
+    let output = child.wait_with_output().await.unwrap();
+    assert!(done && output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn a_python_client_does_what_it_says(backend: Backend) {
+    let app = TestApp::start(backend, &live::files("[auth]\nsign_up = \"open\"")).await;
+    let folder = generate(&app, Language::Python);
+    let (kim, ann) = (app.person("kim", &["member"]).await, app.person("ann", &["auditor"]).await);
+    let server = network::run(&app, None, 2_000).await;
+    let (mut nginx, upstream) = (Nginx::new(), server.address.to_string());
+    nginx.before(&upstream).await;
+    let mut python = Command::new("/usr/bin/python3");
+    python.arg(scripts().join("python.py")).arg(folder).arg(format!("http://{upstream}")).arg(format!("http://{}", nginx.address));
+    python.args([kim.token.clone().unwrap(), ann.token.clone().unwrap()]);
+    says_done(python, &mut nginx, &upstream).await;
+    server.end().await;
+    app.finish().await;
 }
 
 async fn a_typescript_client_does_what_it_says(backend: Backend) {
@@ -42,10 +80,13 @@ async fn a_typescript_client_does_what_it_says(backend: Backend) {
     let folder = generate(&app, Language::TypeScript);
     let (kim, ann) = (app.person("kim", &["member"]).await, app.person("ann", &["auditor"]).await);
     let server = network::run(&app, None, 2_000).await;
+    let (mut nginx, upstream) = (Nginx::new(), server.address.to_string());
+    nginx.before(&upstream).await;
     let mut node = Command::new("node");
-    node.arg(scripts().join("typescript.mjs")).arg(folder.join("client.js")).arg(format!("http://{}", server.address));
+    node.arg(scripts().join("typescript.mjs")).arg(folder.join("client.js"));
+    node.arg(format!("http://{upstream}")).arg(format!("http://{}", nginx.address));
     node.args([kim.token.clone().unwrap(), ann.token.clone().unwrap()]);
-    says_done(node).await;
+    says_done(node, &mut nginx, &upstream).await;
     server.end().await;
     app.finish().await;
 }
