@@ -3,6 +3,7 @@
 mod arrows;
 mod bench;
 mod circles;
+mod clients;
 mod descriptions;
 mod endure;
 mod features;
@@ -29,6 +30,7 @@ const TASKS: &[(&str, &str)] = &[
     ("circles", "files of a crate that import each other in a circle, and why those that there are stay"),
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("descriptions", "outside linters over OpenAPI and protobuf: Spectral with its OpenAPI and OWASP rules, Redocly, buf; needs Node"),
+    ("clients", "outside tools over the generated clients, and other generators over the description; needs Node and Python"),
     ("fresh", "both commands of the README in a bare Debian; needs root and a Debian mirror (HAECHI_DEBIAN_MIRROR)"),
     ("holes", "build with planted holes, and look whether the tests find them"),
     ("doors", "the long comparison of the doors: two hundred folders by chance"),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         "circles" => circles::run(),
         "features" => features::run(),
         "doors" => doors(),
+        "clients" => clients::look(),
         "descriptions" => descriptions::lint(),
         "fresh" => fresh::both_commands(),
         "holes" => holes(),

@@ -77,7 +77,12 @@ pub(crate) fn files(app: &App) -> Vec<File> {
         format!("\n# ---- blocking ----\n{blocking}\n\n{LIVE_BLOCKING}"),
         format!("\n\n{}", client(&all, false)),
     ];
-    vec![File { name: "haechi_client.py", text: parts.concat() }]
+    let mut text = parts.concat();
+    // A module names nothing that it does not use.
+    if text.matches("Never").count() == 1 {
+        text = text.replace("Never, ", "");
+    }
+    vec![File { name: "haechi_client.py", text }]
 }
 
 /// Names of types that the client has itself, or that it uses.

@@ -171,10 +171,10 @@ def _retry_after(reply: httpx.Response) -> float | None:
         pass
     try:
         # A date counts from the server's own clock: ours may be wrong.
-        wait = parsedate_to_datetime(text) - parsedate_to_datetime(reply.headers.get("date", ""))
+        then, now = parsedate_to_datetime(text).timestamp(), parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
     except (TypeError, ValueError):
         return None
-    return max(0.0, wait.total_seconds())
+    return max(0.0, then - now)
 
 
 def _failure(reply: httpx.Response) -> HaechiError:

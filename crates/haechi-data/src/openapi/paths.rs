@@ -68,9 +68,10 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
     let (name, one) = (&collection.name, &collection.singular);
     let parameter = |name: &str| reference("parameters", name);
     let schema = |suffix: &str| reference("schemas", &format!("{one}{suffix}"));
-    let plain = |field: &&haechi_model::Field| field.ty.comparable() && !app.classes[field.class].guarded();
-    let mut list_parameters: Vec<Value> =
-        ["filter", "order_by", "page_size", "page_token", "fields", "expand", "count"].iter().map(|name| parameter(name)).collect();
+    let plain = |field: &&haechi_model::Field| {
+        field.ty.comparable() && !app.classes[field.class].guarded() && !schemas::OF_A_QUERY.contains(&field.name.as_str())
+    };
+    let mut list_parameters: Vec<Value> = schemas::OF_A_QUERY.iter().map(|name| parameter(name)).collect();
     list_parameters.extend(
         collection
             .fields

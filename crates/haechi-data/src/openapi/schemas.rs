@@ -12,6 +12,9 @@ const TOKEN: u64 = 350_000;
 /// What `limits.page_size` may be at most.
 const MAX_PAGE: u64 = 1_000;
 
+/// The parameters of a list. A field of such a name is found by `filter` alone.
+pub(super) const OF_A_QUERY: [&str; 7] = ["filter", "order_by", "page_size", "page_token", "fields", "expand", "count"];
+
 pub(super) fn filter() -> Value {
     forms::text(FILTER)
 }
@@ -146,7 +149,7 @@ pub(super) fn collection(app: &App, collection: &Collection, all: &mut Map<Strin
         "fields": choice("Fields of the reply."), "count": { "type": "boolean", "description": "Whether `total_size` is wanted." },
         "expand": { "description": "References to show with their records.", "oneOf": [expand(), forms::list(&expand(), 8)] }
     });
-    for field in collection.fields.iter().filter(|field| field.ty.comparable()) {
+    for field in collection.fields.iter().filter(|field| field.ty.comparable() && !OF_A_QUERY.contains(&field.name.as_str())) {
         query[&field.name] = json!({ "description": "Equality.", "oneOf": [filter(), { "type": "number" }, { "type": "boolean" }] });
     }
     all.insert(
