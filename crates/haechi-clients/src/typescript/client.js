@@ -278,8 +278,6 @@ class Auth {
 
   async signIn({ email, password, device = this.device }, options) {
     const body = this.#client.cookie ? { email, password, cookie: true } : { email, password, device };
-    // A session that is there belongs to whoever signed in before.
-    if (this.#client.cookie) this.#signed({});
     return this.#began(await this.#post("sign-in", body, options));
   }
 
@@ -294,8 +292,11 @@ class Auth {
       return await this.#client.request("GET", "/auth/v1/me", { ...options, plain: true });
     } catch (error) {
       if (error.status !== 401) throw error;
-      // A cookie whose session has ended would be refused everywhere, also where nobody needs one. Without proof, this ends no other.
-      if (this.#client.cookie) await this.#post("sign-out", undefined, { plain: true }).catch(() => {});
+      if (this.#client.cookie) {
+        this.#signed({ csrf: "" });
+        // A cookie whose session has ended would be refused everywhere, also where nobody needs one. Without proof, this ends no other.
+        await this.#post("sign-out", undefined, { plain: true }).catch(() => {});
+      }
       return null;
     }
   }

@@ -23,7 +23,7 @@ macro_rules! template {
 
 const NOTES: Files = template!["../../templates/notes/": "haechi.toml", "collections/notes.toml", "policies/notes.cedar", "policies/tests/notes.toml", "seed/users.csv", "seed/notes.csv"];
 const CLINIC: Files = template!["../../templates/clinic/": "haechi.toml", "collections/patients.toml", "collections/visits.toml", "policies/clinic.cedar", "policies/tests/clinic.toml", "seed/users.csv", "seed/patients.csv"];
-const TEAM: Files = template!["../../templates/team/": "haechi.toml", "README.md", "collections/users.toml", "collections/projects.toml", "collections/memberships.toml", "collections/tasks.toml", "collections/comments.toml", "policies/team.cedar", "policies/tests/team.toml", "seed/users.csv", "seed/projects.csv", "seed/memberships.csv", "seed/tasks.csv", "seed/comments.csv"];
+const TEAM: Files = template!["../../templates/team/": "haechi.toml", "README.md", "collections/users.toml", "collections/projects.toml", "collections/memberships.toml", "collections/tasks.toml", "collections/comments.toml", "policies/team.cedar", "policies/tests/team.toml", "seed/users.csv", "seed/projects.csv", "seed/memberships.csv", "seed/tasks.csv", "seed/comments.csv", "web/index.html", "web/icon.svg", "web/style.css", "web/main.js", "web/sign-in.js", "web/projects.js", "web/tasks.js", "web/task.js", "web/dom.js", "web/texts.js", "web/haechi/client.js", "web/haechi/client.d.ts"];
 
 impl New {
     pub(crate) fn run(&self, place: &Place) -> Done {

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
 /// A browser without a window, spoken to by its own protocol; it ends with this.
-struct Browser {
+pub(crate) struct Browser {
     _process: Child,
     profile: PathBuf,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -26,7 +26,7 @@ struct Browser {
 }
 
 impl Browser {
-    async fn open(address: &str) -> Self {
+    pub(crate) async fn open(address: &str) -> Self {
         let profile = std::env::temp_dir().join(format!("haechi-browser-{}-{:?}", std::process::id(), std::thread::current().id()));
         let mut process = Command::new("chromium")
             .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--lang=en-GB", "--remote-debugging-port=0"])
@@ -59,7 +59,7 @@ impl Browser {
         browser
     }
 
-    async fn call(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
         self.number += 1;
         let mut message = json!({ "id": self.number, "method": method, "params": params });
         if !self.session.is_empty() {
@@ -76,14 +76,14 @@ impl Browser {
         }
     }
 
-    async fn evaluate(&mut self, expression: &str) -> Value {
+    pub(crate) async fn evaluate(&mut self, expression: &str) -> Value {
         let found = self.call("Runtime.evaluate", json!({ "expression": expression, "returnByValue": true, "awaitPromise": true })).await;
         assert_eq!(found.get("exceptionDetails"), None, "{expression}");
         found["result"]["value"].clone()
     }
 
     /// Waits until an expression has a value.
-    async fn until(&mut self, expression: &str, expected: &Value) {
+    pub(crate) async fn until(&mut self, expression: &str, expected: &Value) {
         let mut found = Value::Null;
         for _ in 0..100 {
             found = self.evaluate(expression).await;
@@ -96,7 +96,7 @@ impl Browser {
     }
 
     /// A picture of the page, for people who want to look at it.
-    async fn picture(&mut self, name: &str) {
+    pub(crate) async fn picture(&mut self, name: &str) {
         use base64::{Engine, engine::general_purpose::STANDARD};
         let taken = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
         let bytes = STANDARD.decode(taken["data"].as_str().unwrap()).unwrap();

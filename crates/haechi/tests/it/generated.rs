@@ -126,7 +126,7 @@ input = { note = { type = "text", required = true } }
 "#;
 
 /// The files of a template of `haechi new`.
-fn template(name: &str) -> Vec<(String, String)> {
+pub(crate) fn template(name: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(name);
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];

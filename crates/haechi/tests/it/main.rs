@@ -56,6 +56,7 @@ mod site;
 mod snapshots;
 mod socket;
 mod sweep;
+mod team;
 mod telemetry;
 mod timing;
 mod types;
