@@ -10,6 +10,7 @@ mod features;
 mod fresh;
 mod limits;
 mod named;
+mod pages;
 mod services;
 mod supply;
 mod trace;
@@ -31,6 +32,7 @@ const TASKS: &[(&str, &str)] = &[
     ("trace", "which rows of OWASP ASVS are named by which test; with a test log, by which passing test"),
     ("descriptions", "outside linters over OpenAPI and protobuf: Spectral with its OpenAPI and OWASP rules, Redocly, buf; needs Node"),
     ("clients", "outside tools over the generated clients, and other generators over the description; needs Node and Python"),
+    ("pages", "a walk through the pages of the templates in Chromium, with axe and pictures; needs Node"),
     ("fresh", "both commands of the README in a bare Debian; needs root and a Debian mirror (HAECHI_DEBIAN_MIRROR)"),
     ("holes", "build with planted holes, and look whether the tests find them"),
     ("doors", "the long comparison of the doors: two hundred folders by chance"),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         "doors" => doors(),
         "clients" => clients::look(),
         "descriptions" => descriptions::lint(),
+        "pages" => pages::look(&["team"]),
         "fresh" => fresh::both_commands(),
         "holes" => holes(),
         "properties" => properties(),

@@ -331,7 +331,7 @@ fn client(all: &[Shape<'_>], parallel: bool) -> String {
     for shape in all {
         let row = &shape.row;
         let parts = ["", "Part", "Create", "Patch", "Where", "Field", "Ordered", "Summed", "Expand"].map(|part| format!("{row}{part}"));
-        let _ = write!(out, "class {before}{row}Collection({before}Collection[{}, {}]):\n", parts.join(", "), key(shape));
+        let _ = writeln!(out, "class {before}{row}Collection({before}Collection[{}, {}]):", parts.join(", "), key(shape));
         if shape.collection.actions.is_empty() {
             let _ = write!(out, "    \"\"\"The rows of {}.\"\"\"\n\n\n", shape.name());
             continue;

@@ -70,6 +70,10 @@ impl Person {
         let body = body.collect().await.unwrap();
         let trailers = body.trailers().cloned().unwrap_or_default();
         let reply = Reply { status: parts.status.as_u16(), headers: parts.headers, bytes: body.to_bytes().to_vec(), trailers };
+        // A length that is not true breaks the connection: its end is taken for the next reply, or is waited for.
+        if let (Ok(told), false) = (reply.header("content-length").parse::<usize>(), method == "HEAD") {
+            assert_eq!(told, reply.bytes.len(), "{method} {path} tells another length than it has");
+        }
         match reply.header("content-type") {
             MEDIA_TYPE if method != "HEAD" && reply.header("content-language") == languages::DEFAULT => known_in_korean(&reply.json(), "detail"),
             "application/json" if path == "/graphql" && headers.iter().all(|(name, _)| *name != "accept-language") => {

@@ -166,6 +166,9 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
     let people = people::list(house).await.unwrap_or_default();
     let warnings = house.warnings.list().len();
     say!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len());
+    if let Some(folder) = &revision.app.config.site.folder {
+        say!("  pages of {folder}/: http://localhost:{}", address.port());
+    }
     super::user::offer_setup(house, &format!("http://{address}")).await;
     let folder = super::shown(&place.folder);
     let option = if folder == "." { String::new() } else { format!(" -C {folder}") };

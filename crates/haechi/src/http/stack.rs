@@ -215,6 +215,8 @@ impl Stack {
         response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept-Language"));
         if language != languages::DEFAULT {
             *response.body_mut() = Body::from(problem.in_language(language).to_json(&self.base, id));
+            // The route has told the length of the English text.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
         }
         response.headers_mut().insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(language));
         response

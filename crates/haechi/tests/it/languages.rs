@@ -3,6 +3,10 @@
 use crate::{fixture::FILES, grpc::Client};
 use haechi_testkit::{Backend, Person, Reply, TestApp, on_both};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 on_both!(problems_are_told_in_korean);
 
@@ -54,5 +58,29 @@ async fn problems_are_told_in_korean(backend: Backend) {
     // gRPC: the message is English, what people read stands beside it.
     let refused = Client::new(&app).localized(&kim, "GetNote", json!({ "id": "01920000-0000-7000-8000-00000000ffff" }), "ko").await;
     assert_eq!(refused, ("There is no such thing, or it is not yours to see.".to_owned(), "ko".to_owned(), "없거나 볼 수 없습니다.".to_owned()));
+    app.finish().await;
+}
+
+/// A problem in another language has another length: over a connection that goes on, the next reply begins where this one ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_translated_problem_has_its_own_length() {
+    let app = TestApp::start(Backend::Sqlite, FILES).await;
+    let server = crate::network::run(&app, None, 2_000).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for (path, status) in [("/nothing", 404), ("/auth/v1/me", 401), ("/api/v1/notes", 401), ("/api/v1/posts/x", 404), ("/healthz", 200)] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Language: ko\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"\r\n\r\n") {
+            reply.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(reply).unwrap().to_lowercase();
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{path}: {head}");
+        let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        assert!(status == 200 || serde_json::from_slice::<serde_json::Value>(&body).is_ok(), "{path}: {}", String::from_utf8_lossy(&body));
+    }
+    server.end().await;
     app.finish().await;
 }

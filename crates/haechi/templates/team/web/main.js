@@ -16,7 +16,14 @@ async function start(note) {
   signedIn = false;
   shown.abort();
   shown = new AbortController();
-  const me = await haechi.auth.me();
+  let me;
+  try {
+    me = await haechi.auth.me();
+  } catch (error) {
+    const again = h("button", { className: "main", type: "button", onclick: () => start() }, t("Try again"));
+    document.body.replaceChildren(header(null), h("main", {}, h("div", { className: "card narrow" }, h("h1", {}, t("Team")), h("p", { role: "alert" }, error.message), again)));
+    return;
+  }
   signedIn = me !== null;
   document.body.replaceChildren(header(me), h("main", { id: "main" }, me ? projects(haechi, me, shown.signal) : signIn(haechi, start, note)));
   document.title = t("Team");

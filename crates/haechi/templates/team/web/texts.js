@@ -69,6 +69,7 @@ const KOREAN = {
   "Live": "실시간",
   "Connecting": "연결 중",
   "You may look at this task, and not change it.": "이 할 일은 보기만 할 수 있습니다.",
+  "Try again": "다시 시도",
   "It is gone.": "없어졌습니다.",
   "Your session has ended. Sign in again.": "세션이 끝났습니다. 다시 로그인하십시오.",
 };
