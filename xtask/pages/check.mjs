@@ -31,7 +31,7 @@ for (const locale of ["en-GB", "ko-KR"]) {
         for (const { id, nodes } of violations) fault(`${part}: ${id} at ${nodes.map(({ target }) => target).join(", ")}`);
         if (locale === "ko-KR") {
           const english = await page.evaluate(() => [...document.querySelectorAll("label, h1, h2, h3, th, button:not([lang])")].map((one) => one.innerText.trim()).filter((text) => /^[A-Z][a-z]+( [a-z]+)*\.?$/.test(text)));
-          const said = english.filter((text) => !["Moon base", "Dig the first tunnel"].includes(text));
+          const said = english.filter((text) => !["Moon base", "Dig the first tunnel", "Order oxygen"].includes(text));
           if (said.length) fault(`${part}: in English: ${said.join(", ")}`);
         }
       };
