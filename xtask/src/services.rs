@@ -129,8 +129,15 @@ pub(crate) fn on_path(program: &str) -> bool {
 pub(crate) fn tools() -> Outcome {
     // `kill` for tests that end a process as an operator would, git for comparing with a commit.
     // Node runs the generated client, and `tsc` looks at its types.
-    let programs =
-        [("chromium", "chromium"), ("nginx", "nginx-light"), ("kill", "procps"), ("git", "git"), ("node", "nodejs"), ("tsc", "node-typescript")];
+    let programs = [
+        ("chromium", "chromium"),
+        ("nginx", "nginx-light"),
+        ("kill", "procps"),
+        ("git", "git"),
+        ("node", "nodejs"),
+        ("tsc", "node-typescript"),
+        ("caddy", "caddy"),
+    ];
     for (program, package) in programs {
         self::program(program, package)?;
     }

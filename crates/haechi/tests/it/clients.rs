@@ -339,26 +339,31 @@ assert [next(stream).type for _ in range(2)] == [pb.CHANGE_TYPE_UPDATE, pb.CHANG
 print("done")
 "#;
 
-/// The printed `.proto` compiles with protoc, and a client that was generated from it works over HTTP/2.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_generated_python_client_works() {
-    let app = live::start(Backend::Sqlite).await;
-    let kim = app.person("kim", &["member"]).await;
-    let server = network::run(&app, None, 2_000).await;
-    let folder = app.root.join("python");
-    std::fs::create_dir_all(&folder).unwrap();
+/// The client that protoc makes of the printed services.
+pub(crate) async fn python_stubs(app: &TestApp, folder: &Path) -> PathBuf {
+    std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join("app.proto"), haechi_grpc::proto_file(&app.house.gate.revision().app)).unwrap();
     let which = Command::new("which").arg("grpc_python_plugin").output().await.unwrap();
     let plugin = String::from_utf8(which.stdout).unwrap().trim().to_owned();
     assert!(!plugin.is_empty(), "protobuf-compiler-grpc is needed: run the tests with `cargo xtask test`");
     let mut protoc = Command::new("protoc");
     protoc
-        .current_dir(&folder)
+        .current_dir(folder)
         .args(["--python_out=.", "--grpc_python_out=."])
         .arg(format!("--plugin=protoc-gen-grpc_python={plugin}"))
         .arg("app.proto");
     let made = protoc.output().await.unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    folder.to_owned()
+}
+
+/// The printed `.proto` compiles with protoc, and a client that was generated from it works over HTTP/2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generated_python_client_works() {
+    let app = live::start(Backend::Sqlite).await;
+    let kim = app.person("kim", &["member"]).await;
+    let server = network::run(&app, None, 2_000).await;
+    let folder = python_stubs(&app, &app.root.join("python")).await;
     let mut python = Command::new("/usr/bin/python3");
     python.args(["-c", PYTHON, &server.address.to_string(), &kim.token.clone().unwrap()]).arg(&folder).kill_on_drop(true);
     let output = tokio::time::timeout(Duration::from_secs(60), python.output()).await.unwrap().unwrap();

@@ -19,12 +19,12 @@ on_both!(a_typescript_client_does_what_it_says, a_python_client_does_what_it_say
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Where the scripts are that use the clients.
-fn scripts() -> PathBuf {
+pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
 /// Writes the client of an app into a folder of it.
-fn generate(app: &TestApp, language: Language) -> PathBuf {
+pub(crate) fn generate(app: &TestApp, language: Language) -> PathBuf {
     let folder = app.root.join("client");
     std::fs::create_dir_all(&folder).unwrap();
     for file in client(&app.house.gate.revision().app, language) {
