@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         "doors" => doors(),
         "clients" => clients::look(),
         "descriptions" => descriptions::lint(),
-        "pages" => pages::look(&["team"]),
+        "pages" => pages::look(&["team", "shop"]),
         "fresh" => fresh::both_commands(),
         "holes" => holes(),
         "properties" => properties(),

@@ -1,6 +1,6 @@
 //! Walks through the pages of the templates in a browser, as people see them: accessibility, both languages, light and dark, narrow and wide.
 //!
-//! The walk needs Node and its registry, so it is a separate task; that the pages work is tested without it (`team.rs`, `shop.rs` of the
+//! The walk needs Node and its registry, so it is a separate task; that the pages work is tested without it (`templates.rs` of the
 //! integration tests).
 
 use crate::{Outcome, cargo, run};

@@ -8,8 +8,8 @@ use std::{path::PathBuf, process::ExitCode};
 pub(crate) struct New {
     /// The folder to make.
     folder: PathBuf,
-    /// notes, clinic or team; a folder named clinic or team gets that one.
-    #[arg(long, value_parser = ["notes", "clinic", "team"])]
+    /// notes, clinic, team or shop; a folder of such a name gets that one.
+    #[arg(long, value_parser = ["notes", "clinic", "team", "shop"])]
     template: Option<String>,
 }
 
@@ -23,6 +23,7 @@ macro_rules! template {
 
 const NOTES: Files = template!["../../templates/notes/": "haechi.toml", "collections/notes.toml", "policies/notes.cedar", "policies/tests/notes.toml", "seed/users.csv", "seed/notes.csv"];
 const CLINIC: Files = template!["../../templates/clinic/": "haechi.toml", "collections/patients.toml", "collections/visits.toml", "policies/clinic.cedar", "policies/tests/clinic.toml", "seed/users.csv", "seed/patients.csv"];
+const SHOP: Files = template!["../../templates/shop/": "haechi.toml", "README.md", "collections/users.toml", "collections/products.toml", "collections/cart_lines.toml", "collections/orders.toml", "collections/order_lines.toml", "policies/shop.cedar", "policies/tests/shop.toml", "seed/products.csv", "web/index.html", "web/icon.svg", "web/style.css", "web/main.js", "web/catalogue.js", "web/cart.js", "web/orders.js", "web/sign-in.js", "web/dom.js", "web/texts.js", "web/haechi/client.js", "web/haechi/client.d.ts"];
 const TEAM: Files = template!["../../templates/team/": "haechi.toml", "README.md", "collections/users.toml", "collections/projects.toml", "collections/memberships.toml", "collections/tasks.toml", "collections/comments.toml", "policies/team.cedar", "policies/tests/team.toml", "seed/users.csv", "seed/projects.csv", "seed/memberships.csv", "seed/tasks.csv", "seed/comments.csv", "web/index.html", "web/icon.svg", "web/style.css", "web/main.js", "web/sign-in.js", "web/projects.js", "web/tasks.js", "web/task.js", "web/dom.js", "web/texts.js", "web/haechi/client.js", "web/haechi/client.d.ts"];
 
 impl New {
@@ -36,6 +37,7 @@ impl New {
         let files = match self.template.as_deref().or_else(by_name) {
             Some("clinic") => CLINIC,
             Some("team") => TEAM,
+            Some("shop") => SHOP,
             _ => NOTES,
         };
         for (path, text) in files.iter().copied().chain([(".gitignore", ".haechi/\n")]) {

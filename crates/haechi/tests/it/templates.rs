@@ -1,4 +1,4 @@
-//! The page of the template `team`, in a browser: from signing up to a conflict that is merged.
+//! The pages of the templates, in a browser: a team from signing up to a conflict that is merged, a shop from its catalogue to an order.
 
 use crate::{clients::Browser, generated::template, network};
 use haechi_clients::{Language, client};
@@ -27,8 +27,8 @@ window.says = (text) => document.body.innerText.includes(text);
 true
 "#;
 
-async fn start() -> (TestApp, network::Running) {
-    let files = template("team");
+async fn start(name: &str) -> (TestApp, network::Running) {
+    let files = template(name);
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let app = TestApp::start(Backend::Sqlite, &files).await;
     let server = network::run(&app, None, 2_000).await;
@@ -49,7 +49,7 @@ async fn sign_up(browser: &mut Browser, name: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_team_works_on_its_page() {
-    let (app, server) = start().await;
+    let (app, server) = start("team").await;
     let mut browser = Browser::open(&format!("http://{}", server.address)).await;
     sign_up(&mut browser, "kim").await;
     browser.evaluate("type('New project', 'Moon base'), press('Create'), true").await;
@@ -95,8 +95,8 @@ async fn a_team_works_on_its_page() {
     browser.until("document.querySelector('.count').textContent", &json!("1 tasks")).await;
 
     // After the page was loaded again, the session goes on, and so does changing.
-    browser.evaluate("location.reload(), true").await;
-    browser.until("Boolean(document.querySelector('.count'))", &json!(true)).await;
+    browser.evaluate("window.old = true, location.reload(), true").await;
+    browser.until("window.old === undefined && document.querySelector('.count')?.textContent", &json!("25 tasks")).await;
     browser.evaluate(HANDS).await;
     browser.evaluate("type('New task', 'After the reload'), press('Add'), true").await;
     browser.until("says('After the reload')", &json!(true)).await;
@@ -111,7 +111,7 @@ async fn a_team_works_on_its_page() {
 /// Another tab signs in as somebody else: what was begun in the first is not done as them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_tabs_do_not_act_for_each_other() {
-    let (app, server) = start().await;
+    let (app, server) = start("team").await;
     let mut browser = Browser::open(&format!("http://{}", server.address)).await;
     let tabs = r#"import('/haechi/client.js').then(async ({ Haechi }) => {
       const [first, second] = [new Haechi(), new Haechi()];
@@ -142,13 +142,66 @@ async fn two_tabs_do_not_act_for_each_other() {
     app.finish().await;
 }
 
-/// The client that comes with the template is the one that is generated for it.
+/// Anybody looks at the catalogue; a customer orders, all at once or not at all, and at the price of the day.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_orders_on_the_page_of_the_shop() {
+    let (app, server) = start("shop").await;
+    let sam = app.person("sam", &["staff"]).await;
+    let tea = sam.create("products", json!({ "code": "TEA", "name": "Green tea", "price": "4.50", "published": true })).await;
+    sam.create("products", json!({ "code": "NEW", "name": "Not yet", "price": "9.00" })).await;
+    let mut browser = Browser::open(&format!("http://{}", server.address)).await;
+    browser.evaluate(HANDS).await;
+    browser.until("says('Green tea') && !says('Not yet')", &json!(true)).await;
+    // A new price stands there by itself.
+    sam.patch(&format!("/api/v1/products/{tea}"), json!({ "price": "5.00" })).await.expect(200);
+    browser.until("says('€5.00')", &json!(true)).await;
+    browser.evaluate("press('Add to cart'), true").await;
+    browser.until("says('No account yet?')", &json!(true)).await;
+    browser.evaluate("press('Sign up'), true").await;
+    browser
+        .evaluate("type('Name', 'Ann'), type('Address', 'ann@example.com'), type('Password', 'seven purple otters dance'), press('Sign up'), true")
+        .await;
+    browser.until("says('Green tea') && says('Sign out')", &json!(true)).await;
+    browser.evaluate("press('Add to cart'), true").await;
+    browser.until("says('In your cart.')", &json!(true)).await;
+    browser.evaluate("press('Add to cart'), true").await;
+    browser.until("fetch('/auth/v1/me').then((reply) => reply.status)", &json!(200)).await;
+    browser.evaluate("location.hash = 'cart', true").await;
+    browser.until("says('€10.00')", &json!(true)).await;
+    browser.picture("shop-cart.png").await;
+
+    // A page whose client is offline does not learn of a new price: what it sends is refused as a whole, and the cart stays.
+    let stale = format!(
+        "import('/haechi/client.js').then(async ({{ Haechi }}) => {{ const haechi = new Haechi(); const data = (price) => [\
+         {{ create: 'orders', as: 'o', data: {{ address: 'x' }} }}, {{ create: 'order_lines', data: {{ order: '$o.id', product: '{tea}', amount: 1, price }} }}];\
+         const refused = await haechi.batch(data('0.01')).catch((error) => error.kind);\
+         return [refused, (await haechi.orders.list()).items.length, (await haechi.cart_lines.list()).items[0].amount]; }})"
+    );
+    assert_eq!(browser.evaluate(&stale).await, json!(["forbidden", 0, 2]));
+    browser.evaluate("type('Where to send it', '1 Harbour Street'), press('Place the order'), true").await;
+    browser.until("/O-\\d{4}-00001/.test(document.body.innerText) && says('2 × Green tea') && says('placed')", &json!(true)).await;
+    // Staff move it on, and the page shows it.
+    let order = sam.get("/api/v1/orders").await.expect(200).json()["items"][0].clone();
+    assert_eq!(order["address"], "1 Harbour Street");
+    sam.patch(&format!("/api/v1/orders/{}", order["id"].as_str().unwrap()), json!({ "state": "paid" })).await.expect(200);
+    browser.until("says('paid') && !says('Cancel the order')", &json!(true)).await;
+    browser.evaluate("location.hash = 'cart', true").await;
+    browser.until("says('Your cart is empty.')", &json!(true)).await;
+    assert_eq!(browser.evaluate("problems").await, json!([]));
+    drop(browser);
+    server.end().await;
+    app.finish().await;
+}
+
+/// The client that comes with a template is the one that is generated for it.
 #[test]
-fn the_client_of_the_template_is_as_generated() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/team");
-    let (revision, _) = haechi::app::folder::load(&root).unwrap_or_else(|error| panic!("{error}"));
-    for file in client(&revision.app, Language::TypeScript) {
-        let kept = std::fs::read_to_string(root.join("web/haechi").join(file.name)).unwrap();
-        assert!(kept == file.text, "{}: run `haechi generate typescript --out web/haechi` in templates/team", file.name);
+fn the_clients_of_the_templates_are_as_generated() {
+    for name in ["team", "shop"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(name);
+        let (revision, _) = haechi::app::folder::load(&root).unwrap_or_else(|error| panic!("{error}"));
+        for file in client(&revision.app, Language::TypeScript) {
+            let kept = std::fs::read_to_string(root.join("web/haechi").join(file.name)).unwrap();
+            assert!(kept == file.text, "{name}: run `haechi generate typescript --out web/haechi` in templates/{name}");
+        }
     }
 }
