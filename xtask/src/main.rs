@@ -23,7 +23,7 @@ const TASKS: &[(&str, &str)] = &[
     ("services", "start PostgreSQL and print its URL; ends with this process"),
     (
         "bench",
-        "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --tables: conditions over large tables; --postgres: beside PostgreSQL; --against BINARY: two builds",
+        "measure against the hand-written reference; --layers: what the layers cost; --live: streams; --tables: conditions over large tables; --postgres: beside PostgreSQL; --site: pages; --against BINARY: two builds",
     ),
     ("attack", "each attack for a while beside an honest caller; --seconds N, --only PART OF A NAME"),
     ("soak", "a mixed load for 20 minutes, with backups and reloads; --minutes N, --postgres: two nodes"),

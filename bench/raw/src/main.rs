@@ -1,9 +1,10 @@
 //! The reference: Axum and rusqlite by hand, cached statements, bytes straight to JSON, no security, same rows and durability.
 //!
-//! `bench-raw DATABASE ADDRESS` serves the table `notes` of a database that Haechi made.
+//! `bench-raw DATABASE ADDRESS` serves the table `notes` of a database that Haechi made, `bench-raw files:FOLDER ADDRESS` files.
 #![expect(clippy::unwrap_used, reason = "a reference for measuring: any failure ends it")]
 
 mod ask;
+mod files;
 mod postgres;
 
 use axum::{
@@ -201,6 +202,9 @@ async fn main() {
     let (path, address) = (arguments.next().unwrap(), arguments.next().unwrap());
     if path == "--ask" {
         return ask::run(&address).await;
+    }
+    if let Some(folder) = path.strip_prefix("files:") {
+        return files::run(folder, &address).await;
     }
     if path.starts_with("postgres://") {
         return postgres::run(&path, &address).await;

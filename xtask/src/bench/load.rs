@@ -49,6 +49,11 @@ impl Load {
         Ok(Self { tokens: haechi.tokens.clone(), once: haechi.once.clone(), devices: haechi.devices.clone(), ids: haechi.ids.clone() })
     }
 
+    /// For servers of files, which know nobody.
+    pub(crate) fn of_files() -> Self {
+        Self { tokens: vec![String::new(); 16], once: Vec::new(), devices: Vec::new(), ids: vec![String::new()] }
+    }
+
     /// Sends requests of a scenario for a while.
     pub(crate) fn measure(&self, scenario: &str, server: &dyn Server, time: Duration) -> Result<Measured, String> {
         let address = server.address().to_owned();
@@ -142,6 +147,7 @@ impl Load {
                 (head.into_bytes().into_iter().chain(message).collect(), 200)
             }
             "sign-in" => (sign_in(worker % SIGNERS, &self.devices[worker % SIGNERS]), 200),
+            "file" => (b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), 200),
             "hash" => (b"GET /hash HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), 200),
             "refused" => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(), 401),
             _ => (format!("GET /api/v1/notes/{id} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes(), 200),

@@ -6,6 +6,7 @@ mod fan_out;
 pub(crate) mod load;
 mod postgres;
 pub(crate) mod servers;
+mod site;
 mod tables;
 
 use crate::{Outcome, cargo, run as run_command};
@@ -73,6 +74,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     crate::services::program("kill", "procps")?;
     let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));
     run_command(Command::new(cargo()).args(["build", "--release", "--package", "haechi", "--package", "bench-raw"]))?;
+    if asked("--site") {
+        return site::run(rounds, Duration::from_secs(seconds));
+    }
     let given = |name: &str| arguments.iter().position(|found| found == name).and_then(|at| arguments.get(at + 1));
     let only = given("--only");
     if asked("--postgres") {
