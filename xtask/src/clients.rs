@@ -79,7 +79,7 @@ fn own(work: &Path, out: &Path, folder: &str) -> Outcome {
 
 /// What is wrong in the use of a client is found by its types, at the lines that say so and nowhere else.
 fn uses(work: &Path, out: &Path) -> Outcome {
-    let text = std::fs::read_to_string(Path::new(USES).join("types.py")).map_err(|error| error.to_string())?;
+    let text = std::fs::read_to_string(Path::new(USES).join("types_of_team.py")).map_err(|error| error.to_string())?;
     write(&out.join("types_of_team.py"), &text)?;
     write(&out.join("pyrightconfig.json"), r#"{"typeCheckingMode":"strict","pythonVersion":"3.11","include":["types_of_team.py"]}"#)?;
     let expected: BTreeSet<usize> = text.lines().enumerate().filter(|(_, line)| line.contains("# expect error")).map(|(at, _)| at + 1).collect();

@@ -61,7 +61,8 @@ const KEYWORDS: [&str; 35] = [
 
 /// Names that the client, and a collection of it, have themselves.
 const OF_CLIENT: &[&str] = &["auth", "batch", "close", "aclose", "credential", "http", "lost", "request", "silence", "timeout", "token"];
-const OF_COLLECTION: &[&str] = &["get", "list", "all", "aggregate", "create", "update", "delete", "upsert", "change", "remove", "watch", "live"];
+const OF_COLLECTION: &[&str] =
+    &["get", "list", "pages", "all", "aggregate", "create", "update", "delete", "upsert", "change", "remove", "watch", "live"];
 
 pub(crate) fn files(app: &App) -> Vec<File> {
     let all = shapes(app, &taken());
@@ -342,7 +343,7 @@ fn client(all: &[Shape<'_>], parallel: bool) -> String {
             let _ = write!(
                 out,
                 "    {def} {}(self, id: str, {given}*, version: int | None = None, idempotency_key: str | None = None) -> {row} | Unseen:\n        return {wait}self._act(id, {}, {body}, version, idempotency_key)\n\n",
-                free(&action.name, OF_COLLECTION),
+                free(&free(&action.name, OF_COLLECTION), &KEYWORDS),
                 text(&action.name)
             );
         }

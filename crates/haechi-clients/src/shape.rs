@@ -1,6 +1,7 @@
 //! What a client must know of a collection: how values look in JSON, what may be missing, what can be asked.
 
 use haechi_model::{App, Collection, CollectionId, Field, FieldType};
+use std::collections::BTreeSet;
 
 /// How a value looks in JSON, and which questions it answers.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,8 +46,41 @@ pub(crate) struct Shape<'a> {
 
 /// All collections. `taken`: names of types that the client has itself, so that a row of `pages` is a `Page_`.
 pub(crate) fn shapes<'a>(app: &'a App, taken: &[&str]) -> Vec<Shape<'a>> {
-    app.collections.iter().map(|collection| Shape { app, collection, row: free(&collection.singular, taken) }).collect()
+    let mut used: BTreeSet<String> = taken.iter().map(|name| (*name).to_owned()).collect();
+    let mut shape = |collection: &'a Collection| {
+        // `BookPart` is a part of a book, unless there are book parts: those come later, and get the underscore.
+        let of = |row: &str| -> Vec<String> {
+            let inputs = collection.actions.iter().map(|action| capital(&action.name));
+            DERIVED.iter().map(|part| (*part).to_owned()).chain(inputs).map(|part| format!("{row}{part}")).collect()
+        };
+        let mut row = collection.singular.clone();
+        while of(&row).iter().any(|name| used.contains(name)) {
+            row.push('_');
+        }
+        used.extend(of(&row));
+        Shape { app, collection, row }
+    };
+    app.collections.iter().map(&mut shape).collect()
 }
+
+/// What is put behind the name of a row's type, in any language; nothing for the row itself.
+const DERIVED: [&str; 15] = [
+    "",
+    "Create",
+    "Patch",
+    "Where",
+    "Part",
+    "Field",
+    "Ordered",
+    "Summed",
+    "Expanded",
+    "Listed",
+    "Reference",
+    "Expand",
+    "Inner",
+    "Inners",
+    "Collection",
+];
 
 impl<'a> Shape<'a> {
     /// Its name in paths.

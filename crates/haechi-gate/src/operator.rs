@@ -6,7 +6,7 @@ use crate::{
     system::{Import, System},
 };
 use futures_util::future::BoxFuture;
-use haechi_model::{CollectionId, EntryDraft, EntryKind, Failure, Group, Row, USERS, person, write_json_text};
+use haechi_model::{Collection, CollectionId, EntryDraft, EntryKind, Failure, Group, Row, USERS, person, write_json_text};
 use std::{collections::HashSet, sync::Arc};
 
 impl Gate {
@@ -24,15 +24,25 @@ impl Gate {
         })
     }
 
-    /// People who may sign in: the first hundred rows of `users` that are not disabled.
+    /// People who may sign in, in the order of their ids, shown to `each` until it has seen enough: those who are not disabled.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub fn people<'a>(&'a self, _: &'a System<Import>) -> BoxFuture<'a, Result<Vec<Row>, Failure>> {
+    pub fn people<'a>(&'a self, _: &'a System<Import>, mut each: impl FnMut(&Row) -> bool + Send + 'a) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            const MOST: u32 = 100;
-            let rows = self.shared.store.rows_after(USERS, "", MOST).await?;
-            Ok(rows.into_iter().filter(|row| row[person::DISABLED].as_int() == Some(0)).collect())
+            let mut after = String::new();
+            loop {
+                let rows = self.shared.store.rows_after(USERS, &after, PART as u32).await?;
+                for row in rows.iter().filter(|row| row[person::DISABLED].as_int() == Some(0)) {
+                    if !each(row) {
+                        return Ok(());
+                    }
+                }
+                match rows.last().and_then(|row| row[Collection::ID].as_text()) {
+                    Some(last) if rows.len() >= PART => after = last.to_owned(),
+                    _ => return Ok(()),
+                }
+            }
         })
     }
 

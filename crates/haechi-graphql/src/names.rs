@@ -227,6 +227,14 @@ impl Types {
         self.clashes.extend(clashes.into_iter().map(|name| (id, what(name))));
     }
 
+    /// Fields whose names join the conditions of a filter.
+    fn joins(&mut self, collection: &Collection) {
+        for field in collection.fields.iter().filter(|field| matches!(field.name.as_str(), "and" | "or" | "not")) {
+            let what = format!("the filter of `{}` would have two members `{}` in GraphQL: rename the field", collection.singular, field.name);
+            self.clashes.push((collection.id, what));
+        }
+    }
+
     fn inputs(&mut self, app: &App, collection: &Collection) {
         let singular = &collection.singular;
         let derived = [
@@ -264,6 +272,7 @@ impl Types {
         }
         self.object(collection, "Update", writable().map(plain).collect());
         let combined = InputRef::of(&format!("{singular}Filter"));
+        self.joins(collection);
         let mut filter = vec![("and".to_owned(), combined.clone().list()), ("or".to_owned(), combined.clone().list()), ("not".to_owned(), combined)];
         filter.extend(collection.fields.iter().enumerate().map(|(at, field)| (field.name.clone(), InputRef::of(&filter_type(collection, at)))));
         for field in &collection.fields {

@@ -56,6 +56,7 @@ const MAIN: &[Fault] = &[
     ("haechi.toml", "[site]\ncontent_security_policy = \"img-src 'self', *\"", "content-policy", "characters that no policy has"),
     ("haechi.toml", "[site]\ncontent_security_policy = \"img-scr *\"", "content-policy", "no directive"),
     ("haechi.toml", "[site]\ncontent_security_policy = \"img-src *; img-src data:\"", "content-policy", "stands twice"),
+    ("haechi.toml", "[site]\ncontent_security_policy = \"require-trusted-types-for\"", "content-policy", "trusted_types = true"),
     ("haechi.toml", "[site]\ncontent_security_policy = \"default-src *\"", "content-policy", "name other origins one by one"),
     ("haechi.toml", "[ledger]\nreads = \"some\"", "wrong-value", "choose \"classed\""),
     ("haechi.toml", "[ledger]\nwitness = [\"disk\"]", "wrong-value", "not a witness"),

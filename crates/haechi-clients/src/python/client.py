@@ -57,49 +57,60 @@ _COMPARED: Final = {"eq": "=", "ne": "!=", "lt": "<", "lte": "<=", "gt": ">", "g
 _ESCAPED: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def _literal(value: object) -> str:
+def _literal(value: object, place: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return '"' + re.sub(r'["\\\n\r\t]', lambda sign: _ESCAPED.get(sign[0], "\\" + sign[0]), value) + '"'
-    return repr(value)
+    if isinstance(value, (int, float, Me)):
+        return repr(value)
+    raise TypeError(f"the filter over {place} is no text, number or bool: write a time or a decimal as a text")
 
 
 def _one_of(field: str, values: Sequence[object], negated: bool) -> str:
     # The language knows no empty list.
     if not values:
         return _EVERYTHING if negated else _NOTHING
-    return f"{field} {'NOT IN' if negated else 'IN'} ({', '.join(map(_literal, values))})"
+    return f"{field} {'NOT IN' if negated else 'IN'} ({', '.join(_literal(value, field) for value in values)})"
 
 
 def _test(field: str, operator: str, value: Any) -> str:
     if operator == "where":
+        if not value:
+            raise ValueError(f"the filter over {field}.where is empty")
         return _group(value, f"{field}.")
     if operator in ("in_", "not_in"):
         return _one_of(field, value, operator == "not_in")
     if operator in ("contains", "starts_with"):
-        return f"{operator}({field}, {_literal(value)})"
+        return f"{operator}({field}, {_literal(value, field)})"
+    if operator not in _COMPARED:
+        raise ValueError(f"the filter over {field} has no operator {operator!r}")
     if value is None:
         return f"{field} IS {'NOT ' if operator == 'ne' else ''}NULL"
-    return f"{field} {_COMPARED[operator]} {_literal(value)}"
+    return f"{field} {_COMPARED[operator]} {_literal(value, field)}"
 
 
 def _conditions(where: Mapping[str, Any], before: str) -> list[str]:
     found: list[str] = []
     for key, test in where.items():
+        field = before + key
         if key == "and_":
             found += [_group(part, before) for part in test]
         elif key == "or_":
             found.append("(" + " OR ".join(_group(part, before) for part in test) + ")" if test else _NOTHING)
         elif key == "not_":
             found.append("NOT " + _group(test, before))
+        elif not re.fullmatch("[a-z][a-z0-9_]*", key):
+            raise ValueError(f"the filter names no field with {field!r}")
         elif test is None:
-            found.append(f"{before}{key} IS NULL")
+            found.append(f"{field} IS NULL")
         elif isinstance(test, Mapping):
             operators = cast(Mapping[str, Any], test)
-            found += [_test(before + key, operator, value) for operator, value in operators.items()]
+            if not operators:
+                raise ValueError(f"the filter over {field} is empty")
+            found += [_test(field, operator, value) for operator, value in operators.items()]
         else:
-            found.append(f"{before}{key} = {_literal(test)}")
+            found.append(f"{field} = {_literal(test, field)}")
     return found
 
 
@@ -244,11 +255,11 @@ class Page(TypedDict, Generic[R]):
 class Group(TypedDict, Generic[P]):
     key: P
     count: int
-    sum: dict[str, str | float | None]
+    sum: NotRequired[dict[str, str | float | None]]
     """Sums of whole numbers and decimals are exact, as texts."""
-    avg: dict[str, float | None]
-    min: P
-    max: P
+    avg: NotRequired[dict[str, float | None]]
+    min: NotRequired[P]
+    max: NotRequired[P]
 
 
 class Told(TypedDict, Generic[R]):
@@ -546,6 +557,23 @@ class AsyncCollection(Generic[R, P, C, U, W, F, O, S, E, K]):
         # In the body: values of filters do not belong into URLs, which end up in logs.
         return await self._client.request("POST", f"{self._path}:query", body=body, reads=True)
 
+    async def pages(
+        self,
+        *,
+        where: W | str | None = None,
+        order: Mapping[O, Direction] | None = None,
+        expand: E | None = None,
+        page_size: int | None = None,
+    ) -> AsyncIterator[Page[R]]:
+        """All pages, one after the other."""
+        token: str | None = None
+        while True:
+            page = await self.list(where=where, order=order, expand=expand, page_size=page_size, page_token=token)
+            yield page
+            token = page.get("next_page_token")
+            if not token:
+                return
+
     async def all(
         self,
         *,
@@ -555,14 +583,9 @@ class AsyncCollection(Generic[R, P, C, U, W, F, O, S, E, K]):
         page_size: int | None = None,
     ) -> AsyncIterator[R]:
         """All rows of all pages."""
-        token: str | None = None
-        while True:
-            page = await self.list(where=where, order=order, expand=expand, page_size=page_size, page_token=token)
+        async for page in self.pages(where=where, order=order, expand=expand, page_size=page_size):
             for row in page["items"]:
                 yield row
-            token = page.get("next_page_token")
-            if not token:
-                return
 
     async def aggregate(
         self,

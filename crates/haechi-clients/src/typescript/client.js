@@ -10,36 +10,51 @@ const EVERYTHING = "id IS NOT NULL";
 const COMPARED = { eq: "=", ne: "!=", lt: "<", lte: "<=", gt: ">", gte: ">=", has: ":" };
 const ESCAPED = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
-const literal = (value) => {
+// What is no filter is refused here: a condition that is left out by mistake would widen what is found, and changed.
+const wrong = (place, what) => {
+  throw new TypeError(`the filter over ${place} ${what}`);
+};
+
+const literal = (value, place) => {
   if (value === me) return "me";
-  if (typeof value !== "string") return String(value);
+  if (typeof value === "boolean" || Number.isFinite(value) || typeof value === "bigint") return String(value);
+  if (typeof value !== "string") wrong(place, value === undefined ? "is undefined: leave the key out, or write null" : "is no text, number or true or false: write a time or a decimal as a text");
   return `"${value.replace(/["\\\n\r\t]/g, (sign) => ESCAPED[sign] ?? `\\${sign}`)}"`;
 };
 
+const plain = (test, place) => {
+  const of = Object.getPrototypeOf(test);
+  return of === null || of === Object.prototype || Object.getPrototypeOf(of) === null ? test : wrong(place, "is an object that no filter is made of");
+};
+
+const list = (values, place) => (Array.isArray(values) ? values : wrong(place, "is no list"));
+
 const oneOf = (field, values, not) => {
   // The language knows no empty list.
-  if (!values.length) return not ? EVERYTHING : NOTHING;
-  return `${field} ${not ? "NOT IN" : "IN"} (${values.map(literal).join(", ")})`;
+  if (!list(values, field).length) return not ? EVERYTHING : NOTHING;
+  return `${field} ${not ? "NOT IN" : "IN"} (${values.map((value) => literal(value, field)).join(", ")})`;
+};
+
+const tested = (field, operator, value) => {
+  if (operator === "where") return conditions(value, `${field}.`).length ? group(value, `${field}.`) : wrong(`${field}.where`, "is empty");
+  if (operator === "in" || operator === "not_in") return oneOf(field, value, operator === "not_in");
+  if (operator === "contains" || operator === "starts_with") return `${operator}(${field}, ${literal(value, field)})`;
+  if (!(operator in COMPARED)) wrong(field, `has no operator ${operator}`);
+  if (value === null) return operator === "eq" || operator === "ne" ? `${field} IS ${operator === "ne" ? "NOT " : ""}NULL` : wrong(field, "compares with null");
+  return `${field} ${COMPARED[operator]} ${literal(value, field)}`;
 };
 
 function conditions(where, before) {
-  return Object.entries(where).flatMap(([key, test]) => {
-    // A value that is missing by mistake must not widen what is found.
-    if (test === undefined) throw new TypeError(`the filter over ${before}${key} is undefined: leave the key out, or write null`);
-    if (key === "and") return test.map((part) => group(part, before));
-    if (key === "or") return test.length ? [`(${test.map((part) => group(part, before)).join(" OR ")})`] : [NOTHING];
+  return Object.entries(plain(where, before || "rows")).flatMap(([key, test]) => {
+    if (key === "and") return list(test, key).map((part) => group(part, before));
+    if (key === "or") return list(test, key).length ? [`(${test.map((part) => group(part, before)).join(" OR ")})`] : [NOTHING];
     if (key === "not") return [`NOT ${group(test, before)}`];
     const field = before + key;
+    if (!/^[a-z][a-z0-9_]*$/.test(key)) wrong(field, "names no field");
     if (test === null) return [`${field} IS NULL`];
-    if (typeof test !== "object" || test === me) return [`${field} = ${literal(test)}`];
-    return Object.entries(test).map(([operator, value]) => {
-      if (value === undefined) throw new TypeError(`the filter over ${field}.${operator} is undefined`);
-      if (operator === "where") return group(value, `${field}.`);
-      if (operator === "in" || operator === "not_in") return oneOf(field, value, operator === "not_in");
-      if (operator === "contains" || operator === "starts_with") return `${operator}(${field}, ${literal(value)})`;
-      if (value === null) return `${field} IS ${operator === "ne" ? "NOT " : ""}NULL`;
-      return `${field} ${COMPARED[operator]} ${literal(value)}`;
-    });
+    if (typeof test !== "object" || test === me) return [`${field} = ${literal(test, field)}`];
+    const tests = Object.entries(plain(test, field));
+    return tests.length ? tests.map(([operator, value]) => tested(field, operator, value)) : wrong(field, "is empty");
   });
 }
 
@@ -147,9 +162,14 @@ export class Haechi {
   #options;
   #csrf;
   #person;
+  #proving;
+  /** Raised when somebody else signs in or out: streams begin anew as them. */
+  #era = 0;
+  #streams = new Set();
 
   constructor(options = {}) {
     const url = (options.url ?? "").replace(/\/$/, "");
+    if (!url && typeof location !== "object") throw new TypeError("outside of a page, `url` says where Haechi is");
     const own = typeof location === "object" && (url === "" || url === location.origin);
     this.#options = { retries: 4, timeout: 30_000, silence: 50_000, cookie: own && !options.token, fetch: (...request) => fetch(...request), ...options, url };
     this.auth = new Auth(this, (state) => this.#signed(state));
@@ -171,9 +191,24 @@ export class Haechi {
   }
 
   #signed({ token, csrf, person }) {
+    const other = person !== this.#person || token !== this.#options.token;
     this.#options.token = token;
     this.#csrf = csrf;
     this.#person = person;
+    if (!other) return;
+    this.#era++;
+    for (const stream of this.#streams) stream.end(new Error("somebody else is signed in now"));
+  }
+
+  /** Which caller streams are opened as. Internal. */
+  get era() {
+    return this.#era;
+  }
+
+  /** Ends a stream when the caller changes. Internal. */
+  follow(stream) {
+    this.#streams.add(stream);
+    return () => this.#streams.delete(stream);
   }
 
   /** Changes that happen all or none. */
@@ -239,7 +274,13 @@ export class Haechi {
   }
 
   /** Learns the proof that changes with a cookie carry; whether it is another one than before. */
-  async #prove(signal) {
+  #prove(signal) {
+    // Calls that begin together ask once.
+    this.#proving ??= this.#learn(signal).finally(() => (this.#proving = undefined));
+    return this.#proving;
+  }
+
+  async #learn(signal) {
     const before = this.#csrf;
     const person = await this.auth.me({ signal });
     // Another tab signed somebody else in: what was begun here was not meant to be done as them.
@@ -255,6 +296,8 @@ export class Haechi {
 class Auth {
   #client;
   #signed;
+  /** Whether no cookie of an ended session is there. */
+  #clean = false;
 
   constructor(client, signed) {
     this.#client = client;
@@ -267,6 +310,7 @@ class Auth {
   }
 
   #began(session) {
+    this.#clean = false;
     this.#signed({ token: session.token, csrf: session.csrf_token, person: session.user });
     if (session.device) this.device = session.device;
     return session;
@@ -292,7 +336,8 @@ class Auth {
       return await this.#client.request("GET", "/auth/v1/me", { ...options, plain: true });
     } catch (error) {
       if (error.status !== 401) throw error;
-      if (this.#client.cookie) {
+      if (this.#client.cookie && !this.#clean) {
+        this.#clean = true;
         this.#signed({ csrf: "" });
         // A cookie whose session has ended would be refused everywhere, also where nobody needs one. Without proof, this ends no other.
         await this.#post("sign-out", undefined, { plain: true }).catch(() => {});
@@ -424,6 +469,8 @@ class Collection {
     const body = JSON.stringify(question(query));
     for (let [attempt, position, began] = [0, undefined, false]; ; ) {
       const limit = following(signal);
+      const era = this.#client.era;
+      const forget = this.#client.follow(limit);
       let error = new HaechiError(0, { detail: "The stream has ended." });
       try {
         const headers = { Accept: "text/event-stream", "Content-Type": "application/json", ...(position && { "Last-Event-ID": position }) };
@@ -445,6 +492,11 @@ class Collection {
         }
       } catch (thrown) {
         if (signal?.aborted) throw signal.reason;
+        if (era !== this.#client.era) {
+          // What the one has seen tells nothing of what the other sees.
+          position = undefined;
+          continue;
+        }
         error = thrown instanceof HaechiError ? thrown : error;
         if (error.status === 410) {
           position = undefined;
@@ -452,6 +504,7 @@ class Collection {
         }
         if (!passes(error) && error.status !== 500) throw error;
       } finally {
+        forget();
         limit.end();
         limit.release();
       }

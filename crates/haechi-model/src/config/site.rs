@@ -36,8 +36,19 @@ const DIRECTIVES: [&str; 22] = [
 const DEFAULTS: [(&str, &str); 5] =
     [("default-src", "'self'"), ("base-uri", "'self'"), ("form-action", "'self'"), ("frame-ancestors", "'none'"), ("object-src", "'none'")];
 
-/// Sources that let in scripts which the folder did not write.
-const OPEN_SOURCES: [&str; 8] = ["'unsafe-inline'", "'unsafe-eval'", "'unsafe-hashes'", "*", "http:", "https:", "data:", "blob:"];
+/// Words that let in scripts which the folder did not write.
+const OPEN_WORDS: [&str; 3] = ["'unsafe-inline'", "'unsafe-eval'", "'unsafe-hashes'"];
+/// Directives by which scripts, or where a page's paths lead, are chosen.
+const OF_SCRIPTS: [&str; 8] =
+    ["default-src", "script-src", "script-src-elem", "script-src-attr", "worker-src", "child-src", "object-src", "base-uri"];
+
+/// Whether a source is everywhere: a word that opens, a scheme alone, or any host.
+fn is_open(source: &str) -> bool {
+    let source = source.to_ascii_lowercase();
+    let host = source.split_once("://").map_or(source.as_str(), |(_, host)| host);
+    let scheme = source.strip_suffix(':').is_some_and(|name| !name.is_empty() && !name.contains(['/', '\'']));
+    OPEN_WORDS.contains(&&*source) || scheme || host == "*" || host.starts_with("*:") || host.starts_with("*/")
+}
 
 fn fault(code: &'static str, message: String, help: &str) -> Option<Fault> {
     Some(Fault { code, message, help: help.to_owned() })
@@ -98,6 +109,10 @@ pub(super) static POLICY: Form = Form {
             }
             seen.push(name);
         }
+        // With no word behind it, this asks for nothing.
+        if directives(text).any(|(name, words)| name == "require-trusted-types-for" && words.trim() != "'script'") {
+            return fault("content-policy", "`require-trusted-types-for` needs the word 'script'".to_owned(), "set trusted_types = true instead");
+        }
         None
     },
 };
@@ -118,8 +133,8 @@ pub(super) fn policy(own: &str, trusted_types: bool) -> String {
 
 /// Where a policy lets in scripts of others: directive and source.
 pub(super) fn opened(own: &str) -> Option<(&str, &str)> {
-    let of_scripts = directives(own).filter(|(name, _)| name.starts_with("script-src") || *name == "default-src");
-    of_scripts.flat_map(|(name, sources)| sources.split(' ').map(move |source| (name, source))).find(|(_, source)| OPEN_SOURCES.contains(source))
+    let of_scripts = directives(own).filter(|(name, _)| OF_SCRIPTS.contains(name));
+    of_scripts.flat_map(|(name, sources)| sources.split(' ').map(move |source| (name, source))).find(|(_, source)| is_open(source))
 }
 
 #[cfg(test)]
@@ -140,10 +155,26 @@ mod tests {
 
     #[test]
     fn a_policy_that_lets_scripts_in_is_seen() {
-        for open in ["script-src 'self' 'unsafe-inline'", "default-src *", "script-src-elem https:", "script-src data:"] {
+        for open in [
+            "script-src 'self' 'unsafe-inline'",
+            "script-src 'UNSAFE-INLINE'",
+            "default-src *",
+            "script-src-elem https:",
+            "script-src HTTPS:",
+            "script-src data:",
+            "script-src filesystem:",
+            "script-src https://*",
+            "script-src *:*",
+            "script-src http://*:*",
+            "worker-src blob:",
+            "base-uri *",
+            "object-src *",
+        ] {
             assert!(opened(open).is_some(), "{open}");
         }
-        for closed in ["", "img-src *", "style-src 'unsafe-inline'", "script-src 'self' https://cdn.example.com"] {
+        for closed in
+            ["", "img-src *", "style-src 'unsafe-inline'", "script-src 'self' https://cdn.example.com", "script-src https://*.example.com:8443"]
+        {
             assert_eq!(opened(closed), None, "{closed}");
         }
     }

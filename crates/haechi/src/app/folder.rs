@@ -18,6 +18,9 @@ pub enum FolderError {
     /// The data directory cannot be made or written.
     #[error("the data directory {} cannot be used: {}", .0.display(), if *.1 == std::io::ErrorKind::AlreadyExists { "it is a file, not a folder".to_owned() } else { why(*.1) })]
     Data(PathBuf, std::io::ErrorKind),
+    /// The data directory is below the folder of pages.
+    #[error("the data directory {} is below the folder that [site] serves to everybody: keep it elsewhere (--data)", .0.display())]
+    Served(PathBuf),
     /// A file in it cannot be read or written.
     #[error("{} cannot be read or written: {}", .0.display(), why(*.1))]
     File(PathBuf, std::io::ErrorKind),

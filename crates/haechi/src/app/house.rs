@@ -113,6 +113,11 @@ impl House {
     ) -> BoxFuture<'a, Result<Self, HouseError>> {
         Box::pin(async move {
             let config = &revision.app.config;
+            if let Some(site) = &config.site.folder
+                && crate::site::is_inside(&data.path, &revision.app.root.join(site))
+            {
+                return Err(FolderError::Served(data.path.clone()).into());
+            }
             let master = folder::master_key(config, &data.path, mode == Mode::Dev)?;
             let (database, place) = (database::database(config, &data.path)?, folder::master_key_place(config, &data.path));
             Self::on(revision, warnings, &database, master, mode, clock).await.map_err(|error| at_the_key(error, place))

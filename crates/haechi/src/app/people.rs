@@ -18,19 +18,52 @@ pub struct Person {
     pub email: String,
 }
 
-/// All people that may sign in.
+/// As many are listed; more are not kept in memory.
+pub const MOST: usize = 10_000;
+
+fn shown(row: &haechi_model::Row) -> Person {
+    let id = row[Collection::ID].as_text().unwrap_or_default().to_owned();
+    let email = row[person::EMAIL].as_text().unwrap_or_default().to_owned();
+    let name = email.split('@').next().filter(|name| !name.is_empty()).unwrap_or(&id).to_owned();
+    Person { id, name, email }
+}
+
+/// People that may sign in: the first [`MOST`].
 ///
 /// # Errors
 /// When the database cannot be read.
 pub fn list<'a>(house: &'a House) -> BoxFuture<'a, Result<Vec<Person>, Failure>> {
     Box::pin(async move {
-        let shown = |row: &haechi_model::Row| {
-            let id = row[Collection::ID].as_text().unwrap_or_default().to_owned();
-            let email = row[person::EMAIL].as_text().unwrap_or_default().to_owned();
-            let name = email.split('@').next().filter(|name| !name.is_empty()).unwrap_or(&id).to_owned();
-            Person { id, name, email }
-        };
-        Ok(house.gate.people(&house.keys.import).await?.iter().map(shown).collect())
+        let mut found = Vec::new();
+        house
+            .gate
+            .people(&house.keys.import, |row| {
+                found.push(shown(row));
+                found.len() < MOST
+            })
+            .await?;
+        Ok(found)
+    })
+}
+
+/// The person of this name, address or id, among all that may sign in.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn find<'a>(house: &'a House, name: &'a str) -> BoxFuture<'a, Result<Option<Person>, Failure>> {
+    Box::pin(async move {
+        let mut found = None;
+        house
+            .gate
+            .people(&house.keys.import, |row| {
+                let person = shown(row);
+                if person.name == name || person.email == name || person.id == name {
+                    found = Some(person);
+                }
+                found.is_none()
+            })
+            .await?;
+        Ok(found)
     })
 }
 

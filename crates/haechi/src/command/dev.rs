@@ -165,7 +165,8 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
     eprint!("{}", report::render(&house.warnings));
     let people = people::list(house).await.unwrap_or_default();
     let warnings = house.warnings.list().len();
-    say!("  http://{address}   {} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len());
+    let more = if people.len() == people::MOST { "at least " } else { "" };
+    say!("  http://{address}   {more}{} people, {} collections, {warnings} warnings", people.len(), revision.app.collections.len());
     if let Some(folder) = &revision.app.config.site.folder {
         say!("  pages of {folder}/: http://localhost:{}", address.port());
     }

@@ -319,11 +319,8 @@ impl Who {
         match self {
             Self::Person(name) if name == "anonymous" => Ok(Asker::anonymous()),
             Self::Person(name) => {
-                let people = people::list(house).await.map_err(|failure| format!("the people cannot be read: {failure}"))?;
-                let person = people
-                    .iter()
-                    .find(|person| [&person.name, &person.email, &person.id].contains(&name))
-                    .ok_or_else(|| format!("nobody is named `{name}`; services are named as services::\"NAME\", keys with --key"))?;
+                let found = people::find(house, name).await.map_err(|failure| format!("the people cannot be read: {failure}"))?;
+                let person = found.ok_or_else(|| format!("nobody is named `{name}`; services are named as services::\"NAME\", keys with --key"))?;
                 Self::person(house, &person.id).await
             }
             Self::Service(name, roles) => {

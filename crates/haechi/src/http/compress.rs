@@ -30,7 +30,7 @@ pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
             let (coding, weight) = (coding.trim(), weight.trim());
             let refused = weight.strip_prefix("q=").is_some_and(|weight| weight.trim_matches(['0', '.']).is_empty());
             match coding {
-                "gzip" | "x-gzip" => best = Some(!refused),
+                _ if coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip") => best = Some(!refused),
                 "*" if best.is_none() => best = Some(!refused),
                 _ => {}
             }

@@ -184,6 +184,7 @@ impl Drop for Ticket {
 pub(crate) struct Places {
     pub(crate) slot: Option<OwnedSemaphorePermit>,
     pub(crate) anonymous: Option<OwnedSemaphorePermit>,
+    pub(crate) page: Option<OwnedSemaphorePermit>,
     pub(crate) share: Option<Share>,
     pub(crate) counted: Option<Counted>,
     /// The caller, where requests are logged.

@@ -54,6 +54,8 @@ pub struct Stack {
     /// Places for requests in work: of all callers, and of unknown callers.
     slots: Arc<Semaphore>,
     anonymous_slots: Arc<Semaphore>,
+    /// Of the places of unknown callers, those for pages: slow readers of files leave room for signing in.
+    page_slots: Arc<Semaphore>,
     /// Requests in work of one caller, or of one network without credentials.
     shares: Arc<Shares>,
     timeout: Duration,
@@ -110,6 +112,7 @@ impl Stack {
             identity: house.identity.clone(),
             slots: Arc::new(Semaphore::new(limits.concurrency)),
             anonymous_slots: Arc::new(Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1))),
+            page_slots: Arc::new(Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1 / 2).max(1))),
             shares: Shares::new((limits.concurrency / SHARE).max(MIN_SHARE)),
             timeout: Duration::from_millis(limits.request_ms),
             // Each route has its own limits of a body's size and depth.
@@ -325,6 +328,7 @@ impl Stack {
     ) -> Result<Response<Body>, Problem> {
         places.share = Some(self.shares.take(network).ok_or_else(|| self.busy())?);
         self.counted(&self.rates.site, network)?;
+        places.page = Some(self.page_slots.clone().try_acquire_owned().map_err(|_| self.busy())?);
         places.anonymous = Some(self.anonymous_slot()?);
         let reader = self.rates.unread.reader(network, wire);
         if !self.rates.unread.has_room(&reader, 0) {

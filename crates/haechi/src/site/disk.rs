@@ -1,11 +1,12 @@
 //! Opens files below the folder. No link is followed on the way, so that nothing outside of the folder is served, whatever is put into it.
 
 use rustix::{
-    fs::{FileType, Mode, OFlags, Stat, fstat, open, openat},
+    fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, statat},
     io::Errno,
 };
 use std::{
     fs::File,
+    hash::{DefaultHasher, Hash, Hasher},
     io::Read,
     os::{fd::OwnedFd, unix::fs::FileExt},
     path::Path,
@@ -22,8 +23,10 @@ pub(crate) enum Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) bytes: u64,
-    pub(crate) changed: (i64, i64),
-    inode: u64,
+    /// When its content was changed, which programs may set, and when anything of it was, which nobody sets.
+    modified: (i64, i64),
+    changed: (i64, i64),
+    place: (u64, u64),
 }
 
 /// A file that is open.
@@ -34,8 +37,20 @@ pub(crate) struct Opened {
 
 impl Stamp {
     fn of(stat: &Stat) -> Self {
-        let changed = (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or_default());
-        Self { bytes: u64::try_from(stat.st_size).unwrap_or_default(), changed, inode: stat.st_ino }
+        let time = |seconds: i64, nanos: u64| (seconds, i64::try_from(nanos).unwrap_or_default());
+        Self {
+            bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+            changed: time(stat.st_ctime, stat.st_ctime_nsec),
+            place: (stat.st_dev, stat.st_ino),
+        }
+    }
+
+    /// A tag of a file whose content is not read for it: of another file, or another state of this one, it is another tag.
+    pub(crate) fn tag(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        (self.modified, self.changed, self.place).hash(&mut hasher);
+        format!("\"{:x}-{:016x}\"", self.bytes, hasher.finish())
     }
 }
 
@@ -47,8 +62,11 @@ pub(crate) fn find(root: &Path, names: &str) -> std::io::Result<Found> {
         let mut at: OwnedFd = open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let mut left = names.split('/').filter(|name| !name.is_empty()).peekable();
         while let Some(name) = left.next() {
-            // `NONBLOCK`: opening a pipe would wait for its writer.
             let flags = if left.peek().is_some() { STEP | OFlags::DIRECTORY } else { STEP };
+            // A pipe and a device are not even opened: that may wake somebody, or have effects.
+            if left.peek().is_none() && !is_plain(&at, name)? {
+                return Err(Errno::NXIO);
+            }
             at = openat(&at, name, flags, Mode::empty())?;
         }
         let stat = fstat(&at)?;
@@ -65,6 +83,12 @@ pub(crate) fn find(root: &Path, names: &str) -> std::io::Result<Found> {
         FileType::Directory => Ok(Found::Folder),
         _ => Ok(Found::Nothing),
     }
+}
+
+/// Whether a name is that of a file or a folder.
+fn is_plain(folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
 }
 
 impl Opened {

@@ -12,7 +12,7 @@ mod path;
 mod range;
 pub(crate) mod reload;
 
-pub(crate) use faults::faults;
+pub(crate) use faults::{faults, is_inside};
 
 use crate::{app::house::Mode, http::compress, http::reserved::is_reserved};
 use axum::body::Body;
@@ -25,10 +25,19 @@ use media::Media;
 use memory::{Kept, Memory, SMALL_BYTES};
 use path::Below;
 use range::Part;
-use std::{io, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 /// How long a kept file is sent without asking the disk whether it changed. `dev` always asks.
 const FRESH_MS: u64 = 1000;
+const WARN_EVERY_MS: u64 = 60_000;
 /// Bytes of a large file that are read at once.
 const PIECE_BYTES: usize = 128 * 1024;
 /// The page of a folder.
@@ -46,6 +55,10 @@ pub struct Site {
     policy: HeaderValue,
     memory: Memory,
     began: Instant,
+    /// When the log was last told of a file that cannot be read.
+    warned_ms: AtomicU64,
+    /// What the folder was when a page last asked, and when: in `dev`.
+    looked: Mutex<Option<(Instant, u64)>>,
     /// Pages reload themselves when the folder changes: in `dev`.
     reloads: bool,
 }
@@ -74,6 +87,8 @@ impl Site {
             policy: HeaderValue::try_from(config.policy()).unwrap_or(HeaderValue::from_static("default-src 'none'")),
             memory: Memory::default(),
             began: Instant::now(),
+            warned_ms: AtomicU64::new(0),
+            looked: Mutex::default(),
             reloads: mode == Mode::Dev,
         }))
     }
@@ -89,10 +104,10 @@ impl Site {
         // The check for Haechi's own paths is made again on what the path is once it was decoded.
         let Some(below) = Below::read(request.uri.path()).filter(|below| !is_reserved(&below.names)) else { return Err(missing()) };
         let index = if below.names.is_empty() { INDEX.to_owned() } else { format!("{}/{INDEX}", below.names) };
-        let found = self.find(if below.folder { &index } else { &below.names }).await?;
-        match found {
+        let names = if below.folder { &index } else { &below.names };
+        match self.find(names).await? {
             Answer::Small(file) => self.small(&file, headers, head).await,
-            Answer::Large(file) => self.large(file, &Media::of(&below.names), headers, head),
+            Answer::Large(file) => self.large(file, &Media::of(names), headers, head),
             Answer::Folder if !below.folder && self.is_file(&index).await? => {
                 // Links of the page are below its folder.
                 let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -110,11 +125,14 @@ impl Site {
     async fn fall_back(self: &Arc<Self>, headers: &HeaderMap, head: bool) -> Result<Response<Body>, Problem> {
         let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| value.contains("text/html"));
         let Some(page) = self.fallback.as_ref().filter(|_| accepts) else { return Err(missing()) };
-        match self.find(page).await? {
+        let mut response = match self.find(page).await? {
             Answer::Small(file) => self.small(&file, headers, head).await,
             Answer::Large(file) => self.large(file, &Media::of(page), headers, head),
             Answer::Folder | Answer::Nothing => Err(missing()),
-        }
+        }?;
+        // Its name may have a hash, but the path that was asked for has none.
+        response.headers_mut().insert(header::CACHE_CONTROL, ASK_AGAIN);
+        Ok(response)
     }
 
     async fn is_file(self: &Arc<Self>, names: &str) -> Result<bool, Problem> {
@@ -136,15 +154,25 @@ impl Site {
         let looked = tokio::task::spawn_blocking(move || site.look(&owned, kept)).await;
         match looked {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                tracing::warn!(target: "haechi", file = names, "a file of the site may not be read by this process");
-                Ok(Answer::Nothing)
-            }
             Ok(Err(error)) => {
-                tracing::warn!(target: "haechi", file = names, why = haechi_model::why(error.kind()), "a file of the site cannot be read");
+                self.warn(error.kind());
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    return Ok(Answer::Nothing);
+                }
                 Err(Problem::new(kinds::UNAVAILABLE, "The file cannot be read at the moment.").retry_after(2))
             }
             Err(_) => Err(Problem::new(kinds::INTERNAL, "Nothing was done.")),
+        }
+    }
+
+    /// Once a minute, and without the path: that is a stranger's text.
+    fn warn(&self, kind: io::ErrorKind) {
+        let now = self.now_ms().max(1);
+        let before = self.warned_ms.load(Ordering::Relaxed);
+        if (before == 0 || now - before.min(now) >= WARN_EVERY_MS)
+            && self.warned_ms.compare_exchange(before, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            tracing::warn!(target: "haechi", folder = %self.root.display(), why = haechi_model::why(kind), "a file of the site cannot be read");
         }
     }
 
@@ -195,7 +223,7 @@ impl Site {
         if range::is_known(headers, tag) {
             return Ok(unchanged(response));
         }
-        let body = match Part::read(headers, bytes.len() as u64, tag) {
+        let body = match Part::read(headers, head, bytes.len() as u64, tag) {
             Part::Whole => bytes.clone(),
             Part::Beyond => return Ok(beyond(response, bytes.len() as u64)),
             Part::Of(from, count) => {
@@ -211,13 +239,12 @@ impl Site {
 
     fn large(&self, file: Opened, media: &Media, headers: &HeaderMap, head: bool) -> Result<Response<Body>, Problem> {
         let stamp = file.stamp;
-        let tag = format!("\"{:x}-{:x}-{:x}\"", stamp.changed.0, stamp.changed.1, stamp.bytes);
-        let tag = HeaderValue::try_from(tag).map_err(|_| missing())?;
+        let tag = HeaderValue::try_from(stamp.tag()).map_err(|_| missing())?;
         let mut response = self.begin(media, &tag);
         if range::is_known(headers, &tag) {
             return Ok(unchanged(response));
         }
-        let (from, count) = match Part::read(headers, stamp.bytes, &tag) {
+        let (from, count) = match Part::read(headers, head, stamp.bytes, &tag) {
             Part::Whole => (0, stamp.bytes),
             Part::Beyond => return Ok(beyond(response, stamp.bytes)),
             Part::Of(from, count) => {

@@ -22,10 +22,11 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// What `Range` says, when `If-Range` allows it. Several ranges at once, and other units, are answered with the whole.
-    pub(crate) fn read(headers: &HeaderMap, bytes: u64, tag: &HeaderValue) -> Self {
+    /// What `Range` says, when `If-Range` allows it. Several ranges at once, and other units, are answered with the whole; HEAD has no
+    /// parts.
+    pub(crate) fn read(headers: &HeaderMap, head: bool, bytes: u64, tag: &HeaderValue) -> Self {
         let same = headers.get(header::IF_RANGE).is_none_or(|value| value == tag);
-        let range = headers.get(header::RANGE).filter(|_| same).and_then(|value| value.to_str().ok());
+        let range = headers.get(header::RANGE).filter(|_| same && !head).and_then(|value| value.to_str().ok());
         range.map_or(Self::Whole, |range| Self::of(range, bytes).unwrap_or(Self::Whole))
     }
 
@@ -61,7 +62,7 @@ mod tests {
         let part = |range: &'static str, if_range: Option<&'static str>| {
             let mut headers = HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static(range))]);
             headers.extend(if_range.map(|tag| (header::IF_RANGE, HeaderValue::from_static(tag))));
-            Part::read(&headers, 100, &tag)
+            Part::read(&headers, false, 100, &tag)
         };
         for (range, expected) in [
             ("bytes=0-0", Part::Of(0, 1)),

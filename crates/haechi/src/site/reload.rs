@@ -14,7 +14,7 @@ use std::{
     convert::Infallible,
     hash::{Hash, Hasher},
     path::Path,
-    sync::{Arc, Weak},
+    sync::{Arc, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -91,10 +91,27 @@ async fn state(site: &Weak<Site>, gate: &Gate) -> Option<(String, Duration)> {
     let looked = tokio::task::spawn_blocking(move || {
         let mut hasher = DefaultHasher::new();
         (revision, site.began).hash(&mut hasher);
-        walk(&site.root, &mut hasher);
+        site.look_at_all().hash(&mut hasher);
         hasher.finish()
     });
     Some((format!("{:016x}", looked.await.ok()?), began.elapsed()))
+}
+
+impl Site {
+    /// All files, as one number; pages that are open at the same time share a look.
+    fn look_at_all(&self) -> u64 {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        match *looked {
+            Some((at, found)) if at.elapsed() < LOOK_EVERY / 2 => found,
+            _ => {
+                let mut hasher = DefaultHasher::new();
+                walk(&self.root, &mut hasher);
+                let found = hasher.finish();
+                *looked = Some((Instant::now(), found));
+                found
+            }
+        }
+    }
 }
 
 /// Names, sizes and times of all files.

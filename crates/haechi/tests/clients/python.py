@@ -161,6 +161,12 @@ def texts_and_filters():
     ]:
         found = "".join(sorted(note["title"] for note in kim.notes.list(where=where)["items"]))
         assert found == expected, (where, filter_text(where), found)
+    for where in [{"rank": {}}, {"rank": {"in": [1]}}, {"rank": {"eq": object()}}, {"rank:* OR rank": 1}, {"parent": {"where": {}}}, {"title": [1]}]:
+        try:
+            filter_text(where)
+        except (TypeError, ValueError):
+            continue
+        raise AssertionError(where)
     page = kim.notes.list(order={"rank": "desc"}, fields=["title"], count=True)
     assert ([note["title"] for note in page["items"]], page["total_size"]) == (["c", "b", "a"], 3)
     wide = kim.notes.get(c["id"], fields=["title"], expand={"parent": {"fields": ["title"], "expand": {"notes_by_parent": {"first": 1, "fields": ["rank"]}}}})

@@ -40,6 +40,18 @@ haechi.users.create;
 const groups = await haechi.tasks.aggregate({ by: ["state"], max: ["due"], sum: ["version"] });
 same<(typeof groups)[number]["key"]["state"], "todo" | "doing" | "done" | null>(true);
 const most: string | null = groups[0]!.max.due;
+// @ts-expect-error: not asked for, so it is not there
+groups[0]!.avg;
+// @ts-expect-error: without `by` there is no key
+(await haechi.tasks.aggregate())[0]!.key.title;
+// @ts-expect-error: names nothing
+haechi.tasks.list({ expand: { project: true, nope: true } });
+// @ts-expect-error: names nothing, further in
+haechi.tasks.list({ expand: { project: { expand: { nope: true } } } });
+// @ts-expect-error: names no field
+haechi.tasks.list({ order: { title: "asc", nope: "asc" } });
+// @ts-expect-error: people sign up
+haechi.batch([{ create: "users", data: {} }]);
 // @ts-expect-error: not asked for
 groups[0]!.max.title;
 const [first, second, third] = await haechi.batch([

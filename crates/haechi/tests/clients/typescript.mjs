@@ -69,6 +69,9 @@ step("filters mean what they say", async () => {
     assert.throws(() => filter(where), TypeError);
     await assert.rejects(async () => kim.notes.remove(where), TypeError);
   }
+  for (const where of [{ rank: new Date(0) }, { rank: {} }, { rank: [] }, { rank: new Map() }, { rank: NaN }, { rank: { eq: ["1 OR rank:*"] } }, { rank: { in: "abc" } }, { parent: { where: {} } }, { "rank:* OR rank": 1 }, { title: { startswith: "x" } }, { title: { lt: null } }, { and: { rank: 1 } }]) {
+    assert.throws(() => filter(where), TypeError, JSON.stringify(where));
+  }
   // A personal field is asked about in a body.
   await kim.notes.update(a.id, { mail: "kim@example.com" });
   assert.equal(await found({ mail: "kim@example.com" }), "a");
@@ -261,6 +264,7 @@ step("nginx is restarted in the middle", async () => {
 step("a session that ends, ends its streams", async () => {
   const account = { email: `node-${Date.now()}@example.com`, password: "seven purple otters dance" };
   let out = 0;
+  assert.throws(() => new Haechi(), TypeError);
   const client = new Haechi({ url: server, onSignedOut: () => out++ });
   assert.equal(await client.auth.me(), null);
   assert.equal(out, 0, "nobody was signed in");
@@ -276,13 +280,27 @@ step("a session that ends, ends its streams", async () => {
   await byKey.posts.list();
   const stream = client.posts.watch();
   assert.deepEqual((await stream.next()).value, { type: "ready" });
+  // The same person goes on with the next session; what it sees is read again.
+  const again = stream.next();
+  await client.auth.signIn(account);
+  assert.deepEqual((await again).value, { type: "resync" });
   const next = stream.next();
   await client.auth.changePassword({ current_password: account.password, new_password: "eleven green boats sail away" });
-  await fails(next, "unauthenticated");
+  assert.deepEqual((await next).value, { type: "resync" });
   assert.ok(client.token !== session.token && (await client.auth.me()));
   await fails(byKey.posts.list(), "unauthenticated");
+  const last = stream.next();
   await client.auth.signOut();
   assert.equal(client.token, undefined);
+  await Promise.race([last, new Promise((next) => setTimeout(next, 300))]);
+  await stream.return();
+  const ended = new Haechi({ url: server });
+  await ended.auth.signIn({ ...account, password: "eleven green boats sail away" });
+  const theirs = ended.posts.watch();
+  await theirs.next();
+  const refused = theirs.next();
+  await new Haechi({ url: server, token: ended.token }).auth.signOut();
+  await fails(refused, "unauthenticated");
 });
 
 for (const [name, run] of steps) {

@@ -97,6 +97,12 @@ async fn the_types_of_a_typescript_client_are_exact() {
     let mut files = template("team");
     // A collection whose types have names that the client has itself, an action, and a field that may be masked.
     files.push(("collections/pages.toml".to_owned(), PAGES.to_owned()));
+    // Names that would be those of parts of another type, and words of Python.
+    files.push((
+        "collections/page_parts.toml".to_owned(),
+        "[fields]\nclass = { type = \"text\" }\nfrom = { type = \"ref\", to = \"pages\" }\n[actions.return]\n".to_owned(),
+    ));
+    files.push(("collections/page_creates.toml".to_owned(), "[fields]\nx = { type = \"text\" }\n".to_owned()));
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let app = TestApp::start(Backend::Sqlite, &files).await;
     let folder = generate(&app, Language::TypeScript);
@@ -104,6 +110,9 @@ async fn the_types_of_a_typescript_client_are_exact() {
     let options = r#"{"compilerOptions":{"strict":true,"noEmit":true,"module":"nodenext","moduleResolution":"nodenext","target":"es2022","lib":["es2022","dom"],
         "noUncheckedIndexedAccess":true,"exactOptionalPropertyTypes":true,"types":[],"skipLibCheck":false},"files":["types.ts"]}"#;
     std::fs::write(folder.join("tsconfig.json"), options).unwrap();
+    let python = generate(&app, Language::Python);
+    let imported = Command::new("/usr/bin/python3").args(["-c", "import haechi_client"]).current_dir(&python).output().await.unwrap();
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
     let checked = Command::new("tsc").args(["-p", "."]).current_dir(&folder).output().await;
     let checked = checked.unwrap_or_else(|_| panic!("node-typescript is needed: run the tests with `cargo xtask test`"));
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));

@@ -363,6 +363,10 @@ fn names_that_clash_are_found_when_the_folder_is_read() {
     assert_eq!(load(&[("collections/fine.toml", "[fields]\na = { type = \"text\" }\n")]), Vec::<String>::new());
     let twice = "[fields]\nnote = { type = \"ref\", to = \"notes\" }\nnote_id = { type = \"text\" }\n";
     assert_eq!(load(&[("collections/extras.toml", twice)]), ["`Extra` would have two members `note_id` in GraphQL: rename a field"]);
+    for word in ["and", "or", "not"] {
+        let found = load(&[("collections/extras.toml", &format!("[fields]\n{word} = {{ type = \"bool\" }}\n"))]);
+        assert_eq!(found, [format!("the filter of `Extra` would have two members `{word}` in GraphQL: rename the field")]);
+    }
     let ty = "[collection]\nsingular = \"NotePayload\"\n[fields]\na = { type = \"text\" }\n";
     assert!(load(&[("collections/payloads.toml", ty)])[0].contains("the type `NotePayload` of GraphQL would be both"));
     assert!(load(&[("graphql/wrong.graphql", "{ notes { nodes { nothing } } }")])[0].contains("nothing"));

@@ -37,6 +37,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("the people cannot be read: ", "the database would have to end while a command works"),
     ("the database cannot be read: ", "the database would have to end while a command works"),
     (" cannot be read: ", "told with the place by each that is provoked below; the rest as above"),
+    ("takes every path, and [site] serves pages", "site.rs"),
+    ("is below the folder that [site] serves", "site.rs"),
     ("the backup could not be made: ", "backup.rs"),
     ("could not be put in its place", "a disk would have to fail between two calls"),
     ("could not be made safe", "a disk would have to fail between two calls"),
@@ -507,6 +509,16 @@ fn dev(shop: &mut Shop) {
     assert!(shop.said.contains("not tried: ") && shop.said.contains("is in use, probably by `serve` itself"), "{}", shop.said);
     shop.write("haechi.toml", MAIN);
     shop.refuses(&["token", "zoe"], "nobody is named `zoe`; people: ");
+    shop.write("client/client.js", "// mine");
+    let out = shop.path("client");
+    shop.refuses(&["generate", "typescript", "--out", &out], "was not made by this command, so it is not replaced");
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "nothing else was written");
+    shop.does(&["generate", "python", "--out", &out]);
+    shop.does(&["generate", "python", "--out", &out]);
+    shop.refuses(&["generate", "rust"], "clients for Rust and Go are not built yet");
+    shop.refuses(&["generate", "go"], "clients for Rust and Go are not built yet");
+    let file = shop.path("haechi.toml");
+    shop.refuses(&["generate", "python", "--out", &format!("{file}/x")], "");
     running.end();
 }
 

@@ -69,6 +69,7 @@ async fn pages_are_served_with_what_browsers_need() {
     // HEAD, and parts.
     let head = visitor.send("HEAD", "/app.js", &[], Vec::new()).await.expect(200);
     assert!(head.bytes.is_empty() && head.header("content-length") == "2600");
+    visitor.send("HEAD", "/app.js", &[("range", "bytes=0-4")], Vec::new()).await.expect(200);
     let part = get("/app.js", &[("range", "bytes=7-11"), ("accept-encoding", "gzip")]).await.expect(206);
     assert_eq!((part.text().as_str(), part.header("content-range")), ("const", "bytes 7-11/2600"));
     assert_eq!(get("/app.js", &[("range", "bytes=2600-")]).await.expect(416).header("content-range"), "bytes */2600");
@@ -182,6 +183,19 @@ async fn haechis_own_paths_win() {
         if is_folder { std::fs::remove_dir(&at).unwrap() } else { std::fs::remove_file(&at).unwrap() }
     }
     assert!(crate::process::haechi(&root, &["check"]).status.success());
+    // What nobody else may read does not stand among the pages, and a page that is a link would never be served.
+    let toml = std::fs::read_to_string(root.join("haechi.toml")).unwrap();
+    std::fs::write(root.join("haechi.toml"), format!("master_key = {{ file = \"{}\" }}\n{toml}", root.join("web/keys/master").display())).unwrap();
+    let said = crate::process::haechi(&root, &["check"]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("which everybody would be served"));
+    std::fs::write(root.join("haechi.toml"), &toml).unwrap();
+    let mut dev = std::process::Command::new(env!("CARGO_BIN_EXE_haechi"));
+    let said = dev.args(["dev", "--listen", "127.0.0.1:0", "--data"]).arg(root.join("web/data")).arg(&root).output().unwrap();
+    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("below the folder that [site] serves"), "{said:?}");
+    std::fs::remove_dir_all(root.join("web/data")).unwrap();
+    std::fs::rename(root.join("web/index.html"), root.join("web/home.html")).unwrap();
+    std::os::unix::fs::symlink("home.html", root.join("web/index.html")).unwrap();
+    assert!(String::from_utf8_lossy(&crate::process::haechi(&root, &["check"]).stderr).contains("links are not followed"));
     std::fs::remove_file(root.join("web/index.html")).unwrap();
     let said = crate::process::haechi(&root, &["check"]);
     assert!(String::from_utf8_lossy(&said.stderr).contains("fallback is `index.html`, and web/ has no such file"));
@@ -210,6 +224,29 @@ async fn files_may_change_and_be_large() {
     get("/app.js").await.expect(404);
     std::fs::write(web.join("app.js"), "again").unwrap();
     assert_eq!(get("/app.js").await.expect(200).text(), "again", "what was missing is not remembered");
+
+    // Another content of the same length and the same declared time, in the same place, is another file.
+    let at = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for (name, bytes) in [("same.js", 20), ("same.bin", 2 << 20)] {
+        let write = |byte: u8| {
+            std::fs::write(web.join(name), vec![byte; bytes]).unwrap();
+            std::fs::File::options().write(true).open(web.join(name)).unwrap().set_modified(at).unwrap();
+        };
+        write(b'a');
+        let first = get(&format!("/{name}")).await.expect(200);
+        write(b'b');
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let tag = first.header("etag").to_owned();
+        let known = visitor.send("GET", &format!("/{name}"), &[("if-none-match", &tag)], Vec::new()).await.expect(200);
+        assert!(known.bytes.starts_with(b"b") && known.header("etag") != tag, "{name}");
+        let part = visitor.send("GET", &format!("/{name}"), &[("range", "bytes=0-1"), ("if-range", &tag)], Vec::new()).await;
+        assert_eq!(part.status, 200, "{name}: a part of another file is no part");
+    }
+    // A large page is a page, also as that of its folder, and a folder's name tells nothing of it.
+    std::fs::create_dir_all(web.join("app.3f9a1c2b.js")).unwrap();
+    std::fs::write(web.join("app.3f9a1c2b.js/index.html"), format!("<title>large</title>{}", " ".repeat(2 << 20))).unwrap();
+    let large = get("/app.3f9a1c2b.js/").await.expect(200);
+    assert_eq!((large.header("content-type"), large.header("cache-control")), ("text/html; charset=utf-8", "no-cache"));
 
     // Two gigabytes, of which the disk holds almost nothing.
     let mut film = std::fs::File::create(web.join("film.mp4")).unwrap();
@@ -245,6 +282,19 @@ async fn files_may_change_and_be_large() {
     assert_eq!(ask(false).await, 40 << 20);
     assert!(ask(true).await < 40 << 20);
     server.end().await;
+    app.finish().await;
+}
+
+/// A fallback page with a hash in its name is asked for again: the path that was asked for has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fallback_is_never_kept_for_good() {
+    let mut files = folder("");
+    files[0].1 = files[0].1.replace("fallback = \"index.html\"", "fallback = \"index.3f9a1c2b.html\"");
+    files.push(("web/index.3f9a1c2b.html", "<title>app</title>".to_owned()));
+    let app = TestApp::start(Backend::Sqlite, &files).await;
+    let visitor = visitor(&app);
+    assert_eq!(visitor.send("GET", "/somewhere", HTML, Vec::new()).await.expect(200).header("cache-control"), "no-cache");
+    assert!(visitor.send("GET", "/index.3f9a1c2b.html", HTML, Vec::new()).await.expect(200).header("cache-control").contains("immutable"));
     app.finish().await;
 }
 

@@ -42,6 +42,7 @@ export function cart(haechi, me, signal) {
     await haechi.batch([
       { create: "orders", as: "order", data: { address: given.address } },
       ...lines.map(({ product, amount, _expanded }) => ({ create: "order_lines", data: { order: "$order.id", product, amount, price: _expanded.product.price } })),
+      { update: "orders", id: "$order.id", data: { state: "placed" } },
       { remove: "cart_lines", where: { person: me.id } },
     ]);
     location.hash = "orders";

@@ -326,6 +326,22 @@ type Shown<C extends Name, E> = {
 /** What a query shows of a row. A row beside it that you may not read is absent. */
 export type Seen<C extends Name, Q> = Picked<C, Q> & (Q extends { expand: infer E } ? { readonly _expanded: Shown<C, E> } : unknown);
 
+/** Nothing but what there is: what TypeScript does not look at in values of generic types. */
+type Strict<T, Known> = T & { [K in Exclude<keyof T, Known>]: never };
+type StrictExpand<C extends Name, E> = {
+  [K in keyof E]: K extends keyof Refers[C]
+    ? StrictInner<Extract<Refers[C][K], Name>, E[K]>
+    : K extends keyof Lists[C]
+      ? StrictInner<Extract<Lists[C][K], Name>, E[K]>
+      : K extends keyof Referring[C]
+        ? StrictInner<Extract<Referring[C][K], Name>, E[K]>
+        : never;
+};
+type StrictInner<C extends Name, I> = I extends { expand: infer E } ? I & { expand: StrictExpand<C, E> } : I;
+type Exact<C extends Name, Q> = Strict<Q, keyof Query<C>> &
+  (Q extends { expand: infer E } ? { expand: StrictExpand<C, E> } : unknown) &
+  (Q extends { order: infer O } ? { order: Strict<O, Orders[C]> } : unknown);
+
 // ---- queries ----
 
 export interface Query<C extends Name> {
@@ -360,17 +376,19 @@ export interface Aggregate<C extends Name> {
   min?: readonly Orders[C][];
   max?: readonly Orders[C][];
 }
-type Of<C extends Name, F> = F extends readonly (infer K)[] ? Pick<Rows[C], Extract<K, keyof Rows[C]>> : Record<string, never>;
+type Asked<F> = F extends readonly (infer K)[] ? K : never;
 type Nullable<T> = { readonly [K in keyof T]: Exclude<T[K], undefined> | null };
-export interface Group<C extends Name, A extends Aggregate<C>> {
-  readonly key: Nullable<Of<C, A["by"]>>;
-  readonly count: number;
-  /** Sums of whole numbers and decimals are exact, as texts. */
-  readonly sum: { readonly [K in Extract<A["sum"] extends readonly (infer F)[] ? F : never, string>]: string | number | null };
-  readonly avg: { readonly [K in Extract<A["avg"] extends readonly (infer F)[] ? F : never, string>]: number | null };
-  readonly min: Nullable<Of<C, A["min"]>>;
-  readonly max: Nullable<Of<C, A["max"]>>;
-}
+type Of<C extends Name, F> = Nullable<Pick<Rows[C], Extract<Asked<F>, keyof Rows[C]>>>;
+type Part<A, F extends string, T> = F extends keyof A ? { readonly [K in F]: T } : unknown;
+/** The results of one group; what was not asked for is absent. Sums of whole numbers and decimals are exact, as texts. */
+export type Group<C extends Name, A extends Aggregate<C>> = { readonly key: Of<C, A["by"]>; readonly count: number } & Part<
+  A,
+  "sum",
+  { readonly [K in Extract<Asked<A["sum"]>, string>]: string | number | null }
+> &
+  Part<A, "avg", { readonly [K in Extract<Asked<A["avg"]>, string>]: number | null }> &
+  Part<A, "min", Of<C, A["min"]>> &
+  Part<A, "max", Of<C, A["max"]>>;
 
 export type Change<T> =
   | { readonly type: "ready" }
@@ -396,14 +414,14 @@ export interface Versioned extends Writing {
 }
 
 export interface Collection<C extends Name> {
-  get<Q extends Pick<Query<C>, "fields" | "expand"> = {}>(id: string, query?: Q, options?: Call): Promise<Seen<C, Q>>;
+  get<Q extends Pick<Query<C>, "fields" | "expand"> = {}>(id: string, query?: Exact<C, Q>, options?: Call): Promise<Seen<C, Q>>;
   /** A page. */
-  list<Q extends Query<C> = {}>(query?: Q, options?: Call): Promise<Page<Seen<C, Q>>>;
+  list<Q extends Query<C> = {}>(query?: Exact<C, Q>, options?: Call): Promise<Page<Seen<C, Q>>>;
   /** All pages, one after the other. */
-  pages<Q extends Query<C> = {}>(query?: Q, options?: Call): AsyncGenerator<Page<Seen<C, Q>>, void, undefined>;
+  pages<Q extends Query<C> = {}>(query?: Exact<C, Q>, options?: Call): AsyncGenerator<Page<Seen<C, Q>>, void, undefined>;
   /** All rows of all pages. */
-  all<Q extends Query<C> = {}>(query?: Q, options?: Call): AsyncGenerator<Seen<C, Q>, void, undefined>;
-  aggregate<A extends Aggregate<C>>(question?: A, options?: Call): Promise<Group<C, A>[]>;
+  all<Q extends Query<C> = {}>(query?: Exact<C, Q>, options?: Call): AsyncGenerator<Seen<C, Q>, void, undefined>;
+  aggregate<A extends Aggregate<C> = {}>(question?: A, options?: Call): Promise<Group<C, A>[]>;
   create(data: Creates[C], options?: Writing): Promise<Written<C>>;
   update(id: string, data: Patches[C], options?: Versioned): Promise<Written<C>>;
   delete(id: string, options?: Versioned): Promise<void>;
@@ -414,9 +432,9 @@ export interface Collection<C extends Name> {
   /** Deletes all rows that the filter finds, at most 1 000, or none. */
   remove(where: Wheres[C] | string, options?: Writing): Promise<Many>;
   /** Changes from now on. A stream that breaks off is opened again after its last position; what cannot be told is a `resync`. */
-  watch<Q extends Pick<Query<C>, "where" | "fields"> = {}>(query?: Q, options?: Call): AsyncGenerator<Change<Seen<C, Q>>, void, undefined>;
+  watch<Q extends Pick<Query<C>, "where" | "fields"> = {}>(query?: Exact<C, Q>, options?: Call): AsyncGenerator<Change<Seen<C, Q>>, void, undefined>;
   /** The page that a query finds, now and anew after each change. */
-  live<Q extends Query<C> = {}>(query?: Q, options?: Call): AsyncGenerator<Page<Seen<C, Q>>, void, undefined>;
+  live<Q extends Query<C> = {}>(query?: Exact<C, Q>, options?: Call): AsyncGenerator<Page<Seen<C, Q>>, void, undefined>;
 }
 export interface Many {
   readonly count: number;
@@ -427,9 +445,9 @@ export interface Many {
 
 export type Operation = {
   [C in Name]:
-    | { create: C; as?: string; data: Creates[C] }
+    | (C extends "users" ? never : { create: C; as?: string; data: Creates[C] })
     | { update: C; id: string; data: Patches[C]; if_match?: number }
-    | { upsert: C; on: Keys[C]; as?: string; data: Creates[C] }
+    | (C extends "users" ? never : { upsert: C; on: Keys[C]; as?: string; data: Creates[C] })
     | { delete: C; id: string; if_match?: number }
     | { change: C; where: Wheres[C] | string; data: Patches[C] }
     | { remove: C; where: Wheres[C] | string };
