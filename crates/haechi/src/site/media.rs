@@ -32,6 +32,8 @@ impl Media {
         let last = name.rsplit('/').next().unwrap_or(name);
         let guessed = match last.rsplit_once('.').map(|(_, ending)| ending) {
             Some("webmanifest") => "application/manifest+json",
+            // RFC 9239 knows this name alone.
+            Some("js" | "mjs" | "cjs") => "text/javascript",
             _ => mime_guess::from_path(last).first_raw().unwrap_or("application/octet-stream"),
         };
         let text = guessed.starts_with("text/");

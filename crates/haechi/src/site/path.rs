@@ -18,14 +18,14 @@ pub(crate) struct Below {
 impl Below {
     /// Reads the path of a URL. `None`: no file can be meant.
     pub(crate) fn read(path: &str) -> Option<Self> {
-        let path = path.strip_prefix('/')?;
-        let (path, folder) = match path.strip_suffix('/') {
+        let whole = path.strip_prefix('/')?;
+        let (path, folder) = match whole.strip_suffix('/') {
             Some(path) => (path, true),
-            None => (path, path.is_empty()),
+            None => (whole, whole.is_empty()),
         };
         if path.is_empty() {
             // The root is one slash.
-            return folder.then(|| Self { names: String::new(), folder });
+            return whole.is_empty().then(|| Self { names: String::new(), folder });
         }
         let mut names = String::with_capacity(path.len());
         for (at, part) in path.split('/').enumerate() {
