@@ -254,7 +254,8 @@ step("nginx is restarted in the middle", async () => {
     await new Promise((next) => setTimeout(next, 50));
   }
   assert.equal((await client.notes.list({ count: true })).total_size, 20);
-  await until("all", () => new Set(told).size === 21);
+  // Deletes of the step before may be told first.
+  await until("all", () => Array.from({ length: 20 }, (_, at) => `event ${at}`).every((title) => told.includes(title)));
   assert.ok(!told.includes("resync"));
   stop.abort();
   await ended;
