@@ -3,15 +3,17 @@
 //! They need Node, Python and their registries, so they are a separate task; that the clients do what they say is tested without it
 //! (`generated.rs` of the integration tests).
 
-use crate::{Outcome, cargo, run};
+use crate::{
+    Outcome, cargo,
+    npm::{self, tool},
+    run,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// Versions of the tools.
-const CONFIGURED: &str = "xtask/clients";
 const PYTHON_TOOLS: [&str; 3] = ["openapi-python-client==0.26.2", "ruff==0.13.3", "httpx==0.28.1"];
 /// Scripts that use the clients of the template `team`.
 const USES: &str = "crates/haechi/tests/clients";
@@ -19,15 +21,7 @@ const USES: &str = "crates/haechi/tests/clients";
 const MOST_BYTES: usize = 8 * 1024;
 
 pub(crate) fn look() -> Outcome {
-    let work = std::env::current_dir().map_err(|error| error.to_string())?.join("target/clients");
-    std::fs::create_dir_all(&work).map_err(|error| format!("{} cannot be made: {error}", work.display()))?;
-    for file in ["package.json", "package-lock.json"] {
-        std::fs::copy(Path::new(CONFIGURED).join(file), work.join(file)).map_err(|error| format!("{file} cannot be copied: {error}"))?;
-    }
-    if Command::new("npm").arg("--version").output().is_err() {
-        return Err("npm is not on the path: install Node.js (Debian: apt install nodejs npm)".to_owned());
-    }
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&work))?;
+    let work = npm::prepare("clients", &[])?;
     let python = work.join("python");
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&python))?;
@@ -46,10 +40,6 @@ pub(crate) fn look() -> Outcome {
         println!("{name}: nothing was found");
     }
     Ok(())
-}
-
-fn tool(work: &Path, program: &str) -> Command {
-    Command::new(work.join("node_modules/.bin").join(program))
 }
 
 fn write(path: &Path, text: &str) -> Outcome {

@@ -2,29 +2,18 @@
 //!
 //! They need Node, so they are a separate task; a test also checks their demands (`descriptions.rs` of the integration tests).
 
-use crate::{Outcome, cargo, run};
+use crate::{Outcome, cargo, npm, run};
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// Configuration, and the versions of the linters.
-const CONFIGURED: &str = "xtask/descriptions";
-
 pub(crate) fn lint() -> Outcome {
-    let work = std::env::current_dir().map_err(|error| error.to_string())?.join("target/descriptions");
-    std::fs::create_dir_all(&work).map_err(|error| format!("{} cannot be made: {error}", work.display()))?;
-    for file in ["package.json", "package-lock.json", "spectral.yaml", "buf.yaml", "redocly.yaml"] {
-        std::fs::copy(Path::new(CONFIGURED).join(file), work.join(file)).map_err(|error| format!("{file} cannot be copied: {error}"))?;
-    }
-    if Command::new("npm").arg("--version").output().is_err() {
-        return Err("npm is not on the path: install Node.js (Debian: apt install nodejs npm)".to_owned());
-    }
-    run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&work))?;
+    let work = npm::prepare("descriptions", &["spectral.yaml", "buf.yaml", "redocly.yaml"])?;
     run(Command::new(cargo()).args(["build", "--package", "haechi", "--bin", "haechi"]))?;
     for (name, folder) in [("clinic", "examples/clinic"), ("types", "crates/haechi/tests/folders/types")] {
         let openapi = generated(folder, "openapi", &work.join(format!("{name}.json")))?;
-        let tool = |program: &str| Command::new(work.join("node_modules/.bin").join(program));
+        let tool = |program: &str| npm::tool(&work, program);
         run(tool("spectral")
             .args(["lint", "--fail-severity", "hint", "--ruleset", "spectral.yaml"])
             .arg(openapi.file_name().unwrap_or_default())

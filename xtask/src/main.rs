@@ -10,6 +10,7 @@ mod features;
 mod fresh;
 mod limits;
 mod named;
+mod npm;
 mod pages;
 mod services;
 mod supply;

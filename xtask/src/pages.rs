@@ -3,15 +3,12 @@
 //! The walk needs Node and its registry, so it is a separate task; that the pages work is tested without it (`templates.rs` of the
 //! integration tests).
 
-use crate::{Outcome, cargo, run};
+use crate::{Outcome, cargo, npm, run};
 use std::{
     net::TcpListener,
-    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
-
-const CONFIGURED: &str = "xtask/pages";
 
 /// A server that ends with this.
 struct Served(Child);
@@ -24,12 +21,7 @@ impl Drop for Served {
 }
 
 pub(crate) fn look(templates: &[&str]) -> Outcome {
-    let work = std::env::current_dir().map_err(|error| error.to_string())?.join("target/pages");
-    std::fs::create_dir_all(&work).map_err(|error| format!("{} cannot be made: {error}", work.display()))?;
-    for file in ["package.json", "package-lock.json", "check.mjs"] {
-        std::fs::copy(Path::new(CONFIGURED).join(file), work.join(file)).map_err(|error| format!("{file} cannot be copied: {error}"))?;
-    }
-    run(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&work))?;
+    let work = npm::prepare("pages", &["check.mjs"])?;
     run(Command::new(cargo()).args(["build", "--package", "haechi", "--bin", "haechi"]))?;
     for template in templates {
         let folder = work.join(template);

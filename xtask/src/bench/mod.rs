@@ -11,7 +11,7 @@ mod tables;
 
 use crate::{Outcome, cargo, run as run_command};
 use load::{Load, Measured};
-use servers::{Haechi, Raw, Server};
+use servers::{Haechi, Process, Server};
 use std::{process::Command, time::Duration};
 
 /// What is measured: a name, and whether the reference has it too.
@@ -97,12 +97,12 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         let names: Vec<&str> = only.map_or_else(|| vec!["get", "list", "create", "mixed"], |only| only.split(',').collect());
         return side_by_side(&names, &haechi, &other, rounds, Duration::from_secs(seconds));
     }
-    let raw = Raw::start(&haechi)?;
+    let raw = Process::raw(&haechi)?;
     beside_raw(&haechi, &raw, only, rounds, Duration::from_secs(seconds))
 }
 
 /// All scenarios, beside the reference where it has them.
-fn beside_raw(haechi: &Haechi, raw: &Raw, only: Option<&String>, rounds: u64, time: Duration) -> Outcome {
+fn beside_raw(haechi: &Haechi, raw: &Process, only: Option<&String>, rounds: u64, time: Duration) -> Outcome {
     let load = Load::new(haechi)?;
     println!(
         "{:<22} {:>10} {:>9} {:>9} {:>9}   {:>10} {:>9}   {:>6}",

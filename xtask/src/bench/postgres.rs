@@ -2,7 +2,7 @@
 
 use super::{
     load::{Load, Measured},
-    servers::{Haechi, Raw, Server},
+    servers::{Haechi, Process, Server},
 };
 use crate::{Outcome, services::Postgres};
 use std::{path::PathBuf, time::Duration};
@@ -51,7 +51,7 @@ pub(super) fn run(binary: PathBuf, rounds: u64, time: Duration) -> Outcome {
     let apart = "UPDATE notes SET create_time = create_time + n.at FROM (SELECT id, row_number() OVER (ORDER BY id) AS at FROM notes) n WHERE notes.id = n.id";
     postgres.run_sql(apart)?;
     postgres.run_sql("VACUUM ANALYZE notes")?;
-    let raw = Raw::on_postgres(&postgres.url())?;
+    let raw = Process::raw_on_postgres(&postgres.url())?;
     let (ours, theirs) = (WithDatabase { server: &haechi, database }, WithDatabase { server: &raw, database });
     let load = Load::new(&haechi)?;
     println!(

@@ -50,7 +50,8 @@ pub(crate) struct Haechi {
     pub(crate) idle_mb: u64,
 }
 
-pub(crate) struct Raw {
+/// A server that needs nothing else; it ends with this.
+pub(crate) struct Process {
     child: Child,
     address: String,
 }
@@ -64,7 +65,7 @@ impl Server for Haechi {
     }
 }
 
-impl Server for Raw {
+impl Server for Process {
     fn address(&self) -> &str {
         &self.address
     }
@@ -81,7 +82,7 @@ impl Drop for Haechi {
     }
 }
 
-impl Drop for Raw {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -279,23 +280,26 @@ impl Haechi {
     }
 }
 
-impl Raw {
+impl Process {
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command, address: String) -> Result<Self, String> {
+        Ok(Self { child: command.spawn().map_err(|error| error.to_string())?, address })
+    }
+
     /// Serves a copy of the same database.
-    pub(crate) fn start(haechi: &Haechi) -> Result<Self, String> {
+    pub(crate) fn raw(haechi: &Haechi) -> Result<Self, String> {
         let copy = haechi.folder.join("raw.db");
         std::fs::copy(haechi.folder.join(".haechi/haechi.db"), &copy).map_err(|error| error.to_string())?;
         let address = format!("127.0.0.1:{}", free_port()?);
-        let child = Command::new(built("bench-raw")).arg(&copy).arg(&address).spawn().map_err(|error| error.to_string())?;
-        let server = Self { child, address };
+        let server = Self::start(Command::new(built("bench-raw")).arg(&copy).arg(&address), address.clone())?;
         wait(&server.address, "/api/v1/notes/x", START)?;
         Ok(server)
     }
 
     /// Serves the same rows where Haechi keeps them.
-    pub(crate) fn on_postgres(url: &str) -> Result<Self, String> {
+    pub(crate) fn raw_on_postgres(url: &str) -> Result<Self, String> {
         let address = format!("127.0.0.1:{}", free_port()?);
-        let child = Command::new(built("bench-raw")).arg(url).arg(&address).spawn().map_err(|error| error.to_string())?;
-        let server = Self { child, address };
+        let server = Self::start(Command::new(built("bench-raw")).arg(url).arg(&address), address.clone())?;
         wait(&server.address, "/api/v1/notes/x", START)?;
         Ok(server)
     }

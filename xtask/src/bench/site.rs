@@ -2,40 +2,18 @@
 
 use super::{
     load::{Load, Measured},
-    servers::{self, Server},
+    servers::{self, Process},
 };
 use crate::Outcome;
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
 const FILE_BYTES: usize = 10 * 1024;
 const FILES: usize = 100_000;
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-/// A process that serves; it ends with this.
-struct Serving {
-    child: Child,
-    address: String,
-}
-
-impl Server for Serving {
-    fn address(&self) -> &str {
-        &self.address
-    }
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn write_app(folder: &Path, address: &str) -> Outcome {
     let write = |name: &str, text: &str| {
@@ -54,11 +32,11 @@ fn write_app(folder: &Path, address: &str) -> Outcome {
 }
 
 /// Serves a folder; and how long it took until the first answer.
-fn serve(folder: &Path, address: &str) -> Result<(Serving, u128), String> {
+fn serve(folder: &Path, address: &str) -> Result<(Process, u128), String> {
     let began = Instant::now();
     let mut command = Command::new(servers::built("haechi"));
     command.arg("serve").arg("-C").arg(folder).env("HAECHI_BENCH_KEY", KEY).stdout(Stdio::null()).stderr(Stdio::null());
-    let serving = Serving { child: command.spawn().map_err(|error| error.to_string())?, address: address.to_owned() };
+    let serving = Process::start(&mut command, address.to_owned())?;
     servers::wait(address, "/healthz", Duration::from_secs(30))?;
     Ok((serving, began.elapsed().as_millis()))
 }
@@ -70,8 +48,8 @@ pub(crate) fn run(rounds: u64, time: Duration) -> Outcome {
     write_app(&folder, &address)?;
     let (haechi, _) = serve(&folder, &address)?;
     let bare = format!("127.0.0.1:{}", servers::free_port()?);
-    let child = Command::new(servers::built("bench-raw")).arg(format!("files:{}", folder.join("web").display())).arg(&bare).spawn();
-    let raw = Serving { child: child.map_err(|error| error.to_string())?, address: bare.clone() };
+    let raw =
+        Process::start(Command::new(servers::built("bench-raw")).arg(format!("files:{}", folder.join("web").display())).arg(&bare), bare.clone())?;
     servers::wait(&bare, "/page.js", Duration::from_secs(10))?;
     let load = Load::of_files();
     let (mut ours, mut theirs): (Vec<Measured>, Vec<Measured>) = (Vec::new(), Vec::new());
