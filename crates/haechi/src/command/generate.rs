@@ -58,7 +58,12 @@ impl Generate {
             return Err(Failed::Said(what.to_owned()));
         }
         let (revision, _) = place.load()?;
-        let client = |language, out: &Out| write(&out.out, &haechi_clients::client(&revision.app, language));
+        let client = |language, out: &Out| -> Result<(), Failed> {
+            for path in write(&out.out, &haechi_clients::client(&revision.app, language))? {
+                say!("  wrote {}", path.display());
+            }
+            Ok(())
+        };
         let base = revision.app.config.server.public_url.clone().unwrap_or_default();
         match self {
             Self::Openapi => print(&haechi_data::openapi::describe(&revision.app, &base, haechi_identity::openapi::describe())),
@@ -74,7 +79,7 @@ impl Generate {
 }
 
 /// Writes a client. A file of its name that was not made here is not replaced, and then nothing is written.
-fn write(folder: &Path, files: &[File]) -> Result<(), Failed> {
+pub(super) fn write(folder: &Path, files: &[File]) -> Result<Vec<PathBuf>, Failed> {
     for file in files {
         let path = folder.join(file.name);
         let others = match std::fs::read(&path) {
@@ -88,6 +93,7 @@ fn write(folder: &Path, files: &[File]) -> Result<(), Failed> {
             )));
         }
     }
+    let mut written_files = Vec::new();
     std::fs::create_dir_all(folder).map_err(|error| format!("the folder {} cannot be made: {}", folder.display(), why(error.kind())))?;
     for file in files {
         let (path, part) = (folder.join(file.name), folder.join(format!(".{}.part", file.name)));
@@ -96,7 +102,7 @@ fn write(folder: &Path, files: &[File]) -> Result<(), Failed> {
             let _ = std::fs::remove_file(&part);
             return Err(Failed::Said(format!("{} cannot be written: {}", path.display(), why(error.kind()))));
         }
-        say!("  wrote {}", path.display());
+        written_files.push(path);
     }
-    Ok(())
+    Ok(written_files)
 }

@@ -6,6 +6,7 @@ use haechi_testkit::{Backend, TestApp, on_both};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 use tokio::{
@@ -134,9 +135,14 @@ watchers = { type = "list", of = "ref", to = "users" }
 input = { note = { type = "text", required = true } }
 "#;
 
-/// The files of a template of `haechi new`.
+/// The files that `haechi new` makes of a template.
 pub(crate) fn template(name: &str) -> Vec<(String, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(name);
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let root = std::env::temp_dir().join(format!("haechi-template-{}-{number}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&root);
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_haechi")).args(["new", "--template", name]).arg(&root).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let mut found = Vec::new();
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -149,5 +155,6 @@ pub(crate) fn template(name: &str) -> Vec<(String, String)> {
             }
         }
     }
+    std::fs::remove_dir_all(root).unwrap();
     found
 }

@@ -1,10 +1,8 @@
 //! The pages of the templates, in a browser: a team from signing up to a conflict that is merged, a shop from its catalogue to an order.
 
 use crate::{clients::Browser, generated::template, network};
-use haechi_clients::{Language, client};
 use haechi_testkit::{Backend, TestApp};
 use serde_json::json;
-use std::path::Path;
 
 /// What somebody does on a page, in words of the page.
 const HANDS: &str = r#"
@@ -191,17 +189,4 @@ async fn a_customer_orders_on_the_page_of_the_shop() {
     drop(browser);
     server.end().await;
     app.finish().await;
-}
-
-/// The client that comes with a template is the one that is generated for it.
-#[test]
-fn the_clients_of_the_templates_are_as_generated() {
-    for name in ["team", "shop"] {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates").join(name);
-        let (revision, _) = haechi::app::folder::load(&root).unwrap_or_else(|error| panic!("{error}"));
-        for file in client(&revision.app, Language::TypeScript) {
-            let kept = std::fs::read_to_string(root.join("web/haechi").join(file.name)).unwrap();
-            assert!(kept == file.text, "{name}: run `haechi generate typescript --out web/haechi` in templates/{name}");
-        }
-    }
 }

@@ -1,7 +1,8 @@
 // The page: the catalogue for everybody, cart and orders for those who are signed in.
 import { Haechi } from "./haechi/client.js";
 import { h } from "./dom.js";
-import { language, switchLanguage, t } from "./texts.js";
+import { language, switchLanguage } from "./language.js";
+import { t } from "./texts.js";
 import { signIn } from "./sign-in.js";
 import { catalogue } from "./catalogue.js";
 import { cart } from "./cart.js";

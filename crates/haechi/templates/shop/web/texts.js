@@ -1,5 +1,7 @@
 // What the page says, in English and Korean. The English words are the keys.
 
+import { language, translator } from "./language.js";
+
 const KOREAN = {
   "Shop": "가게",
   "Sign in": "로그인",
@@ -43,17 +45,8 @@ const KOREAN = {
   "Your session has ended. Sign in again.": "세션이 끝났습니다. 다시 로그인하십시오.",
 };
 
-const stored = localStorage.getItem("language");
-export const language = stored ?? (navigator.language.startsWith("ko") ? "ko" : "en");
-document.documentElement.lang = language;
-
 /** A text in the language of the page. */
-export const t = (text) => (language === "ko" ? (KOREAN[text] ?? text) : text);
-
-export function switchLanguage() {
-  localStorage.setItem("language", language === "ko" ? "en" : "ko");
-  location.reload();
-}
+export const t = translator(KOREAN);
 
 const money = new Intl.NumberFormat(language, { style: "currency", currency: "EUR" });
 const times = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });

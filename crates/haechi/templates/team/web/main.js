@@ -1,7 +1,8 @@
 // The page: who is signed in, and which project is shown.
 import { Haechi } from "./haechi/client.js";
 import { h } from "./dom.js";
-import { language, switchLanguage, t } from "./texts.js";
+import { language, switchLanguage } from "./language.js";
+import { t } from "./texts.js";
 import { signIn } from "./sign-in.js";
 import { projects } from "./projects.js";
 
