@@ -207,6 +207,8 @@ def _unreachable(cause: Exception) -> HaechiError:
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 8.0
 _LONGEST_RETRY_AFTER: Final = 60.0
+_TOGETHER: Final = 0.05
+"""Changes that come so soon after another are one page of `live`."""
 
 
 def _passes(error: HaechiError) -> bool:

@@ -27,7 +27,7 @@
                     watching.result()
                 changed.clear()
                 yield await self.list(where=where, order=order, expand=expand, page_size=page_size, count=count)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(_TOGETHER)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

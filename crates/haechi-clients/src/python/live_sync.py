@@ -33,6 +33,6 @@
                     raise failed[0]
                 changed.clear()
                 yield self.list(where=where, order=order, expand=expand, page_size=page_size, count=count)
-                time.sleep(0.05)
+                time.sleep(_TOGETHER)
         finally:
             stopped.set()

@@ -115,6 +115,8 @@ async function failure(reply) {
 
 const FIRST_PAUSE = 250;
 const LONGEST_PAUSE = 8_000;
+/** Changes that come so soon after another are one page of `live`. */
+const TOGETHER = 50;
 /** A longer wait is told, not waited for. */
 const LONGEST_RETRY_AFTER = 60;
 
@@ -570,7 +572,7 @@ class Collection {
         if (failed) throw failed;
         changed = false;
         yield await this.list(query, { signal: limit.signal });
-        await pause(50, limit.signal);
+        await pause(TOGETHER, limit.signal);
       }
     } finally {
       limit.end();

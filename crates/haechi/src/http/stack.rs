@@ -40,6 +40,8 @@ use tracing::{Instrument, Span};
 const MAX_URL_BYTES: usize = 8 * 1024;
 /// The part of the requests in work that unknown callers may have: a flood of those leaves room for known callers.
 const ANONYMOUS_PART: (usize, usize) = (3, 4);
+/// The part of those that pages may have: slow readers of files leave room for signing in.
+const PAGES_PART: usize = 2;
 /// One caller or network may have one in so many of the requests in work, but at least a few.
 const SHARE: usize = 8;
 const MIN_SHARE: usize = 8;
@@ -54,7 +56,7 @@ pub struct Stack {
     /// Places for requests in work: of all callers, and of unknown callers.
     slots: Arc<Semaphore>,
     anonymous_slots: Arc<Semaphore>,
-    /// Of the places of unknown callers, those for pages: slow readers of files leave room for signing in.
+    /// Of the places of unknown callers, those for pages.
     page_slots: Arc<Semaphore>,
     /// Requests in work of one caller, or of one network without credentials.
     shares: Arc<Shares>,
@@ -101,6 +103,7 @@ impl Stack {
     #[must_use]
     pub fn new(routes: Router, house: &House, (base, mode): (Arc<str>, Mode), config: &Config, rates: Arc<Rates>) -> Self {
         let limits = &config.limits;
+        let anonymous = (limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1);
         let over_tls = base.starts_with("https:") || config.server.tls().is_some();
         let traced = config.telemetry.traces.is_some();
         Self {
@@ -111,8 +114,8 @@ impl Stack {
             gate: house.gate.clone(),
             identity: house.identity.clone(),
             slots: Arc::new(Semaphore::new(limits.concurrency)),
-            anonymous_slots: Arc::new(Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1).max(1))),
-            page_slots: Arc::new(Semaphore::new((limits.concurrency * ANONYMOUS_PART.0 / ANONYMOUS_PART.1 / 2).max(1))),
+            anonymous_slots: Arc::new(Semaphore::new(anonymous)),
+            page_slots: Arc::new(Semaphore::new((anonymous / PAGES_PART).max(1))),
             shares: Shares::new((limits.concurrency / SHARE).max(MIN_SHARE)),
             timeout: Duration::from_millis(limits.request_ms),
             // Each route has its own limits of a body's size and depth.
