@@ -117,3 +117,82 @@ async fn graphql_answers_as_its_document_says() {
     assert!(asked >= 2, "{asked}");
     app.finish().await;
 }
+
+/// A value of an example, with ids of rows where the document leaves them out.
+fn filled(value: &mut Value, ids: &dyn Fn(&str) -> Value, at: &str) {
+    match value {
+        Value::String(text) if text == "0192…" => *value = ids(at),
+        Value::Object(members) => members.iter_mut().for_each(|(name, value)| filled(value, ids, name)),
+        Value::Array(items) => items.iter_mut().for_each(|item| filled(item, ids, at)),
+        _ => {}
+    }
+}
+
+/// docs/rest.md: upserts, changes by filter and the batch do what they say, on rows of kim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rest_writes_as_its_document_says() {
+    let (app, kim) = clinic().await;
+    let text = document("docs/rest.md");
+    let blocks = blocks(&text);
+    let mut written = 0;
+    let first = async |path: &str| kim.get(path).await.expect(200).json()["items"][0].clone();
+    let patient = first("/api/v1/patients?status=active&doctor=me").await;
+    let appointment = first("/api/v1/appointments?status=booked").await;
+
+    let (_, batch) = blocks.iter().find(|(_, text)| text.contains("\"operations\"")).unwrap();
+    let mut batch: Value = serde_json::from_str(batch).unwrap();
+    for operation in batch["operations"].as_array_mut().unwrap() {
+        let collection = operation["update"].as_str().or(operation["delete"].as_str()).unwrap_or_default().to_owned();
+        let ids = |at: &str| match (at, collection.as_str()) {
+            ("patient", _) | ("id", "patients") => patient["id"].clone(),
+            ("id", "appointments") => appointment["id"].clone(),
+            place => panic!("the test knows no id for {place:?}"),
+        };
+        filled(operation, &ids, "");
+        if operation.get("if_match").is_some() {
+            operation["if_match"] = patient["version"].clone();
+        }
+    }
+    let results = kim.post("/api/v1:batch", batch.clone()).await.expect(200).json()["results"].clone();
+    assert_eq!(results.as_array().map(Vec::len), batch["operations"].as_array().map(Vec::len), "{results}");
+
+    for line in blocks.iter().flat_map(|(_, text)| text.lines()).filter(|line| line.starts_with("curl -X POST")) {
+        let words = shell_words(line);
+        let path = words.iter().find_map(|word| word.strip_prefix("$API")).unwrap();
+        let body = words.windows(2).find(|pair| pair[0] == "-d").map(|pair| serde_json::from_str::<Value>(&pair[1]).unwrap()).unwrap();
+        // The clinic declares no action.
+        if path.contains(":approve") {
+            continue;
+        }
+        let reply = kim.post(&format!("/api/v1{path}"), body).await;
+        assert!(matches!(reply.status, 200 | 201), "{path}: {reply:?}");
+        assert!(reply.json()["count"].as_u64() != Some(0), "{path} found nothing");
+        written += 1;
+    }
+    assert!(written >= 3, "{written}");
+    app.finish().await;
+}
+
+/// docs/grpc.md: the methods of its table are there, and its calls are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc_answers_as_its_document_says() {
+    let (app, kim) = clinic().await;
+    let text = document("docs/grpc.md");
+    let client = crate::grpc::Client::new(&app);
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let methods: Vec<&str> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).filter(|name| name.contains("Patient") && !name.contains('.')).collect();
+    let missing: Vec<&&str> = methods.iter().filter(|name| !client.has(name)).collect();
+    // The action is an example of what a collection declares.
+    assert_eq!((methods.len(), missing), (15, vec![&"ApprovePatient"]), "{methods:?}");
+
+    let (_, python) = blocks(&text).into_iter().find(|(language, _)| language == "python").unwrap();
+    assert!(python.contains("patients.ListPatients(pb.ListPatientsRequest(page_size=5, order_by=\"name\"), metadata=auth).patients"), "{python}");
+    let page = client.call(&kim, "ListPatients", json!({ "page_size": 5, "order_by": "name" })).await.unwrap();
+    assert_eq!(page["patients"].as_array().map(Vec::len), Some(5), "{page}");
+    assert!(python.contains("patient.name, list(patient.masked_fields)") && page["patients"][0]["name"].is_string(), "{page}");
+    assert!(python.contains("patients.WatchPatients(pb.WatchPatientsRequest(), metadata=auth)"), "{python}");
+    let refused = client.watch(&kim, "WatchPatients", json!({})).await.map(|_| ()).unwrap_err();
+    assert_eq!(refused.reason, "forbidden", "the clinic lets nobody watch patients");
+    app.finish().await;
+}

@@ -30,6 +30,10 @@ impl Client {
         Self(DescriptorPool::from_file_descriptor_set(files).unwrap())
     }
 
+    pub(crate) fn has(&self, method: &str) -> bool {
+        self.0.services().any(|service| service.methods().any(|known| known.name() == method))
+    }
+
     fn method(&self, method: &str) -> (String, MessageDescriptor, MessageDescriptor) {
         for service in self.0.services() {
             if let Some(found) = service.methods().find(|known| known.name() == method) {
