@@ -7,7 +7,7 @@ use crate::{
     revision::Revision,
     shared::Shared,
 };
-use haechi_model::{App, Collection, CollectionId, FieldId, Predicate};
+use haechi_model::{App, Collection, CollectionId, FieldId, Predicate, ThingKind};
 use haechi_policy::{ChangeParts, Written};
 use std::{
     borrow::Cow,
@@ -234,6 +234,17 @@ impl Ask {
         }
         let names = self.revision.names(collection, fields);
         self.revision.policies.change(&self.caller.principal(), collection, self.now_ms, Written::These(&names))
+    }
+
+    /// Asks whether the caller may do this with a thing that is no row. Callers without credentials never may.
+    ///
+    /// # Errors
+    /// The refusal, which is noted.
+    pub fn may_do(&self, (kind, name): (ThingKind, &str), action: &'static str) -> Result<(), Refusal> {
+        let allowed = !self.caller.is_anonymous()
+            && self.caller.in_scope_of_thing(kind, name, action)
+            && self.revision.policies.decide(&self.caller.principal(), (kind, name), action, self.now_ms);
+        if allowed { Ok(()) } else { Err(self.refuse(format!("{}/{name}:{action}", kind.type_name()), None, None)) }
     }
 
     pub(crate) fn readable(&self, collection: CollectionId) -> Predicate {

@@ -1,6 +1,6 @@
 //! Who asks, and how they proved it.
 
-use haechi_model::{Actor, App, CollectionId, Row, VERBS};
+use haechi_model::{Actor, App, CollectionId, Row, ThingKind, VERBS};
 use haechi_policy::{ActionId, Principal, PrincipalKind};
 use std::{
     collections::hash_map::RandomState,
@@ -54,26 +54,39 @@ pub struct SignedIn {
     pub scope: Option<Scope>,
 }
 
-/// The actions on collections that a credential is limited to: a bit per action and collection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope(Box<[u64]>);
+/// The actions that a credential is limited to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// By collection, a bit per action.
+    rows: Box<[u64]>,
+    /// Things that are no rows, with the action on each.
+    things: Box<[(ThingKind, Box<str>, &'static str)]>,
+}
 
 /// A scope that is none of the app's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownScope(pub String);
 
 impl Scope {
-    /// From `COLLECTION:ACTION`; either may be `*`.
+    /// From `COLLECTION:ACTION`, where either may be `*`, and `Work::Job/NAME:ACTION`, where the name may be `*`.
     ///
     /// # Errors
     /// The first text that names nothing of the app.
     pub fn parse<'a>(app: &App, texts: impl IntoIterator<Item = &'a str>) -> Result<Self, UnknownScope> {
         let actions = haechi_policy::actions(app);
         let mut bits = vec![0u64; app.collections.len()];
+        let mut things = Vec::new();
         for text in texts {
             let unknown = || UnknownScope(text.to_owned());
-            let (collection, action) = text.split_once(':').ok_or_else(unknown)?;
+            let (collection, action) = text.rsplit_once(':').ok_or_else(unknown)?;
             let mut met = false;
+            if let Some((kind, name)) = ThingKind::parse(collection) {
+                let action = kind.actions().iter().find(|known| **known == action).ok_or_else(unknown)?;
+                for known in kind.names(app).into_iter().filter(|known| name == "*" || *known == name) {
+                    things.push((kind, known.into(), *action));
+                    met = true;
+                }
+            }
             for (at, _) in app.collections.iter().enumerate().filter(|(_, known)| collection == "*" || known.name == collection) {
                 // A star covers verbs only: actions of classes and declared actions must be named.
                 let meant = |known: &&str| action == *known || action == "*" && VERBS.contains(known);
@@ -86,18 +99,22 @@ impl Scope {
                 return Err(unknown());
             }
         }
-        Ok(Self(bits.into()))
+        Ok(Self { rows: bits.into(), things: things.into() })
     }
 
     /// Parses a stored scope. Names that the app no longer has are ignored.
     #[must_use]
     pub fn stored(app: &App, texts: &[String]) -> Self {
         let known = texts.iter().map(String::as_str).filter(|text| Self::parse(app, [*text]).is_ok());
-        Self::parse(app, known).unwrap_or(Self(Box::default()))
+        Self::parse(app, known).unwrap_or_default()
     }
 
     pub(crate) fn allows(&self, collection: CollectionId, action: ActionId) -> bool {
-        self.0.get(collection).is_some_and(|bits| bits >> action & 1 == 1)
+        self.rows.get(collection).is_some_and(|bits| bits >> action & 1 == 1)
+    }
+
+    pub(crate) fn allows_thing(&self, kind: ThingKind, name: &str, action: &str) -> bool {
+        self.things.iter().any(|(of, known, does)| *of == kind && **known == *name && *does == action)
     }
 }
 
@@ -203,6 +220,10 @@ impl Caller {
     /// Whether the credential's scope covers this action; policies decide as well.
     pub(crate) fn in_scope(&self, collection: CollectionId, action: ActionId) -> bool {
         self.0.scope.as_ref().is_none_or(|scope| scope.allows(collection, action))
+    }
+
+    pub(crate) fn in_scope_of_thing(&self, kind: ThingKind, name: &str, action: &str) -> bool {
+        self.0.scope.as_ref().is_none_or(|scope| scope.allows_thing(kind, name, action))
     }
 
     pub(crate) fn principal(&self) -> Principal<'_> {

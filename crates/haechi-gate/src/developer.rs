@@ -1,10 +1,9 @@
 //! Tokens of developers: they name a user, and are valid for an hour at a process that serves `dev`.
 
-use crate::keys::{MasterKey, hex, unhex};
+use crate::keys::{MasterKey, Purpose, hex, unhex};
 use aws_lc_rs::hmac;
 
 const DEV_PREFIX: &str = "haechi_dev_";
-const DEV_PURPOSE: &str = "developer token";
 /// How long a developer's token lives.
 const DEV_TOKEN_MS: i64 = 3_600_000;
 
@@ -12,7 +11,7 @@ const DEV_TOKEN_MS: i64 = 3_600_000;
 #[must_use]
 pub fn dev_token(master: &MasterKey, user_id: &str, now_ms: i64) -> String {
     let claims = format!("{user_id}.{}", now_ms + DEV_TOKEN_MS);
-    let tag = hmac::sign(&master.hmac(DEV_PURPOSE), claims.as_bytes());
+    let tag = hmac::sign(&master.hmac(Purpose::DeveloperToken), claims.as_bytes());
     format!("{DEV_PREFIX}{claims}.{}", hex(tag.as_ref()))
 }
 
@@ -21,7 +20,7 @@ pub(crate) struct Developers(Option<hmac::Key>);
 
 impl Developers {
     pub(crate) fn new(master: &MasterKey, accepted: bool) -> Self {
-        Self(accepted.then(|| master.hmac(DEV_PURPOSE)))
+        Self(accepted.then(|| master.hmac(Purpose::DeveloperToken)))
     }
 
     /// The user and the expiry of a token; `None` unless it is genuine and not expired.

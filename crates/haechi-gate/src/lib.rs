@@ -109,7 +109,7 @@ pub use gate::{Database, Gate, OpenError, Options, restore};
 pub use grant::{AggregateQuery, Create, Delete, Export, Found, Grant, List, ListQuery, Read, Update, Verb, Wanted, Watch};
 pub use haechi_store::{Fill, MigrateError, Migration, Plan, Server, Sizes, Unopened, Usage};
 pub use import::{ImportError, ImportRow, Imported, Named, ReadRow, Rows, is_key};
-pub use keys::{Mac, MasterKey, Sealer, Unsealed, random, random_hex};
+pub use keys::{Life, Mac, MasterKey, Purpose, Sealer, Unsealed, random, random_hex};
 pub use ledger::Lines;
 pub use ledger::access::AccessFull;
 pub use ledger::archive::{ArchiveError, ArchiveReport, Part};

@@ -62,7 +62,7 @@ impl Gate {
         &'a self,
         key: &'a System<Import>,
         who: &'a str,
-        collection: CollectionId,
+        collection: Option<CollectionId>,
         record: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
@@ -71,7 +71,7 @@ impl Gate {
             let entry = EntryDraft {
                 kind: EntryKind::Access,
                 record: record.map(Into::into),
-                ..self.shared.system_entry("explain", Some(collection), String::from_utf8_lossy(&extra).into_owned())
+                ..self.shared.system_entry("explain", collection, String::from_utf8_lossy(&extra).into_owned())
             };
             self.shared.commit(self.shared.system_change(key, vec![entry])).await.map(|_| ())
         })

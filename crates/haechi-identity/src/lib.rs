@@ -25,7 +25,7 @@ pub use session::{SessionView, Started};
 pub use tables::{ISSUED, tables};
 pub use user::{Operator, Person};
 
-use haechi_gate::{Authenticator, Gate, Identity as Area, Mac, MasterKey, System};
+use haechi_gate::{Authenticator, Gate, Identity as Area, Mac, MasterKey, Purpose, System};
 use password::Hasher;
 use std::sync::Arc;
 use tables::Tables;
@@ -56,9 +56,9 @@ impl Identity {
         let inner = Inner {
             tables: Tables::of(gate, &key)?,
             hasher: Hasher::start()?,
-            devices: master.mac("known device"),
-            buckets: master.mac("throttle bucket"),
-            csrf: master.mac("csrf token"),
+            devices: master.mac(Purpose::KnownDevice),
+            buckets: master.mac(Purpose::ThrottleBucket),
+            csrf: master.mac(Purpose::CsrfToken),
             gate: gate.clone(),
             key,
             authenticator,

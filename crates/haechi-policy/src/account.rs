@@ -1,14 +1,14 @@
 //! Why policies say what they say: every part of each condition, with its truth for one caller and one row.
 
 use crate::{
-    ActionId, Policies, PolicyName, Principal,
+    About, ActionId, Policies, PolicyName, Principal,
     bind::Binder,
     index::Rule,
     node::{Node, Ty},
     scalar::{Scalar, Truth, known},
     words::Words,
 };
-use haechi_model::{App, CollectionId, Lookup, Predicate, Value};
+use haechi_model::{App, Lookup, Predicate, Value};
 
 /// The truth of a condition, or of a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +78,13 @@ impl Policies {
         &'a self,
         app: &App,
         principal: &Principal<'a>,
-        (action, collection): (ActionId, CollectionId),
+        (action, about): (ActionId, About<'a>),
         now_ms: i64,
         target: Option<Target<'_>>,
     ) -> Vec<Account<'a>> {
-        let slice = self.slices.of(collection, action);
+        let slice = self.slice(about, action);
         let account = |principal: &Principal<'_>, rule: &Rule, lacks| {
-            let binder = self.binder(principal, collection, now_ms);
+            let binder = self.binder(principal, about, now_ms);
             let mut teller = Teller { binder: &binder, words: Words { app }, target, parts: Vec::new() };
             let applies = teller.verdict(&binder.truth(&rule.plan));
             // Explanations show how the decision that keeps the caller out would change.

@@ -1,7 +1,7 @@
 //! The callers and times that an action's policies treat differently: two states of the policies are compared for these.
 
 use crate::{
-    ActionId, Policies,
+    About, ActionId, Policies,
     node::{EntityTy, Node, Val},
 };
 use haechi_model::{CollectionId, USERS};
@@ -33,10 +33,10 @@ impl Audience {
 }
 
 impl Policies {
-    /// Whom the policies of an action on a collection tell apart.
+    /// Whom the policies of an action tell apart.
     #[must_use]
-    pub fn audience(&self, action: ActionId, collection: CollectionId) -> Audience {
-        let slice = self.slices.of(collection, action);
+    pub fn audience<'a>(&self, action: ActionId, about: impl Into<About<'a>>) -> Audience {
+        let slice = self.slice(about.into(), action);
         let mut found = Audience { times: Some(BTreeSet::new()), ..Audience::default() };
         found.roles.extend(slice.by_role().map(|(role, _)| role.into()));
         for rule in slice.all() {
@@ -67,7 +67,7 @@ impl Policies {
     #[must_use]
     pub fn looking_at(&self, collection: CollectionId, field: usize) -> Vec<&crate::PolicyName> {
         let mut found = BTreeSet::new();
-        for rule in self.slices.every() {
+        for rule in self.every() {
             rule.plan.each(&mut |node| {
                 if matches!(node, Node::Attribute { table, column, .. } if (*table, *column) == (collection, field)) {
                     found.insert(rule.policy);

@@ -1,11 +1,12 @@
 //! A plan and a caller to conditions on rows: *surely true* and *surely false*. An error is neither.
 
 use crate::{
+    About,
     mutation::{Mutation, mutated},
     node::{EntityTy, Node, Ty, Val},
     scalar::{Scalar, Truth, against, apply, equal_scalars, follow, known, known_compare, lift, lifted, present, there},
 };
-use haechi_model::{Alone, CollectionId, Comparison, Group, LikePart, Operand, Predicate, USERS, Value};
+use haechi_model::{Alone, Comparison, Group, LikePart, Operand, Predicate, USERS, Value};
 use std::sync::Arc;
 
 /// The caller, as policies see them.
@@ -48,7 +49,7 @@ pub(crate) struct Binder<'a> {
     pub(crate) principal: &'a Principal<'a>,
     pub(crate) now_ms: i64,
     pub(crate) users_roles_column: usize,
-    pub(crate) collection: CollectionId,
+    pub(crate) about: About<'a>,
     /// Whether a reference always leads to a row, as foreign keys guarantee.
     pub(crate) intact: bool,
     pub(crate) written: Written<'a>,
@@ -196,7 +197,12 @@ impl Binder<'_> {
                 names.dedup();
                 Scalar::Known(Val::Set(names))
             }
-            Node::Resource => Scalar::Row { operand: Operand::Column(0), ty: Ty::Entity(EntityTy::Collection(self.collection)), nullable: false },
+            Node::Resource => match self.about {
+                About::Rows(collection) => {
+                    Scalar::Row { operand: Operand::Column(0), ty: Ty::Entity(EntityTy::Collection(collection)), nullable: false }
+                }
+                About::Thing(kind, name) => Scalar::Known(Val::Entity(EntityTy::Thing(kind), name.into())),
+            },
             Node::Attribute { base, table, column, ty, nullable } => self.attribute(base, *table, *column, ty, *nullable),
             Node::Add(a, b, subtract) => self.add(a, b, *subtract),
             Node::Multiply(a, b) => match (self.scalar(a), self.scalar(b)) {

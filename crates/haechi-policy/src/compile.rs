@@ -10,12 +10,30 @@ use crate::{
 use cedar_policy::pst::{
     BinaryOp, Clause, EntityOrSlot, EntityUID, Expr, Literal, PatternElem, PrincipalConstraint, ResourceConstraint, UnaryOp, Var,
 };
-use haechi_model::{App, CollectionId, Comparison, Field, FieldType, LikePart, USERS};
+use haechi_model::{App, CollectionId, Comparison, Field, FieldType, LikePart, ThingKind, USERS};
 
-/// Compiles the policies of one collection: `resource` is a row of it.
+/// Compiles the policies about the rows of one collection, or about one kind of thing.
 pub(crate) struct Compiler<'a> {
     pub(crate) app: &'a App,
-    pub(crate) collection: CollectionId,
+    pub(crate) subject: Subject,
+}
+
+/// What `resource` is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A row of a collection.
+    Rows(CollectionId),
+    /// A thing that is no row.
+    Thing(ThingKind),
+}
+
+impl Subject {
+    fn ty(self) -> EntityTy {
+        match self {
+            Self::Rows(id) => EntityTy::Collection(id),
+            Self::Thing(kind) => EntityTy::Thing(kind),
+        }
+    }
 }
 
 pub(crate) type Compiled = Result<Node, Refusal>;
@@ -58,9 +76,9 @@ impl Compiler<'_> {
             ResourceConstraint::Any => Node::Literal(Val::Bool(true)),
             ResourceConstraint::Eq(entity) => Node::Compare(resource(), Comparison::Equal, Box::new(self.scope_entity(entity)?)),
             ResourceConstraint::In(entity) => Node::In(resource(), Box::new(self.scope_entity(entity)?)),
-            ResourceConstraint::Is(ty) => Node::Literal(Val::Bool(self.entity_ty(&ty.to_string())? == EntityTy::Collection(self.collection))),
+            ResourceConstraint::Is(ty) => Node::Literal(Val::Bool(self.entity_ty(&ty.to_string())? == self.subject.ty())),
             ResourceConstraint::IsIn(ty, entity) => {
-                if self.entity_ty(&ty.to_string())? == EntityTy::Collection(self.collection) {
+                if self.entity_ty(&ty.to_string())? == self.subject.ty() {
                     Node::In(resource(), Box::new(self.scope_entity(entity)?))
                 } else {
                     Node::Literal(Val::Bool(false))
@@ -82,9 +100,10 @@ impl Compiler<'_> {
             "services" => EntityTy::Service,
             "Anonymous" => EntityTy::Anonymous,
             "Action" => EntityTy::Action,
-            name => match self.app.collection(name) {
-                Some(collection) => EntityTy::Collection(collection.id),
-                None => return refuse_for(format!("`{name}`, which no collection is named"), "see the schema: `haechi generate cedar`"),
+            name => match (self.app.collection(name), ThingKind::ALL.into_iter().find(|kind| kind.type_name() == name)) {
+                (Some(collection), _) => EntityTy::Collection(collection.id),
+                (None, Some(kind)) => EntityTy::Thing(kind),
+                (None, None) => return refuse_for(format!("`{name}`, which no collection is named"), "see the schema: `haechi generate cedar`"),
             },
         })
     }
@@ -94,6 +113,11 @@ impl Compiler<'_> {
         let (ty, id) = (self.entity_ty(&uid.ty.to_string())?, uid.eid.as_str());
         if ty == EntityTy::Role && !self.app.roles.iter().any(|known| known == id) {
             return Err(Refusal::unknown_role(id, &self.app.roles).at(&Expr::Literal(Literal::EntityUID(uid.clone()))));
+        }
+        if let EntityTy::Thing(kind) = ty
+            && !kind.names(self.app).contains(&id)
+        {
+            return Err(Refusal::unknown_thing(self.app, kind, id).at(&Expr::Literal(Literal::EntityUID(uid.clone()))));
         }
         Ok(Val::Entity(ty, id.into()))
     }
@@ -220,7 +244,10 @@ impl Compiler<'_> {
     /// The table whose rows an expression names.
     fn table_of(&self, base: &Node) -> Result<CollectionId, Refusal> {
         match base {
-            Node::Resource => Ok(self.collection),
+            Node::Resource => match self.subject {
+                Subject::Rows(id) => Ok(id),
+                Subject::Thing(_) => refuse("an attribute of what is no row", "it has none: name it in the head, or compare it as a whole"),
+            },
             Node::Principal => Ok(USERS),
             Node::Literal(_) => refuse("an attribute of a named entity", "follow a reference instead"),
             other => match other.ty() {

@@ -21,6 +21,7 @@ mod scripts;
 mod sets;
 mod size;
 mod source;
+mod thing;
 mod words;
 
 #[cfg(test)]
@@ -33,14 +34,16 @@ pub use audience::Audience;
 pub use bind::{Principal, PrincipalKind, Written};
 use schema::Actions;
 pub use schema::{ClassActions, actions, class_actions, schema_text, type_in_policies, verb, visible};
+pub use thing::About;
 
 use crate::{
     bind::Binder,
-    compile::Compiler,
+    compile::{Compiler, Subject},
     index::{Rule, Slice, Slices},
     mutation::{Mutation, mutated},
     refusal::Refusal,
     source::Statement,
+    thing::Things,
 };
 use cedar_policy::{Effect, PolicySet, Schema, ValidationMode, Validator, pst};
 use haechi_model::{App, CollectionId, Finding, Findings, Predicate, Severity, person};
@@ -63,6 +66,7 @@ pub struct Policies {
     /// Their texts, by the same numbers.
     texts: Vec<String>,
     slices: Slices,
+    things: Things,
     users_roles_column: usize,
     /// Whether references always lead to rows; the property test also has worlds in which they do not.
     intact: bool,
@@ -129,24 +133,27 @@ impl Policies {
     /// errors are met too.
     fn build(app: &App, strict: bool, intact: bool) -> Result<(Self, Findings), Findings> {
         let mut findings = Findings::default();
-        let Some(schema) = parsed(&schema_text(app), &mut findings) else { return Err(findings) };
+        let Some(schema) = parsed(&schema::schema_about(app, &|_| true), &mut findings) else { return Err(findings) };
         let statements = source::parse(&app.policies, &mut findings);
+        let (about_things, about_rows): (Vec<_>, Vec<_>) =
+            statements.iter().enumerate().partition(|(_, statement)| thing::namespace(statement).is_some());
         let mut set = PolicySet::new();
-        for statement in &statements {
+        for (_, statement) in &about_rows {
             if let Err(error) = set.add(statement.policy.clone()) {
                 findings.error(&statement.source, Some(statement.span()), "policy", error.to_string(), "see docs/policies.md".to_owned());
             }
         }
         if strict {
-            validate(app, &schema, &statements, &mut findings);
+            validate(app, &schema, &about_rows, &mut findings);
         }
+        let things = Things::build(app, &about_things, strict, &mut findings);
         let actions = Actions::of(app);
         if strict && !findings.has_errors() {
-            statements.iter().for_each(|statement| effect::judge(app, statement, &actions, &mut findings));
+            about_rows.iter().for_each(|(_, statement)| effect::judge(app, statement, &actions, &mut findings));
         }
         let mut slices = Slices::new(app.collections.len(), actions.by_name.len());
         if !findings.has_errors() {
-            for (at, statement) in statements.iter().enumerate() {
+            for (at, statement) in about_rows {
                 compile_statement(app, statement, at, &actions, &mut slices, &mut findings);
             }
         }
@@ -161,7 +168,7 @@ impl Policies {
         });
         let texts = statements.iter().map(Statement::words).collect();
         let users_roles_column = person::ROLES;
-        Ok((Self { actions: actions.by_name, names: names.collect(), texts, slices, users_roles_column, intact, set, schema }, findings))
+        Ok((Self { actions: actions.by_name, names: names.collect(), texts, slices, things, users_roles_column, intact, set, schema }, findings))
     }
 
     /// The position of an action.
@@ -178,31 +185,32 @@ impl Policies {
 
     /// The policies that could matter to an action on a collection, as they are written, in one line each.
     #[must_use]
-    pub fn concerning(&self, action: ActionId, collection: CollectionId) -> Vec<&str> {
-        let mut found: Vec<&str> = self.slices.of(collection, action).all().map(|rule| self.texts[rule.policy].as_str()).collect();
+    pub fn concerning<'a>(&self, action: ActionId, about: impl Into<About<'a>>) -> Vec<&str> {
+        let mut found: Vec<&str> = self.slice(about.into(), action).all().map(|rule| self.texts[rule.policy].as_str()).collect();
         found.sort_unstable();
         found
     }
 
-    /// The rows of a collection on which the caller may do the action.
+    /// The rows of a collection on which the caller may do the action. Of a thing: true, false, or what it depends on.
     #[must_use]
-    pub fn bind(&self, principal: &Principal<'_>, action: ActionId, collection: CollectionId, now_ms: i64) -> Predicate {
-        self.bind_writing(principal, action, collection, now_ms, Written::Some)
+    pub fn bind<'a>(&self, principal: &Principal<'_>, action: ActionId, about: impl Into<About<'a>>, now_ms: i64) -> Predicate {
+        self.bind_writing(principal, action, about, now_ms, Written::Some)
     }
 
     /// The same for a request that writes these fields.
     #[must_use]
-    pub fn bind_writing(
+    pub fn bind_writing<'a>(
         &self,
         principal: &Principal<'_>,
         action: ActionId,
-        collection: CollectionId,
+        about: impl Into<About<'a>>,
         now_ms: i64,
         written: Written<'_>,
     ) -> Predicate {
-        let slice = self.slices.of(collection, action);
+        let about = about.into();
+        let slice = self.slice(about, action);
         let written = if slice.looks_at_the_fields() { written } else { Written::These(&[]) };
-        let binder = Binder { written, ..self.binder(principal, collection, now_ms) };
+        let binder = Binder { written, ..self.binder(principal, about, now_ms) };
         let permits = permits(&binder, slice, |_| true);
         if permits == Predicate::False {
             return Predicate::False;
@@ -223,7 +231,7 @@ impl Policies {
         if !slice.decides_before() {
             return None;
         }
-        let binder = Binder { written, ..self.binder(principal, collection, now_ms) };
+        let binder = Binder { written, ..self.binder(principal, About::Rows(collection), now_ms) };
         Some(ChangeParts {
             before: permits(&binder, slice, |rule| rule.before),
             after: permits(&binder, slice, |rule| !rule.before),
@@ -257,7 +265,7 @@ impl Policies {
         collection: CollectionId,
         now_ms: i64,
     ) -> impl Iterator<Item = Reason<'a>> {
-        let binder = self.binder(principal, collection, now_ms);
+        let binder = self.binder(principal, About::Rows(collection), now_ms);
         self.slices.of(collection, action).rules(principal.roles).map(move |rule| {
             let truth = binder.truth(&rule.plan);
             let applies = match (truth.t, truth.f) {
@@ -277,8 +285,8 @@ impl Policies {
         (&self.set, &self.schema)
     }
 
-    fn binder<'a>(&'a self, principal: &'a Principal<'a>, collection: CollectionId, now_ms: i64) -> Binder<'a> {
-        Binder { principal, now_ms, users_roles_column: self.users_roles_column, collection, intact: self.intact, written: Written::Some }
+    fn binder<'a>(&'a self, principal: &'a Principal<'a>, about: About<'a>, now_ms: i64) -> Binder<'a> {
+        Binder { principal, now_ms, users_roles_column: self.users_roles_column, about, intact: self.intact, written: Written::Some }
     }
 }
 
@@ -339,10 +347,14 @@ fn parsed(schema: &str, findings: &mut Findings) -> Option<Schema> {
 }
 
 /// Validates the policies: those about one collection against what concerns it, the others against everything.
-fn validate(app: &App, whole: &Schema, statements: &[Statement], findings: &mut Findings) {
+fn validate(app: &App, whole: &Schema, statements: &[(usize, &Statement)], findings: &mut Findings) {
     let mut by_collection: BTreeMap<Option<CollectionId>, Vec<(usize, &Statement)>> = BTreeMap::new();
-    for (at, statement) in statements.iter().enumerate() {
-        by_collection.entry(only_about(app, statement)).or_default().push((at, statement));
+    for (at, statement) in statements {
+        if let Some(why) = thing::bare(statement) {
+            findings.error(&statement.source, Some(statement.span()), why.code, why.message, why.help);
+            continue;
+        }
+        by_collection.entry(only_about(app, statement)).or_default().push((*at, statement));
     }
     // In the order of the files, not of the schemas.
     let mut found: Vec<(usize, Findings)> = Vec::new();
@@ -357,7 +369,7 @@ fn validate(app: &App, whole: &Schema, statements: &[Statement], findings: &mut 
         let validator = Validator::new(narrow.unwrap_or_else(|| whole.clone()));
         for (at, statement) in group {
             let mut own = Findings::default();
-            validate_one(app, &validator, statement, &mut own);
+            validate_one(app, (&validator, MAX_LEVEL), statement, &mut own);
             found.push((at, own));
         }
     }
@@ -375,12 +387,12 @@ fn only_about(app: &App, statement: &Statement) -> Option<CollectionId> {
     app.collection(&name).map(|collection| collection.id)
 }
 
-fn validate_one(app: &App, validator: &Validator, statement: &Statement, findings: &mut Findings) {
+fn validate_one(app: &App, (validator, level): (&Validator, u32), statement: &Statement, findings: &mut Findings) {
     let mut set = PolicySet::new();
     if set.add(statement.policy.clone()).is_err() {
         return;
     }
-    let result = validator.validate_with_level(&set, ValidationMode::Strict, MAX_LEVEL);
+    let result = validator.validate_with_level(&set, ValidationMode::Strict, level);
     for error in result.validation_errors() {
         let message = error.to_string();
         match attribute::not_found(app, &message).or_else(|| attribute::not_alike(&message)) {
@@ -445,14 +457,7 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
             pst::EntityOrSlot::Slot(_) => return Err(error("template", "templates are not used", "write the policy out")),
         },
     };
-    let role = match &body.principal {
-        pst::PrincipalConstraint::In(pst::EntityOrSlot::Entity(uid)) | pst::PrincipalConstraint::IsIn(_, pst::EntityOrSlot::Entity(uid))
-            if uid.ty.to_string() == "Role" =>
-        {
-            Some(uid.eid.as_str())
-        }
-        _ => None,
-    };
+    let role = role_of(&body.principal);
     // What a policy of several collections names must be a field of one of them.
     let (mut named, mut fields) = (BTreeSet::new(), BTreeSet::new());
     for collection in app.collections.iter().filter(|collection| only.as_ref().is_none_or(|only| *only == collection.name)) {
@@ -460,7 +465,7 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
         if wanted.is_empty() {
             continue;
         }
-        let compiler = Compiler { app, collection: collection.id };
+        let compiler = Compiler { app, subject: Subject::Rows(collection.id) };
         let plan = compiler.policy(&body.principal, &body.resource, body.clauses())?;
         if plan.looks_at_the_fields() && !wanted.iter().all(|action| actions.writes(*action)) {
             let message = "`context.fields` in a policy of an action that writes no fields";
@@ -474,5 +479,17 @@ fn try_compile(app: &App, statement: &Statement, at: usize, actions: &Actions, s
     match named.iter().find(|name| !fields.contains(&***name)) {
         Some(name) => Err(Refusal::unknown_field(name, fields.iter().copied())),
         None => Ok(()),
+    }
+}
+
+/// The role that the head demands of the caller.
+fn role_of(principal: &pst::PrincipalConstraint) -> Option<&str> {
+    match principal {
+        pst::PrincipalConstraint::In(pst::EntityOrSlot::Entity(uid)) | pst::PrincipalConstraint::IsIn(_, pst::EntityOrSlot::Entity(uid))
+            if uid.ty.to_string() == "Role" =>
+        {
+            Some(uid.eid.as_str())
+        }
+        _ => None,
     }
 }

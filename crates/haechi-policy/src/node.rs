@@ -1,6 +1,6 @@
 //! The plan of a policy: a small typed tree, made once from Cedar's syntax tree.
 
-use haechi_model::{CollectionId, Comparison, Group, LikePart};
+use haechi_model::{CollectionId, Comparison, Group, LikePart, ThingKind};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// The types that a plan distinguishes.
@@ -26,6 +26,7 @@ pub(crate) enum EntityTy {
     Service,
     Anonymous,
     Action,
+    Thing(ThingKind),
     /// The principal's, known per request.
     Caller,
 }

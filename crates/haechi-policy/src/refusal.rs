@@ -1,6 +1,7 @@
 //! Why a policy cannot become a condition: what, which part of it, and what to write instead.
 
 use cedar_policy::pst::Expr;
+use haechi_model::{App, ThingKind};
 
 /// A part of a policy that cannot become a condition.
 #[derive(Debug)]
@@ -21,6 +22,15 @@ impl Refusal {
         let help = haechi_model::suggest(role, known.iter().map(String::as_str))
             .map_or_else(|| "add it to `roles` in haechi.toml".to_owned(), |near| format!("did you mean Role::\"{near}\"?"));
         Self { code: "unknown-role", message: format!("no role is named `{role}`"), help, part: None }
+    }
+
+    /// A thing that the folder does not declare: a misspelt one in a forbid would never be noticed.
+    pub(crate) fn unknown_thing(app: &App, kind: ThingKind, name: &str) -> Self {
+        let help = match (haechi_model::suggest(name, kind.names(app)), kind) {
+            (Some(near), _) => format!("did you mean {}::\"{near}\"?", kind.type_name()),
+            (None, ThingKind::Job) => "declare it in jobs/, or take it out of the policy".to_owned(),
+        };
+        Self { code: "unknown-thing", message: format!("no {} is named `{name}`", kind.entity().to_lowercase()), help, part: None }
     }
 
     pub(crate) fn unknown_field<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Self {

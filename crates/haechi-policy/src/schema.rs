@@ -1,7 +1,7 @@
 //! The Cedar schema of an app, in the human syntax: generated, printable, never written by hand.
 
 use crate::ActionId;
-use haechi_model::{App, Class, Collection, FieldType, Group, VERBS};
+use haechi_model::{App, Class, Collection, FieldType, Group, ThingKind, VERBS};
 use std::{collections::HashMap, fmt::Write};
 
 /// All actions of an app: verbs, then `read_<class>` and `write_<class>` of the classes that have them, then what collections declare.
@@ -78,15 +78,14 @@ impl Actions {
     }
 }
 
-/// The schema as text.
+/// The schema as text, with the namespaces of what is no row.
 #[must_use]
 pub fn schema_text(app: &App) -> String {
-    schema_about(app, &|_| true)
+    schema_about(app, &|_| true) + &namespaces()
 }
 
-/// The same entities, and the same actions on rows of some collections only. A policy about one collection is judged against it alike and
-/// far faster: Cedar tries each policy with every kind of caller, action and row.
-pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> String {
+/// The entities of callers and rows.
+pub(crate) fn entities(app: &App) -> String {
     let mut out = String::from("entity Role;\nentity Anonymous;\nentity services in [Role];\n");
     let groups = || app.collections.iter().flat_map(|collection| collection.groups.iter().map(move |group| group_type(collection, group)));
     groups().for_each(|group| {
@@ -106,6 +105,13 @@ pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> St
         }
         out.push_str("};\n");
     }
+    out
+}
+
+/// The same entities, and the same actions on rows of some collections only. A policy about one collection is judged against it alike and
+/// far faster: Cedar tries each policy with every kind of caller, action and row.
+pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> String {
+    let mut out = entities(app);
     let resources: Vec<&str> = app.collections.iter().filter(|collection| about(collection)).map(|collection| collection.name.as_str()).collect();
     let declared = app.declared_actions();
     let shared: Vec<String> =
@@ -132,6 +138,28 @@ pub(crate) fn schema_about(app: &App, about: &dyn Fn(&Collection) -> bool) -> St
         let resources: Vec<&str> =
             app.collections.iter().filter(|collection| about(collection)).filter(on).map(|collection| collection.name.as_str()).collect();
         write(&format!("\"{action}\""), &resources, "");
+    }
+    out
+}
+
+/// The schema of the namespaces, to be joined to the app's.
+pub(crate) fn namespaces() -> String {
+    let mut out = String::new();
+    for namespace in ThingKind::NAMESPACES {
+        let kinds = || ThingKind::ALL.into_iter().filter(|kind| kind.namespace() == namespace);
+        let _ = writeln!(out, "namespace {namespace} {{");
+        kinds().for_each(|kind| {
+            let _ = writeln!(out, "  entity {};", kind.entity());
+        });
+        let mut actions: Vec<&str> = kinds().flat_map(ThingKind::actions).copied().collect();
+        actions.sort_unstable();
+        actions.dedup();
+        for action in actions {
+            let on: Vec<&str> = kinds().filter(|kind| kind.actions().contains(&action)).map(ThingKind::entity).collect();
+            let applies = format!("principal: [users, services], resource: [{}], context: {{ now: datetime }}", on.join(", "));
+            let _ = writeln!(out, "  action \"{action}\" appliesTo {{ {applies} }};");
+        }
+        out.push_str("}\n");
     }
     out
 }

@@ -282,7 +282,7 @@ fn every_part_is_told_with_its_truth() {
     let told = |row: Option<&[Value]>| -> Vec<String> {
         let target = row.map(|row| Target { row, rows: &Alone });
         let mut lines = Vec::new();
-        for account in policies.accounts(&app, &principal, (action, patients.id), 0, target) {
+        for account in policies.accounts(&app, &principal, (action, About::Rows(patients.id)), 0, target) {
             lines.push(format!("{} {:?} {:?}", account.policy.id, account.lacks, account.applies));
             for part in account.parts {
                 let values: Vec<String> = part.values.iter().map(|seen| format!("{}={}", seen.of, seen.value.as_deref().unwrap_or("*"))).collect();
@@ -312,7 +312,7 @@ fn every_part_is_told_with_its_truth() {
     let app = clinic("permit (principal, action == Action::\"read\", resource is patients) when { resource.name == \"ada\" };");
     let policies = Policies::load(&app).unwrap().0;
     row[patients.field("name").unwrap()] = Value::text("eve");
-    let accounts = policies.accounts(&app, &principal, (action, patients.id), 0, Some(Target { row: &row, rows: &Alone }));
+    let accounts = policies.accounts(&app, &principal, (action, About::Rows(patients.id)), 0, Some(Target { row: &row, rows: &Alone }));
     assert_eq!(accounts[0].parts[0].values, [Seen { of: "resource.name".to_owned(), value: None }]);
     assert_eq!((accounts[0].applies, accounts[0].parts[0].wanted), (Verdict::False, Some(true)));
 }

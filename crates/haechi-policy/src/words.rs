@@ -59,15 +59,17 @@ impl Words<'_> {
         column.map_or("(no such field)", |column| &self.app.collections[table].fields[column].name)
     }
 
-    fn entity<'s>(&'s self, ty: &EntityTy) -> &'s str {
-        match ty {
+    fn entity<'s>(&'s self, ty: &EntityTy) -> std::borrow::Cow<'s, str> {
+        let name = match ty {
             EntityTy::Collection(id) => &self.app.collections[*id].name,
+            EntityTy::Thing(kind) => return kind.type_name().into(),
             EntityTy::Role => "Role",
             EntityTy::Service => "services",
             EntityTy::Anonymous => "Anonymous",
             EntityTy::Action => "Action",
             EntityTy::Caller => "caller",
-        }
+        };
+        name.into()
     }
 
     pub(crate) fn value(&self, value: &Val) -> String {

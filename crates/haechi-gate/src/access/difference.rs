@@ -2,11 +2,11 @@
 
 use super::{
     examples::{Examples, Pairs},
-    reach::{ANYBODY, Reach, Reached},
+    reach::{ANYBODY, Reach, Reached, things},
 };
 use crate::revision::Revision;
 use haechi_model::{App, Collection, CollectionId, Field, SignUp};
-use haechi_policy::{ActionId, Audience, Principal, PrincipalKind, Written};
+use haechi_policy::{About, ActionId, Audience, Principal, PrincipalKind, Written};
 use std::collections::BTreeMap;
 
 /// Roles that are tried in every combination; with more of them nothing is proven.
@@ -97,6 +97,24 @@ pub enum AccessChange {
         /// The field that is set now.
         is: Option<String>,
     },
+    /// What a job does, or as whom, is declared otherwise: policies on `enqueue` stand for something else.
+    Job {
+        /// The job.
+        job: String,
+        /// How it was declared.
+        was: String,
+        /// How it is declared now.
+        is: String,
+    },
+    /// A service does its own work with other roles.
+    Service {
+        /// The service.
+        service: String,
+        /// Its roles before.
+        was: Vec<String>,
+        /// And now.
+        is: Vec<String>,
+    },
     /// Other people may sign up, or may set other fields when they do.
     SignUp {
         /// Who may, before and now.
@@ -114,7 +132,8 @@ impl AccessChange {
             Self::Reach { now, was } => now.reach > *was,
             Self::Condition { way, .. } => matches!(way, Way::Wider | Way::Unknown),
             Self::Class { guarded, .. } => *guarded != (false, true) && *guarded != (false, false),
-            Self::Meaning { .. } | Self::Owner { .. } | Self::Group { .. } => true,
+            Self::Meaning { .. } | Self::Owner { .. } | Self::Group { .. } | Self::Job { .. } => true,
+            Self::Service { was, is, .. } => is.iter().any(|role| !was.contains(role)),
             // New rules where there were none only take away.
             Self::Rules { was, .. } => !was.is_empty(),
             Self::SignUp { who, fields } => !fields.is_empty() || openness(who.1) > openness(who.0),
@@ -140,6 +159,7 @@ pub fn difference(old: &Revision, new: &Revision, examples: Option<&Examples>, n
             found.push(AccessChange::Owner { collection: collection.name.clone(), was: owner(former), is: owner(collection) });
         }
     }
+    found.extend(work(&old.app, &new.app));
     let (before, after) = (&old.app.config.auth, &new.app.config.auth);
     let fields: Vec<String> = after.sign_up_fields.iter().filter(|field| !before.sign_up_fields.contains(field)).cloned().collect();
     let word = |sign_up| match sign_up {
@@ -149,6 +169,22 @@ pub fn difference(old: &Revision, new: &Revision, examples: Option<&Examples>, n
     };
     if before.sign_up != after.sign_up || before.sign_up_fields != after.sign_up_fields {
         found.push(AccessChange::SignUp { who: (word(before.sign_up), word(after.sign_up)), fields });
+    }
+    found
+}
+
+/// Jobs of both that are declared otherwise, and services with other roles. A new job is told by who may enqueue it.
+fn work(old: &App, new: &App) -> Vec<AccessChange> {
+    let mut found = Vec::new();
+    for job in &new.jobs {
+        let former = old.jobs.iter().find(|former| former.name == job.name && former.declared != job.declared);
+        found.extend(former.map(|former| AccessChange::Job { job: job.name.clone(), was: former.declared.clone(), is: job.declared.clone() }));
+    }
+    for service in &new.services {
+        let was = old.services.iter().find(|former| former.name == service.name).map(|former| former.roles.clone()).unwrap_or_default();
+        if was != service.roles {
+            found.push(AccessChange::Service { service: service.name.clone(), was, is: service.roles.clone() });
+        }
     }
     found
 }
@@ -231,11 +267,10 @@ fn conditions(old: &Revision, new: &Revision, examples: Option<&Examples>, now_m
             let ids = before.as_ref().and_then(|before| before.policies.action(&action)).zip(new.policies.action(&action));
             let (mut way, mut pairs) = (Way::Unknown, None);
             if let (Some(before), Some(ids)) = (&before, ids) {
-                way = proven(before, new, ids, collection.id, now_ms);
+                way = proven(before, new, ids, About::Rows(collection.id), now_ms);
                 pairs = examples.map(|examples| (examples.compare(before, new, ids, collection, now_ms), examples.size(collection.id)));
             }
-            let only = |these: &[String], others: &[String]| these.iter().filter(|text| !others.contains(text)).cloned().collect::<Vec<_>>();
-            let shared = changed.entry(((only(&was, &is), only(&is, &was)), way)).or_default();
+            let shared = changed.entry((apart(&was, &is), way)).or_default();
             shared.on.entry(collection.name.clone()).or_default().push(action);
             if let Some((pairs, Some(size))) = pairs {
                 shared.pairs.gained.extend(pairs.gained);
@@ -245,12 +280,36 @@ fn conditions(old: &Revision, new: &Revision, examples: Option<&Examples>, now_m
             }
         }
     }
+    things_changed(old, new, before.as_ref(), now_ms, &mut changed);
     let change = |(((was, is), way), shared): ((Texts, Way), Shared)| {
         let rows = shared.rows.values().sum();
         let examples = (rows > 0).then_some((shared.pairs, shared.people, rows));
         AccessChange::Condition { on: shared.on.into_iter().collect(), was, is, way, examples }
     };
     changed.into_iter().map(change).collect()
+}
+
+/// The policies that are in one of the states alone.
+fn apart(was: &[String], is: &[String]) -> Texts {
+    let only = |these: &[String], others: &[String]| these.iter().filter(|text| !others.contains(text)).cloned().collect();
+    (only(was, is), only(is, was))
+}
+
+/// The same for what is no row and is in both.
+fn things_changed(old: &Revision, new: &Revision, before: Option<&Revision>, now_ms: i64, changed: &mut BTreeMap<(Texts, Way), Shared>) {
+    let former = things(&old.app);
+    for (kind, name) in things(&new.app).into_iter().filter(|thing| former.contains(thing)) {
+        for (action, named) in kind.actions().iter().enumerate() {
+            let about = About::Thing(kind, name);
+            let texts = |revision: &Revision| revision.policies.concerning(action, about).into_iter().map(str::to_owned).collect::<Vec<_>>();
+            let (was, is) = (texts(old), texts(new));
+            if was != is {
+                let way = before.map_or(Way::Unknown, |before| proven(before, new, (action, action), about, now_ms));
+                let shared = changed.entry((apart(&was, &is), way)).or_default();
+                shared.on.entry(format!("{}/{name}", kind.type_name())).or_default().push((*named).to_owned());
+            }
+        }
+    }
 }
 
 /// The old policies over the new model, so that both lay rows out alike; `None` when they do not fit it.
@@ -264,19 +323,20 @@ fn under(old: &Revision, new: &App) -> Option<Revision> {
 }
 
 /// Whether the condition of an action became wider or narrower, for everybody whom the policies tell apart.
-fn proven(old: &Revision, new: &Revision, (old_action, action): (ActionId, ActionId), collection: CollectionId, now_ms: i64) -> Way {
-    let audience = old.policies.audience(old_action, collection).with(new.policies.audience(action, collection));
+fn proven(old: &Revision, new: &Revision, (old_action, action): (ActionId, ActionId), about: About<'_>, now_ms: i64) -> Way {
+    let audience = old.policies.audience(old_action, about).with(new.policies.audience(action, about));
     let Some(times) = audience.times.clone().filter(|_| audience.roles.len() <= MAX_ROLES) else { return Way::Unknown };
     // Two conditions on the written fields are compared by no proof.
-    if old.policies.looks_at_the_fields(old_action, collection) || new.policies.looks_at_the_fields(action, collection) {
+    let fields = |revision: &Revision, action| matches!(about, About::Rows(id) if revision.policies.looks_at_the_fields(action, id));
+    if fields(old, old_action) || fields(new, action) {
         return Way::Unknown;
     }
     let (mut wider, mut narrower) = (true, true);
     for (kind, id, roles) in everybody(&audience) {
         let principal = Principal { kind, id: &id, roles: &roles, row: &[] };
         for time in times.iter().copied().chain([now_ms]) {
-            let before = old.effective(&principal, old_action, collection, (time, Written::Some));
-            let after = new.effective(&principal, action, collection, (time, Written::Some));
+            let before = old.effective(&principal, old_action, about, (time, Written::Some));
+            let after = new.effective(&principal, action, about, (time, Written::Some));
             wider = wider && before.proves(&after);
             narrower = narrower && after.proves(&before);
             if !wider && !narrower {

@@ -1,8 +1,8 @@
 //! Why somebody may or may not do something, in every part.
 
 use crate::{caller::Scope, revision::Revision};
-use haechi_model::{Collection, CollectionId, Lookup, Predicate, Row, USERS, Value, person};
-use haechi_policy::{Account, ActionId, Principal, PrincipalKind, Target, Written};
+use haechi_model::{Collection, CollectionId, Lookup, Predicate, Row, ThingKind, USERS, Value, person};
+use haechi_policy::{About, Account, ActionId, Principal, PrincipalKind, Target, Written};
 
 /// A caller whose access is explained.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Revision {
                 _ => Outcome::Some,
             }
         };
-        let accounts = |action| self.policies.accounts(&self.app, &principal, (action, collection), now_ms, target);
+        let accounts = |action| self.policies.accounts(&self.app, &principal, (action, About::Rows(collection)), now_ms, target);
         let before = self.before(asker, action, collection);
         let verbs = &self.verbs;
         let own = outcome(action);
@@ -110,12 +110,35 @@ impl Revision {
     }
 
     /// A rule that decides before policies are asked.
+    /// Why somebody may or may not do an action with a thing that is no row; `None` when the kind has no such action.
+    #[must_use]
+    pub fn explain_thing<'a>(&'a self, asker: &'a Asker, action: &str, (kind, name): (ThingKind, &'a str), now_ms: i64) -> Option<Explanation<'a>> {
+        let (principal, about) = (asker.principal(), About::Thing(kind, name));
+        let position = kind.action(action)?;
+        let before = match &asker.scope {
+            _ if disabled(asker) => Some(DISABLED.to_owned()),
+            _ if asker.kind == PrincipalKind::Anonymous => Some("callers without credentials reach nothing that is no row".to_owned()),
+            Some(scope) if !scope.allows_thing(kind, name, action) => {
+                Some(format!("the key's scopes do not hold {}/{name}:{action}", kind.type_name()))
+            }
+            _ => None,
+        };
+        let outcome = match self.effective(&principal, position, about, (now_ms, Written::Some)) {
+            _ if before.is_some() => Outcome::No,
+            Predicate::True => Outcome::Yes,
+            Predicate::False => Outcome::No,
+            // It looks at a person's row, and none is given.
+            _ => Outcome::Some,
+        };
+        let policies = self.policies.accounts(&self.app, &principal, (position, about), now_ms, None);
+        Some(Explanation { outcome, before, policies, read: None })
+    }
+
     fn before(&self, asker: &Asker, action: ActionId, collection: CollectionId) -> Option<String> {
         let declared = &self.app.collections[collection];
         let name = &haechi_policy::actions(&self.app)[action];
-        let disabled = asker.row.get(person::DISABLED);
-        if disabled.is_some_and(|flag| *flag == Value::Int(1)) {
-            return Some("this person is disabled: nobody signs in as them".to_owned());
+        if disabled(asker) {
+            return Some(DISABLED.to_owned());
         }
         if collection == USERS && matches!(name.as_str(), "create" | "delete") {
             return Some("people sign up or are added and removed by an operator; no policy decides it".to_owned());
@@ -129,4 +152,11 @@ impl Revision {
         }
         None
     }
+}
+
+/// Why somebody who is disabled may nothing.
+const DISABLED: &str = "this person is disabled: nobody signs in as them";
+
+fn disabled(asker: &Asker) -> bool {
+    asker.row.get(person::DISABLED).is_some_and(|flag| *flag == Value::Int(1))
 }

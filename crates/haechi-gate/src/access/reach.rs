@@ -1,8 +1,8 @@
 //! Who reaches how far, as far as policies alone say.
 
 use crate::revision::Revision;
-use haechi_model::{CollectionId, Predicate, USERS};
-use haechi_policy::{ActionId, Principal, PrincipalKind, Written};
+use haechi_model::{App, CollectionId, Predicate, ThingKind, USERS};
+use haechi_policy::{About, ActionId, Principal, PrincipalKind, Written};
 use std::collections::BTreeSet;
 
 /// How far somebody gets with an action on a collection, as far as policies alone say.
@@ -21,7 +21,7 @@ pub enum Reach {
 pub struct Reached {
     /// `anonymous`, `user` (a person without a role), `service` (one without a role), a role, or somebody whom a policy names.
     pub who: String,
-    /// The collection.
+    /// The collection, or the thing that is no row: `Work::Job/NAME`.
     pub collection: String,
     /// The action.
     pub action: String,
@@ -58,40 +58,50 @@ impl Revision {
 
     fn reached_by(&self, who: &str, (kind, id): (PrincipalKind, &str), roles: &[Box<str>], found: &mut Vec<Reached>) {
         let principal = Principal { kind, id, roles, row: &[] };
+        let mut push = |(action, name): (ActionId, String), about: About<'_>, on: &str| {
+            let effective = |written| self.effective(&principal, action, about, (0, written));
+            let reach = match (effective(Written::Some), effective(Written::Every)) {
+                (Predicate::False, _) => Reach::None,
+                (_, Predicate::True) => Reach::All,
+                _ => Reach::Some,
+            };
+            found.push(Reached { who: who.to_owned(), collection: on.to_owned(), action: name, reach });
+        };
+        let actions = haechi_policy::actions(&self.app);
         for collection in &self.app.collections {
-            for (id, action) in haechi_policy::actions(&self.app).into_iter().enumerate() {
-                let effective = |written| self.effective(&principal, id, collection.id, (0, written));
-                let reach = match (effective(Written::Some), effective(Written::Every)) {
-                    (Predicate::False, _) => Reach::None,
-                    (_, Predicate::True) => Reach::All,
-                    _ => Reach::Some,
-                };
-                found.push(Reached { who: who.to_owned(), collection: collection.name.clone(), action, reach });
-            }
+            actions.iter().cloned().enumerate().for_each(|action| push(action, About::Rows(collection.id), &collection.name));
+        }
+        for (kind, name) in things(&self.app) {
+            let actions = kind.actions().iter().map(|action| (*action).to_owned());
+            actions.enumerate().for_each(|action| push(action, About::Thing(kind, name), &format!("{}/{name}", kind.type_name())));
         }
     }
 
     /// People and services that policies name.
     fn named(&self) -> (BTreeSet<Box<str>>, BTreeSet<Box<str>>) {
         let (mut users, mut services) = (BTreeSet::new(), BTreeSet::new());
-        for collection in &self.app.collections {
-            for action in 0..haechi_policy::actions(&self.app).len() {
-                let audience = self.policies.audience(action, collection.id);
-                users.extend(audience.users);
-                services.extend(audience.services);
-            }
+        let actions = haechi_policy::actions(&self.app).len();
+        let rows = self.app.collections.iter().flat_map(|collection| (0..actions).map(|action| (action, About::Rows(collection.id))));
+        let things = things(&self.app).into_iter();
+        let things = things.flat_map(|(kind, name)| (0..kind.actions().len()).map(move |action| (action, About::Thing(kind, name))));
+        for (action, about) in rows.chain(things) {
+            let audience = self.policies.audience(action, about);
+            users.extend(audience.users);
+            services.extend(audience.services);
         }
         (users, services)
     }
 
     /// The rows on which a caller may do an action: what policies allow, or nothing where the server never asks policies.
-    pub(crate) fn effective(
+    pub(crate) fn effective<'a>(
         &self,
         principal: &Principal<'_>,
         action: ActionId,
-        collection: CollectionId,
+        about: impl Into<About<'a>>,
         (now_ms, written): (i64, Written<'_>),
     ) -> Predicate {
+        let about = about.into();
+        let About::Rows(collection) = about else { return self.policies.bind_writing(principal, action, about, now_ms, written) };
         let verbs = &self.verbs;
         let reserved = collection == USERS && (action == verbs.create || action == verbs.delete);
         // Unknown callers reach only what the folder declares; policies cannot extend that.
@@ -116,4 +126,9 @@ impl Revision {
         }
         found
     }
+}
+
+/// What an app has that is no row and has policies.
+pub(crate) fn things(app: &App) -> Vec<(ThingKind, &str)> {
+    ThingKind::ALL.into_iter().flat_map(|kind| kind.names(app).into_iter().map(move |name| (kind, name))).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::GateClock,
-    keys::{MasterKey, hex, random},
+    keys::{MasterKey, Purpose, hex, random},
     live::image::Images,
     revision::Revision,
 };
@@ -39,7 +39,7 @@ pub(crate) struct GateJournal {
 impl GateJournal {
     pub(crate) fn new(revision: &Revision, tables: Vec<Table>, master: &MasterKey, images: Arc<Images>, clock: Arc<GateClock>) -> Self {
         let watched = ArcSwap::from_pointee(revision.watched());
-        Self { app: revision.app.clone(), tables, row_key: master.hmac("ledger row digest"), images, watched, newer: ArcSwap::default(), clock }
+        Self { app: revision.app.clone(), tables, row_key: master.hmac(Purpose::RowDigest), images, watched, newer: ArcSwap::default(), clock }
     }
 
     /// The system tables whose rows are stated: number and table.

@@ -1,7 +1,7 @@
 //! What sealing needs and keeps: the signer, the tree so far, and how a seal is packed.
 
 use crate::{
-    keys::{Mac, MasterKey},
+    keys::{Mac, MasterKey, Purpose},
     ledger::{keeping::Keeping, witness::Witnesses},
 };
 use haechi_ledger::{Frontier, Hash, Signer, Verifier};
@@ -23,12 +23,12 @@ pub(crate) struct SealState {
 impl SealState {
     pub(crate) fn new(master: &MasterKey, witness: Vec<Witness>, keeping: &Arc<Keeping>) -> Option<Self> {
         // The name follows from the key: it does not change with addresses, and it differs between ledgers.
-        let name = crate::keys::hex(&master.derive("ledger name")[..8]);
-        let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive("ledger signature")).ok()?;
+        let name = crate::keys::hex(&master.derive(Purpose::LedgerName)[..8]);
+        let signer = Signer::new(&format!("haechi-ledger/{name}"), &master.derive(Purpose::LedgerSignature)).ok()?;
         Some(Self {
             signer,
             witnesses: Witnesses::new(witness, keeping.clone()),
-            archive: master.mac("ledger archive"),
+            archive: master.mac(Purpose::LedgerArchive),
             tree: Mutex::new(None),
             holed: AtomicBool::new(false),
         })

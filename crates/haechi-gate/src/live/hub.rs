@@ -9,7 +9,7 @@ use crate::{
     ask::Ask,
     caller::{Caller, CallerKind},
     grant::{Verb, Watch},
-    keys::{MasterKey, Sealer},
+    keys::{MasterKey, Purpose, Sealer},
     memory::Revocation,
     refusal::{ReadError, Refusal},
     shared::Shared,
@@ -127,7 +127,7 @@ impl Hub {
     pub(crate) fn new(master: &MasterKey, limits: LiveConfig) -> Option<Self> {
         Some(Self {
             state: Mutex::default(),
-            positions: Sealer::new(master, "live position")?,
+            positions: Sealer::new(master, Purpose::LivePosition)?,
             limits,
             woken: Notify::new(),
             numbers: AtomicU64::new(0),

@@ -1,6 +1,6 @@
 //! Images: a row before and after a change, sealed, as they are kept beside the log.
 
-use crate::keys::{MasterKey, Sealer};
+use crate::keys::{MasterKey, Purpose, Sealer};
 use arc_swap::ArcSwap;
 use haechi_model::{Collection, CollectionId, Column, FieldType, Row, Table, TypeChange, Value};
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ struct Layout {
 
 impl Images {
     pub(crate) fn new(master: &MasterKey) -> Option<Self> {
-        Some(Self { sealer: Sealer::new(master, "live image")?, layouts: ArcSwap::default() })
+        Some(Self { sealer: Sealer::new(master, Purpose::LiveImage)?, layouts: ArcSwap::default() })
     }
 
     /// Learns the tables' layout after each migration, oldest first, so that older images open. An added, dropped or renamed column does

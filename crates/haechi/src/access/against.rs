@@ -9,7 +9,7 @@ use std::{
 use thiserror::Error;
 
 /// The parts of a folder's model; other files of a commit are not read.
-const PARTS: [&str; 4] = ["haechi.toml", "collections", "policies", "graphql"];
+const PARTS: [&str; 5] = ["haechi.toml", "collections", "policies", "graphql", "jobs"];
 /// So many files of a commit are read at most.
 const MAX_FILES: usize = 5_000;
 

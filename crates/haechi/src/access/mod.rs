@@ -96,6 +96,8 @@ fn one(change: &AccessChange) -> Value {
         AccessChange::Group { group, was, is } => json!({ "kind": "group", "group": group, "was": was, "is": is }),
         AccessChange::Rules { field, was, is } => json!({ "kind": "rules", "field": field, "was": was, "is": is }),
         AccessChange::Owner { collection, was, is } => json!({ "kind": "owner", "collection": collection, "was": was, "is": is }),
+        AccessChange::Job { job, was, is } => json!({ "kind": "job", "job": job, "was": was, "is": is }),
+        AccessChange::Service { service, was, is } => json!({ "kind": "service", "service": service, "was": was, "is": is }),
         AccessChange::SignUp { who, fields } => json!({ "kind": "sign_up", "was": who.0, "is": who.1, "fields": fields }),
     };
     value["may_open"] = change.may_open().into();
@@ -165,6 +167,11 @@ fn headline(change: &AccessChange) -> String {
         AccessChange::Owner { collection, was, is } => {
             let word = |owner: &Option<String>| owner.clone().unwrap_or_else(|| "none".to_owned());
             format!("{collection}: the field that names the maker of a new row was {} and is {}", word(was), word(is))
+        }
+        AccessChange::Job { job, was, is } => format!("the job {job} was `{was}` and is `{is}`"),
+        AccessChange::Service { service, was, is } => {
+            let word = |roles: &[String]| if roles.is_empty() { "no role".to_owned() } else { roles.join(", ") };
+            format!("the service {service} does its own work with {}, and did it with {}", word(is), word(was))
         }
         AccessChange::SignUp { who, fields } => {
             let mut said = Vec::new();

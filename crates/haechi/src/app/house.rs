@@ -48,6 +48,9 @@ pub enum HouseError {
     /// The folder declares actions, and this program has no code that does them.
     #[error("no handler does {}: serve the folder with a program that links Haechi and adds one (docs/embedding.md), or remove the actions", .0.join(", "))]
     Unhandled(Vec<String>),
+    /// The folder declares jobs, and nothing runs them yet.
+    #[error("jobs are declared in jobs/, and this version does not run them yet: remove the folder")]
+    JobsNotYet,
     /// The program has handlers, and the folder declares no such actions.
     #[error("the folder declares no action {}: declare it under [actions] of its collection", .0.join(", "))]
     Undeclared(Vec<String>),
@@ -187,6 +190,9 @@ impl House {
     /// # Errors
     /// Those that have none.
     pub fn handled(&self) -> Result<(), HouseError> {
+        if !self.gate.revision().app.jobs.is_empty() {
+            return Err(HouseError::JobsNotYet);
+        }
         match self.handlers.mismatches(&self.gate.revision().app) {
             (unhandled, _) if !unhandled.is_empty() => Err(HouseError::Unhandled(unhandled)),
             (_, undeclared) if !undeclared.is_empty() => Err(HouseError::Undeclared(undeclared)),

@@ -174,17 +174,23 @@ impl Check {
 /// Who reaches what: `*` on every row.
 fn table(revision: &Revision) {
     let matrix = revision.matrix();
-    for collection in &revision.app.collections {
-        say!("{}", collection.name);
+    let mut names: Vec<&str> = Vec::new();
+    for Reached { collection, .. } in &matrix {
+        if !names.contains(&collection.as_str()) {
+            names.push(collection);
+        }
+    }
+    for name in names {
+        say!("{name}");
         let mut last = "";
-        for Reached { who, .. } in matrix.iter().filter(|reached| reached.collection == collection.name) {
+        for Reached { who, .. } in matrix.iter().filter(|reached| reached.collection == name) {
             if who == last {
                 continue;
             }
             last = who;
             let cells: Vec<String> = matrix
                 .iter()
-                .filter(|reached| reached.who == *who && reached.collection == collection.name && reached.reach != Reach::None)
+                .filter(|reached| reached.who == *who && reached.collection == name && reached.reach != Reach::None)
                 .map(|reached| if reached.reach == Reach::All { format!("{}*", reached.action) } else { reached.action.clone() })
                 .collect();
             let cells = if cells.is_empty() { "nothing".to_owned() } else { cells.join(" ") };

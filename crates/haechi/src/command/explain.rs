@@ -7,7 +7,7 @@ use super::{
 use clap::Args;
 use haechi::app::people;
 use haechi_gate::{Asker, Explanation, Outcome, Plan, Scope};
-use haechi_model::{Collection, Group, Lookup, MAX_ANCESTORS, Row, USERS};
+use haechi_model::{Collection, Group, Lookup, MAX_ANCESTORS, Row, ThingKind, USERS};
 use haechi_policy::{Account, Part, PolicyName, Verdict};
 use serde_json::json;
 use std::{
@@ -36,7 +36,7 @@ pub(crate) struct Explain {
     /// The action, e.g. read.
     #[arg(required_unless_present = "request")]
     action: Option<String>,
-    /// COLLECTION or COLLECTION/ID.
+    /// COLLECTION, COLLECTION/ID, or Work::Job/NAME.
     #[arg(required_unless_present = "request")]
     on: Option<String>,
 }
@@ -109,7 +109,13 @@ async fn refused(house: &haechi::House, request: &str, as_json: bool) -> Result<
     let found = found
         .map_err(|failure| format!("the ledger cannot be read: {failure}"))?
         .ok_or_else(|| format!("no refusal in the ledger names {request}; an entry names the first 20 requests of its second, caller and action"))?;
-    let on = found.record.map_or_else(|| found.collection.clone(), |record| format!("{}/{record}", found.collection));
+    // The action of a thing that is no row says which: `Work::Job/NAME:ACTION`.
+    let thing = found.action.rsplit_once(':').filter(|(on, _)| ThingKind::parse(on).is_some());
+    let is_thing = thing.is_some();
+    let (on, action) = match thing {
+        Some((on, action)) => (on.to_owned(), action.to_owned()),
+        None => (found.record.map_or_else(|| found.collection.clone(), |record| format!("{}/{record}", found.collection)), found.action.clone()),
+    };
     let time = haechi_model::format_datetime(found.time_ms);
     let revision = house.gate.revision();
     let same = *revision.version == *found.policy_version;
@@ -117,17 +123,17 @@ async fn refused(house: &haechi::House, request: &str, as_json: bool) -> Result<
         say!(
             "{}",
             json!({
-                "time": time, "actor_kind": found.actor_kind, "actor": found.actor_id, "action": found.action, "on": on,
+                "time": time, "actor_kind": found.actor_kind, "actor": found.actor_id, "action": action, "on": on,
                 "policy_version": found.policy_version, "policies_changed_since": !same,
             })
         );
     } else {
-        say!("{time}: {} {} was refused {} on {on}, by policies {}", found.actor_kind, found.actor_id, found.action, found.policy_version);
+        say!("{time}: {} {} was refused {} on {on}, by policies {}", found.actor_kind, found.actor_id, action, found.policy_version);
         if !same {
             say!("the policies have changed since; what follows is what they say now");
         }
     }
-    if revision.policies.action(&found.action).is_none() {
+    if !is_thing && revision.policies.action(&action).is_none() {
         // Policies did not decide it.
         return Ok(None);
     }
@@ -140,7 +146,7 @@ async fn refused(house: &haechi::House, request: &str, as_json: bool) -> Result<
                 (Some(key), None) => Who::Key(key.name),
                 _ => {
                     if !as_json {
-                        say!("the service has no key that is alive, or several: name one with --key ID {} {on}", found.action);
+                        say!("the service has no key that is alive, or several: name one with --key ID {action} {on}");
                     }
                     return Ok(None);
                 }
@@ -148,19 +154,22 @@ async fn refused(house: &haechi::House, request: &str, as_json: bool) -> Result<
         }
         _ => Who::Person(found.actor_id),
     };
-    Ok(Some(Question { who, action: found.action, on, sql: false }))
+    Ok(Some(Question { who, action, on, sql: false }))
 }
 
 impl Question {
     async fn answer(&self, house: &haechi::House, as_json: bool) -> Result<(), Failed> {
         let revision = house.gate.revision();
+        if let Some(thing) = ThingKind::parse(&self.on) {
+            return self.about(house, thing, as_json).await;
+        }
         let (name, id) = self.on.split_once('/').map_or((self.on.as_str(), None), |(name, id)| (name, Some(id)));
         let declared = collection(&revision.app, name)?;
         let action = revision
             .policies
             .action(&self.action)
             .ok_or_else(|| format!("no action is named `{}`; actions: {}", self.action, haechi_policy::actions(&revision.app).join(", ")))?;
-        let noted = house.gate.note_explanation(&house.keys.import, &self.who.named(), declared.id, id).await;
+        let noted = house.gate.note_explanation(&house.keys.import, &self.who.named(), Some(declared.id), id).await;
         noted.map_err(|failure| format!("the ledger cannot be written, so no row is read: {failure}"))?;
         let asker = self.who.asker(house).await?;
         let mut fetched = Fetched::default();
@@ -195,6 +204,29 @@ impl Question {
             if self.sql {
                 say_plan(plan.as_ref(), name);
             }
+        }
+        Ok(())
+    }
+
+    /// The answer about a thing that is no row.
+    async fn about(&self, house: &haechi::House, (kind, name): (ThingKind, &str), as_json: bool) -> Result<(), Failed> {
+        let revision = house.gate.revision();
+        if !kind.names(&revision.app).contains(&name) {
+            return Err(format!("no {} is named `{name}`", kind.entity().to_lowercase()).into());
+        }
+        if self.sql {
+            return Err("--sql is about rows; what is no row is decided in memory".to_owned().into());
+        }
+        let noted = house.gate.note_explanation(&house.keys.import, &self.who.named(), None, Some(&self.on)).await;
+        noted.map_err(|failure| format!("the ledger cannot be written, so no person is read: {failure}"))?;
+        let asker = self.who.asker(house).await?;
+        let explanation = revision.explain_thing(&asker, &self.action, (kind, name), house.gate.clock().now_ms());
+        let explanation = explanation
+            .ok_or_else(|| format!("no action of {} is named `{}`; actions: {}", kind.type_name(), self.action, kind.actions().join(", ")))?;
+        if as_json {
+            say!("{}", self.json(&explanation));
+        } else {
+            self.say(&explanation);
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use super::{Done, Failed, Place, counted, words::say};
 use clap::Args;
-use haechi_gate::Revision;
-use haechi_model::{Collection, CollectionId, Group, Json, Lookup, Predicate, Row, USERS, Value};
+use haechi_gate::{Asker, Revision};
+use haechi_model::{Collection, CollectionId, Group, Json, Lookup, Predicate, Row, ThingKind, USERS, Value};
 use haechi_policy::{Principal, PrincipalKind, Written};
 use serde_json::json;
 use std::{collections::HashMap, path::PathBuf, process::ExitCode};
@@ -180,25 +180,13 @@ impl World {
             None => None,
             Some(item) => Some(item.as_table_like().ok_or("`with` must be a table, e.g. with = { title = \"x\" }")?),
         };
+        let asker = self.asker(who)?;
+        let principal = asker.principal();
+        if let Some(thing) = ThingKind::parse(on) {
+            return about(revision, &principal, case, thing);
+        }
         let (name, row_name) = on.split_once('/').map_or((on, None), |(name, row)| (name, Some(row)));
         let declared = revision.app.collection(name).ok_or_else(|| format!("no collection is named `{name}`"))?;
-        let person_id = self.ids.get(&(USERS, who.to_owned()));
-        let person = person_id.and_then(|id| self.rows.get(&(USERS, id.clone())));
-        if person.is_none() && who != "anonymous" {
-            return Err(format!("nobody is named `{who}`"));
-        }
-        let empty = Row::new();
-        let row_of_person = person.unwrap_or(&empty);
-        let roles: Vec<Box<str>> = revision.app.collections[USERS]
-            .field("roles")
-            .and_then(|field| row_of_person.get(field)?.as_text())
-            .and_then(|text| serde_json::from_str::<Vec<String>>(text).ok())
-            .unwrap_or_default()
-            .into_iter()
-            .map(Into::into)
-            .collect();
-        let kind = if person.is_some() { PrincipalKind::User } else { PrincipalKind::Anonymous };
-        let principal = Principal { kind, id: person_id.map_or("anonymous", String::as_str), roles: &roles, row: row_of_person };
         // Without `with` nothing is said of the written fields, and what some of them allow counts.
         let names: Option<Vec<&str>> = with.map(|with| with.iter().map(|(name, _)| name).collect());
         let written = names.as_ref().map_or(Written::Some, |names| Written::These(names));
@@ -241,6 +229,16 @@ impl World {
             return Err(format!("{who} {action} {on}: expected {expect}, found {found}"));
         }
         self.hidden(revision, declared, case, target.as_ref(), &|action| bind(action))
+    }
+
+    /// Somebody of the file, or a caller without credentials.
+    fn asker(&self, who: &str) -> Result<Asker, String> {
+        let person = self.ids.get(&(USERS, who.to_owned())).and_then(|id| self.rows.get(&(USERS, id.clone())));
+        match person {
+            Some(row) => Ok(Asker::person(row.clone())),
+            None if who == "anonymous" => Ok(Asker::anonymous()),
+            None => Err(format!("nobody is named `{who}`")),
+        }
     }
 
     /// A change is asked of the row as it was, and of the row as it becomes.
@@ -288,6 +286,24 @@ impl World {
         found.sort_unstable();
         if expected == found { Ok(()) } else { Err(format!("expected hidden fields {expected:?}, found {found:?}")) }
     }
+}
+
+/// A case about a thing that is no row.
+fn about(revision: &Revision, principal: &Principal<'_>, case: &toml_edit::Table, (kind, name): (ThingKind, &str)) -> Result<(), String> {
+    let need = |key| text(case, key).unwrap_or_default();
+    let (action, expect) = (need("do"), need("expect"));
+    if !kind.names(&revision.app).contains(&name) {
+        return Err(format!("no {} is named `{name}`", kind.entity().to_lowercase()));
+    }
+    if kind.action(action).is_none() {
+        return Err(format!("no action of {} is named `{action}`; actions: {}", kind.type_name(), kind.actions().join(", ")));
+    }
+    if let Some(key) = ["with", "hidden"].into_iter().find(|key| case.contains_key(key)) {
+        return Err(format!("`{key}` is about rows; {}/{name} is none", kind.type_name()));
+    }
+    let allowed = principal.kind != PrincipalKind::Anonymous && revision.policies.decide(principal, (kind, name), action, 0);
+    let found = if allowed { "allowed" } else { "denied" };
+    if found == expect { Ok(()) } else { Err(format!("{} {action} {}: expected {expect}, found {found}", need("as"), need("on"))) }
 }
 
 fn json(item: &Item) -> Result<Json, String> {

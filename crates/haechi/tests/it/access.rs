@@ -16,7 +16,7 @@ const POLICIES: &str = "@id(\"members-read\") permit (principal in Role::\"membe
 const KIM: &str = "01920000-0000-7000-8000-000000000001";
 const LEE: &str = "01920000-0000-7000-8000-000000000002";
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let root = empty(name);
     write(&root, "haechi.toml", HAECHI);
     write(&root, "collections/tasks.toml", TASKS);
@@ -40,30 +40,30 @@ fn empty(name: &str) -> PathBuf {
     root
 }
 
-fn write(root: &Path, path: &str, text: &str) {
+pub(crate) fn write(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }
 
-fn change(root: &Path, path: &str, from: &str, to: &str) {
+pub(crate) fn change(root: &Path, path: &str, from: &str, to: &str) {
     let text = std::fs::read_to_string(root.join(path)).unwrap();
     assert!(text.contains(from), "{text}");
     std::fs::write(root.join(path), text.replace(from, to)).unwrap();
 }
 
-fn haechi(root: &Path) -> Command {
+pub(crate) fn haechi(root: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_haechi"));
     command.arg("-C").arg(root);
     command
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// What `check --against` prints, and its exit code.
-fn against(root: &Path, state: &str, more: &[&str]) -> (i32, String) {
+pub(crate) fn against(root: &Path, state: &str, more: &[&str]) -> (i32, String) {
     let output = haechi(root).args(["check", "--against", state]).args(more).output().unwrap();
     (output.status.code().unwrap(), text(&output))
 }

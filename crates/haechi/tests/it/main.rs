@@ -62,3 +62,4 @@ mod timing;
 mod types;
 mod unread;
 mod values;
+mod work;

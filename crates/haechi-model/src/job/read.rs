@@ -1,0 +1,310 @@
+//! Reads `jobs/*.toml`.
+
+use super::{DeclaredService, Effect, Job, Queue, RunsAs, Slot};
+use crate::{
+    class::Class,
+    collection::Collection,
+    draft::{Draft, MAX_FIELDS},
+    field::FieldType,
+    files::{files, read_file, with_table},
+    finding::Findings,
+    json::Json,
+    name::{name_problem, suggest},
+    positions::FieldId,
+    section::{Section, Span},
+};
+use std::{cell::RefCell, ops::RangeInclusive, path::Path};
+use toml_edit::Item;
+
+const MAX_JOBS: usize = 200;
+const MAX_QUEUES: usize = 32;
+const ATTEMPTS: (i64, RangeInclusive<i64>) = (12, 1..=100);
+const TIMEOUT_MS: (i64, RangeInclusive<i64>) = (300_000, 1_000..=3_600_000);
+const PRIORITY: (i64, RangeInclusive<i64>) = (5, 0..=9);
+/// What a job can do.
+const EFFECTS: [&str; 4] = ["create", "update", "delete", "handler"];
+/// What it will be able to do.
+const LATER: [(&str, &str); 3] = [("act", "declared actions"), ("call", "requests to other services"), ("mail", "mail")];
+
+/// What jobs name.
+pub(crate) struct Known<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) classes: &'a [Class],
+    pub(crate) collections: &'a [Collection],
+    pub(crate) services: &'a [DeclaredService],
+}
+
+/// Reads the queues and jobs of a folder.
+pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec<Queue>, Vec<Job>) {
+    let mut found: Vec<Job> = Vec::new();
+    let mut queues = vec![Queue { name: Queue::DEFAULT.to_owned(), concurrency: Queue::CONCURRENCY, per_minute: None }];
+    let sources: Vec<_> = files(known.root, "jobs", "toml", findings).iter().filter_map(|path| read_file(known.root, path, findings)).collect();
+    // Queues of all files come first: a job may wait in one of another file.
+    for source in &sources {
+        with_table(source, findings, |top| read_queues(&top, &mut queues));
+    }
+    for source in &sources {
+        with_table(source, findings, |top| {
+            let _ = top.item("queues");
+            if let Some(jobs) = top.section("jobs") {
+                for (name, span, item) in jobs.entries() {
+                    let Some(job) = read_job(&jobs, (name, span.clone(), item), known, &queues) else { continue };
+                    if found.iter().any(|known| known.name == name) {
+                        jobs.error(span, "clash", format!("the job `{name}` is declared twice"), "remove one of them");
+                    } else if found.len() == MAX_JOBS {
+                        jobs.error(span, "too-many-jobs", format!("more than {MAX_JOBS} jobs are declared"), "split the app");
+                    } else {
+                        found.push(job);
+                    }
+                }
+            }
+            top.finish();
+        });
+    }
+    found.sort_by(|left, right| left.name.cmp(&right.name));
+    (queues, found)
+}
+
+fn read_queues(top: &Section<'_>, found: &mut Vec<Queue>) {
+    let Some(queues) = top.section("queues") else { return };
+    for (name, span, item) in queues.entries() {
+        if let Some(problem) = name_problem(name) {
+            queues.error(span, "bad-name", problem, "choose another name");
+            continue;
+        }
+        let Some(table) = item.as_table_like() else {
+            queues.error(span, "wrong-type", format!("the queue `{name}` must be a table"), format!("write [queues.{name}]"));
+            continue;
+        };
+        let section = Section::new(queues.source, table, item.span().or_else(|| span.clone()), format!("the queue `{name}`"), queues.findings());
+        let concurrency = section.bounded("concurrency", 1..=64).unwrap_or(Queue::CONCURRENCY);
+        let per_minute = section.bounded("per_minute", 1..=1_000_000);
+        section.finish();
+        let queue = Queue { name: name.to_owned(), concurrency, per_minute };
+        match found.iter().position(|known| known.name == name) {
+            // The default queue exists without being declared.
+            Some(0) => found[0] = queue,
+            Some(_) => queues.error(span, "clash", format!("the queue `{name}` is declared twice"), "remove one of them"),
+            None if found.len() == MAX_QUEUES => {
+                queues.error(span, "too-many-queues", format!("more than {MAX_QUEUES} queues are declared"), "let kinds of jobs share one");
+            }
+            None => found.push(queue),
+        }
+    }
+}
+
+fn read_job(jobs: &Section<'_>, (name, span, item): (&str, Span, &Item), app: &Known<'_>, queues: &[Queue]) -> Option<Job> {
+    if let Some(problem) = name_problem(name) {
+        jobs.error(span, "bad-name", problem, "choose another name");
+        return None;
+    }
+    let Some(table) = item.as_table_like() else {
+        jobs.error(span, "wrong-type", format!("the job `{name}` must be a table"), format!("write [jobs.{name}]"));
+        return None;
+    };
+    let section = Section::new(jobs.source, table, item.span().or(span), format!("the job `{name}`"), jobs.findings());
+    let input = read_input(&section, name, app.classes);
+    let runs_as = runs_as(&section, app);
+    let effect = effect(&section, app, &input);
+    let key = section.text("key").and_then(|text| pointed(&section, section.span_of("key"), text, &input));
+    let queue = section.text("queue").and_then(|wanted| {
+        let found = queues.iter().position(|queue| queue.name == wanted);
+        if found.is_none() {
+            let help = suggest(wanted, queues.iter().map(|queue| queue.name.as_str()))
+                .map_or_else(|| format!("declare it: [queues.{wanted}]"), |near| format!("did you mean `{near}`?"));
+            section.error(section.span_of("queue"), "unknown-name", format!("no queue is named `{wanted}`"), help);
+        }
+        found
+    });
+    let number = |key, (otherwise, bounds): (i64, RangeInclusive<i64>)| section.bounded(key, bounds).unwrap_or(otherwise);
+    let (priority, attempts, timeout_ms) = (number("priority", PRIORITY), number("attempts", ATTEMPTS), number("timeout_ms", TIMEOUT_MS));
+    section.finish();
+    let queue = queue.unwrap_or(0);
+    let declared = item.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(Job { name: name.to_owned(), input, effect: effect?, runs_as: runs_as?, key, queue, priority, attempts, timeout_ms, declared })
+}
+
+/// The fields of the input, read as those of a declared action's body.
+fn read_input(section: &Section<'_>, name: &str, classes: &[Class]) -> Collection {
+    let mut input = Draft::new(name);
+    if let Some(fields) = section.section("input") {
+        for (name, span, item) in fields.entries() {
+            let known = input.collection.fields.len();
+            input.read_field(&fields, name, span.clone(), item, classes);
+            let Some(field) = input.collection.fields.get(known) else { continue };
+            let stored = [("unique", field.unique), ("was", field.was.is_some()), ("class", field.class != Class::INTERNAL)];
+            if let Some((key, _)) = stored.iter().find(|(_, there)| *there) {
+                let message = format!("`{key}` of `{name}` has no meaning in the input of a job");
+                fields.error(span.clone(), "unknown-key", message, format!("remove `{key}`"));
+            }
+            if field.ty.refers().is_some() {
+                fields.error(
+                    span,
+                    "wrong-type",
+                    format!("`{name}` cannot be a reference"),
+                    "write type = \"uuid\": the row is looked for when the job runs",
+                );
+            }
+        }
+    }
+    if input.collection.declared().count() > MAX_FIELDS {
+        section.error(None, "too-many-fields", format!("the input has more than {MAX_FIELDS} fields"), "take a json field for what belongs together");
+    }
+    input.collection
+}
+
+fn runs_as(section: &Section<'_>, app: &Known<'_>) -> Option<RunsAs> {
+    let help = "write as = \"caller\", or as = \"service:NAME\" and declare its roles: [services.NAME] in haechi.toml";
+    let Some(text) = section.text("as") else {
+        if section.span_of("as").is_none() {
+            section.error(None, "missing-key", "the job does not say as whom it runs".to_owned(), help);
+        }
+        return None;
+    };
+    if text == "caller" {
+        return Some(RunsAs::Caller);
+    }
+    let span = section.span_of("as");
+    let Some(name) = text.strip_prefix("service:") else {
+        section.error(span, "wrong-value", format!("`as` is `{text}`"), help);
+        return None;
+    };
+    if !app.services.iter().any(|service| service.name == name) {
+        let help = suggest(name, app.services.iter().map(|service| service.name.as_str()))
+            .map_or_else(|| format!("declare its roles in haechi.toml: [services.{name}]"), |near| format!("did you mean `service:{near}`?"));
+        section.error(span, "unknown-name", format!("no service is declared as `{name}`"), help);
+        return None;
+    }
+    Some(RunsAs::Service(name.to_owned()))
+}
+
+/// The field of the input that a pointer names.
+fn pointed(section: &Section<'_>, span: Span, pointer: &str, input: &Collection) -> Option<FieldId> {
+    let name = pointer.strip_prefix("/input/").filter(|name| !name.is_empty() && !name.contains('/'));
+    let found = name.and_then(|name| input.declared().find(|(_, field)| field.name == name).map(|(at, _)| at));
+    if found.is_none() {
+        let known: Vec<String> = input.declared().map(|(_, field)| format!("/input/{}", field.name)).collect();
+        let help = match suggest(pointer, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None if known.is_empty() => "declare the field: input = { NAME = { type = \"uuid\", required = true } }".to_owned(),
+            None => format!("write one of {}", known.join(", ")),
+        };
+        section.error(span, "unknown-field", format!("`{pointer}` names no field of the input"), help);
+    }
+    found
+}
+
+fn effect(section: &Section<'_>, app: &Known<'_>, input: &Collection) -> Option<Effect> {
+    let does = section.section("do");
+    let Some(does) = does else {
+        if section.span_of("do").is_none() {
+            section.error(
+                None,
+                "missing-key",
+                "the job does nothing".to_owned(),
+                "write do = { update = \"COLLECTION\", id = { from = \"/input/ID\" }, data = { … } }",
+            );
+        }
+        return None;
+    };
+    let later = LATER.iter().find(|(key, _)| does.span_of(key).is_some());
+    if let Some((key, what)) = later {
+        does.error(does.span_of(key), "not-built", format!("`{key}` is kept for {what}, which jobs do not do yet"), format!("remove `{key}`"));
+        return None;
+    }
+    let named: Vec<&str> = EFFECTS.into_iter().filter(|key| does.span_of(key).is_some()).collect();
+    let [one] = named[..] else {
+        let message = if named.is_empty() { "`do` names nothing to do".to_owned() } else { format!("`do` names {}", named.join(" and ")) };
+        does.error(None, "wrong-value", message, format!("write exactly one of {}", EFFECTS.join(", ")));
+        return None;
+    };
+    let found = match one {
+        "handler" => does.bool("handler").map(|_| Effect::Handler),
+        kind => row_effect(&does, kind, app, input),
+    };
+    does.finish();
+    found
+}
+
+fn row_effect(does: &Section<'_>, kind: &str, app: &Known<'_>, input: &Collection) -> Option<Effect> {
+    let key = EFFECTS.into_iter().find(|key| *key == kind)?;
+    let name = does.text(key)?;
+    let Some(collection) = app.collections.iter().find(|collection| collection.name == name) else {
+        let help = suggest(name, app.collections.iter().map(|collection| collection.name.as_str()))
+            .map_or_else(|| "name a collection".to_owned(), |near| format!("did you mean `{near}`?"));
+        does.error(does.span_of(key), "unknown-collection", format!("no collection is named `{name}`"), help);
+        return None;
+    };
+    if collection.id == crate::USERS && key != "update" {
+        does.error(does.span_of(key), "wrong-value", format!("a job cannot {key} people"), "people sign up, or are added and removed by an operator");
+        return None;
+    }
+    let id = (key != "create").then(|| {
+        let id = does.item("id");
+        let slot = id.and_then(|item| slot(does, "id", item, &FieldType::Uuid, input));
+        if id.is_none() {
+            does.error(None, "missing-key", format!("`{key}` needs `id`"), "write id = { from = \"/input/NAME\" }");
+        }
+        slot
+    });
+    let data = if key == "delete" { Vec::new() } else { data(does, collection, input) };
+    Some(match (key, id.flatten()) {
+        ("create", _) => Effect::Create { collection: collection.id, data },
+        ("update", Some(id)) => Effect::Update { collection: collection.id, id, data },
+        (_, Some(id)) => Effect::Delete { collection: collection.id, id },
+        (_, None) => return None,
+    })
+}
+
+fn data(does: &Section<'_>, collection: &Collection, input: &Collection) -> Vec<(FieldId, Slot)> {
+    let Some(data) = does.section("data") else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, span, item) in data.entries() {
+        let writable = collection.field(name).filter(|at| !collection.fields[*at].read_only);
+        let Some(at) = writable else {
+            let known = collection.fields.iter().filter(|field| !field.read_only).map(|field| field.name.as_str());
+            let help = suggest(name, known).map_or_else(|| "name a field that can be written".to_owned(), |near| format!("did you mean `{near}`?"));
+            data.error(span, "unknown-field", format!("`{name}` is no field of {} that can be written", collection.name), help);
+            continue;
+        };
+        found.extend(slot(&data, name, item, &collection.fields[at].ty, input).map(|slot| (at, slot)));
+    }
+    found
+}
+
+/// A value, or where it comes from.
+fn slot(section: &Section<'_>, name: &str, item: &Item, ty: &FieldType, input: &Collection) -> Option<Slot> {
+    if let Some(table) = item.as_table_like() {
+        let from = table.get("from").and_then(Item::as_str).filter(|_| table.len() == 1);
+        let Some(pointer) = from else {
+            section.error(item.span(), "wrong-value", format!("`{name}` is a table"), "write { from = \"/input/NAME\" } for a value of the input");
+            return None;
+        };
+        return pointed(section, item.span(), pointer, input).map(Slot::Input);
+    }
+    if matches!(ty, FieldType::Datetime(_)) && item.as_str() == Some("now") {
+        return Some(Slot::Now);
+    }
+    match item.as_value().and_then(json).map(|json| ty.read(&json)) {
+        Some(Ok(value)) => Some(Slot::Fixed(value)),
+        Some(Err(wrong)) => {
+            section.error(item.span(), "wrong-value", format!("`{name}` {}", wrong.detail), "write a value that the field takes");
+            None
+        }
+        None => {
+            section.error(item.span(), "wrong-type", format!("`{name}` cannot be {}", item.type_name()), "write dates and times as texts");
+            None
+        }
+    }
+}
+
+fn json(value: &toml_edit::Value) -> Option<Json> {
+    Some(match value {
+        toml_edit::Value::String(text) => Json::Text(text.value().as_str().into()),
+        toml_edit::Value::Integer(int) => Json::Number(int.value().to_string().into()),
+        toml_edit::Value::Float(float) => Json::Number(float.value().to_string().into()),
+        toml_edit::Value::Boolean(flag) => Json::Bool(*flag.value()),
+        toml_edit::Value::Array(items) => Json::List(items.iter().map(json).collect::<Option<_>>()?),
+        _ => return None,
+    })
+}
