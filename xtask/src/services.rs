@@ -141,6 +141,12 @@ pub(crate) fn tools() -> Outcome {
     for (program, package) in programs {
         self::program(program, package)?;
     }
+    // A network of its own with a DNS server in it, for the client of outgoing requests.
+    for (program, package) in [("ip", "iproute2"), ("dnsmasq", "dnsmasq-base")] {
+        if !on_path(program) && !Path::new("/usr/sbin").join(program).exists() && !Path::new("/sbin").join(program).exists() {
+            debian(package)?;
+        }
+    }
     let httpx = Command::new("/usr/bin/python3").args(["-c", "import httpx"]).stderr(std::process::Stdio::null()).status();
     if !httpx.is_ok_and(|status| status.success()) {
         debian("python3-httpx")?;

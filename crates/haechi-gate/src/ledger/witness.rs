@@ -43,7 +43,7 @@ impl Heard {
 
 impl Witnesses {
     pub(crate) fn new(all: Vec<Witness>, keeping: Arc<Keeping>) -> Self {
-        let outbound = all.iter().any(|witness| matches!(witness, Witness::Http(_))).then(Outbound::new);
+        let outbound = all.iter().any(|witness| matches!(witness, Witness::Http(_))).then(|| Outbound::new("witness"));
         let heard = Arc::new(Heard { failed: all.iter().map(|_| AtomicBool::new(false)).collect(), keeping });
         Self { all: all.into_iter().map(Arc::new).collect(), outbound, heard }
     }
@@ -124,7 +124,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
             String::from_utf8(seen).unwrap()
         });
-        send(&Witness::Http(format!("http://{address}/keep?from=haechi")), Some(&Outbound::new()), NOTE).await.unwrap();
+        send(&Witness::Http(format!("http://{address}/keep?from=haechi")), Some(&Outbound::new("witness")), NOTE).await.unwrap();
         let seen = server.await.unwrap();
         assert!(seen.starts_with("POST /keep?from=haechi HTTP/1.1\r\n") && seen.contains(&format!("host: {address}\r\n")), "{seen}");
     }
@@ -138,7 +138,7 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]).await;
             stream.write_all(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
         });
-        assert!(send(&Witness::Http(format!("http://{address}/")), Some(&Outbound::new()), NOTE).await.is_err());
+        assert!(send(&Witness::Http(format!("http://{address}/")), Some(&Outbound::new("witness")), NOTE).await.is_err());
     }
 
     #[tokio::test]

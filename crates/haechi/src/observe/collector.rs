@@ -36,7 +36,7 @@ struct Way {
 
 impl Collector {
     pub(super) fn new(what: &'static str) -> Self {
-        Self(Arc::new(Way { outbound: Outbound::new(), runtime: Handle::current(), what, lost: AtomicBool::new(false) }))
+        Self(Arc::new(Way { outbound: Outbound::new(what), runtime: Handle::current(), what, lost: AtomicBool::new(false) }))
     }
 
     pub(super) async fn post(&self, url: &Url, headers: HeaderMap, body: Bytes) -> io::Result<()> {
