@@ -2,6 +2,7 @@
 //!
 //! Everything here asks the gate; nothing here knows a database.
 
+pub mod job;
 pub mod live;
 pub mod openapi;
 pub mod record;

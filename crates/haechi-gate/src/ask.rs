@@ -24,6 +24,8 @@ pub struct Ask {
     pub(crate) now_ms: i64,
     pub(crate) came: Option<Arc<Came>>,
     pub(crate) language: &'static str,
+    /// The job's run for which it is asked.
+    pub(crate) cause: Option<Box<str>>,
 }
 
 impl Ask {
@@ -56,6 +58,12 @@ impl Ask {
     #[must_use]
     pub fn within(self, allowance: Arc<dyn Allowance>, network: std::net::IpAddr, credential: Option<&str>) -> Self {
         Self { came: Some(Came::new(allowance, network, credential.map(Into::into))), ..self }
+    }
+
+    /// The same question as part of a job's run; entries of what it changes name the run as their cause.
+    #[must_use]
+    pub fn because(self, run: &str) -> Self {
+        Self { cause: Some(format!("job/{run}").into()), ..self }
     }
 
     /// A handle that tells other tasks what this request has done so far.
@@ -241,10 +249,18 @@ impl Ask {
     /// # Errors
     /// The refusal, which is noted.
     pub fn may_do(&self, (kind, name): (ThingKind, &str), action: &'static str) -> Result<(), Refusal> {
-        let allowed = !self.caller.is_anonymous()
+        if self.might_do((kind, name), action) {
+            return Ok(());
+        }
+        Err(self.refuse(format!("{}/{name}:{action}", kind.type_name()), None, None))
+    }
+
+    /// Whether the caller may do this with a thing that is no row. It was not asked for, so a no is no refusal.
+    #[must_use]
+    pub fn might_do(&self, (kind, name): (ThingKind, &str), action: &'static str) -> bool {
+        !self.caller.is_anonymous()
             && self.caller.in_scope_of_thing(kind, name, action)
-            && self.revision.policies.decide(&self.caller.principal(), (kind, name), action, self.now_ms);
-        if allowed { Ok(()) } else { Err(self.refuse(format!("{}/{name}:{action}", kind.type_name()), None, None)) }
+            && self.revision.policies.decide(&self.caller.principal(), (kind, name), action, self.now_ms)
     }
 
     pub(crate) fn readable(&self, collection: CollectionId) -> Predicate {

@@ -118,6 +118,7 @@ impl Gate {
                 committed,
                 images,
                 doubt: AtomicU64::new(0),
+                inserted: std::sync::OnceLock::new(),
             };
             let gate = Self { shared: Arc::new(shared), hub: Arc::new(hub) };
             // Before the first migration there is no table of seals, and nothing to compare.
@@ -153,6 +154,7 @@ impl Gate {
             shared: self.shared.clone(),
             came: None,
             language: "en",
+            cause: None,
         }
     }
 

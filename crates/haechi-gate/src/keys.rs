@@ -25,6 +25,8 @@ pub enum Purpose {
     LiveImage,
     /// Input and result of a job.
     JobInput,
+    /// Keys of jobs, of which one at a time is waiting or running.
+    JobKey,
     /// Positions of streams that clients bring back.
     LivePosition,
     /// Places of pages that clients bring back.
@@ -50,13 +52,14 @@ pub enum Life {
 
 impl Purpose {
     /// All purposes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::LedgerName,
         Self::LedgerSignature,
         Self::LedgerArchive,
         Self::RowDigest,
         Self::LiveImage,
         Self::JobInput,
+        Self::JobKey,
         Self::LivePosition,
         Self::PageToken,
         Self::CsrfToken,
@@ -75,6 +78,7 @@ impl Purpose {
             Self::RowDigest => "ledger row digest",
             Self::LiveImage => "live image",
             Self::JobInput => "job input",
+            Self::JobKey => "job key",
             Self::LivePosition => "live position",
             Self::PageToken => "page token",
             Self::CsrfToken => "csrf token",
@@ -94,6 +98,7 @@ impl Purpose {
             | Self::RowDigest
             | Self::LiveImage
             | Self::JobInput
+            | Self::JobKey
             | Self::KnownDevice => Life::Long,
             Self::LivePosition | Self::PageToken | Self::CsrfToken | Self::ThrottleBucket | Self::DeveloperToken => Life::Short,
         }
@@ -136,6 +141,12 @@ impl MasterKey {
     #[must_use]
     pub fn mac(&self, purpose: Purpose) -> Mac {
         Mac(self.hmac(purpose))
+    }
+
+    /// What seals texts for one purpose.
+    #[must_use]
+    pub fn sealer(&self, purpose: Purpose) -> Option<Sealer> {
+        Sealer::new(self, purpose)
     }
 
     pub(crate) fn hmac(&self, purpose: Purpose) -> hmac::Key {

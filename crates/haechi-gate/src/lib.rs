@@ -122,6 +122,6 @@ pub use refusal::{ReadError, Refusal};
 pub use revision::{Revision, RevisionError};
 pub use show::reply_order;
 pub use signs::Signs;
-pub use system::{Area, Audit, Backup, Identity, Import, Schema, System, SystemKeys};
-pub use system_work::{SystemError, SystemTable, SystemWork};
+pub use system::{Area, Audit, Backup, Identity, Import, Jobs, Schema, System, SystemKeys};
+pub use system_work::{Pick, SystemError, SystemTable, SystemWork};
 pub use work::{Committed, Done, Meaning, Work, WorkError, WriteError};

@@ -10,13 +10,16 @@ use crate::{
     revision::Revision,
 };
 use arc_swap::ArcSwap;
-use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Step, USERS};
+use haechi_model::{Actor, App, Change, CollectionId, EntryDraft, EntryKind, Failure, Outcome, ReadsLogged, Row, Step, USERS};
 use haechi_store::{Sizes, Store};
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 use tokio::sync::Notify;
+
+/// Is told of a row, once it is stored.
+pub(crate) type Told = Arc<dyn Fn(&Row) + Send + Sync>;
 
 /// What all parts of the gate share: the store, the policies of the moment, the ledger and what is remembered.
 pub(crate) struct Shared {
@@ -52,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) images: Arc<Images>,
     /// Raised when a credential or account may have changed: streams are checked then.
     pub(crate) doubt: AtomicU64,
+    /// A system table, and who is told of new rows of it.
+    pub(crate) inserted: OnceLock<(usize, Told)>,
 }
 
 impl Shared {
@@ -59,8 +64,15 @@ impl Shared {
         self.commit_revoking(change, Vec::new()).await
     }
 
-    /// Commits, then forgets remembered callers that the change made stale.
-    pub(crate) async fn commit_revoking(self: &Arc<Self>, change: Change, mut revocations: Vec<Revocation>) -> Result<Outcome, Failure> {
+    /// Commits, then tells of new rows, and forgets remembered callers that the change made stale.
+    pub(crate) async fn commit_revoking(self: &Arc<Self>, change: Change, revocations: Vec<Revocation>) -> Result<Outcome, Failure> {
+        let new = self.new_rows(&change);
+        let outcome = self.commit_forgetting(change, revocations).await?;
+        self.tell_new(&new);
+        Ok(outcome)
+    }
+
+    async fn commit_forgetting(self: &Arc<Self>, change: Change, mut revocations: Vec<Revocation>) -> Result<Outcome, Failure> {
         let all = written_users(&change, &mut revocations);
         if !all && revocations.is_empty() {
             return self.store.commit(change).await;
@@ -79,6 +91,19 @@ impl Shared {
         task.await.unwrap_or(Err(Failure::Unknown))
     }
 
+    /// The rows that a change adds to the table of which somebody is told.
+    fn new_rows(&self, change: &Change) -> Vec<Row> {
+        let Some((watched, _)) = self.inserted.get() else { return Vec::new() };
+        let new = |step: &Step| if let Step::Insert { table, row } = step { (table == watched).then(|| row.clone()) } else { None };
+        change.steps.iter().filter_map(new).collect()
+    }
+
+    fn tell_new(&self, rows: &[Row]) {
+        if let Some((_, told)) = self.inserted.get() {
+            rows.iter().for_each(|row| told(row));
+        }
+    }
+
     /// Whether a read leaves an access entry.
     pub(crate) fn logs_read(&self, app: &App, collection: CollectionId, shown: &[usize]) -> bool {
         match app.config.ledger.reads {
@@ -95,6 +120,7 @@ impl Shared {
             entries,
             actor,
             request_id: "".into(),
+            cause: "".into(),
             policy_version: self.revision.load().version.clone(),
             time_ms: self.clock.now_ms(),
         }

@@ -32,12 +32,16 @@ pub enum Backup {}
 /// People, their credentials and their sessions.
 #[derive(Debug)]
 pub enum Identity {}
+/// Jobs, their runs and their schedules.
+#[derive(Debug)]
+pub enum Jobs {}
 
 impl sealed::Sealed for Schema {}
 impl sealed::Sealed for Import {}
 impl sealed::Sealed for Audit {}
 impl sealed::Sealed for Identity {}
 impl sealed::Sealed for Backup {}
+impl sealed::Sealed for Jobs {}
 impl Area for Backup {
     const NAME: &'static str = "backup";
 }
@@ -54,6 +58,11 @@ impl Area for Audit {
 impl Area for Identity {
     const NAME: &'static str = "identity";
     const TABLES: &'static [&'static str] = &["users", "_sessions", "_passwords", "_keys", "_once", "_buckets"];
+}
+
+impl Area for Jobs {
+    const NAME: &'static str = "jobs";
+    const TABLES: &'static [&'static str] = &["_jobs", "_job_runs", "_job_attempts", "_job_results", "_schedules", "_pauses"];
 }
 
 /// A key to an area. Only opening a gate makes one.
@@ -82,6 +91,8 @@ pub struct SystemKeys {
     pub audit: System<Audit>,
     /// Copying everything into one file.
     pub backup: System<Backup>,
+    /// Jobs, their runs and their schedules; taken by the feature that runs them.
+    pub jobs: Option<System<Jobs>>,
     /// People, their credentials and their sessions; taken by the feature that looks after them.
     pub identity: Option<(System<Identity>, Authenticator)>,
 }
@@ -93,6 +104,7 @@ impl SystemKeys {
             import: System::new(),
             audit: System::new(),
             backup: System::new(),
+            jobs: Some(System::new()),
             identity: Some((System::new(), authenticator)),
         }
     }
@@ -106,6 +118,7 @@ impl SystemKeys {
             (Audit::NAME, Audit::TABLES),
             (Backup::NAME, Backup::TABLES),
             (Identity::NAME, Identity::TABLES),
+            (Jobs::NAME, Jobs::TABLES),
         ]
     }
 }

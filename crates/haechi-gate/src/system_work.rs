@@ -6,9 +6,12 @@ use crate::{
     refusal::Refusal,
     shared::Shared,
     system::{Area, System},
-    work::draft,
+    work::{Meaning, Work, draft},
 };
-use haechi_model::{Actor, Change, EntryDraft, Failure, FieldId, Miss, Predicate, Row, Step, USERS, Value};
+use haechi_model::{
+    Actor, Aggregate, AggregateFunction, Change, EntryDraft, EntryKind, Failure, FieldId, Miss, Outcome, Predicate, Put, Row, Step, USERS, Value,
+};
+use haechi_store::Reads;
 use std::{marker::PhantomData, sync::Arc};
 
 /// A table that a key of the area opens.
@@ -22,6 +25,19 @@ impl<A: Area> Clone for SystemTable<A> {
 }
 
 impl<A: Area> Copy for SystemTable<A> {}
+
+/// Which rows of a table are picked.
+#[derive(Clone, Debug)]
+pub struct Pick {
+    /// What must hold of them.
+    pub filter: Predicate,
+    /// A column with a time that must be over, by the database's clock.
+    pub over: Option<usize>,
+    /// By which columns the first ones are found.
+    pub order: Vec<usize>,
+    /// How many at most.
+    pub limit: u32,
+}
 
 /// Why a system change was not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +86,42 @@ impl Gate {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn system_find<A: Area>(&self, table: SystemTable<A>, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
-        self.shared.store.find(table.0, filter, limit).await
+        self.shared.store.find(table.0, filter, Vec::new(), limit).await
+    }
+
+    /// Rows of which a condition holds, in the order of these columns.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn system_first<A: Area>(&self, table: SystemTable<A>, filter: Predicate, order: &[usize], limit: u32) -> Result<Vec<Row>, Failure> {
+        self.shared.store.find(table.0, filter, order.to_vec(), limit).await
+    }
+
+    /// How many rows of which a condition holds have each value of these columns, at most 1 000 groups; and the smallest value of a column.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn system_groups<A: Area>(
+        &self,
+        table: SystemTable<A>,
+        filter: Predicate,
+        group_by: Vec<usize>,
+        least: usize,
+    ) -> Result<Vec<Vec<Value>>, Failure> {
+        let parts = vec![(AggregateFunction::Count, None), (AggregateFunction::Min, Some(least))];
+        let aggregate = Aggregate { collection: table.0, filter, parts, group_by, limit: 1_000 };
+        self.shared.store.aggregate(aggregate, Reads::SCAN).await
+    }
+
+    /// Whether several nodes may work on the database at once.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared.store.is_shared()
+    }
+
+    /// Tells of each new row of a table, once it is stored by this node; only one table can be told of.
+    pub fn on_insert<A: Area>(&self, table: SystemTable<A>, told: Arc<dyn Fn(&Row) + Send + Sync>) {
+        let _ = self.shared.inserted.set((table.0, told));
     }
 
     /// One row, and the row of another table that one of its columns names.
@@ -96,6 +147,7 @@ impl Gate {
             entries: Vec::new(),
             actor: Arc::new(actor),
             request_id: request_id.into(),
+            cause: "".into(),
             policy_version: self.shared.revision.load().version.clone(),
             time_ms: self.shared.clock.now_ms(),
         };
@@ -148,6 +200,13 @@ impl<A: Area> SystemWork<A> {
         self.step(Step::Clear { table: table.0, filter });
     }
 
+    /// Changes the first rows for which a condition holds; [`SystemWork::commit_picking`] returns them. `over` names a column with a time that
+    /// must have passed by the database's clock.
+    pub fn pick(&mut self, table: SystemTable<A>, pick: Pick, set: Vec<(usize, Put)>) {
+        let Pick { filter, over, order, limit } = pick;
+        self.step(Step::Pick { table: table.0, filter, over, order, limit, set });
+    }
+
     /// Requires fewer than `than` rows for which a condition holds, with the row locked before.
     pub fn fewer(&mut self, table: SystemTable<A>, filter: Predicate, than: u32, miss: Miss) {
         self.step(Step::Fewer { table: table.0, filter, than, miss });
@@ -165,6 +224,11 @@ impl<A: Area> SystemWork<A> {
             None => self.shared.system_entry(action, None, extra),
         };
         self.change.entries.push(entry);
+    }
+
+    /// Writes an entry about something that is neither a person nor a credential: `target` names it. `extra` is the inside of a JSON object.
+    pub fn note(&mut self, action: &str, target: &str, extra: String) {
+        self.change.entries.push(EntryDraft { extra, ..EntryDraft::new(EntryKind::Change, action, None, Some(target)) });
     }
 
     /// Forgets a remembered credential once the change is made.
@@ -187,9 +251,21 @@ impl<A: Area> SystemWork<A> {
     /// # Errors
     /// Why nothing was done.
     pub async fn commit(self) -> Result<Vec<Row>, SystemError> {
+        self.committed().await.map(|outcome| outcome.slots)
+    }
+
+    /// Commits: the rows that were picked.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub async fn commit_picking(self) -> Result<Vec<Row>, SystemError> {
+        self.committed().await.map(|outcome| outcome.picked)
+    }
+
+    async fn committed(self) -> Result<Outcome, SystemError> {
         let Self { shared, change, revocations, .. } = self;
         match shared.commit_revoking(change, revocations).await {
-            Ok(outcome) => Ok(outcome.slots),
+            Ok(outcome) => Ok(outcome),
             Err(Failure::Missed(miss)) => Err(SystemError::Missed(miss)),
             Err(Failure::NotUnique { index, .. }) => {
                 let users = &shared.revision.load().app.collections[USERS];
@@ -207,6 +283,42 @@ impl<A: Area> SystemWork<A> {
     fn slot(&mut self) -> usize {
         self.slots += 1;
         self.slots - 1
+    }
+}
+
+impl Work {
+    /// Adds a change of system tables: both are made, or none. Only code with the key of an area has such a change.
+    pub fn also<A: Area>(&mut self, other: SystemWork<A>) {
+        let first = self.slots(other.slots);
+        for mut step in other.change.steps {
+            if let Some(miss) = expectation(&mut step) {
+                *miss = self.meaning(Meaning::Beside(*miss));
+            }
+            self.step(step);
+        }
+        for mut entry in other.change.entries {
+            for slot in [&mut entry.before, &mut entry.after] {
+                *slot = slot.map(|slot| slot + first);
+            }
+            self.entry_beside(entry);
+        }
+    }
+}
+
+/// The number of a step's expectation.
+fn expectation(step: &mut Step) -> Option<&mut Miss> {
+    match step {
+        Step::Lock { miss, .. }
+        | Step::Numbered { miss, .. }
+        | Step::Update { miss, .. }
+        | Step::Delete { miss, .. }
+        | Step::Check { miss, .. }
+        | Step::Holds { miss, .. }
+        | Step::Fewer { miss, .. }
+        | Step::Each { miss, .. }
+        | Step::Cascade { miss, .. }
+        | Step::Take { miss, .. } => Some(miss),
+        Step::Insert { .. } | Step::Clear { .. } | Step::Pick { .. } => None,
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Meaning {
         /// The field that is told of it.
         field: FieldId,
     },
+    /// An expectation of system tables, by its number there.
+    Beside(Miss),
     /// A word would follow one that it may not follow.
     Transition {
         /// The collection.
@@ -116,6 +118,8 @@ pub enum WriteError {
     Moved,
     /// The idempotency key was used for another request.
     KeyReused,
+    /// What was expected of system tables does not hold: the number of the expectation. Nothing of it is for clients.
+    Beside(Miss),
     /// The database failed.
     Store(Failure),
 }
@@ -195,6 +199,7 @@ impl Work {
             entries: Vec::with_capacity(1),
             actor: ask.caller.actor().clone(),
             request_id: ask.request_id.clone(),
+            cause: ask.cause.clone().unwrap_or_default(),
             policy_version: ask.revision.version.clone(),
             time_ms: ask.now_ms,
         };
@@ -240,6 +245,16 @@ impl Work {
     pub(crate) fn meaning(&mut self, meaning: Meaning) -> Miss {
         self.meanings.push((self.operation, meaning));
         Miss::try_from(self.meanings.len() - 1).unwrap_or(Miss::MAX)
+    }
+
+    /// Room for the rows of further slots; the number of the first.
+    pub(crate) fn slots(&mut self, more: usize) -> usize {
+        self.slots += more;
+        self.slots - more
+    }
+
+    pub(crate) fn entry_beside(&mut self, entry: EntryDraft) {
+        self.change.entries.push(entry);
     }
 
     pub(crate) fn hands_over(&mut self, hand_over: HandOver) {
@@ -353,6 +368,7 @@ async fn missed(ask: &Ask, meaning: &Meaning) -> WriteError {
         },
         Meaning::TooManyChildren => WriteError::TooManyChildren,
         Meaning::Moved => WriteError::Moved,
+        Meaning::Beside(miss) => WriteError::Beside(*miss),
         Meaning::WriteOnce(field) => WriteError::WriteOnce(*field),
         Meaning::Check { check, field } => WriteError::Check { check: *check, field: *field },
         // It was locked, so the caller may change it, and the class of the field is one that `read` covers.

@@ -104,13 +104,17 @@ impl Identity {
     }
 
     async fn key_caller(&self, pending: &Pending) -> Result<(Caller, i64), AuthError> {
+        self.key_of(&pending.hash).await
+    }
+
+    async fn key_of(&self, hash: &str) -> Result<(Caller, i64), AuthError> {
         let inner = &*self.0;
-        let found = inner.gate.system_row_and_owner(inner.tables.keys, &pending.hash, keys::OWNER, inner.tables.users).await?;
+        let found = inner.gate.system_row_and_owner(inner.tables.keys, hash, keys::OWNER, inner.tables.users).await?;
         let Some((key, user)) = found else { return Err(AuthError::Invalid) };
         let ends_ms = int(&key, keys::EXPIRES);
         let now = inner.now_ms();
         if now >= ends_ms {
-            self.forget_refused(inner.tables.keys, &pending.hash, at_most(keys::EXPIRES, now));
+            self.forget_refused(inner.tables.keys, hash, at_most(keys::EXPIRES, now));
             return Err(AuthError::Invalid);
         }
         let signed_in = SignedIn { credential: Credential::Key { name: text(&key, keys::NAME).into() }, scope: self.scope_of(&key)? };
@@ -123,6 +127,31 @@ impl Identity {
             _ => return Err(AuthError::Invalid),
         };
         Ok((caller, ends_ms))
+    }
+
+    /// A person or service again, with the rights of now: for work that goes on after their request. With the name of a key, as that key.
+    ///
+    /// # Errors
+    /// `Invalid` when they are disabled or gone, or their key is.
+    pub async fn again(&self, kind: &str, id: &str, key: Option<&str>) -> Result<Caller, AuthError> {
+        let inner = &*self.0;
+        if let Some(name) = key {
+            let found = inner.gate.system_find(inner.tables.keys, Predicate::all([is(keys::NAME, name), is(keys::OWNER, id)]), 1).await?;
+            let hash: Box<str> = found.first().map(|row| text(row, 0).into()).ok_or(AuthError::Invalid)?;
+            return Ok(self.key_of(&hash).await?.0);
+        }
+        if kind != "user" {
+            return Err(AuthError::Invalid);
+        }
+        let row = inner.gate.system_row(inner.tables.users, id).await?.ok_or(AuthError::Invalid)?;
+        inner.authenticator.user(row, SignedIn { credential: Credential::None, scope: None }).ok_or(AuthError::Invalid)
+    }
+
+    /// A service whose roles the folder declares.
+    #[must_use]
+    pub fn declared_service(&self, name: &str, roles: &[String]) -> Caller {
+        let roles = roles.iter().map(|role| role.as_str().into()).collect();
+        self.0.authenticator.service(name, roles, SignedIn { credential: Credential::None, scope: None })
     }
 
     /// The scope of a key. Parts that the app no longer has are ignored.

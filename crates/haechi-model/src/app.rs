@@ -11,7 +11,7 @@ use crate::{
     files::{files, read_file, with_table},
     finding::{Findings, Source},
     groups::resolve_groups,
-    job::{DeclaredService, Job, Known, Queue, read_jobs},
+    job::{DeclaredService, Job, Known, Queue, Schedule, read_jobs},
     name::{name_problem, reserved_collection, suggest},
     positions::CollectionId,
     section::Section,
@@ -63,6 +63,8 @@ pub struct App {
     pub queues: Vec<Queue>,
     /// Jobs by name.
     pub jobs: Vec<Job>,
+    /// Schedules, by which jobs are enqueued.
+    pub schedules: Vec<Schedule>,
 }
 
 impl App {
@@ -140,6 +142,7 @@ impl App {
             services: Vec::new(),
             queues: Vec::new(),
             jobs: Vec::new(),
+            schedules: Vec::new(),
         };
         let mut reach = Vec::new();
         with_table(&main, findings, |top| {
@@ -159,7 +162,7 @@ impl App {
         app.read_reach(&main, &reach, findings);
         app.check_auth(&main, findings);
         let known = Known { root, classes: &app.classes, collections: &app.collections, services: &app.services };
-        (app.queues, app.jobs) = read_jobs(&known, findings);
+        (app.queues, app.jobs, app.schedules) = read_jobs(&known, findings);
         for path in files(root, "policies", "cedar", findings) {
             app.policies.extend(read_file(root, &path, findings).map(|source| PolicyFile { source }));
         }

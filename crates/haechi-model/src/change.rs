@@ -125,6 +125,22 @@ pub enum Step {
         /// Which rows.
         filter: Predicate,
     },
+    /// Changes the first rows of a system table for which a condition holds, and returns them as they are then; there may be none. Rows
+    /// that another change holds at the moment are left out.
+    Pick {
+        /// Index of the table.
+        table: usize,
+        /// Which rows.
+        filter: Predicate,
+        /// A column with a time that must be over, by the database's clock.
+        over: Option<usize>,
+        /// By which columns the first ones are found.
+        order: Vec<usize>,
+        /// How many at most.
+        limit: u32,
+        /// New values.
+        set: Vec<(usize, Put)>,
+    },
     /// Takes from a leaky bucket: its level rises by `cost_ms`, unless it would be above `depth_ms`, and sinks with time.
     Take {
         /// Index of the table; its columns are `id` and `until`, the time at which the bucket is empty.
@@ -138,6 +154,19 @@ pub enum Step {
         /// It is full.
         miss: Miss,
     },
+}
+
+/// A new value of a column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Put {
+    /// This one.
+    Value(Value),
+    /// The old one and so much more.
+    More(i64),
+    /// The value of another column.
+    Of(usize),
+    /// The time of the database's clock and so many milliseconds more.
+    Later(i64),
 }
 
 /// Who acts.
@@ -227,6 +256,8 @@ pub struct Change {
     pub actor: Arc<Actor>,
     /// The request it belongs to.
     pub request_id: Arc<str>,
+    /// What it was done for, when no request asked for it directly: a job's run.
+    pub cause: Box<str>,
     /// Version of the policies it was decided under.
     pub policy_version: Box<str>,
     /// Time of the change, UTC milliseconds.
@@ -244,6 +275,8 @@ pub struct Outcome {
     pub written: Vec<usize>,
     /// Ids of the rows that were cleared.
     pub cleared: Vec<Box<str>>,
+    /// Rows that were picked, as they are now.
+    pub picked: Vec<Row>,
     /// Statements of the entry about rows of system tables, in the journal's form.
     pub stated: Vec<String>,
 }

@@ -1,6 +1,9 @@
 //! Provokes every finding of a folder, and names the places in the code whose findings none of these tests provoke.
 
-use crate::App;
+mod folders;
+mod jobs;
+
+use folders::{first, folder, found, write};
 use std::{
     collections::BTreeSet,
     panic::Location,
@@ -203,35 +206,6 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("[actions.publish.input]\nwhy = { type = \"text\", unique = true }", "unknown-key", "remove `unique`"),
 ];
 
-fn folder() -> PathBuf {
-    static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let root = std::env::temp_dir().join(format!("haechi-faults-{}-{number}", std::process::id()));
-    write(&root, "haechi.toml", b"");
-    write(&root, "collections/notes.toml", b"[fields]\ntitle = { type = \"text\" }\n");
-    root
-}
-
-fn write(root: &Path, path: &str, text: &[u8]) {
-    let path = root.join(path);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, text).unwrap();
-}
-
-/// The findings of a folder, which is removed: file, code, message and help.
-fn found(root: &Path, environment: &[(&str, &str)]) -> Vec<(String, &'static str, String)> {
-    let environment: Vec<(String, String)> = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let findings = App::load(root, &environment).map_or_else(|findings| findings, |(_, warnings)| warnings);
-    drop(std::fs::remove_dir_all(root));
-    let file = |finding: &crate::Finding| finding.source.as_ref().map_or_else(String::new, |source| source.path.display().to_string());
-    findings.list().iter().map(|finding| (file(finding), finding.code, format!("{}; {}", finding.message, finding.help))).collect()
-}
-
-fn first(found: &[(String, &'static str, String)], what: &str, code: &str, words: &str) {
-    let first = found.first().unwrap_or_else(|| panic!("{what} is accepted"));
-    assert!(first.1 == code && first.2.contains(words), "{what}: {found:?}");
-}
-
 /// The other ways in which a folder is wrong: files that are none, the environment, what is too much.
 fn rare() {
     let root = folder();
@@ -365,84 +339,6 @@ fn groups() {
     first(&found(&root, &[]), "one reference for both", "wrong-value", "cannot say both");
 }
 
-/// What is wrong in a job: the text below `[jobs.remind]`.
-const JOBS: &[(&str, &str, &str)] = &[
-    ("", "missing-key", "does not say as whom"),
-    ("as = 5", "wrong-type", "must be a string"),
-    ("as = \"clerk\"", "wrong-value", "as = \"caller\""),
-    ("as = \"service:biling\"", "unknown-name", "did you mean `service:billing`?"),
-    ("as = \"service:x\"", "unknown-name", "[services.x]"),
-    ("as = \"caller\"", "missing-key", "does nothing"),
-    ("as = \"caller\"\ndo = 5", "wrong-type", "must be a table"),
-    ("as = \"caller\"\ndo = {}", "wrong-value", "names nothing to do"),
-    ("as = \"caller\"\ndo = { handler = true, delete = \"notes\" }", "wrong-value", "exactly one of"),
-    ("as = \"caller\"\ndo = { handler = 5 }", "wrong-type", "true or false"),
-    ("as = \"caller\"\ndo = { mail = \"welcome\" }", "not-built", "remove `mail`"),
-    ("as = \"caller\"\ndo = { create = \"nots\" }", "unknown-collection", "did you mean `notes`?"),
-    ("as = \"caller\"\ndo = { create = \"users\" }", "wrong-value", "cannot create people"),
-    ("as = \"caller\"\ndo = { delete = \"notes\" }", "missing-key", "needs `id`"),
-    ("as = \"caller\"\ndo = { create = \"notes\", data = { titel = \"x\" } }", "unknown-field", "did you mean `title`?"),
-    ("as = \"caller\"\ndo = { create = \"notes\", data = { version = 1 } }", "unknown-field", "can be written"),
-    ("as = \"caller\"\ndo = { create = \"notes\", data = { title = 5 } }", "wrong-value", "a value that the field takes"),
-    ("as = \"caller\"\ndo = { create = \"notes\", data = { title = 2026-01-01 } }", "wrong-type", "dates and times as texts"),
-    ("as = \"caller\"\ndo = { create = \"notes\", data = { title = { form = \"x\" } } }", "wrong-value", "{ from ="),
-    ("as = \"caller\"\ndo = { create = \"notes\", data = { title = { from = \"/input/x\" } } }", "unknown-field", "declare the field"),
-    ("as = \"caller\"\ndo = { handler = true }\ninput = { note = { type = \"uuid\" } }\nkey = \"/input/nots\"", "unknown-field", "did you mean"),
-    ("as = \"caller\"\ndo = { handler = true }\ninput = { note = { type = \"ref\", to = \"notes\" } }", "wrong-type", "type = \"uuid\""),
-    ("as = \"caller\"\ndo = { handler = true }\ninput = { note = { type = \"uuid\", unique = true } }", "unknown-key", "in the input of a job"),
-    ("as = \"caller\"\ndo = { handler = true }\nqueue = \"mial\"", "unknown-name", "did you mean `mail`?"),
-    ("as = \"caller\"\ndo = { handler = true }\nattempts = 0", "out-of-range", "from 1 to 100"),
-    ("as = \"caller\"\ndo = { handler = true }\nattempt = 5", "unknown-key", "did you mean `attempts`?"),
-];
-
-/// Jobs, queues and the services that they run as.
-fn jobs() {
-    let main = "roles = [\"clerk\"]\n[services.billing]\nroles = [\"clerk\"]\n";
-    let good = "[jobs.remind]\nas = \"caller\"\ndo = { handler = true }\n";
-    let with = |main: &str, jobs: &str| {
-        let root = folder();
-        write(&root, "haechi.toml", main.as_bytes());
-        write(&root, "jobs/a.toml", jobs.as_bytes());
-        found(&root, &[])
-    };
-    assert_eq!(with(main, good), []);
-    for (text, code, words) in JOBS {
-        first(&with(main, &format!("[queues.mail]\nconcurrency = 2\n[jobs.remind]\n{text}\n")), text, code, words);
-    }
-    let fields: String = (0..61).map(|at| format!("f{at} = {{ type = \"int\" }}\n")).collect();
-    let many: String = (0..201).map(|at| good.replace("remind", &format!("j{at}"))).collect();
-    let queues: String = (0..33).map(|at| format!("[queues.q{at}]\n")).collect();
-    for (jobs, code, words) in [
-        ("jobs = 5", "wrong-type", "must be a table"),
-        ("[jobs]\nremind = 5", "wrong-type", "write [jobs.remind]"),
-        ("[jobs.Remind]", "bad-name", "not a name"),
-        ("[queues.Mail]", "bad-name", "not a name"),
-        ("[queues]\nmail = 5", "wrong-type", "write [queues.mail]"),
-        ("[queues.mail]\nconcurrency = 65", "out-of-range", "from 1 to 64"),
-        ("[job.remind]", "unknown-key", "did you mean `jobs`?"),
-        (&format!("{good}[jobs.remind.input]\n{fields}"), "too-many-fields", "more than 60"),
-        (&many, "too-many-jobs", "more than 200"),
-        (&queues, "too-many-queues", "more than 32"),
-    ] {
-        first(&with(main, jobs), jobs, code, words);
-    }
-    for (main, code, words) in [
-        ("[services]\nbilling = 5", "wrong-type", "write [services.billing]"),
-        ("[services.Billing]", "bad-name", "not a name"),
-        ("roles = [\"clerk\"]\n[services.billing]\nroles = [\"clrk\"]", "unknown-role", "did you mean `clerk`?"),
-    ] {
-        first(&with(main, ""), main, code, words);
-    }
-    for (one, other, words) in
-        [(good, good, "the job `remind` is declared twice"), ("[queues.mail]", "[queues.mail]", "the queue `mail` is declared twice")]
-    {
-        let root = folder();
-        write(&root, "jobs/a.toml", one.as_bytes());
-        write(&root, "jobs/b.toml", other.as_bytes());
-        first(&found(&root, &[]), words, "clash", words);
-    }
-}
-
 #[test]
 fn every_finding_is_provoked() {
     for (path, text, code, words) in MAIN {
@@ -458,7 +354,7 @@ fn every_finding_is_provoked() {
     }
     rare();
     groups();
-    jobs();
+    jobs::jobs();
     too_much();
     let missed = places_not_seen();
     assert!(missed.is_empty(), "findings that no folder here provokes: {missed:?}");
@@ -477,7 +373,7 @@ fn places_not_seen() -> Vec<String> {
         }
         let file = path.file_name().unwrap().to_string_lossy().into_owned();
         // What others call, and what calls them.
-        if matches!(file.as_str(), "faults.rs" | "finding.rs") {
+        if matches!(file.as_str(), "faults.rs" | "folders.rs" | "jobs.rs" | "finding.rs") {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();

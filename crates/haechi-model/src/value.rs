@@ -27,6 +27,18 @@ pub enum Value {
     Text(Box<str>),
 }
 
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(int: i64) -> Self {
+        Self::Int(int)
+    }
+}
+
 impl Value {
     /// Text from anything that is text.
     #[must_use]

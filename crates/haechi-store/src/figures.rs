@@ -133,7 +133,7 @@ pub(crate) fn of_select(select: &Select) -> (usize, Operation) {
 pub(crate) fn of_change(change: &Change) -> Option<(usize, Operation)> {
     change.steps.iter().find_map(|step| match step {
         Step::Insert { table, .. } | Step::Numbered { table, .. } => Some((*table, Operation::Create)),
-        Step::Update { table, .. } | Step::Take { table, .. } => Some((*table, Operation::Update)),
+        Step::Update { table, .. } | Step::Pick { table, .. } | Step::Take { table, .. } => Some((*table, Operation::Update)),
         Step::Delete { table, .. } | Step::Cascade { table, .. } | Step::Clear { table, .. } => Some((*table, Operation::Delete)),
         Step::Lock { .. } | Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Each { .. } => None,
     })

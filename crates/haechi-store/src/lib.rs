@@ -309,16 +309,16 @@ impl Store {
         })
     }
 
-    /// Rows for which a condition holds, in the order of their ids.
+    /// Rows for which a condition holds, in the order of these columns and of their ids.
     ///
     /// # Errors
     /// When the database is busy or unavailable.
-    pub fn find(&self, table: usize, filter: Predicate, limit: u32) -> BoxFuture<'_, Result<Vec<Row>, Failure>> {
+    pub fn find(&self, table: usize, filter: Predicate, order: Vec<usize>, limit: u32) -> BoxFuture<'_, Result<Vec<Row>, Failure>> {
         Box::pin(async move {
             let begun = Instant::now();
             let found = match &self.driver {
-                Driver::Sqlite(sqlite) => sqlite.readers.find(table, filter, limit).await,
-                Driver::Postgres(postgres) => postgres.find(table, &filter, limit).await,
+                Driver::Sqlite(sqlite) => sqlite.readers.find(table, filter, order, limit).await,
+                Driver::Postgres(postgres) => postgres.find(table, &filter, &order, limit).await,
             };
             self.figures.ended((table, Operation::List), begun, &found, Vec::len);
             found

@@ -97,6 +97,11 @@ impl TestApp {
 
     /// Opens a folder that is there, with a data directory of its own.
     pub async fn open(root: PathBuf, backend: Backend, clock: Arc<TestClock>) -> Self {
+        Self::open_with(root, backend, clock, haechi_jobs::Handlers::default()).await
+    }
+
+    /// As [`TestApp::open`], with handlers of jobs from the start.
+    pub async fn open_with(root: PathBuf, backend: Backend, clock: Arc<TestClock>, handlers: haechi_jobs::Handlers) -> Self {
         let data = DataDir::open(folder::default_data(&root)).unwrap();
         let (revision, warnings) = folder::load(&root).unwrap_or_else(|error| match error {
             haechi::FolderError::Findings(findings) => panic!("{}", haechi::app::report::render(&findings)),
@@ -105,6 +110,7 @@ impl TestApp {
         let house = House::at(revision, warnings, &data, Mode::Dev, clock.clone()).await.unwrap();
         let plan = house.gate.plan(&house.keys.schema).await.unwrap();
         house.gate.migrate(&house.keys.schema, plan, false).await.unwrap();
+        house.jobs.handle(handlers);
         house.start();
         let stack = Arc::new(stack(&house, Mode::Dev));
         Self { house, stack, clock, root, backend, data: Some(data) }
@@ -126,9 +132,9 @@ impl TestApp {
     pub fn copy(&self, name: &str) -> PathBuf {
         let root = self.root.with_extension(name);
         let _ = std::fs::remove_dir_all(&root);
-        for folder in ["", "collections", "policies", ".haechi"] {
+        for folder in ["", "collections", "policies", "jobs", ".haechi"] {
             std::fs::create_dir_all(root.join(folder)).unwrap();
-            for entry in std::fs::read_dir(self.root.join(folder)).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+            for entry in std::fs::read_dir(self.root.join(folder)).into_iter().flatten().flatten().filter(|entry| entry.path().is_file()) {
                 std::fs::copy(entry.path(), root.join(folder).join(entry.file_name())).unwrap();
             }
         }

@@ -18,6 +18,8 @@ pub use haechi_data::{Act, Acted};
 /// The gate, for handlers.
 pub use haechi_gate as gate;
 pub use haechi_gate::Ask;
+/// One attempt of a job, and its end.
+pub use haechi_jobs::{Finished, Job, JobError};
 /// What is declared, and the data of reading and writing it.
 pub use haechi_model as model;
 /// Problems (RFC 9457), and the types that become one.

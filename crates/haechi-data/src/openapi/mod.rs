@@ -1,6 +1,7 @@
 //! OpenAPI 3.1 and TypeScript from the model: they describe exactly what is served.
 
 mod aggregates;
+mod jobs;
 mod many;
 mod paths;
 mod schemas;
@@ -26,6 +27,10 @@ pub fn describe(app: &App, base: &str, (more_paths, more_schemas): (Map<String, 
         aggregates::of(collection, &mut all_schemas);
         many::of(collection, &mut all_schemas);
         tags.push(json!({ "name": collection.name, "description": format!("The records of {}.", collection.name) }));
+    }
+    jobs::describe(app, &mut all_paths, &mut all_schemas);
+    if !app.jobs.is_empty() {
+        tags.push(json!({ "name": "jobs", "description": "Work after a request: jobs and their runs." }));
     }
     tags.sort_by_key(|tag| tag["name"].as_str().unwrap_or_default().to_owned());
     all_paths.insert("/api/v1:batch".to_owned(), paths::batch());
@@ -98,6 +103,7 @@ pub fn routes(app: &App) -> Vec<(&'static str, String, String)> {
             add("POST", format!("/api/v1/{name}/{{id}}:{}", action.name), &action.name);
         }
     }
+    routes.extend(jobs::routes(app));
     routes.push(("POST", "/api/v1:batch".to_owned(), "create, update, delete of each operation".to_owned()));
     for (path, who) in [
         ("/openapi.json", "anybody in dev, else anybody with credentials"),

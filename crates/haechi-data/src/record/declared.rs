@@ -178,7 +178,7 @@ fn write(error: WriteError, declared: &Collection) -> RecordError {
 }
 
 /// Adds the declared defaults for members that the body leaves out.
-fn with_defaults(input: &Collection, mut values: Vec<(usize, Value)>, ask: &Ask) -> Vec<(usize, Value)> {
+pub(crate) fn with_defaults(input: &Collection, mut values: Vec<(usize, Value)>, ask: &Ask) -> Vec<(usize, Value)> {
     for (at, field) in input.declared() {
         if !values.iter().any(|(known, _)| *known == at) {
             values.extend(field.default_at(ask.now_ms(), ask.person()).map(|value| (at, value)));

@@ -281,6 +281,7 @@ fn write_problem(base: &str, fields: &[String], words: &[String], error: &WriteE
         // What was found is looked for again; this is met when that was to no end.
         WriteError::Moved => Problem::new(kind::CONTENDED, "Nothing was done. Try again.").retry_after(1),
         WriteError::KeyReused => Problem::new(kind::KEY_REUSED, "The key was used with another method, path or body."),
+        WriteError::Beside(_) => Problem::new(kind::CONFLICT, "What belongs to this change is done already. Nothing was done."),
         WriteError::Store(failure) => store_problem(failure),
     }
 }

@@ -21,6 +21,7 @@ use axum::{
     routing::{get, post},
 };
 use haechi_gate::{Ask, Gate};
+use haechi_jobs::Jobs;
 use haechi_model::{Claim, Json, parse_json};
 use haechi_problem::pointer;
 use std::{fmt::Write, sync::Arc};
@@ -50,6 +51,8 @@ pub struct Data {
     pub body_bytes: usize,
     /// Handlers of declared actions.
     pub handlers: Handlers,
+    /// Jobs.
+    pub jobs: Jobs,
     /// Exports that go on.
     pub exports: Exports,
 }

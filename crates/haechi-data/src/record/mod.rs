@@ -14,6 +14,8 @@ mod page_token;
 mod query;
 pub mod rows;
 
+pub(crate) use body::{Purpose, read_values};
+
 pub use actions::{Listing, Page, record_id};
 pub use declared::{Act, Acted, Handlers};
 pub use error::RecordError;

@@ -52,6 +52,18 @@ impl QueryInput {
         Ok(Self { parameters, in_url: true })
     }
 
+    /// The value of the only parameter that is known.
+    pub(crate) fn only(self, known: &str) -> Result<Option<String>, RecordError> {
+        let mut found = None;
+        for (name, value) in self.parameters {
+            if name != known {
+                return Err(RecordError::Parameter { name, what: "is not known here" });
+            }
+            found = Some(value);
+        }
+        Ok(found)
+    }
+
     /// From the body of `:query`.
     pub(crate) fn from_json(json: Json) -> Result<Self, RecordError> {
         let Json::Object(members) = json else { return Err(RecordError::Shape("The body must be a JSON object.")) };

@@ -220,7 +220,7 @@ impl Journal for GateJournal {
             outcome: draft.outcome.to_owned(),
             request_id: change.request_id.to_string(),
             policy_version: change.policy_version.to_string(),
-            cause: if draft.extra.starts_with("\"cause\"") { "cascade".to_owned() } else { String::new() },
+            cause: if draft.extra.starts_with("\"cause\"") { "cascade".to_owned() } else { change.cause.to_string() },
             row_digest,
             commitment: commitment(&salt, detail.as_bytes()),
             event: Some(event_hash(event.as_deref())),

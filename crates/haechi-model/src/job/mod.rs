@@ -1,8 +1,13 @@
 //! Jobs: work that is done after a request, or at a time, and again when it failed. `jobs/*.toml` declares them.
 
+mod cron;
+mod literal;
 mod read;
+mod schedule;
 
+pub use cron::{Cron, CronError};
 pub(crate) use read::{Known, read_jobs};
+pub use schedule::{Missed, Overlap, Schedule};
 
 use crate::{
     collection::Collection,

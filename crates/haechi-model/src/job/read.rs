@@ -1,6 +1,6 @@
 //! Reads `jobs/*.toml`.
 
-use super::{DeclaredService, Effect, Job, Queue, RunsAs, Slot};
+use super::{DeclaredService, Effect, Job, Queue, RunsAs, Schedule, Slot, literal::written, schedule::read_schedules};
 use crate::{
     class::Class,
     collection::Collection,
@@ -8,7 +8,6 @@ use crate::{
     field::FieldType,
     files::{files, read_file, with_table},
     finding::Findings,
-    json::Json,
     name::{name_problem, suggest},
     positions::FieldId,
     section::{Section, Span},
@@ -34,8 +33,8 @@ pub(crate) struct Known<'a> {
     pub(crate) services: &'a [DeclaredService],
 }
 
-/// Reads the queues and jobs of a folder.
-pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec<Queue>, Vec<Job>) {
+/// Reads the queues, jobs and schedules of a folder.
+pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec<Queue>, Vec<Job>, Vec<Schedule>) {
     let mut found: Vec<Job> = Vec::new();
     let mut queues = vec![Queue { name: Queue::DEFAULT.to_owned(), concurrency: Queue::CONCURRENCY, per_minute: None }];
     let sources: Vec<_> = files(known.root, "jobs", "toml", findings).iter().filter_map(|path| read_file(known.root, path, findings)).collect();
@@ -45,7 +44,7 @@ pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec
     }
     for source in &sources {
         with_table(source, findings, |top| {
-            let _ = top.item("queues");
+            let _ = (top.item("queues"), top.item("schedule"));
             if let Some(jobs) = top.section("jobs") {
                 for (name, span, item) in jobs.entries() {
                     let Some(job) = read_job(&jobs, (name, span.clone(), item), known, &queues) else { continue };
@@ -62,7 +61,11 @@ pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec
         });
     }
     found.sort_by(|left, right| left.name.cmp(&right.name));
-    (queues, found)
+    let mut schedules = Vec::new();
+    for source in &sources {
+        with_table(source, findings, |top| read_schedules(&top, &found, &mut schedules));
+    }
+    (queues, found, schedules)
 }
 
 fn read_queues(top: &Section<'_>, found: &mut Vec<Queue>) {
@@ -285,26 +288,5 @@ fn slot(section: &Section<'_>, name: &str, item: &Item, ty: &FieldType, input: &
     if matches!(ty, FieldType::Datetime(_)) && item.as_str() == Some("now") {
         return Some(Slot::Now);
     }
-    match item.as_value().and_then(json).map(|json| ty.read(&json)) {
-        Some(Ok(value)) => Some(Slot::Fixed(value)),
-        Some(Err(wrong)) => {
-            section.error(item.span(), "wrong-value", format!("`{name}` {}", wrong.detail), "write a value that the field takes");
-            None
-        }
-        None => {
-            section.error(item.span(), "wrong-type", format!("`{name}` cannot be {}", item.type_name()), "write dates and times as texts");
-            None
-        }
-    }
-}
-
-fn json(value: &toml_edit::Value) -> Option<Json> {
-    Some(match value {
-        toml_edit::Value::String(text) => Json::Text(text.value().as_str().into()),
-        toml_edit::Value::Integer(int) => Json::Number(int.value().to_string().into()),
-        toml_edit::Value::Float(float) => Json::Number(float.value().to_string().into()),
-        toml_edit::Value::Boolean(flag) => Json::Bool(*flag.value()),
-        toml_edit::Value::Array(items) => Json::List(items.iter().map(json).collect::<Option<_>>()?),
-        _ => return None,
-    })
+    written(section, name, item, ty).map(Slot::Fixed)
 }

@@ -249,7 +249,13 @@ impl Inner {
             .filter_map(|step| match step {
                 Step::Lock { table, .. } | Step::Insert { table, .. } | Step::Numbered { table, .. } | Step::Update { table, .. } => Some(*table),
                 Step::Delete { table, .. } | Step::Cascade { table, .. } => Some(*table),
-                Step::Check { .. } | Step::Holds { .. } | Step::Fewer { .. } | Step::Each { .. } | Step::Clear { .. } | Step::Take { .. } => None,
+                Step::Check { .. }
+                | Step::Holds { .. }
+                | Step::Fewer { .. }
+                | Step::Each { .. }
+                | Step::Clear { .. }
+                | Step::Pick { .. }
+                | Step::Take { .. } => None,
             })
             .filter(|table| *table < self.of_table.len())
             .collect();

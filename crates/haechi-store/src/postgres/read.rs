@@ -91,10 +91,10 @@ impl Postgres {
         self.whole_rows(Lane::Of(Reads::SCAN, table), sql).await
     }
 
-    pub(crate) async fn find(&self, table: usize, filter: &Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
+    pub(crate) async fn find(&self, table: usize, filter: &Predicate, order: &[usize], limit: u32) -> Result<Vec<Row>, Failure> {
         let sql = || {
             let mut sql = Sql::new(Dialect::Postgres, &self.0.catalog);
-            sql.find(table, filter, limit);
+            sql.find(table, filter, order, limit);
             sql
         };
         self.whole_rows(self.lane(table), sql).await

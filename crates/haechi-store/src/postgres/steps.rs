@@ -140,6 +140,7 @@ impl Runner<'_> {
             Step::Fewer { table, filter, than, .. } => sql.fewer(*table, filter, *than),
             Step::Each { table, ids, filter, known, .. } => sql.each(*table, ids, filter, known.as_ref()),
             Step::Clear { table, filter } => sql.clear(*table, filter),
+            Step::Pick { table, filter, over, order, limit, set } => sql.pick((*table, filter, *over), (order, *limit), set, self.change.time_ms),
             Step::Take { table, id, cost_ms, depth_ms, .. } => sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms),
             Step::Cascade { .. } | Step::Numbered { .. } => sql.push("SELECT 1 WHERE FALSE"),
         }
@@ -268,6 +269,7 @@ impl Runner<'_> {
             {
                 return Err(Failure::Missed(*miss).into());
             }
+            Step::Pick { .. } => outcome.picked.extend(rows.iter().map(row_values)),
             Step::Clear { .. } => {
                 let cleared: Vec<Box<str>> = rows.iter().map(|row| row.get::<_, &str>(0).into()).collect();
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &cleared));

@@ -2,7 +2,7 @@
 
 use super::{Dialect, Sql};
 use crate::cascade::Question;
-use haechi_model::{Operand, Predicate, Value};
+use haechi_model::{Operand, Predicate, Put, Value};
 use std::fmt::Write;
 
 impl Sql<'_> {
@@ -151,6 +151,94 @@ impl Sql<'_> {
         self.push(" RETURNING \"id\"");
     }
 
+    /// Changes the first rows for which a condition holds; returns all columns.
+    pub(crate) fn pick(
+        &mut self,
+        (table, filter, over): (usize, &Predicate, Option<usize>),
+        (order, limit): (&[usize], u32),
+        set: &[(usize, Put)],
+        now_ms: i64,
+    ) {
+        let postgres = self.dialect == Dialect::Postgres;
+        // Materialized, or the planner may look for the rows again for each row that it changes.
+        if postgres {
+            self.push("WITH picked AS MATERIALIZED (");
+            self.first_rows(table, filter, over, (order, limit), now_ms);
+            self.push(" FOR UPDATE OF t0 SKIP LOCKED) ");
+        }
+        self.push("UPDATE ");
+        self.name(&self.table(table).name);
+        self.push(" AS t0 SET ");
+        for (at, (column, put)) in set.iter().enumerate() {
+            self.push(if at > 0 { ", " } else { "" });
+            self.name(&self.table(table).columns[*column].name);
+            self.push(" = ");
+            match put {
+                Put::Value(value) => self.bind(value),
+                Put::Of(other) => self.column(table, 0, *other),
+                Put::More(more) => {
+                    self.column(table, 0, *column);
+                    self.push(" + ");
+                    self.bind(&Value::Int(*more));
+                }
+                Put::Later(ms) => {
+                    self.now(now_ms);
+                    self.push(" + ");
+                    self.bind(&Value::Int(*ms));
+                }
+            }
+        }
+        if postgres {
+            self.push(" FROM picked WHERE t0.\"id\" = picked.\"id\"");
+        } else {
+            self.push(" WHERE t0.\"id\" IN (");
+            self.first_rows(table, filter, over, (order, limit), now_ms);
+            self.push(")");
+        }
+        self.push(" RETURNING ");
+        for at in 0..self.table(table).columns.len() {
+            self.push(if at > 0 { ", " } else { "" });
+            // SQLite knows no other name of the table here.
+            if postgres {
+                self.column(table, 0, at);
+            } else {
+                self.name(&self.table(table).columns[at].name);
+            }
+        }
+    }
+
+    fn first_rows(&mut self, table: usize, filter: &Predicate, over: Option<usize>, (order, limit): (&[usize], u32), now_ms: i64) {
+        self.push("SELECT t0.\"id\" FROM ");
+        self.name(&self.table(table).name);
+        self.push(" AS t0 WHERE ");
+        self.predicate(filter, table, 0);
+        if let Some(column) = over {
+            self.push(" AND ");
+            self.column(table, 0, column);
+            self.push(" <= ");
+            self.now(now_ms);
+        }
+        self.by_columns(table, order);
+        let _ = write!(self.text, " LIMIT {limit}");
+    }
+
+    fn by_columns(&mut self, table: usize, order: &[usize]) {
+        self.push(" ORDER BY ");
+        for column in order {
+            self.column(table, 0, *column);
+            self.push(", ");
+        }
+        self.push("t0.\"id\"");
+    }
+
+    /// The time of the database's clock, which all nodes share. SQLite has one node, so that is the node's own.
+    fn now(&mut self, now_ms: i64) {
+        match self.dialect {
+            Dialect::Postgres => self.push("(extract(epoch FROM clock_timestamp()) * 1000)::bigint"),
+            Dialect::Sqlite => self.bind(&Value::Int(now_ms)),
+        }
+    }
+
     /// Raises a bucket that is not full; makes a missing one.
     pub(crate) fn take(&mut self, table: usize, id: &str, now_ms: i64, cost_ms: i64, depth_ms: i64) {
         self.push("INSERT INTO ");
@@ -182,14 +270,15 @@ impl Sql<'_> {
         self.push(" END");
     }
 
-    /// Rows for which a condition holds, in the order of their ids.
-    pub(crate) fn find(&mut self, table: usize, filter: &Predicate, limit: u32) {
+    /// Rows for which a condition holds, in the order of these columns and of their ids.
+    pub(crate) fn find(&mut self, table: usize, filter: &Predicate, order: &[usize], limit: u32) {
         self.all_columns(table);
         self.push(" FROM ");
         self.name(&self.table(table).name);
         self.push(" t0 WHERE ");
         self.predicate(filter, table, 0);
-        let _ = write!(self.text, " ORDER BY t0.\"id\" LIMIT {limit}");
+        self.by_columns(table, order);
+        let _ = write!(self.text, " LIMIT {limit}");
     }
 
     /// The row with these values of a unique key.

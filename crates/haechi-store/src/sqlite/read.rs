@@ -159,11 +159,11 @@ impl Readers {
     }
 
     /// Rows for which a condition holds.
-    pub(crate) async fn find(&self, table: usize, filter: Predicate, limit: u32) -> Result<Vec<Row>, Failure> {
+    pub(crate) async fn find(&self, table: usize, filter: Predicate, order: Vec<usize>, limit: u32) -> Result<Vec<Row>, Failure> {
         let catalog = self.catalog.clone();
         self.run(Reads::SYSTEM, move |connection| {
             let mut sql = Sql::new(Dialect::Sqlite, &catalog);
-            sql.find(table, &filter, limit);
+            sql.find(table, &filter, &order, limit);
             rows(connection, &sql, catalog.tables[table].columns.len())
         })
         .await

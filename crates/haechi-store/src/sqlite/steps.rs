@@ -145,6 +145,11 @@ impl Runner<'_> {
                 let cleared = self.ids(&sql, at)?;
                 self.outcome.cleared.extend(cleared);
             }
+            Step::Pick { table, filter, over, order, limit, set } => {
+                sql.pick((*table, filter, *over), (order, *limit), set, self.change.time_ms);
+                let picked = self.rows(&sql, *table, at)?;
+                self.outcome.picked.extend(picked);
+            }
             Step::Take { table, id, cost_ms, depth_ms, miss } => {
                 sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms);
                 if self.ids(&sql, at)?.is_empty() {

@@ -32,6 +32,7 @@ use axum::{
 use futures_util::future::BoxFuture;
 use haechi_data::{Act, Acted, Handlers};
 use haechi_gate::{Ask, Gate, OpenError};
+use haechi_jobs::{Finished, Job, JobError};
 use haechi_model::Config;
 use haechi_problem::{Problem, kinds};
 use std::{
@@ -111,6 +112,7 @@ pub struct Haechi {
     routes: Router,
     paths: Vec<String>,
     handlers: Handlers,
+    jobs: haechi_jobs::Handlers,
 }
 
 impl Haechi {
@@ -128,6 +130,7 @@ impl Haechi {
             routes: Router::new(),
             paths: Vec::new(),
             handlers: Handlers::default(),
+            jobs: haechi_jobs::Handlers::default(),
         })
     }
 
@@ -162,6 +165,30 @@ impl Haechi {
         F: Future<Output = Result<Acted, Problem>> + Send + 'static,
     {
         self.handlers.add(collection, action, handler);
+        self
+    }
+
+    /// Adds the handler of a job that the folder declares with `do = { handler = true }`. The job ends with the change that the handler gives
+    /// to [`Job::finish`]; when it returns an error, the job is tried again as its folder says.
+    ///
+    /// ```no_run
+    /// use haechi::{Finished, Haechi, Job, JobError};
+    ///
+    /// async fn count(job: Job) -> Result<Finished, JobError> {
+    ///     let work = job.work();
+    ///     job.finish(work, Some(&serde_json::json!({ "counted": 3 }))).await
+    /// }
+    ///
+    /// # async fn example() -> Result<(), haechi::ServeError> {
+    /// Haechi::open("clinic")?.job("count", count).serve().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn job<F>(mut self, name: &str, handler: impl Fn(Job) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Finished, JobError>> + Send + 'static,
+    {
+        self.jobs.add(name, handler);
         self
     }
 
@@ -234,6 +261,7 @@ impl Haechi {
         }
         let mut house = House::with(revision, warnings, &data, self.mode).await?;
         house.handlers.clone_from(&self.handlers);
+        house.jobs.handle(self.jobs.clone());
         house.handled()?;
         let house = Arc::new(house);
         // Before anything is written: a second server on this address changes nothing.

@@ -2,6 +2,7 @@
 
 use crate::{
     app::{
+        callers::Callers,
         database,
         folder::{self, DataDir, FolderError},
         sentinel,
@@ -12,6 +13,7 @@ use futures_util::future::BoxFuture;
 use haechi_data::Handlers;
 use haechi_gate::{Clock, Gate, LedgerClock, MasterKey, OpenError, Options, Revision, SystemClock, SystemKeys};
 use haechi_identity::Identity;
+use haechi_jobs::Jobs;
 use haechi_model::Findings;
 use std::{
     path::Path,
@@ -48,9 +50,12 @@ pub enum HouseError {
     /// The folder declares actions, and this program has no code that does them.
     #[error("no handler does {}: serve the folder with a program that links Haechi and adds one (docs/embedding.md), or remove the actions", .0.join(", "))]
     Unhandled(Vec<String>),
-    /// The folder declares jobs, and nothing runs them yet.
-    #[error("jobs are declared in jobs/, and this version does not run them yet: remove the folder")]
-    JobsNotYet,
+    /// The folder declares jobs with `handler = true`, and this program has no code that does them.
+    #[error("no handler does the job {}: serve the folder with a program that links Haechi and adds one (docs/embedding.md), or remove the job", .0.join(", "))]
+    UnhandledJobs(Vec<String>),
+    /// The program has handlers, and the folder declares no such jobs.
+    #[error("the folder declares no job {} with handler = true: declare it in jobs/", .0.join(", "))]
+    UndeclaredJobs(Vec<String>),
     /// The program has handlers, and the folder declares no such actions.
     #[error("the folder declares no action {}: declare it under [actions] of its collection", .0.join(", "))]
     Undeclared(Vec<String>),
@@ -67,6 +72,8 @@ pub struct House {
     pub gate: Gate,
     /// People, their credentials and their sessions.
     pub identity: Identity,
+    /// Jobs.
+    pub jobs: Jobs,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Handlers of declared actions.
@@ -167,13 +174,20 @@ impl House {
         mode: Mode,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, HouseError> {
-        let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev, tables: haechi_identity::tables() };
+        let options = Options {
+            master: master.clone(),
+            clock,
+            dev_tokens: mode == Mode::Dev,
+            tables: haechi_identity::tables().into_iter().chain(haechi_jobs::tables()).collect(),
+        };
         let (gate, mut keys) = Gate::open(database, revision, options).await?;
         let identity = Identity::open(&gate, &mut keys, &master).ok_or(OpenError::Keys)?;
+        let jobs = Jobs::open(&gate, &mut keys, &master, Box::new(Callers(identity.clone()))).ok_or(OpenError::Keys)?;
         let (stop, _) = watch::channel(false);
         Ok(Self {
             gate,
             identity,
+            jobs,
             metrics: Metrics::new(),
             handlers: Handlers::default(),
             keys,
@@ -185,13 +199,15 @@ impl House {
         })
     }
 
-    /// Whether every declared action has a handler, and every handler an action.
+    /// Whether every declared action, and every job that needs one, has a handler; and every handler an action or a job.
     ///
     /// # Errors
     /// Those that have none.
     pub fn handled(&self) -> Result<(), HouseError> {
-        if !self.gate.revision().app.jobs.is_empty() {
-            return Err(HouseError::JobsNotYet);
+        match self.jobs.handlers().mismatches(&self.gate.revision().app) {
+            (unhandled, _) if !unhandled.is_empty() => return Err(HouseError::UnhandledJobs(unhandled)),
+            (_, undeclared) if !undeclared.is_empty() => return Err(HouseError::UndeclaredJobs(undeclared)),
+            _ => {}
         }
         match self.handlers.mismatches(&self.gate.revision().app) {
             (unhandled, _) if !unhandled.is_empty() => Err(HouseError::Unhandled(unhandled)),
@@ -203,6 +219,7 @@ impl House {
     /// Starts sealing and the other work behind requests. The tables must be there.
     pub fn start(&self) {
         *self.running() = Some(self.gate.start(self.stop.subscribe()));
+        self.jobs.start();
         tokio::spawn(sentinel::run(self.gate.clone(), self.identity.clone(), self.stop.subscribe()));
         let (identity, mut stop) = (self.identity.clone(), self.stop.subscribe());
         tokio::spawn(async move {
@@ -216,6 +233,7 @@ impl House {
 
     /// Stops at once, like after a power failure: for tests.
     pub fn abandon(&self) {
+        self.jobs.abandon();
         if let Some(background) = self.running().take() {
             background.abort();
         }
@@ -224,6 +242,8 @@ impl House {
     /// Ends the background work, after everything that waits is written.
     pub fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            // First: what it does at the end is sealed as well.
+            self.jobs.close().await;
             let _ = self.stop.send(true);
             let background = self.running().take();
             if let Some(background) = background {

@@ -37,6 +37,7 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode, (rates, site): (&Arc<R
         body_bytes: config.limits.body_bytes,
         handlers: house.handlers.clone(),
         exports: Exports::new(still(house.identity.clone())),
+        jobs: house.jobs.clone(),
     };
     let (missing, wrong_method, health, openapi) = (base.clone(), base.clone(), gate.clone(), base.clone());
     let graphql = haechi_graphql::Options {
@@ -65,7 +66,8 @@ pub fn routes(house: &House, base: &Arc<str>, mode: Mode, (rates, site): (&Arc<R
         tracing::error!(target: "haechi", what, "gRPC is not served");
     }
     Router::new()
-        .merge(haechi_data::router(data))
+        .merge(haechi_data::router(data.clone()))
+        .merge(haechi_data::job::router(data))
         .merge(grpc.unwrap_or_default())
         .merge(graphql.unwrap_or_default())
         .merge(haechi_identity::router(house.identity.clone(), base.clone()))

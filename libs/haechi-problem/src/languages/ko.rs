@@ -228,6 +228,11 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("The body came too slowly. Nothing was done.", "본문이 너무 느리게 왔습니다. 아무것도 하지 않았습니다."),
     ("The body did not arrive whole.", "본문이 끝까지 오지 않았습니다."),
     ("The deadline of the call has passed.", "호출 기한이 지났습니다."),
+    // Jobs.
+    ("The run is {}. Nothing was done.", "실행 상태가 {0}입니다. 아무것도 하지 않았습니다."),
+    ("A run is looked at by GET, and cancelled by POST /jobs/v1/runs/ID:cancel.", "실행은 GET으로 보고, POST /jobs/v1/runs/ID:cancel로 취소합니다."),
+    ("This route takes no body.", "이 경로는 본문을 받지 않습니다."),
+    ("What belongs to this change is done already. Nothing was done.", "이 변경에 딸린 일은 이미 끝났습니다. 아무것도 하지 않았습니다."),
     // Streams.
     ("The position is not one that a stream of this service has given.", "이 서비스의 스트림이 준 위치가 아닙니다."),
     ("What happened since then is no longer kept: read the list again.", "그 뒤의 변경은 더 이상 보관되지 않습니다. 목록을 다시 읽으십시오."),
@@ -262,6 +267,9 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("The order is wrong at column {}: {}.", "정렬의 {0}번째 글자에서 잘못되었습니다: {1}."),
     ("The parameter `{}` {}.", "매개변수 `{0}`: {1}."),
     ("stands twice", "두 번 있습니다"),
+    ("is not known here", "여기서는 쓰지 않습니다"),
+    ("must be within a year", "1년 안이어야 합니다"),
+    ("must be a time such as 2026-12-31T12:00:00Z", "2026-12-31T12:00:00Z 같은 시각이어야 합니다"),
     ("must be a list of names", "이름의 목록이어야 합니다"),
     ("must be a string, a number, true or false", "문자열, 수, true 또는 false여야 합니다"),
     ("must be a whole number from 1", "1 이상의 정수여야 합니다"),

@@ -1,0 +1,125 @@
+//! Schedules: jobs that the clock enqueues. Each time is one change: the next time is set and the job is added, or neither.
+
+use crate::{
+    Inner,
+    enqueue::{By, Wanted},
+    queue::LOST,
+    tables::{int, is, is_not, jobs, schedules, state, text},
+};
+use haechi_gate::SystemError;
+use haechi_model::{Actor, App, Missed, Overlap, Predicate, Schedule, Value};
+use std::collections::HashMap;
+
+/// Later than this, a time counts as missed.
+const ON_TIME_MS: i64 = 60_000;
+/// Most times that are made up for.
+const MADE_UP: usize = 100;
+
+/// By schedule: when it fires next.
+pub(crate) type Times = HashMap<Box<str>, i64>;
+
+impl Inner {
+    /// The next times of all declared schedules; those of new ones, and of ones that are declared otherwise than before, begin now.
+    pub(crate) async fn times(&self, app: &App) -> Result<Times, SystemError> {
+        let mut times = Times::new();
+        for schedule in &app.schedules {
+            let row = self.gate.system_row(self.tables.schedules, &schedule.name).await.map_err(SystemError::Store)?;
+            let known = row.as_ref().filter(|row| text(row, schedules::DECLARED) == schedule.declared());
+            let next = match known {
+                Some(row) => int(row, schedules::NEXT),
+                None => {
+                    let Some(next) = schedule.next_after(self.now_ms()) else { continue };
+                    match self.begin_schedule(schedule, next, row.is_some()).await {
+                        // Another node was faster.
+                        Err(SystemError::Missed(LOST) | SystemError::NotUnique { .. }) => {}
+                        other => other?,
+                    }
+                    next
+                }
+            };
+            times.insert(schedule.name.as_str().into(), next);
+        }
+        Ok(times)
+    }
+
+    async fn begin_schedule(&self, schedule: &Schedule, next: i64, known: bool) -> Result<(), SystemError> {
+        let mut work = self.system();
+        let declared = Value::text(schedule.declared());
+        if known {
+            work.lock(self.tables.schedules, &schedule.name, is_not(schedules::DECLARED, &*schedule.declared()), LOST);
+            work.update(self.tables.schedules, &schedule.name, vec![(schedules::NEXT, Value::Int(next)), (schedules::DECLARED, declared)], LOST);
+        } else {
+            work.insert(self.tables.schedules, vec![Value::text(&*schedule.name), Value::Int(next), declared, Value::Null]);
+        }
+        work.commit().await.map(drop)
+    }
+
+    /// Fires a schedule whose time has come; the time after it.
+    pub(crate) async fn fire(&self, app: &App, schedule: &Schedule, at: i64) -> Result<Option<i64>, SystemError> {
+        let now = self.now_ms();
+        let Some(next) = schedule.next_after(now) else { return Ok(None) };
+        let times = match schedule.missed {
+            Missed::Once => 1,
+            Missed::Skip => usize::from(now - at <= ON_TIME_MS),
+            Missed::All => std::iter::successors(Some(at), |last| schedule.next_after(*last)).take_while(|time| *time <= now).take(MADE_UP).count(),
+        };
+        let key = self.key_of_schedule(app, schedule);
+        let times = if self.is_under_way(schedule, key.as_deref()).await? { 0 } else { times };
+        self.fire_times(app, schedule, (at, next), (times, key)).await
+    }
+
+    async fn fire_times(
+        &self,
+        app: &App,
+        schedule: &Schedule,
+        (at, next): (i64, i64),
+        (times, key): (usize, Option<Box<str>>),
+    ) -> Result<Option<i64>, SystemError> {
+        let mut work = self.gate.system_work(&self.key, Actor { kind: "system", id: "schedules".into() }, "");
+        work.lock(self.tables.schedules, &schedule.name, is(schedules::NEXT, at), LOST);
+        let set = vec![(schedules::NEXT, Value::Int(next)), (schedules::LAST, Value::Int(self.now_ms()))];
+        work.update(self.tables.schedules, &schedule.name, set, LOST);
+        for _ in 0..times {
+            let id = format!("schedule/{}", schedule.name);
+            let by = By { kind: "system", id: &id, credential: None, request: "" };
+            let wanted = Wanted { input: schedule.input.clone(), run_at_ms: None };
+            if let Err(error) = self.add(&mut work, &app.jobs[schedule.job], &wanted, (&by, key.clone())) {
+                tracing::error!(target: "haechi::jobs", schedule = schedule.name, %error, "a schedule could not enqueue its job");
+            }
+        }
+        match work.commit().await {
+            // Another node has fired it.
+            Err(SystemError::Missed(LOST)) => {
+                let row = self.gate.system_row(self.tables.schedules, &schedule.name).await.map_err(SystemError::Store)?;
+                Ok(row.map(|row| int(&row, schedules::NEXT)))
+            }
+            other => other.map(|_| Some(next)),
+        }
+    }
+
+    /// The key by which the jobs of a schedule wait for each other, where they do.
+    fn key_of_schedule(&self, app: &App, schedule: &Schedule) -> Option<Box<str>> {
+        let own = self.key_of(&app.jobs[schedule.job], &schedule.input);
+        let by_name = || self.keys.hex(format!("schedule\0{}", schedule.name).as_bytes()).into();
+        own.or_else(|| (schedule.overlap != Overlap::Allow).then(by_name))
+    }
+
+    /// Whether the last job of a schedule has not ended, where that matters.
+    async fn is_under_way(&self, schedule: &Schedule, key: Option<&str>) -> Result<bool, SystemError> {
+        let (Overlap::Skip, Some(key)) = (schedule.overlap, key) else { return Ok(false) };
+        let alive = Predicate::All(vec![is(jobs::KEY, key), is_not(jobs::STATE, state::DEAD)]);
+        Ok(!self.gate.system_first(self.tables.jobs, alive, &[], 1).await.map_err(SystemError::Store)?.is_empty())
+    }
+
+    /// Enqueues what a schedule enqueues, now, beside its times.
+    pub(crate) async fn run_schedule(&self, app: &App, schedule: &Schedule, actor: Actor) -> Result<Box<str>, SystemError> {
+        let mut work = self.gate.system_work(&self.key, actor, "");
+        let id = format!("schedule/{}", schedule.name);
+        let by = By { kind: "system", id: &id, credential: None, request: "" };
+        let wanted = Wanted { input: schedule.input.clone(), run_at_ms: None };
+        let added = self.add(&mut work, &app.jobs[schedule.job], &wanted, (&by, self.key_of_schedule(app, schedule)));
+        let run = added.map_err(|_| SystemError::Store(haechi_model::Failure::Busy))?;
+        work.commit().await?;
+        Ok(run)
+    }
+}
