@@ -15,7 +15,7 @@ mod tests {
         ("haechi-store", &["haechi-model"]),
         ("haechi-policy", &["haechi-model"]),
         ("haechi-gate", &["haechi-model", "haechi-policy", "haechi-store", "haechi-ledger", "haechi-egress"]),
-        ("haechi-jobs", &["haechi-gate", "haechi-model"]),
+        ("haechi-jobs", &["haechi-egress", "haechi-gate", "haechi-model"]),
         ("haechi-data", &["haechi-jobs", "haechi-gate", "haechi-model", "haechi-problem"]),
         ("haechi-identity", &["haechi-gate", "haechi-model", "haechi-problem"]),
         ("haechi-graphql", &["haechi-data", "haechi-gate", "haechi-model", "haechi-problem"]),

@@ -97,7 +97,8 @@ impl Gate {
         self.shared.store.find(table.0, filter, order.to_vec(), limit).await
     }
 
-    /// How many rows of which a condition holds have each value of these columns, at most 1 000 groups; and the smallest value of a column.
+    /// For each group of rows with the same values of these columns, at most 1 000: the values, how many rows they are, and the smallest value of
+    /// a column. Rows of which the condition does not hold are left out.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -108,7 +109,9 @@ impl Gate {
         group_by: Vec<usize>,
         least: usize,
     ) -> Result<Vec<Vec<Value>>, Failure> {
-        let parts = vec![(AggregateFunction::Count, None), (AggregateFunction::Min, Some(least))];
+        // The value of a group's column is the smallest of its values.
+        let groups = group_by.iter().map(|column| (AggregateFunction::Min, Some(*column)));
+        let parts = groups.chain([(AggregateFunction::Count, None), (AggregateFunction::Min, Some(least))]).collect();
         let aggregate = Aggregate { collection: table.0, filter, parts, group_by, limit: 1_000 };
         self.shared.store.aggregate(aggregate, Reads::SCAN).await
     }

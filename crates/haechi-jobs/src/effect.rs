@@ -5,13 +5,13 @@ use haechi_gate::{Ask, Create, Delete, Update, Work, WriteError};
 use haechi_model::{Effect, Failure, Field, FieldId, Job, Slot, Value, parse_json};
 
 /// Failures that another attempt does not mend.
-const fn never(code: &'static str) -> Fault {
-    Fault { code, again: false }
+pub(crate) const fn never(code: &'static str) -> Fault {
+    Fault { code, again: false, wait_ms: None }
 }
 
 /// Failures that may be gone at another attempt.
-const fn again(code: &'static str) -> Fault {
-    Fault { code, again: true }
+pub(crate) const fn again(code: &'static str) -> Fault {
+    Fault { code, again: true, wait_ms: None }
 }
 
 pub(crate) const REFUSED: Fault = never("refused");
@@ -41,7 +41,7 @@ pub(crate) fn add(ask: &Ask, job: &Job, input: &Input, work: &mut Work) -> Resul
             let grant = ask.on::<Delete>(*collection).map_err(|_| REFUSED)?;
             grant.delete(work, &row_id(id, input)?, None);
         }
-        Effect::Handler => {}
+        Effect::Call { .. } | Effect::Handler => {}
     }
     Ok(())
 }
@@ -103,9 +103,4 @@ pub(crate) fn fault(error: &WriteError) -> Fault {
             _ => "internal",
         }),
     }
-}
-
-/// A failure with a code of a program's own that another attempt does not mend.
-pub(crate) const fn never_of(code: &'static str) -> Fault {
-    never(code)
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Inner,
-    effect::{fault, never_of},
+    effect::{again, fault, never},
     input::{Input, MAX_BYTES},
     queue::{Claimed, Fault},
 };
@@ -50,13 +50,13 @@ impl JobError {
     /// It may succeed later: the job is tried again. The code is stored and shown, so it holds no data: `"mail-server-busy"`.
     #[must_use]
     pub fn again(code: &'static str) -> Self {
-        Self(Fault { code, again: true })
+        Self(again(code))
     }
 
     /// No other attempt would succeed.
     #[must_use]
     pub fn never(code: &'static str) -> Self {
-        Self(never_of(code))
+        Self(never(code))
     }
 }
 

@@ -3,6 +3,7 @@
 //! A job is a row that is added in the change that wants it, and deleted in the change that does it: what it does to rows happens once. All
 //! code here asks the gate with the key of its area, and does what a job does as the caller as whom it runs.
 
+mod call;
 mod effect;
 mod enqueue;
 mod handler;
@@ -23,9 +24,10 @@ pub use tables::tables;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use haechi_egress::Client;
 use haechi_gate::{Caller, Gate, Jobs as Area, Mac, MasterKey, Purpose, Sealer, System};
-use haechi_model::Failure;
-use std::sync::{Arc, Mutex};
+use haechi_model::{Egress, Failure};
+use std::sync::{Arc, Mutex, OnceLock};
 use tables::Tables;
 use tokio::{sync::watch, task::JoinHandle};
 use told::Told;
@@ -41,13 +43,20 @@ pub struct Who {
     pub credential: Option<Box<str>>,
 }
 
-/// Makes callers of people and services as they are now. The crate that verifies credentials does it.
-pub trait Callers: Send + Sync {
+/// What jobs need of the program around them.
+pub trait Around: Send + Sync {
     /// The caller with the rights of now; `None` when they are disabled or gone, or when their key is.
     fn now<'a>(&'a self, who: &'a Who) -> BoxFuture<'a, Result<Option<Caller>, Failure>>;
 
     /// A service with the roles that the folder declares.
     fn service(&self, name: &str, roles: &[String]) -> Caller;
+
+    /// The credential for another service, when the folder names one.
+    ///
+    /// # Errors
+    /// When it cannot be read; why stands in the log.
+    #[expect(clippy::result_unit_err, reason = "the reason names places of secrets, and is logged where it is known")]
+    fn bearer(&self, egress: &Egress) -> Result<Option<String>, ()>;
 }
 
 /// Jobs. Cheap to clone.
@@ -60,7 +69,9 @@ pub(crate) struct Inner {
     pub(crate) tables: Tables,
     pub(crate) sealer: Sealer,
     pub(crate) keys: Mac,
-    pub(crate) callers: Box<dyn Callers>,
+    pub(crate) around: Box<dyn Around>,
+    /// Made when the first request is sent: it reads the authorities of the operating system.
+    pub(crate) client: OnceLock<Client>,
     pub(crate) handlers: ArcSwap<Handlers>,
     /// What the workers are told.
     pub(crate) told: Arc<Told>,
@@ -73,7 +84,7 @@ pub(crate) struct Inner {
 impl Jobs {
     /// Takes the key of its area from a gate that was opened with [`tables()`]; `None` when it was taken before.
     #[must_use]
-    pub fn open(gate: &Gate, keys: &mut haechi_gate::SystemKeys, master: &MasterKey, callers: Box<dyn Callers>) -> Option<Self> {
+    pub fn open(gate: &Gate, keys: &mut haechi_gate::SystemKeys, master: &MasterKey, around: Box<dyn Around>) -> Option<Self> {
         let key = keys.jobs.take()?;
         let tables = Tables::of(gate, &key)?;
         let told = Arc::new(Told::default());
@@ -89,7 +100,8 @@ impl Jobs {
             gate: gate.clone(),
             key,
             tables,
-            callers,
+            around,
+            client: OnceLock::new(),
             told,
         })))
     }

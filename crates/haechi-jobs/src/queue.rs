@@ -73,6 +73,8 @@ pub(crate) struct Fault {
     pub(crate) code: &'static str,
     /// Whether another attempt may succeed.
     pub(crate) again: bool,
+    /// How long to wait at least before it, when somebody said so.
+    pub(crate) wait_ms: Option<i64>,
 }
 
 impl Inner {
@@ -250,7 +252,7 @@ impl Inner {
         work.insert(self.tables.attempts, row);
         let mut due = None;
         if fault.again && job.attempt < attempts {
-            let run_at = self.now_ms() + wait_ms(job.attempt);
+            let run_at = self.now_ms() + wait_ms(job.attempt).max(fault.wait_ms.unwrap_or(0));
             due = Some(run_at);
             let set = vec![
                 (jobs::STATE, Value::Int(state::WAITING)),

@@ -1,7 +1,7 @@
 //! One attempt of a job, from its row to its end.
 
 use crate::{
-    Inner,
+    Inner, call,
     effect::{self, BAD_INPUT, NO_HANDLER, PANIC, REFUSED, TIMEOUT, fault},
     handler::Job,
     input::from_json,
@@ -53,6 +53,9 @@ async fn attempt(inner: Arc<Inner>, job: Claimed, declared: Declared) -> Result<
         let job = Job { inner: inner.clone(), claimed: job, declared, ask, input };
         return handler(job).await.map(drop).map_err(|error| error.0);
     }
+    if let Effect::Call { egress, path, body } = &declared.effect {
+        call::send(&inner, (ask.app(), &declared), (*egress, path, body), (&input, &job.id)).await?;
+    }
     let mut work = ask.work();
     effect::add(&ask, &declared, &input, &mut work)?;
     work.also(inner.finishing(&job, None));
@@ -69,12 +72,12 @@ async fn caller(inner: &Inner, job: &Claimed, declared: &Declared) -> Result<Cal
         RunsAs::Service(name) => {
             let revision = inner.gate.revision();
             let service = revision.app.services.iter().find(|service| service.name == *name).ok_or(REFUSED)?;
-            Ok(inner.callers.service(&service.name, &service.roles))
+            Ok(inner.around.service(&service.name, &service.roles))
         }
-        RunsAs::Caller => match inner.callers.now(&job.who).await {
+        RunsAs::Caller => match inner.around.now(&job.who).await {
             Ok(Some(caller)) => Ok(caller),
             Ok(None) => Err(REFUSED),
-            Err(_) => Err(Fault { code: "unavailable", again: true }),
+            Err(_) => Err(Fault { code: "unavailable", again: true, wait_ms: None }),
         },
     }
 }

@@ -7,11 +7,12 @@ use crate::{
     collection::Collection,
     config::{Config, ENVIRONMENT, section_of},
     draft::Draft,
+    egress::{Egress, read_egress},
     field::{FieldType, OnDelete},
     files::{files, read_file, with_table},
     finding::{Findings, Source},
     groups::resolve_groups,
-    job::{DeclaredService, Job, Known, Queue, Schedule, read_jobs},
+    job::{DeclaredService, Job, Known, Queue, Schedule, read_jobs, read_services},
     name::{name_problem, reserved_collection, suggest},
     positions::CollectionId,
     section::Section,
@@ -59,6 +60,8 @@ pub struct App {
     pub documents: Vec<Arc<Source>>,
     /// Services whose roles the folder declares, by name.
     pub services: Vec<DeclaredService>,
+    /// Other services that jobs send requests to, by name.
+    pub egress: Vec<Egress>,
     /// Queues in which jobs wait; the first is the one of jobs that name none.
     pub queues: Vec<Queue>,
     /// Jobs by name.
@@ -140,6 +143,7 @@ impl App {
             policy_tests: Vec::new(),
             documents: Vec::new(),
             services: Vec::new(),
+            egress: Vec::new(),
             queues: Vec::new(),
             jobs: Vec::new(),
             schedules: Vec::new(),
@@ -149,7 +153,8 @@ impl App {
             app.config.apply(&top);
             app.read_roles(&top);
             app.read_classes(&top);
-            app.read_services(&top);
+            app.services = read_services(&top, &app.roles);
+            app.egress = read_egress(&top);
             if let Some(anonymous) = top.section("anonymous") {
                 reach = anonymous.texts("reach").unwrap_or_default().into_iter().map(|(text, span)| (text.to_owned(), span)).collect();
                 anonymous.finish_with(section_of);
@@ -161,7 +166,7 @@ impl App {
         app.read_collections(root, findings);
         app.read_reach(&main, &reach, findings);
         app.check_auth(&main, findings);
-        let known = Known { root, classes: &app.classes, collections: &app.collections, services: &app.services };
+        let known = Known { root, classes: &app.classes, collections: &app.collections, services: &app.services, egress: &app.egress };
         (app.queues, app.jobs, app.schedules) = read_jobs(&known, findings);
         for path in files(root, "policies", "cedar", findings) {
             app.policies.extend(read_file(root, &path, findings).map(|source| PolicyFile { source }));
@@ -184,34 +189,6 @@ impl App {
             } else {
                 self.roles.push(role.to_owned());
             }
-        }
-    }
-
-    /// `[services.NAME]`: the roles with which a service does work of its own. What it does with a key has the roles of the key.
-    fn read_services(&mut self, top: &Section<'_>) {
-        let Some(services) = top.section("services") else { return };
-        for (name, span, item) in services.entries() {
-            if let Some(problem) = name_problem(name) {
-                services.error(span, "bad-name", problem, "choose another name");
-                continue;
-            }
-            let Some(table) = item.as_table_like() else {
-                services.error(span, "wrong-type", format!("the service `{name}` must be a table"), format!("write [services.{name}]"));
-                continue;
-            };
-            let section = Section::new(services.source, table, item.span().or(span), format!("the service `{name}`"), services.findings());
-            let mut roles = Vec::new();
-            for (role, span) in section.texts("roles").unwrap_or_default() {
-                if self.roles.iter().any(|known| known == role) {
-                    roles.push(role.to_owned());
-                    continue;
-                }
-                let help = suggest(role, self.roles.iter().map(String::as_str))
-                    .map_or_else(|| "add it to `roles`".to_owned(), |near| format!("did you mean `{near}`?"));
-                section.error(span, "unknown-role", format!("no role is named `{role}`"), help);
-            }
-            section.finish();
-            self.services.push(DeclaredService { name: name.to_owned(), roles });
         }
     }
 

@@ -14,6 +14,7 @@ mod collection;
 mod config;
 mod declared;
 mod draft;
+mod egress;
 mod evaluate;
 #[cfg(test)]
 mod faults;
@@ -65,11 +66,12 @@ pub use config::{
     ReadsLogged, SecretRef, ServerConfig, SignUp, SiteConfig, TelemetryConfig, TlsFiles, Trust, Witness, database_hosts, database_url_of_one_host,
 };
 pub use declared::{Declared, TypeChange};
+pub use egress::Egress;
 pub use field::{DefaultValue, Field, FieldType, INDEX_BYTES, OnDelete};
 pub use files::why;
 pub use finding::{Finding, Findings, Severity, Source};
 pub use group::{Group, MAX_ANCESTORS};
-pub use job::{Cron, CronError, DeclaredService, Effect, Job, Missed, Overlap, Queue, RunsAs, Schedule, Slot};
+pub use job::{Cron, CronError, DeclaredService, Effect, Job, Member, Missed, Overlap, Queue, RunsAs, Schedule, Slot};
 pub use json::{Json, JsonError, parse_json, write_json_text};
 pub use list::{Elements, Relation, items, references, stored_references, without_references};
 pub use lookup::{Alone, Lookup};

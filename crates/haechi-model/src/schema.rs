@@ -20,6 +20,12 @@ pub fn config_schema() -> Value {
             "classes": { "type": "object", "description": "Classes of fields beside public, internal, pii and secret.",
                 "additionalProperties": section(json!({ "like": { "enum": ["internal", "pii", "secret"] } })) },
             "anonymous": section(json!({ "reach": { "type": "array", "items": { "type": "string", "pattern": "^[a-z][a-z0-9_]*:(list|read|create|update|delete|watch)$" }, "description": "What callers without credentials may reach." } })),
+            "services": { "type": "object", "propertyNames": name, "description": "Services that jobs run as.",
+                "additionalProperties": section(json!({ "roles": { "type": "array", "items": name } })) },
+            "egress": { "type": "object", "propertyNames": name, "description": "Other services that jobs send requests to.",
+                "additionalProperties": section(json!({
+                    "url": { "type": "string", "format": "uri", "pattern": "^https?://" },
+                    "networks": { "type": "array", "items": { "type": "string" } }, "bearer": secret_schema() })) },
             "master_key": secret_schema()
         }
     });
@@ -85,7 +91,7 @@ pub fn policy_test_schema() -> Value {
             "case": { "type": "array", "items": { "type": "object", "required": ["as", "do", "expect"], "additionalProperties": false, "properties": {
                 "as": { "type": "string", "description": "A person, or anonymous." },
                 "do": { "type": "string", "description": "An action." },
-                "on": { "type": "string", "description": "collection, or collection/row." },
+                "on": { "type": "string", "description": "collection, collection/row, or Work::Job/name." },
                 "with": row,
                 "expect": { "enum": ["allowed", "denied", "hidden"] },
                 "hidden": { "type": "array", "items": { "type": "string" }, "description": "Fields that must be masked." },

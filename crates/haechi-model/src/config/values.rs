@@ -340,8 +340,9 @@ impl Setting for DatabaseUrl {
     }
 }
 
-impl Setting for SecretRef {
-    fn read(section: &Section<'_>, key: &'static str, _: &Shape) -> Option<Self> {
+impl SecretRef {
+    /// Reads one under a key that is there.
+    pub(crate) fn of(section: &Section<'_>, key: &'static str) -> Option<Self> {
         let item = section.item(key)?;
         if item.as_table_like().is_none() {
             section.error(
@@ -368,6 +369,12 @@ impl Setting for SecretRef {
         };
         inner.finish();
         found
+    }
+}
+
+impl Setting for SecretRef {
+    fn read(section: &Section<'_>, key: &'static str, _: &Shape) -> Option<Self> {
+        Self::of(section, key)
     }
 
     fn shown(&self) -> String {

@@ -15,6 +15,10 @@ const JOBS: &[(&str, &str, &str)] = &[
     ("as = \"caller\"\ndo = { handler = true, delete = \"notes\" }", "wrong-value", "exactly one of"),
     ("as = \"caller\"\ndo = { handler = 5 }", "wrong-type", "true or false"),
     ("as = \"caller\"\ndo = { mail = \"welcome\" }", "not-built", "remove `mail`"),
+    ("as = \"caller\"\ndo = { call = \"mailr\" }", "unknown-name", "did you mean `mailer`?"),
+    ("as = \"caller\"\ndo = { call = \"mailer\", path = \"remind\" }", "wrong-value", "is no path"),
+    ("as = \"caller\"\ndo = { call = \"mailer\", body = { id = { form = \"x\" } } }", "wrong-value", "{ from ="),
+    ("as = \"caller\"\ndo = { call = \"mailer\", body = { id = 2026-01-01 } }", "wrong-type", "dates and times as texts"),
     ("as = \"caller\"\ndo = { create = \"nots\" }", "unknown-collection", "did you mean `notes`?"),
     ("as = \"caller\"\ndo = { create = \"users\" }", "wrong-value", "cannot create people"),
     ("as = \"caller\"\ndo = { delete = \"notes\" }", "missing-key", "needs `id`"),
@@ -34,7 +38,7 @@ const JOBS: &[(&str, &str, &str)] = &[
 
 /// Jobs, queues and the services that they run as.
 pub(crate) fn jobs() {
-    let main = "roles = [\"clerk\"]\n[services.billing]\nroles = [\"clerk\"]\n";
+    let main = "roles = [\"clerk\"]\n[services.billing]\nroles = [\"clerk\"]\n[egress.mailer]\nurl = \"https://mail.example.com\"\n";
     let good = "[jobs.remind]\nas = \"caller\"\ndo = { handler = true }\n";
     let with = |main: &str, jobs: &str| {
         let root = folder();
@@ -66,6 +70,16 @@ pub(crate) fn jobs() {
     for (main, code, words) in [
         ("[services]\nbilling = 5", "wrong-type", "write [services.billing]"),
         ("[services.Billing]", "bad-name", "not a name"),
+        ("[egress]\nmailer = 5", "wrong-type", "write [egress.mailer]"),
+        ("[egress.Mailer]", "bad-name", "not a name"),
+        ("[egress.mailer]", "missing-key", "has no `url`"),
+        ("[egress.mailer]\nurl = \"mail\"", "bad-url", "is no address"),
+        ("[egress.mailer]\nurl = \"https://kim:x@mail.example.com\"", "bad-url", "bearer ="),
+        ("[egress.mailer]\nurl = \"https://mail.example.com/path\"", "bad-url", "has a path"),
+        ("[egress.mailer]\nurl = \"http://mail.example.com\"", "bad-url", "over TLS at port 443"),
+        ("[egress.mailer]\nurl = \"https://mail.example.com:8443\"", "bad-url", "over TLS at port 443"),
+        ("[egress.mailer]\nurl = \"http://mail.internal:8080\"\nnetworks = [\"10.20.0.0/99\"]", "bad-network", "is no network"),
+        ("[egress.mailer]\nurl = \"https://mail.example.com\"\nbearer = \"secret\"", "literal-secret", "as a literal"),
         ("roles = [\"clerk\"]\n[services.billing]\nroles = [\"clrk\"]", "unknown-role", "did you mean `clerk`?"),
     ] {
         first(&with(main, ""), main, code, words);

@@ -1,6 +1,14 @@
-//! Values that stand in a folder as TOML.
+//! Values that stand in a folder as TOML, and pointers to the input of a job.
 
-use crate::{field::FieldType, json::Json, section::Section, value::Value};
+use crate::{
+    collection::Collection,
+    field::FieldType,
+    json::Json,
+    name::suggest,
+    positions::FieldId,
+    section::{Section, Span},
+    value::Value,
+};
 use toml_edit::Item;
 
 /// A value that stands in the folder.
@@ -18,7 +26,7 @@ pub(super) fn written(section: &Section<'_>, name: &str, item: &Item, ty: &Field
     }
 }
 
-fn json(value: &toml_edit::Value) -> Option<Json> {
+pub(super) fn json(value: &toml_edit::Value) -> Option<Json> {
     Some(match value {
         toml_edit::Value::String(text) => Json::Text(text.value().as_str().into()),
         toml_edit::Value::Integer(int) => Json::Number(int.value().to_string().into()),
@@ -27,4 +35,20 @@ fn json(value: &toml_edit::Value) -> Option<Json> {
         toml_edit::Value::Array(items) => Json::List(items.iter().map(json).collect::<Option<_>>()?),
         _ => return None,
     })
+}
+
+/// The field of the input that a pointer names.
+pub(super) fn pointed(section: &Section<'_>, span: Span, pointer: &str, input: &Collection) -> Option<FieldId> {
+    let name = pointer.strip_prefix("/input/").filter(|name| !name.is_empty() && !name.contains('/'));
+    let found = name.and_then(|name| input.declared().find(|(_, field)| field.name == name).map(|(at, _)| at));
+    if found.is_none() {
+        let known: Vec<String> = input.declared().map(|(_, field)| format!("/input/{}", field.name)).collect();
+        let help = match suggest(pointer, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None if known.is_empty() => "declare the field: input = { NAME = { type = \"uuid\", required = true } }".to_owned(),
+            None => format!("write one of {}", known.join(", ")),
+        };
+        section.error(span, "unknown-field", format!("`{pointer}` names no field of the input"), help);
+    }
+    found
 }

@@ -1,16 +1,20 @@
 //! Jobs: work that is done after a request, or at a time, and again when it failed. `jobs/*.toml` declares them.
 
 mod cron;
+mod effect;
 mod literal;
 mod read;
 mod schedule;
+mod service;
 
 pub use cron::{Cron, CronError};
 pub(crate) use read::{Known, read_jobs};
 pub use schedule::{Missed, Overlap, Schedule};
+pub(crate) use service::read_services;
 
 use crate::{
     collection::Collection,
+    json::Json,
     positions::{CollectionId, FieldId},
     value::Value,
 };
@@ -84,8 +88,28 @@ pub enum Effect {
         /// Which row.
         id: Slot,
     },
+    /// Sends a request to another service.
+    Call {
+        /// Which: a position among [`crate::App::egress`].
+        egress: usize,
+        /// The path, with a query or without.
+        path: String,
+        /// The members of the JSON body.
+        body: Vec<(String, Member)>,
+    },
     /// A handler in Rust.
     Handler,
+}
+
+/// A member of a request's body.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Member {
+    /// From the folder.
+    Fixed(Json),
+    /// The time at which the job runs.
+    Now,
+    /// From a field of the input.
+    Input(FieldId),
 }
 
 /// Where a value comes from.

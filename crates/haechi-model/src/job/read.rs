@@ -1,15 +1,14 @@
 //! Reads `jobs/*.toml`.
 
-use super::{DeclaredService, Effect, Job, Queue, RunsAs, Schedule, Slot, literal::written, schedule::read_schedules};
+use super::{DeclaredService, Job, Queue, RunsAs, Schedule, effect::effect, literal::pointed, schedule::read_schedules};
 use crate::{
     class::Class,
     collection::Collection,
     draft::{Draft, MAX_FIELDS},
-    field::FieldType,
+    egress::Egress,
     files::{files, read_file, with_table},
     finding::Findings,
     name::{name_problem, suggest},
-    positions::FieldId,
     section::{Section, Span},
 };
 use std::{cell::RefCell, ops::RangeInclusive, path::Path};
@@ -20,17 +19,13 @@ const MAX_QUEUES: usize = 32;
 const ATTEMPTS: (i64, RangeInclusive<i64>) = (12, 1..=100);
 const TIMEOUT_MS: (i64, RangeInclusive<i64>) = (300_000, 1_000..=3_600_000);
 const PRIORITY: (i64, RangeInclusive<i64>) = (5, 0..=9);
-/// What a job can do.
-const EFFECTS: [&str; 4] = ["create", "update", "delete", "handler"];
-/// What it will be able to do.
-const LATER: [(&str, &str); 3] = [("act", "declared actions"), ("call", "requests to other services"), ("mail", "mail")];
-
 /// What jobs name.
 pub(crate) struct Known<'a> {
     pub(crate) root: &'a Path,
     pub(crate) classes: &'a [Class],
     pub(crate) collections: &'a [Collection],
     pub(crate) services: &'a [DeclaredService],
+    pub(crate) egress: &'a [Egress],
 }
 
 /// Reads the queues, jobs and schedules of a folder.
@@ -179,114 +174,4 @@ fn runs_as(section: &Section<'_>, app: &Known<'_>) -> Option<RunsAs> {
         return None;
     }
     Some(RunsAs::Service(name.to_owned()))
-}
-
-/// The field of the input that a pointer names.
-fn pointed(section: &Section<'_>, span: Span, pointer: &str, input: &Collection) -> Option<FieldId> {
-    let name = pointer.strip_prefix("/input/").filter(|name| !name.is_empty() && !name.contains('/'));
-    let found = name.and_then(|name| input.declared().find(|(_, field)| field.name == name).map(|(at, _)| at));
-    if found.is_none() {
-        let known: Vec<String> = input.declared().map(|(_, field)| format!("/input/{}", field.name)).collect();
-        let help = match suggest(pointer, known.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean \"{near}\"?"),
-            None if known.is_empty() => "declare the field: input = { NAME = { type = \"uuid\", required = true } }".to_owned(),
-            None => format!("write one of {}", known.join(", ")),
-        };
-        section.error(span, "unknown-field", format!("`{pointer}` names no field of the input"), help);
-    }
-    found
-}
-
-fn effect(section: &Section<'_>, app: &Known<'_>, input: &Collection) -> Option<Effect> {
-    let does = section.section("do");
-    let Some(does) = does else {
-        if section.span_of("do").is_none() {
-            section.error(
-                None,
-                "missing-key",
-                "the job does nothing".to_owned(),
-                "write do = { update = \"COLLECTION\", id = { from = \"/input/ID\" }, data = { … } }",
-            );
-        }
-        return None;
-    };
-    let later = LATER.iter().find(|(key, _)| does.span_of(key).is_some());
-    if let Some((key, what)) = later {
-        does.error(does.span_of(key), "not-built", format!("`{key}` is kept for {what}, which jobs do not do yet"), format!("remove `{key}`"));
-        return None;
-    }
-    let named: Vec<&str> = EFFECTS.into_iter().filter(|key| does.span_of(key).is_some()).collect();
-    let [one] = named[..] else {
-        let message = if named.is_empty() { "`do` names nothing to do".to_owned() } else { format!("`do` names {}", named.join(" and ")) };
-        does.error(None, "wrong-value", message, format!("write exactly one of {}", EFFECTS.join(", ")));
-        return None;
-    };
-    let found = match one {
-        "handler" => does.bool("handler").map(|_| Effect::Handler),
-        kind => row_effect(&does, kind, app, input),
-    };
-    does.finish();
-    found
-}
-
-fn row_effect(does: &Section<'_>, kind: &str, app: &Known<'_>, input: &Collection) -> Option<Effect> {
-    let key = EFFECTS.into_iter().find(|key| *key == kind)?;
-    let name = does.text(key)?;
-    let Some(collection) = app.collections.iter().find(|collection| collection.name == name) else {
-        let help = suggest(name, app.collections.iter().map(|collection| collection.name.as_str()))
-            .map_or_else(|| "name a collection".to_owned(), |near| format!("did you mean `{near}`?"));
-        does.error(does.span_of(key), "unknown-collection", format!("no collection is named `{name}`"), help);
-        return None;
-    };
-    if collection.id == crate::USERS && key != "update" {
-        does.error(does.span_of(key), "wrong-value", format!("a job cannot {key} people"), "people sign up, or are added and removed by an operator");
-        return None;
-    }
-    let id = (key != "create").then(|| {
-        let id = does.item("id");
-        let slot = id.and_then(|item| slot(does, "id", item, &FieldType::Uuid, input));
-        if id.is_none() {
-            does.error(None, "missing-key", format!("`{key}` needs `id`"), "write id = { from = \"/input/NAME\" }");
-        }
-        slot
-    });
-    let data = if key == "delete" { Vec::new() } else { data(does, collection, input) };
-    Some(match (key, id.flatten()) {
-        ("create", _) => Effect::Create { collection: collection.id, data },
-        ("update", Some(id)) => Effect::Update { collection: collection.id, id, data },
-        (_, Some(id)) => Effect::Delete { collection: collection.id, id },
-        (_, None) => return None,
-    })
-}
-
-fn data(does: &Section<'_>, collection: &Collection, input: &Collection) -> Vec<(FieldId, Slot)> {
-    let Some(data) = does.section("data") else { return Vec::new() };
-    let mut found = Vec::new();
-    for (name, span, item) in data.entries() {
-        let writable = collection.field(name).filter(|at| !collection.fields[*at].read_only);
-        let Some(at) = writable else {
-            let known = collection.fields.iter().filter(|field| !field.read_only).map(|field| field.name.as_str());
-            let help = suggest(name, known).map_or_else(|| "name a field that can be written".to_owned(), |near| format!("did you mean `{near}`?"));
-            data.error(span, "unknown-field", format!("`{name}` is no field of {} that can be written", collection.name), help);
-            continue;
-        };
-        found.extend(slot(&data, name, item, &collection.fields[at].ty, input).map(|slot| (at, slot)));
-    }
-    found
-}
-
-/// A value, or where it comes from.
-fn slot(section: &Section<'_>, name: &str, item: &Item, ty: &FieldType, input: &Collection) -> Option<Slot> {
-    if let Some(table) = item.as_table_like() {
-        let from = table.get("from").and_then(Item::as_str).filter(|_| table.len() == 1);
-        let Some(pointer) = from else {
-            section.error(item.span(), "wrong-value", format!("`{name}` is a table"), "write { from = \"/input/NAME\" } for a value of the input");
-            return None;
-        };
-        return pointed(section, item.span(), pointer, input).map(Slot::Input);
-    }
-    if matches!(ty, FieldType::Datetime(_)) && item.as_str() == Some("now") {
-        return Some(Slot::Now);
-    }
-    written(section, name, item, ty).map(Slot::Fixed)
 }

@@ -2,12 +2,12 @@
 
 use crate::{
     app::{
-        callers::Callers,
+        around::Around,
         database,
         folder::{self, DataDir, FolderError},
         sentinel,
     },
-    observe::metrics::Metrics,
+    observe::{metrics::Metrics, work},
 };
 use futures_util::future::BoxFuture;
 use haechi_data::Handlers;
@@ -25,6 +25,12 @@ use tokio::{sync::watch, task::JoinHandle};
 
 /// How often sessions, codes and buckets that have ended are deleted.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(600);
+
+/// The system tables of all features.
+#[must_use]
+pub fn tables() -> Vec<haechi_model::Table> {
+    haechi_identity::tables().into_iter().chain(haechi_jobs::tables()).collect()
+}
 
 /// How a house is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,15 +180,10 @@ impl House {
         mode: Mode,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, HouseError> {
-        let options = Options {
-            master: master.clone(),
-            clock,
-            dev_tokens: mode == Mode::Dev,
-            tables: haechi_identity::tables().into_iter().chain(haechi_jobs::tables()).collect(),
-        };
+        let options = Options { master: master.clone(), clock, dev_tokens: mode == Mode::Dev, tables: tables() };
         let (gate, mut keys) = Gate::open(database, revision, options).await?;
         let identity = Identity::open(&gate, &mut keys, &master).ok_or(OpenError::Keys)?;
-        let jobs = Jobs::open(&gate, &mut keys, &master, Box::new(Callers(identity.clone()))).ok_or(OpenError::Keys)?;
+        let jobs = Jobs::open(&gate, &mut keys, &master, Box::new(Around(identity.clone()))).ok_or(OpenError::Keys)?;
         let (stop, _) = watch::channel(false);
         Ok(Self {
             gate,
@@ -221,6 +222,7 @@ impl House {
         *self.running() = Some(self.gate.start(self.stop.subscribe()));
         self.jobs.start();
         tokio::spawn(sentinel::run(self.gate.clone(), self.identity.clone(), self.stop.subscribe()));
+        tokio::spawn(work::run(self.gate.clone(), self.jobs.clone(), self.metrics.clone(), self.stop.subscribe()));
         let (identity, mut stop) = (self.identity.clone(), self.stop.subscribe());
         tokio::spawn(async move {
             while tokio::time::timeout(HOUSEKEEPING_EVERY, stop.changed()).await.is_err() {

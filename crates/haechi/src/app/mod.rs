@@ -1,6 +1,6 @@
 //! An app folder and all that is open for it: database, people, rows, starting and ending.
 
-mod callers;
+mod around;
 pub mod database;
 pub(crate) mod embed;
 pub mod folder;

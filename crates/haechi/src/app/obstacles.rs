@@ -37,6 +37,11 @@ pub fn obstacles(revision: &Revision, data: &std::path::Path) -> Vec<String> {
     {
         found.push(error.to_string());
     }
+    for egress in &revision.app.egress {
+        if let Some(Err(error)) = egress.bearer.as_ref().map(|reference| folder::secret(reference, "bearer")) {
+            found.push(error.to_string());
+        }
+    }
     let in_the_clear = |address: &str| {
         url::Url::parse(address).is_ok_and(|url| {
             let local = url.host_str().is_some_and(|host| {

@@ -54,9 +54,18 @@ impl Restore {
         haechi_gate::restore(&verified.file, &target, haechi_identity::ISSUED).await.map_err(|error| Failed::Said(error.to_string()))?;
         let house = House::open(&place.folder, &data, Mode::Dev).await?;
         house.identity.operator(&super::words::operator()).restored().await?;
+        let works = !house.gate.revision().app.jobs.is_empty();
+        if works {
+            house.jobs.operator(&super::words::operator()).after_restore().await.map_err(|error| error.to_string())?;
+        }
         house.gate.settle().await;
         house.close().await;
         say!("{} ledger entries restored; all sessions, keys and codes have ended", verified.entries);
+        if works {
+            say!(
+                "work is paused, because some of it may have been done since the backup: look at `haechi job list`, then run `haechi job resume everything`"
+            );
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -64,6 +64,8 @@ async fn on(house: &House, command: Command, place: &Place) -> Done {
             Ok(done)
         }
         Command::Key(command) => command.on(house, place.json).await,
+        Command::Job(command) => command.on(house, place.json).await,
+        Command::Schedule(command) => command.on(house, place.json).await,
         Command::Clock(command) => command.on(house, place.json).await,
         Command::Advise(command) => command.on(house, place.json).await,
         Command::Explain(command) => command.on(house, place.json).await,

@@ -187,7 +187,7 @@ async fn banner(house: &House, place: &Place, address: std::net::SocketAddr) {
 /// Paths, sizes and times of the folder's files.
 fn fingerprint(root: &Path) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
     let mut found = Vec::new();
-    for folder in ["", "collections", "policies", "graphql"] {
+    for folder in ["", "collections", "policies", "graphql", "jobs"] {
         let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
         for entry in entries.flatten() {
             let path = entry.path();

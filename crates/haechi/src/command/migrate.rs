@@ -58,7 +58,7 @@ impl Migrate {
 }
 
 async fn plan(house: &House, app: &App, as_json: bool) -> Done {
-    let plan = house.gate.plan_to(&house.keys.schema, app, haechi_identity::tables()).await.map_err(|error| error.to_string())?;
+    let plan = house.gate.plan_to(&house.keys.schema, app, haechi::app::house::tables()).await.map_err(|error| error.to_string())?;
     let strange = house.gate.strange(&house.keys.schema).await.map_err(|error| error.to_string())?;
     // Where the tables are others, there is no looking at their rows.
     let misfits = if strange.wrong.is_empty() { house.gate.misfits(&house.keys.schema, &plan).await } else { Ok(Vec::new()) };
@@ -105,7 +105,7 @@ async fn beside_nodes(house: &House, app: &App, plan: &Migration) -> Result<(), 
         say!("compatible: nodes of before go on over it");
         return Ok(());
     }
-    let expands = house.gate.plan_beside(&house.keys.schema, app, haechi_identity::tables()).await;
+    let expands = house.gate.plan_beside(&house.keys.schema, app, haechi::app::house::tables()).await;
     match expands {
         Ok(expands) if expands.is_empty() => say!("nodes of before do not go on over it: start the new ones first, then apply it with --allow-drop"),
         Ok(_) => say!(
@@ -121,7 +121,7 @@ async fn beside_nodes(house: &House, app: &App, plan: &Migration) -> Result<(), 
 async fn apply(house: &House, (allow_drop, expand, despite_nodes): (bool, bool, bool)) -> Done {
     let key = &house.keys.schema;
     let app = &house.gate.revision().app;
-    let plan = if expand { house.gate.plan_beside(key, app, haechi_identity::tables()).await } else { house.gate.plan(key).await };
+    let plan = if expand { house.gate.plan_beside(key, app, haechi::app::house::tables()).await } else { house.gate.plan(key).await };
     let plan = plan.map_err(|error| error.to_string())?;
     let left = house.gate.left_behind(key, &plan).await.map_err(|error| error.to_string())?;
     if !left.is_empty() && !despite_nodes && !plan.is_empty() {

@@ -12,12 +12,14 @@ mod dev;
 mod explain;
 mod generate;
 mod health;
+mod job;
 mod key;
 mod migrate;
 mod new;
 mod outfile;
 mod policy_test;
 mod routes;
+mod schedule;
 mod serve;
 mod token;
 mod transfer;
@@ -92,6 +94,12 @@ enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// Look at work that is not done; retry, cancel, pause it.
+    #[command(subcommand)]
+    Job(job::Job),
+    /// List schedules, or run one now.
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
     /// Say what could be better in the database: policies that read row by row, unused indexes, old versions of rows.
     Advise(advise::Advise),
     /// Show the clock, or take the system's time after a wrong jump.
@@ -168,6 +176,8 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         command @ (Command::Explain(_)
         | Command::User(_)
         | Command::Key(_)
+        | Command::Job(_)
+        | Command::Schedule(_)
         | Command::Advise(_)
         | Command::Clock(_)
         | Command::Audit(_)

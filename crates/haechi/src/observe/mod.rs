@@ -10,3 +10,4 @@ pub(crate) mod requests;
 pub(crate) mod supervisor;
 pub mod telemetry;
 pub mod traces;
+pub mod work;

@@ -39,6 +39,8 @@ impl Readiness {
         if gate.clock().ahead_ms() > CLOCK_BEHIND_MS {
             reasons.push("the system's clock is behind: time goes on from what was said before");
         }
+        // Requests are answered all the same.
+        reasons.extend(metrics.work_says());
         Self { ready, reasons }
     }
 

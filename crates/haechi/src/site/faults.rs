@@ -55,6 +55,8 @@ fn private(app: &App) -> Vec<(&'static str, PathBuf)> {
     {
         found.push(("database.url", file.clone()));
     }
+    let bearers = app.egress.iter().filter_map(|egress| if let Some(SecretRef::File(file)) = &egress.bearer { Some(file.clone()) } else { None });
+    found.extend(bearers.map(|file| ("egress.bearer", file)));
     found.extend(
         config
             .ledger

@@ -63,12 +63,12 @@ async fn app_with(backend: Backend, handlers: Handlers) -> TestApp {
     app
 }
 
-async fn enqueue(person: &Person, job: &str, input: Value) -> String {
+pub(crate) async fn enqueue(person: &Person, job: &str, input: Value) -> String {
     person.post(&format!("/jobs/v1/{job}"), input).await.expect(202).json()["id"].as_str().unwrap().to_owned()
 }
 
 /// Waits until a run is in one of these states.
-async fn until(person: &Person, id: &str, states: &[&str]) -> Value {
+pub(crate) async fn until(person: &Person, id: &str, states: &[&str]) -> Value {
     let mut last = Value::Null;
     for _ in 0..600 {
         last = person.get(&format!("/jobs/v1/runs/{id}")).await.expect(200).json();
@@ -80,7 +80,7 @@ async fn until(person: &Person, id: &str, states: &[&str]) -> Value {
     panic!("{states:?} is not reached: {last}");
 }
 
-async fn ended(person: &Person, id: &str) -> Value {
+pub(crate) async fn ended(person: &Person, id: &str) -> Value {
     until(person, id, &["done", "dead", "refused", "cancelled"]).await
 }
 

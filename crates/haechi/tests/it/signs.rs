@@ -36,6 +36,28 @@ fn served(text: &str) -> BTreeSet<String> {
     types.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
 }
 
+/// Metrics of work, while it waits too long; `/readyz` says so, and stays ready.
+async fn work() -> BTreeSet<String> {
+    let app = TestApp::start(Backend::Sqlite, crate::jobs::FILES).await;
+    let kim = app.person("kim", &["clerk"]).await;
+    let look = async || {
+        haechi::observe::work::look(&app.house.gate, &app.house.jobs, &app.house.metrics).await;
+        operations(&app, "/readyz").await
+    };
+    assert!(!look().await.contains("work"));
+    app.house.jobs.operator("test").pause("everything", "the test").await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    crate::jobs::enqueue(&kim, "add", json!({"title": "late"})).await;
+    assert!(look().await.contains("work is paused"));
+    app.clock.advance_ms(400_000);
+    let said = look().await;
+    assert!(said.contains(" 200 ") && said.contains("work that is due is not begun"), "{said}");
+    let text = operations(&app, "/metrics").await;
+    assert!(text.contains("haechi_job_runs{name=\"add\",state=\"waiting\"} 1") && text.contains("haechi_work_paused 1"), "{text}");
+    app.finish().await;
+    served(&text)
+}
+
 /// OPS-40: the table of docs/metrics.md is what is served, and alerts and dashboard ask for nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_are_as_documented() {
@@ -50,6 +72,7 @@ async fn metrics_are_as_documented() {
         all.extend(served(&operations(&app, "/metrics").await));
         app.finish().await;
     }
+    all.extend(work().await);
     all.insert("haechi_tls_certificate_expiry_timestamp_seconds".to_owned());
     let documented: BTreeSet<String> = read("docs/metrics.md")
         .lines()

@@ -5,6 +5,7 @@ pub(super) mod otlp;
 mod routes;
 mod sometimes;
 mod state;
+mod work;
 
 use crate::{http::replies::Unread, observe::requests::Told};
 use database::Database;
@@ -24,6 +25,7 @@ use std::{
     },
     time::SystemTime,
 };
+use work::Work;
 
 type Labels = [(&'static str, &'static str); 1];
 
@@ -52,6 +54,9 @@ pub struct Metrics {
     unread: OnceLock<Arc<Unread>>,
     database: Database,
     state: State,
+    work: Work,
+    work_stands: AtomicBool,
+    work_paused: AtomicBool,
     ready: Gauge,
     draining: AtomicBool,
 }
@@ -78,7 +83,7 @@ impl Metrics {
         registry.register("http_problems", "Problems that were answered, by their type", problems.clone());
         let duration = Histogram::new(BUCKETS);
         registry.register_with_unit("http_request_duration", "Time from a request's head to its reply", Unit::Seconds, duration.clone());
-        let (database, state) = (Database::new(&mut registry), State::new(&mut registry));
+        let (database, state, work) = (Database::new(&mut registry), State::new(&mut registry), Work::new(&mut registry));
         let mut gauge = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -118,6 +123,9 @@ impl Metrics {
             unread: OnceLock::new(),
             database,
             state,
+            work,
+            work_stands: AtomicBool::new(false),
+            work_paused: AtomicBool::new(false),
             ready,
             draining: AtomicBool::new(false),
         })
@@ -134,6 +142,27 @@ impl Metrics {
         self.by_class[class].inc();
         self.duration.observe(told.took.as_secs_f64());
         self.routes.answered(told);
+    }
+
+    /// What was counted of work.
+    pub(crate) fn work(&self, depths: &[haechi_jobs::Depth], counts: [u64; 3], at: (usize, i64)) {
+        self.work.tell(depths, counts, at);
+    }
+
+    /// Whether work that is due is not begun, and whether some of it is paused.
+    pub(crate) fn work_stands(&self, stands: bool, paused: bool) {
+        self.work_stands.store(stands, Ordering::Relaxed);
+        self.work_paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// What is wrong with work, in words.
+    pub(crate) fn work_says(&self) -> Option<&'static str> {
+        match (self.work_stands.load(Ordering::Relaxed), self.work_paused.load(Ordering::Relaxed)) {
+            (true, true) => Some("work that is due is not begun, and some of it is paused: `haechi job list` says which"),
+            (true, false) => Some("work has been due for more than 5 minutes and is not begun: `haechi job list` says which"),
+            (false, true) => Some("work is paused: `haechi job list` says which"),
+            (false, false) => None,
+        }
     }
 
     /// Shutdown was requested: the node is no longer ready.
