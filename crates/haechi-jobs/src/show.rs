@@ -85,6 +85,8 @@ pub struct Scheduled {
     pub job: Box<str>,
     /// Its expression and its time zone.
     pub declared: String,
+    /// Whether a worker has taken note of it, so that times which pass are missed.
+    pub begun: bool,
     /// When it fires next.
     pub next_ms: Option<i64>,
     /// When it fired last.
@@ -426,6 +428,7 @@ impl Operator<'_> {
                 name: schedule.name.as_str().into(),
                 job: revision.app.jobs[schedule.job].name.as_str().into(),
                 declared: schedule.declared(),
+                begun: known.is_some(),
                 next_ms: known.as_ref().map(|row| int(row, schedules::NEXT)).or_else(|| schedule.next_after(inner.now_ms())),
                 last_ms: known.and_then(|row| row[schedules::LAST].as_int()),
             });

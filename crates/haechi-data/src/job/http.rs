@@ -10,7 +10,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use haechi_gate::Ask;
+use haechi_gate::{Ask, Refusal};
 use haechi_jobs::{RunError, Shown};
 use haechi_model::{Json, format_datetime, parse_datetime, parse_json};
 use haechi_problem::{Problem, kinds};
@@ -62,10 +62,14 @@ async fn cancel(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, p
     let with_body = !body.is_end_stream();
     let cancel = async {
         no_query(&uri)?;
+        if ask.caller().is_anonymous() {
+            return Err(RecordError::Refused(Refusal::Unauthenticated).problem());
+        }
         let path = text(path)?;
         let Some(id) = path.strip_suffix(":cancel") else {
             return Err(Problem::new(kinds::METHOD_NOT_ALLOWED, "A run is looked at by GET, and cancelled by POST /jobs/v1/runs/ID:cancel."));
         };
+        data.jobs.run(&ask, id).await.map_err(wrong)?;
         if with_body {
             return Err(Problem::new(kinds::MALFORMED, "This route takes no body."));
         }

@@ -17,6 +17,9 @@ pub(crate) async fn reload_on_hangup(house: Arc<House>, root: PathBuf) {
                 Ok((revision, _)) if !revision.undeclared_reach().is_empty() => {
                     tracing::error!(target: "haechi", "the folder was not reloaded: a policy opens more than [anonymous] reach declares")
                 }
+                Ok((revision, _)) if !house.jobs.handlers().mismatches(&revision.app).0.is_empty() => {
+                    tracing::error!(target: "haechi", "the folder was not reloaded: a job with handler = true has no handler")
+                }
                 Ok((revision, _)) => {
                     if old.app.same_model(&revision.app) {
                         gate.replace(revision);

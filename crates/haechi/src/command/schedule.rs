@@ -42,7 +42,7 @@ impl Schedule {
                         say!(
                             "{}",
                             json!({
-                                "name": schedule.name, "job": schedule.job, "when": schedule.declared, "last_time": last, "next_time": next,
+                                "name": schedule.name, "job": schedule.job, "when": schedule.declared, "last_time": last, "next_time": next, "begun": schedule.begun,
                                 "paused": is_paused
                             })
                         );

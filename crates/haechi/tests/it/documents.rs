@@ -196,3 +196,62 @@ async fn grpc_answers_as_its_document_says() {
     assert_eq!(refused.reason, "forbidden", "the clinic lets nobody watch patients");
     app.finish().await;
 }
+
+/// docs/jobs.md: the folder of its walk is one, its commands are answered as they say, and its schedule fires.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_walk_of_jobs() {
+    let text = document("docs/jobs.md");
+    let mut files: Vec<(&'static str, String)> = vec![("collections/users.toml", "[fields]\n".to_owned())];
+    for (language, block) in blocks(&text).into_iter().filter(|(language, _)| language == "toml" || language == "cedar") {
+        let first = block.lines().next().unwrap_or_default();
+        let name = first.trim_start_matches(['#', '/', ' ']).to_owned();
+        assert!(name.ends_with(&language), "a block names no file: {first}");
+        match files.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, whole)) => whole.push_str(&block),
+            None => files.push((Box::leak(name.into_boxed_str()), block)),
+        }
+    }
+    // The egress of the reference needs a variable that is set everywhere.
+    for (_, file) in &mut files {
+        *file = file.replace("MAILER_TOKEN", "PATH");
+    }
+    let app = TestApp::start(Backend::Sqlite, &files).await;
+    let kim = app.person("kim", &["member"]).await;
+    let mut run = String::new();
+    let commands: Vec<String> = blocks(&text).into_iter().filter(|(language, _)| language == "console").map(|(_, block)| block).collect();
+    assert_eq!(commands.len(), 2);
+    for block in commands {
+        let (command, answer) = block.split_once('\n').unwrap();
+        let words = shell_words(command.trim_start_matches("$ "));
+        let path = words.iter().find_map(|word| word.strip_prefix("$APP")).unwrap().replace("$RUN", &run);
+        let body = words.iter().position(|word| word == "-d").map(|at| words[at + 1].clone());
+        let shown = loop {
+            let reply = match &body {
+                Some(body) => kim.post(&path, serde_json::from_str(body).unwrap()).await.expect(202),
+                None => kim.get(&path).await.expect(200),
+            };
+            let shown = reply.json();
+            if shown["state"].is_null() || shown["state"] == "done" {
+                break shown;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        let said: Value = serde_json::from_str(answer.trim()).unwrap();
+        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!((names(&shown), &shown["job"], &shown["state"]), (names(&said), &said["job"], &said["state"]), "{shown}");
+        run = shown["id"].as_str().unwrap().to_owned();
+    }
+    let schedules = app.house.jobs.operator("test").schedules().await.unwrap();
+    app.clock.advance_ms(schedules[0].next_ms.unwrap() + 1_000 - app.house.gate.clock().now_ms());
+    let kim = kim.renewed(&app);
+    let mut titles = String::new();
+    for _ in 0..300 {
+        titles = kim.get("/api/v1/tasks").await.expect(200).text();
+        if titles.contains("Plan the week") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(titles.contains("Plan the week") && titles.contains("Call the dentist"), "{titles}");
+    app.finish().await;
+}

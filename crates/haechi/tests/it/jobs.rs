@@ -26,6 +26,9 @@ on_both!(
     what_kills_its_worker_is_given_up,
     a_node_that_stops_gives_back,
     old_runs_are_deleted,
+    work_of_a_dropped_job_waits,
+    two_nodes_share_the_work,
+    handlers_and_jobs_belong_together,
 );
 
 pub(crate) const FILES: &[(&str, &str)] = &[
@@ -493,6 +496,9 @@ async fn a_node_that_stops_gives_back(backend: Backend) {
     for at in 0..20 {
         runs.push(enqueue(&kim, "turn", json!({"what": format!("{at}")})).await);
     }
+    for run in &runs {
+        until(&kim, run, &["running", "waiting"]).await;
+    }
     for run in &runs[..8] {
         until(&kim, run, &["running"]).await;
     }
@@ -530,5 +536,113 @@ async fn old_runs_are_deleted(backend: Backend) {
     for run in [&good, &bad] {
         assert_eq!(kim.renewed(&app).get(&format!("/jobs/v1/runs/{run}")).await.status, 404);
     }
+    app.finish().await;
+}
+
+async fn work_of_a_dropped_job_waits(backend: Backend) {
+    let app = app_with(backend, Handlers::default()).await;
+    let kim = app.person("kim", &["clerk"]).await;
+    let id = kim.id.clone();
+    app.house.jobs.operator("test").pause("job/add", "the test").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let run = enqueue(&kim, "add", json!({"title": "kept"})).await;
+    app.house.jobs.operator("test").resume("job/add").await.unwrap();
+    app.house.jobs.close().await;
+    let shown = app.house.jobs.operator("test").show(&run).await.unwrap();
+    if shown.state == haechi_jobs::State::Done {
+        // It was faster than the test.
+        return app.finish().await;
+    }
+    let root = app.close().await;
+    let whole = std::fs::read_to_string(root.join("jobs/all.toml")).unwrap();
+    std::fs::write(root.join("jobs/all.toml"), whole.replace("[jobs.add]", "[jobs.added]")).unwrap();
+    let app = TestApp::open(root, backend, Arc::new(haechi_gate::TestClock::new())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(app.house.jobs.operator("test").show(&run).await.unwrap().state, haechi_jobs::State::Waiting);
+    let kim = app.bearer(&app.token(&id));
+    assert_eq!(kim.post("/jobs/v1/add", json!({"title": "x"})).await.status, 404);
+    let root = app.close().await;
+    std::fs::write(root.join("jobs/all.toml"), whole).unwrap();
+    let app = TestApp::open(root, backend, Arc::new(haechi_gate::TestClock::new())).await;
+    assert_eq!(ended(&app.bearer(&app.token(&id)), &run).await["state"], "done");
+    app.finish().await;
+}
+
+/// Two nodes on one database: all is done once; a node that is gone without a word loses its jobs after its lease, by the database's clock.
+async fn two_nodes_share_the_work(backend: Backend) {
+    if backend == Backend::Sqlite {
+        // One process has the file.
+        return;
+    }
+    let done = Arc::new(AtomicUsize::new(0));
+    let counted = done.clone();
+    let mut handlers = Handlers::default();
+    handlers.add("work", move |job: Job| {
+        let done = counted.clone();
+        async move {
+            let mut work = job.work();
+            let title = job.input("what").cloned().unwrap();
+            let tasks = &job.ask().app().collections[1];
+            job.ask()
+                .on::<haechi_gate::Create>(1)?
+                .insert(&mut work, vec![(tasks.field("title").unwrap(), title.clone()), (tasks.field("unique").unwrap(), title)])?;
+            let ended = job.finish(work, None).await;
+            if ended.is_ok() {
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+            ended
+        }
+    });
+    let app = app_with(backend, handlers.clone()).await;
+    let kim = app.person("kim", &["clerk"]).await;
+    let other = app.second_node().await;
+    other.house.jobs.handle(handlers);
+    let there = Person::at(other.stack.clone(), &kim);
+    let mut runs = Vec::new();
+    for at in 0..100 {
+        runs.push(enqueue(if at % 2 == 0 { &kim } else { &there }, "work", json!({"what": format!("one {at:03}")})).await);
+    }
+    for run in &runs {
+        assert_eq!(ended(&kim, run).await["state"], "done");
+    }
+    assert_eq!(done.load(Ordering::SeqCst), 100);
+    // A handler that hangs on the other node, which then is gone.
+    let mut hanging = Handlers::default();
+    hanging.add("work", |_: Job| std::future::pending::<Result<Finished, JobError>>());
+    other.house.jobs.handle(hanging);
+    let held = enqueue(&there, "work", json!({"what": "held"})).await;
+    until(&kim, &held, &["running", "done"]).await;
+    other.abandon();
+    let begun = std::time::Instant::now();
+    let mut shown = Value::Null;
+    // The lease is 30 s, and every 5 s it is looked for lost ones.
+    for _ in 0..450 {
+        shown = kim.renewed(&app).get(&format!("/jobs/v1/runs/{held}")).await.expect(200).json();
+        if shown["state"] == "done" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(shown["state"], "done", "after {:?}: {shown}", begun.elapsed());
+    assert_eq!(titles(&kim.renewed(&app)).await.iter().filter(|title| *title == "held").count(), 1);
+    app.finish().await;
+}
+
+async fn handlers_and_jobs_belong_together(backend: Backend) {
+    let app = app_with(backend, Handlers::default()).await;
+    let said = || app.house.handled().unwrap_err().to_string();
+    assert!(said().starts_with("no handler does the job turn, work: serve the folder with a program"), "{}", said());
+    let mut handlers = Handlers::default();
+    for name in ["turn", "work", "close"] {
+        handlers.add(name, |_: Job| async { Err(JobError::never("unused")) });
+    }
+    app.house.jobs.handle(handlers.clone());
+    assert!(said().starts_with("the folder declares no job close with handler = true"), "{}", said());
+    let mut handlers = Handlers::default();
+    for name in ["turn", "work"] {
+        handlers.add(name, |_: Job| async { Err(JobError::never("unused")) });
+    }
+    app.house.jobs.handle(handlers);
+    assert!(app.house.handled().is_ok());
     app.finish().await;
 }

@@ -46,6 +46,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("the file is no backup", "told as `is no backup of this app` before"),
     ("the backup could not be restored", "a disk would have to fail"),
     ("the database could not do it", "the database would have to fail"),
+    ("no handler does the job", "jobs.rs"),
+    ("with handler = true: declare it in jobs/", "jobs.rs: it takes a program of one's own"),
+    ("or remove the job", "jobs.rs"),
     ("rows that exist do not fit", "types.rs"),
     ("another process has migrated the database meanwhile", "types.rs"),
     ("the database was changed by somebody else", "schema.rs"),
@@ -257,6 +260,11 @@ fn data(shop: &mut Shop) {
     shop.refuses(&["explain", "--as", "kim", "red", "notes"], "no action is named `red`; actions: ");
     shop.refuses(&["explain", "--as", "kim", "read", "note"], "did you mean `notes`?");
     shop.refuses(&["explain", "--as", "kim", "read", "notes/01920000-0000-7000-8000-000000000001"], "is not there");
+    let job = "[jobs.drop]\nas = \"caller\"\ninput = { note = { type = \"uuid\", required = true } }\ndo = { delete = \"notes\", id = { from = \"/input/note\" } }\n";
+    shop.write("jobs/all.toml", job);
+    shop.refuses(&["explain", "--sql", "--as", "anonymous", "enqueue", "Work::Job/drop"], "what is no row is decided in memory");
+    shop.refuses(&["explain", "--as", "anonymous", "run", "Work::Job/drop"], "no action of Work::Job is named `run`");
+    std::fs::remove_file(shop.path("jobs/all.toml")).unwrap();
     shop.refuses(&["explain", "--request", "01920000-0000-7000-8000-000000000001"], "no refusal in the ledger names");
     shop.refuses(&["audit", "archive", "--before", "soon", "a.bin"], "is no day and no time");
     shop.refuses(&["audit", "archive", "--before", "2999-01-01", "a.bin"], "is still to come");

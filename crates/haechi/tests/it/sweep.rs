@@ -43,6 +43,8 @@ async fn ask(person: &Person, method: &str, path: &str) -> (u16, String) {
 /// AC-13, AC-16 [V8.2.1 V8.3.1 V4.1.1]: generated from the route table, so a new route is swept by itself.
 async fn every_route_as_everybody(backend: Backend) {
     let files = with_more(FILES, &[("haechi.toml", "[auth]\nsign_up = \"open\""), ("collections/things.toml", "[actions.polish]")]);
+    let job = "[jobs.remind]\nas = \"caller\"\ninput = { thing = { type = \"uuid\", required = true } }\ndo = { delete = \"things\", id = { from = \"/input/thing\" } }\n";
+    let files: Vec<_> = files.into_iter().chain([("jobs/all.toml", job.to_owned())]).collect();
     let app = TestApp::start(backend, &files).await;
     let sign_in = async |email: &str| {
         let body = json!({"email": email, "password": GOOD});
@@ -83,7 +85,10 @@ async fn every_route_as_everybody(backend: Backend) {
             if path.starts_with("/api/") {
                 assert_eq!((narrow, stranger), (403, 403), "{method} {path} lets in a stranger");
             } else {
-                assert!(narrow == 403 || path == "/auth/v1/me", "{method} {path} lets in a key: {narrow}");
+                // A run that is not theirs is not there.
+                let hidden = path.starts_with("/jobs/v1/runs/") && (narrow, stranger) == (404, 404);
+                assert!(narrow == 403 || hidden || path == "/auth/v1/me", "{method} {path} lets in a key: {narrow}");
+                assert!(!path.starts_with("/jobs/") || hidden || stranger == 403, "{method} {path} lets in a stranger: {stranger}");
             }
         }
         seen.insert(format!("{method} {path}"), statuses);
