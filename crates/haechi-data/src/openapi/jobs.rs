@@ -5,7 +5,7 @@ use super::{
     reference,
     schemas::field_schema,
 };
-use haechi_model::{App, Job};
+use haechi_model::{App, Job, forms};
 use serde_json::{Map, Value, json};
 
 /// The paths and schemas of the jobs that an app declares; nothing when it declares none.
@@ -19,18 +19,18 @@ pub(super) fn describe(app: &App, paths: &mut Map<String, Value>, schemas: &mut 
     }
     schemas.insert("Enqueued".to_owned(), enqueued());
     schemas.insert("Run".to_owned(), run());
-    let id = json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" }, "description": "The run." }]);
+    let id = json!([{ "name": "id", "in": "path", "required": true, "schema": forms::uuid(), "description": "The run." }]);
     let shown = |statuses: &[u16], what: &str| with(problems(statuses), "200", reply(what, reference("schemas", "Run"), false));
     paths.insert(
         "/jobs/v1/runs/{id}".to_owned(),
-        json!({ "parameters": id, "get": {
+        json!({ "get": { "parameters": id,
             "operationId": "get_run", "summary": "A run of a job.", "tags": ["jobs"], "responses": shown(&[404], "The run."),
             "description": "For who enqueued it, and for those to whom policy permits `read` on the job."
         } }),
     );
     paths.insert(
         "/jobs/v1/runs/{id}:cancel".to_owned(),
-        json!({ "parameters": id, "post": {
+        json!({ "post": { "parameters": id,
             "operationId": "cancel_run", "summary": "Cancel a run.", "tags": ["jobs"], "responses": shown(&[403, 404, 409], "The run as it ended."),
             "description": "What a cancelled run would have done to records does not happen."
         } }),
@@ -71,7 +71,7 @@ fn input(job: &Job) -> Value {
 
 fn begin(job: &Job) -> Value {
     let run_at = json!({
-        "name": "run_at", "in": "query", "schema": { "type": "string", "format": "date-time" },
+        "name": "run_at", "in": "query", "schema": forms::time(),
         "description": "When it is to run, within a year; at once without it."
     });
     let done = reply("It is enqueued; `Location` names its run.", reference("schemas", "Enqueued"), false);
@@ -84,42 +84,47 @@ fn begin(job: &Job) -> Value {
     } })
 }
 
+fn uuid(what: &str) -> Value {
+    forms::described(forms::uuid(), what)
+}
+
 fn enqueued() -> Value {
     json!({
-        "type": "object", "description": "A job that is enqueued.", "required": ["id", "job"],
-        "properties": {
-            "id": { "type": "string", "format": "uuid", "description": "Its run." },
-            "job": { "type": "string", "description": "The job." }
-        }
+        "type": "object", "description": "A job that is enqueued.", "required": ["id", "job"], "additionalProperties": false,
+        "properties": { "id": uuid("Its run."), "job": forms::described(forms::name(), "The job.") }
     })
 }
 
 fn run() -> Value {
-    let text = |what: &str| json!({ "type": ["string", "null"], "description": what });
-    let time = |what: &str| json!({ "type": ["string", "null"], "format": "date-time", "description": what });
+    let time = |what: &str| forms::described(forms::time(), what);
+    let may = |mut schema: Value| {
+        schema["type"] = json!([schema["type"], "null"]);
+        schema
+    };
+    let code = || forms::matching(100, "^[a-z0-9-]+$");
+    let count = |what: &str| json!({ "type": "integer", "format": "int32", "minimum": 0, "maximum": 100_000, "description": what });
     json!({
-        "type": "object", "description": "A run of a job.", "required": ["id", "job", "state", "attempt", "create_time"],
+        "type": "object", "description": "A run of a job.", "required": ["id", "job", "state", "attempt", "create_time"], "additionalProperties": false,
         "properties": {
-            "id": { "type": "string", "format": "uuid", "description": "Its id." },
-            "job": { "type": "string", "description": "The job." },
+            "id": uuid("Its id."), "job": forms::described(forms::name(), "The job."),
             "state": {
                 "type": "string", "enum": ["waiting", "blocked", "running", "done", "cancelled", "dead", "refused"],
                 "description": "`blocked` waits for another run with its key; `dead` failed for good; `refused` was not permitted when it ran."
             },
-            "attempt": { "type": "integer", "description": "How often it was begun." },
-            "create_time": { "type": "string", "format": "date-time", "description": "When it was enqueued." },
-            "run_time": time("When it is due, while it waits."),
-            "end_time": time("When it ended."),
-            "code": text("Why the last attempt failed."),
+            "attempt": count("How often it was begun."),
+            "create_time": time("When it was enqueued."),
+            "run_time": may(time("When it is due, while it waits.")),
+            "end_time": may(time("When it ended.")),
+            "code": may(forms::described(code(), "Why the last attempt failed.")),
             "progress": { "description": "How far it is." },
             "result": { "description": "What it has brought; kept for seven days." },
             "failed_attempts": {
-                "type": "array", "description": "The attempts that failed.",
+                "type": "array", "maxItems": 100, "description": "The attempts that failed.",
                 "items": {
-                    "type": "object",
+                    "type": "object", "additionalProperties": false, "required": ["number", "begin_time", "end_time", "code"],
                     "properties": {
-                        "number": { "type": "integer" }, "begin_time": { "type": "string", "format": "date-time" },
-                        "end_time": { "type": "string", "format": "date-time" }, "code": { "type": "string" }
+                        "number": count("Its number."), "begin_time": time("When it began."), "end_time": time("When it ended."),
+                        "code": forms::described(code(), "Why it failed.")
                     }
                 }
             }

@@ -434,6 +434,8 @@ async fn a_worker_that_is_gone_is_noticed(backend: Backend) {
     let kim = app.person("kim", &["clerk"]).await;
     let run = enqueue(&kim, "work", json!({"what": "x"})).await;
     until(&kim, &run, &["running"]).await;
+    let refused = app.house.jobs.operator("test").retry(&run).await.unwrap_err();
+    assert_eq!(refused, haechi_jobs::RunError::State(haechi_jobs::State::Running));
     app.house.abandon();
     let app = app.restart().await;
     let mut handlers = Handlers::default();

@@ -53,6 +53,7 @@ fn policies_about_jobs_are_shown_and_explained() {
     for (wrong, words) in [
         (case("lee", "enqueue", "Work::Job/remind", "allowed"), "lee enqueue Work::Job/remind: expected allowed, found denied"),
         (case("kim", "enqueue", "Work::Job/remnd", "allowed"), "no job is named `remnd`"),
+        (case("kim", "enqueue", "Work::Job/remind", "allowed") + "hidden = [\"title\"]\n", "`hidden` is about rows; Work::Job/remind is none"),
         (case("kim", "run", "Work::Job/remind", "allowed"), "no action of Work::Job is named `run`; actions: enqueue, read, cancel"),
     ] {
         write(&root, "policies/tests/work.toml", &format!("{people}{wrong}"));
