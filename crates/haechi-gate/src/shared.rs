@@ -67,9 +67,19 @@ impl Shared {
     /// Commits, then tells of new rows, and forgets remembered callers that the change made stale.
     pub(crate) async fn commit_revoking(self: &Arc<Self>, change: Change, revocations: Vec<Revocation>) -> Result<Outcome, Failure> {
         let new = self.new_rows(&change);
-        let outcome = self.commit_forgetting(change, revocations).await?;
-        self.tell_new(&new);
-        Ok(outcome)
+        if new.is_empty() {
+            return self.commit_forgetting(change, revocations).await;
+        }
+        // On a separate task, which finishes even if the client hangs up: the rows are stored then, and nobody else tells of them.
+        let shared = self.clone();
+        let task = tokio::spawn(async move {
+            let outcome = shared.commit_forgetting(change, revocations).await;
+            if matches!(outcome, Ok(_) | Err(Failure::Unknown)) {
+                shared.tell_new(&new);
+            }
+            outcome
+        });
+        task.await.unwrap_or(Err(Failure::Unknown))
     }
 
     async fn commit_forgetting(self: &Arc<Self>, change: Change, mut revocations: Vec<Revocation>) -> Result<Outcome, Failure> {

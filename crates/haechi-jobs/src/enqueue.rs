@@ -36,6 +36,9 @@ pub enum EnqueueError {
     /// It is to run later than in a year.
     #[error("it is to run too late")]
     TooLate,
+    /// It has a key, so it runs in its turn, and takes no time.
+    #[error("a job with a key takes no time")]
+    KeyedLater,
     /// Too many jobs wait.
     #[error("too many jobs wait")]
     Full,
@@ -66,6 +69,10 @@ impl Jobs {
         let by = By { kind, id: caller.id(), credential, request: ask.request_id() };
         let mut system = self.0.gate.system_work(&self.0.key, Actor { kind: "system", id: "jobs".into() }, ask.request_id());
         let key = self.0.key_of(job, &wanted.input);
+        if key.is_some() && wanted.run_at_ms.is_some() {
+            // It would hold up all others with its key until then.
+            return Err(EnqueueError::KeyedLater);
+        }
         let id = self.0.add(&mut system, job, wanted, (&by, key))?;
         work.also(system);
         Ok(id)

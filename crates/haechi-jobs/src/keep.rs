@@ -20,7 +20,9 @@ const RUNS_MS: i64 = 30 * DAY_MS;
 /// How long results are kept.
 const RESULTS_MS: i64 = 7 * DAY_MS;
 /// Rows that are deleted at once, so that no change waits long.
-const PART: u32 = 1_000;
+const PART: u32 = 100;
+/// Keys that are looked at in one go.
+const KEYS_AT_ONCE: usize = 300;
 /// Jobs of one kind that may wait.
 const WAITING_AT_MOST: u64 = 1_000_000;
 
@@ -98,21 +100,20 @@ impl Inner {
         Ok(Pauses(found.iter().map(|row| text(row, 0).into()).collect()))
     }
 
-    /// Lets blocked jobs go on whose key nobody has: a process may have ended between two changes. In parts, by id.
-    pub(crate) async fn find_unblocked(&self) -> Result<(), SystemError> {
-        let (mut after, mut seen) = (String::new(), HashSet::new());
-        loop {
-            let beyond = Predicate::Compare(Operand::Column(0), haechi_model::Comparison::Greater, Operand::Constant(Value::text(&*after)));
-            let filter = Predicate::All(vec![is(jobs::STATE, state::BLOCKED), beyond]);
-            let part = self.gate.system_find(self.tables.jobs, filter, PART).await.map_err(SystemError::Store)?;
-            let Some(last) = part.last() else { return Ok(()) };
-            after = text(last, 0).to_owned();
-            for row in &part {
-                if seen.insert(text(row, jobs::KEY).to_owned()) {
-                    self.unblock(text(row, jobs::KIND), text(row, jobs::KEY)).await?;
-                }
-            }
+    /// Lets blocked jobs go on whose key nobody has: a process may have ended between two changes. Looks at some hundred keys after one, and
+    /// returns the last; `None` when that were all.
+    pub(crate) async fn find_unblocked(&self, after: &str) -> Result<Option<Box<str>>, SystemError> {
+        let beyond = Predicate::Compare(Operand::Column(jobs::KEY), haechi_model::Comparison::Greater, Operand::Constant(Value::text(after)));
+        let filter = Predicate::All(vec![is(jobs::STATE, state::BLOCKED), beyond]);
+        let groups =
+            self.gate.system_groups(self.tables.jobs, filter, vec![jobs::KEY, jobs::KIND], jobs::RUN_AT).await.map_err(SystemError::Store)?;
+        let mut last = None;
+        for group in groups.iter().take(KEYS_AT_ONCE) {
+            let [Value::Text(key), Value::Text(kind), ..] = &group[..] else { continue };
+            self.unblock(kind, key).await?;
+            last = Some(key.clone());
         }
+        Ok(last.filter(|_| groups.len() > KEYS_AT_ONCE))
     }
 
     /// Deletes what is over for long.

@@ -7,6 +7,7 @@ mod call;
 mod effect;
 mod enqueue;
 mod handler;
+mod held;
 mod input;
 mod keep;
 mod queue;
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     /// This node, from its start to its end.
     pub(crate) holder: Box<str>,
     pub(crate) counts: keep::Counts,
+    pub(crate) held: held::Held,
     running: Mutex<Option<(watch::Sender<bool>, JoinHandle<()>)>>,
 }
 
@@ -96,6 +98,7 @@ impl Jobs {
             handlers: ArcSwap::default(),
             holder: haechi_gate::random_hex::<16>().into(),
             counts: keep::Counts::default(),
+            held: held::Held::default(),
             running: Mutex::default(),
             gate: gate.clone(),
             key,

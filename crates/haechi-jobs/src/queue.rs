@@ -7,7 +7,6 @@ use crate::{
 };
 use haechi_gate::{Jobs as Area, Pick, SystemError, SystemWork};
 use haechi_model::{Actor, Failure, Miss, Operand, Predicate, Put, Row, Value};
-use std::time::Duration;
 
 /// How long a worker has a job without being heard of.
 pub(crate) const LEASE_MS: i64 = 30_000;
@@ -29,6 +28,8 @@ pub(crate) struct Claimed {
     pub(crate) kind: Box<str>,
     pub(crate) attempt: i64,
     pub(crate) key: Option<Box<str>>,
+    /// Whether it is the one of its key that waits or runs.
+    pub(crate) has_slot: bool,
     pub(crate) who: Who,
     pub(crate) input: Option<Box<str>>,
     pub(crate) created: i64,
@@ -42,6 +43,7 @@ impl Claimed {
             kind: text(row, jobs::KIND).into(),
             attempt: int(row, jobs::ATTEMPT),
             key: may_text(row, jobs::KEY),
+            has_slot: may_text(row, jobs::SLOT).is_some(),
             who: Who { kind: text(row, jobs::ACTOR_KIND).into(), id: text(row, jobs::ACTOR).into(), credential: may_text(row, jobs::CREDENTIAL) },
             input: may_text(row, jobs::INPUT),
             created: int(row, jobs::CREATED),
@@ -82,10 +84,12 @@ impl Inner {
         self.gate.system_work(&self.key, Actor { kind: "system", id: "jobs".into() }, "")
     }
 
-    /// Takes jobs of a kind that are due.
-    pub(crate) async fn claim(&self, kind: &str, most: u32) -> Result<Vec<Claimed>, SystemError> {
+    /// Takes jobs of a kind that are due: those with which no worker was lost, or those with which one was. The latter are taken one by one,
+    /// so that one that ends its worker takes few with it.
+    pub(crate) async fn claim(&self, kind: &str, most: u32, lost: bool) -> Result<Vec<Claimed>, SystemError> {
         let (mut work, now) = (self.system(), self.now_ms());
-        let filter = Predicate::All(vec![is(jobs::STATE, state::WAITING), is(jobs::KIND, kind), at_most(jobs::RUN_AT, now)]);
+        let lost = if lost { is_not(jobs::LOST, 0) } else { is(jobs::LOST, 0) };
+        let filter = Predicate::All(vec![is(jobs::STATE, state::WAITING), is(jobs::KIND, kind), at_most(jobs::RUN_AT, now), lost]);
         let set = vec![
             (jobs::STATE, Put::Value(Value::Int(state::RUNNING))),
             (jobs::ATTEMPT, Put::More(1)),
@@ -106,12 +110,23 @@ impl Inner {
         Ok(first.first().map(|row| int(row, jobs::RUN_AT)))
     }
 
-    /// Says that this worker still has its jobs; the ids of those that it has.
-    pub(crate) async fn beat(&self) -> Result<Vec<Box<str>>, SystemError> {
+    /// Renews the leases of this worker; the ids of those that it has.
+    pub(crate) async fn renew(&self) -> Result<Vec<Box<str>>, SystemError> {
         let mut work = self.system();
         let set = vec![(jobs::LEASE, Put::Later(LEASE_MS))];
         work.pick(self.tables.jobs, Pick { filter: self.mine(), over: None, order: Vec::new(), limit: 10_000 }, set);
         Ok(work.commit_picking().await?.iter().map(|row| text(row, 0).into()).collect())
+    }
+
+    /// Which of these jobs are this worker's, also when a change holds their rows.
+    pub(crate) async fn still_mine(&self, ids: &[Box<str>]) -> Result<Vec<Box<str>>, SystemError> {
+        let mut still = Vec::new();
+        for part in ids.chunks(200) {
+            let these = Predicate::OneOf(Operand::Column(0), part.iter().map(|id| Value::Text(id.clone())).collect());
+            let found = self.gate.system_find(self.tables.jobs, Predicate::all([self.mine(), these]), 200).await.map_err(SystemError::Store)?;
+            still.extend(found.iter().map(|row| text(row, 0).into()));
+        }
+        Ok(still)
     }
 
     fn mine(&self) -> Predicate {
@@ -209,7 +224,8 @@ impl Inner {
             Value::Int(self.now_ms()),
         ];
         work.insert(self.tables.runs, row);
-        self.let_next_go(work, &job.kind, job.key.as_deref());
+        // One that was blocked itself leaves the key where it is.
+        self.let_next_go(work, &job.kind, job.key.as_deref().filter(|_| job.has_slot));
     }
 
     /// Lets the first blocked job with a key go on.
@@ -225,7 +241,8 @@ impl Inner {
     pub(crate) async fn unblock(&self, kind: &str, key: &str) -> Result<(), SystemError> {
         let held = Predicate::All(vec![is(jobs::KIND, kind), is(jobs::SLOT, key)]);
         if !self.gate.system_first(self.tables.jobs, held, &[], 1).await.map_err(SystemError::Store)?.is_empty() {
-            // It lets the next go on when it ends, and it is looked again then.
+            // It lets the next go on when it ends, and it is looked again then. Perhaps it is the next already, and waits.
+            self.told.due(kind.into(), 0);
             return Ok(());
         }
         let mut work = self.system();
@@ -309,9 +326,6 @@ fn wait_ms(attempt: i64) -> i64 {
     let part = i64::from(u16::from_be_bytes([low, high]));
     most * 4 / 5 + most * 2 / 5 * part / 65_535
 }
-
-/// How often a worker says that it still has its jobs.
-pub(crate) const BEAT_EVERY: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

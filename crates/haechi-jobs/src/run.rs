@@ -18,19 +18,21 @@ pub(crate) async fn run(inner: Arc<Inner>, job: Claimed) {
     let Some(declared) = revision.app.jobs.iter().find(|declared| *declared.name == *job.kind).cloned() else {
         // The folder dropped it since it was claimed.
         if let Err(error) = inner.hand_back(std::slice::from_ref(&job.id)).await {
-            tracing::warn!(target: "haechi::jobs", ?error, run = &*job.id, "a job could not be given back; it waits until its lease ends");
+            inner.held.doubt();
+            tracing::warn!(target: "haechi::jobs", ?error, run = &*job.id, "a job could not be given back; that is tried again");
         }
         return;
     };
     let limit = Duration::from_millis(declared.timeout_ms.unsigned_abs());
     let attempt = AssertUnwindSafe(attempt(inner.clone(), job.clone(), declared.clone())).catch_unwind();
     let ended = tokio::time::timeout(limit, attempt).await;
-    if let Some(key) = job.key.clone() {
-        // One that was enqueued while this one ended may have been seen by neither.
-        inner.told.key(job.kind.clone(), key);
-    }
+    // One that was enqueued while this one ended may have been seen by neither.
+    let look_at_key = || job.key.iter().for_each(|key| inner.told.key(job.kind.clone(), key.clone()));
     let fault = match ended {
-        Ok(Ok(Ok(()))) => return inner.counts.done(),
+        Ok(Ok(Ok(()))) => {
+            look_at_key();
+            return inner.counts.done();
+        }
         Ok(Ok(Err(fault))) => fault,
         Ok(Err(_)) => PANIC,
         Err(_) => TIMEOUT,
@@ -38,22 +40,31 @@ pub(crate) async fn run(inner: Arc<Inner>, job: Claimed) {
     inner.counts.failed();
     tracing::warn!(target: "haechi::jobs", job = &*job.kind, run = &*job.id, attempt = job.attempt, code = fault.code, "a job failed");
     if let Err(error) = inner.failed(&job, fault, declared.attempts).await {
-        // It waits until its lease ends; then it counts as lost.
+        // It is given back at one of the next beats, and tried again.
+        inner.held.doubt();
         tracing::warn!(target: "haechi::jobs", ?error, run = &*job.id, "that a job failed could not be noted");
     }
+    look_at_key();
 }
 
 async fn attempt(inner: Arc<Inner>, job: Claimed, declared: Declared) -> Result<(), Fault> {
-    let bytes = job.input.as_deref().and_then(|sealed| inner.open(&job.id, "input", sealed)).ok_or(BAD_INPUT)?;
-    let input = from_json(&declared, &bytes).ok_or(BAD_INPUT)?;
     let caller = caller(&inner, &job, &declared).await?;
     let ask = asked(&inner, &caller, &job.id);
+    // From here on one state of the folder counts: it may have been loaded anew meanwhile.
+    let now = ask.app().jobs.iter().find(|known| known.name == declared.name && known.runs_as == declared.runs_as);
+    let declared = now.cloned().ok_or(effect::again("changed-meanwhile"))?;
+    let bytes = job.input.as_deref().and_then(|sealed| inner.open(&job.id, "input", sealed)).ok_or(BAD_INPUT)?;
+    let input = from_json(&declared, &bytes).ok_or(BAD_INPUT)?;
     if declared.effect == Effect::Handler {
         let handler = inner.handlers.load().of(&declared.name).ok_or(NO_HANDLER)?;
         let job = Job { inner: inner.clone(), claimed: job, declared, ask, input };
         return handler(job).await.map(drop).map_err(|error| error.0);
     }
     if let Effect::Call { egress, path, body } = &declared.effect {
+        if inner.still_mine(std::slice::from_ref(&job.id)).await.is_ok_and(|still| still.is_empty()) {
+            // It was cancelled before it was begun.
+            return Err(effect::again("lost"));
+        }
         call::send(&inner, (ask.app(), &declared), (*egress, path, body), (&input, &job.id)).await?;
     }
     let mut work = ask.work();
@@ -69,15 +80,19 @@ fn asked(inner: &Inner, caller: &Caller, run: &str) -> Ask {
 /// The caller as whom the job runs, with the rights of now.
 async fn caller(inner: &Inner, job: &Claimed, declared: &Declared) -> Result<Caller, Fault> {
     match &declared.runs_as {
-        RunsAs::Service(name) => {
-            let revision = inner.gate.revision();
-            let service = revision.app.services.iter().find(|service| service.name == *name).ok_or(REFUSED)?;
-            Ok(inner.around.service(&service.name, &service.roles))
-        }
+        RunsAs::Service(name) => service(inner, name),
+        // What the job of a declared service enqueued: it has the roles of now.
+        RunsAs::Caller if &*job.who.kind == "service" && job.who.credential.is_none() => service(inner, &job.who.id),
         RunsAs::Caller => match inner.around.now(&job.who).await {
             Ok(Some(caller)) => Ok(caller),
             Ok(None) => Err(REFUSED),
             Err(_) => Err(Fault { code: "unavailable", again: true, wait_ms: None }),
         },
     }
+}
+
+fn service(inner: &Inner, name: &str) -> Result<Caller, Fault> {
+    let revision = inner.gate.revision();
+    let service = revision.app.services.iter().find(|service| service.name == *name).ok_or(REFUSED)?;
+    Ok(inner.around.service(&service.name, &service.roles))
 }

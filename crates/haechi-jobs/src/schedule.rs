@@ -7,7 +7,7 @@ use crate::{
     tables::{int, is, is_not, jobs, schedules, state, text},
 };
 use haechi_gate::SystemError;
-use haechi_model::{Actor, App, Missed, Overlap, Predicate, Schedule, Value};
+use haechi_model::{Actor, App, Missed, Overlap, Predicate, Row, Schedule, Value};
 use std::collections::HashMap;
 
 /// Later than this, a time counts as missed.
@@ -24,12 +24,16 @@ impl Inner {
         let mut times = Times::new();
         for schedule in &app.schedules {
             let row = self.gate.system_row(self.tables.schedules, &schedule.name).await.map_err(SystemError::Store)?;
-            let known = row.as_ref().filter(|row| text(row, schedules::DECLARED) == schedule.declared());
+            let now = self.now_ms();
+            // One that fired in what is the future now was led astray by a wrong clock.
+            let astray =
+                |row: &&Row| int(row, schedules::LAST) > now && schedule.next_after(now).is_some_and(|next| next < int(row, schedules::NEXT));
+            let known = row.as_ref().filter(|row| text(row, schedules::DECLARED) == schedule.declared() && !astray(row));
             let next = match known {
                 Some(row) => int(row, schedules::NEXT),
                 None => {
-                    let Some(next) = schedule.next_after(self.now_ms()) else { continue };
-                    match self.begin_schedule(schedule, next, row.is_some()).await {
+                    let Some(next) = schedule.next_after(now) else { continue };
+                    match self.begin_schedule(schedule, next, row.as_ref().map(|row| int(row, schedules::NEXT))).await {
                         // Another node was faster.
                         Err(SystemError::Missed(LOST) | SystemError::NotUnique { .. }) => {}
                         other => other?,
@@ -42,12 +46,13 @@ impl Inner {
         Ok(times)
     }
 
-    async fn begin_schedule(&self, schedule: &Schedule, next: i64, known: bool) -> Result<(), SystemError> {
+    async fn begin_schedule(&self, schedule: &Schedule, next: i64, known: Option<i64>) -> Result<(), SystemError> {
         let mut work = self.system();
         let declared = Value::text(schedule.declared());
-        if known {
-            work.lock(self.tables.schedules, &schedule.name, is_not(schedules::DECLARED, &*schedule.declared()), LOST);
-            work.update(self.tables.schedules, &schedule.name, vec![(schedules::NEXT, Value::Int(next)), (schedules::DECLARED, declared)], LOST);
+        if let Some(known) = known {
+            work.lock(self.tables.schedules, &schedule.name, is(schedules::NEXT, known), LOST);
+            let set = vec![(schedules::NEXT, Value::Int(next)), (schedules::DECLARED, declared), (schedules::LAST, Value::Null)];
+            work.update(self.tables.schedules, &schedule.name, set, LOST);
         } else {
             work.insert(self.tables.schedules, vec![Value::text(&*schedule.name), Value::Int(next), declared, Value::Null]);
         }
@@ -76,7 +81,8 @@ impl Inner {
         (times, key): (usize, Option<Box<str>>),
     ) -> Result<Option<i64>, SystemError> {
         let mut work = self.gate.system_work(&self.key, Actor { kind: "system", id: "schedules".into() }, "");
-        work.lock(self.tables.schedules, &schedule.name, is(schedules::NEXT, at), LOST);
+        let as_known = Predicate::All(vec![is(schedules::NEXT, at), is(schedules::DECLARED, &*schedule.declared())]);
+        work.lock(self.tables.schedules, &schedule.name, as_known, LOST);
         let set = vec![(schedules::NEXT, Value::Int(next)), (schedules::LAST, Value::Int(self.now_ms()))];
         work.update(self.tables.schedules, &schedule.name, set, LOST);
         for _ in 0..times {
@@ -84,14 +90,17 @@ impl Inner {
             let by = By { kind: "system", id: &id, credential: None, request: "" };
             let wanted = Wanted { input: schedule.input.clone(), run_at_ms: None };
             if let Err(error) = self.add(&mut work, &app.jobs[schedule.job], &wanted, (&by, key.clone())) {
+                // Its time stays, and is looked at again.
                 tracing::error!(target: "haechi::jobs", schedule = schedule.name, %error, "a schedule could not enqueue its job");
+                return Ok(None);
             }
         }
         match work.commit().await {
             // Another node has fired it.
             Err(SystemError::Missed(LOST)) => {
                 let row = self.gate.system_row(self.tables.schedules, &schedule.name).await.map_err(SystemError::Store)?;
-                Ok(row.map(|row| int(&row, schedules::NEXT)))
+                // A node with another folder may declare it otherwise: then it is that node's.
+                Ok(row.filter(|row| text(row, schedules::DECLARED) == schedule.declared()).map(|row| int(&row, schedules::NEXT)))
             }
             other => other.map(|_| Some(next)),
         }

@@ -246,8 +246,12 @@ impl Jobs {
         work.lock(inner.tables.jobs, id, Predicate::True, LOST);
         inner.ending(&mut work, &claimed, EndedAs::Cancelled);
         work.note("job-cancel", &target(id), format!("\"job\":\"{}\",\"was\":\"{}\"", claimed.kind, state_of(&row).name()));
-        work.commit().await?;
-        inner.told.all();
+        match work.commit().await {
+            // It ended meanwhile.
+            Err(SystemError::Missed(LOST)) => return Err(inner.find(id).await?.map_or(RunError::NotFound, |shown| RunError::State(shown.state))),
+            other => other?,
+        };
+        inner.told.due(claimed.kind, 0);
         inner.find(id).await?.ok_or(RunError::NotFound)
     }
 

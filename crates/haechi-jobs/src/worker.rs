@@ -1,27 +1,29 @@
 //! The worker of a node: claims jobs that are due, runs them beside each other, keeps its leases, and gives back what it does not do.
 
 use crate::{
-    Inner,
+    Inner, held,
     keep::Pauses,
-    queue::{BEAT_EVERY, CLAIMED_AT_ONCE, Claimed},
+    queue::{CLAIMED_AT_ONCE, Claimed},
     run,
     schedule::Times,
 };
 use haechi_gate::SystemError;
 use haechi_model::App;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     sync::watch,
-    task::{AbortHandle, Id, JoinSet},
+    task::{Id, JoinHandle, JoinSet},
     time::Instant,
 };
 
 /// Where several nodes share a database: how often it is looked for what others left.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked where one node has the database: what is told is enough there, unless something goes wrong.
+const LOOK_ALONE_EVERY: Duration = Duration::from_secs(60);
 /// How long what is under way may take when the node stops.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// How often what is over is deleted.
@@ -30,14 +32,21 @@ const KEEP_EVERY: Duration = Duration::from_secs(600);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Jobs that are shorter than this on average are claimed many at once.
 const SHORT_MS: u64 = 100;
+/// So many of them were seen before.
+const SEEN: u64 = 8;
+/// Keys that are looked at in one round.
+const KEYS_A_ROUND: usize = 64;
+/// The wait when due jobs are held by others, in milliseconds.
+const HELD_MS: i64 = 100;
 
 /// A queue, as this node works on it.
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Claimed>,
     running: usize,
-    /// How long its jobs take, on average.
+    /// How long its jobs take, on average, and how many were seen.
     mean_ms: u64,
+    seen: u64,
     /// When the next one may begin, where so many may begin in a minute.
     next: Option<Instant>,
     /// The kind at which the next round begins, so that each has its turn.
@@ -49,7 +58,6 @@ struct Run {
     queue: Box<str>,
     id: Box<str>,
     began: Instant,
-    handle: AbortHandle,
 }
 
 struct Worker {
@@ -62,6 +70,10 @@ struct Worker {
     tasks: JoinSet<()>,
     pauses: Pauses,
     look: bool,
+    /// The last key that was looked at, while there are more.
+    after_key: Box<str>,
+    /// The folder as it was at the last round.
+    app: Option<Arc<App>>,
 }
 
 /// Works until `stop` turns true.
@@ -77,21 +89,36 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: watch::Receiver<bool>) {
         tasks: JoinSet::new(),
         pauses: Pauses::default(),
         look: true,
+        after_key: "".into(),
+        app: None,
     };
+    let _beat = Ending(tokio::spawn(held::beat(worker.inner.clone())));
     worker.work(stop).await;
     worker.stop().await;
 }
 
+/// A task that ends with this.
+struct Ending(JoinHandle<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Worker {
     async fn work(&mut self, mut stop: watch::Receiver<bool>) {
-        let mut beat = tokio::time::interval(BEAT_EVERY);
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval(if self.shared { LOOK_EVERY } else { LOOK_ALONE_EVERY });
         let mut keep = tokio::time::interval(KEEP_EVERY);
-        for timer in [&mut beat, &mut look, &mut keep] {
+        for timer in [&mut look, &mut keep] {
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         }
         while !*stop.borrow() {
             let (app, inner) = (self.inner.gate.revision().app.clone(), self.inner.clone());
+            if self.app.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &app)) {
+                // Another folder was loaded.
+                (self.look, self.app) = (true, Some(app.clone()));
+            }
             if app.jobs.is_empty() {
                 // Nothing is asked of the database; a folder with jobs may be loaded later.
                 tokio::select! {
@@ -104,6 +131,7 @@ impl Worker {
             if let Err(error) = self.round(&app).await {
                 tracing::warn!(target: "haechi::jobs", ?error, "jobs wait: the database does not do what is asked");
                 self.look = true;
+                inner.held.doubt();
                 tokio::select! {
                     _ = stop.changed() => {}
                     () = tokio::time::sleep(AFTER_FAILURE) => {}
@@ -111,15 +139,14 @@ impl Worker {
                 continue;
             }
             let next = self.next(&app);
-            let (busy, shared) = (!self.runs.is_empty() || self.lanes.values().any(|lane| !lane.waiting.is_empty()), self.shared);
             tokio::select! {
                 _ = stop.changed() => {}
                 () = inner.told.woken() => {}
                 Some(ended) = self.tasks.join_next_with_id(), if !self.runs.is_empty() => self.ended(ended.map_or_else(|error| error.id(), |(id, ())| id)),
                 () = sleep_until(next) => {}
-                _ = beat.tick(), if busy => self.beat().await,
-                _ = look.tick(), if shared => self.look = true,
-                _ = keep.tick() => inner.keep().await,
+                _ = look.tick() => self.look = true,
+                // On a separate task: it may take long.
+                _ = keep.tick() => drop(tokio::spawn(async move { inner.keep().await })),
             }
         }
     }
@@ -134,9 +161,12 @@ impl Worker {
             let known = self.due.entry(kind).or_insert(from);
             *known = from.min(*known);
         }
-        for (kind, key) in news.keys {
+        let mut keys = news.keys.into_iter();
+        for (kind, key) in keys.by_ref().take(KEYS_A_ROUND) {
             self.inner.unblock(&kind, &key).await?;
         }
+        // The others in the next round: what is due comes first.
+        keys.for_each(|(kind, key)| self.inner.told.key(kind, key));
         if self.look || news.all {
             self.look_around(app).await?;
         }
@@ -161,7 +191,10 @@ impl Worker {
     async fn look_around(&mut self, app: &App) -> Result<(), SystemError> {
         self.pauses = self.inner.pauses().await.map_err(SystemError::Store)?;
         self.inner.find_lost(self.shared).await?;
-        self.inner.find_unblocked().await?;
+        let more = self.inner.find_unblocked(&self.after_key).await?;
+        let looks_again = more.is_some();
+        self.after_key = more.unwrap_or_default();
+        self.give_back_paused(app).await?;
         self.times = self.inner.times(app).await?;
         for job in &app.jobs {
             if let Some(due) = self.inner.next_due(&job.name).await.map_err(SystemError::Store)? {
@@ -169,7 +202,21 @@ impl Worker {
                 *known = due.min(*known);
             }
         }
-        self.look = false;
+        self.look = looks_again;
+        Ok(())
+    }
+
+    /// Gives back what was claimed and is paused now.
+    async fn give_back_paused(&mut self, app: &App) -> Result<(), SystemError> {
+        let mut paused = Vec::new();
+        for queue in &app.queues {
+            let Some(lane) = self.lanes.get_mut(queue.name.as_str()) else { continue };
+            let is_paused = |job: &Claimed| self.pauses.queue(&queue.name) || self.pauses.job(&job.kind);
+            paused.extend(lane.waiting.iter().filter(|job| is_paused(job)).map(|job| job.id.clone()));
+            lane.waiting.retain(|job| !is_paused(job));
+        }
+        self.inner.hand_back(&paused).await?;
+        paused.iter().for_each(|id| self.inner.held.ended(id));
         Ok(())
     }
 
@@ -207,27 +254,39 @@ impl Worker {
         }
         let Some(lane) = self.lanes.get(queue) else { return Ok(()) };
         let free = room.saturating_sub(lane.running + lane.waiting.len());
+        let short = lane.seen >= SEEN && lane.mean_ms < SHORT_MS;
         let most = match per_minute {
             // What may not begin yet is left to other nodes.
             Some(_) => u32::from(free > 0 && lane.next.is_none_or(|next| next <= Instant::now())),
-            None if lane.mean_ms < SHORT_MS && lane.waiting.len() < room => CLAIMED_AT_ONCE,
+            None if short && lane.waiting.len() < room => CLAIMED_AT_ONCE,
             None => u32::try_from(free).unwrap_or(CLAIMED_AT_ONCE).min(CLAIMED_AT_ONCE),
         };
         if most == 0 {
             return Ok(());
         }
-        let claimed = self.inner.claim(kind, most).await?;
+        let mut claimed = self.inner.claim(kind, most, false).await?;
+        self.hold(queue, &claimed);
         if claimed.len() < most as usize {
+            let suspect = if free > claimed.len() { self.inner.claim(kind, 1, true).await? } else { Vec::new() };
+            self.hold(queue, &suspect);
+            claimed.extend(suspect);
             // What was told meanwhile is looked at in the next round.
             self.due.remove(kind);
             if let Some(due) = self.inner.next_due(kind).await.map_err(SystemError::Store)? {
-                self.due.insert(kind.into(), due);
+                // When others hold what is due, it is looked again after a moment.
+                let soonest = if claimed.is_empty() { now + HELD_MS } else { 0 };
+                self.due.insert(kind.into(), due.max(soonest));
             }
         }
-        if let Some(lane) = self.lanes.get_mut(queue) {
-            lane.waiting.extend(claimed);
-        }
         Ok(())
+    }
+
+    /// Puts claimed jobs into their lane, before anything else can fail.
+    fn hold(&mut self, queue: &str, claimed: &[Claimed]) {
+        claimed.iter().for_each(|job| self.inner.held.claimed(&job.id));
+        if let Some(lane) = self.lanes.get_mut(queue) {
+            lane.waiting.extend(claimed.iter().cloned());
+        }
     }
 
     /// Begins claimed jobs while the queue has room.
@@ -238,39 +297,28 @@ impl Worker {
                 return;
             }
             let Some(job) = lane.waiting.pop_front() else { return };
+            if !self.inner.held.has(&job.id) {
+                // It was lost or cancelled meanwhile.
+                continue;
+            }
             lane.next = per_minute.map(|most| Instant::now() + Duration::from_millis(60_000 / most.max(1).unsigned_abs()));
             lane.running += 1;
             let id = job.id.clone();
             let handle = self.tasks.spawn(run::run(self.inner.clone(), job));
-            self.runs.insert(handle.id(), Run { queue: queue.into(), id, began: Instant::now(), handle });
+            self.inner.held.begun(&id, handle.clone());
+            self.runs.insert(handle.id(), Run { queue: queue.into(), id, began: Instant::now() });
         }
     }
 
     fn ended(&mut self, task: Id) {
         let Some(run) = self.runs.remove(&task) else { return };
+        self.inner.held.ended(&run.id);
         if let Some(lane) = self.lanes.get_mut(&run.queue) {
             lane.running = lane.running.saturating_sub(1);
             let took = u64::try_from(run.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            lane.mean_ms = lane.mean_ms - lane.mean_ms / 8 + took / 8;
+            lane.mean_ms = if lane.seen == 0 { took } else { lane.mean_ms - lane.mean_ms / 8 + took / 8 };
+            lane.seen = lane.seen.saturating_add(1);
         }
-    }
-
-    /// Says that this worker is there; what is not its own any more is ended.
-    async fn beat(&mut self) {
-        // A job that was begun or claimed after the question is not looked for.
-        let asked: HashSet<Box<str>> = self.all_ids().collect();
-        let mine: HashSet<Box<str>> = match self.inner.beat().await {
-            Ok(mine) => mine.into_iter().collect(),
-            Err(error) => return tracing::warn!(target: "haechi::jobs", ?error, "that jobs are still under way could not be said"),
-        };
-        self.runs.values().filter(|run| asked.contains(&run.id) && !mine.contains(&run.id)).for_each(|run| run.handle.abort());
-        for lane in self.lanes.values_mut() {
-            lane.waiting.retain(|job| mine.contains(&job.id));
-        }
-    }
-
-    fn all_ids(&self) -> impl Iterator<Item = Box<str>> {
-        self.runs.values().map(|run| run.id.clone()).chain(self.lanes.values().flat_map(|lane| lane.waiting.iter().map(|job| job.id.clone())))
     }
 
     /// When something is to be done that nobody tells.

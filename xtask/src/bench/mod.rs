@@ -8,6 +8,7 @@ mod postgres;
 pub(crate) mod servers;
 mod site;
 mod tables;
+mod work;
 
 use crate::{Outcome, cargo, run as run_command};
 use load::{Load, Measured};
@@ -70,6 +71,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     if asked("--data") {
         return data::run();
+    }
+    if asked("--work") {
+        return work::run();
     }
     crate::services::program("kill", "procps")?;
     let (rounds, seconds) = (option("--rounds", 3), option("--seconds", 2));

@@ -50,6 +50,7 @@ fn refused(error: EnqueueError) -> RecordError {
         EnqueueError::Refused(refusal) => RecordError::Refused(refusal),
         EnqueueError::TooLong => RecordError::TooLarge,
         EnqueueError::TooLate => RecordError::Parameter { name: "run_at".to_owned(), what: "must be within a year" },
+        EnqueueError::KeyedLater => RecordError::Parameter { name: "run_at".to_owned(), what: "is not for jobs with a key: they follow each other" },
         EnqueueError::Full => RecordError::Store(haechi_model::Failure::Busy),
     }
 }

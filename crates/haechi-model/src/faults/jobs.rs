@@ -13,6 +13,7 @@ const JOBS: &[(&str, &str, &str)] = &[
     ("as = \"caller\"\ndo = 5", "wrong-type", "must be a table"),
     ("as = \"caller\"\ndo = {}", "wrong-value", "names nothing to do"),
     ("as = \"caller\"\ndo = { handler = true, delete = \"notes\" }", "wrong-value", "exactly one of"),
+    ("as = \"caller\"\ndo = { handler = false }", "wrong-value", "write handler = true"),
     ("as = \"caller\"\ndo = { handler = 5 }", "wrong-type", "true or false"),
     ("as = \"caller\"\ndo = { mail = \"welcome\" }", "not-built", "remove `mail`"),
     ("as = \"caller\"\ndo = { call = \"mailr\" }", "unknown-name", "did you mean `mailer`?"),

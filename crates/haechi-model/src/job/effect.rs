@@ -2,8 +2,8 @@
 
 use super::{
     Effect, Member, Slot,
+    known::Known,
     literal::{json, pointed, written},
-    read::Known,
 };
 use crate::{
     collection::Collection,
@@ -44,7 +44,13 @@ pub(super) fn effect(section: &Section<'_>, app: &Known<'_>, input: &Collection)
         return None;
     };
     let found = match one {
-        "handler" => does.bool("handler").map(|_| Effect::Handler),
+        "handler" => match does.bool("handler") {
+            Some(false) => {
+                does.error(does.span_of("handler"), "wrong-value", "`handler` is false, so the job does nothing".to_owned(), "write handler = true");
+                None
+            }
+            found => found.map(|_| Effect::Handler),
+        },
         "call" => call(&does, app, input),
         kind => row_effect(&does, kind, app, input),
     };

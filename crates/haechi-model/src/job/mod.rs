@@ -2,13 +2,15 @@
 
 mod cron;
 mod effect;
+mod known;
 mod literal;
 mod read;
 mod schedule;
 mod service;
 
 pub use cron::{Cron, CronError};
-pub(crate) use read::{Known, read_jobs};
+pub(crate) use known::Known;
+pub(crate) use read::read_jobs;
 pub use schedule::{Missed, Overlap, Schedule};
 pub(crate) use service::read_services;
 

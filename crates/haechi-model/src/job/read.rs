@@ -1,17 +1,16 @@
 //! Reads `jobs/*.toml`.
 
-use super::{DeclaredService, Job, Queue, RunsAs, Schedule, effect::effect, literal::pointed, schedule::read_schedules};
+use super::{Job, Queue, RunsAs, Schedule, effect::effect, known::Known, literal::pointed, schedule::read_schedules};
 use crate::{
     class::Class,
     collection::Collection,
     draft::{Draft, MAX_FIELDS},
-    egress::Egress,
     files::{files, read_file, with_table},
     finding::Findings,
     name::{name_problem, suggest},
     section::{Section, Span},
 };
-use std::{cell::RefCell, ops::RangeInclusive, path::Path};
+use std::{cell::RefCell, ops::RangeInclusive};
 use toml_edit::Item;
 
 const MAX_JOBS: usize = 200;
@@ -19,15 +18,6 @@ const MAX_QUEUES: usize = 32;
 const ATTEMPTS: (i64, RangeInclusive<i64>) = (12, 1..=100);
 const TIMEOUT_MS: (i64, RangeInclusive<i64>) = (300_000, 1_000..=3_600_000);
 const PRIORITY: (i64, RangeInclusive<i64>) = (5, 0..=9);
-/// What jobs name.
-pub(crate) struct Known<'a> {
-    pub(crate) root: &'a Path,
-    pub(crate) classes: &'a [Class],
-    pub(crate) collections: &'a [Collection],
-    pub(crate) services: &'a [DeclaredService],
-    pub(crate) egress: &'a [Egress],
-}
-
 /// Reads the queues, jobs and schedules of a folder.
 pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec<Queue>, Vec<Job>, Vec<Schedule>) {
     let mut found: Vec<Job> = Vec::new();

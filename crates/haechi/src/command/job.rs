@@ -18,7 +18,7 @@ pub(crate) enum Job {
         /// Of this job alone.
         job: Option<String>,
         /// How many are listed.
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         limit: u32,
     },
     /// Show a run with its attempts.

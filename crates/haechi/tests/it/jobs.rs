@@ -29,6 +29,7 @@ on_both!(
     work_of_a_dropped_job_waits,
     two_nodes_share_the_work,
     handlers_and_jobs_belong_together,
+    a_blocked_job_is_cancelled_alone,
 );
 
 pub(crate) const FILES: &[(&str, &str)] = &[
@@ -646,5 +647,37 @@ async fn handlers_and_jobs_belong_together(backend: Backend) {
     }
     app.house.jobs.handle(handlers);
     assert!(app.house.handled().is_ok());
+    app.finish().await;
+}
+
+/// A run that waits for another with its key is cancelled; the key stays where it is, and the one behind goes on in its turn.
+async fn a_blocked_job_is_cancelled_alone(backend: Backend) {
+    let go = Arc::new(tokio::sync::Notify::new());
+    let wait = go.clone();
+    let mut handlers = Handlers::default();
+    handlers.add("turn", move |job: Job| {
+        let go = wait.clone();
+        async move {
+            go.notified().await;
+            let work = job.work();
+            job.finish(work, None).await
+        }
+    });
+    let app = app_with(backend, handlers).await;
+    let kim = app.person("kim", &["clerk"]).await;
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(enqueue(&kim, "turn", json!({"what": "x"})).await);
+    }
+    until(&kim, &runs[0], &["running"]).await;
+    let refused = kim.post("/jobs/v1/turn?run_at=2027-01-01T00:00:00Z", json!({"what": "x"})).await;
+    assert!(refused.status == 400 && refused.text().contains("jobs with a key"), "{}", refused.text());
+    assert_eq!(kim.send("POST", &format!("/jobs/v1/runs/{}:cancel", runs[1]), &[], Vec::new()).await.expect(200).json()["state"], "cancelled");
+    assert_eq!(until(&kim, &runs[2], &["blocked"]).await["state"], "blocked");
+    go.notify_one();
+    assert_eq!(ended(&kim, &runs[0]).await["state"], "done");
+    go.notify_one();
+    assert_eq!(ended(&kim, &runs[2]).await["state"], "done");
+    assert!(app.house.jobs.depths().await.unwrap().is_empty());
     app.finish().await;
 }

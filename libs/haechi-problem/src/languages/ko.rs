@@ -268,6 +268,7 @@ pub(super) const MESSAGES: &[(&str, &str)] = &[
     ("The parameter `{}` {}.", "매개변수 `{0}`: {1}."),
     ("stands twice", "두 번 있습니다"),
     ("is not known here", "여기서는 쓰지 않습니다"),
+    ("is not for jobs with a key: they follow each other", "키가 있는 작업에는 쓸 수 없습니다. 그런 작업은 차례로 실행됩니다"),
     ("must be within a year", "1년 안이어야 합니다"),
     ("must be a time such as 2026-12-31T12:00:00Z", "2026-12-31T12:00:00Z 같은 시각이어야 합니다"),
     ("must be a list of names", "이름의 목록이어야 합니다"),
