@@ -7,7 +7,7 @@ use haechi::{
     app::{obstacles::obstacles, report, trial::trial},
 };
 use haechi_gate::{AccessChange, Reach, Reached, Revision};
-use haechi_model::{USERS, person};
+use haechi_model::{ThingKind, USERS, person};
 use std::{path::PathBuf, process::ExitCode};
 
 #[derive(Args)]
@@ -61,6 +61,17 @@ fn lints(revision: &Revision) -> Vec<String> {
         let reached = matrix.iter().any(|reached| reached.collection == collection.name && reached.reach != Reach::None);
         if !reached && collection.name != "users" {
             found.push(format!("no policy reaches {}: nobody can use it", collection.name));
+        }
+    }
+    let by_the_clock = |at: usize| app.schedules.iter().any(|schedule| schedule.job == at);
+    for (_, job) in app.jobs.iter().enumerate().filter(|(at, _)| !by_the_clock(*at)) {
+        let name = format!("{}/{}", ThingKind::Job.type_name(), job.name);
+        let wanted = matrix.iter().any(|reached| reached.collection == name && reached.action == "enqueue" && reached.reach != Reach::None);
+        if !wanted {
+            found.push(format!(
+                "no policy lets anybody enqueue the job {}, and no schedule does: permit Work::Action::\"enqueue\" on {name}",
+                job.name
+            ));
         }
     }
     for policy in revision.policies.looking_at(USERS, person::EMAIL) {

@@ -50,6 +50,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("is not paused;", "job_commands.rs"),
     ("cannot be paused: write everything", "job_commands.rs"),
     ("is about rows;", "work.rs"),
+    ("enqueue the job", "work.rs"),
+    ("and no schedule does: permit", "work.rs"),
     ("`; see `haechi job list`", "job_commands.rs"),
     ("is running; it is tried again by itself", "a run of the binary is under way for a moment only; jobs.rs provokes the error"),
     ("no handler does the job", "jobs.rs"),

@@ -31,6 +31,7 @@ fn policies_about_jobs_are_shown_and_explained() {
     let of = |job: &str| said.split(&format!("Work::Job/{job}\n")).nth(1).unwrap().split("\nWork::").next().unwrap().to_owned();
     assert!(of("remind").contains("lead             enqueue*") && of("remind").contains("member           nothing"), "{said}");
     assert!(of("close_day").contains("lead             nothing"), "{said}");
+    assert!(said.contains("lint: no policy lets anybody enqueue the job close_day") && !said.contains("enqueue the job remind"), "{said}");
     let (_, said) = run(&root, &["--json", "check"]);
     assert!(said.contains(r#""who":"lead","collection":"Work::Job/remind","action":"enqueue","reach":"all""#), "{said}");
     let (_, said) = run(&root, &["generate", "cedar"]);
