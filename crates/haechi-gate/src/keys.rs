@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn every_purpose_has_a_life_and_a_key_of_its_own() {
         let of = |life| Purpose::ALL.into_iter().filter(move |purpose| purpose.life() == life).map(Purpose::label).collect::<Vec<_>>();
-        let long = ["ledger name", "ledger signature", "ledger archive", "ledger row digest", "live image", "job input", "known device"];
+        let long = ["ledger name", "ledger signature", "ledger archive", "ledger row digest", "live image", "job input", "job key", "known device"];
         assert_eq!(of(Life::Long), long);
         assert_eq!(of(Life::Short), ["live position", "page token", "csrf token", "throttle bucket", Purpose::DeveloperToken.label()]);
         let master = MasterKey::from_hex(&MasterKey::generate_hex()).unwrap();

@@ -135,6 +135,9 @@ fn schedules(main: &str) {
     for (text, code, words) in SCHEDULES {
         first(&with(&format!("[[schedule]]\n{text}\n")), text, code, words);
     }
+    // Only the job's own fault is told.
+    let faulty = with("[jobs.bad]\nas = \"clerk\"\ndo = { handler = true }\n[[schedule]]\nname = \"nightly\"\ncron = \"* * * * *\"\njob = \"bad\"\n");
+    assert!(faulty.len() == 1 && faulty[0].1 == "wrong-value", "{faulty:?}");
     first(&with(&good("nightly").repeat(2)), "twice", "clash", "declared twice");
     let many: String = (0..201).map(|at| good(&format!("s{at}"))).collect();
     first(&with(&many), "many", "too-many-schedules", "more than 200");

@@ -20,7 +20,7 @@ const TIMEOUT_MS: (i64, RangeInclusive<i64>) = (300_000, 1_000..=3_600_000);
 const PRIORITY: (i64, RangeInclusive<i64>) = (5, 0..=9);
 /// Reads the queues, jobs and schedules of a folder.
 pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec<Queue>, Vec<Job>, Vec<Schedule>) {
-    let mut found: Vec<Job> = Vec::new();
+    let (mut found, mut named): (Vec<Job>, Vec<String>) = (Vec::new(), Vec::new());
     let mut queues = vec![Queue { name: Queue::DEFAULT.to_owned(), concurrency: Queue::CONCURRENCY, per_minute: None }];
     let sources: Vec<_> = files(known.root, "jobs", "toml", findings).iter().filter_map(|path| read_file(known.root, path, findings)).collect();
     // Queues of all files come first: a job may wait in one of another file.
@@ -32,6 +32,7 @@ pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec
             let _ = (top.item("queues"), top.item("schedule"));
             if let Some(jobs) = top.section("jobs") {
                 for (name, span, item) in jobs.entries() {
+                    named.push(name.to_owned());
                     let Some(job) = read_job(&jobs, (name, span.clone(), item), known, &queues) else { continue };
                     if found.iter().any(|known| known.name == name) {
                         jobs.error(span, "clash", format!("the job `{name}` is declared twice"), "remove one of them");
@@ -46,9 +47,11 @@ pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec
         });
     }
     found.sort_by(|left, right| left.name.cmp(&right.name));
+    // A job with a fault was named all the same: its schedule has none.
+    named.retain(|name| !found.iter().any(|job| job.name == *name));
     let mut schedules = Vec::new();
     for source in &sources {
-        with_table(source, findings, |top| read_schedules(&top, &found, &mut schedules));
+        with_table(source, findings, |top| read_schedules(&top, (&found, &named), &mut schedules));
     }
     (queues, found, schedules)
 }

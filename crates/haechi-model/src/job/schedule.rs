@@ -68,8 +68,8 @@ impl Schedule {
     }
 }
 
-/// Reads the schedules of a file.
-pub(super) fn read_schedules(top: &Section<'_>, jobs: &[Job], found: &mut Vec<Schedule>) {
+/// Reads the schedules of a file: of these jobs, and of others that have faults of their own.
+pub(super) fn read_schedules(top: &Section<'_>, jobs: (&[Job], &[String]), found: &mut Vec<Schedule>) {
     for section in top.sections("schedule") {
         let schedule = read_schedule(&section, jobs);
         section.finish();
@@ -85,7 +85,7 @@ pub(super) fn read_schedules(top: &Section<'_>, jobs: &[Job], found: &mut Vec<Sc
     }
 }
 
-fn read_schedule(section: &Section<'_>, jobs: &[Job]) -> Option<Schedule> {
+fn read_schedule(section: &Section<'_>, (jobs, faulty): (&[Job], &[String])) -> Option<Schedule> {
     let missing = |key: &'static str, help: &str| {
         if section.span_of(key).is_none() {
             section.error(None, "missing-key", format!("the schedule has no `{key}`"), help);
@@ -114,7 +114,7 @@ fn read_schedule(section: &Section<'_>, jobs: &[Job]) -> Option<Schedule> {
             "write one such as \"Asia/Seoul\" or \"UTC\"",
         );
     }
-    let job = section.text("job").and_then(|text| job_named(section, text, jobs));
+    let job = section.text("job").filter(|text| !faulty.iter().any(|name| name == text)).and_then(|text| job_named(section, text, jobs));
     missing("job", "name the job that is enqueued");
     let missed = choice(section, "missed", &[("once", Missed::Once), ("skip", Missed::Skip), ("all", Missed::All)]);
     let overlap = choice(section, "overlap", &[("skip", Overlap::Skip), ("queue", Overlap::Queue), ("allow", Overlap::Allow)]);
