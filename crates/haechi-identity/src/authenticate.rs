@@ -3,10 +3,13 @@
 use crate::{
     Identity, key,
     session::{self, alive},
-    tables::{at_most, int, is, keys, sessions, text},
+    tables::{keys, sessions},
 };
 use haechi_gate::{Caller, Credential, Known, Pending, Scope, SignedIn, SystemTable};
-use haechi_model::{Actor, Failure, HOUSEKEEPING, Predicate, Row, Value};
+use haechi_model::{
+    Actor, Failure, HOUSEKEEPING, Predicate, Row, Value,
+    stored::{at_most, int, is, text},
+};
 
 /// How often the time of last use is written down.
 const SEEN_EVERY_MS: i64 = 60_000;

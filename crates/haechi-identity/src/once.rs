@@ -1,12 +1,12 @@
 //! One-time values: stored as a hash, consumed exactly once under any race.
 
-use crate::{
-    Inner,
-    tables::{above, is, once},
-};
+use crate::{Inner, tables::once};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use haechi_gate::{Identity, SystemWork, credential_hash, random};
-use haechi_model::{Miss, Predicate, Value};
+use haechi_model::{
+    Miss, Predicate, Value,
+    stored::{above, int, is, text},
+};
 
 /// What a one-time value allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +72,7 @@ impl Inner {
     /// The subject of a value, when it could be consumed now.
     pub(crate) async fn subject(&self, purpose: Purpose, code: &str) -> Result<Option<String>, haechi_model::Failure> {
         let row = self.gate.system_row(self.tables.once, &credential_hash(code)).await?;
-        let alive =
-            row.filter(|row| crate::tables::text(row, once::PURPOSE) == purpose.name() && crate::tables::int(row, once::EXPIRES) > self.now_ms());
-        Ok(alive.map(|row| crate::tables::text(&row, once::SUBJECT).to_owned()))
+        let alive = row.filter(|row| text(row, once::PURPOSE) == purpose.name() && int(row, once::EXPIRES) > self.now_ms());
+        Ok(alive.map(|row| text(&row, once::SUBJECT).to_owned()))
     }
 }

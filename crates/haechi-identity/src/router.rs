@@ -1,6 +1,6 @@
 //! All routes of this crate, the context of each request, and their description.
 
-use crate::{ClientAddress, Context, Identity, IdentityError, key, password, session, tables::text, user};
+use crate::{ClientAddress, Context, Identity, IdentityError, key, password, session, user};
 use axum::{
     Router,
     body::Body,
@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header, request::Parts},
 };
 use haechi_gate::{Ask, Caller, CallerKind};
-use haechi_model::person;
+use haechi_model::{person, stored::text};
 use haechi_problem::{Problem, kinds};
 use serde_json::{Value, json};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The tables of this crate, made by the same planner as all others.
 
 use haechi_gate::{Gate, Identity, System, SystemTable};
-use haechi_model::{Column, Comparison, Index, Operand, Predicate, Storage, Table, Value};
+use haechi_model::{Column, Index, Storage, Table};
 
 macro_rules! columns {
     ($($table:ident { $($name:ident $at:literal),* $(,)? })*) => {$(
@@ -29,21 +29,9 @@ pub fn tables() -> Vec<Table> {
     let text = |name: &str| Column::required(name, Storage::Text);
     let int = |name: &str| Column::required(name, Storage::Int);
     let table = |name: &str, columns: Vec<Column>, indexes: &[(usize, bool)]| {
-        let index = |(column, unique): &(usize, bool)| Index {
-            name: format!("{name}_{}_idx", columns[*column].name),
-            columns: vec![*column],
-            unique: *unique,
-        };
-        Table {
-            name: name.to_owned(),
-            was: None,
-            key: 1,
-            indexes: indexes.iter().map(index).collect(),
-            references: Vec::new(),
-            checks: Vec::new(),
-            lists: None,
-            columns,
-        }
+        let index = |(column, unique): &(usize, bool)| Index::new(&format!("{name}_{}_idx", columns[*column].name), &[*column], *unique);
+        let indexes = indexes.iter().map(index).collect();
+        Table::system(name, 1, columns, indexes)
     };
     vec![
         table(
@@ -107,53 +95,4 @@ impl Tables {
             buckets: table("_buckets")?,
         })
     }
-}
-
-/// `column = value`.
-pub(crate) fn is(column: usize, value: impl Into<Cell>) -> Predicate {
-    compare(column, Comparison::Equal, value)
-}
-
-/// `column > value`.
-pub(crate) fn above(column: usize, value: i64) -> Predicate {
-    compare(column, Comparison::Greater, value)
-}
-
-/// `column <= value`.
-pub(crate) fn at_most(column: usize, value: i64) -> Predicate {
-    compare(column, Comparison::LessOrEqual, value)
-}
-
-/// `column <> value`.
-pub(crate) fn is_not(column: usize, value: impl Into<Cell>) -> Predicate {
-    compare(column, Comparison::NotEqual, value)
-}
-
-fn compare(column: usize, comparison: Comparison, value: impl Into<Cell>) -> Predicate {
-    Predicate::Compare(Operand::Column(column), comparison, Operand::Constant(value.into().0))
-}
-
-/// A stored value, from what Rust has.
-pub(crate) struct Cell(pub(crate) Value);
-
-impl From<&str> for Cell {
-    fn from(text: &str) -> Self {
-        Self(Value::text(text))
-    }
-}
-
-impl From<i64> for Cell {
-    fn from(int: i64) -> Self {
-        Self(Value::Int(int))
-    }
-}
-
-/// A text of a stored row.
-pub(crate) fn text(row: &[Value], column: usize) -> &str {
-    row.get(column).and_then(Value::as_text).unwrap_or_default()
-}
-
-/// A number of a stored row.
-pub(crate) fn int(row: &[Value], column: usize) -> i64 {
-    row.get(column).and_then(Value::as_int).unwrap_or_default()
 }

@@ -3,13 +3,12 @@
 //! A device that has signed in before has its own bucket, which strangers cannot fill. All others share the buckets of the account and of
 //! the address.
 
-use crate::{
-    Context, Inner,
-    error::IdentityError,
-    tables::{at_most, buckets, is},
-};
+use crate::{Context, Inner, error::IdentityError, tables::buckets};
 use haechi_gate::{SystemError, SystemWork};
-use haechi_model::{Actor, Predicate};
+use haechi_model::{
+    Actor, Predicate,
+    stored::{at_most, is},
+};
 
 const MINUTE: i64 = 60_000;
 

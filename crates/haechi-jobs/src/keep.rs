@@ -2,10 +2,13 @@
 
 use crate::{
     Inner,
-    tables::{at_most, attempts, int, is, jobs, pauses, results, runs, state, text},
+    tables::{attempts, jobs, pauses, results, runs, state},
 };
 use haechi_gate::{SystemError, SystemTable};
-use haechi_model::{Failure, HOUSEKEEPING, Operand, Predicate, Value};
+use haechi_model::{
+    Failure, HOUSEKEEPING, Operand, Predicate, Value,
+    stored::{at_most, int, is, text},
+};
 use std::{
     collections::{HashMap, HashSet},
     sync::{

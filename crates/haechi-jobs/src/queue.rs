@@ -3,10 +3,13 @@
 use crate::{
     Inner, Who,
     enqueue::target,
-    tables::{at_most, int, is, is_not, jobs, may_text, state, text},
+    tables::{jobs, may_text, state},
 };
 use haechi_gate::{Jobs as Area, Pick, SystemError, SystemWork};
-use haechi_model::{Actor, Failure, Miss, Operand, Predicate, Put, Row, Value};
+use haechi_model::{
+    Actor, Failure, Miss, Operand, Predicate, Put, Row, Value,
+    stored::{at_most, int, is, is_not, text},
+};
 
 /// How long a worker has a job without being heard of.
 pub(crate) const LEASE_MS: i64 = 30_000;

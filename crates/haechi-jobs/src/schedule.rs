@@ -4,10 +4,13 @@ use crate::{
     Inner,
     enqueue::{By, Wanted},
     queue::LOST,
-    tables::{int, is, is_not, jobs, schedules, state, text},
+    tables::{jobs, schedules, state},
 };
 use haechi_gate::SystemError;
-use haechi_model::{Actor, App, Missed, Overlap, Predicate, Row, Schedule, Value};
+use haechi_model::{
+    Actor, App, Missed, Overlap, Predicate, Row, Schedule, Value,
+    stored::{int, is, is_not, text},
+};
 use std::collections::HashMap;
 
 /// Later than this, a time counts as missed.

@@ -6,10 +6,13 @@ use crate::{
     input::MAX_BYTES,
     keep::EVERYTHING,
     queue::{Claimed, EndedAs, LOST},
-    tables::{attempts, int, is, jobs, may_text, results, runs, schedules, state, text},
+    tables::{attempts, jobs, may_text, results, runs, schedules, state},
 };
 use haechi_gate::{Ask, CallerKind, Refusal, SystemError, SystemWork};
-use haechi_model::{Actor, Failure, Predicate, Row, ThingKind, Value};
+use haechi_model::{
+    Actor, Failure, Predicate, Row, ThingKind, Value,
+    stored::{int, is, text},
+};
 use std::collections::HashMap;
 
 /// The state of a run.

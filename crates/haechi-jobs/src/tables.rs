@@ -1,7 +1,7 @@
 //! The tables of this crate, and conditions on their rows.
 
 use haechi_gate::{Gate, Jobs, System, SystemTable};
-use haechi_model::{Column, Comparison, Index, Operand, Predicate, Row, Storage, Table, Value};
+use haechi_model::{Column, Index, Row, Storage, Table, Value};
 
 macro_rules! columns {
     ($($table:ident { $($name:ident $at:literal),* $(,)? })*) => {$(
@@ -37,10 +37,9 @@ pub(crate) mod state {
 }
 
 fn table(name: &str, columns: Vec<Column>, indexes: &[(&str, &[usize], bool)]) -> Table {
-    let index =
-        |(suffix, columns, unique): &(&str, &[usize], bool)| Index { name: format!("{name}_{suffix}"), columns: columns.to_vec(), unique: *unique };
+    let index = |(suffix, columns, unique): &(&str, &[usize], bool)| Index::new(&format!("{name}_{suffix}"), columns, *unique);
     let indexes = indexes.iter().map(index).collect();
-    Table { name: name.to_owned(), was: None, key: 1, indexes, references: Vec::new(), checks: Vec::new(), lists: None, columns }
+    Table::system(name, 1, columns, indexes)
 }
 
 /// The tables, as the planner and the gate need them.
@@ -120,36 +119,7 @@ impl Tables {
     }
 }
 
-/// `column = value`.
-pub(crate) fn is(column: usize, value: impl Into<Value>) -> Predicate {
-    compare(column, Comparison::Equal, value.into())
-}
-
-/// `column <> value`.
-pub(crate) fn is_not(column: usize, value: impl Into<Value>) -> Predicate {
-    compare(column, Comparison::NotEqual, value.into())
-}
-
-/// `column <= value`.
-pub(crate) fn at_most(column: usize, value: i64) -> Predicate {
-    compare(column, Comparison::LessOrEqual, Value::Int(value))
-}
-
-fn compare(column: usize, comparison: Comparison, value: Value) -> Predicate {
-    Predicate::Compare(Operand::Column(column), comparison, Operand::Constant(value))
-}
-
-/// A text of a stored row.
-pub(crate) fn text(row: &Row, column: usize) -> &str {
-    row.get(column).and_then(Value::as_text).unwrap_or_default()
-}
-
 /// A text of a stored row that may have none.
 pub(crate) fn may_text(row: &Row, column: usize) -> Option<Box<str>> {
     row.get(column).and_then(Value::as_text).map(Into::into)
-}
-
-/// A number of a stored row.
-pub(crate) fn int(row: &Row, column: usize) -> i64 {
-    row.get(column).and_then(Value::as_int).unwrap_or_default()
 }

@@ -1,7 +1,10 @@
 //! What the workers are told: which kinds of jobs may have work, and from when on.
 
-use crate::tables::{int, jobs, may_text, state, text};
-use haechi_model::Row;
+use crate::tables::{jobs, may_text, state};
+use haechi_model::{
+    Row,
+    stored::{int, text},
+};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},

@@ -48,6 +48,7 @@ mod section;
 mod shape;
 mod sort;
 mod statement;
+pub mod stored;
 mod table;
 mod thing;
 mod time;

@@ -123,7 +123,21 @@ impl PartialEq for RowCheck {
     }
 }
 
+impl Index {
+    /// An index over these columns.
+    #[must_use]
+    pub fn new(name: &str, columns: &[usize], unique: bool) -> Self {
+        Self { name: name.to_owned(), columns: columns.to_vec(), unique }
+    }
+}
+
 impl Table {
+    /// A table that no collection declares.
+    #[must_use]
+    pub fn system(name: &str, key: usize, columns: Vec<Column>, indexes: Vec<Index>) -> Self {
+        Self { name: name.to_owned(), was: None, columns, key, indexes, references: Vec::new(), checks: Vec::new(), lists: None }
+    }
+
     /// The place in an index of the first column by which rows differ: the organisation leads unique keys.
     #[must_use]
     pub fn lead(&self, index: &Index) -> usize {

@@ -3,14 +3,6 @@
 use crate::{catalog::Catalog, render::Dialect};
 use haechi_model::{Column, Index, Storage, Table, Value};
 
-fn table(name: &str, key: usize, columns: Vec<Column>, indexes: Vec<Index>) -> Table {
-    Table { name: name.to_owned(), was: None, columns, key, indexes, references: Vec::new(), checks: Vec::new(), lists: None }
-}
-
-fn index(name: &str, columns: &[usize], unique: bool) -> Index {
-    Index { name: name.to_owned(), columns: columns.to_vec(), unique }
-}
-
 /// The tables of the log, its seals, idempotency keys, number series, images and leases.
 #[must_use]
 pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
@@ -24,13 +16,13 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
         organisation(),
     ];
     let log = match dialect {
-        Dialect::Sqlite => table(
+        Dialect::Sqlite => Table::system(
             "_log",
             1,
             [Column::required("position", Storage::Int), Column::required("id", Storage::Text)].into_iter().chain(entry).collect(),
             Vec::new(),
         ),
-        Dialect::Postgres => table(
+        Dialect::Postgres => Table::system(
             "_log",
             1,
             [Column::required("id", Storage::Text), Column::optional("position", Storage::Int)]
@@ -38,12 +30,12 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
                 .chain(entry)
                 .chain([Column::required("arrival", Storage::Int)])
                 .collect(),
-            vec![index("_log_position_key", &[1], true)],
+            vec![Index::new("_log_position_key", &[1], true)],
         ),
     };
     vec![
         log,
-        table(
+        Table::system(
             "_seals",
             1,
             vec![
@@ -54,7 +46,7 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
             ],
             Vec::new(),
         ),
-        table(
+        Table::system(
             "_idempotency",
             1,
             vec![
@@ -64,12 +56,12 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
                 Column::required("time", Storage::Int),
                 organisation(),
             ],
-            vec![index("_idempotency_time_idx", &[3], false)],
+            vec![Index::new("_idempotency_time_idx", &[3], false)],
         ),
         numbers(),
         // Rows before and after a change, for live changes: by the id of the entry, which contains its time.
-        table("_images", 1, vec![Column::required("id", Storage::Text), Column::required("image", Storage::Bytes)], Vec::new()),
-        table(
+        Table::system("_images", 1, vec![Column::required("id", Storage::Text), Column::required("image", Storage::Bytes)], Vec::new()),
+        Table::system(
             "_leases",
             1,
             vec![
@@ -85,7 +77,7 @@ pub(crate) fn system_tables(dialect: Dialect) -> Vec<Table> {
 
 /// The last number of each series. Where `known` is 0, rows were imported since: the next number is looked for among the rows.
 fn numbers() -> Table {
-    table(
+    Table::system(
         "_numbers",
         3,
         vec![

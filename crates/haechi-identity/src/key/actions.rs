@@ -6,10 +6,13 @@ use crate::{
     error::IdentityError,
     once::secret,
     session::session_of,
-    tables::{above, int, is, keys, sessions, text},
+    tables::{keys, sessions},
 };
 use haechi_gate::{Caller, Refusal, Scope, SystemError, SystemWork, credential_hash};
-use haechi_model::{Actor, Predicate, Row, Value, person};
+use haechi_model::{
+    Actor, Predicate, Row, Value, person,
+    stored::{above, int, is, text},
+};
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;

@@ -7,11 +7,14 @@ use crate::{
     once::Purpose,
     session,
     session::session_of,
-    tables::{is, keys, once, passwords, text},
+    tables::{keys, once, passwords},
     throttle::Attempt,
 };
 use haechi_gate::{Caller, SystemError, SystemWork};
-use haechi_model::{Actor, Value, person};
+use haechi_model::{
+    Actor, Value, person,
+    stored::{is, text},
+};
 
 const MISS_CHANGED: u16 = 100;
 const MISS_CODE: u16 = 101;

@@ -5,11 +5,14 @@ use crate::{
     Context, Identity,
     error::IdentityError,
     password,
-    tables::{int, is, passwords, sessions, text},
+    tables::{passwords, sessions},
     throttle::{Attempt, Taken},
 };
 use haechi_gate::{Caller, CallerKind, Credential, Refusal, SystemError};
-use haechi_model::{Actor, Collection, Json, Predicate, Row, USERS, Value, person};
+use haechi_model::{
+    Actor, Collection, Json, Predicate, Row, USERS, Value, person,
+    stored::{int, is, text},
+};
 
 /// The password was changed, or the person disabled, while it was being verified.
 const MISS_STALE: u16 = 100;

@@ -10,7 +10,6 @@ use crate::{
     body::read,
     error::IdentityError,
     router::{Asked, Reply, caller_json, json_reply, named, no_content},
-    tables::text,
 };
 use axum::{
     Router,
@@ -20,7 +19,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use haechi_gate::Credential;
-use haechi_model::{Collection, format_datetime};
+use haechi_model::{Collection, format_datetime, stored::text};
 use serde_json::json;
 
 pub(crate) fn routes() -> Router<Identity> {

@@ -1,13 +1,12 @@
 //! The table of sessions: one function a query.
 
 use super::PREFIX;
-use crate::{
-    Context, Inner,
-    once::secret,
-    tables::{above, at_most, int, is, is_not, sessions, text},
-};
+use crate::{Context, Inner, once::secret, tables::sessions};
 use haechi_gate::{Identity, SystemWork, credential_hash};
-use haechi_model::{Failure, Predicate, Row, Value};
+use haechi_model::{
+    Failure, Predicate, Row, Value,
+    stored::{above, at_most, int, is, is_not, text},
+};
 
 /// Other sessions of the same person have begun meanwhile.
 pub(crate) const MISS_FULL: u16 = 101;

@@ -6,11 +6,14 @@ use crate::{
     error::IdentityError,
     once::Purpose,
     session::view,
-    tables::{ISSUED, at_most, int, is, keys, once, text},
+    tables::{ISSUED, keys, once},
 };
 use futures_util::future::BoxFuture;
 use haechi_gate::SystemWork;
-use haechi_model::{Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value, format_datetime, person};
+use haechi_model::{
+    Actor, Collection, HOUSEKEEPING, Json, Predicate, Row, Value, format_datetime, person,
+    stored::{at_most, int, is, text},
+};
 
 /// Most people that an operator's list shows.
 const MANY: u32 = 100_000;
