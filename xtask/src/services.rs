@@ -133,6 +133,10 @@ pub(crate) fn tools() -> Outcome {
         ("chromium", "chromium"),
         ("nginx", "nginx-light"),
         ("kill", "procps"),
+        // A network of its own for a test; who runs it; a date for the benchmark.
+        ("unshare", "util-linux"),
+        ("id", "coreutils"),
+        ("date", "coreutils"),
         ("git", "git"),
         ("node", "nodejs"),
         ("tsc", "node-typescript"),

@@ -26,6 +26,9 @@ impl<A: Area> Clone for SystemTable<A> {
 
 impl<A: Area> Copy for SystemTable<A> {}
 
+/// Most groups of a count.
+const GROUPS: u32 = 1_000;
+
 /// Which rows of a table are picked.
 #[derive(Clone, Debug)]
 pub struct Pick {
@@ -97,7 +100,7 @@ impl Gate {
         self.shared.store.find(table.0, filter, order.to_vec(), limit).await
     }
 
-    /// For each group of rows with the same values of these columns, at most 1 000: the values, how many rows they are, and the smallest value of
+    /// For each group of rows with the same values of these columns, at most a thousand: the values, how many rows they are, and the smallest value of
     /// a column. Rows of which the condition does not hold are left out.
     ///
     /// # Errors
@@ -112,7 +115,7 @@ impl Gate {
         // The value of a group's column is the smallest of its values.
         let groups = group_by.iter().map(|column| (AggregateFunction::Min, Some(*column)));
         let parts = groups.chain([(AggregateFunction::Count, None), (AggregateFunction::Min, Some(least))]).collect();
-        let aggregate = Aggregate { collection: table.0, filter, parts, group_by, limit: 1_000 };
+        let aggregate = Aggregate { collection: table.0, filter, parts, group_by, limit: GROUPS };
         self.shared.store.aggregate(aggregate, Reads::SCAN).await
     }
 
@@ -200,7 +203,12 @@ impl<A: Area> SystemWork<A> {
 
     /// Deletes the rows for which a condition holds.
     pub fn clear(&mut self, table: SystemTable<A>, filter: Predicate) {
-        self.step(Step::Clear { table: table.0, filter });
+        self.step(Step::Clear { table: table.0, filter, miss: None });
+    }
+
+    /// Deletes the rows for which a condition holds; there must be one.
+    pub fn take_away(&mut self, table: SystemTable<A>, filter: Predicate, miss: Miss) {
+        self.step(Step::Clear { table: table.0, filter, miss: Some(miss) });
     }
 
     /// Changes the first rows for which a condition holds; [`SystemWork::commit_picking`] returns them. `over` names a column with a time that
@@ -321,7 +329,8 @@ fn expectation(step: &mut Step) -> Option<&mut Miss> {
         | Step::Each { miss, .. }
         | Step::Cascade { miss, .. }
         | Step::Take { miss, .. } => Some(miss),
-        Step::Insert { .. } | Step::Clear { .. } | Step::Pick { .. } => None,
+        Step::Clear { miss, .. } => miss.as_mut(),
+        Step::Insert { .. } | Step::Pick { .. } => None,
     }
 }
 

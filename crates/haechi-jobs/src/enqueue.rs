@@ -5,7 +5,7 @@ use crate::{
     input::{MAX_BYTES, to_json},
     tables::state,
 };
-use haechi_gate::{Ask, CallerKind, Credential, Refusal, SystemWork, Work};
+use haechi_gate::{Ask, Credential, Refusal, SystemWork, Work};
 use haechi_model::{Actor, FieldId, Job, RunsAs, ThingKind, Value};
 use thiserror::Error;
 
@@ -15,7 +15,7 @@ pub(crate) const LATEST_MS: i64 = 366 * 24 * 3_600_000;
 /// A job that somebody wants.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The values of its input, checked against the fields that it declares.
+    /// The values of its input, checked against the fields that it declares; those that are left out get their defaults.
     pub input: Vec<(FieldId, Value)>,
     /// When it is to run; at once when it is `None`.
     pub run_at_ms: Option<i64>,
@@ -65,9 +65,11 @@ impl Jobs {
             Credential::Key { name } => Some(&**name),
             _ => None,
         };
-        let kind = if caller.kind() == CallerKind::Service { "service" } else { "user" };
-        let by = By { kind, id: caller.id(), credential, request: ask.request_id() };
+        let actor = caller.actor();
+        let by = By { kind: actor.kind, id: &actor.id, credential, request: ask.request_id() };
         let mut system = self.0.gate.system_work(&self.0.key, Actor { kind: "system", id: "jobs".into() }, ask.request_id());
+        let input = job.input.with_defaults(wanted.input.clone(), ask.now_ms(), ask.person());
+        let wanted = &Wanted { input, ..*wanted };
         let key = self.0.key_of(job, &wanted.input);
         if key.is_some() && wanted.run_at_ms.is_some() {
             // It would hold up all others with its key until then.

@@ -10,7 +10,7 @@ use haechi_model::{
     stored::{at_most, int, is, text},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         RwLock,
         atomic::{AtomicU64, Ordering},
@@ -26,27 +26,40 @@ const RESULTS_MS: i64 = 7 * DAY_MS;
 const PART: u32 = 100;
 /// Keys that are looked at in one go.
 const KEYS_AT_ONCE: usize = 300;
+/// Pauses that are read: more than a folder has jobs, queues and schedules.
+const PAUSES_AT_MOST: u32 = 1_000;
 /// Jobs of one kind that may wait.
 const WAITING_AT_MOST: u64 = 1_000_000;
 
-/// What work was paused.
+/// What work was paused, and why.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pauses(HashSet<Box<str>>);
+pub(crate) struct Pauses(HashMap<Box<str>, Box<str>>);
 
 /// The name of the pause of everything.
 pub(crate) const EVERYTHING: &str = "everything";
 
 impl Pauses {
+    fn has(&self, what: &str) -> bool {
+        self.0.contains_key(what)
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(self) -> Vec<(String, String)> {
+        let mut all: Vec<_> = self.0.into_iter().map(|(what, reason)| (what.into(), reason.into())).collect();
+        all.sort();
+        all
+    }
+
     pub(crate) fn queue(&self, name: &str) -> bool {
-        self.0.contains(EVERYTHING) || self.0.contains(format!("queue/{name}").as_str())
+        self.has(EVERYTHING) || self.has(&format!("queue/{name}"))
     }
 
     pub(crate) fn schedule(&self, name: &str) -> bool {
-        self.0.contains(EVERYTHING) || self.0.contains(format!("schedule/{name}").as_str())
+        self.has(EVERYTHING) || self.has(&format!("schedule/{name}"))
     }
 
     pub(crate) fn job(&self, name: &str) -> bool {
-        self.0.contains(EVERYTHING) || self.0.contains(format!("job/{name}").as_str())
+        self.has(EVERYTHING) || self.has(&format!("job/{name}"))
     }
 }
 
@@ -99,8 +112,8 @@ impl crate::Jobs {
 
 impl Inner {
     pub(crate) async fn pauses(&self) -> Result<Pauses, Failure> {
-        let found = self.gate.system_find(self.tables.pauses, Predicate::True, 1_000).await?;
-        Ok(Pauses(found.iter().map(|row| text(row, 0).into()).collect()))
+        let found = self.gate.system_find(self.tables.pauses, Predicate::True, PAUSES_AT_MOST).await?;
+        Ok(Pauses(found.iter().map(|row| (text(row, 0).into(), text(row, pauses::REASON).into())).collect()))
     }
 
     /// Lets blocked jobs go on whose key nobody has: a process may have ended between two changes. Looks at some hundred keys after one, and
@@ -146,11 +159,5 @@ impl Inner {
             work.entry(HOUSEKEEPING, None, None, None, String::new());
             work.commit().await?;
         }
-    }
-
-    /// The pauses with their reasons.
-    pub(crate) async fn paused(&self) -> Result<Vec<(String, String)>, Failure> {
-        let found = self.gate.system_find(self.tables.pauses, Predicate::True, 1_000).await?;
-        Ok(found.iter().map(|row| (text(row, 0).to_owned(), text(row, pauses::REASON).to_owned())).collect())
     }
 }

@@ -36,7 +36,7 @@ use told::Told;
 /// By whom a job was enqueued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
-    /// `user`, `service` or `system`.
+    /// `user`, `service` or `schedule`.
     pub kind: Box<str>,
     /// Their id.
     pub id: Box<str>,

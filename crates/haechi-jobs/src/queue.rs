@@ -15,6 +15,10 @@ use haechi_model::{
 pub(crate) const LEASE_MS: i64 = 30_000;
 /// Jobs that are claimed at once.
 pub(crate) const CLAIMED_AT_ONCE: u32 = 64;
+/// Jobs that one worker can have: more than the queues of a folder have room for.
+const HELD_AT_MOST: u32 = 10_000;
+/// Ids that stand in one statement.
+const IDS_AT_ONCE: usize = 200;
 /// How often a worker that is lost with a job may be: then the job is believed to be the reason.
 const LOST_AT_MOST: i64 = 3;
 /// The first wait before a failed job is tried again; each is twice as long as the one before.
@@ -117,16 +121,16 @@ impl Inner {
     pub(crate) async fn renew(&self) -> Result<Vec<Box<str>>, SystemError> {
         let mut work = self.system();
         let set = vec![(jobs::LEASE, Put::Later(LEASE_MS))];
-        work.pick(self.tables.jobs, Pick { filter: self.mine(), over: None, order: Vec::new(), limit: 10_000 }, set);
+        work.pick(self.tables.jobs, Pick { filter: self.mine(), over: None, order: Vec::new(), limit: HELD_AT_MOST }, set);
         Ok(work.commit_picking().await?.iter().map(|row| text(row, 0).into()).collect())
     }
 
     /// Which of these jobs are this worker's, also when a change holds their rows.
     pub(crate) async fn still_mine(&self, ids: &[Box<str>]) -> Result<Vec<Box<str>>, SystemError> {
         let mut still = Vec::new();
-        for part in ids.chunks(200) {
-            let these = Predicate::OneOf(Operand::Column(0), part.iter().map(|id| Value::Text(id.clone())).collect());
-            let found = self.gate.system_find(self.tables.jobs, Predicate::all([self.mine(), these]), 200).await.map_err(SystemError::Store)?;
+        for part in ids.chunks(IDS_AT_ONCE) {
+            let mine = Predicate::all([self.mine(), these(part)]);
+            let found = self.gate.system_find(self.tables.jobs, mine, HELD_AT_MOST).await.map_err(SystemError::Store)?;
             still.extend(found.iter().map(|row| text(row, 0).into()));
         }
         Ok(still)
@@ -138,17 +142,16 @@ impl Inner {
 
     /// Gives jobs back that were not done: as if they had not been taken.
     pub(crate) async fn hand_back(&self, ids: &[Box<str>]) -> Result<(), SystemError> {
-        for part in ids.chunks(500) {
+        for part in ids.chunks(IDS_AT_ONCE) {
             let mut work = self.system();
-            let these = Predicate::OneOf(Operand::Column(0), part.iter().map(|id| Value::Text(id.clone())).collect());
             let set = vec![
                 (jobs::STATE, Put::Value(Value::Int(state::WAITING))),
                 (jobs::ATTEMPT, Put::More(-1)),
                 (jobs::HOLDER, Put::Value(Value::Null)),
                 (jobs::LEASE, Put::Value(Value::Null)),
             ];
-            let filter = Predicate::all([self.mine(), these]);
-            work.pick(self.tables.jobs, Pick { filter, over: None, order: Vec::new(), limit: 500 }, set);
+            let filter = Predicate::all([self.mine(), these(part)]);
+            work.pick(self.tables.jobs, Pick { filter, over: None, order: Vec::new(), limit: HELD_AT_MOST }, set);
             work.commit_picking().await?;
         }
         Ok(())
@@ -191,21 +194,24 @@ impl Inner {
         match work.commit().await {
             // Another worker has it already.
             Err(SystemError::Missed(LOST)) => Ok(()),
-            other => other.map(drop),
+            other => other.map(|_| self.counts.died()),
         }
     }
 
-    /// The steps by which a job that this worker has is found and is its own still.
+    /// What holds of the row of a job that is this worker's still, in the attempt that it began.
+    fn own(&self, job: &Claimed) -> Predicate {
+        Predicate::all([self.mine(), is(jobs::ATTEMPT, job.attempt)])
+    }
+
+    /// The step by which a job that this worker has is found and is its own still.
     pub(crate) fn fence(&self, work: &mut SystemWork<Area>, job: &Claimed) {
-        let own = Predicate::all([self.mine(), is(jobs::ATTEMPT, job.attempt)]);
-        work.lock(self.tables.jobs, &job.id, own, LOST);
+        work.lock(self.tables.jobs, &job.id, self.own(job), LOST);
     }
 
     /// The steps that end a job which was done, for the change that does it.
     pub(crate) fn finishing(&self, job: &Claimed, result: Option<&[u8]>) -> SystemWork<Area> {
         let mut work = self.system();
-        self.fence(&mut work, job);
-        self.ending(&mut work, job, EndedAs::Done);
+        self.ending(&mut work, job, self.own(job), EndedAs::Done);
         if let Some(result) = result {
             let row = vec![Value::text(&*job.id), Value::Int(self.now_ms()), Value::text(self.seal(&job.id, "result", result))];
             work.insert(self.tables.results, row);
@@ -213,9 +219,9 @@ impl Inner {
         work
     }
 
-    /// The job's row becomes a run; the next with its key goes on.
-    pub(crate) fn ending(&self, work: &mut SystemWork<Area>, job: &Claimed, as_what: EndedAs) {
-        work.delete(self.tables.jobs, &job.id, LOST);
+    /// The job's row becomes a run, if it is as it should be; the next with its key goes on. One statement finds and deletes the row.
+    pub(crate) fn ending(&self, work: &mut SystemWork<Area>, job: &Claimed, still: Predicate, as_what: EndedAs) {
+        work.take_away(self.tables.jobs, Predicate::all([is(0, &*job.id), still]), LOST);
         let row = vec![
             Value::text(&*job.id),
             Value::text(&*job.kind),
@@ -289,8 +295,9 @@ impl Inner {
             Err(SystemError::Missed(LOST)) => Ok(()),
             Err(error) => Err(error),
             Ok(_) => {
-                if let Some(due) = due {
-                    self.told.due(job.kind.clone(), due);
+                match due {
+                    Some(due) => self.told.due(job.kind.clone(), due),
+                    None => self.counts.died(),
                 }
                 Ok(())
             }
@@ -310,14 +317,18 @@ impl Inner {
         ];
         work.update(self.tables.jobs, &job.id, set, LOST);
         self.let_next_go(work, &job.kind, job.key.as_deref());
-        work.note("job-dead", &target(&job.id), format!("\"job\":\"{}\",\"attempt\":{},\"code\":\"{code}\"", job.kind, job.attempt));
-        self.counts.died();
+        work.note("job_dead", &target(&job.id), format!("\"job\":\"{}\",\"attempt\":{},\"code\":\"{code}\"", job.kind, job.attempt));
     }
 
     /// A job that has not ended, by its id.
     pub(crate) async fn waiting(&self, id: &str) -> Result<Option<(Claimed, Row)>, Failure> {
         Ok(self.gate.system_row(self.tables.jobs, id).await?.map(|row| (Claimed::of(&row), row)))
     }
+}
+
+/// One of these.
+fn these(ids: &[Box<str>]) -> Predicate {
+    Predicate::OneOf(Operand::Column(0), ids.iter().map(|id| Value::Text(id.clone())).collect())
 }
 
 /// How long a job waits after an attempt: twice as long each time, and a fifth more or less, so that jobs that failed together do not come

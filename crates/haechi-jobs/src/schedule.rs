@@ -71,9 +71,9 @@ impl Inner {
             Missed::Skip => usize::from(now - at <= ON_TIME_MS),
             Missed::All => std::iter::successors(Some(at), |last| schedule.next_after(*last)).take_while(|time| *time <= now).take(MADE_UP).count(),
         };
-        let key = self.key_of_schedule(app, schedule);
+        let (wanted, key) = self.wanted(app, schedule);
         let times = if self.is_under_way(schedule, key.as_deref()).await? { 0 } else { times };
-        self.fire_times(app, schedule, (at, next), (times, key)).await
+        self.fire_times(app, schedule, (at, next), (times, &wanted, key)).await
     }
 
     async fn fire_times(
@@ -81,7 +81,7 @@ impl Inner {
         app: &App,
         schedule: &Schedule,
         (at, next): (i64, i64),
-        (times, key): (usize, Option<Box<str>>),
+        (times, wanted, key): (usize, &Wanted, Option<Box<str>>),
     ) -> Result<Option<i64>, SystemError> {
         let mut work = self.gate.system_work(&self.key, Actor { kind: "system", id: "schedules".into() }, "");
         let as_known = Predicate::All(vec![is(schedules::NEXT, at), is(schedules::DECLARED, &*schedule.declared())]);
@@ -89,10 +89,7 @@ impl Inner {
         let set = vec![(schedules::NEXT, Value::Int(next)), (schedules::LAST, Value::Int(self.now_ms()))];
         work.update(self.tables.schedules, &schedule.name, set, LOST);
         for _ in 0..times {
-            let id = format!("schedule/{}", schedule.name);
-            let by = By { kind: "system", id: &id, credential: None, request: "" };
-            let wanted = Wanted { input: schedule.input.clone(), run_at_ms: None };
-            if let Err(error) = self.add(&mut work, &app.jobs[schedule.job], &wanted, (&by, key.clone())) {
+            if let Err(error) = self.add(&mut work, &app.jobs[schedule.job], wanted, (&of(schedule), key.clone())) {
                 // Its time stays, and is looked at again.
                 tracing::error!(target: "haechi::jobs", schedule = schedule.name, %error, "a schedule could not enqueue its job");
                 return Ok(None);
@@ -109,11 +106,13 @@ impl Inner {
         }
     }
 
-    /// The key by which the jobs of a schedule wait for each other, where they do.
-    fn key_of_schedule(&self, app: &App, schedule: &Schedule) -> Option<Box<str>> {
-        let own = self.key_of(&app.jobs[schedule.job], &schedule.input);
+    /// What a schedule enqueues now, and the key by which its jobs wait for each other, where they do.
+    fn wanted(&self, app: &App, schedule: &Schedule) -> (Wanted, Option<Box<str>>) {
+        let job = &app.jobs[schedule.job];
+        let input = job.input.with_defaults(schedule.input.clone(), self.now_ms(), None);
         let by_name = || self.keys.hex(format!("schedule\0{}", schedule.name).as_bytes()).into();
-        own.or_else(|| (schedule.overlap != Overlap::Allow).then(by_name))
+        let key = self.key_of(job, &input).or_else(|| (schedule.overlap != Overlap::Allow).then(by_name));
+        (Wanted { input, run_at_ms: None }, key)
     }
 
     /// Whether the last job of a schedule has not ended, where that matters.
@@ -126,12 +125,15 @@ impl Inner {
     /// Enqueues what a schedule enqueues, now, beside its times.
     pub(crate) async fn run_schedule(&self, app: &App, schedule: &Schedule, actor: Actor) -> Result<Box<str>, SystemError> {
         let mut work = self.gate.system_work(&self.key, actor, "");
-        let id = format!("schedule/{}", schedule.name);
-        let by = By { kind: "system", id: &id, credential: None, request: "" };
-        let wanted = Wanted { input: schedule.input.clone(), run_at_ms: None };
-        let added = self.add(&mut work, &app.jobs[schedule.job], &wanted, (&by, self.key_of_schedule(app, schedule)));
+        let (wanted, key) = self.wanted(app, schedule);
+        let added = self.add(&mut work, &app.jobs[schedule.job], &wanted, (&of(schedule), key));
         let run = added.map_err(|_| SystemError::Store(haechi_model::Failure::Busy))?;
         work.commit().await?;
         Ok(run)
     }
+}
+
+/// A schedule, as who enqueues.
+fn of(schedule: &Schedule) -> By<'_> {
+    By { kind: "schedule", id: &schedule.name, credential: None, request: "" }
 }

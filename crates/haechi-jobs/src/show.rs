@@ -8,12 +8,15 @@ use crate::{
     queue::{Claimed, EndedAs, LOST},
     tables::{attempts, jobs, may_text, results, runs, schedules, state},
 };
-use haechi_gate::{Ask, CallerKind, Refusal, SystemError, SystemWork};
+use haechi_gate::{Ask, Refusal, SystemError, SystemWork};
 use haechi_model::{
     Actor, Failure, Predicate, Row, ThingKind, Value,
     stored::{int, is, text},
 };
 use std::collections::HashMap;
+
+/// Most failed attempts of a run that are shown: as many as a job may have.
+const ATTEMPTS_SHOWN: u32 = 100;
 
 /// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +151,7 @@ impl Inner {
                 None => return Ok(None),
             },
         };
-        let failed = self.gate.system_first(self.tables.attempts, is(attempts::JOB, id), &[attempts::NUMBER], 100).await?;
+        let failed = self.gate.system_first(self.tables.attempts, is(attempts::JOB, id), &[attempts::NUMBER], ATTEMPTS_SHOWN).await?;
         let attempt =
             |row: &Row| (int(row, attempts::NUMBER), int(row, attempts::BEGAN), int(row, attempts::ENDED), text(row, attempts::CODE).into());
         shown.attempts = failed.iter().map(attempt).collect();
@@ -235,8 +238,7 @@ impl Jobs {
         if !is_own(ask, &shown) {
             ask.may_do((ThingKind::Job, &*shown.job), "cancel").map_err(RunError::Refused)?;
         }
-        let actor = Actor { kind: ask.caller().actor().kind, id: ask.caller().id().into() };
-        self.end(id, actor, ask.request_id()).await
+        self.end(id, (**ask.caller().actor()).clone(), ask.request_id()).await
     }
 
     async fn end(&self, id: &str, actor: Actor, request_id: &str) -> Result<Shown, RunError> {
@@ -246,9 +248,8 @@ impl Jobs {
         };
         let mut work = inner.gate.system_work(&inner.key, actor, request_id);
         // The worker that has it cannot finish it any more, because the row is gone.
-        work.lock(inner.tables.jobs, id, Predicate::True, LOST);
-        inner.ending(&mut work, &claimed, EndedAs::Cancelled);
-        work.note("job-cancel", &target(id), format!("\"job\":\"{}\",\"was\":\"{}\"", claimed.kind, state_of(&row).name()));
+        inner.ending(&mut work, &claimed, is(jobs::STATE, int(&row, jobs::STATE)), EndedAs::Cancelled);
+        work.note("cancel_job", &target(id), format!("\"job\":\"{}\",\"was\":\"{}\"", claimed.kind, state_of(&row).name()));
         match work.commit().await {
             // It ended meanwhile.
             Err(SystemError::Missed(LOST)) => return Err(inner.find(id).await?.map_or(RunError::NotFound, |shown| RunError::State(shown.state))),
@@ -309,17 +310,13 @@ impl Jobs {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn paused(&self) -> Result<Vec<(String, String)>, Failure> {
-        self.0.paused().await
+        Ok(self.0.pauses().await?.all())
     }
 }
 
 fn is_own(ask: &Ask, shown: &Shown) -> bool {
-    let kind = match ask.caller().kind() {
-        CallerKind::User => "user",
-        CallerKind::Service => "service",
-        CallerKind::Anonymous => return false,
-    };
-    (kind, ask.caller().id()) == (&*shown.by.0, &*shown.by.1)
+    let actor = ask.caller().actor();
+    (actor.kind, &*actor.id) == (&*shown.by.0, &*shown.by.1)
 }
 
 /// What operators do to work; each leaves an entry with their name.
@@ -379,7 +376,7 @@ impl Operator<'_> {
             (jobs::LOST, Value::Int(0)),
         ];
         work.update(inner.tables.jobs, id, set, LOST);
-        work.note("job-retry", &target(id), format!("\"job\":\"{}\"", claimed.kind));
+        work.note("retry_job", &target(id), format!("\"job\":\"{}\"", claimed.kind));
         work.commit().await?;
         if let Some(key) = claimed.key {
             inner.told.key(claimed.kind.clone(), key);
@@ -406,7 +403,7 @@ impl Operator<'_> {
         work.clear(inner.tables.pauses, is(0, what));
         let row = vec![Value::text(what), Value::text(reason), Value::Int(inner.now_ms()), Value::text(&*self.name)];
         work.insert(inner.tables.pauses, row);
-        work.note("pause", &format!("_pauses/{what}"), String::new());
+        work.note("pause_work", &format!("_pauses/{what}"), String::new());
         work.commit().await?;
         inner.told.all();
         Ok(())
@@ -465,7 +462,7 @@ impl Operator<'_> {
         }
         let mut work = self.work();
         work.clear(inner.tables.pauses, is(0, what));
-        work.note("resume", &format!("_pauses/{what}"), String::new());
+        work.note("resume_work", &format!("_pauses/{what}"), String::new());
         work.commit().await?;
         inner.told.all();
         Ok(true)

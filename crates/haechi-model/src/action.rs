@@ -3,11 +3,9 @@
 use crate::{
     class::Class,
     collection::DeclaredAction,
-    draft::{Draft, MAX_FIELDS},
-    name::name_problem,
+    draft::Draft,
     section::{Section, Span},
 };
-use toml_edit::Item;
 
 /// The verbs that every collection has.
 pub const VERBS: &[&str] = &["list", "read", "create", "update", "delete", "watch", "export"];
@@ -37,6 +35,12 @@ const RESERVED: &[&str] = &[
     "setup_code",
     "explain",
     "accept_clock",
+    "enqueue",
+    "cancel_job",
+    "retry_job",
+    "job_dead",
+    "pause_work",
+    "resume_work",
     "list_people",
     "housekeeping",
 ];
@@ -44,49 +48,21 @@ const RESERVED: &[&str] = &[
 /// Reads `[actions.…]` of a collection's file, by name.
 pub(crate) fn read_actions(top: &Section<'_>, classes: &[Class]) -> Vec<DeclaredAction> {
     let Some(actions) = top.section("actions") else { return Vec::new() };
-    let read = |(name, span, item)| read_action(&actions, name, span, item, classes);
-    let mut found: Vec<DeclaredAction> = actions.entries().into_iter().filter_map(read).collect();
+    let read = |(name, span, section)| read_action(&actions, (name, span), section, classes);
+    let mut found: Vec<DeclaredAction> = actions.named("the action").into_iter().filter_map(read).collect();
     found.sort_by(|left, right| left.name.cmp(&right.name));
     found
 }
 
-fn read_action(actions: &Section<'_>, name: &str, span: Span, item: &Item, classes: &[Class]) -> Option<DeclaredAction> {
+fn read_action(actions: &Section<'_>, (name, span): (&str, Span), section: Section<'_>, classes: &[Class]) -> Option<DeclaredAction> {
     let guards = |name: &str| name.starts_with("read_") || name.starts_with("write_");
-    if let Some(problem) = name_problem(name) {
-        actions.error(span, "bad-name", problem, "choose another name");
-        return None;
-    }
     if VERBS.contains(&name) || RESERVED.contains(&name) || guards(name) {
         actions.error(span, "reserved-name", format!("`{name}` is a name that Haechi uses itself"), "choose another name");
         return None;
     }
-    let Some(table) = item.as_table_like() else {
-        actions.error(span, "wrong-type", format!("the action `{name}` must be a table"), format!("write [actions.{name}]"));
-        return None;
-    };
-    let section = Section::new(actions.source, table, item.span().or(span), format!("the action `{name}`"), actions.findings());
-    let mut input = Draft::new(name);
-    if let Some(fields) = section.section("input") {
-        for (name, span, item) in fields.entries() {
-            let known = input.collection.fields.len();
-            input.read_field(&fields, name, span.clone(), item, classes);
-            let Some(field) = input.collection.fields.get(known) else { continue };
-            // Settings of stored fields have no meaning in a body.
-            let stored = [("unique", field.unique), ("was", field.was.is_some()), ("class", field.class != Class::INTERNAL)];
-            if let Some((key, _)) = stored.iter().find(|(_, there)| *there) {
-                let message = format!("`{key}` of `{name}` has no meaning in the body of an action");
-                fields.error(span.clone(), "unknown-key", message, format!("remove `{key}`"));
-            }
-            if field.ty.refers().is_some() {
-                fields.error(span, "wrong-type", format!("`{name}` cannot be a reference"), "write type = \"uuid\"; the handler asks for the record");
-            }
-        }
-    }
-    if input.collection.declared().count() > MAX_FIELDS {
-        section.error(None, "too-many-fields", format!("the body has more than {MAX_FIELDS} fields"), "take a json field for what belongs together");
-    }
+    let input = Draft::input(&section, (name, "the body of an action"), classes, "the handler asks for the record");
     section.finish();
-    Some(DeclaredAction { name: name.to_owned(), input: input.collection })
+    Some(DeclaredAction { name: name.to_owned(), input })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{
     draft::Draft,
     egress::{Egress, read_egress},
     field::{FieldType, OnDelete},
-    files::{files, read_file, with_table},
+    files::{files, read_file, refuse_later, with_table},
     finding::{Findings, Source},
     groups::resolve_groups,
     job::{DeclaredService, Job, Known, Queue, Schedule, read_jobs, read_services},
@@ -166,6 +166,7 @@ impl App {
         app.read_collections(root, findings);
         app.read_reach(&main, &reach, findings);
         app.check_auth(&main, findings);
+        refuse_later(root, findings);
         let known = Known { root, classes: &app.classes, collections: &app.collections, services: &app.services, egress: &app.egress };
         (app.queues, app.jobs, app.schedules) = read_jobs(&known, findings);
         for path in files(root, "policies", "cedar", findings) {

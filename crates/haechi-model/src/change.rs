@@ -118,12 +118,14 @@ pub enum Step {
         /// There are more of them than allowed.
         miss: Miss,
     },
-    /// Deletes the rows of a system table for which a condition holds; there may be none.
+    /// Deletes the rows of a system table for which a condition holds.
     Clear {
         /// Index of the table.
         table: usize,
         /// Which rows.
         filter: Predicate,
+        /// There is none; without it there may be none.
+        miss: Option<Miss>,
     },
     /// Changes the first rows of a system table for which a condition holds, and returns them as they are then; there may be none. Rows
     /// that another change holds at the moment are left out.

@@ -145,6 +145,17 @@ impl Collection {
         self.fields.iter().enumerate().skip(Self::FIRST_DECLARED)
     }
 
+    /// These values, with the declared defaults for fields that are left out; `me` is the caller, when they are a person.
+    #[must_use]
+    pub fn with_defaults(&self, mut values: Vec<(FieldId, Value)>, now_ms: i64, me: Option<&str>) -> Vec<(FieldId, Value)> {
+        for (at, field) in self.declared() {
+            if !values.iter().any(|(known, _)| *known == at) {
+                values.extend(field.default_at(now_ms, me).map(|value| (at, value)));
+            }
+        }
+        values
+    }
+
     /// A new row, with defaults, owner and shadow columns filled in; `me` is the caller, when they are a person.
     #[must_use]
     pub fn new_row(&self, id: &str, values: &[(FieldId, Value)], now_ms: i64, me: Option<&str>) -> Vec<Value> {

@@ -1,6 +1,6 @@
 //! Other services that a folder sends requests to: `[egress.NAME]`.
 
-use crate::{config::SecretRef, name::name_problem, section::Section};
+use crate::{config::SecretRef, section::Section};
 use std::net::IpAddr;
 use url::Url;
 
@@ -21,16 +21,7 @@ pub struct Egress {
 pub(crate) fn read_egress(top: &Section<'_>) -> Vec<Egress> {
     let mut found = Vec::new();
     let Some(all) = top.section("egress") else { return found };
-    for (name, span, item) in all.entries() {
-        if let Some(problem) = name_problem(name) {
-            all.error(span, "bad-name", problem, "choose another name");
-            continue;
-        }
-        let Some(table) = item.as_table_like() else {
-            all.error(span, "wrong-type", format!("the egress `{name}` must be a table"), format!("write [egress.{name}]"));
-            continue;
-        };
-        let section = Section::new(all.source, table, item.span().or(span), format!("the egress `{name}`"), all.findings());
+    for (name, _, section) in all.named("the egress") {
         let networks = networks(&section);
         let url = origin(&section, networks.is_empty());
         let bearer = section.item("bearer").and_then(|_| SecretRef::of(&section, "bearer"));

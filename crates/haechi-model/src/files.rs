@@ -26,6 +26,19 @@ pub(crate) fn with_table(source: &Arc<Source>, findings: &RefCell<Findings>, rea
     }
 }
 
+/// Folders that later versions read: an app must not rely on what is not done.
+const NOT_BUILT: [(&str, &str); 4] =
+    [("events", "webhooks and topics"), ("sagas", "sagas"), ("projections", "projections"), ("flags", "feature flags")];
+
+/// Reports the folders that are kept for what is not built yet.
+pub(crate) fn refuse_later(root: &Path, findings: &RefCell<Findings>) {
+    for (folder, what) in NOT_BUILT.into_iter().filter(|(folder, _)| root.join(folder).is_dir()) {
+        let source = Arc::new(Source { path: folder.into(), text: String::new() });
+        let message = format!("the folder `{folder}` is kept for {what}, which are not built yet");
+        findings.borrow_mut().error(&source, None, "not-built", message, "rename or remove it; it is refused so that nobody relies on it".to_owned());
+    }
+}
+
 /// A file's text; `None` when it is not there, or cannot be read, which is then a finding.
 pub(crate) fn read_file(root: &Path, path: &Path, findings: &RefCell<Findings>) -> Option<Arc<Source>> {
     let text = match std::fs::metadata(root.join(path)) {

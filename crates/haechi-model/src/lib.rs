@@ -27,6 +27,7 @@ pub mod forms;
 mod group;
 mod groups;
 mod implication;
+mod input;
 mod job;
 mod json;
 mod layout;

@@ -1,7 +1,7 @@
 //! Reads one TOML table: every key is requested by name, and a key that was not requested is an error with its place.
 
 use crate::finding::{Findings, Source};
-use crate::name::suggest;
+use crate::name::{name_problem, suggest};
 use std::{cell::RefCell, collections::BTreeSet, ops::Range, sync::Arc};
 use toml_edit::{Item, TableLike, Value as Toml};
 
@@ -157,6 +157,29 @@ impl<'a> Section<'a> {
     /// Every key with its table, for maps whose keys the user chooses.
     pub(crate) fn entries(&self) -> Vec<(&'a str, Option<Range<usize>>, &'a Item)> {
         self.table.iter().map(|(key, item)| (key, self.key_span(key), item)).collect()
+    }
+
+    /// The tables below, each under a name that the user chooses; those that are none are findings. `what` is one of them, in words.
+    pub(crate) fn named(&self, what: &str) -> Vec<(&'a str, Span, Section<'a>)> {
+        let one = |(name, span, item): (&'a str, Span, &'a Item)| {
+            if let Some(problem) = name_problem(name) {
+                self.error(span, "bad-name", problem, "choose another name");
+                return None;
+            }
+            let Some(table) = item.as_table_like() else {
+                self.error(span, "wrong-type", format!("{what} `{name}` must be a table"), format!("write [{}]", self.path(name)));
+                return None;
+            };
+            let place = item.span().or_else(|| span.clone());
+            Some((name, span, Section::new(self.source, table, place, format!("{what} `{name}`"), self.findings)))
+        };
+        self.entries().into_iter().filter_map(one).collect()
+    }
+
+    /// How the table stands in its file, in one line.
+    pub(crate) fn in_one_line(&self) -> String {
+        let text: String = self.table.iter().map(|(key, item)| format!("{key} = {item} ")).collect();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Reports every key that was not requested.

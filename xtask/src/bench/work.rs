@@ -103,7 +103,7 @@ fn on(name: &str, database: &str) -> Outcome {
     let mut alone = 0.0;
     for (what, stuck) in [("jobs that change a row", 0), ("… once more", 0), ("beside stuck ones", STUCK)] {
         if stuck > 0 {
-            let in_a_month = "?run_at=".to_owned() + &later();
+            let in_a_month = "?run_at=".to_owned() + &later()?;
             enqueue(&served, &token, stuck, &in_a_month)?;
         }
         let (taken, rate, cpu) = round(stuck)?;
@@ -118,9 +118,13 @@ fn on(name: &str, database: &str) -> Outcome {
 }
 
 /// A time within a year that is not soon.
-fn later() -> String {
+fn later() -> Result<String, String> {
     let output = Command::new("date").args(["-u", "-d", "+30 days", "+%Y-%m-%dT%H:%M:%SZ"]).output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+    let output = output.map_err(|error| format!("`date` cannot be run: {error}"))?;
+    if !output.status.success() {
+        return Err("`date` does not know -d: the benchmark needs that of coreutils".to_owned());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 pub(super) fn run() -> Outcome {

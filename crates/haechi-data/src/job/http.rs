@@ -1,7 +1,7 @@
 //! `POST /jobs/v1/{name}`, `GET /jobs/v1/runs/{id}` and `POST /jobs/v1/runs/{id}:cancel`.
 
 use super::{enqueue, named};
-use crate::record::{Data, QueryInput, RecordError, claim, read_bytes};
+use crate::record::{Data, JSON, PRIVATE, QueryInput, RecordError, claim, mark_replayed, no_query, read_bytes};
 use axum::{
     Extension, Router,
     body::{Body, HttpBody},
@@ -42,9 +42,7 @@ async fn begin(State(data): State<Arc<Data>>, Extension(ask): Extension<Ask>, pa
         let mut response = reply(StatusCode::ACCEPTED, &json!({ "id": id, "job": name }));
         let place = format!("{}/jobs/v1/runs/{id}", data.base);
         response.headers_mut().extend(HeaderValue::try_from(place).ok().map(|place| (header::LOCATION, place)));
-        if replayed {
-            response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
-        }
+        mark_replayed(&mut response, replayed);
         Ok(response)
     };
     begin.await.map_err(|error: RecordError| error.problem().response(&data.base, ask.request_id()))
@@ -95,13 +93,6 @@ impl From<RecordError> for Problem {
     }
 }
 
-fn no_query(uri: &Uri) -> Result<(), RecordError> {
-    match uri.query().filter(|query| !query.is_empty()) {
-        None => Ok(()),
-        Some(_) => Err(RecordError::Shape("This route takes no query parameters.")),
-    }
-}
-
 /// The only parameter: the time at which the job is to run.
 fn run_at(uri: &Uri) -> Result<Option<i64>, RecordError> {
     let Some(text) = QueryInput::from_url(uri.query().unwrap_or_default())?.only("run_at")? else { return Ok(None) };
@@ -138,7 +129,7 @@ fn view(run: &Shown) -> Value {
 fn reply(status: StatusCode, body: &Value) -> Response {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response.headers_mut().insert(header::CACHE_CONTROL, PRIVATE);
     response
 }

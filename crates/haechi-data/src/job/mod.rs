@@ -4,7 +4,7 @@ mod http;
 
 pub use http::router;
 
-use crate::record::{Purpose, RecordError, declared::with_defaults, read_values};
+use crate::record::{Purpose, RecordError, read_values};
 use haechi_gate::{Ask, WorkError};
 use haechi_jobs::{EnqueueError, Jobs, Wanted};
 use haechi_model::{Claim, Job, Json};
@@ -21,7 +21,6 @@ pub async fn enqueue(
     claim: Option<Claim>,
 ) -> Result<(Box<str>, bool), RecordError> {
     let input = read_values(json, &job.input, Purpose::Create, "")?;
-    let input = with_defaults(&job.input, input, ask);
     let mut work = ask.work();
     let id = jobs.enqueue(ask, &mut work, &job.name, &Wanted { input, run_at_ms }).map_err(refused)?;
     if let Some(claim) = claim {

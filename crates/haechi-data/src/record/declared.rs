@@ -140,7 +140,7 @@ pub async fn act(
         let name = (grant.collection().name.clone(), grant.action().name.clone());
         let handler = handlers.0.get(&name).cloned().ok_or(RecordError::NotFound)?;
         let input = read_values(json.unwrap_or(&Json::Object(Vec::new())), &grant.action().input, Purpose::Create, "")?;
-        let input = with_defaults(&grant.action().input, input, ask);
+        let input = grant.action().input.with_defaults(input, ask.now_ms(), ask.person());
         if let Some(result) = earlier(ask, claim.as_ref()).await? {
             return Ok(Begun::Replayed(replay(grant.collection(), &result)));
         }
@@ -175,14 +175,4 @@ enum Begun {
 
 fn write(error: WriteError, declared: &Collection) -> RecordError {
     RecordError::write(WorkError { operation: 0, error }, String::new(), declared)
-}
-
-/// Adds the declared defaults for members that the body leaves out.
-pub(crate) fn with_defaults(input: &Collection, mut values: Vec<(usize, Value)>, ask: &Ask) -> Vec<(usize, Value)> {
-    for (at, field) in input.declared() {
-        if !values.iter().any(|(known, _)| *known == at) {
-            values.extend(field.default_at(ask.now_ms(), ask.person()).map(|value| (at, value)));
-        }
-    }
-    values
 }

@@ -26,8 +26,8 @@ use haechi_model::{Claim, Json, parse_json};
 use haechi_problem::pointer;
 use std::{fmt::Write, sync::Arc};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-store");
 const MAX_KEY: usize = 255;
 /// The end of the path of a collection's stream.
 const WATCH: &str = ":watch";
@@ -340,14 +340,14 @@ fn record(page: Page) -> Response {
     response
 }
 
-fn mark_replayed(response: &mut Response, replayed: bool) {
+pub(crate) fn mark_replayed(response: &mut Response, replayed: bool) {
     if replayed {
         response.headers_mut().insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
 }
 
 /// Routes that take no query refuse one, so that nothing is silently ignored.
-fn no_query(uri: &Uri) -> Result<(), RecordError> {
+pub(crate) fn no_query(uri: &Uri) -> Result<(), RecordError> {
     match uri.query().filter(|query| !query.is_empty()) {
         None => Ok(()),
         Some(_) => Err(RecordError::Shape("This route takes no query parameters.")),

@@ -15,6 +15,7 @@ mod query;
 pub mod rows;
 
 pub(crate) use body::{Purpose, read_values};
+pub(crate) use http::{JSON, PRIVATE, mark_replayed, no_query};
 
 pub use actions::{Listing, Page, record_id};
 pub use declared::{Act, Acted, Handlers};

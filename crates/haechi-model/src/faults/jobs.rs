@@ -93,6 +93,11 @@ pub(crate) fn jobs() {
         write(&root, "jobs/b.toml", other.as_bytes());
         first(&found(&root, &[]), words, "clash", words);
     }
+    for folder in ["events", "sagas", "projections", "flags"] {
+        let root = super::folders::folder();
+        write(&root, &format!("{folder}/x.toml"), b"");
+        first(&found(&root, &[]), folder, "not-built", "which are not built yet");
+    }
     schedules(main);
 }
 

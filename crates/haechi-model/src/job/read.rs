@@ -2,16 +2,13 @@
 
 use super::{Job, Queue, RunsAs, Schedule, effect::effect, known::Known, literal::pointed, schedule::read_schedules};
 use crate::{
-    class::Class,
-    collection::Collection,
-    draft::{Draft, MAX_FIELDS},
+    draft::Draft,
     files::{files, read_file, with_table},
     finding::Findings,
-    name::{name_problem, suggest},
-    section::{Section, Span},
+    name::suggest,
+    section::Section,
 };
 use std::{cell::RefCell, ops::RangeInclusive};
-use toml_edit::Item;
 
 const MAX_JOBS: usize = 200;
 const MAX_QUEUES: usize = 32;
@@ -31,9 +28,9 @@ pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec
         with_table(source, findings, |top| {
             let _ = (top.item("queues"), top.item("schedule"));
             if let Some(jobs) = top.section("jobs") {
-                for (name, span, item) in jobs.entries() {
-                    named.push(name.to_owned());
-                    let Some(job) = read_job(&jobs, (name, span.clone(), item), known, &queues) else { continue };
+                named.extend(jobs.entries().into_iter().map(|(name, ..)| name.to_owned()));
+                for (name, span, section) in jobs.named("the job") {
+                    let Some(job) = read_job(name, section, known, &queues) else { continue };
                     if found.iter().any(|known| known.name == name) {
                         jobs.error(span, "clash", format!("the job `{name}` is declared twice"), "remove one of them");
                     } else if found.len() == MAX_JOBS {
@@ -58,16 +55,7 @@ pub(crate) fn read_jobs(known: &Known<'_>, findings: &RefCell<Findings>) -> (Vec
 
 fn read_queues(top: &Section<'_>, found: &mut Vec<Queue>) {
     let Some(queues) = top.section("queues") else { return };
-    for (name, span, item) in queues.entries() {
-        if let Some(problem) = name_problem(name) {
-            queues.error(span, "bad-name", problem, "choose another name");
-            continue;
-        }
-        let Some(table) = item.as_table_like() else {
-            queues.error(span, "wrong-type", format!("the queue `{name}` must be a table"), format!("write [queues.{name}]"));
-            continue;
-        };
-        let section = Section::new(queues.source, table, item.span().or_else(|| span.clone()), format!("the queue `{name}`"), queues.findings());
+    for (name, span, section) in queues.named("the queue") {
         let concurrency = section.bounded("concurrency", 1..=64).unwrap_or(Queue::CONCURRENCY);
         let per_minute = section.bounded("per_minute", 1..=1_000_000);
         section.finish();
@@ -84,17 +72,8 @@ fn read_queues(top: &Section<'_>, found: &mut Vec<Queue>) {
     }
 }
 
-fn read_job(jobs: &Section<'_>, (name, span, item): (&str, Span, &Item), app: &Known<'_>, queues: &[Queue]) -> Option<Job> {
-    if let Some(problem) = name_problem(name) {
-        jobs.error(span, "bad-name", problem, "choose another name");
-        return None;
-    }
-    let Some(table) = item.as_table_like() else {
-        jobs.error(span, "wrong-type", format!("the job `{name}` must be a table"), format!("write [jobs.{name}]"));
-        return None;
-    };
-    let section = Section::new(jobs.source, table, item.span().or(span), format!("the job `{name}`"), jobs.findings());
-    let input = read_input(&section, name, app.classes);
+fn read_job(name: &str, section: Section<'_>, app: &Known<'_>, queues: &[Queue]) -> Option<Job> {
+    let input = Draft::input(&section, (name, "the input of a job"), app.classes, "the row is looked for when the job runs");
     let runs_as = runs_as(&section, app);
     let effect = effect(&section, app, &input);
     let key = section.text("key").and_then(|text| pointed(&section, section.span_of("key"), text, &input));
@@ -109,39 +88,10 @@ fn read_job(jobs: &Section<'_>, (name, span, item): (&str, Span, &Item), app: &K
     });
     let number = |key, (otherwise, bounds): (i64, RangeInclusive<i64>)| section.bounded(key, bounds).unwrap_or(otherwise);
     let (priority, attempts, timeout_ms) = (number("priority", PRIORITY), number("attempts", ATTEMPTS), number("timeout_ms", TIMEOUT_MS));
+    let declared = section.in_one_line();
     section.finish();
     let queue = queue.unwrap_or(0);
-    let declared = item.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     Some(Job { name: name.to_owned(), input, effect: effect?, runs_as: runs_as?, key, queue, priority, attempts, timeout_ms, declared })
-}
-
-/// The fields of the input, read as those of a declared action's body.
-fn read_input(section: &Section<'_>, name: &str, classes: &[Class]) -> Collection {
-    let mut input = Draft::new(name);
-    if let Some(fields) = section.section("input") {
-        for (name, span, item) in fields.entries() {
-            let known = input.collection.fields.len();
-            input.read_field(&fields, name, span.clone(), item, classes);
-            let Some(field) = input.collection.fields.get(known) else { continue };
-            let stored = [("unique", field.unique), ("was", field.was.is_some()), ("class", field.class != Class::INTERNAL)];
-            if let Some((key, _)) = stored.iter().find(|(_, there)| *there) {
-                let message = format!("`{key}` of `{name}` has no meaning in the input of a job");
-                fields.error(span.clone(), "unknown-key", message, format!("remove `{key}`"));
-            }
-            if field.ty.refers().is_some() {
-                fields.error(
-                    span,
-                    "wrong-type",
-                    format!("`{name}` cannot be a reference"),
-                    "write type = \"uuid\": the row is looked for when the job runs",
-                );
-            }
-        }
-    }
-    if input.collection.declared().count() > MAX_FIELDS {
-        section.error(None, "too-many-fields", format!("the input has more than {MAX_FIELDS} fields"), "take a json field for what belongs together");
-    }
-    input.collection
 }
 
 fn runs_as(section: &Section<'_>, app: &Known<'_>) -> Option<RunsAs> {

@@ -139,7 +139,7 @@ impl Runner<'_> {
             Step::Holds { filter, .. } => sql.holds(filter),
             Step::Fewer { table, filter, than, .. } => sql.fewer(*table, filter, *than),
             Step::Each { table, ids, filter, known, .. } => sql.each(*table, ids, filter, known.as_ref()),
-            Step::Clear { table, filter } => sql.clear(*table, filter),
+            Step::Clear { table, filter, .. } => sql.clear(*table, filter),
             Step::Pick { table, filter, over, order, limit, set } => sql.pick((*table, filter, *over), (order, *limit), set, self.change.time_ms),
             Step::Take { table, id, cost_ms, depth_ms, .. } => sql.take(*table, id, self.change.time_ms, *cost_ms, *depth_ms),
             Step::Cascade { .. } | Step::Numbered { .. } => sql.push("SELECT 1 WHERE FALSE"),
@@ -270,6 +270,7 @@ impl Runner<'_> {
                 return Err(Failure::Missed(*miss).into());
             }
             Step::Pick { .. } => outcome.picked.extend(rows.iter().map(row_values)),
+            Step::Clear { miss: Some(miss), .. } if rows.is_empty() => return Err(Failure::Missed(*miss).into()),
             Step::Clear { .. } => {
                 let cleared: Vec<Box<str>> = rows.iter().map(|row| row.get::<_, &str>(0).into()).collect();
                 outcome.stated.extend(stated(&*self.inner.journal, step, None, &cleared));

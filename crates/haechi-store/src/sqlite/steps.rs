@@ -140,11 +140,7 @@ impl Runner<'_> {
                     return Err(Failure::Missed(*miss));
                 }
             }
-            Step::Clear { table, filter } => {
-                sql.clear(*table, filter);
-                let cleared = self.ids(&sql, at)?;
-                self.outcome.cleared.extend(cleared);
-            }
+            Step::Clear { table, filter, miss } => self.clear(at, (*table, filter), *miss)?,
             Step::Pick { table, filter, over, order, limit, set } => {
                 sql.pick((*table, filter, *over), (order, *limit), set, self.change.time_ms);
                 let picked = self.rows(&sql, *table, at)?;
@@ -158,6 +154,17 @@ impl Runner<'_> {
             }
             Step::Cascade { table, id, miss } => self.cascade(at, (*table, id), *miss)?,
         }
+        Ok(())
+    }
+
+    fn clear(&mut self, at: usize, (table, filter): (usize, &Predicate), miss: Option<Miss>) -> Result<(), Failure> {
+        let mut sql = Sql::new(Dialect::Sqlite, self.catalog);
+        sql.clear(table, filter);
+        let cleared = self.ids(&sql, at)?;
+        if let (true, Some(miss)) = (cleared.is_empty(), miss) {
+            return Err(Failure::Missed(miss));
+        }
+        self.outcome.cleared.extend(cleared);
         Ok(())
     }
 

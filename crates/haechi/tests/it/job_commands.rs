@@ -101,11 +101,12 @@ fn operators_see_pause_retry_and_cancel() {
     until(|| said(&["job", "show", &run]).contains(": done"));
     refused(&haechi(&root, &["schedule", "run", "nigtly"]), "did you mean `nightly`?");
     let ledger = said(&["audit", "export"]);
-    for action in ["job-retry", "job-cancel", "\"pause\"", "\"resume\"", "job-dead"] {
+    for action in ["retry_job", "cancel_job", "pause_work", "resume_work", "job_dead"] {
         assert!(ledger.contains(action), "{action} stands in no entry");
     }
     dev.end();
-    assert!(said(&["audit", "verify", "--rows"]).contains("verified") || said(&["audit", "verify", "--rows"]).contains("entries"));
+    // It ends with an error when anything does not verify.
+    said(&["audit", "verify", "--rows"]);
     let _ = std::fs::remove_dir_all(root);
 }
 
